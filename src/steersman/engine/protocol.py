@@ -1,0 +1,53 @@
+"""The `Engine` seam: what generates text, whoever does it. Imports no torch, so that the server can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from steersman.types import Completion, Conversation, SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+
+Prompt = Conversation | str | Sequence[int]
+"""A conversation that ends with the user, plain text to be continued, or token ids."""
+
+
+class PromptTooLong(ValueError):
+    """The prompt and `max_tokens` do not fit into the model's context."""
+
+
+class Engine(Protocol):
+    """Generates. Thread-safe: `generate` and `stream` may be called from several threads."""
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called in the API."""
+        ...
+
+    @property
+    def policy_version(self) -> str:
+        """Stamped on every completion; changes with `load_weights`."""
+        ...
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens of prompt and answer together."""
+        ...
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the rendered prompt."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        """`params.n` completions for each prompt, in the order given. Raises PromptTooLong."""
+        ...
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        """Pieces of text as they come, then the whole Completion as the last item. Closing the iterator cancels."""
+        ...
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
+        """Replace weights in place by transformers' parameter names and stamp later completions with `version`."""
+        ...

@@ -1,0 +1,345 @@
+"""The nouns of Steersman: frozen dataclasses that every layer shares (standard library only).
+
+A `Conversation` is what people and models say. A `Ranking` is what people think of several answers to one
+prompt, kept exactly as they said it; `Comparison`s are derived from it. A `Completion` is what an engine
+generated, with enough recorded to train on it. A `Manifest` lies beside every artifact on disk and says
+what it was made from.
+
+Each class reads and writes plain JSON through `to_json` / `from_json`; `from_json` raises `ValueError` naming
+the field and what was expected, and callers prepend file and line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled"]
+Grade = Literal["good", "average", "poor"]
+FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
+StageName = Literal["sft", "samples", "rankings", "reward", "policy", "report"]
+
+ROLES: tuple[str, ...] = get_args(Role)
+GRADES: tuple[str, ...] = get_args(Grade)
+FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
+
+Json = dict[str, Any]
+
+
+def _expect(condition: bool, where: str, expected: str, got: object) -> None:
+    if not condition:
+        shown = repr(got)
+        raise ValueError(f"{where}: expected {expected}, got {shown if len(shown) < 80 else shown[:77] + '...'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialogue."""
+
+    role: Role
+    content: str
+
+    def to_json(self) -> Json:
+        return {"role": self.role, "content": self.content}
+
+    @staticmethod
+    def from_json(value: Any, where: str = "message") -> Message:
+        _expect(isinstance(value, Mapping), where, "an object with 'role' and 'content'", value)
+        _expect(value.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}", value.get("role"))
+        _expect(isinstance(value.get("content"), str), f"{where}.content", "a string", value.get("content"))
+        return Message(value["role"], value["content"])
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A dialogue: optional system message first, then user and assistant in turn.
+
+    As a *prompt* it ends with the user; as a *demonstration* it ends with the assistant.
+    `meta` is JSON-able and travels with the record (the shop domain keeps its checkable facts there).
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_prompt(self) -> bool:
+        return bool(self.messages) and self.messages[-1].role == "user"
+
+    @property
+    def last_user(self) -> str:
+        """Text of the last user turn ('' where there is none)."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+    def with_answer(self, text: str) -> Conversation:
+        """This prompt with an assistant turn appended."""
+        return dataclasses.replace(self, messages=(*self.messages, Message("assistant", text)))
+
+    def without_answer(self) -> Conversation:
+        """This demonstration without its last assistant turn, which makes it a prompt."""
+        assert self.messages and self.messages[-1].role == "assistant"
+        return dataclasses.replace(self, messages=self.messages[:-1])
+
+    def to_json(self) -> Json:
+        out: Json = {"id": self.id, "messages": [m.to_json() for m in self.messages]}
+        if self.meta:
+            out["meta"] = dict(self.meta)
+        return out
+
+    @staticmethod
+    def from_json(value: Any, where: str = "conversation") -> Conversation:
+        _expect(isinstance(value, Mapping), where, "an object with 'messages'", value)
+        raw = value.get("messages")
+        _expect(isinstance(raw, list) and len(raw) > 0, f"{where}.messages", "a non-empty list", raw)
+        messages = tuple(Message.from_json(m, f"{where}.messages[{i}]") for i, m in enumerate(raw))
+        turns = messages[1:] if messages[0].role == "system" else messages
+        _expect(bool(turns), f"{where}.messages", "at least one user turn", "only a system message")
+        for i, message in enumerate(turns):
+            want = "user" if i % 2 == 0 else "assistant"
+            at = i + len(messages) - len(turns)
+            _expect(message.role == want, f"{where}.messages[{at}].role", f"'{want}' (turns alternate)", message.role)
+        meta = value.get("meta", {})
+        _expect(isinstance(meta, Mapping), f"{where}.meta", "an object", meta)
+        return Conversation(str(value.get("id", "")), messages, dict(meta))
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to generate. Defaults are a model's own distribution, unaltered, as PPO needs it."""
+
+    max_tokens: int = 256
+    """Most tokens to generate, the end-of-turn token included."""
+    temperature: float = 1.0
+    """Divides the logits; 0 means greedy."""
+    top_k: int = 0
+    """Keep only the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens whose probability reaches this."""
+    n: int = 1
+    """Answers per prompt; they share the prompt's prefill."""
+    seed: int | None = None
+    """Same seed, same machine, same result; None draws fresh randomness."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer (and are cut from it)."""
+
+    def __post_init__(self) -> None:
+        for name, good, expected in (
+            ("max_tokens", self.max_tokens >= 1, "an integer of at least 1"),
+            ("temperature", self.temperature >= 0, "a number of at least 0"),
+            ("top_k", self.top_k >= 0, "an integer of at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
+            ("n", self.n >= 1, "an integer of at least 1"),
+        ):
+            _expect(good, f"sampling.{name}", expected, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated answer, with what training on it needs.
+
+    `token_ids` includes the end-of-turn token where the answer ended by itself (`finish_reason == "stop"`);
+    `logprobs[i]` is log p(token_ids[i]) in nats under the distribution that was sampled from.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    policy_version: str
+
+    def to_json(self) -> Json:
+        return {
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "logprobs": [round(x, 5) for x in self.logprobs],
+            "finish_reason": self.finish_reason,
+            "policy_version": self.policy_version,
+        }
+
+    @staticmethod
+    def from_json(value: Any, where: str = "completion") -> Completion:
+        _expect(isinstance(value, Mapping), where, "an object with 'text'", value)
+        _expect(isinstance(value.get("text"), str), f"{where}.text", "a string", value.get("text"))
+        ids, logprobs = value.get("token_ids", []), value.get("logprobs", [])
+        _expect(len(ids) == len(logprobs), f"{where}.logprobs", f"{len(ids)} numbers, one per token", len(logprobs))
+        return Completion(
+            value["text"],
+            tuple(ids),
+            tuple(logprobs),
+            value.get("finish_reason", "stop"),
+            str(value.get("policy_version", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Several answers to one prompt, waiting to be ranked."""
+
+    prompt: Conversation
+    completions: tuple[Completion, ...]
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> Json:
+        return {
+            "prompt": self.prompt.to_json(),
+            "completions": [c.to_json() for c in self.completions],
+            "sampling": dict(self.sampling),
+        }
+
+    @staticmethod
+    def from_json(value: Any, where: str = "candidates") -> Candidates:
+        _expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'completions'", value)
+        prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
+        raw = value.get("completions")
+        _expect(isinstance(raw, list) and len(raw) > 0, f"{where}.completions", "a non-empty list", raw)
+        return Candidates(
+            prompt,
+            tuple(Completion.from_json(c, f"{where}.completions[{i}]") for i, c in enumerate(raw)),
+            dict(value.get("sampling", {})),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`chosen` was preferred to `rejected` as an answer to `prompt`."""
+
+    prompt: Conversation
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What one labeler said of K answers to one prompt, kept as given.
+
+    Exactly one of `ranks` (1 is best, equal numbers are ties) and `grades` is set. `all_bad` says that no
+    answer was acceptable; the order among them still counts. `simulated` marks a rule judge, never a person.
+    """
+
+    id: str
+    prompt: Conversation
+    answers: tuple[str, ...]
+    ranks: tuple[int, ...] | None = None
+    grades: tuple[Grade, ...] | None = None
+    all_bad: bool = False
+    labeler: str = ""
+    simulated: bool = False
+    created: str = ""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """A rank per answer, 1 best, whichever way the labeler said it."""
+        if self.ranks is not None:
+            return self.ranks
+        assert self.grades is not None
+        return tuple(GRADES.index(g) + 1 for g in self.grades)
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Indices (winner, loser) of every pair that is not a tie, at most K(K-1)/2."""
+        order = self.order
+        k = range(len(order))
+        return tuple((i, j) for i in k for j in k if order[i] < order[j])
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(Comparison(self.prompt, self.answers[w], self.answers[l]) for w, l in self.pairs())
+
+    def to_json(self) -> Json:
+        out: Json = {"id": self.id, "prompt": self.prompt.to_json(), "answers": list(self.answers)}
+        if self.ranks is not None:
+            out["ranks"] = list(self.ranks)
+        if self.grades is not None:
+            out["grades"] = list(self.grades)
+        return out | {
+            "all_bad": self.all_bad,
+            "labeler": self.labeler,
+            "simulated": self.simulated,
+            "created": self.created,
+        }
+
+    @staticmethod
+    def from_json(value: Any, where: str = "ranking") -> Ranking:
+        _expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'answers'", value)
+        prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
+        answers = value.get("answers")
+        good = isinstance(answers, list) and len(answers) >= 2 and all(isinstance(a, str) for a in answers)
+        _expect(good, f"{where}.answers", "a list of at least two strings", answers)
+        ranks, grades = value.get("ranks"), value.get("grades")
+        _expect((ranks is None) != (grades is None), where, "either 'ranks' or 'grades'", sorted(value))
+        if ranks is not None:
+            good = isinstance(ranks, list) and len(ranks) == len(answers)
+            good = good and all(isinstance(r, int) and r >= 1 for r in ranks)
+            _expect(good, f"{where}.ranks", f"{len(answers)} integers, 1 for the best", ranks)
+        else:
+            good = isinstance(grades, list) and len(grades) == len(answers) and all(g in GRADES for g in grades)
+            _expect(good, f"{where}.grades", f"{len(answers)} of {', '.join(GRADES)}", grades)
+        return Ranking(
+            str(value.get("id", "")),
+            prompt,
+            tuple(answers),
+            tuple(ranks) if ranks is not None else None,
+            tuple(grades) if grades is not None else None,
+            bool(value.get("all_bad", False)),
+            str(value.get("labeler", "")),
+            bool(value.get("simulated", False)),
+            str(value.get("created", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What someone who chats said of one answer: liked, disliked, edited it, or asked for another.
+
+    `edited` holds the better answer for kind "edit"; `prompt` is the dialogue up to and including the user's turn.
+    """
+
+    id: str
+    kind: FeedbackKind
+    prompt: Conversation
+    answer: str
+    edited: str | None = None
+    comment: str = ""
+    policy_version: str = ""
+    user: str = ""
+    created: str = ""
+
+    def to_json(self) -> Json:
+        return dataclasses.asdict(dataclasses.replace(self)) | {"prompt": self.prompt.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class AxisScores:
+    """A judge's opinion of one answer: three axes in [0, 1], and why.
+
+    `intent`: did it do what the customer wanted; `constraint`: did it keep the checkable constraints (facts of
+    the order, language, length, format); `fitness`: does it sound like good customer service.
+    """
+
+    intent: float
+    constraint: float
+    fitness: float
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def overall(self) -> float:
+        """Mean of the axes, in [0, 1]."""
+        return (self.intent + self.constraint + self.fitness) / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Lies beside each artifact: how it came to be, and the hashes that say whether it is still whole."""
+
+    stage: str
+    created: str
+    code_version: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    """Name of each input -> its hash (the manifest's own hash where the input is an artifact)."""
+    files: Mapping[str, str]
+    """Path relative to the artifact -> sha256 of its bytes."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What a reader must know of this artifact, such as "rankings are simulated"."""

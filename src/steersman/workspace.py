@@ -1,0 +1,241 @@
+"""The workspace: a folder the user owns, and the rules by which things appear in it.
+
+    steersman.toml          configuration
+    data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
+    store.db                people's rankings and feedback (written by the store alone)
+    rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy, report
+    current.json            which model is promoted, and what was before (for rollback)
+
+An artifact exists only when its `manifest.json` does; the manifest is written last. Everything is written
+atomically: into a temporary sibling, fsync, rename. A stage works in `STAGE.partial/`, where its resume points
+lie too, and the folder is renamed when the artifact is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from steersman import __version__
+from steersman import config as configs
+from steersman.types import Manifest
+
+CONFIG_NAME = "steersman.toml"
+MANIFEST_NAME = "manifest.json"
+STAGES = ("sft", "samples", "rankings", "reward", "policy", "report")
+
+
+def now() -> str:
+    """UTC time as ISO 8601 to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def fsync_dir(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_dir(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with atomic_write(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=1, sort_keys=True)
+        file.write("\n")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def tree_hashes(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `folder`, the manifest and hidden files left out."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST_NAME)
+    named = {str(p.relative_to(folder)): p for p in paths}
+    return {name: file_sha256(p) for name, p in named.items() if not any(part.startswith(".") for part in Path(name).parts)}
+
+
+def write_manifest(
+    folder: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    metrics: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Manifest:
+    """Hash the folder's files and write its manifest, which makes it an artifact."""
+    manifest = Manifest(stage, now(), __version__, config, inputs, tree_hashes(folder), metrics or {}, notes)
+    write_json(folder / MANIFEST_NAME, dataclasses.asdict(manifest))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises ValueError where the artifact is missing or its manifest is not one."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise ValueError(f"{folder}: no {MANIFEST_NAME} there; the artifact is missing or unfinished")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw["notes"] = tuple(raw.get("notes", ()))
+        return Manifest(**raw)
+    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a manifest: {error}") from None
+
+
+def verify(folder: Path) -> Manifest:
+    """Compare every file with the manifest; ValueError names the first that is missing or altered."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path}: missing, but its manifest lists it; make the artifact again or restore the file")
+        if file_sha256(path) != expected:
+            raise ValueError(f"{path}: its content differs from its manifest (truncated or altered); make it again")
+    return manifest
+
+
+def identity(manifest: Manifest) -> str:
+    """What an artifact *is*: a hash of its stage, config, inputs and files (not of when it was made)."""
+    return hash_json([manifest.stage, manifest.config, manifest.inputs, manifest.files])
+
+
+def finish(partial: Path, final: Path) -> None:
+    """Rename a finished `STAGE.partial` to `STAGE`, replacing a stale one."""
+    if final.exists():
+        stale = final.with_name(f"{final.name}.stale")
+        shutil.rmtree(stale, ignore_errors=True)
+        os.replace(final, stale)
+        os.replace(partial, final)
+        shutil.rmtree(stale)
+    else:
+        os.replace(partial, final)
+    fsync_dir(final.parent)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace, its configuration, and which model is promoted."""
+
+    root: Path
+    config: configs.Config
+
+    @staticmethod
+    def create(root: Path, config: configs.Config) -> Workspace:
+        if (root / CONFIG_NAME).exists():
+            raise ValueError(f"{root / CONFIG_NAME} exists already; this folder is a workspace")
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        (root / "rounds").mkdir(exist_ok=True)
+        with atomic_write(root / CONFIG_NAME) as file:
+            file.write(configs.to_toml(config))
+        return Workspace(root, config)
+
+    @staticmethod
+    def open(root: Path | None = None, settings: tuple[str, ...] = ()) -> Workspace:
+        """The workspace at `root`, or the nearest one at or above the current folder."""
+        if root is not None:
+            if not (root / CONFIG_NAME).is_file():
+                raise ValueError(f"{root}: no {CONFIG_NAME} there; make one with: steersman init {root}")
+            found = root
+        else:
+            here = Path.cwd()
+            places = [p for p in (here, *here.parents) if (p / CONFIG_NAME).is_file()]
+            if not places:
+                raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
+            found = places[0]
+        return Workspace(found, configs.with_overrides(configs.load(found / CONFIG_NAME), settings))
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def store_path(self) -> Path:
+        return self.root / "store.db"
+
+    def rounds(self) -> list[int]:
+        folder = self.root / "rounds"
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+    @property
+    def round(self) -> int:
+        """The round that stages work in: the last one, or 1."""
+        return (self.rounds() or [1])[-1]
+
+    def stage_dir(self, stage: str, round_: int | None = None) -> Path:
+        assert stage in STAGES, stage
+        return self.root / "rounds" / f"{round_ or self.round:03d}" / stage
+
+    def partial_dir(self, stage: str) -> Path:
+        final = self.stage_dir(stage)
+        return final.with_name(f"{stage}.partial")
+
+    def has(self, stage: str, round_: int | None = None) -> bool:
+        return (self.stage_dir(stage, round_) / MANIFEST_NAME).is_file()
+
+    def history(self) -> list[dict[str, Any]]:
+        """Promotions, oldest first; the last is current. Each: {round, stage, path, identity, time}."""
+        path = self.root / "current.json"
+        if not path.is_file():
+            return []
+        try:
+            promoted = json.loads(path.read_text(encoding="utf-8"))["promoted"]
+            assert isinstance(promoted, list)
+        except (ValueError, KeyError, TypeError, AssertionError):
+            raise ValueError(f"{path}: expected an object with a list 'promoted'; restore it or promote again") from None
+        return promoted
+
+    def current(self) -> Path | None:
+        """Folder of the promoted model, or None before the first promotion."""
+        history = self.history()
+        return self.root / history[-1]["path"] if history else None
+
+    def promote(self, stage: str, round_: int) -> dict[str, Any]:
+        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole."""
+        folder = self.stage_dir(stage, round_)
+        entry = {
+            "round": round_,
+            "stage": stage,
+            "path": str(folder.relative_to(self.root)),
+            "identity": identity(verify(folder)),
+            "time": now(),
+        }
+        write_json(self.root / "current.json", {"promoted": [*self.history(), entry]})
+        return entry
+
+    def rollback(self) -> dict[str, Any]:
+        """Make the previously promoted model current again; returns its entry."""
+        history = self.history()
+        if len(history) < 2:
+            raise ValueError(f"{self.root / 'current.json'}: nothing to roll back to; {len(history)} model(s) were promoted")
+        verify(self.root / history[-2]["path"])
+        write_json(self.root / "current.json", {"promoted": history[:-1]})
+        return dict(history[-2])
