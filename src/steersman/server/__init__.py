@@ -1,0 +1,1 @@
+"""The HTTP server: chat page, ranking page, and an API that OpenAI's clients understand."""

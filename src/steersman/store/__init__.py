@@ -1,0 +1,217 @@
+"""What people did: rankings, chats and feedback, in one SQL database (SQLite; other databases by URL).
+
+    store = Store.open(workspace.store_path)
+    store.add_candidates(round=1, items=candidates)
+    task = store.next_task("ann")
+    store.add_ranking(task.id, ranks=[2, 1, 1, 4], labeler="ann")
+
+Every method is one short transaction, so several threads and processes may write at the same time. The methods that
+return an iterator read page by page and hold no lock in between: writing while iterating is allowed.
+Errors are `StoreError`s, which are ValueErrors; `NotFound` is one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from steersman.store import chat, ranking
+from steersman.store.chat import Chat, ChatMessage, Reaction, new_id
+from steersman.store.database import Database
+from steersman.store.errors import NotFound, StoreError
+from steersman.store.ranking import RankingTask
+from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
+
+__all__ = ["Chat", "ChatMessage", "NotFound", "RankingTask", "Reaction", "Store", "StoreError", "new_id"]
+
+
+class Store:
+    """An open store. Thread-safe. Close it, or use it in a `with` statement."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @classmethod
+    def open(cls, path_or_url: str | Path) -> Store:
+        """Open or create the database and bring its schema up to date.
+
+        ValueError where the folder is missing, the file is not a database, or a newer Steersman wrote it.
+        """
+        return cls(Database(path_or_url))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Ranking
+
+    def add_candidates(self, round: int, items: Iterable[Candidates]) -> int:
+        """Add ranking tasks; returns how many were new.
+
+        A task that the round already has (same prompt, answers and policy versions) is not added again.
+        All are added or, on an error, none.
+        """
+        values = [ranking.task_values(ranking.to_round(round), item) for item in items]
+        with self._db.write() as session:
+            return ranking.add_tasks(session, values)
+
+    def next_task(self, labeler: str, round: int | None = None) -> RankingTask | None:
+        """The task with the fewest people's rankings that `labeler` has neither ranked nor skipped, or None.
+
+        Asked again without an answer, it is the same task in the same order.
+        """
+        with self._db.read() as session:
+            return ranking.next_task(session, labeler, round)
+
+    def task(self, task_id: str, labeler: str | None = None) -> RankingTask:
+        """One task, with the keys that `labeler` sees where one is named. Raises NotFound."""
+        with self._db.read() as session:
+            return ranking.get_task(session, task_id, labeler)
+
+    def tasks(self, round: int | None = None, *, not_ranked_by: str | None = None) -> Iterator[RankingTask]:
+        """All tasks in the order in which they were added, without those that `not_ranked_by` has ranked."""
+        after = 0
+        while True:
+            with self._db.read() as session:
+                rows = ranking.task_page(session, round, after, not_ranked_by)
+            if not rows:
+                return
+            after = rows[-1].seq
+            yield from ranking.to_tasks(rows)
+
+    def add_ranking(
+        self,
+        task_id: str,
+        *,
+        ranks: Sequence[int] | None = None,
+        grades: Sequence[Grade] | None = None,
+        all_bad: bool = False,
+        labeler: str,
+        simulated: bool = False,
+        seconds: float | None = None,
+    ) -> Ranking:
+        """Record what `labeler` said of a task, one rank (1 is best) or grade per answer in stored order.
+
+        With `all_bad`, ranks and grades may be left out; the Ranking then says that every answer is poor.
+        A second submission for the same task is kept beside the first; the latest counts. `seconds` is how long
+        the labeler looked. Raises NotFound, or StoreError where the ranking does not fit the task.
+        """
+        with self._db.write() as session:
+            return ranking.add_ranking(
+                session,
+                task_id,
+                ranks=ranks,
+                grades=grades,
+                all_bad=all_bad,
+                labeler=labeler,
+                simulated=simulated,
+                seconds=seconds,
+            )
+
+    def skip_task(self, task_id: str, labeler: str, reason: str = "") -> None:
+        """Do not offer this task to `labeler` again. Raises NotFound."""
+        with self._db.write() as session:
+            ranking.add_skip(session, task_id, labeler, reason)
+
+    def rankings(self, round: int | None = None, simulated: bool | None = None) -> Iterator[Ranking]:
+        """Each labeler's latest ranking of each task, by order of tasks, people before judges, then labeler's name."""
+        after = 0
+        while True:
+            with self._db.read() as session:
+                rows = ranking.task_page(session, round, after, None)
+                page = list(ranking.rankings_of(session, rows, simulated))
+            if not rows:
+                return
+            after = rows[-1].seq
+            yield from page
+
+    def ranking_progress(self, round: int | None = None) -> dict[str, Any]:
+        """{tasks, ranked, by_labeler, simulated}: tasks in all, tasks that at least one person ranked,
+        {person: tasks}, and tasks that a simulated judge ranked."""
+        with self._db.read() as session:
+            return ranking.progress(session, round)
+
+    # Chat
+
+    def create_conversation(self, title: str = "", system_prompt: str = "") -> Chat:
+        """A new chat; without a title it takes its first question's."""
+        with self._db.write() as session:
+            return chat.create(session, title, system_prompt)
+
+    def conversations(self) -> list[Chat]:
+        """All chats, the last used first."""
+        with self._db.read() as session:
+            return chat.list_chats(session)
+
+    def conversation(self, id: str) -> Chat:
+        with self._db.read() as session:
+            return chat.get(session, id)
+
+    def rename_conversation(self, id: str, title: str) -> Chat:
+        with self._db.write() as session:
+            return chat.rename(session, id, title)
+
+    def delete_conversation(self, id: str) -> None:
+        """Delete a chat with its messages and the feedback on them, for good."""
+        with self._db.write() as session:
+            chat.remove(session, id)
+
+    def messages(self, conversation_id: str) -> list[ChatMessage]:
+        """Every message of a chat's tree in the order of creation, each with the latest feedback on it."""
+        with self._db.read() as session:
+            return chat.messages(session, conversation_id)
+
+    def message(self, id: str) -> ChatMessage:
+        with self._db.read() as session:
+            return chat.message(session, id)
+
+    def dialogue(self, conversation_id: str, last_id: str | None) -> Conversation:
+        """What was said from the start down to message `last_id`, the system prompt first where there is one."""
+        with self._db.read() as session:
+            return chat.dialogue(session, conversation_id, last_id)
+
+    def check_parent(self, conversation_id: str, parent_id: str | None) -> None:
+        """Raises unless a question may be asked there: after an answer of this chat, or first (None)."""
+        with self._db.read() as session:
+            chat.check_parent(session, conversation_id, parent_id)
+
+    def add_question(self, conversation_id: str, content: str, parent_id: str | None = None) -> ChatMessage:
+        """A user's message after the answer `parent_id`; a second one after the same answer is an alternative."""
+        with self._db.write() as session:
+            return chat.add_question(session, conversation_id, content, parent_id)
+
+    def add_answer(
+        self, parent_id: str, completion: Completion, sampling: Mapping[str, Any] | None = None, id: str | None = None
+    ) -> ChatMessage:
+        """An answer to the question `parent_id`. `id` may be chosen beforehand with `new_id`."""
+        with self._db.write() as session:
+            return chat.add_answer(session, parent_id, completion, sampling or {}, id)
+
+    def add_feedback(
+        self, message_id: str, kind: Reaction, *, edited: str | None = None, comment: str = "", user: str = ""
+    ) -> ChatMessage:
+        """Record a like, a dislike, an edit (with the better text) or a wish for another answer.
+
+        "clear" takes a like or dislike back. Returns the answer with the feedback that now holds.
+        """
+        with self._db.write() as session:
+            return chat.add_feedback(session, message_id, kind, edited, comment, user)
+
+    def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
+        """Feedback that holds, in the order given: of each user's likes and dislikes of an answer the last,
+        of their edits of it the last, and every regeneration."""
+        wanted = chat.check_kinds(kinds)
+        after: int | None = 0
+        while after is not None:
+            with self._db.read() as session:
+                page, after = chat.feedback_page(session, wanted, after)
+            yield from page

@@ -1,0 +1,246 @@
+"""`steersman data import | list | export`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman.cli.app import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.data import bundled, dataset, importing
+from steersman.data.clean import clean
+from steersman.data.dataset import DatasetInfo
+from steersman.data.formats import FORMATS, Parsed
+from steersman.data.split import SPLITS, split_records
+from steersman.progress import progress
+from steersman.workspace import Workspace, atomic_write, file_sha256
+
+AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
+
+
+def parse_split(text: str) -> dict[str, float]:
+    """--split: one split's name, 'auto', or three shares for train, validation and test."""
+    if text in SPLITS:
+        return {text: 1.0}
+    if text == "auto":
+        return AUTO
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(
+            f"--split {text}: expected {', '.join(SPLITS)}, auto, or three shares that add up to 1 (0.9,0.05,0.05)"
+        )
+    return dict(zip(SPLITS, shares, strict=True))
+
+
+def parse_columns(settings: list[str] | None) -> dict[str, str]:
+    """--map question=COL,answer=COL, repeatable."""
+    out: dict[str, str] = {}
+    for part in (piece for setting in settings or () for piece in setting.split(",")):
+        field, eq, column = part.partition("=")
+        if not (eq and field.strip() and column.strip()):
+            raise ValueError(f"--map {part}: expected field=COLUMN, such as question=Frage,answer=Antwort")
+        out[field.strip()] = column.strip()
+    return out
+
+
+def default_name(source: Path) -> str:
+    """The file's name without its endings, other characters replaced by '-'."""
+    stem = source.name
+    for suffix in (".xz", ".gz", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".log"):
+        stem = stem.removesuffix(suffix)
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip("-_.")
+    if not name:
+        raise ValueError(f"{source}: expected --name, the file's name gives none")
+    return name
+
+
+def data_import(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A file (.jsonl, .json, .csv, .tsv, .txt; .xz and .gz too), or 'shop'."),
+    ],
+    kind: Annotated[
+        str, typer.Option("--kind", help="demonstrations, prompts, rankings or texts; default: by format.")
+    ] = "",
+    format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by the first record.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")] = "",
+    split: Annotated[
+        str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
+    ] = "train",
+    purpose: Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")] = "any",
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN,...", help="Columns of a CSV file.")
+    ] = None,
+    speakers: Annotated[str, typer.Option("--speakers", metavar="USER,ASSISTANT", help="Names in a chat log.")] = "",
+    encoding: Annotated[str, typer.Option("--encoding", help="utf-8, gb18030, or auto to try both.")] = "utf-8",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
+    ] = False,
+    trim_last_user: Annotated[
+        bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")
+    ] = False,
+    max_records: Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")] = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
+    space = open_workspace(workspace, settings)
+    if source == "shop":
+        emit(as_json, *_shown(_import_shop(space, replace), {}, {}))
+        return
+    if kind and kind not in dataset.KINDS:
+        raise ValueError(f"--kind {kind}: expected one of {', '.join(dataset.KINDS)}")
+    shares, path = parse_split(split), Path(source)
+    stem = name or default_name(path)
+    say(f"reading {path}")
+    found = importing.parse_file(
+        path,
+        kind or None,
+        format=format or None,
+        skip_bad=skip_bad,
+        trim_last_user=trim_last_user,
+        max_records=max_records,
+        max_line_mb=space.config.data.max_line_mb,
+        encoding=encoding,
+        mapping=parse_columns(columns),
+        speakers=speakers,
+    )
+    records, dropped = clean(found.records)
+    origin: dict[str, Any] = {
+        "source": str(path),
+        "source_sha256": file_sha256(path),
+        "purpose": purpose,
+        "replace": replace,
+    }
+    origin["skipped"] = {**found.reasons(), **dropped}
+    how = {"format": found.format, "split": split, "max_records": max_records}
+    infos = _write_splits(space, stem, found.kind, split_records(records, shares), origin, how)
+    keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
+    emit(as_json, *_shown(infos, found.reasons(), dropped))
+
+
+def _write_splits(
+    space: Workspace, stem: str, kind: str, parts: dict[str, list[Parsed]], origin: dict[str, Any], how: dict[str, Any]
+) -> list[DatasetInfo]:
+    """One data set per split that has records; names get the split's name where there are several."""
+    several = len(parts) > 1
+    infos = []
+    for split, records in parts.items():
+        if records or not several:
+            name = f"{stem}-{split}" if several else stem
+            infos.append(dataset.write_dataset(space.data, name, kind, split, records, config=how, **origin))
+        else:
+            say(f"note: no record fell into {split}")
+    return infos
+
+
+def keep_rejected(path: Path, rejected: list[importing.Rejected]) -> None:
+    """The lines that were left out, with the reason of each, in a file beside the data set."""
+    if not rejected:
+        path.unlink(missing_ok=True)  # of an earlier import under this name
+        return
+    with atomic_write(path) as file:
+        for r in rejected:
+            file.write(json.dumps({"line": r.line, "reason": r.reason, "raw": r.raw}, ensure_ascii=False) + "\n")
+    say(f"note: {len(rejected)} bad records were left out; they are in {path}")
+
+
+def _import_shop(space: Workspace, replace: bool) -> list[DatasetInfo]:
+    if space.config.project.domain != "shop":
+        raise ValueError(
+            f"project.domain is {space.config.project.domain!r}; expected 'shop' to generate the shop's data"
+        )
+    total = sum(size for *_, size in bundled.plan(space.config))
+    with progress("shop", total, unit="record") as shown:
+        return bundled.import_shop(space.data, space.config, replace, shown.update)
+
+
+def _shown(
+    infos: list[DatasetInfo], reasons: Mapping[str, int], dropped: Mapping[str, int]
+) -> tuple[dict[str, Any], str]:
+    """The import's result as JSON and as text."""
+    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {_languages(info)}" for info in infos]
+    lines += [f"  left out {n}: {reason}" for reason, n in {**reasons, **dropped}.items()]
+    return {
+        "datasets": [info.to_json() for info in infos],
+        "rejected": dict(reasons),
+        "dropped": dict(dropped),
+    }, "\n".join(lines)
+
+
+def _languages(info: DatasetInfo) -> str:
+    return ", ".join(f"{language} {n}" for language, n in sorted(info.languages.items(), key=lambda item: -item[1]))
+
+
+def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List the workspace's data sets."""
+    from rich.table import Table
+
+    infos = dataset.datasets(open_workspace(workspace))
+    table = Table("name", "kind", "split", "for", "records", "languages", "made from", box=None, padding=(0, 2, 0, 0))
+    for i in infos:
+        source = f"{i.source} (simulated)" if i.simulated else i.source
+        table.add_row(i.name, i.kind, i.split, i.purpose, str(i.count), _languages(i), source)
+    empty = "no data yet; import some with: steersman data import shop"
+    emit(as_json, {"datasets": [info.to_json() for info in infos]}, table if infos else empty)
+
+
+def data_export(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help="rankings, comparisons, feedback, demonstrations or a data set's name."),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; '-' is stdout.")] = None,
+    round_: Annotated[int, typer.Option("--round", min=0, help="Rankings of this round; 0 means the latest.")] = 0,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what people said, or a data set, as JSON lines.
+
+    Without --output, rankings become the round's artifact that `steersman reward` trains on, and everything else
+    goes to exports/ in the workspace. Demonstrations are the answers that people edited.
+    """
+    from steersman.cli import exporting
+
+    space = open_workspace(workspace, settings)
+    to_stdout = str(output) == "-"
+    if to_stdout and as_json:
+        raise ValueError("--json: expected --output to be a file, stdout cannot hold both")
+    if to_stdout:
+        for line in exporting.export_lines(space, what, round_ or space.round):
+            print(line)
+        return
+    if what == "rankings" and output is None:
+        manifest, folder = exporting.export_rankings(space, round_ or space.round)
+        data = {"what": what, "path": str(folder), "count": manifest.metrics["rankings"], "metrics": manifest.metrics}
+        text = f"{folder}: {manifest.metrics['rankings']} rankings, {manifest.metrics['simulated']} of them simulated"
+        emit(as_json, data, text)
+        return
+    path = output or space.root / "exports" / f"{what}.jsonl"
+    count = exporting.write_lines(path, exporting.export_lines(space, what, round_ or space.round))
+    emit(as_json, {"what": what, "path": str(path), "count": count}, f"{path}: {count} records")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Import, list and export data.")
+    app.add_typer(group, name="data", rich_help_panel=DATA)
+    imports = [
+        "steersman data import shop",
+        "steersman data import chats.jsonl --split auto --skip-bad",
+        "steersman data import tickets.csv --map question=Subject,answer=Reply --encoding auto",
+        "steersman data import log.txt --format chatlog --speakers Customer,Agent",
+        "steersman data import prompts.jsonl --kind prompts --purpose ppo",
+    ]
+    add(group, data_import, name="import", panel=DATA, examples=imports)
+    add(group, data_list, name="list", panel=DATA, examples=["steersman data list", "steersman data list --json"])
+    exports = ["steersman data export rankings", "steersman data export comparisons --output pairs.jsonl"]
+    add(group, data_export, name="export", panel=DATA, examples=exports)

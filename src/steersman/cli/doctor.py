@@ -1,0 +1,176 @@
+"""`steersman doctor`: what this machine can do, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from steersman.cli.app import PROJECT, JsonOption, add, emit
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+HUBS = {
+    "Hugging Face hub": "https://huggingface.co",
+    "ModelScope": "https://modelscope.cn",
+    "PyPI": "https://pypi.org/simple/pip/",
+}
+HUB_SECONDS = 3.0
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: 'error' stops Steersman from working, 'warn' makes it slower or narrower."""
+
+    name: str
+    level: Literal["ok", "warn", "error"]
+    found: str
+    advice: str = ""
+
+
+def check_python() -> Check:
+    found = platform.python_version()
+    if tuple(map(int, found.split(".")[:2])) < (3, 11):
+        return Check("python", "error", found, "install Python 3.11 or newer")
+    return Check("python", "ok", found)
+
+
+def check_packages() -> list[Check]:
+    """Required packages: installed, and of a version that fits."""
+    from packaging.requirements import Requirement
+
+    out = []
+    for text in importlib.metadata.requires("steersman") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            out.append(Check(wanted.name, "error", "not installed", f"pip install '{wanted}'"))
+            continue
+        fits = wanted.specifier.contains(found, prereleases=True)
+        out.append(
+            Check(wanted.name, "ok", found) if fits else Check(wanted.name, "warn", found, f"pip install '{wanted}'")
+        )
+    return out
+
+
+def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
+    """Memory that is free for us now; without /proc the whole memory."""
+    if meminfo.is_file():
+        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+        free = int(match[1]) * 1024 / GIB if match else 0.0
+    else:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    if free < 4:
+        return Check(
+            "memory", "warn", f"{free:.1f} GiB free", "close programs: training 135M parameters takes about 4 GiB"
+        )
+    return Check("memory", "ok", f"{free:.1f} GiB free")
+
+
+def check_disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free / GIB
+    if free < 5:
+        return Check(
+            "disk", "warn", f"{free:.1f} GiB free at {folder}", "free some: a round of a 135M model takes about 3 GiB"
+        )
+    return Check("disk", "ok", f"{free:.1f} GiB free at {folder}")
+
+
+def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[Check]:
+    """Usable cores, and instructions that make bfloat16 fast."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    advice = "" if cores > 1 else "one core works, but slowly"
+    out = [Check("cores", "ok" if cores > 1 else "warn", str(cores), advice)]
+    if not cpuinfo.is_file():
+        return [*out, Check("cpu", "ok", platform.machine())]
+    text = cpuinfo.read_text(errors="replace")
+    flags = set(
+        next(
+            (line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))), []
+        )
+    )
+    fast = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16", "asimd") if flag in flags]
+    if {"amx_bf16", "avx512_bf16", "bf16"} & flags:
+        return [*out, Check("cpu", "ok", f"bfloat16 in hardware ({', '.join(fast)})")]
+    advice = "bfloat16 is emulated here; --set model.dtype=float32 may be faster"
+    return [*out, Check("cpu", "warn", f"no bfloat16 instructions ({', '.join(fast) or 'plain'})", advice)]
+
+
+def check_gpu() -> Check:
+    """What torch sees. A machine without GPU is fine."""
+    try:
+        import torch
+    except Exception as error:
+        return Check("torch", "error", f"cannot be imported: {error}", "install torch again: see the README")
+    if not torch.cuda.is_available():
+        return Check("gpu", "ok", f"none; torch {torch.__version__} computes on the CPU")
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return Check("gpu", "ok", names)
+
+
+def check_hub(name: str, url: str) -> Check:
+    """Whether a place that models come from answers. Any HTTP answer counts."""
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "steersman-doctor"})
+    try:
+        with urllib.request.urlopen(request, timeout=HUB_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check(name, "warn", f"not reachable ({reason})", "models must come from another place or a local folder")
+    return Check(name, "ok", "reachable")
+
+
+def check_hubs() -> list[Check]:
+    places = dict(HUBS)
+    if os.environ.get("HF_ENDPOINT"):
+        places["Hugging Face hub"] = os.environ["HF_ENDPOINT"]
+    with ThreadPoolExecutor(len(places)) as pool:
+        return list(pool.map(check_hub, places.keys(), places.values()))
+
+
+def render(checks: list[Check]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "what", "found", "what to do", box=None, padding=(0, 2, 0, 0))
+    colours = {"ok": "green", "warn": "yellow", "error": "red"}
+    for check in checks:
+        table.add_row(Text(check.level, colours[check.level]), Text(check.name), Text(check.found), Text(check.advice))
+    return table
+
+
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the network.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this machine can do, what is missing and what to do about it.
+
+    Exit code 1 where something is missing that Steersman cannot do without.
+    """
+    checks = [check_python(), *check_packages(), *check_cpu(), check_memory(), check_disk(Path.cwd()), check_gpu()]
+    checks += [] if offline else check_hubs()
+    broken = any(check.level == "error" for check in checks)
+    emit(as_json, {"ok": not broken, "checks": [asdict(check) for check in checks]}, render(checks))
+    if broken:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    add(app, doctor, panel=PROJECT, examples=["steersman doctor", "steersman doctor --offline --json"])

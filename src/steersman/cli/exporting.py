@@ -1,0 +1,130 @@
+"""What people said, out of the store and into files. Training never opens the database: it reads these."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from steersman.data import dataset
+from steersman.store import Store
+from steersman.types import Manifest, Ranking
+from steersman.workspace import (
+    Workspace,
+    atomic_write,
+    finish,
+    hash_json,
+    identity,
+    read_manifest,
+    write_manifest,
+)
+
+WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
+RANKINGS_FILE = "rankings.jsonl"
+SIMULATED = "rankings are simulated by a rule judge, not made by people"
+SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
+
+
+def open_store(space: Workspace) -> Store:
+    """The workspace's store; raises ValueError where nothing was ever stored."""
+    if not space.store_path.is_file():
+        raise ValueError(
+            f"{space.store_path}: no such file; expected rankings or feedback: steersman rank, steersman serve"
+        )
+    return Store.open(space.store_path)
+
+
+def store_identity(rankings: Iterable[Ranking]) -> str:
+    """Changes with every submission that counts; an input of the rankings artifact."""
+    return hash_json([r.id for r in rankings])
+
+
+def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
+    """rounds/NNN/rankings from the store: (its manifest, its folder). Unchanged rankings are not written again.
+
+    inputs: 'store' (which submissions) and, where the round has them, 'samples'. metrics: rankings, simulated,
+    labelers, pairs, all_bad. Raises ValueError where the round has no ranking yet.
+    """
+    with open_store(space) as store:
+        rankings = list(store.rankings(round_))
+    if not rankings:
+        raise ValueError(
+            f"{space.store_path}: no rankings of round {round_}; expected some: steersman rank, or rank --simulated"
+        )
+    inputs = {"store": store_identity(rankings)}
+    if space.has("samples", round_):
+        inputs["samples"] = identity(read_manifest(space.stage_dir("samples", round_)))
+    folder = space.stage_dir("rankings", round_)
+    if space.has("rankings", round_) and (old := read_manifest(folder)).inputs == inputs:
+        return old, folder
+    partial = folder.with_name("rankings.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_lines(partial / RANKINGS_FILE, (json.dumps(r.to_json(), ensure_ascii=False) for r in rankings))
+    simulated = sum(r.simulated for r in rankings)
+    metrics = {
+        "rankings": len(rankings),
+        "simulated": simulated,
+        "labelers": len({r.labeler for r in rankings}),
+        "pairs": sum(len(r.pairs()) for r in rankings),
+        "all_bad": sum(r.all_bad for r in rankings),
+    }
+    notes = (SIMULATED if simulated == len(rankings) else SOME_SIMULATED,) if simulated else ()
+    manifest = write_manifest(partial, "rankings", {"round": round_}, inputs, metrics, notes)
+    finish(partial, folder)
+    return manifest, folder
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write the lines atomically; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with atomic_write(path) as file:
+        for line in lines:
+            file.write(line + "\n")
+            count += 1
+    return count
+
+
+def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
+    """JSON lines of `what`: one of WHAT or a data set's name. Raises ValueError where it is neither."""
+    if what not in WHAT:
+        names = {info.name: info for info in dataset.datasets(space)}
+        if what not in names:
+            known = ", ".join((*WHAT, *names))
+            raise ValueError(f"data export {what}: expected one of {known}")
+        return iter(names[what].path.read_text(encoding="utf-8").splitlines())
+    return _from_store(space, what, round_)
+
+
+def _from_store(space: Workspace, what: str, round_: int) -> Iterator[str]:
+    with open_store(space) as store:
+        if what == "rankings":
+            values: Iterator[object] = (r.to_json() for r in store.rankings(round_))
+        elif what == "comparisons":
+            values = _comparisons(store.rankings(round_))
+        elif what == "feedback":
+            values = (f.to_json() for f in store.feedback())
+        else:
+            values = _edits(store)
+        for value in values:
+            yield json.dumps(value, ensure_ascii=False)
+
+
+def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
+    for ranking in rankings:
+        for pair in ranking.comparisons():
+            prompt = [m.to_json() for m in pair.prompt.messages]
+            yield {"prompt": prompt, "chosen": pair.chosen, "rejected": pair.rejected, "source": ranking.id}
+
+
+def _edits(store: Store) -> Iterator[object]:
+    """Answers that people edited, as demonstrations."""
+    for feedback in store.feedback({"edit"}):
+        if feedback.edited:
+            record = feedback.prompt.with_answer(feedback.edited).to_json()
+            yield record | {
+                "id": f"edit-{feedback.id}",
+                "meta": {"source": "edit", "policy_version": feedback.policy_version},
+            }

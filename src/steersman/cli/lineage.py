@@ -1,0 +1,118 @@
+"""What has been made in a round, and whether what it was made from is still what lies there.
+
+Names in a manifest's `inputs`, and what their hash is compared with:
+
+    sft, samples, ...   the artifact of the same round: `workspace.identity` of its manifest
+    001/policy          an artifact of that round
+    data:NAME           the data set's content hash (`DatasetInfo.sha256`)
+    store               which rankings the store holds for the round
+    anything else       (base model, files outside the workspace) is not looked at
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from steersman import config as configs
+from steersman.data import dataset
+from steersman.types import Manifest
+from steersman.workspace import STAGES, Workspace, identity, read_manifest
+
+State = Literal["missing", "partial", "ready", "stale"]
+GONE = "gone"
+SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
+"""Stages whose section of the configuration is named otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """One stage of a round.
+
+    `changed` names the inputs that differ from what the manifest recorded (stale), `settings` the configuration
+    keys that do, and `resume` the newest file of an unfinished run.
+    """
+
+    stage: str
+    state: State
+    changed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    resume: str = ""
+    manifest: Manifest | None = None
+
+
+def current_identity(space: Workspace, name: str, round_: int) -> str | None:
+    """Hash of the named input as it is now, GONE where it no longer exists, None where it is not ours to compare."""
+    if name == "store":
+        return _store_identity(space, round_)
+    if name.startswith("data:"):
+        path = space.data / f"{name.removeprefix('data:')}.jsonl"
+        return dataset.read_info(path).sha256 if path.is_file() else GONE
+    match = re.fullmatch(r"(?:(\d+)/)?(\w+)", name)
+    if match is None or match[2] not in STAGES:
+        return None
+    number = int(match[1] or round_)
+    return identity(read_manifest(space.stage_dir(match[2], number))) if space.has(match[2], number) else GONE
+
+
+def _store_identity(space: Workspace, round_: int) -> str:
+    if not space.store_path.is_file():
+        return GONE
+    from steersman.cli.exporting import store_identity
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        return store_identity(store.rankings(round_))
+
+
+def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
+    """Configuration keys whose value differs from the one recorded; what a manifest did not record is not compared.
+
+    A manifest's config is either sections ({"sft": {...}, "model": {...}}) or the one section of its stage.
+    """
+    sections = {f.name: configs.to_dict(getattr(space.config, f.name)) for f in dataclasses.fields(space.config)}
+    recorded: Mapping[str, Any] = manifest.config
+    if not any(isinstance(recorded.get(name), Mapping) for name in sections):
+        recorded = {SECTION.get(manifest.stage, manifest.stage): recorded}
+    out = []
+    for name, values in recorded.items():
+        if name in sections and isinstance(values, Mapping):
+            now = sections[name]
+            out += [f"{name}.{key}" for key, value in values.items() if key in now and now[key] != value]
+    return tuple(out)
+
+
+def _resume_point(partial: Path) -> str:
+    files = [p for p in partial.rglob("*") if p.is_file()]
+    if not files:
+        return "nothing saved yet"
+    newest = max(files, key=lambda p: p.stat().st_mtime)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(newest.stat().st_mtime))
+    return f"{newest.relative_to(partial)} of {when}"
+
+
+def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
+    """Whether the stage's artifact exists, is unfinished, or was made from inputs that have changed since."""
+    folder = space.stage_dir(stage, round_)
+    partial = folder.with_name(f"{stage}.partial")
+    resume = _resume_point(partial) if partial.is_dir() else ""
+    if not space.has(stage, round_):
+        return StageState(stage, "partial" if resume else "missing", resume=resume)
+    manifest = read_manifest(folder)
+    changed = []
+    for name, recorded in manifest.inputs.items():
+        found = current_identity(space, name, round_)
+        if found is not None and found != recorded:
+            changed.append(f"{name} is gone" if found == GONE else name)
+    settings = changed_settings(space, manifest)
+    return StageState(stage, "stale" if changed else "ready", tuple(changed), settings, resume, manifest)
+
+
+def round_states(space: Workspace, round_: int) -> list[StageState]:
+    """Every stage of the round, in the order of the loop."""
+    return [stage_state(space, stage, round_) for stage in STAGES]

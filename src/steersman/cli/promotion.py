@@ -1,0 +1,97 @@
+"""`steersman promote | rollback`: which model is served, guarded by the report's verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
+from steersman.workspace import Workspace, identity, read_manifest
+
+VERDICT_FILE = "verdict.json"
+BASELINE = {"policy": "sft", "sft": "base"}
+"""What a stage's model must not be worse than."""
+OPPOSITE = {"better": "worse", "worse": "better", "no evidence": "no evidence"}
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """`pairs` of a verdict. Raises ValueError where the file is not one."""
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+        good = isinstance(pairs, list) and all(p["word"] in OPPOSITE and {"a", "b"} <= set(p) for p in pairs)
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"{path}: expected a verdict with 'pairs' of a, b and word; make the report again: steersman eval"
+        )
+    return list(pairs)
+
+
+def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
+    """What the verdict says of a against b; the worst where it says several; None where it compared them not."""
+    words = [p["word"] for p in pairs if (p["a"], p["b"]) == (a, b)]
+    words += [OPPOSITE[p["word"]] for p in pairs if (p["b"], p["a"]) == (a, b)]
+    return next((word for word in ("worse", "no evidence", "better") if word in words), None)
+
+
+def refusal(space: Workspace, stage: str, round_: int) -> str | None:
+    """Why `stage` of the round should not be promoted, or None. The verdict must be of this very model."""
+    folder = space.stage_dir("report", round_)
+    if not space.has("report", round_):
+        return f"{folder}: no report; expected an evaluation of this round: steersman eval"
+    made_from = read_manifest(folder).inputs.get(stage)
+    if made_from is not None and made_from != identity(read_manifest(space.stage_dir(stage, round_))):
+        return f"{folder}: the report is of an earlier {stage} model; expected one of this model: steersman eval"
+    if not (folder / VERDICT_FILE).is_file():
+        return f"{folder / VERDICT_FILE}: no such file; expected a verdict: steersman eval"
+    word = word_for(read_pairs(folder / VERDICT_FILE), stage, BASELINE[stage])
+    if word is None:
+        return f"{folder / VERDICT_FILE}: expected a comparison of {stage} with {BASELINE[stage]}, found none"
+    return f"{folder / VERDICT_FILE}: {stage} is worse than {BASELINE[stage]}" if word == "worse" else None
+
+
+def promote(
+    round_: Annotated[int, typer.Option("--round", min=0, help="Promote this round's model; 0 means the latest.")] = 0,
+    stage: Annotated[str, typer.Option("--stage", help="policy or sft.")] = "policy",
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the verdict says.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a round's model the current one, unless its report says that it is worse.
+
+    The model before it is kept: steersman rollback brings it back.
+    """
+    space = open_workspace(workspace)
+    if stage not in BASELINE:
+        raise ValueError(f"--stage {stage}: expected policy or sft")
+    number = round_ or space.round
+    folder = space.stage_dir(stage, number)
+    manifest = read_manifest(folder)
+    history = space.history()
+    reason = refusal(space, stage, number)
+    if reason and not force:
+        raise ValueError(f"not promoted: {reason}. Promote it all the same with --force")
+    known = history[-1] if history else None
+    if known and (known["path"], known["identity"]) == (str(folder.relative_to(space.root)), identity(manifest)):
+        emit(as_json, {"promoted": known, "changed": False}, f"{known['path']} is the current model already")
+        return
+    entry = space.promote(stage, number)
+    forced = f"; forced against: {reason}" if reason else ""
+    data = {"promoted": entry, "changed": True, "forced_against": reason}
+    emit(as_json, data, f"{entry['path']} is now the current model{forced}")
+
+
+def rollback(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Make the model that was promoted before the current one current again."""
+    entry = open_workspace(workspace).rollback()
+    emit(as_json, {"current": entry}, f"{entry['path']} (promoted {entry['time']}) is the current model again")
+
+
+def register(app: typer.Typer) -> None:
+    examples = ["steersman promote", "steersman promote --round 2 --stage sft", "steersman promote --force"]
+    add(app, promote, panel=MODELS, examples=examples)
+    add(app, rollback, panel=MODELS, examples=["steersman rollback"])

@@ -1,0 +1,203 @@
+"""`steersman rank`: people rank answers blind in the terminal, or the rule judge stands in for them."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.ranking_input import HELP, Said, parse
+from steersman.progress import progress
+from steersman.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from steersman.store import RankingTask, Store
+
+SIMULATED = "simulated"
+"""The labeler's name under which a rule judge's rankings are kept."""
+
+
+def samples_file(space: Workspace, round_: int) -> Path:
+    """The round's sampled answers. Raises ValueError where `steersman sample` has not made them."""
+    folder = space.stage_dir("samples", round_)
+    if not space.has("samples", round_):
+        raise ValueError(f"{folder}: no answers to rank; expected some: steersman sample")
+    found = sorted(folder.glob("*.jsonl"))
+    if len(found) != 1:
+        raise ValueError(f"{folder}: expected one .jsonl file of answers, found {len(found)}")
+    return found[0]
+
+
+def fill_store(space: Workspace, store: Store, round_: int) -> int:
+    """Make the round's samples ranking tasks; those that are known stay. Returns how many are new."""
+    from steersman.data.dataset import load_candidates
+
+    if not space.has("samples", round_) and any(True for _ in store.tasks(round_)):
+        return 0
+    return store.add_candidates(round_, load_candidates(samples_file(space, round_)))
+
+
+def simulate(space: Workspace, store: Store, round_: int, limit: int = 0) -> int:
+    """Let the domain's rule judge rank what it has not ranked; returns how many.
+
+    Each task has its own random numbers, from the project's seed and the task, so stopping and going on, or
+    ranking in another order, gives the same rankings.
+    """
+    from steersman.eval.judges import judge_for, simulated_ranking
+
+    judge = judge_for(space.config.project.domain)
+    if judge is None:
+        raise ValueError(
+            '--simulated: expected a domain with a rule judge (project.domain = "shop"); people must rank this one'
+        )
+    tasks = list(store.tasks(round_, not_ranked_by=SIMULATED))[: limit or None]
+    settings = space.config.rank
+    with progress("rank (simulated)", len(tasks), unit="prompt") as shown:
+        for done, task in enumerate(tasks, 1):
+            rng = random.Random(f"{space.config.project.seed}:{task.id}")
+            ranks, all_bad = simulated_ranking(
+                task.prompt, task.answers, judge, rng, settings.error_rate, settings.tie_margin
+            )
+            store.add_ranking(task.id, ranks=ranks, all_bad=all_bad, labeler=SIMULATED, simulated=True)
+            shown.update(done)
+    return len(tasks)
+
+
+def show_task(console: Console, task: RankingTask, head: str) -> None:
+    """The dialogue and its answers, numbered as the labeler sees them, without a hint of who wrote which."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console.rule(head)
+    for message in task.prompt.messages:
+        console.print(Text(f"{message.role}: ", style="bold") + Text(message.content))
+    for number, (_, answer) in enumerate(task.presented, 1):
+        console.print(Panel(Text(answer or "(empty)"), title=str(number), title_align="left"))
+
+
+def _ask(console: Console, k: int) -> Said | str:
+    """Ask until the input makes sense. End of input quits."""
+    while True:
+        console.print(f"order or grades of {k} answers (? for help): ", end="", markup=False)
+        console.file.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return "quit"
+        try:
+            said = parse(line, k)
+        except ValueError as error:
+            console.print(str(error), markup=False, highlight=False)
+            continue
+        if said == "help":
+            console.print(HELP, markup=False, highlight=False)
+        else:
+            return said
+
+
+def interview(store: Store, round_: int, labeler: str, console: Console, limit: int = 0) -> dict[str, int]:
+    """Present tasks to `labeler` until none is left, the limit is reached or they quit: {ranked, skipped}.
+
+    Undo shows the last ranked task again; what is then said replaces the first (the store counts the latest).
+    """
+    ranked: dict[str, RankingTask] = {}
+    counts = {"ranked": 0, "skipped": 0}
+    again: RankingTask | None = None
+    while again is not None or not limit or len(ranked) < limit:
+        task = again or store.next_task(labeler, round_)
+        if task is None:
+            console.print("nothing left to rank", markup=False)
+            break
+        again = None
+        began = time.monotonic()
+        show_task(console, task, f"{len(ranked) + 1}")
+        said = _ask(console, len(task.answers))
+        if said == "quit":
+            break
+        if said == "undo":
+            again = ranked.pop(next(reversed(ranked))) if ranked else task
+            if again is task:
+                console.print("nothing to undo in this sitting", markup=False)
+        elif said == "skip":
+            store.skip_task(task.id, labeler)
+            counts["skipped"] += 1
+        else:
+            assert isinstance(said, Said)
+            kept = said.stored(task.order)
+            store.add_ranking(
+                task.id,
+                ranks=kept.ranks,
+                grades=kept.grades,
+                all_bad=kept.all_bad,
+                labeler=labeler,
+                seconds=round(time.monotonic() - began, 1),
+            )
+            ranked[task.id] = task
+    return counts | {"ranked": len(ranked)}
+
+
+def rank(
+    labeler: Annotated[str, typer.Option("--labeler", help="Your name; rankings are kept under it.")] = "",
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Let the domain's rule judge rank; it is called simulated.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after this many prompts; 0 goes on.")] = 0,
+    round_: Annotated[int, typer.Option("--round", min=0, help="Answers of this round; 0 means the latest.")] = 0,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the sampled answers, blind and in random order.
+
+    Every ranking is stored at once, so quit whenever you like; the same command goes on where you were.
+    """
+    from rich.console import Console
+
+    from steersman.store import Store
+
+    space = open_workspace(workspace, settings)
+    number = round_ or space.round
+    if labeler == SIMULATED:
+        raise ValueError(f"--labeler {SIMULATED}: expected a person's name; for the rule judge say --simulated")
+    if not simulated and not labeler:
+        import getpass
+
+        labeler = getpass.getuser()
+    if not space.store_path.is_file():
+        samples_file(space, number)  # so that a workspace without answers gets no store either
+    with Store.open(space.store_path) as store:
+        fresh = fill_store(space, store, number)
+        if fresh:
+            say(f"{fresh} prompts are waiting to be ranked")
+        result: dict[str, Any]
+        if simulated:
+            result = {"ranked": simulate(space, store, number, limit), "skipped": 0}
+        else:
+            result = dict(interview(store, number, labeler, Console(stderr=as_json), limit))
+        result |= {"round": number, "labeler": SIMULATED if simulated else labeler, "simulated": simulated}
+        result["progress"] = store.ranking_progress(number)
+    left = result["progress"]
+    said = f"ranked {result['ranked']}, skipped {result['skipped']}"
+    text = (
+        f"of {left['tasks']} prompts, people ranked {left['ranked']} and the rule judge {left['simulated']} (simulated)"
+    )
+    emit(as_json, result, f"{said}; {text}")
+
+
+def register(app: typer.Typer) -> None:
+    add(
+        app,
+        rank,
+        panel=PEOPLE,
+        examples=[
+            "steersman rank --labeler ann",
+            "steersman rank --simulated",
+            "steersman rank --labeler ann --limit 20",
+        ],
+    )

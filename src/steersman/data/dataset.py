@@ -1,0 +1,202 @@
+"""Data sets of a workspace: data/NAME.jsonl, immutable, with NAME.manifest.json beside it.
+
+The manifest says what the set is for (kind, split, purpose), what it was made from, and the hash of its content.
+Both files appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steersman import __version__
+from steersman.data.clean import language_of, text_of
+from steersman.data.formats import Parsed, to_line
+from steersman.data.importing import parse_file
+from steersman.data.readers import read_jsonl
+from steersman.types import Candidates, Conversation, Ranking
+from steersman.workspace import Workspace, atomic_write, file_sha256, now
+
+KINDS = ("demonstrations", "prompts", "rankings", "texts")
+PURPOSES = ("any", "rank", "ppo")
+NAME = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """A data set's manifest, and where its records lie."""
+
+    path: Path
+    name: str
+    kind: str
+    split: str
+    purpose: str
+    count: int
+    sha256: str
+    source: str
+    source_sha256: str
+    created: str
+    code_version: str
+    simulated: bool
+    languages: Mapping[str, int]
+    skipped: Mapping[str, int]
+    config: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "path"}
+
+
+def manifest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.jsonl')}.manifest.json")
+
+
+def read_info(path: Path) -> DatasetInfo:
+    """The manifest beside data/NAME.jsonl. Raises ValueError where it is missing or damaged."""
+    where = manifest_path(path)
+    if not where.is_file():
+        raise ValueError(f"{where}: no such file; {path.name} is no data set of this workspace")
+    try:
+        return DatasetInfo(path, **json.loads(where.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: expected a data set's manifest: {error}; import it again with --replace") from None
+
+
+def _existing(path: Path) -> DatasetInfo | None:
+    return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
+
+
+def write_dataset(
+    folder: Path,
+    name: str,
+    kind: str,
+    split: str,
+    records: Iterable[Parsed],
+    source: str,
+    config: Mapping[str, Any],
+    *,
+    purpose: str = "any",
+    source_sha256: str = "",
+    skipped: Mapping[str, int] | None = None,
+    simulated: bool = False,
+    replace: bool = False,
+) -> DatasetInfo:
+    """Write `folder`/NAME.jsonl and its manifest, or neither.
+
+    The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
+    and on other content under a name that is taken (unless `replace`).
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
+        if value not in known:
+            raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
+    path = folder / f"{name}.jsonl"
+    lines, languages, digest = [], Counter[str](), hashlib.sha256()
+    for record in records:
+        lines.append(to_line(record).encode() + b"\n")
+        digest.update(lines[-1])
+        languages[language_of(text_of(record))] += 1
+    if not lines:
+        raise ValueError(f"{source}: no {kind} to write as {name}; expected at least one record")
+    info = DatasetInfo(
+        path=path,
+        name=name,
+        kind=kind,
+        split=split,
+        purpose=purpose,
+        count=len(lines),
+        sha256=digest.hexdigest(),
+        source=source,
+        source_sha256=source_sha256,
+        created=now(),
+        code_version=__version__,
+        simulated=simulated,
+        languages=dict(languages),
+        skipped=dict(skipped or {}),
+        config=dict(config),
+    )
+    old = _existing(path)
+    if old is not None:
+        if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, kind, split, purpose):
+            return old
+        if not replace:
+            raise ValueError(
+                f"{path}: a data set of this name exists with other content ({old.count} {old.kind}, {old.split}); "
+                "expected --replace to replace it, or another --name"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_pair(path, lines, info)
+    return info
+
+
+def _write_pair(path: Path, lines: list[bytes], info: DatasetInfo) -> None:
+    """Both temporary files are whole before either is renamed, so that a full disk leaves what was there."""
+    with atomic_write(manifest_path(path)) as manifest:
+        json.dump(info.to_json(), manifest, ensure_ascii=False, indent=1, sort_keys=True)
+        manifest.write("\n")
+        manifest.flush()
+        os.fsync(manifest.fileno())
+        with atomic_write(path, "wb") as file:
+            file.writelines(lines)
+
+
+def datasets(workspace: Workspace) -> list[DatasetInfo]:
+    """Every data set of the workspace, by name."""
+    if not workspace.data.is_dir():
+        return []
+    return [read_info(p) for p in sorted(workspace.data.glob("*.jsonl")) if manifest_path(p).is_file()]
+
+
+def find(workspace: Workspace, kind: str, split: str, purpose: str | None = None) -> list[Path]:
+    """Files of the data sets of this kind and split; with `purpose`, those made for it or for any."""
+    infos = [info for info in datasets(workspace) if (info.kind, info.split) == (kind, split)]
+    return [info.path for info in infos if purpose is None or info.purpose in (purpose, "any")]
+
+
+def _checked_whole(path: Path) -> None:
+    """A data set's content must be what its manifest says; other files have no manifest to differ from."""
+    if manifest_path(path).is_file() and file_sha256(path) != read_info(path).sha256:
+        raise ValueError(
+            f"{path}: its content differs from its manifest (truncated or altered); import it again with --replace"
+        )
+
+
+def load_conversations(path: Path, kind: str | None = None, max_line_mb: float = 8.0) -> list[Conversation]:
+    """Dialogues of a data set, or of a file in any format that can be recognised.
+
+    `kind` "demonstrations" wants them to end with the assistant, "prompts" with the user (an answer that is there
+    is cut off); None takes dialogues as they are. Raises ValueError 'file:line: what was expected'.
+    """
+    _checked_whole(path)
+    parsed = parse_file(path, kind or "dialogues", max_line_mb=max_line_mb).records
+    return [record for record in parsed if isinstance(record, Conversation)]
+
+
+def load_rankings(path: Path, max_line_mb: float = 8.0) -> list[Ranking]:
+    """Rankings of a data set, of an export, or of a file of comparisons in any format that can be recognised."""
+    _checked_whole(path)
+    parsed = parse_file(path, "rankings", max_line_mb=max_line_mb).records
+    return [record for record in parsed if isinstance(record, Ranking)]
+
+
+def load_texts(path: Path, max_line_mb: float = 8.0) -> list[str]:
+    """Plain texts of a data set or of a file with a field 'text'."""
+    _checked_whole(path)
+    return [record for record in parse_file(path, "texts", max_line_mb=max_line_mb).records if isinstance(record, str)]
+
+
+def load_candidates(path: Path, max_line_mb: float = 64.0) -> Iterator[Candidates]:
+    """What `steersman sample` wrote: prompts with their answers. Raises ValueError 'file:line: what was expected'."""
+    for line, value in read_jsonl(path, max_line_mb):
+        try:
+            yield Candidates.from_json(value)
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: {error}") from None

@@ -1,0 +1,214 @@
+"""The verdict in words, English and Chinese: what the terminal prints and the report's top says."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from steersman.stats import Interval
+
+if TYPE_CHECKING:
+    from steersman.eval.verdict import Caution, PairVerdict, Verdict
+
+EN = {
+    "better": "{a} is better than {b}.",
+    "no evidence": "There is no evidence that {a} is better than {b}.",
+    "worse": "{a} is worse than {b}.",
+    "word.better": "better",
+    "word.no evidence": "no evidence",
+    "word.worse": "worse",
+    "to": "{low} to {high}",
+    "unknown": "unknown",
+    "evidence": "Mean {score} {x} against {y}: {d} (95 % interval {span}) on {n} held-out prompts; "
+    "won {wins}, tied {ties}, lost {losses}.",
+    "score": "judge score",
+    "reward score": "reward",
+    "not independent": "The judge here is the reward model that PPO optimised, so this is not independent evidence.",
+    "title": "Verdict on {n} held-out prompts",
+    "by": ", judged by {judge}",
+    "reward judge": "the reward model that PPO optimised (not independent evidence)",
+    "pair": "{a} against {b}: {word}",
+    "rates": "win rate {rate} (ties count half), at equal length {controlled}",
+    "axes": "differences: {axes}",
+    "intent": "intent",
+    "constraint": "constraints",
+    "fitness": "fitness",
+    "reward": "reward {d} ({span})",
+    "length": "tokens per answer {x} against {y}, without an end {p} against {q}",
+    "kl": "KL of {label} to SFT: {kl} nats per answer ({span})",
+    "multiple": "{m} comparisons were made, each with a 95 % interval, so the chance that at least one misleads "
+    "is up to {risk} %. With the 5 % shared among all (Bonferroni): {words}.",
+    "word pair": "{a} against {b} {word}",
+    "note": "Note: ",
+    "join": "; ",
+    "caution.few": "Only {n} prompts: differences that are not large cannot be seen.",
+    "caution.too_few": "Only {n} prompts: at least {least} are needed before any verdict is given.",
+    "caution.reward_judge": "No rule judge exists for this domain. The judge is the reward model that PPO optimised; "
+    "a higher score shows that PPO worked, not that people would prefer the answers.",
+    "caution.simulated": "The rankings were simulated by a rule judge, not given by people. What was learned is that "
+    "judge's taste, and the verdict does not say what people would prefer.",
+    "caution.kl": "{label} is {kl:.1f} nats per answer from SFT, above the ceiling of {ceiling:g}; the reward model "
+    "was not trained on such answers.",
+    "caution.no_eos": "{percent:.0f} % of the answers of {label} never ended and were cut at the token limit.",
+    "caution.length": "The answers of {a} are {ratio:.2f} times as long as those of {b}; read the win rate at equal "
+    "length too.",
+    "caution.overoptimised": "The reward model scores {a} above {b} but the judge does not call it better: a sign that "
+    "the policy exploits the reward model.",
+}
+
+ZH = {
+    "better": "{a} 优于 {b}。",
+    "no evidence": "没有证据表明 {a} 优于 {b}。",
+    "worse": "{a} 不如 {b}。",
+    "word.better": "更好",
+    "word.no evidence": "无证据",
+    "word.worse": "更差",
+    "to": "{low} 至 {high}",
+    "unknown": "未知",
+    "evidence": "平均{score} {x} 对 {y}：相差 {d}（95% 区间 {span}），"
+    "共 {n} 条留出提示；胜 {wins}，平 {ties}，负 {losses}。",
+    "score": "评判分",
+    "reward score": "奖励",
+    "not independent": "此处的评判者就是 PPO 所优化的奖励模型，因此这不是独立证据。",
+    "title": "{n} 条留出提示上的结论",
+    "by": "，评判者：{judge}",
+    "reward judge": "PPO 所优化的奖励模型（并非独立证据）",
+    "pair": "{a} 对 {b}：{word}",
+    "rates": "胜率 {rate}（平局算一半），等长时 {controlled}",
+    "axes": "各维度之差：{axes}",
+    "intent": "意图",
+    "constraint": "约束",
+    "fitness": "得体",
+    "reward": "奖励 {d}（{span}）",
+    "length": "每条回答的词元数 {x} 对 {y}，未正常结束 {p} 对 {q}",
+    "kl": "{label} 相对 SFT 的 KL：每条回答 {kl} nats（{span}）",
+    "multiple": "共做了 {m} 次比较，每次用 95% 区间，至少一次误判的概率最高可达 {risk}%。"
+    "把 5% 分摊到全部比较（Bonferroni）后：{words}。",
+    "word pair": "{a} 对 {b} {word}",
+    "note": "注意：",
+    "join": "；",
+    "caution.few": "只有 {n} 条提示：看不出不大的差别。",
+    "caution.too_few": "只有 {n} 条提示：至少需要 {least} 条才给出结论。",
+    "caution.reward_judge": "该领域没有规则评判者。评判者就是 PPO 所优化的奖励模型；"
+    "分数更高只说明 PPO 起了作用，并不说明人会更喜欢这些回答。",
+    "caution.simulated": "排序由规则评判者模拟，并非由人给出。学到的是该评判者的偏好，结论不代表人的偏好。",
+    "caution.kl": "{label} 与 SFT 相距每条回答 {kl:.1f} nats，超过上限 {ceiling:g}；奖励模型没有见过这样的回答。",
+    "caution.no_eos": "{label} 有 {percent:.0f}% 的回答没有正常结束，被长度上限截断。",
+    "caution.length": "{a} 的回答长度是 {b} 的 {ratio:.2f} 倍；请同时参看等长时的胜率。",
+    "caution.overoptimised": "奖励模型给 {a} 的分高于 {b}，评判者却不认为它更好：策略可能在钻奖励模型的空子。",
+}
+
+LANGUAGES = {"en": EN, "zh": ZH}
+
+
+def texts(language: str) -> dict[str, str]:
+    """Raises ValueError for a language that has no words here."""
+    if language not in LANGUAGES:
+        raise ValueError(f"language: expected one of {', '.join(LANGUAGES)}, got {language!r}")
+    return LANGUAGES[language]
+
+
+def number(x: float, digits: int = 3, sign: bool = False) -> str:
+    """A decimal, '+0.071' where `sign`; '?' where it is not known."""
+    if not math.isfinite(x):
+        return "?"
+    return f"{x:+.{digits}f}" if sign else f"{x:.{digits}f}"
+
+
+def span(interval: Interval, language: str = "en", digits: int = 3, sign: bool = False, scale: float = 1.0) -> str:
+    """'0.04 to 0.10', or 'unknown' where there are no bounds."""
+    t = texts(language)
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return t["unknown"]
+    return t["to"].format(
+        low=number(interval.low * scale, digits, sign), high=number(interval.high * scale, digits, sign)
+    )
+
+
+def percent(interval: Interval, language: str = "en") -> str:
+    """'63.2 % (57.0 to 69.1)'."""
+    gap = " " if language == "en" else ""
+    bounds = span(interval, language, 1, scale=100)
+    return f"{number(100 * interval.value, 1)}{gap}%" + (f" ({bounds})" if language == "en" else f"（{bounds}）")
+
+
+def claim(pair: PairVerdict, language: str) -> str:
+    """The plain sentence: better, no evidence, or worse."""
+    return texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
+
+
+def word(pair: PairVerdict, language: str) -> str:
+    return texts(language)[f"word.{pair.word}"]
+
+
+def evidence(pair: PairVerdict, language: str) -> str:
+    """The numbers behind the claim, and whose opinion they are."""
+    t = texts(language)
+    by_reward = pair.judge == "reward model"
+    out = t["evidence"].format(
+        score=t["reward score" if by_reward else "score"],
+        x=number(pair.a_score),
+        y=number(pair.b_score),
+        d=number(pair.difference.value, sign=True),
+        span=span(pair.difference, language, sign=True),
+        n=pair.n,
+        wins=pair.wins,
+        ties=pair.ties,
+        losses=pair.losses,
+    )
+    gap = " " if language == "en" else ""
+    return out + gap + t["not independent"] if by_reward else out
+
+
+def caution(item: Caution, language: str) -> str:
+    return texts(language)[f"caution.{item.code}"].format(**item.values)
+
+
+def judged_by(result: Verdict, language: str) -> str:
+    """'Verdict on N held-out prompts, judged by J'."""
+    t = texts(language)
+    by_reward = any(p.judge == "reward model" for p in result.pairs)
+    judge = t["reward judge"] if by_reward else result.judge
+    return t["title"].format(n=result.n) + (t["by"].format(judge=judge) if judge else "")
+
+
+def multiple(result: Verdict, language: str) -> str:
+    """The note on several comparisons at once; '' where there was at most one."""
+    t = texts(language)
+    m = len(result.pairs)
+    if m < 2:
+        return ""
+    words = t["join"].join(
+        t["word pair"].format(a=p.a_label, b=p.b_label, word=t[f"word.{p.word_adjusted}"]) for p in result.pairs
+    )
+    return t["multiple"].format(m=m, risk=round(100 * m * (1 - result.level)), words=words)
+
+
+def lines(result: Verdict, language: str) -> list[str]:
+    """The terminal's text, a line each."""
+    t = texts(language)
+    models = {m.name: m for m in result.models}
+    out = [judged_by(result, language)]
+    headline = result.headline
+    # the headline first, the rest in the order of the loop
+    for p in sorted(result.pairs, key=lambda p: p is not headline):
+        a, b = models[p.a], models[p.b]
+        out += ["", "  " + t["pair"].format(a=p.a_label, b=p.b_label, word=word(p, language))]
+        out.append("    " + evidence(p, language))
+        rates = t["rates"].format(rate=percent(p.win_rate, language), controlled=percent(p.length_controlled, language))
+        out.append("    " + rates)
+        parts = [f"{t[k]} {number(i.value, sign=True)} ({span(i, language, sign=True)})" for k, i in p.axes.items()]
+        if p.reward is not None and p.judge == "rules":
+            parts.append(t["reward"].format(d=number(p.reward.value, 2, True), span=span(p.reward, language, 2, True)))
+        if parts:
+            out.append("    " + t["axes"].format(axes=", ".join(parts)))
+        x, y = (number(m.tokens.value, 1) for m in (a, b))
+        ends = [f"{number(100 * m.no_eos.value, 0)} %" for m in (a, b)]
+        out.append("    " + t["length"].format(x=x, y=y, p=ends[0], q=ends[1]))
+    out.append("")
+    for m in result.models:
+        if m.kl is not None:
+            out.append("  " + t["kl"].format(label=m.label, kl=number(m.kl.value, 2), span=span(m.kl, language, 2)))
+    if note := multiple(result, language):
+        out.append("  " + note)
+    return [*out, *("  " + t["note"] + caution(c, language) for c in result.cautions)]

@@ -1,0 +1,186 @@
+"""Loading and saving Hugging Face folders, and checking them before use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from steersman.workspace import MANIFEST_NAME, verify
+
+Model = Any
+"""A transformers model; its classes carry no usable types."""
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("model.device = 'cuda', but torch sees no GPU here; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own progress bars and advice, off for a while."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def check_folder(folder: Path) -> None:
+    """ValueError unless `folder` is a whole model: config, weights, tokenizer; its manifest, if any, agrees."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such model folder")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json; expected a Hugging Face model folder")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
+    if (folder / MANIFEST_NAME).is_file():
+        verify(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ValueError(f"{folder}: no .safetensors weights (pickled .bin weights are not loaded)")
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: damaged or truncated weights: {error}") from None
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, with a pad token that is not the end-of-turn token."""
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder}: no usable tokenizer: {str(error).splitlines()[0]}") from None
+    set_pad_token(tokenizer)
+    return tokenizer
+
+
+def set_pad_token(tokenizer: Any) -> None:
+    """Padding must not be the end-of-turn token, or models never learn to stop (Huang et al. 2024)."""
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    vocabulary = tokenizer.get_vocab()
+    for name in (
+        "<pad>",
+        "<|pad|>",
+        "[PAD]",
+        "<|endoftext|>",
+        "<|finetune_right_pad_id|>",
+        "<unk>",
+        tokenizer.unk_token,
+    ):
+        if name in vocabulary and vocabulary[name] != tokenizer.eos_token_id:
+            tokenizer.pad_token = name
+            return
+
+
+def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
+    check_folder(folder)
+    with _quiet():
+        try:
+            model, info = kind.from_pretrained(
+                str(folder),
+                dtype=DTYPES[dtype],
+                trust_remote_code=trust_remote_code,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                **extra,
+            )
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}") from None
+    allowed = {"score.weight"} if kind is AutoModelForSequenceClassification else set()
+    missing = sorted(set(info["missing_keys"]) - allowed)
+    if missing:
+        raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
+    model.eval()
+    model.config.use_cache = False
+    return model
+
+
+def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
+    """A decoder with its vocabulary head. Raises ValueError on a missing or damaged checkpoint."""
+    return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code)
+
+
+def use_packed_rows(model: Model) -> Model:
+    """Switch a model to attention over packed rows (`steersman.models.decoder`); it then takes nothing else."""
+    from steersman.models.attention import NAME
+
+    model.set_attn_implementation(NAME)
+    return model
+
+
+def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
+    """A decoder with one scalar output per token (`score`); a new head is zero until initialised."""
+    model = _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1)
+    return model
+
+
+def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+    """Write a plain Hugging Face folder (safetensors, tokenizer, chat template). `state` overrides the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    use_cache, model.config.use_cache = model.config.use_cache, True
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    with _quiet():
+        model.save_pretrained(str(folder), state_dict=state)
+        tokenizer.save_pretrained(str(folder))
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)
+    model.config.use_cache = use_cache
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """De-quantise a GGUF file into a plain bfloat16 Hugging Face folder."""
+    where, name = str(file.parent), file.name
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
+        except (ImportError, KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{file}: transformers cannot read this GGUF: {str(error).splitlines()[0]}") from None
+        config = AutoConfig.for_model(quantised.config.model_type, **_plain(quantised.config))
+        model = getattr(transformers, type(quantised).__name__)(config)
+        model.load_state_dict(quantised.state_dict())
+        model.to(torch.bfloat16)
+        if not tokenizer.chat_template:
+            from steersman.text.template import add_chat_template
+
+            add_chat_template(tokenizer)
+    set_pad_token(tokenizer)
+    save_model(model, tokenizer, folder)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config's values without what tied it to the quantised file."""
+    values: dict[str, Any] = config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path", "model_type", "transformers_version"):
+        values.pop(key, None)
+    return values

@@ -1,0 +1,154 @@
+"""Rows of tokens without padding: dialogues side by side, and answers that share their prompt.
+
+A `Tree` is a trunk (a prompt, or a whole dialogue) and any number of branches (answers). The prompt's tokens are
+computed once for all its answers: each branch sees the trunk and itself, at the positions it would have alone,
+so every number equals the one from separate rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Token ids of a trunk and its branches. `learn` marks the trunk's own target tokens (none if empty)."""
+
+    trunk: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...] = ()
+    learn: tuple[bool, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.trunk) + sum(map(len, self.branches))
+
+
+class DocumentMasks:
+    """Additive float32 [L, L] masks of one tree, by attention window; made once per row, used by every layer."""
+
+    def __init__(self, positions: Tensor, branch: Tensor) -> None:
+        self._positions, self._branch = positions, branch
+        self._made: dict[int | None, Tensor] = {}
+
+    def get(self, window: int | None) -> Tensor:
+        if window not in self._made:
+            n = self._positions.shape[0]
+            visible = torch.ones(n, n, dtype=torch.bool).tril_()
+            visible &= (self._branch[None] == -1) | (self._branch[:, None] == self._branch[None])
+            if window:
+                visible &= (self._positions[:, None] - self._positions[None]) < window
+            self._made[window] = torch.zeros(n, n).masked_fill_(~visible, float("-inf"))
+        return self._made[window]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some trees in one row of T tokens, and where the interesting tokens are.
+
+    Targets are the tokens that a model is asked to predict: the trunks' `learn` tokens and every branch token,
+    in row order. Branches are numbered in the order of the trees given.
+    """
+
+    ids: Tensor
+    """[T] int64"""
+    positions: Tensor
+    """[T] int64: place of each token in its own dialogue"""
+    document: Tensor
+    """[T] int64: which tree"""
+    branch: Tensor
+    """[T] int64: -1 in a trunk, else the branch's number in this row"""
+    targets: Tensor
+    """[N] indices into the row"""
+    predictors: Tensor
+    """[N] index of the token whose output predicts each target"""
+    branch_ends: Tensor
+    """[B] index of each branch's last token"""
+    target_branch: Tensor
+    """[N] number of the branch each target lies in, -1 for a trunk"""
+
+    @cached_property
+    def documents(self) -> list[tuple[int, int, DocumentMasks]]:
+        """(start, end, masks) of each tree in the row."""
+        counts = torch.unique_consecutive(self.document, return_counts=True)[1].tolist()
+        out, start = [], 0
+        for count in counts:
+            end = start + count
+            out.append((start, end, DocumentMasks(self.positions[start:end], self.branch[start:end])))
+            start = end
+        return out
+
+    @property
+    def mask(self) -> Tensor:
+        """[1, 1, T, T] bool: who attends to whom."""
+        t = self.ids.shape[0]
+        visible = torch.ones(t, t, dtype=torch.bool, device=self.ids.device).tril_()
+        visible &= self.document[:, None] == self.document[None]
+        visible &= (self.branch[None] == -1) | (self.branch[:, None] == self.branch[None])
+        return visible[None, None]
+
+    @property
+    def target_ids(self) -> Tensor:
+        return self.ids[self.targets]
+
+
+def build_row(trees: Sequence[Tree]) -> Row:
+    """Lay trees side by side."""
+    ids: list[int] = []
+    positions: list[int] = []
+    document: list[int] = []
+    branch: list[int] = []
+    targets: list[int] = []
+    predictors: list[int] = []
+    target_branch: list[int] = []
+    ends: list[int] = []
+    for number, tree in enumerate(trees):
+        start = len(ids)
+        ids.extend(tree.trunk)
+        positions.extend(range(len(tree.trunk)))
+        branch.extend([-1] * len(tree.trunk))
+        for i, own in enumerate(tree.learn):
+            if own:
+                targets.append(start + i)
+                predictors.append(start + i - 1)
+                target_branch.append(-1)
+        root = start + len(tree.trunk) - 1
+        for tokens in tree.branches:
+            first = len(ids)
+            ids.extend(tokens)
+            positions.extend(range(len(tree.trunk), len(tree.trunk) + len(tokens)))
+            branch.extend([len(ends)] * len(tokens))
+            targets.extend(range(first, first + len(tokens)))
+            predictors.extend([root, *range(first, first + len(tokens) - 1)])
+            target_branch.extend([len(ends)] * len(tokens))
+            ends.append(len(ids) - 1)
+        document.extend([number] * (len(ids) - start))
+    columns = (ids, positions, document, branch, targets, predictors, ends, target_branch)
+    return Row(*(torch.tensor(column, dtype=torch.long) for column in columns))
+
+
+def to_device(row: Row, device: torch.device) -> Row:
+    return row if device.type == "cpu" else Row(*(getattr(row, f).to(device) for f in Row.__dataclass_fields__))
+
+
+def fill_rows(sizes: Sequence[int], row_tokens: int) -> list[list[int]]:
+    """Group items into rows of at most `row_tokens` (first fit, longest first); returns indices per row.
+
+    An item longer than a row gets a row of its own: it is the caller who says whether that is allowed.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        for r, left in enumerate(room):
+            if sizes[i] <= left:
+                rows[r].append(i)
+                room[r] -= sizes[i]
+                break
+        else:
+            rows.append([i])
+            room.append(row_tokens - sizes[i])
+    return [sorted(row) for row in rows]

@@ -1,0 +1,32 @@
+"""Advantages from rewards and values. Episodes are rows [E, T], padded at the right; `mask` marks real tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 2016) over episodes that end at their last real token.
+
+    rewards, values [E, T] float, mask [E, T] bool -> (advantages, returns) [E, T], zero where the mask is.
+    returns = advantages + values. The value after the last real token is 0.
+    """
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros(rewards.shape[0], dtype=rewards.dtype, device=rewards.device)
+    next_value = torch.zeros_like(following)
+    for t in reversed(range(rewards.shape[1])):
+        real = mask[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        following = torch.where(real, delta + gamma * lam * following, following)
+        next_value = torch.where(real, values[:, t], next_value)
+        advantages[:, t] = torch.where(real, following, 0.0)
+    return advantages, torch.where(mask, advantages + values, 0.0)
+
+
+def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """Scale [E, T] to variance 1 over real tokens (population variance); mean 0, or kept if not `shift_mean`."""
+    real = x[mask]
+    mean = real.mean()
+    scaled = (x - mean) * torch.rsqrt(real.var(unbiased=False) + 1e-8)
+    return torch.where(mask, scaled if shift_mean else scaled + mean, 0.0)

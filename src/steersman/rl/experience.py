@@ -1,0 +1,79 @@
+"""What one round of rollouts yields, as tensors: episodes are rows [E, T], padded at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steersman.rl.advantages import gae, whiten
+from steersman.rl.rewards import apply_eos_trick, episode_kl, token_rewards
+
+
+@dataclass(frozen=True)
+class Experience:
+    """E episodes of at most T tokens. Floats are float32; padded entries are 0 and masked."""
+
+    mask: Tensor
+    """[E, T] bool: real tokens"""
+    ended: Tensor
+    """[E] bool: the answer ended by itself"""
+    scores: Tensor
+    """[E] reward model's scores, before the EOS trick"""
+    old_logprobs: Tensor
+    """[E, T] under the policy that sampled"""
+    ref_logprobs: Tensor
+    """[E, T]"""
+    values: Tensor
+    """[E, T] the critic's, at the state before each token"""
+    rewards: Tensor
+    """[E, T] per token: KL price, and the score at the end"""
+    advantages: Tensor
+    """[E, T]"""
+    returns: Tensor
+    """[E, T]"""
+
+    @property
+    def kl(self) -> Tensor:
+        """[E] nats per answer."""
+        return episode_kl(self.old_logprobs, self.ref_logprobs, self.mask)
+
+    @property
+    def explained_variance(self) -> float:
+        """1 - Var(returns - values) / Var(returns) over real tokens; 1 is a perfect critic, 0 a constant one."""
+        returns, values = self.returns[self.mask], self.values[self.mask]
+        variance = returns.var(unbiased=False)
+        return float(1 - (returns - values).var(unbiased=False) / variance) if variance > 0 else 0.0
+
+
+def pad(episodes: Sequence[Tensor]) -> Tensor:
+    """Tensors of lengths t_e -> [E, T], zeros at the right."""
+    return torch.nn.utils.rnn.pad_sequence(list(episodes), batch_first=True)
+
+
+def make_experience(
+    *,
+    old_logprobs: Sequence[Tensor],
+    ref_logprobs: Sequence[Tensor],
+    values: Sequence[Tensor],
+    scores: Tensor,
+    ended: Tensor,
+    kl_coef: float,
+    no_eos_reward: float,
+    gamma: float,
+    lam: float,
+    whiten_rewards: bool,
+    whiten_advantages: bool,
+) -> Experience:
+    """Per-episode tensors [t_e] -> rewards, advantages, returns. `scores` [E] float32, `ended` [E] bool."""
+    mask = pad([torch.ones(len(x), dtype=torch.bool) for x in old_logprobs])
+    old, ref, value = pad(old_logprobs), pad(ref_logprobs), pad(values)
+    rewards = token_rewards(old, ref, apply_eos_trick(scores, ended, no_eos_reward), mask, kl_coef)
+    if whiten_rewards:
+        rewards = whiten(rewards, mask, shift_mean=False)
+    advantages, returns = gae(rewards, value, mask, gamma, lam)
+    if whiten_advantages:
+        advantages = whiten(advantages, mask)
+    return Experience(mask, ended, scores, old, ref, value, rewards, advantages, returns)

@@ -1,0 +1,40 @@
+"""Losses of reward model and PPO: pure functions on tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def kwise_loss(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Mean over one prompt's pairs (winner, loser) of -log sigmoid(r_w - r_l) (Ouyang et al. 2022, equation 1).
+
+    scores [K]; returns a scalar in nats, log 2 for a model that cannot tell.
+    """
+    assert pairs, "a ranking without a strict preference has no loss"
+    winners = torch.tensor([w for w, _ in pairs], device=scores.device)
+    losers = torch.tensor([l for _, l in pairs], device=scores.device)
+    return -F.logsigmoid(scores[winners] - scores[losers]).mean()
+
+
+def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """PPO's clipped objective (Schulman et al. 2017, equation 7), negated, per token.
+
+    All [N] over real tokens. Returns (loss [N], clipped [N] bool: where the clip took the gradient away).
+    """
+    ratio = (logprobs - old_logprobs).exp()
+    free = -advantages * ratio
+    held = -advantages * ratio.clamp(1 - clip, 1 + clip)
+    return torch.maximum(free, held), held > free
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
+    """Half squared error per token [N]; with `clip` > 0 the worse of it and that of the value held near its old one."""
+    loss = (values - returns) ** 2
+    if clip > 0:
+        held = old_values + (values - old_values).clamp(-clip, clip)
+        loss = torch.maximum(loss, (held - returns) ** 2)
+    return 0.5 * loss

@@ -1,0 +1,44 @@
+"""What an episode is rewarded for: the score at its end, minus a price per token for leaving the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def apply_eos_trick(scores: Tensor, ended: Tensor, no_eos_reward: float) -> Tensor:
+    """[E]: an answer that never ended gets a fixed score instead of its own (Huang et al. 2024)."""
+    return torch.where(ended, scores, no_eos_reward)
+
+
+def token_rewards(logprobs: Tensor, ref_logprobs: Tensor, scores: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+    """Per-token rewards [E, T] (Ziegler et al. 2019): -kl_coef * (logp - ref_logp) on each real token, and the
+    score [E] added on the last real token only.
+    """
+    rewards = torch.where(mask, -kl_coef * (logprobs - ref_logprobs), 0.0)
+    last = mask.sum(dim=1) - 1
+    assert bool((last >= 0).all()), "an episode without tokens"
+    rewards[torch.arange(len(scores), device=scores.device), last] += scores
+    return rewards
+
+
+def episode_kl(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """[E] nats: sum over an answer's tokens of logp - ref_logp, an unbiased estimate of KL(policy || reference)."""
+    return torch.where(mask, logprobs - ref_logprobs, 0.0).sum(dim=1)
+
+
+@dataclass
+class KlController:
+    """The KL coefficient: fixed where `target` is 0, else adapted as in Ziegler et al. 2019, section 2.2."""
+
+    coef: float
+    target: float
+    horizon: int
+
+    def update(self, kl: float, episodes: int) -> None:
+        """`kl`: mean nats per answer of this round; the proportional error is clipped to +-0.2."""
+        if self.target > 0:
+            error = min(max(kl / self.target - 1, -0.2), 0.2)
+            self.coef *= 1 + error * episodes / self.horizon

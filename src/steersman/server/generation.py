@@ -1,0 +1,173 @@
+"""One answer being written: the engine's blocking iterator, run in a thread of its own, seen from asyncio.
+
+The thread that starts the iterator also advances and closes it, because an engine may hold a lock or torch's
+thread-local inference mode in between. What was written when the reader left is handed to `on_end` in that thread
+too, so that it is kept however the request ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+
+from steersman.engine.protocol import Engine
+from steersman.server.errors import ApiError
+from steersman.types import Completion, Conversation, SamplingParams
+
+MAX_LIVE = 32
+"""Answers in the making at a time, those that wait for the engine included. Below the size of the thread pool that
+serves the other requests, so that these stay quick whatever is generated."""
+
+_NOTICE_SECONDS = 0.3
+_SETTLE_SECONDS = 10.0
+
+
+class Generation:
+    """Iterate over `items()` once: pieces of text, then the Completion. Leaving the iterator cancels."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Conversation,
+        params: SamplingParams,
+        on_end: Callable[[Completion], None] = lambda _completion: None,
+        ids: Collection[str] = (),
+    ) -> None:
+        self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
+        self.ids = frozenset(ids)
+        """The chat that the answer belongs to and the message that it will be, for `Generations.settle`."""
+        self.cancelled = threading.Event()
+        self.ended = threading.Event()
+        self._queue: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()
+
+    def cancel(self) -> None:
+        """Stop at the next piece of text; the Completion then holds what there is."""
+        self.cancelled.set()
+
+    async def items(self, after: Callable[[], object]) -> AsyncGenerator[str | Completion]:
+        """Raises what the engine raised. `after` is called when the engine is left, sooner or later than the reader."""
+        loop = asyncio.get_running_loop()
+
+        def put(item: str | Completion | Exception) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody listens
+                loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+        def work() -> None:
+            self._work(put)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(after)
+
+        # A daemon, so that a program that must end does not wait for the end of an answer.
+        threading.Thread(target=work, name="generation", daemon=True).start()
+        try:
+            while True:
+                item = await self._queue.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if isinstance(item, Completion):
+                    return
+        finally:
+            self.cancel()
+
+    def _work(self, put: Callable[[str | Completion | Exception], None]) -> None:
+        text: list[str] = []
+        try:
+            completion, error = None, None
+            try:
+                completion = self._generate(text, put)
+            except Exception as caught:
+                error = caught
+            if completion is None and (text or error is None):
+                completion = Completion("".join(text), (), (), "cancelled", self.engine.policy_version)
+            if completion is not None:
+                self.on_end(completion)
+            outcome = error or completion
+            assert outcome is not None
+            put(outcome)
+        except Exception as caught:
+            put(caught)
+        finally:
+            self.ended.set()
+
+    def _generate(self, text: list[str], put: Callable[[str], None]) -> Completion | None:
+        """The engine's Completion, or None where it was cancelled before; pieces are appended to `text`."""
+        if self.cancelled.is_set():
+            return None
+        iterator = self.engine.stream(self.prompt, self.params)
+        try:
+            return self._read(iterator, text, put)
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    def _read(
+        self, iterator: Iterator[str | Completion], text: list[str], put: Callable[[str], None]
+    ) -> Completion | None:
+        for item in iterator:
+            if isinstance(item, Completion):
+                return item
+            if item:
+                text.append(item)
+                put(item)
+            if self.cancelled.is_set():
+                return None
+        raise RuntimeError("the engine's stream ended without a Completion")
+
+
+class Generations:
+    """Those that run now. Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self._live: set[Generation] = set()
+        self._batches = 0
+        self._closing = False
+
+    def check(self) -> None:
+        """Raises ApiError where no other answer can be begun; to be asked before a response is begun."""
+        if self._closing:
+            raise ApiError(503, "The server is shutting down")
+        if len(self._live) + self._batches >= MAX_LIVE:
+            raise ApiError(429, f"{MAX_LIVE} answers are being written already; try again in a moment")
+
+    async def run(self, generation: Generation) -> AsyncGenerator[str | Completion]:
+        """`generation.items()`, counted until the engine is left."""
+        self.check()
+        self._live.add(generation)
+        async with contextlib.aclosing(generation.items(lambda: self._live.discard(generation))) as items:
+            async for item in items:
+                yield item
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Counts a blocking call of `engine.generate`."""
+        self.check()
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+
+    async def settle(self, id_: str) -> None:
+        """Wait until the answers with this id (a chat's or a message's) whose reader has left are stored.
+
+        A page that stops an answer and goes on at once would otherwise not find the answer it goes on from.
+        An answer that is still being read is not waited for.
+        """
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for generation in [g for g in self._live if id_ in g.ids]:
+            while not generation.ended.is_set():
+                waited = loop.time() - start
+                if waited > (_SETTLE_SECONDS if generation.cancelled.is_set() else _NOTICE_SECONDS):
+                    break
+                await asyncio.sleep(0.02)
+
+    def close(self) -> None:
+        """Cancel everything and admit nothing more: the server is shutting down."""
+        self._closing = True
+        for generation in self._live:
+            generation.cancel()

@@ -1,0 +1,160 @@
+"""`/v1`: models and chat completions as OpenAI's clients expect them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from steersman.server.context import Context, Ctx
+from steersman.server.errors import ApiError, shown_error
+from steersman.server.generation import Generation
+from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_prompt
+from steersman.server.sse import event, stream
+from steersman.types import Completion, Conversation, SamplingParams
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/v1")
+_STARTED = int(time.time())
+
+
+def _model_json(ctx: Context) -> dict[str, Any]:
+    return {"id": ctx.engine.model_name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
+
+
+def _check_model(ctx: Context, name: str) -> None:
+    if name != ctx.engine.model_name:
+        message = f"The model {name!r} does not exist; this server has {ctx.engine.model_name!r}"
+        raise ApiError(404, message, param="model", code="model_not_found")
+
+
+@router.get("/models")
+def list_models(ctx: Ctx) -> dict[str, Any]:
+    return {"object": "list", "data": [_model_json(ctx)]}
+
+
+@router.get("/models/{name:path}")
+def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
+    _check_model(ctx, name)
+    return _model_json(ctx)
+
+
+@router.post("/chat/completions")
+async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest) -> Response:
+    _check_model(ctx, body.model)
+    refuse_unsupported(body)
+    ctx.generations.check()
+    prompt = to_prompt(body, ctx.system_prompt)
+    prompt_tokens, max_tokens = await ctx.fit(prompt, body.answer_tokens)
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=ctx.temperature if body.temperature is None else body.temperature,
+        top_k=body.top_k or 0,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        n=body.n or 1,
+        seed=None if body.seed is None else body.seed % 2**63,
+        stop=body.stops,
+    )
+    if body.stream:
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        return stream(_chunks(ctx, prompt, params, prompt_tokens, include_usage))
+    completions = await _complete(ctx, request, prompt, params)
+    choices = [
+        {
+            "index": i,
+            "message": {"role": "assistant", "content": completion.text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": _finish(completion),
+        }
+        for i, completion in enumerate(completions)
+    ]
+    head = _head(ctx, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
+    return JSONResponse(head | {"choices": choices, "usage": _usage(prompt_tokens, completions)})
+
+
+def _finish(completion: Completion) -> str:
+    # OpenAI has no word for an answer that was cut off because the server stopped.
+    return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
+
+
+def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
+    answered = sum(len(completion.token_ids) for completion in completions)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": answered,
+        "total_tokens": prompt_tokens + answered,
+    }
+
+
+def _head(ctx: Context, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": ctx.engine.model_name,
+        "system_fingerprint": ctx.engine.policy_version,
+    }
+
+
+async def _complete(ctx: Context, request: Request, prompt: Conversation, params: SamplingParams) -> list[Completion]:
+    """The whole answers. A single one is streamed from the engine, so that it ends when the client leaves;
+    several are generated together, which is faster than one by one."""
+    if params.n > 1:
+        with ctx.generations.batch():
+            return (await run_in_threadpool(ctx.engine.generate, [prompt], params))[0]
+    generation = Generation(ctx.engine, prompt, params)
+    watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
+    try:
+        async with contextlib.aclosing(ctx.generations.run(generation)) as items:
+            return [item async for item in items if isinstance(item, Completion)]
+    finally:
+        watch.cancel()
+
+
+async def _cancel_on_disconnect(request: Request, generation: Generation) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    generation.cancel()
+
+
+async def _chunks(
+    ctx: Context, prompt: Conversation, params: SamplingParams, prompt_tokens: int, include_usage: bool
+) -> AsyncGenerator[ServerSentEvent]:
+    """`n` answers one after the other, in OpenAI's chunks, then [DONE]."""
+    head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+
+    def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> ServerSentEvent:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return event(head | {"choices": [choice]})
+
+    completions = []
+    try:
+        for index in range(params.n):
+            seed = None if params.seed is None else (params.seed + index) % 2**63
+            one = dataclasses.replace(params, n=1, seed=seed)
+            async with contextlib.aclosing(ctx.generations.run(Generation(ctx.engine, prompt, one))) as items:
+                yield chunk(index, {"role": "assistant", "content": ""})
+                async for item in items:
+                    if isinstance(item, str):
+                        yield chunk(index, {"content": item})
+                    else:
+                        completions.append(item)
+                        yield chunk(index, {}, _finish(item))
+        if include_usage:
+            yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
+        yield event("[DONE]")
+    except Exception as error:
+        shown = shown_error(error)
+        if shown["error"]["type"] == "server_error":
+            log.exception("an answer failed")
+        yield event(shown)

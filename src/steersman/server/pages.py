@@ -1,0 +1,89 @@
+"""What a browser opens: the built page, the report, and whether the server lives."""
+
+from __future__ import annotations
+
+import html
+import mimetypes
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from steersman.server.context import Ctx
+from steersman.server.errors import error_response
+
+STATIC = Path(__file__).with_name("static")
+router = APIRouter(include_in_schema=False)
+
+# The report holds its own style and pictures, and texts of models. The sandbox gives it an origin of its own, so
+# that nothing in it can call this server's API.
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:; "
+    "frame-ancestors 'self'; sandbox allow-scripts allow-popups allow-top-navigation-by-user-activation"
+)
+
+# The system's own table of types is unreliable on some machines, and a script of the wrong type does not run.
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+
+
+def _plain_page(title: str, body: str) -> str:
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        "<body style='font:16px/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em'>"
+        f"<h1>{html.escape(title)}</h1>{body}"
+    )
+
+
+def _file(path: Path, cache: str) -> FileResponse:
+    media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return FileResponse(path, media_type=media_type, headers={"Cache-Control": cache})
+
+
+def _static(relative: str) -> Path | None:
+    """The file of that name below the page's folder, or None; nothing outside is ever found."""
+    if "\x00" in relative:
+        return None
+    path = (STATIC / relative).resolve()
+    return path if path.is_relative_to(STATIC.resolve()) and path.is_file() else None
+
+
+@router.api_route("/healthz", methods=["GET", "HEAD"])
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.api_route("/report", methods=["GET", "HEAD"])
+async def report(ctx: Ctx) -> Response:
+    path = await run_in_threadpool(ctx.report)
+    if path is None or not path.is_file():
+        text = "<p>The models have not been compared yet. Run <code>steersman eval</code>, then reload this page.</p>"
+        return HTMLResponse(_plain_page("No report yet", text), 404)
+    headers = {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN", "Cache-Control": "no-cache"}
+    return FileResponse(path, media_type="text/html", headers=headers)
+
+
+def page(method: str, path: str) -> Response:
+    """What no route answers: a file of the page, or the page itself, which knows its own paths such as /rank."""
+    if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
+        return error_response(404, f"{method} /{path}: Not Found")
+    found = _static(path) if path else None
+    if found is not None:
+        # Built files under assets/ have a hash in their name; the others may change under the same name.
+        return _file(found, "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache")
+    if path.startswith("assets/"):
+        return error_response(404, f"{method} /{path}: Not Found")
+    index = _static("index.html")
+    if index is None:
+        text = "<p>The chat page is not built. Run <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>, "
+        text += "then reload. The API works without it: <code>/v1/chat/completions</code>.</p>"
+        return HTMLResponse(_plain_page("Steersman", text))
+    return _file(index, "no-cache")
+
+
+async def fallback(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application's answer where no route matches (a route for every path would turn each 405 into a 404)."""
+    request = Request(scope, receive)
+    response = await run_in_threadpool(page, request.method, scope["path"].lstrip("/"))
+    await response(scope, receive, send)

@@ -1,0 +1,90 @@
+"""Running the application on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from steersman.server.context import Context
+from steersman.server.guard import is_loopback
+
+_PORTS_TRIED = 20
+_GRACE_SECONDS = 5
+"""How long open requests may take to end after Ctrl-C; streamed answers are cancelled at once."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server that says when it listens and that ends streamed answers when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._context: Context = app.state.context
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._context.generations.close()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the port or, where that is in use, to the next free one of 20. Port 0: any free one.
+
+    ValueError where the host is not this machine or no port can be had.
+    """
+    if not is_loopback(host):
+        raise ValueError(
+            f"serve.host: {host!r} can be reached from other machines, and the server has no accounts yet; "
+            "expected a loopback address such as 127.0.0.1 or localhost"
+        )
+    if not 0 <= port <= 65535:
+        raise ValueError(f"serve.port: expected a number from 0 to 65535, got {port}")
+    address = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    ports = [0] if port == 0 else range(port, min(port + _PORTS_TRIED, 65536))
+    for candidate in ports:
+        sock = socket.socket(family)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, candidate))
+            sock.listen(128)
+            return sock
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE:
+                raise ValueError(f"serve: cannot listen on {address}:{candidate}: {error.strerror}") from None
+    raise ValueError(f"serve.port: {ports[0]} to {ports[-1]} are all in use; choose another port")
+
+
+def url_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
+    """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
+
+    ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
+    """
+    sock = listen(host, port)
+    url = url_of(sock)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        lifespan="off",
+    )
+    with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
+        _Server(config, app, lambda: on_ready(url)).run(sockets=[sock])
+    return url

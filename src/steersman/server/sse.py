@@ -1,0 +1,22 @@
+"""Server-sent events: one JSON object per event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+SEPARATOR = "\n"  # readers that split at blank lines rarely know the standard's other line ends
+
+
+def event(value: Any) -> ServerSentEvent:
+    # ASCII only: some clients also break lines at U+2028 and the like, which JSON leaves as they are.
+    data = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return ServerSentEvent(data=data, sep=SEPARATOR)
+
+
+def stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+    """A response that closes `events` when the client leaves, and keeps the connection awake meanwhile."""
+    return EventSourceResponse(events, sep=SEPARATOR)

@@ -1,0 +1,140 @@
+"""Opening a database: engine, SQLite's settings, migrations, transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.orm import Session
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for the others before 'database is locked' is an error."""
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+_POSTGRES_LOCK = 0x57EE25  # any number will do, as long as every version of this code agrees on it
+_ALEMBIC_LOCK = threading.Lock()  # Alembic hands its context to env.py through a global
+
+
+def database_url(path_or_url: str | Path) -> URL:
+    """A path becomes SQLite's URL; what contains '://' is taken as a URL."""
+    if isinstance(path_or_url, str) and "://" in path_or_url:
+        try:
+            url = make_url(path_or_url)
+        except ArgumentError as error:
+            raise ValueError(f"store: {error}") from None
+    else:
+        url = URL.create("sqlite", database=str(path_or_url))
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("store: expected a file; a database in memory is lost when the program ends")
+        parent = Path(str(url.database)).parent
+        if not parent.is_dir():
+            raise ValueError(f"store: {url.database}: the folder {parent} does not exist")
+    return url
+
+
+def _configure_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver would begin transactions on its own, and too late for a lock taken up front; we say BEGIN below.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout={int(BUSY_SECONDS * 1000)}",
+            "foreign_keys=ON",
+            # With WAL this survives a killed process; only a power cut can lose the last moments.
+            "synchronous=NORMAL",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A transaction that first reads and then writes cannot wait for its turn in SQLite: it fails at once.
+        # Writers therefore queue for the lock at the start.
+        write = connection.get_execution_options().get("steersman_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _enable_wal(path: str) -> None:
+    """Switch the file to write-ahead logging, so that readers and the writer do not block each other.
+
+    SQLite does not wait for its busy timeout when the mode changes, so waiting is done here.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to this code's version, inside the caller's transaction. Does nothing where it is."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with _ALEMBIC_LOCK:
+        command.upgrade(config, "head")
+
+
+class Database:
+    """A pool of connections to a migrated database. Thread-safe; a child process must open its own."""
+
+    def __init__(self, path_or_url: str | Path) -> None:
+        url = database_url(path_or_url)
+        shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+        # Text stays readable in the file; ASCII escapes would double the size of Chinese.
+        dumps = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
+        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS)
+        try:
+            if url.get_backend_name() == "sqlite":
+                _enable_wal(str(url.database))
+                _configure_sqlite(self.engine)
+            self.writer = self.engine.execution_options(steersman_write=True)
+            with self.writer.begin() as connection:
+                migrate(connection)
+        except CommandError as error:
+            self.engine.dispose()
+            raise ValueError(
+                f"store: {shown} was written by a newer version of Steersman, upgrade it ({error})"
+            ) from None
+        except (sqlite3.Error, DatabaseError) as error:
+            self.engine.dispose()
+            reason = getattr(error, "orig", None) or error
+            hint = "" if isinstance(error, OperationalError) else "; expected a database that Steersman made"
+            raise ValueError(f"store: {shown} cannot be opened: {reason}{hint}") from None
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        with Session(self.engine) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that is committed at the end and rolled back on any error. Keep it short: others wait."""
+        with Session(self.writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def pragma(self, name: str) -> Any:
+        """The value of one of SQLite's settings, for diagnosis."""
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql(f"PRAGMA {name}").scalar()

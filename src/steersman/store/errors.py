@@ -1,0 +1,35 @@
+"""What the store says no with.
+
+ValueError
+  └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
+        └── NotFound    no such task, conversation or message
+"""
+
+from __future__ import annotations
+
+
+class StoreError(ValueError):
+    """The request contradicts the store's rules; the text says which and what was expected."""
+
+
+class NotFound(StoreError):
+    """No record has this id."""
+
+
+def expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise StoreError(message)
+
+
+def clean_text(value: object, where: str, *, limit: int | None = None, empty: bool = False) -> str:
+    """`value` as text that every database can hold: a string, UTF-8 encodable, without NUL characters."""
+    if not isinstance(value, str):
+        raise StoreError(f"{where}: expected text, got {type(value).__name__}")
+    expect("\x00" not in value, f"{where}: expected text without NUL characters")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise StoreError(f"{where}: expected valid Unicode, got an unpaired surrogate") from None
+    expect(empty or bool(value.strip()), f"{where}: expected some text, got none")
+    expect(limit is None or len(value) <= limit, f"{where}: expected at most {limit} characters, got {len(value)}")
+    return value

@@ -1,0 +1,53 @@
+"""metrics.jsonl of a stage, and the same numbers for TensorBoard.
+
+metrics.jsonl holds only what is determined by the stage's inputs, so that a resumed run writes the same file; times
+go to TensorBoard alone, in a hidden folder that is no part of the artifact.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends one JSON object per step; on resume, lines from `start` on are dropped first."""
+
+    def __init__(self, folder: Path, key: str, start: int) -> None:
+        self.path, self.key = folder / FILE, key
+        kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
+        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = open(self.path, "a", encoding="utf-8", newline="\n")
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / ".tensorboard"), purge_step=start)
+
+    def _lines(self) -> list[str]:
+        """Whole lines; one that a kill cut short is dropped."""
+        if not self.path.is_file():
+            return []
+        return [line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if line.endswith("}")]
+
+    def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> None:
+        self._file.write(json.dumps({self.key: step, **_rounded(metrics)}, ensure_ascii=False) + "\n")
+        self._file.flush()
+        for name, value in {**metrics, **(timing or {})}.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a stage's metrics.jsonl, or [] where there are none."""
+    path = folder / FILE
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

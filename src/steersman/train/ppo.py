@@ -1,0 +1,395 @@
+"""PPO: improve the policy against the reward model, under a KL price to the reference.
+
+    prompts -> engine.generate -> score (old and reference logprobs, values, rewards) -> experience
+    -> epochs of policy_loss and value_loss -> weights pushed to the engine with a version -> log, evaluate, save
+
+The reference is the SFT model, the critic starts as the reward model. The result is the policy with the best
+held-out reward among those evaluated whose KL stayed under the ceiling.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from steersman.config import ModelConfig, PpoConfig, to_dict
+from steersman.engine.load import engine_of
+from steersman.engine.protocol import Engine
+from steersman.models.decoder import branch_scores, response_logprobs, response_values, train_last_layers
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.progress import progress
+from steersman.rl.experience import Experience, make_experience
+from steersman.rl.losses import policy_loss, value_loss
+from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
+from steersman.text.template import Template
+from steersman.train.log import MetricsLog
+from steersman.train.resume import StageFolder
+from steersman.train.update import Updater, keep_freed_memory
+from steersman.types import Completion, Conversation, SamplingParams
+
+BEST = ".best.safetensors"
+
+
+@dataclass
+class Actors:
+    """The four models. Policy and critic learn; reference and reward model do not."""
+
+    policy: Any
+    reference: Any
+    reward: Any
+    critic: Any
+    tokenizer: Any
+    template: Template
+
+    @staticmethod
+    def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig) -> Actors:
+        device = pick_device(model_config.device)
+        options = (model_config.dtype, model_config.trust_remote_code)
+        policy, reference = (use_packed_rows(load_causal(sft, *options)).to(device) for _ in range(2))
+        scorer, critic = (use_packed_rows(load_scalar(reward, *options)).to(device) for _ in range(2))
+        for model in (policy, critic):
+            train_last_layers(model, config.train_layers)
+        for model in (reference, scorer):
+            model.requires_grad_(False)
+        tokenizer = load_tokenizer(sft)
+        if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
+            )
+        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer))
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Answers of one round, packed: rows grouped into minibatches, and which episodes each row holds."""
+
+    completions: list[list[Completion]]
+    minibatches: list[list[Row]]
+    episodes: list[list[list[int]]]
+    """Per minibatch and row: numbers of the episodes (answers in prompt order), in the order of the row's branches."""
+
+    @property
+    def flat(self) -> list[Completion]:
+        return [c for group in self.completions for c in group]
+
+
+def prompt_order(count: int, seed: int) -> Iterator[int]:
+    """Prompt numbers without end: every epoch a new shuffle."""
+    epoch = 0
+    while True:
+        order = list(range(count))
+        random.Random(f"{seed}/ppo/{epoch}").shuffle(order)
+        yield from order
+        epoch += 1
+
+
+def pack(
+    template: Template,
+    prompts: Sequence[Conversation],
+    completions: list[list[Completion]],
+    minibatches: int,
+    row_tokens: int,
+    device: torch.device,
+) -> Rollouts:
+    """One tree per prompt; consecutive prompts form minibatches. The same rows serve scoring and every epoch, so the first ratio is 1 exactly."""
+    trees = [
+        Tree(template.prompt_ids(p), tuple(c.token_ids for c in cs)) for p, cs in zip(prompts, completions, strict=True)
+    ]
+    first = [0]
+    for tree in trees:
+        first.append(first[-1] + len(tree.branches))
+    rows: list[list[Row]] = []
+    episodes: list[list[list[int]]] = []
+    size = -(-len(trees) // minibatches)
+    for start in range(0, len(trees), size):
+        mine = range(start, min(start + size, len(trees)))
+        groups = fill_rows([trees[i].size for i in mine], row_tokens)
+        rows.append([to_device(build_row([trees[mine[i]] for i in group]), device) for group in groups])
+        episodes.append([[e for i in group for e in range(first[mine[i]], first[mine[i] + 1])] for group in groups])
+    return Rollouts(completions, rows, episodes)
+
+
+def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
+    """Split a value per target [N] into one tensor per branch."""
+    counts = torch.bincount(row.target_branch, minlength=len(row.branch_ends))
+    return list(flat.split(counts.tolist()))
+
+
+@torch.no_grad()
+def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float) -> tuple[Experience, dict[str, float]]:
+    """Run the four models over the rows; returns the experience and what only this pass can measure."""
+    count = len(rollouts.flat)
+    old: list[Tensor] = [torch.empty(0)] * count
+    ref, values = list(old), list(old)
+    scores = torch.empty(count)
+    entropy, tokens = 0.0, 0
+    for rows, numbers in zip(rollouts.minibatches, rollouts.episodes, strict=True):
+        for row, mine in zip(rows, numbers, strict=True):
+            logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature)
+            reference, _ = response_logprobs(actors.reference, row, config.temperature)
+            state = response_values(actors.critic, row)
+            scores[mine] = branch_scores(actors.reward, row).cpu()
+            entropy += float(row_entropy.sum())
+            tokens += len(row_entropy)
+            for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
+                for number, part in zip(mine, per_branch(row, flat), strict=True):
+                    kept[number] = part.cpu()
+    sampled = torch.cat([torch.tensor(c.logprobs) for c in rollouts.flat])
+    experience = make_experience(
+        old_logprobs=old,
+        ref_logprobs=ref,
+        values=values,
+        scores=scores,
+        ended=torch.tensor([c.finish_reason == "stop" for c in rollouts.flat]),
+        kl_coef=kl_coef,
+        no_eos_reward=config.no_eos_reward,
+        gamma=config.gamma,
+        lam=config.lam,
+        whiten_rewards=config.whiten_rewards,
+        whiten_advantages=config.whiten_advantages,
+    )
+    engine_error = float((sampled - torch.cat(old)).abs().mean())
+    return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error}
+
+
+def update(
+    actors: Actors,
+    rollouts: Rollouts,
+    experience: Experience,
+    policy: Updater,
+    critic: Updater,
+    config: PpoConfig,
+    share: float,
+    train_policy: bool,
+    pretraining: Iterator[Row] | None,
+) -> dict[str, float]:
+    """Inner epochs over one round. Returns means over all minibatches."""
+    totals = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_error_first": 0.0}
+    steps = 0
+    for epoch in range(config.epochs):
+        for rows, numbers in zip(rollouts.minibatches, rollouts.episodes, strict=True):
+            tokens = sum(len(row.targets) for row in rows)
+            for row, mine in zip(rows, numbers, strict=True):
+                mask = experience.mask[mine]
+                old, advantages, values, returns = (
+                    x[mine][mask].to(row.ids.device)
+                    for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
+                )
+                if train_policy:
+                    logprobs, entropy = response_logprobs(actors.policy, row, config.temperature)
+                    losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
+                    loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    policy.gather()
+                    totals["policy_loss"] += float(losses.detach().sum()) / tokens
+                    totals["clip_fraction"] += float(clipped.sum()) / tokens
+                    if epoch == 0 and steps == 0:
+                        error = float((logprobs.detach() - old).exp().sub(1).abs().max())
+                        totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
+                predicted = response_values(actors.critic, row)
+                losses = value_loss(predicted, values, returns, config.value_clip_range)
+                (config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+                critic.gather()
+                totals["value_loss"] += float(losses.detach().sum()) / tokens
+            if train_policy:
+                if pretraining is not None:
+                    row = next(pretraining)
+                    (-config.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
+                    policy.gather()
+                policy.step(share)
+            critic.step(share)
+            steps += 1
+    first = totals.pop("ratio_error_first")
+    return {k: v / steps for k, v in totals.items()} | {"ratio_error_first": first}
+
+
+@torch.no_grad()
+def evaluate(
+    actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
+) -> dict[str, float]:
+    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
+    answers = engine.generate(prompts, params)
+    rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, actors.policy.device)
+    scores, kl = torch.empty(len(prompts)), torch.empty(len(prompts))
+    for row, mine in zip(rollouts.minibatches[0], rollouts.episodes[0], strict=True):
+        scores[mine] = branch_scores(actors.reward, row).cpu()
+        difference = (
+            response_logprobs(actors.policy, row, config.temperature)[0]
+            - response_logprobs(actors.reference, row, config.temperature)[0]
+        )
+        kl[mine] = torch.stack([part.sum() for part in per_branch(row, difference)]).cpu()
+    ended = torch.tensor([c.finish_reason == "stop" for c in rollouts.flat])
+    rewards = apply_eos_trick(scores, ended, config.no_eos_reward)
+    return {
+        "eval_reward": float(rewards.mean()),
+        "eval_kl": float(kl.mean()),
+        "eval_no_eos": 1 - float(ended.float().mean()),
+    }
+
+
+def lr_share(iteration: int, config: PpoConfig) -> float:
+    """Share of the peak rates: a line up from a tenth, then a line down to the final share."""
+    if iteration < config.warmup_iterations:
+        return 0.1 + 0.9 * iteration / config.warmup_iterations
+    progress_ = (iteration - config.warmup_iterations) / max(1, config.iterations - config.warmup_iterations)
+    return 1 - (1 - config.final_lr_fraction) * progress_
+
+
+def pretraining_rows(
+    actors: Actors, demonstrations: Sequence[Conversation], config: PpoConfig, seed: int, skip: int
+) -> Iterator[Row]:
+    """One row of demonstrations per optimizer step, for PPO-ptx."""
+    from steersman.train.sft import to_trees
+
+    trees, _ = to_trees(actors.template, demonstrations, config.row_tokens, "skip")
+    groups = fill_rows([t.size for t in trees], config.row_tokens)
+    for number, group in enumerate(prompt_order(len(groups), seed + 1)):
+        if number >= skip:
+            yield to_device(build_row([trees[i] for i in groups[group]]), actors.policy.device)
+
+
+def run(
+    *,
+    sft: Path,
+    reward: Path,
+    prompts: Sequence[Conversation],
+    held_out: Sequence[Conversation],
+    demonstrations: Sequence[Conversation],
+    output: Path,
+    config: PpoConfig,
+    model_config: ModelConfig,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Optimise the SFT model against the reward model into `output`; returns the manifest's metrics. Resumes by itself.
+
+    `held_out` prompts choose the checkpoint; `demonstrations` are needed for PPO-ptx alone.
+    """
+    keep_freed_memory()
+    if not prompts or not held_out:
+        raise ValueError(f"PPO needs prompts and held-out prompts; got {len(prompts)} and {len(held_out)}")
+    if config.ptx_coef and not demonstrations:
+        raise ValueError("ppo.ptx_coef > 0 needs demonstrations, and there are none")
+    folder = StageFolder(
+        output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+    )
+    held_out = held_out[: config.eval_prompts]
+    actors = Actors.load(sft, reward, config, model_config)
+    common = {"weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
+    policy = Updater(actors.policy, lr=config.lr, **common)
+    critic = Updater(actors.critic, lr=config.critic_lr, **common)
+    controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
+    best: dict[str, float] = {}
+    stopped, iteration = "", 0
+    if (point := folder.load()) is not None:
+        policy.restore(point[0], "policy.")
+        critic.restore(point[0], "critic.")
+        iteration, controller.coef, best = point[1]["iteration"], point[1]["kl_coef"], point[1]["best"]
+    engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(iteration))
+    order = prompt_order(len(prompts), seed)
+    for _ in range(iteration * config.prompts_per_iteration):
+        next(order)
+    pretraining = None
+    if config.ptx_coef:
+        steps = iteration * config.epochs * config.minibatches
+        pretraining = pretraining_rows(actors, demonstrations, config, seed, steps)
+    log = MetricsLog(folder.path, "iteration", iteration)
+    episodes, began = 0, time.monotonic()
+
+    def consider() -> dict[str, float]:
+        """Evaluate the policy as it is; keep it if it is the best so far."""
+        result = evaluate(actors, engine, held_out, config, seed)
+        if result["eval_kl"] <= config.kl_ceiling and result["eval_reward"] > best.get("eval_reward", float("-inf")):
+            best.clear()
+            best.update(result, iteration=iteration)
+            temporary = folder.path / f"{BEST}.tmp"
+            save_file({n: p.detach() for n, p in zip(policy.names, policy.parameters, strict=True)}, temporary)
+            temporary.replace(folder.path / BEST)
+        return result
+
+    with progress("ppo", config.iterations, start=iteration, unit="iteration") as bar:
+        while iteration < config.iterations and not stopped:
+            evaluation = consider() if iteration % config.eval_every == 0 else {}
+            chosen = [prompts[next(order)] for _ in range(config.prompts_per_iteration)]
+            params = SamplingParams(
+                max_tokens=config.max_tokens,
+                temperature=config.temperature,
+                n=config.answers_per_prompt,
+                seed=seed * 1_000_003 + iteration,
+            )
+            answers = engine.generate(chosen, params)
+            rollouts = pack(
+                actors.template, chosen, answers, config.minibatches, config.row_tokens, actors.policy.device
+            )
+            experience, measured = score(actors, rollouts, config, controller.coef)
+            kl = float(experience.kl.mean())
+            train_policy = iteration >= config.critic_warmup_iterations
+            share = lr_share(iteration, config)
+            losses = update(actors, rollouts, experience, policy, critic, config, share, train_policy, pretraining)
+            metrics: dict[str, Any] = {
+                **summary(experience, config),
+                **measured,
+                **losses,
+                "kl_coef": controller.coef,
+                **evaluation,
+                "samples": [
+                    {"prompt": p.last_user, "answer": a[0].text} for p, a in zip(chosen[:2], answers[:2], strict=True)
+                ],
+            }
+            controller.update(kl, len(rollouts.flat))
+            if kl > config.kl_ceiling:
+                stopped = (
+                    f"stopped at iteration {iteration}: KL {kl:.1f} nats passed the ceiling of {config.kl_ceiling:g}"
+                )
+                bar.note(stopped)
+            episodes += len(rollouts.flat)
+            iteration += 1
+            named = zip(policy.names, policy.parameters, strict=True)
+            engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
+            log.write(iteration - 1, metrics, {"episodes_per_second": episodes / (time.monotonic() - began)})
+            bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
+            if iteration < config.iterations and not stopped:
+                folder.save_if_due(
+                    lambda: (
+                        policy.state("policy.") | critic.state("critic."),
+                        {"iteration": iteration, "kl_coef": controller.coef, "best": best},
+                    )
+                )
+    log.write(iteration, consider())
+    log.close()
+    weights = load_file(folder.path / BEST)
+    actors.policy.load_state_dict(weights, strict=False)
+    (folder.path / BEST).unlink()
+    save_model(actors.policy, actors.tokenizer, folder.path)
+    metrics = {
+        "best": best,
+        "iterations": iteration,
+        "stopped": stopped,
+        "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
+    }
+    folder.finish(metrics, (stopped,) if stopped else ())
+    return metrics
+
+
+def summary(experience: Experience, config: PpoConfig) -> dict[str, float]:
+    """A round in numbers: mean reward (EOS trick applied), KL and length per answer, share without EOS, critic's fit."""
+    rewards = apply_eos_trick(experience.scores, experience.ended, config.no_eos_reward)
+    kl = episode_kl(experience.old_logprobs, experience.ref_logprobs, experience.mask)
+    return {
+        "reward": float(rewards.mean()),
+        "score": float(experience.scores.mean()),
+        "kl": float(kl.mean()),
+        "length": float(experience.mask.sum(dim=1).float().mean()),
+        "no_eos": 1 - float(experience.ended.float().mean()),
+        "explained_variance": experience.explained_variance,
+    }

@@ -1,0 +1,106 @@
+"""Resume points: what a stage needs to go on after Ctrl-C or kill -9, and end with the same bits.
+
+A stage works in `OUTPUT.partial/`. A resume point there is one safetensors file of tensors and, in its metadata, the
+JSON state; it replaces the one before atomically. All randomness of a stage comes from (seed, step), so no
+random states are kept. A point made under another configuration or from other inputs is not used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from steersman import progress
+from steersman.workspace import MANIFEST_NAME, finish, fsync_dir, hash_json, write_manifest
+
+POINT = ".resume.safetensors"
+FINGERPRINT = ".fingerprint"
+
+
+def partial_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")
+
+
+class StageFolder:
+    """The working folder of one stage run, and its resume point."""
+
+    def __init__(
+        self, output: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], save_seconds: float = 90.0
+    ) -> None:
+        if (output / MANIFEST_NAME).is_file():
+            raise ValueError(f"{output}: finished already; remove it, or use another --output")
+        self.output, self.stage, self.config, self.inputs = output, stage, dict(config), dict(inputs)
+        self.path = partial_of(output)
+        self.save_seconds = save_seconds
+        self._saved_at = time.monotonic()
+        # what a stage saves when, and how long it trains, must not make its result another one
+        mark = hash_json([stage, {k: v for k, v in self.config.items() if k != "save_seconds"}, self.inputs])
+        if self.path.is_dir():
+            seen = self.path / FINGERPRINT
+            if not seen.is_file() or seen.read_text() != mark:
+                print_note(f"{self.path}: unfinished work of another configuration or other inputs; starting over")
+                shutil.rmtree(self.path)
+        if not self.path.is_dir():
+            self.path.mkdir(parents=True)
+            (self.path / FINGERPRINT).write_text(mark)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """(tensors, state) of the last resume point, or None."""
+        point = self.path / POINT
+        if not point.is_file():
+            return None
+        try:
+            with safe_open(point, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(metadata["state"])
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{point}: damaged resume point ({error}); remove {self.path} to start over") from None
+
+    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Replace the resume point."""
+        temporary = self.path / f"{POINT}.tmp"
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(state)})
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path / POINT)
+        except (SafetensorError, OSError) as error:
+            temporary.unlink(missing_ok=True)
+            raise _disk_error(error, temporary) from None
+        fsync_dir(self.path)
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:
+        if time.monotonic() - self._saved_at >= self.save_seconds:
+            self.save(*make())
+
+    def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
+        """Drop the resume point, hash the files, write the manifest and give the folder its name."""
+        for name in (POINT, f"{POINT}.tmp", FINGERPRINT):
+            (self.path / name).unlink(missing_ok=True)
+        write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
+        finish(self.path, self.output)
+
+
+def _disk_error(error: Exception, where: Path) -> Exception:
+    """safetensors hides the errno of a full disk in its text."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    if "No space left" in str(error) or "os error 28" in str(error):
+        return OSError(28, "No space left on device", str(where))
+    return error
+
+
+def print_note(text: str) -> None:
+    with progress.progress("", None) as bar:
+        bar.note(text)

@@ -1,0 +1,218 @@
+"""Reward model: a scalar head on the last real token, learned from rankings.
+
+rankings -> one tree per prompt (the prompt once, K answers as branches) -> scores [K]
+-> kwise_loss over all pairs of the prompt -> AdamW; then shifted so that demonstrations score 0 on average
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steersman import stats
+from steersman.config import ModelConfig, RewardConfig, to_dict
+from steersman.models.decoder import branch_scores, init_score_head, train_last_layers
+from steersman.models.load import load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.packing import Tree, build_row, fill_rows, to_device
+from steersman.progress import progress
+from steersman.rl.losses import kwise_loss
+from steersman.text.template import Template
+from steersman.train.log import MetricsLog
+from steersman.train.resume import StageFolder
+from steersman.train.update import Updater, cosine, keep_freed_memory
+from steersman.types import Conversation, Ranking
+
+
+@dataclass(frozen=True)
+class RankedTree:
+    """A ranking as tokens: a tree with a branch per answer, the strict pairs, and what the length baseline needs."""
+
+    tree: Tree
+    pairs: tuple[tuple[int, int], ...]
+    characters: tuple[int, ...]
+
+
+def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
+    """Rankings with at least one strict pair, and how many had none. Raises ValueError on one beyond the context."""
+    out = []
+    for ranking in rankings:
+        pairs = ranking.pairs()
+        if not pairs:
+            continue
+        trunk = template.prompt_ids(ranking.prompt)
+        branches = tuple(template.answer_ids(a) for a in ranking.answers)
+        longest = len(trunk) + max(map(len, branches))
+        if longest > context:
+            raise ValueError(
+                f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}"
+            )
+        out.append(RankedTree(Tree(trunk, branches), pairs, tuple(map(len, ranking.answers))))
+    return out, len(rankings) - len(out)
+
+
+def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
+    """(training, held out) by prompt: rankings of one prompt never straddle."""
+    keys = sorted({_prompt_key(r) for r in rankings})
+    random.Random(f"{seed}/reward/holdout").shuffle(keys)
+    held = set(keys[: round(len(keys) * fraction)])
+    return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
+
+
+def _prompt_key(ranking: Ranking) -> str:
+    return "\x00".join(f"{m.role}\x01{m.content}" for m in ranking.prompt.messages)
+
+
+def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
+    """Scores [K] of each tree's branches, in the trees' order; gradients flow unless disabled outside."""
+    scores: dict[int, Tensor] = {}
+    for group in fill_rows([t.size for t in trees], row_tokens):
+        row = to_device(build_row([trees[i] for i in group]), model.device)
+        parts = branch_scores(model, row).split([len(trees[i].branches) for i in group])
+        scores.update(zip(group, parts, strict=True))
+    return [scores[i] for i in range(len(trees))]
+
+
+@torch.no_grad()
+def evaluate(model: Any, held: Sequence[RankedTree], row_tokens: int, seed: int) -> dict[str, Any]:
+    """Held-out accuracy with a 95 % interval clustered by prompt, beside 'the longer answer wins', and calibration."""
+    correct, longer, probabilities, groups = [], [], [], []
+    for number, (item, scores) in enumerate(
+        zip(held, score_trees(model, [h.tree for h in held], row_tokens), strict=True)
+    ):
+        values = scores.tolist()
+        for winner, loser in item.pairs:
+            margin = values[winner] - values[loser]
+            correct.append(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0)
+            extra = item.characters[winner] - item.characters[loser]
+            longer.append(1.0 if extra > 0 else 0.5 if extra == 0 else 0.0)
+            probabilities.append(margin)
+            groups.append(number)
+    p = 1 / (1 + np.exp(-np.array(probabilities)))
+    right = np.array(correct)
+    # each pair once, from the side the model favours: how sure was it, and was it right
+    bins = stats.calibration(np.maximum(p, 1 - p), right)
+    accuracy = stats.accuracy_interval(right, groups=np.array(groups), seed=seed)
+    length = stats.accuracy_interval(np.array(longer), groups=np.array(groups), seed=seed)
+    lead = stats.paired_bootstrap(right, np.array(longer), groups=np.array(groups), seed=seed)
+    return {
+        "accuracy": accuracy.to_json(),
+        "length_baseline": length.to_json(),
+        "lead_over_length": lead.to_json(),
+        "calibration": bins,
+        "ece": stats.expected_calibration_error(bins),
+        "n_pairs": len(correct),
+        "n_prompts": len(held),
+    }
+
+
+@torch.no_grad()
+def demonstration_mean(
+    model: Any, template: Template, demonstrations: Sequence[Conversation], row_tokens: int
+) -> float:
+    """Mean score of demonstrations' answers, the zero of the reward scale (Ouyang et al. 2022)."""
+    trees = [
+        Tree(template.prompt_ids(d.without_answer()), (template.answer_ids(d.messages[-1].content),))
+        for d in demonstrations
+    ]
+    return float(torch.cat(score_trees(model, trees, row_tokens)).mean())
+
+
+def run(
+    *,
+    base: Path,
+    rankings: Sequence[Ranking],
+    demonstrations: Sequence[Conversation],
+    output: Path,
+    config: RewardConfig,
+    model_config: ModelConfig,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics."""
+    keep_freed_memory()
+    folder = StageFolder(
+        output, "reward", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+    )
+    tokenizer = load_tokenizer(base)
+    template = Template(tokenizer)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
+    device = pick_device(model_config.device)
+    model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
+    init_score_head(model, seed)
+    train_last_layers(model, config.train_layers)
+    context = model.config.max_position_embeddings
+    items, ties = to_ranked_trees(template, training, context)
+    held, _ = to_ranked_trees(template, held_out, context)
+    if not items or not held:
+        raise ValueError(
+            f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
+            "expected at least one of each: rank more prompts"
+        )
+    batches = []
+    for epoch in range(config.epochs):
+        order = list(range(len(items)))
+        random.Random(f"{seed}/reward/{epoch}").shuffle(order)
+        batches += [order[i : i + config.batch_prompts] for i in range(0, len(order), config.batch_prompts)]
+
+    updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
+    step = 0
+    if (point := folder.load()) is not None:
+        updater.restore(point[0])
+        step = int(point[1]["step"])
+    log = MetricsLog(folder.path, "step", step)
+    warmup = round(config.warmup_fraction * len(batches))
+    pairs, began = 0, time.monotonic()
+    with progress("reward", len(batches), start=step) as bar:
+        while step < len(batches):
+            batch = [items[i] for i in batches[step]]
+            total, right, count = 0.0, 0, 0
+            for group in fill_rows([b.tree.size for b in batch], config.row_tokens):
+                part = [batch[i] for i in group]
+                row = to_device(build_row([b.tree for b in part]), device)
+                scores = branch_scores(model, row).split([len(b.tree.branches) for b in part])
+                losses = [kwise_loss(s, b.pairs) for s, b in zip(scores, part, strict=True)]
+                loss = torch.stack(losses).sum() / len(batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+                updater.gather()
+                total += float(loss.detach())
+                right += sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+                count += sum(len(b.pairs) for b in part)
+            share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+            norm = updater.step(share)
+            step += 1
+            pairs += count
+            speed = pairs / (time.monotonic() - began)
+            log.write(step, {"loss": total, "accuracy": right / count, "grad_norm": norm}, {"pairs_per_second": speed})
+            bar.update(step, loss=total, accuracy=right / count)
+            if step < len(batches):
+                folder.save_if_due(lambda: (updater.state(), {"step": step}))
+    log.close()
+    if demonstrations:
+        mean = demonstration_mean(model, template, demonstrations, config.row_tokens)
+        model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + mean
+    report = evaluate(model, held, config.row_tokens, seed)
+    save_model(model, tokenizer, folder.path)
+    simulated = sum(r.simulated for r in rankings)
+    report |= {
+        "n_train_prompts": len(items),
+        "all_ties": ties,
+        "simulated": simulated,
+        "human": len(rankings) - simulated,
+        "normalised_on": len(demonstrations),
+        "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
+    }
+    notes = (
+        (f"{simulated} of {len(rankings)} rankings are simulated by a rule judge, not made by people",)
+        if simulated
+        else ()
+    )
+    folder.finish(report, notes)
+    return report

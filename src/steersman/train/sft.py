@@ -1,0 +1,177 @@
+"""Supervised fine-tuning: the loss is on the assistant's words, dialogues are packed into rows.
+
+demonstrations -> render (ids and mask) -> shuffled batches of a token budget -> packed rows
+-> mean -log p over the batch's target tokens -> AdamW under a cosine schedule
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.config import ModelConfig, SftConfig, to_dict
+from steersman.models.decoder import response_logprobs, train_last_layers
+from steersman.models.load import load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.progress import progress
+from steersman.text.template import Template
+from steersman.train.log import MetricsLog
+from steersman.train.resume import StageFolder
+from steersman.train.update import Updater, cosine, keep_freed_memory
+from steersman.types import Conversation
+
+
+def to_trees(
+    template: Template, demonstrations: Sequence[Conversation], row_tokens: int, long_dialogues: str
+) -> tuple[list[Tree], int]:
+    """Rendered dialogues that fit into a row, and how many were skipped. Raises ValueError naming one that does not."""
+    trees, skipped = [], 0
+    for conversation in demonstrations:
+        if conversation.messages[-1].role != "assistant":
+            raise ValueError(f"demonstration '{conversation.id}': ends with the user; expected an answer to learn from")
+        rendered = template.render(conversation)
+        ids, learn = rendered.ids, rendered.learn
+        if len(ids) > row_tokens:
+            if long_dialogues == "error":
+                raise ValueError(
+                    f"demonstration '{conversation.id}': {len(ids)} tokens; expected at most sft.row_tokens = "
+                    f"{row_tokens}; raise it, or set sft.long_dialogues to skip or keep_end"
+                )
+            if long_dialogues == "skip":
+                skipped += 1
+                continue
+            ids, learn = ids[-row_tokens:], learn[-row_tokens:]
+        # nothing comes before a row's first token, so it cannot be a target
+        trees.append(Tree(ids, learn=(False, *learn[1:])))
+    if not trees:
+        raise ValueError(f"no demonstration to learn from ({skipped} skipped as longer than sft.row_tokens)")
+    return trees, skipped
+
+
+def plan_batches(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
+    """Indices per optimizer step: each epoch shuffled anew, cut where the token budget is full."""
+    batches: list[list[int]] = []
+    for epoch in range(config.epochs):
+        order = list(range(len(trees)))
+        random.Random(f"{seed}/sft/{epoch}").shuffle(order)
+        batch: list[int] = []
+        tokens = 0
+        for i in order:
+            if batch and tokens + trees[i].size > config.batch_tokens:
+                batches.append(batch)
+                batch, tokens = [], 0
+            batch.append(i)
+            tokens += trees[i].size
+        batches.append(batch)
+    return batches
+
+
+def rows_of(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
+    return [build_row([trees[i] for i in group]) for group in fill_rows([t.size for t in trees], row_tokens)]
+
+
+@torch.no_grad()
+def mean_loss(model: Any, rows: Sequence[Row]) -> float:
+    """Nats per target token over packed rows."""
+    total, count = 0.0, 0
+    for row in rows:
+        logprobs, _ = response_logprobs(model, to_device(row, model.device))
+        total -= float(logprobs.double().sum())
+        count += len(logprobs)
+    return total / max(1, count)
+
+
+def split_validation(
+    demonstrations: Sequence[Conversation], fraction: float, seed: int
+) -> tuple[list[Conversation], list[Conversation]]:
+    """(training, held out): a seeded share of the demonstrations, at least one where there are two or more."""
+    held = max(1, round(len(demonstrations) * fraction)) if fraction > 0 and len(demonstrations) > 1 else 0
+    order = list(range(len(demonstrations)))
+    random.Random(f"{seed}/sft/held").shuffle(order)
+    chosen = set(order[:held])
+    train = [c for i, c in enumerate(demonstrations) if i not in chosen]
+    return train, [demonstrations[i] for i in sorted(chosen)]
+
+
+def run(
+    *,
+    base: Path,
+    demonstrations: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    output: Path,
+    config: SftConfig,
+    model_config: ModelConfig,
+    seed: int,
+    inputs: Mapping[str, str],
+) -> dict[str, Any]:
+    """Fine-tune `base` into the folder `output`; returns the metrics of its manifest. Resumes by itself."""
+    keep_freed_memory()
+    folder = StageFolder(
+        output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+    )
+    if not validation:
+        demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
+    tokenizer = load_tokenizer(base)
+    template = Template(tokenizer)
+    trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
+    held, _ = to_trees(template, validation, config.row_tokens, "keep_end") if validation else ([], 0)
+    held_rows = rows_of(held, config.row_tokens)
+    batches = plan_batches(trees, config, seed)
+
+    device = pick_device(model_config.device)
+    model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
+    train_last_layers(model, config.train_layers)
+    updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
+
+    step, state = 0, {"loss_before": None}
+    if (point := folder.load()) is not None:
+        updater.restore(point[0])
+        state = point[1]
+        step = int(state["step"])
+    if state["loss_before"] is None:
+        state["loss_before"] = mean_loss(model, held_rows) if held else 0.0
+    log = MetricsLog(folder.path, "step", step)
+    warmup = round(config.warmup_fraction * len(batches))
+    tokens, began = 0, time.monotonic()
+    with progress("sft", len(batches), start=step) as bar:
+        while step < len(batches):
+            batch = [trees[i] for i in batches[step]]
+            rows = rows_of(batch, config.row_tokens)
+            targets = sum(len(row.targets) for row in rows)
+            total = 0.0
+            for row in rows:
+                logprobs, _ = response_logprobs(model, to_device(row, device))
+                loss = -logprobs.sum() / targets
+                loss.backward()  # type: ignore[no-untyped-call]
+                updater.gather()
+                total += float(loss.detach())
+            share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+            norm = updater.step(share)
+            tokens += sum(t.size for t in batch)
+            metrics = {"loss": total, "lr": config.lr * share, "grad_norm": norm, "tokens": sum(t.size for t in batch)}
+            speed = tokens / (time.monotonic() - began)
+            step += 1
+            log.write(step, metrics, {"tokens_per_second": speed})
+            bar.update(step, loss=total, tok_s=round(speed))
+            if step < len(batches):
+                folder.save_if_due(lambda: (updater.state(), {**state, "step": step}))
+    loss_after = mean_loss(model, held_rows) if held else 0.0
+    log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": state["loss_before"]})
+    log.close()
+    save_model(model, tokenizer, folder.path)
+    metrics = {
+        "eval_loss_before": round(state["loss_before"] or 0.0, 4),
+        "eval_loss": round(loss_after, 4),
+        "demonstrations": len(trees),
+        "skipped_long": skipped,
+        "held_out": len(held),
+        "steps": len(batches),
+        "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
+    }
+    folder.finish(metrics)
+    return metrics

@@ -1,0 +1,270 @@
+"""The built page in a real browser against the real server with an engine that has no model.
+
+Needs the package playwright and a browser: Chromium on the path, or the one that `playwright install chromium` fetches.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
+
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.server.pages import STATIC
+from steersman.store import Store
+from steersman.types import Candidates, Completion, Conversation, Message
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the page is not built: npm ci && npm run build in web/")
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        except Error as error:
+            pytest.skip(f"no browser can be started: {error.message.splitlines()[0]}")
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Site:
+    url: str
+    engine: FakeEngine
+    store: Store
+    browser: Browser
+    complaints: list[str]
+
+    def open(self, path: str = "/", **context: Any) -> Page:
+        page = self.browser.new_context(**context).new_page()
+        page.set_default_timeout(5000)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        page.goto(self.url + path)
+        return page
+
+    def ask(self, page: Page, text: str) -> None:
+        page.locator("#composer").fill(text)
+        page.locator("#composer").press("Enter")
+
+    def messages(self) -> list[Any]:
+        return self.store.messages(self.store.conversations()[0].id)
+
+
+@pytest.fixture
+def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
+    """A server with one ranking task. The test fails if the page wrote an error or warning to the console."""
+    engine = FakeEngine(pieces=PIECES)
+    with Store.open(tmp_path / "store.db") as store:
+        prompt = Conversation("p", (Message("system", "Order 7: a lamp."), Message("user", "<b>Where</b> is it?")))
+        answers = tuple(Completion(text, (1,), (-0.1,), "stop", "sft-1") for text in ("alpha", "beta", "gamma"))
+        store.add_candidates(1, [Candidates(prompt, answers)])
+        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20)
+        with live(app) as url:
+            site = Site(url, engine, store, browser, [])
+            yield site
+            for context in browser.contexts:
+                context.close()
+    assert site.complaints == []
+
+
+def button(where: Page | Locator, name: str) -> Locator:
+    return where.get_by_role("button", name=name, exact=True)
+
+
+def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
+    page = site.open()
+    page.locator(".examples button").first.click()
+    answer = page.locator("article .markdown").last
+    expect(button(page, "Good answer")).to_be_visible()
+    expect(page).to_have_title("Lamp shop")
+    # What models write is text, not a page: no picture, no script address.
+    expect(answer).to_contain_text("<img src=x onerror=alert(1)> here")
+    assert answer.locator("img, a").count() == 0
+    assert answer.locator("strong").inner_text() == "today"
+
+    button(page, "Good answer").click()
+    expect(button(page, "Good answer")).to_have_attribute("aria-pressed", "true")
+    button(page, "Good answer").click()
+    expect(button(page, "Good answer")).to_have_attribute("aria-pressed", "false")
+    button(page, "Bad answer").click()
+    button(page, "Improve this answer").click()
+    page.get_by_label("The better answer").fill("It comes at noon.")
+    button(page, "Save as the better answer").click()
+    expect(page.get_by_text("Improved by you")).to_be_visible()
+
+    site.engine.pieces = ("Another answer.",)
+    button(page, "Answer again").click()
+    expect(page.get_by_text("2/2")).to_be_visible()
+    expect(answer).to_have_text("Another answer.")
+    button(page, "Previous version").click()
+    expect(answer).to_have_text("It comes at noon.")
+
+    page.reload()
+    expect(answer).to_have_text("Another answer.")
+    question, first, second = site.messages()
+    assert (first.liked, first.edited, first.parent_id) == (False, "It comes at noon.", question.id)
+    assert (second.liked, second.edited, second.parent_id) == (None, None, question.id)
+    assert [f.kind for f in site.store.feedback()] == ["dislike", "edit", "regenerate"]
+
+
+def test_turns_branches_and_the_composer(site: Site) -> None:
+    page = site.open()
+    composer = page.locator("#composer")
+    expect(composer).to_be_focused()
+    composer.fill("one")
+    composer.press("Shift+Enter")
+    # The Enter that picks a candidate of an input method sends nothing.
+    composer.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    composer.press_sequentially("two")
+    expect(composer).to_have_value("one\ntwo")
+    composer.press("Enter")
+    expect(button(page, "Good answer")).to_have_count(1)
+    site.ask(page, "three")
+    expect(button(page, "Good answer")).to_have_count(2)
+
+    page.locator("article.mine").first.hover()
+    button(page, "Edit message").first.click()
+    page.get_by_role("textbox", name="Edit message").fill("changed")
+    button(page.locator("article.editing"), "Send").click()
+    expect(page.locator("article.mine")).to_have_count(1)
+    expect(button(page, "Good answer")).to_have_count(1)
+    button(page, "Previous version").click()
+    expect(page.locator("article.mine .plain")).to_have_text(["one\ntwo", "three"])
+    roots = [m.content for m in site.messages() if m.parent_id is None]
+    assert roots == ["one\ntwo", "changed"]
+
+
+def test_stop_keeps_what_was_written(site: Site) -> None:
+    site.engine.endless = True
+    page = site.open()
+    site.ask(page, "tell me everything")
+    expect(page.locator("article .markdown")).to_contain_text("today")
+    button(page, "Stop answering").click()
+    expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
+    assert site.engine.closed.wait(5)
+    page.reload()
+    expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
+    assert site.messages()[1].finish_reason == "cancelled"
+
+
+def test_a_failed_answer_can_be_asked_for_again(site: Site) -> None:
+    site.engine.failure = RuntimeError("secret")
+    page = site.open()
+    site.ask(page, "hello")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("alert")).not_to_contain_text("secret")
+    page.wait_for_timeout(600)  # the page asks what the server kept
+    site.engine.failure = None
+    button(page, "Try again").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.locator("article .markdown").last).to_contain_text("here")
+    expect(page.locator("article.mine")).to_have_count(1)
+    assert [m.role for m in site.messages()] == ["user", "assistant", "assistant"]
+
+
+def test_the_list_of_conversations(site: Site) -> None:
+    for title in ("First", "Second"):
+        site.store.create_conversation(title)
+    page = site.open()
+    listed = page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    expect(listed).to_have_text(["Second", "First"])
+    page.get_by_placeholder("Search conversations").fill("sec")
+    expect(listed).to_have_text(["Second"])
+    listed.first.hover()
+    button(page, "Rename: Second").click()
+    page.get_by_role("textbox", name="Rename").fill("Secret")
+    page.keyboard.press("Enter")
+    expect(listed).to_have_text(["Secret"])
+    listed.first.click()
+    expect(page).to_have_url(re.compile(r"/\?c="))
+    button(page, "Delete: Secret").click()
+    button(page.get_by_role("dialog"), "Delete").click()
+    expect(page).to_have_url(site.url + "/")
+    page.get_by_placeholder("Search conversations").fill("")
+    expect(listed).to_have_text(["First"])
+    assert [c.title for c in site.store.conversations()] == ["First"]
+
+
+def test_ranking_by_keyboard_and_by_dragging_and_again(site: Site) -> None:
+    page = site.open()
+    page.get_by_role("link", name="Rank answers").click()
+    page.get_by_label("Your name").fill("Mei")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Order 7: a lamp.")).to_be_visible()
+    expect(page.get_by_text("<b>Where</b> is it?")).to_be_visible()
+    shown = [text.strip() for text in page.locator("article .markdown").all_inner_texts()]
+    assert sorted(shown) == ["alpha", "beta", "gamma"]
+
+    for key in ("2", "1", "2"):  # answers A, B, C in turn; a tie
+        page.keyboard.press(key)
+    chip = page.locator(".board .chip", has_text="C").bounding_box()
+    shelf = page.locator("[data-shelf='3']").bounding_box()
+    assert chip is not None
+    assert shelf is not None
+    page.mouse.move(chip["x"] + 5, chip["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(shelf["x"] + 30, shelf["y"] + 30, steps=3)
+    page.mouse.up()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Nothing waits to be ranked")).to_be_visible()
+    (ranking,) = site.store.rankings()
+    assert dict(zip(ranking.answers, ranking.order, strict=True)) == dict(zip(shown, (2, 1, 3), strict=True))
+    assert (ranking.labeler, ranking.all_bad, ranking.simulated) == ("Mei", False, False)
+
+    button(page, "Back to the last one").click()
+    page.keyboard.press("m")
+    for key in ("3", "3", "2"):
+        page.keyboard.press(key)
+    page.get_by_label("All of them are bad").check()
+    button(page, "Submit").click()
+    expect(page.get_by_text("Nothing waits to be ranked")).to_be_visible()
+    (ranking,) = site.store.rankings()
+    assert ranking.grades is not None
+    assert dict(zip(ranking.answers, ranking.grades, strict=True)) == dict(
+        zip(shown, ("poor", "poor", "average"), strict=True)
+    )
+    assert ranking.all_bad
+
+
+@pytest.mark.parametrize("path", ["/", "/rank"])
+def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
+    page = site.open(path, viewport={"width": 375, "height": 720}, locale="en-GB")
+    if path == "/":
+        site.ask(page, "a-very-long-word-" * 20)
+        expect(button(page, "Good answer")).to_be_visible()
+        button(page, "Show conversations").click()
+    else:
+        page.get_by_label("Your name").fill("Mei")
+    page.get_by_role("button", name="切换到中文").click()
+    if path == "/":
+        page.keyboard.press("Escape")
+        expect(button(page, "回答得好")).to_be_visible()
+    else:
+        button(page, "开始排序").click()
+        expect(button(page, "提交")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert page.evaluate("[...document.querySelectorAll('main')].every(m => m.scrollWidth <= m.clientWidth)")
+    page.reload()  # the choice is kept
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")

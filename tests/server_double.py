@@ -1,0 +1,108 @@
+"""What the server's tests share: an engine without a model, and a live server on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from steersman.engine.protocol import Engine, Prompt, PromptTooLong
+from steersman.server.run import _Server, listen, url_of
+from steersman.types import Completion, Conversation, SamplingParams
+
+
+@dataclass
+class FakeEngine:
+    """Answers with `pieces`. With `endless` it repeats them until closed; `failure` is raised after the first piece."""
+
+    pieces: tuple[str, ...] = ("Hello", ", ", "世界", "!\u2028\n")
+    endless: bool = False
+    failure: Exception | None = None
+    model_name: str = "tiny"
+    policy_version: str = "ppo-7"
+    max_context: int = 100
+    seen: list[tuple[Conversation, SamplingParams]] = field(default_factory=list)
+    running: int = 0
+    closed: threading.Event = field(default_factory=threading.Event)
+    threads: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        assert isinstance(prompt, Conversation)
+        return sum(len(message.content.split()) for message in prompt.messages)
+
+    def _check(self, prompt: Prompt, params: SamplingParams) -> Conversation:
+        assert isinstance(prompt, Conversation)
+        if self.count_tokens(prompt) + params.max_tokens > self.max_context:
+            raise PromptTooLong("too long")
+        self.seen.append((prompt, params))
+        return prompt
+
+    def _completion(self) -> Completion:
+        n = len(self.pieces)
+        return Completion("".join(self.pieces), tuple(range(n)), (-0.5,) * n, "stop", self.policy_version)
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        for prompt in prompts:
+            self._check(prompt, params)
+        return [[self._completion() for _ in range(params.n)] for _ in prompts]
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        with self.lock:
+            self._check(prompt, params)
+            try:
+                yield from self._pieces()
+                yield self._completion()
+            finally:
+                self.threads.add(threading.get_ident())
+                self.closed.set()
+
+    def _pieces(self) -> Iterator[str]:
+        thread = threading.get_ident()
+        while True:
+            for piece in self.pieces:
+                assert threading.get_ident() == thread, "an engine's iterator stays in one thread"
+                yield piece
+                if self.failure is not None:
+                    raise self.failure
+            if not self.endless:
+                return
+            threading.Event().wait(0.01)
+
+    def load_weights(self, weights: Iterable[tuple[str, Any]], version: str) -> None:
+        self.policy_version = version
+
+
+_satisfies: Engine = FakeEngine()
+
+
+@contextlib.contextmanager
+def live(app: FastAPI) -> Iterator[str]:
+    """The app on a real socket; gives its URL. Fails where the server does not stop within seconds."""
+    sock = listen("127.0.0.1", 0)
+    started = threading.Event()
+    config = uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    server = _Server(config, app, started.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield url_of(sock)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        sock.close()
+        assert not thread.is_alive()
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of a stream of server-sent events."""
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
+    assert all(block.startswith("data: ") for block in blocks), blocks
+    return [json.loads(block.removeprefix("data: ")) for block in blocks]

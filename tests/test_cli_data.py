@@ -1,0 +1,198 @@
+"""`steersman data`: import, list, export, from the user's side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from steersman.cli.app import build
+from steersman.cli.data import default_name, parse_split
+from steersman.data.dataset import load_conversations, load_rankings
+from steersman.store import Store
+from steersman.types import Candidates, Completion, Conversation, Message
+from steersman.workspace import Workspace, read_manifest
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert run("init", "w").exit_code == 0
+    monkeypatch.chdir(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def run(*args: str) -> Any:
+    return runner.invoke(build(), [*args])
+
+
+def run_json(*args: str) -> Any:
+    result = run(*args, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def dialogue(question: str, answer: str | None = "A") -> dict[str, Any]:
+    answered = [] if answer is None else [{"role": "assistant", "content": answer}]
+    return {"messages": [{"role": "user", "content": question}, *answered]}
+
+
+def write(path: Path, *records: Any) -> str:
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), encoding="utf-8")
+    return str(path)
+
+
+def test_import_lists_and_is_repeatable(root: Path) -> None:
+    file = write(root / "chats.jsonl", dialogue("a"), dialogue("b"), dialogue("b"))
+    made = run_json("data", "import", file)
+    (info,) = made["datasets"]
+    assert (info["name"], info["kind"], info["split"], info["count"]) == ("chats", "demonstrations", "train", 2)
+    assert made["dropped"] == {"duplicates": 1}
+    assert run_json("data", "import", file)["datasets"] == made["datasets"]
+    assert run_json("data", "list")["datasets"] == made["datasets"]
+    assert "chats" in run("data", "list").stdout
+    write(root / "chats.jsonl", dialogue("c"))
+    refused = run("data", "import", file)
+    assert refused.exit_code == 2
+    assert "--replace" in refused.stderr
+    assert run_json("data", "import", file, "--replace")["datasets"][0]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "bad.jsonl: the file is empty"),
+        (b'{"messages": [\n', "bad.jsonl:1: expected one JSON value"),
+        ("{\"text\": \"你\"}".encode("gb18030"), "bad.jsonl:1: expected UTF-8 text, but byte 10 of the file"),
+        (json.dumps(dialogue("q", None)).encode(), "bad.jsonl:1: messages[0]: expected a demonstration to end with the assistant"),
+        (b'{"text": "' + b"x" * 10_000_000 + b'"}', "bad.jsonl:1: expected a line of at most 8 MB"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing(root: Path, content: bytes, expected: str) -> None:
+    (root / "bad.jsonl").write_bytes(content)
+    result = run("data", "import", "bad.jsonl")
+    assert result.exit_code == 2
+    assert f"error: {expected}" in result.stderr
+    assert len(result.stderr.splitlines()) == 2  # 'reading ...' and the error
+    assert list((root / "data").iterdir()) == []
+
+
+def test_skip_bad_keeps_the_rejected_lines_beside(root: Path) -> None:
+    file = write(root / "mixed.jsonl", dialogue("a"), "{broken", dialogue("b", None))
+    made = run_json("data", "import", file, "--skip-bad")
+    assert sum(made["rejected"].values()) == 2
+    kept = [json.loads(line) for line in (root / "data" / "mixed.rejected.jsonl").read_text().splitlines()]
+    assert [(r["line"], r["raw"]) for r in kept] == [(2, "{broken"), (3, json.dumps(dialogue("b", None)))]
+    assert run_json("data", "list")["datasets"][0]["skipped"] == made["rejected"]
+    write(root / "mixed.jsonl", dialogue("a"))
+    run_json("data", "import", file, "--replace")
+    assert not (root / "data" / "mixed.rejected.jsonl").exists()
+
+
+def test_splits(root: Path) -> None:
+    file = write(root / "a.jsonl", *(dialogue(f"question {i}") for i in range(200)))
+    infos = run_json("data", "import", file, "--split", "0.8,0.1,0.1", "--name", "x")["datasets"]
+    assert [(i["name"], i["split"]) for i in infos] == [
+        ("x-train", "train"),
+        ("x-validation", "validation"),
+        ("x-test", "test"),
+    ]
+    assert sum(i["count"] for i in infos) == 200
+    assert parse_split("test") == {"test": 1.0}
+    for bad in ("half", "0.5,0.5", "0.9,0.9,0.1"):
+        assert run("data", "import", file, "--split", bad).exit_code == 2
+
+
+def test_options_reach_the_reader(root: Path) -> None:
+    (root / "t.csv").write_bytes("Frage,Antwort\n订单,好\n".encode("gb18030"))
+    made = run_json("data", "import", "t.csv", "--map", "question=Frage,answer=Antwort", "--encoding", "auto")
+    assert made["datasets"][0]["languages"] == {"zh": 1}
+    assert "expected field=COLUMN" in run("data", "import", "t.csv", "--map", "question").stderr
+    write(root / "p.jsonl", {"prompt": "Q"})
+    made = run_json("data", "import", "p.jsonl", "--purpose", "ppo", "--set", "data.max_line_mb=1")
+    assert made["datasets"][0]["purpose"] == "ppo"
+    assert "expected one of" in run("data", "import", "p.jsonl", "--kind", "chats").stderr
+    assert "no such file" in run("data", "import", "none.jsonl").stderr
+
+
+def test_default_names() -> None:
+    assert default_name(Path("a/zh chats.v2.jsonl.xz")) == "zh-chats.v2"
+    assert default_name(Path("客服.csv")) == "客服"
+    with pytest.raises(ValueError, match="expected --name"):
+        default_name(Path("--.jsonl"))
+
+
+def fill(root: Path) -> Workspace:
+    """A store with a ranking by a person, one by the judge, and an edited answer."""
+    space = Workspace.open(root)
+    ask = Conversation("p", (Message("user", "Q"),))
+    made = tuple(Completion(text, (), (), "stop", "v1") for text in ("a", "b", "c"))
+    with Store.open(space.store_path) as store:
+        store.add_candidates(1, [Candidates(ask, made)])
+        (task,) = store.tasks(1)
+        store.add_ranking(task.id, ranks=[2, 1, 2], labeler="ann")
+        store.add_ranking(task.id, ranks=[1, 2, 3], labeler="simulated", simulated=True)
+        chat = store.create_conversation()
+        question = store.add_question(chat.id, "How?")
+        answer = store.add_answer(question.id, made[0])
+        store.add_feedback(answer.id, "edit", edited="So.", user="bob")
+        store.add_feedback(answer.id, "like", user="bob")
+    return space
+
+
+def test_export_rankings_makes_the_artifact_and_again_only_when_changed(root: Path) -> None:
+    space = fill(root)
+    said = run_json("data", "export", "rankings")
+    folder = space.stage_dir("rankings", 1)
+    manifest = read_manifest(folder)
+    assert (
+        said["metrics"] == manifest.metrics == {"rankings": 2, "simulated": 1, "labelers": 2, "pairs": 5, "all_bad": 0}
+    )
+    assert manifest.notes == ("some rankings are simulated by a rule judge, not made by people",)
+    rankings = load_rankings(folder / "rankings.jsonl")
+    assert [(r.labeler, r.ranks, r.simulated) for r in rankings] == [
+        ("ann", (2, 1, 2), False),
+        ("simulated", (1, 2, 3), True),
+    ]
+    run_json("data", "export", "rankings")
+    assert read_manifest(folder) == manifest
+    with Store.open(space.store_path) as store:
+        (task,) = store.tasks(1)
+        store.add_ranking(task.id, ranks=[1, 1, 2], labeler="ann")
+    run_json("data", "export", "rankings")
+    assert load_rankings(folder / "rankings.jsonl")[0].ranks == (1, 1, 2)
+
+
+def test_export_other_things_can_be_imported_again(root: Path) -> None:
+    fill(root)
+    assert run_json("data", "export", "comparisons")["count"] == 5
+    again = run_json("data", "import", "exports/comparisons.jsonl")["datasets"][0]
+    assert (again["kind"], again["count"]) == ("rankings", 4)  # b over c was said by both, once is kept
+    assert run_json("data", "export", "demonstrations", "--output", "e.jsonl") == {
+        "what": "demonstrations",
+        "path": "e.jsonl",
+        "count": 1,
+    }
+    (edited,) = load_conversations(root / "e.jsonl", "demonstrations")
+    assert [m.content for m in edited.messages] == ["How?", "So."]
+    assert edited.meta["source"] == "edit"
+    lines = run("data", "export", "feedback", "-o", "-").stdout.splitlines()
+    assert sorted(json.loads(line)["kind"] for line in lines) == ["edit", "like"]
+    run_json("data", "import", "e.jsonl")
+    assert run("data", "export", "e", "-o", "-").stdout == (root / "data" / "e.jsonl").read_text(encoding="utf-8")
+
+
+def test_export_errors(root: Path) -> None:
+    for what in ("rankings", "feedback"):
+        result = run("data", "export", what)
+        assert result.exit_code == 2
+        assert "store.db: no such file" in result.stderr
+    assert "expected one of rankings, comparisons" in run("data", "export", "nothing").stderr
+    fill(root)
+    assert "no rankings of round 2" in run("data", "export", "rankings", "--round", "2").stderr
+    assert run("data", "export", "feedback", "-o", "-", "--json").exit_code == 2

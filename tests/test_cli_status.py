@@ -1,0 +1,272 @@
+"""Promotion and its gate, rollback, status and doctor on made-up workspaces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from steersman.cli import doctor
+from steersman.cli.app import build
+from steersman.cli.promotion import word_for
+from steersman.config import Config, to_dict
+from steersman.data.dataset import write_dataset
+from steersman.store import Store
+from steersman.types import Candidates, Completion, Conversation, Manifest, Message
+from steersman.workspace import Workspace, identity, read_manifest, write_manifest
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    return Workspace.create(tmp_path / "w", Config())
+
+
+def run(space: Workspace, *args: str) -> Any:
+    return runner.invoke(build(), [*args, "-w", str(space.root)])
+
+
+def run_json(space: Workspace, *args: str) -> Any:
+    result = run(space, *args, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def artifact(
+    space: Workspace, stage: str, round_: int = 1, inputs: dict[str, str] | None = None, **files: str
+) -> Manifest:
+    folder = space.stage_dir(stage, round_)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (files or {"weights": f"{stage} {round_}"}).items():
+        (folder / name.replace("_", ".")).write_text(content)
+    section = {"sft": "sft", "reward": "reward", "policy": "ppo"}.get(stage)
+    config = {section: to_dict(getattr(space.config, section))} if section else {}
+    return write_manifest(folder, stage, config, inputs or {}, {"loss": 2.30001, "steps": 7})
+
+
+def judged(space: Workspace, word: str, round_: int = 1, a: str = "policy", b: str = "sft") -> None:
+    """A policy with a report that says `word` of a against b."""
+    policy = artifact(space, "policy", round_)
+    verdict = json.dumps({"pairs": [{"a": a, "b": b, "word": word}]})
+    artifact(space, "report", round_, {"policy": identity(policy)}, verdict_json=verdict)
+
+
+# promote and rollback
+
+
+@pytest.mark.parametrize("word", ["better", "no evidence"])
+def test_promote_what_is_not_worse(space: Workspace, word: str) -> None:
+    judged(space, word)
+    assert run_json(space, "promote")["promoted"]["path"] == "rounds/001/policy"
+    assert space.current() == space.stage_dir("policy", 1)
+    assert run_json(space, "promote")["changed"] is False
+    assert len(space.history()) == 1
+
+
+@pytest.mark.parametrize(("a", "b", "word"), [("policy", "sft", "worse"), ("sft", "policy", "better")])
+def test_promote_refuses_what_is_worse(space: Workspace, a: str, b: str, word: str) -> None:
+    judged(space, word, a=a, b=b)
+    result = run(space, "promote")
+    assert result.exit_code == 2
+    assert "not promoted" in result.stderr
+    assert "policy is worse than sft" in result.stderr
+    assert space.current() is None
+    assert "policy is worse" in run_json(space, "promote", "--force")["forced_against"]
+    assert space.current() is not None
+
+
+def test_promote_needs_a_verdict_on_this_very_model(space: Workspace) -> None:
+    artifact(space, "policy")
+    assert "no report; expected an evaluation" in run(space, "promote").stderr
+    artifact(space, "report")
+    assert "verdict.json: no such file" in run(space, "promote").stderr
+    judged(space, "better", a="sft", b="base")
+    assert "expected a comparison of policy with sft" in run(space, "promote").stderr
+    assert run(space, "promote", "--stage", "sft").exit_code == 2  # no such artifact
+    judged(space, "better")
+    artifact(space, "policy", weights="trained again")
+    assert "the report is of an earlier policy model" in run(space, "promote").stderr
+    (space.stage_dir("report", 1) / "verdict.json").write_text('{"pairs": [{"a": 1}]}')
+    artifact(space, "report", verdict_json='{"pairs": [{"a": 1}]}')
+    assert "expected a verdict with 'pairs'" in run(space, "promote").stderr
+    assert "--stage reward: expected policy or sft" in run(space, "promote", "--stage", "reward").stderr
+    assert space.current() is None
+
+
+def test_promote_refuses_a_truncated_checkpoint_even_by_force(space: Workspace) -> None:
+    judged(space, "better")
+    (space.stage_dir("policy", 1) / "weights").write_text("pol")
+    result = run(space, "promote", "--force")
+    assert result.exit_code == 2
+    assert "its content differs from its manifest" in result.stderr
+    assert space.current() is None
+
+
+def test_rollback(space: Workspace) -> None:
+    assert "nothing to roll back to" in run(space, "rollback").stderr
+    for round_ in (1, 2):
+        judged(space, "better", round_)
+        run_json(space, "promote")
+    assert space.current() == space.stage_dir("policy", 2)
+    assert run_json(space, "rollback")["current"]["round"] == 1
+    assert space.current() == space.stage_dir("policy", 1)
+    assert run(space, "rollback").exit_code == 2
+    assert run_json(space, "promote", "--round", "2")["promoted"]["round"] == 2
+
+
+def test_the_worst_word_counts() -> None:
+    pairs = [{"a": "policy", "b": "sft", "word": "better"}, {"a": "sft", "b": "policy", "word": "better"}]
+    assert word_for(pairs, "policy", "sft") == "worse"
+    assert word_for(pairs, "sft", "base") is None
+
+
+# status
+
+
+def stages(space: Workspace, *args: str) -> dict[str, Any]:
+    return {s["stage"]: s for s in run_json(space, "status", *args)["stages"]}
+
+
+def data(space: Workspace, text: str = "A", replace: bool = False) -> str:
+    demo = Conversation("d", (Message("user", "Q"), Message("assistant", text)))
+    return write_dataset(space.data, "d", "demonstrations", "train", [demo], "test", {}, replace=replace).sha256
+
+
+def test_status_follows_the_loop(space: Workspace) -> None:
+    status = run_json(space, "status")
+    assert status["next"] == "steersman data import shop"
+    assert {s["state"] for s in status["stages"]} == {"missing"}
+    assert run_json(space, "status", "--set", "project.domain=none")["next"] == "steersman data import FILE"
+    data(space)
+    steps = ["sft", "samples", "rankings", "reward", "policy"]
+    verbs = ["sft", "sample", "rank", "reward", "ppo", "eval"]
+    for stage, verb in zip(steps, verbs, strict=False):
+        assert run_json(space, "status")["next"] == f"steersman {verb}"
+        artifact(space, stage)
+    assert run_json(space, "status")["next"] == "steersman eval"
+    judged(space, "better")
+    assert run_json(space, "status")["next"] == "steersman promote"
+    run_json(space, "promote")
+    status = run_json(space, "status")
+    assert status["next"] == "steersman serve"
+    assert status["current"]["path"] == "rounds/001/policy"
+
+
+def test_status_names_what_is_stale_and_why(space: Workspace) -> None:
+    first = data(space)
+    sft = artifact(space, "sft", inputs={"data:d": first, "base": "whatever"})
+    artifact(space, "samples", inputs={"sft": identity(sft)})
+    assert [stages(space)[s]["state"] for s in ("sft", "samples")] == ["ready", "ready"]
+    data(space, "B", replace=True)
+    assert stages(space)["sft"]["changed_inputs"] == ["data:d"]
+    artifact(space, "sft", inputs={"data:d": data(space, "B")}, weights="new")
+    found = stages(space)
+    assert (found["sft"]["state"], found["samples"]["state"]) == ("ready", "stale")
+    assert found["samples"]["changed_inputs"] == ["sft"]
+    assert run_json(space, "status")["next"] == "steersman sample"
+    assert "stale: sft changed" in run(space, "status").stdout
+    (space.data / "d.jsonl").unlink()
+    assert stages(space)["sft"]["changed_inputs"] == ["data:d is gone"]
+
+
+def test_status_across_rounds(space: Workspace) -> None:
+    policy = artifact(space, "policy", 1)
+    artifact(space, "sft", 2, inputs={"001/policy": identity(policy)})
+    assert stages(space)["sft"]["state"] == "ready"
+    artifact(space, "policy", 1, weights="other")
+    assert stages(space)["sft"]["changed_inputs"] == ["001/policy"]
+    assert run_json(space, "status", "--round", "1")["round"] == 1
+
+
+def test_status_shows_other_settings_without_calling_it_stale(space: Workspace) -> None:
+    artifact(space, "sft")
+    found = stages(space, "--set", "sft.lr=0.1")["sft"]
+    assert (found["state"], found["changed_settings"]) == ("ready", ["sft.lr"])
+    folder = space.stage_dir("reward", 1)
+    folder.mkdir(parents=True)
+    write_manifest(folder, "reward", to_dict(space.config.reward), {})
+    assert stages(space, "--set", "reward.lr=0.1")["reward"]["changed_settings"] == ["reward.lr"]
+    assert stages(space)["reward"]["changed_settings"] == []
+
+
+def test_status_shows_the_resume_point(space: Workspace) -> None:
+    data(space)
+    partial = space.partial_dir("sft") / "resume"
+    partial.mkdir(parents=True)
+    assert stages(space)["sft"]["resume"] == "nothing saved yet"
+    (partial / "step-40.safetensors").write_text("x")
+    found = stages(space)["sft"]
+    assert found["state"] == "partial"
+    assert found["resume"].startswith("resume/step-40.safetensors of ")
+    status = run(space, "status").stdout
+    assert "partial; resume point" in status
+    assert "next: steersman sft" in status
+
+
+def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
+    ask = Conversation("p", (Message("user", "Q"),))
+    with Store.open(space.store_path) as store:
+        store.add_candidates(1, [Candidates(ask, tuple(Completion(t, (), (), "stop", "v") for t in "ab"))])
+        (task,) = store.tasks(1)
+        store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
+    data(space)
+    artifact(space, "sft")
+    artifact(space, "samples")
+    status = run_json(space, "status")
+    assert status["rankings"] == {"tasks": 1, "ranked": 1, "by_labeler": {"ann": 1}, "simulated": 0}
+    assert status["next"] == "steersman data export rankings"
+    run_json(space, "data", "export", "rankings")
+    assert stages(space)["rankings"]["state"] == "ready"
+    with Store.open(space.store_path) as store:
+        store.add_ranking(task.id, ranks=[1, 2], labeler="simulated", simulated=True)
+    assert stages(space)["rankings"]["changed_inputs"] == ["store"]
+    text = run(space, "status").stdout
+    assert "people ranked 1 (ann 1), the rule judge 1 (simulated)" in text
+
+
+def test_status_of_a_damaged_manifest_is_an_error(space: Workspace) -> None:
+    artifact(space, "sft")
+    (space.stage_dir("sft", 1) / "manifest.json").write_text("{")
+    result = run(space, "status")
+    assert result.exit_code == 2
+    assert "manifest.json: not a manifest" in result.stderr
+    assert read_manifest  # the message comes from there
+
+
+# doctor
+
+
+def test_doctor_offline() -> None:
+    result = runner.invoke(build(), ["doctor", "--offline", "--json"])
+    said = json.loads(result.stdout)
+    names = {check["name"] for check in said["checks"]}
+    assert {"python", "torch", "cores", "cpu", "memory", "disk", "gpu"} <= names
+    assert all(check["advice"] for check in said["checks"] if check["level"] != "ok")
+    assert result.exit_code == (0 if said["ok"] else 1)
+    assert "pytest" not in names, "extras are not required"
+
+
+def test_doctor_reads_cpu_and_memory(tmp_path: Path) -> None:
+    cpu, memory = tmp_path / "cpuinfo", tmp_path / "meminfo"
+    cpu.write_text("model name\t: x\nflags\t\t: fpu avx2 avx512f amx_bf16\n")
+    assert doctor.check_cpu(cpu)[1].level == "ok"
+    assert "amx_bf16" in doctor.check_cpu(cpu)[1].found
+    cpu.write_text("flags\t\t: fpu avx2\n")
+    assert doctor.check_cpu(cpu)[1].level == "warn"
+    memory.write_text("MemTotal: 99 kB\nMemAvailable:    2097152 kB\n")
+    assert doctor.check_memory(memory) == doctor.Check(
+        "memory", "warn", "2.0 GiB free", "close programs: training 135M parameters takes about 4 GiB"
+    )
+
+
+def test_doctor_unreachable_hub_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_hub("hub", "http://127.0.0.1:9").level == "warn"
+    monkeypatch.setenv("HF_ENDPOINT", "no-url")
+    monkeypatch.setattr(doctor, "HUBS", {"Hugging Face hub": "http://127.0.0.1:9"})
+    (check,) = doctor.check_hubs()
+    assert check.level == "warn"
+    assert check.advice

@@ -1,0 +1,134 @@
+"""The ranking page's API: blind, and mapped back to the stored order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from server_double import FakeEngine
+from steersman.server.app import create_app
+from steersman.store import Store
+from steersman.types import Candidates, Completion, Conversation, Message
+
+
+def candidates(i: int) -> Candidates:
+    prompt = Conversation(f"p{i}", (Message("system", "Be kind."), Message("user", f"问题 {i}")))
+    answers = tuple(Completion(f"answer {j}", (), (), "stop", f"secret-{j}") for j in range(4))
+    return Candidates(prompt, answers)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as opened:
+        opened.add_candidates(1, [candidates(i) for i in range(8)])
+        opened.add_candidates(2, [candidates(9)])
+        yield opened
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[TestClient]:
+    app = create_app(FakeEngine(), store, name="Shop", language="en")
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as opened:
+        yield opened
+
+
+def next_task(client: TestClient, labeler: str) -> dict[str, Any]:
+    response = client.get("/api/rank/next", params={"labeler": labeler})
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def test_a_labeler_ranks_blind_until_nothing_is_left(client: TestClient, store: Store) -> None:
+    shown = set()
+    for i in range(8):
+        got = next_task(client, "安")
+        assert "secret" not in json.dumps(got)
+        assert got["progress"] == {"tasks": 8, "ranked": i, "mine": i}
+        task = got["task"]
+        assert next_task(client, "安")["task"] == task
+        assert set(task) == {"id", "messages", "answers"}
+        assert task["messages"][0] == {"role": "system", "content": "Be kind."}
+        shown.add(tuple(a["text"] for a in task["answers"]))
+        ranks = {a["key"]: int(a["text"][-1]) + 1 for a in task["answers"]}  # answer 0 is the best
+        response = client.post(f"/api/rank/{task['id']}", json={"labeler": "安", "ranks": ranks, "seconds": 4.5})
+        assert response.json() == {"ok": True, "progress": {"tasks": 8, "ranked": i + 1, "mine": i + 1}}
+    assert len(shown) > 3, "the order is random"
+    assert next_task(client, "安")["task"] is None
+    assert next_task(client, "ben")["task"] is not None
+    found = list(store.rankings())
+    assert [r.ranks for r in found] == [(1, 2, 3, 4)] * 8, "kept in the stored order, whatever was shown"
+    assert {(r.labeler, r.simulated) for r in found} == {("安", False)}
+    assert client.get("/api/config").json()["ranking"] == {"tasks": 8, "ranked": 8}
+
+
+def test_grades_ties_all_bad_and_skip(client: TestClient, store: Store) -> None:
+    def submit(**said: Any) -> None:
+        task = next_task(client, "ann")["task"]
+        filled = {}
+        for name, value in said.items():
+            by_text = isinstance(value, list)
+            filled[name] = {a["key"]: value[int(a["text"][-1])] for a in task["answers"]} if by_text else value
+        assert client.post(f"/api/rank/{task['id']}", json={"labeler": "ann", **filled}).status_code == 200
+
+    submit(grades=["poor", "good", "average", "poor"])
+    submit(ranks=[2, 1, 1, 4], all_bad=True)
+    submit(all_bad=True)
+    submit(skip=True, reason="not my language")
+    got = {(r.ranks, r.grades, r.all_bad) for r in store.rankings()}
+    assert got == {
+        (None, ("poor", "good", "average", "poor"), False),
+        ((2, 1, 1, 4), None, True),
+        (None, ("poor",) * 4, True),
+    }
+    assert next_task(client, "ann")["progress"] == {"tasks": 8, "ranked": 3, "mine": 3}
+
+
+def test_two_labelers_see_different_keys(client: TestClient, store: Store) -> None:
+    task = next_task(client, "ann")["task"]
+    mine = {a["key"]: 1 for a in task["answers"]}
+    response = client.post(f"/api/rank/{task['id']}", json={"labeler": "ben", "ranks": mine})
+    assert response.status_code == 400
+    assert "exactly the 4 keys" in response.json()["error"]["message"]
+    assert list(store.rankings()) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"labeler": ""},
+        {"labeler": "ann"},
+        {"labeler": "ann", "ranks": {}},
+        {"labeler": "ann", "ranks": {"KEY0": 1, "KEY1": 2, "KEY2": 3}},
+        {"labeler": "ann", "ranks": {"KEY0": 1, "KEY1": 2, "KEY2": 3, "other": 4}},
+        {"labeler": "ann", "ranks": {"KEY0": 0, "KEY1": 2, "KEY2": 3, "KEY3": 4}},
+        {"labeler": "ann", "ranks": {"KEY0": "1", "KEY1": 2, "KEY2": 3, "KEY3": 4}},
+        {"labeler": "ann", "ranks": {"KEY0": 1.5, "KEY1": 2, "KEY2": 3, "KEY3": 4}},
+        {"labeler": "ann", "grades": {"KEY0": "bad", "KEY1": "good", "KEY2": "good", "KEY3": "good"}},
+        {"labeler": "ann", "all_bad": True, "skip": True},
+        {"labeler": "ann", "all_bad": "yes"},
+        {"labeler": "ann", "all_bad": True, "seconds": -1},
+        {"labeler": "ann", "all_bad": True, "rank": 1},
+    ],
+)
+def test_bad_submissions(client: TestClient, store: Store, body: dict[str, Any]) -> None:
+    task = next_task(client, "ann")["task"]
+    text = json.dumps(body)
+    for i, answer in enumerate(task["answers"]):
+        text = text.replace(f"KEY{i}", answer["key"])
+    headers = {"content-type": "application/json"}
+    response = client.post(f"/api/rank/{task['id']}", content=text, headers=headers)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert list(store.rankings()) == []
+
+
+def test_unknown_task_and_missing_labeler(client: TestClient) -> None:
+    assert client.post("/api/rank/nope", json={"labeler": "ann", "all_bad": True}).status_code == 404
+    for query in ("", "?labeler=", "?labeler=%20", "?labeler=a%00b", "?labeler=" + "x" * 101):
+        assert client.get(f"/api/rank/next{query}").status_code == 400

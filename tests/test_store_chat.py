@@ -1,0 +1,179 @@
+"""Chats in the store: the tree, feedback that holds, what comes out for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from steersman.store import ChatMessage, NotFound, Store, StoreError
+from steersman.types import Completion, Message
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as opened:
+        yield opened
+
+
+def completion(text: str, version: str = "ppo-1") -> Completion:
+    return Completion(text, (5, 6, 7), (-1.0, -1.0, -1.0), "stop", version)
+
+
+def exchange(store: Store, chat: str, question: str, answer: str, after: str | None = None) -> ChatMessage:
+    asked = store.add_question(chat, question, after)
+    return store.add_answer(asked.id, completion(answer), {"temperature": 0.7})
+
+
+def test_a_tree_of_messages(store: Store) -> None:
+    chat = store.create_conversation(system_prompt="Be kind.")
+    first = exchange(store, chat.id, "你好，我的包裹在哪里?", "在路上。")
+    second = exchange(store, chat.id, "When?", "Tomorrow.", first.id)
+    reworded = exchange(store, chat.id, "When exactly?", "At noon.", first.id)
+    again = store.add_answer(str(second.parent_id), completion("Friday."), id="f" * 32)
+    nodes = store.messages(chat.id)
+    assert [n.content for n in nodes] == [
+        "你好，我的包裹在哪里?",
+        "在路上。",
+        "When?",
+        "Tomorrow.",
+        "When exactly?",
+        "At noon.",
+        "Friday.",
+    ]
+    assert (again.id, again.parent_id, again.tokens, again.sampling) == ("f" * 32, second.parent_id, 3, {})
+    assert (nodes[1].sampling, nodes[1].finish_reason, nodes[1].policy_version) == (
+        {"temperature": 0.7},
+        "stop",
+        "ppo-1",
+    )
+    assert (nodes[0].finish_reason, nodes[0].sampling, nodes[0].policy_version) == (None, None, "")
+    assert store.dialogue(chat.id, reworded.id).messages == (
+        Message("system", "Be kind."),
+        Message("user", "你好，我的包裹在哪里?"),
+        Message("assistant", "在路上。"),
+        Message("user", "When exactly?"),
+        Message("assistant", "At noon."),
+    )
+    assert store.dialogue(chat.id, again.parent_id).is_prompt
+    assert store.message(again.id) == nodes[-1]
+
+
+def test_titles_and_order_of_chats(store: Store) -> None:
+    old, new = store.create_conversation(), store.create_conversation("Named")
+    assert [c.id for c in store.conversations()] == [new.id, old.id]
+    exchange(store, old.id, "  a\n long " + "question " * 20, "yes")
+    assert [c.id for c in store.conversations()] == [old.id, new.id]
+    title = store.conversation(old.id).title
+    assert title.startswith("a long question")
+    assert title.endswith("…")
+    assert len(title) <= 60
+    exchange(store, new.id, "What?", "That.")
+    assert store.conversation(new.id).title == "Named"
+    assert store.rename_conversation(new.id, " 新 ").title == "新"
+    with pytest.raises(StoreError, match="title: expected some text"):
+        store.rename_conversation(new.id, " ")
+
+
+def test_parents_are_checked(store: Store) -> None:
+    chat, other = store.create_conversation(), store.create_conversation()
+    answer = exchange(store, chat.id, "q", "a")
+    with pytest.raises(StoreError, match="belongs to another conversation"):
+        store.add_question(other.id, "q", answer.id)
+    with pytest.raises(StoreError, match="expected a message of the assistant, got one of the user"):
+        store.add_question(chat.id, "q", answer.parent_id)
+    with pytest.raises(StoreError, match="expected a message of the user"):
+        store.add_answer(answer.id, completion("b"))
+    with pytest.raises(StoreError, match="content: expected some text"):
+        store.add_question(chat.id, " \n", answer.id)
+    for call in (
+        lambda: store.add_question("nope", "q"),
+        lambda: store.add_question(chat.id, "q", "nope"),
+        lambda: store.add_answer("nope", completion("b")),
+        lambda: store.messages("nope"),
+        lambda: store.message("nope"),
+        lambda: store.dialogue(other.id, answer.id),
+        lambda: store.delete_conversation("nope"),
+        lambda: store.add_feedback("nope", "like"),
+    ):
+        with pytest.raises(NotFound):
+            call()
+    assert len(store.messages(chat.id)) == 2
+
+
+def test_the_latest_reaction_holds_and_history_is_kept(store: Store, tmp_path: Path) -> None:
+    chat = store.create_conversation(system_prompt="Be kind.")
+    first = exchange(store, chat.id, "q1", "a1")
+    second = exchange(store, chat.id, "q2", "a2", first.id)
+    assert store.add_feedback(first.id, "like").liked is True
+    assert store.add_feedback(first.id, "dislike", comment="rude").liked is False
+    assert store.add_feedback(first.id, "edit", edited="better").edited == "better"
+    store.add_feedback(second.id, "like")
+    assert store.add_feedback(second.id, "clear").liked is None
+    store.add_feedback(second.id, "regenerate")
+    store.add_feedback(second.id, "regenerate")
+    last = store.add_feedback(first.id, "edit", edited="best", comment="shorter", user="ann")
+    assert (last.liked, last.edited) == (False, "best")
+    found = list(store.feedback())
+    assert [(f.kind, f.answer, f.edited, f.comment, f.user) for f in found] == [
+        ("dislike", "a1", None, "rude", ""),
+        ("edit", "a1", "better", "", ""),
+        ("regenerate", "a2", None, "", ""),
+        ("regenerate", "a2", None, "", ""),
+        ("edit", "a1", "best", "shorter", "ann"),
+    ]
+    assert [m.content for m in found[2].prompt.messages] == ["Be kind.", "q1", "a1", "q2"]
+    assert found[2].prompt.is_prompt
+    assert found[0].policy_version == "ppo-1"
+    assert len({f.id for f in found}) == 5
+    assert [f.kind for f in store.feedback(["like", "dislike"])] == ["dislike"]
+    assert list(store.feedback()) == found
+    assert [(m.liked, m.edited) for m in store.messages(chat.id)] == [
+        (None, None),
+        (False, "best"),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_feedback_goes_over_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.store.chat._PAGE", 2)
+    chat = store.create_conversation()
+    answers = [exchange(store, chat.id, f"q{i}", f"a{i}") for i in range(5)]
+    for answer in answers:
+        store.add_feedback(answer.id, "like")
+    assert [f.answer for f in store.feedback()] == [f"a{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "edited", "message"),
+    [
+        ("love", None, "kind: expected one of like"),
+        ("edit", None, "edited: expected text"),
+        ("edit", " ", "edited: expected some text"),
+        ("edit", "a", "another text than the answer"),
+        ("like", "b", "edited: expected nothing"),
+    ],
+)
+def test_feedback_that_makes_no_sense(store: Store, kind: str, edited: str | None, message: str) -> None:
+    answer = exchange(store, store.create_conversation().id, "q", "a")
+    with pytest.raises(StoreError, match=message):
+        store.add_feedback(answer.id, kind, edited=edited)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="expected an answer's id"):
+        store.add_feedback(str(answer.parent_id), "like")
+    with pytest.raises(StoreError, match="kinds: expected some of"):
+        list(store.feedback(["love"]))
+    assert list(store.feedback()) == []
+
+
+def test_a_deleted_chat_is_gone_with_its_feedback(store: Store) -> None:
+    chat, kept = store.create_conversation(), store.create_conversation()
+    answer = exchange(store, chat.id, "q", "a")
+    exchange(store, chat.id, "q2", "a2", answer.id)
+    store.add_feedback(answer.id, "like")
+    store.add_feedback(exchange(store, kept.id, "q", "a").id, "dislike")
+    store.delete_conversation(chat.id)
+    assert [f.kind for f in store.feedback()] == ["dislike"]
+    with pytest.raises(NotFound):
+        store.message(answer.id)

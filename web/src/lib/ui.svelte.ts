@@ -1,0 +1,123 @@
+/** What the whole page shares: language, appearance, address, short notices, the server's configuration. */
+import { ApiError, api, type Config, type ConversationInfo, type Id, type Language } from './api'
+import { translate, type Key } from './i18n'
+
+export type Theme = 'system' | 'light' | 'dark'
+
+/** localStorage may be forbidden or full; the page then only forgets. */
+export const kept = {
+  get(key: string): string | null {
+    try {
+      return localStorage.getItem(`steersman.${key}`)
+    } catch {
+      return null
+    }
+  },
+  set(key: string, value: string) {
+    try {
+      localStorage.setItem(`steersman.${key}`, value)
+    } catch {
+      // forgotten at the next visit
+    }
+  },
+}
+
+class Ui {
+  language = $state<Language>('en')
+  theme = $state<Theme>('system')
+  path = $state(location.pathname)
+  query = $state(location.search)
+  config = $state<Config | null>(null)
+  configError = $state('')
+  conversations = $state<ConversationInfo[]>([])
+  notice = $state<{ id: number; text: string; bad: boolean } | null>(null)
+  #notices = 0
+
+  constructor() {
+    const chosen = kept.get('language') ?? (navigator.language.startsWith('zh') ? 'zh' : 'en')
+    this.#speak(chosen === 'zh' ? 'zh' : 'en')
+    const theme = kept.get('theme')
+    this.#paint(theme === 'light' || theme === 'dark' ? theme : 'system')
+    addEventListener('popstate', () => this.#locate())
+  }
+
+  t = (key: Key, values?: Record<string, string | number>) => translate(this.language, key, values)
+
+  #speak(language: Language) {
+    this.language = language
+    document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en'
+  }
+
+  setLanguage(language: Language) {
+    this.#speak(language)
+    kept.set('language', language)
+  }
+
+  #paint(theme: Theme) {
+    this.theme = theme
+    if (theme === 'system') delete document.documentElement.dataset.theme
+    else document.documentElement.dataset.theme = theme
+  }
+
+  nextTheme() {
+    this.#paint(this.theme === 'system' ? 'light' : this.theme === 'light' ? 'dark' : 'system')
+    kept.set('theme', this.theme)
+  }
+
+  #locate() {
+    this.path = location.pathname
+    this.query = location.search
+  }
+
+  /** Shows another address without loading the page again. */
+  go(address: string, replace = false) {
+    if (address !== location.pathname + location.search) {
+      history[replace ? 'replaceState' : 'pushState'](null, '', address)
+    }
+    this.#locate()
+  }
+
+  /** Click handler of a link inside the page; leaves new-tab clicks to the browser. */
+  follow = (event: MouseEvent) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey || event.button !== 0) return
+    event.preventDefault()
+    this.go((event.currentTarget as HTMLAnchorElement).getAttribute('href') ?? '/')
+  }
+
+  notify(text: string, bad = false) {
+    const id = ++this.#notices
+    this.notice = { id, text, bad }
+    setTimeout(() => this.notice?.id === id && (this.notice = null), bad ? 6000 : 2500)
+  }
+
+  /** A failure in words for people. */
+  explain(problem: unknown): string {
+    if (problem instanceof ApiError && problem.status === 0) return problem.message || this.t('unreachable')
+    return (problem instanceof Error && problem.message) || this.t('failed')
+  }
+
+  async loadConfig() {
+    try {
+      const config = await api.config()
+      this.config = config
+      this.configError = ''
+      if (!kept.get('language')) this.#speak(config.language?.startsWith('zh') ? 'zh' : 'en')
+    } catch (problem) {
+      this.configError = this.explain(problem)
+    }
+  }
+
+  async loadConversations() {
+    try {
+      this.conversations = await api.conversations()
+    } catch (problem) {
+      if (!this.configError) this.notify(this.explain(problem), true)
+    }
+  }
+
+  titleOf(id: Id | null): string {
+    return this.conversations.find((c) => String(c.id) === String(id))?.title || this.t('untitled')
+  }
+}
+
+export const ui = new Ui()
