@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from steersman import progress as progress_module
 from steersman.cli import app as framework
 from steersman.cli.app import JsonOption, add, build, emit
-from steersman.progress import duration, metric_text, plain, progress
+from steersman.progress import duration, metric_text, note, plain, progress
 
 runner = CliRunner()
 
@@ -186,6 +186,8 @@ def test_plain_progress_prints_lines_on_stderr(
             clock[0] += 1
             shown.update(done, loss=2.3149)
         shown.note("saved")
+        note("by name")
+    note("alone")
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -194,14 +196,20 @@ def test_plain_progress_prints_lines_on_stderr(
         "sft  step 50/120  loss 2.315  ETA 1m10s",
         "sft  step 60/120  loss 2.315  ETA 1m00s",
         "saved",
+        "by name",
         "sft  done 60/120  loss 2.315  in 40s",
+        "alone",
     ]
 
 
 def test_progress_says_where_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), progress("ppo", None, unit="round") as shown:
-        shown.update(3, kl=1)
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with progress("ppo", None, unit="round") as shown:
+            shown.update(3, kl=1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert capsys.readouterr().err == "ppo  stopped at 3  kl 1  in 0s\n"
 
 

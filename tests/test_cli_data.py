@@ -68,11 +68,11 @@ def test_import_lists_and_is_repeatable(root: Path) -> None:
     [
         (b"", "bad.jsonl: the file is empty"),
         (b'{"messages": [\n', "bad.jsonl:1: expected one JSON value"),
-        ("{\"text\": \"你\"}".encode("gb18030"), "bad.jsonl:1: expected UTF-8 text, but byte 10 of the file"),
-        (json.dumps(dialogue("q", None)).encode(), "bad.jsonl:1: messages[0]: expected a demonstration to end with the assistant"),
+        ('{"text": "你"}'.encode("gb18030"), "bad.jsonl:1: expected UTF-8 text, but byte 10 of the file"),
+        (json.dumps(dialogue("q", None)).encode(), "bad.jsonl:1: messages[0]: expected a demonstration to end with"),
         (b'{"text": "' + b"x" * 10_000_000 + b'"}', "bad.jsonl:1: expected a line of at most 8 MB"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_leaves_nothing(root: Path, content: bytes, expected: str) -> None:
     (root / "bad.jsonl").write_bytes(content)
     result = run("data", "import", "bad.jsonl")

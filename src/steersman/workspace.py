@@ -51,7 +51,9 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n") as file:
+        with open(
+            temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -81,7 +83,9 @@ def tree_hashes(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 of every file below `folder`, the manifest and hidden files left out."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST_NAME)
     named = {str(p.relative_to(folder)): p for p in paths}
-    return {name: file_sha256(p) for name, p in named.items() if not any(part.startswith(".") for part in Path(name).parts)}
+    return {
+        name: file_sha256(p) for name, p in named.items() if not any(part.startswith(".") for part in Path(name).parts)
+    }
 
 
 def write_manifest(
@@ -210,7 +214,9 @@ class Workspace:
             promoted = json.loads(path.read_text(encoding="utf-8"))["promoted"]
             assert isinstance(promoted, list)
         except (ValueError, KeyError, TypeError, AssertionError):
-            raise ValueError(f"{path}: expected an object with a list 'promoted'; restore it or promote again") from None
+            raise ValueError(
+                f"{path}: expected an object with a list 'promoted'; restore it or promote again"
+            ) from None
         return promoted
 
     def current(self) -> Path | None:
@@ -235,7 +241,9 @@ class Workspace:
         """Make the previously promoted model current again; returns its entry."""
         history = self.history()
         if len(history) < 2:
-            raise ValueError(f"{self.root / 'current.json'}: nothing to roll back to; {len(history)} model(s) were promoted")
+            raise ValueError(
+                f"{self.root / 'current.json'}: nothing to roll back to; {len(history)} model(s) were promoted"
+            )
         verify(self.root / history[-2]["path"])
         write_json(self.root / "current.json", {"promoted": history[:-1]})
         return dict(history[-2])

@@ -125,8 +125,8 @@ def check_gpu() -> Check:
 
 def check_hub(name: str, url: str) -> Check:
     """Whether a place that models come from answers. Any HTTP answer counts."""
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "steersman-doctor"})
     try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "steersman-doctor"})
         with urllib.request.urlopen(request, timeout=HUB_SECONDS):
             pass
     except urllib.error.HTTPError:

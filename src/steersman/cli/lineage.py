@@ -12,6 +12,7 @@ Names in a manifest's `inputs`, and what their hash is compared with:
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -26,8 +27,13 @@ from steersman.workspace import STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale"]
 GONE = "gone"
+RESUME_FILE = ".resume.safetensors"
 SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
 """Stages whose section of the configuration is named otherwise."""
+BESIDE = {"seed": "project", "dtype": "model"}
+"""Settings of other sections that stages record beside their own."""
+NO_MATTER = ("save_seconds",)
+"""Settings that change nothing about the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +89,39 @@ def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
     for name, values in recorded.items():
         if name in sections and isinstance(values, Mapping):
             now = sections[name]
-            out += [f"{name}.{key}" for key, value in values.items() if key in now and now[key] != value]
+            out += [
+                f"{name}.{key}"
+                for key, value in values.items()
+                if now.get(key, value) != value and key not in NO_MATTER
+            ]
+            out += [f"{at}.{key}" for key, at in BESIDE.items() if key in values and sections[at][key] != values[key]]
     return tuple(out)
 
 
 def _resume_point(partial: Path) -> str:
-    files = [p for p in partial.rglob("*") if p.is_file()]
+    """What an unfinished run can go on from: the saved step, or the newest file."""
+    files = [p for p in partial.rglob("*") if p.is_file() and p.name != ".fingerprint" and p.suffix != ".tmp"]
     if not files:
         return "nothing saved yet"
-    newest = max(files, key=lambda p: p.stat().st_mtime)
+    points = [p for p in files if p.name == RESUME_FILE]
+    newest = points[0] if points else max(files, key=lambda p: p.stat().st_mtime)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(newest.stat().st_mtime))
-    return f"{newest.relative_to(partial)} of {when}"
+    place = _saved_step(newest) if points else ""
+    return f"{place or newest.relative_to(partial)}, saved {when}"
+
+
+def _saved_step(path: Path) -> str:
+    """'step 40' out of a resume point's header, read without torch; '' where the header says no step.
+
+    A safetensors file begins with the length of its JSON header in 8 bytes, little-endian.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 1 << 20)))
+        state = json.loads(header["__metadata__"]["state"])
+        return next((f"{key} {state[key]}" for key in ("step", "iteration") if key in state), "")
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def stage_state(space: Workspace, stage: str, round_: int) -> StageState:

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 """The labeler's name under which a rule judge's rankings are kept."""
+SAMPLES_FILE = "candidates.jsonl"
 
 
 def samples_file(space: Workspace, round_: int) -> Path:
     """The round's sampled answers. Raises ValueError where `steersman sample` has not made them."""
-    folder = space.stage_dir("samples", round_)
+    path = space.stage_dir("samples", round_) / SAMPLES_FILE
     if not space.has("samples", round_):
-        raise ValueError(f"{folder}: no answers to rank; expected some: steersman sample")
-    found = sorted(folder.glob("*.jsonl"))
-    if len(found) != 1:
-        raise ValueError(f"{folder}: expected one .jsonl file of answers, found {len(found)}")
-    return found[0]
+        raise ValueError(f"{path.parent}: no answers to rank; expected some: steersman sample")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file, though the manifest beside it says that answers were sampled")
+    return path
 
 
 def fill_store(space: Workspace, store: Store, round_: int) -> int:

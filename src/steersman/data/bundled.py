@@ -69,6 +69,5 @@ def _counted(records: Iterator[Conversation], before: int, done: Callable[[int],
 def _generate(kind: str, split: str, settings: dict[str, Any]) -> Iterator[Conversation]:
     from steersman.data import shop
 
-    return shop.generate(
-        kind, split, settings["size"], settings["language"], settings["seed"], stream=settings["stream"]
-    )
+    n, language, seed, stream = (settings[key] for key in ("size", "language", "seed", "stream"))
+    return shop.generate(kind, split, n, language, seed, stream=stream)  # type: ignore[arg-type]

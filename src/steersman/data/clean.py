@@ -37,6 +37,14 @@ def text_of(record: Parsed) -> str:
     return "\x1f".join(f"{m.role}\x1e{m.content}" for m in record.messages)
 
 
+def words_of(record: Parsed) -> str:
+    """What people said in a record, without roles and ranks."""
+    if isinstance(record, str):
+        return record
+    messages = record.prompt.messages if isinstance(record, Ranking) else record.messages
+    return "\n".join((*(m.content for m in messages), *(record.answers if isinstance(record, Ranking) else ())))
+
+
 def _clean_conversation(record: Conversation) -> Conversation:
     return dataclasses.replace(record, messages=tuple(Message(m.role, normalise(m.content)) for m in record.messages))
 

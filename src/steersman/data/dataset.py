@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman import __version__
-from steersman.data.clean import language_of, text_of
+from steersman.data.clean import language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
 from steersman.data.readers import read_jsonl
@@ -103,7 +103,7 @@ def write_dataset(
     for record in records:
         lines.append(to_line(record).encode() + b"\n")
         digest.update(lines[-1])
-        languages[language_of(text_of(record))] += 1
+        languages[language_of(words_of(record))] += 1
     if not lines:
         raise ValueError(f"{source}: no {kind} to write as {name}; expected at least one record")
     info = DatasetInfo(

@@ -1,11 +1,13 @@
 """Evaluation: the same held-out prompts to every model, judged, compared, written as a verdict and a report.
 
-Answers of each model are kept (`answers/NAME.jsonl`), in fixed groups with their own seeds, so that an interrupted
-run goes on.
+    prompts -> one answer per model -> judge's scores, reward, KL to the SFT model -> verdict.json and report.html
+
+What was measured is kept (`answers/NAME.jsonl`, `models.json`), so that a report can be drawn again without a model.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,76 +15,37 @@ from typing import Any
 
 import torch
 
-from steersman.config import EvalConfig, ModelConfig
+from steersman.config import Config, ModelConfig, to_dict
+from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.eval.judges import Judge
-from steersman.eval.verdict import ModelAnswers
+from steersman.eval.judges import Judge, judge_for
+from steersman.eval.report import write_report
+from steersman.eval.verdict import ModelAnswers, Verdict, verdict
 from steersman.models.decoder import branch_scores, response_logprobs
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
-from steersman.models.packing import Tree, build_row, fill_rows, to_device
-from steersman.progress import progress
+from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.models.stage_folder import StageFolder
 from steersman.text.template import Template
-from steersman.types import Completion, Conversation, SamplingParams
+from steersman.types import AxisScores, Completion, Conversation, SamplingParams
+from steersman.workspace import write_json
 
-
-def answer(
-    name: str,
-    model: Path,
-    prompts: Sequence[Conversation],
-    folder: Path,
-    config: EvalConfig,
-    model_config: ModelConfig,
-    seed: int,
-) -> list[Completion]:
-    """One answer per prompt, continuing `folder`/NAME.jsonl where it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    lines = lines[: len(lines) // config.batch_prompts * config.batch_prompts] if len(lines) < len(prompts) else lines
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    done = [Completion.from_json(json.loads(line)["completion"]) for line in lines]
-    if len(done) >= len(prompts):
-        return done
-    engine = load_engine(
-        model,
-        dtype=model_config.dtype,
-        device=model_config.device,
-        version=name,
-        trust_remote_code=model_config.trust_remote_code,
-    )
-    with (
-        open(path, "a", encoding="utf-8", newline="\n") as file,
-        progress(f"eval {name}", len(prompts), len(done), "prompt") as bar,
-    ):
-        for start in range(len(done), len(prompts), config.batch_prompts):
-            group = prompts[start : start + config.batch_prompts]
-            params = SamplingParams(
-                max_tokens=config.max_tokens, temperature=config.temperature, seed=seed * 1_000_003 + start
-            )
-            for prompt, completions in zip(group, engine.generate(group, params), strict=True):
-                record = {"prompt": prompt.id, "completion": completions[0].to_json()}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                done.append(completions[0])
-            file.flush()
-            bar.update(len(done))
-    return done
+REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
+ROW_TOKENS = 1024
 
 
 @torch.no_grad()
 def _per_answer(
-    compute: Callable[[Any], torch.Tensor],
+    compute: Callable[[Row], torch.Tensor],
     template: Template,
     prompts: Sequence[Conversation],
     answers: Sequence[Completion],
     device: torch.device,
 ) -> list[float]:
-    """One number per answer from packed rows of prompt and answer."""
-    trees = [
-        Tree(template.prompt_ids(p), (a.token_ids or (template.end_of_turn,),))
-        for p, a in zip(prompts, answers, strict=True)
-    ]
+    """One number per answer, from packed rows of prompt and answer."""
+    branches = [a.token_ids or (template.end_of_turn,) for a in answers]
+    trees = [Tree(template.prompt_ids(p), (b,)) for p, b in zip(prompts, branches, strict=True)]
     out = [0.0] * len(trees)
-    for group in fill_rows([t.size for t in trees], 1024):
+    for group in fill_rows([t.size for t in trees], ROW_TOKENS):
         row = to_device(build_row([trees[i] for i in group]), device)
         for i, value in zip(group, compute(row).tolist(), strict=True):
             out[i] = value
@@ -90,39 +53,34 @@ def _per_answer(
 
 
 def rewards(
-    model: Path, prompts: Sequence[Conversation], answers: Sequence[Sequence[Completion]], model_config: ModelConfig
+    model: Path,
+    prompts: Sequence[Conversation],
+    answers: Sequence[Sequence[Completion]],
+    model_config: ModelConfig,
 ) -> list[list[float]]:
-    """The reward model's score of every answer, per model."""
+    """The reward model's score of every answer, one list per set of answers."""
     device = pick_device(model_config.device)
     scorer = use_packed_rows(load_scalar(model, model_config.dtype, model_config.trust_remote_code)).to(device)
     template = Template(load_tokenizer(model))
     return [_per_answer(lambda row: branch_scores(scorer, row), template, prompts, a, device) for a in answers]
 
 
-def kl_to_reference(
+def answer_logprobs(
     model: Path,
-    reference: Path,
     prompts: Sequence[Conversation],
     answers: Sequence[Completion],
     model_config: ModelConfig,
     temperature: float,
 ) -> list[float]:
-    """log p_model(answer) - log p_reference(answer) in nats, both at `temperature`, of answers that the model sampled."""
+    """log p_model(answer | prompt) in nats of each answer, at `temperature`."""
     device = pick_device(model_config.device)
-    template = Template(load_tokenizer(model))
+    loaded = use_packed_rows(load_causal(model, model_config.dtype, model_config.trust_remote_code)).to(device)
 
-    def logprob_of(folder: Path) -> list[float]:
-        loaded = use_packed_rows(load_causal(folder, model_config.dtype, model_config.trust_remote_code)).to(device)
+    def compute(row: Row) -> torch.Tensor:
+        logprobs, _ = response_logprobs(loaded, row, temperature)
+        return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, logprobs)
 
-        def compute(row: Any) -> torch.Tensor:
-            logprobs, _ = response_logprobs(loaded, row, temperature)
-            sums = torch.zeros(len(row.branch_ends), device=logprobs.device)
-            return sums.index_add_(0, row.target_branch, logprobs)
-
-        return _per_answer(compute, template, prompts, answers, device)
-
-    ours, theirs = logprob_of(model), logprob_of(reference)
-    return [a - b for a, b in zip(ours, theirs, strict=True)]
+    return _per_answer(compute, Template(load_tokenizer(model)), prompts, answers, device)
 
 
 def collect(
@@ -132,34 +90,142 @@ def collect(
     folder: Path,
     reward: Path | None,
     judge: Judge | None,
-    config: EvalConfig,
-    model_config: ModelConfig,
-    seed: int,
+    config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model (name -> (label, folder)), with judge scores, rewards and KL to 'sft' where they can be had."""
-    given = {
-        name: answer(name, path, prompts, folder, config, model_config, seed) for name, (_, path) in models.items()
-    }
-    scored: list[list[float]] | list[None] = [None] * len(given)
+    """Answers of each model (name -> (label, folder)) with judge scores, rewards and KL to 'sft' where they can be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = config.eval
+    params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    given: dict[str, list[Completion]] = {}
+    for name, (_, path) in models.items():
+        records, _ = answer_prompts(
+            lambda name=name, path=path: load_engine(path, version=name, **config.model.loading),  # type: ignore[misc]
+            prompts,
+            folder / f"{name}.jsonl",
+            params,
+            group=settings.batch_prompts,
+            seed=config.project.seed,
+            title=f"eval {name}",
+        )
+        given[name] = [r.completions[0] for r in records]
+    scored: Sequence[list[float] | None] = [None] * len(given)
     if reward is not None:
-        scored = rewards(reward, prompts, list(given.values()), model_config)
+        scored = rewards(reward, prompts, list(given.values()), config.model)
     out = []
-    for (name, completions), reward_scores in zip(given.items(), scored, strict=True):
+    for (name, answers), reward_scores in zip(given.items(), scored, strict=True):
         label, path = models[name]
         kl = None
         if "sft" in models and name not in ("base", "sft"):
-            temperature = config.temperature or 1.0
-            kl = kl_to_reference(path, models["sft"][1], prompts, completions, model_config, temperature)
+            at = config.eval.temperature or 1.0
+            own, reference = (answer_logprobs(m, prompts, answers, config.model, at) for m in (path, models["sft"][1]))
+            kl = [a - b for a, b in zip(own, reference, strict=True)]
         out.append(
             ModelAnswers(
                 name=name,
                 label=label,
-                answers=[c.text for c in completions],
-                tokens=[len(c.token_ids) for c in completions],
-                finish=[c.finish_reason for c in completions],
-                scores=[judge.score(p, c.text) for p, c in zip(prompts, completions, strict=True)] if judge else None,
+                answers=[a.text for a in answers],
+                tokens=[len(a.token_ids) for a in answers],
+                finish=[a.finish_reason for a in answers],
+                scores=[judge.score(p, a.text) for p, a in zip(prompts, answers, strict=True)] if judge else None,
                 reward=reward_scores,
                 kl=kl,
             )
         )
     return out
+
+
+def run(
+    *,
+    models: Mapping[str, tuple[str, Path]],
+    prompts: Sequence[Conversation],
+    output: Path,
+    reward: Path | None,
+    config: Config,
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+    curves: Mapping[str, Any],
+    reward_report: Mapping[str, Any] | None,
+    simulated_rankings: bool,
+) -> Verdict:
+    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself."""
+    if not prompts:
+        raise ValueError("no test prompts to evaluate on")
+    prompts = list(prompts[: config.eval.prompts or None])
+    recorded = {**to_dict(config.eval), "seed": config.project.seed, "dtype": config.model.dtype}
+    folder = StageFolder(output, "report", recorded, inputs)
+    judge = judge_for(config.project.domain)
+    if judge is not None and not all("shop" in json.dumps(dict(p.meta)) for p in prompts):
+        judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
+    measured = collect(
+        models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
+    )
+    result = verdict(
+        measured,
+        prompts,
+        config.eval,
+        judge=judge.name if judge else "",
+        kl_ceiling=config.ppo.kl_ceiling,
+        simulated_rankings=simulated_rankings,
+        seed=config.project.seed,
+    )
+    write_json(folder.path / VERDICT, result.to_json())
+    write_json(
+        folder.path / MODELS,
+        {
+            "models": [dataclasses.asdict(m) for m in measured],
+            "facts": dict(facts),
+            "curves": dict(curves),
+            "reward_report": reward_report,
+            "judge": judge.name if judge else "",
+            "simulated_rankings": simulated_rankings,
+        },
+    )
+    with open(folder.path / PROMPTS, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
+    draw(folder.path, config)
+    folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts)})
+    return result
+
+
+def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
+    """What `run` measured and kept, and the verdict computed anew from it."""
+    path = folder / MODELS
+    if not path.is_file():
+        raise ValueError(f"{path}: no evaluation there; make one with: steersman eval")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    models = []
+    for raw in kept["models"]:
+        scores = raw.pop("scores")
+        axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
+        models.append(ModelAnswers(scores=axes, **raw))
+    lines = (folder / PROMPTS).read_text(encoding="utf-8").splitlines()
+    prompts = [Conversation.from_json(json.loads(line)) for line in lines]
+    result = verdict(
+        models,
+        prompts,
+        config.eval,
+        judge=kept["judge"],
+        kl_ceiling=config.ppo.kl_ceiling,
+        simulated_rankings=kept["simulated_rankings"],
+        seed=config.project.seed,
+    )
+    return result, prompts, models, kept
+
+
+def draw(folder: Path, config: Config) -> Path:
+    """Write report.html from what is kept in `folder`."""
+    result, prompts, models, kept = read(folder, config)
+    write_report(
+        folder / REPORT,
+        result,
+        prompts,
+        models,
+        title=config.project.name,
+        language="zh" if config.project.language == "zh" else "en",
+        facts=kept["facts"],
+        curves=kept["curves"],
+        reward_report=kept["reward_report"],
+        samples=config.eval.samples_shown,
+        kl_ceiling=config.ppo.kl_ceiling,
+    )
+    return folder / REPORT

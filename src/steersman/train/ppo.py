@@ -32,7 +32,7 @@ from steersman.rl.losses import policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.train.resume import StageFolder
+from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Completion, Conversation, SamplingParams
 

@@ -26,7 +26,7 @@ from steersman.progress import progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.train.resume import StageFolder
+from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Conversation, Ranking
 

@@ -21,7 +21,7 @@ from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.progress import progress
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.train.resume import StageFolder
+from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Conversation
 

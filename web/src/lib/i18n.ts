@@ -134,7 +134,7 @@ const en = {
   key_undo: 'judge the last one again',
   key_submit: 'submit',
   all_done: 'Nothing waits to be ranked',
-  all_done_detail: 'Every answer has been judged. New ones appear here with the next round.',
+  all_done_detail: 'You have seen them all. New ones appear here with the next round.',
   check_again: 'Look again',
   loading: 'Loading…',
 }
@@ -271,7 +271,7 @@ const zh: Record<Key, string> = {
   key_undo: '重新评判上一条',
   key_submit: '提交',
   all_done: '没有待排序的回答',
-  all_done_detail: '所有回答都已评判，下一轮的新回答会出现在这里。',
+  all_done_detail: '您已全部看过，下一轮的新回答会出现在这里。',
   check_again: '再看一次',
   loading: '载入中…',
 }

@@ -24,16 +24,19 @@ _NUMBER_WORDS = {
 } | {"fourteen": "14", "twenty": "20", "thirty": "30", "forty-five": "45", "sixty": "60"}  # fmt: skip
 _HAN_NUMBERS = {h: str(i) for i, h in enumerate("一二三四五六七八九十", 1)} | {"两": "2", "十四": "14", "三十": "30"}
 _PERIOD_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})(?= (?:working |business )?(?:days?|years?)\b)", re.I)
-_HAN_PERIOD = re.compile(r"(?<!\d)(十四|三十|[一二三四五六七八九十两])(?=天|个工作日|年)")
+_HAN_PERIOD = re.compile(r"(?<![\d后第今明每那同])(十四|三十|[一二三四五六七八九十两])(?=天|个工作日|年)")
 _PATTERNS = {
     "money": re.compile(
-        r"(?:US)?[$¥¥]\s?(\d[\d,]*(?:\.\d+)?)|(\d[\d,]*(?:\.\d+)?)\s*(?:美元|元|块|dollars?\b|yuan\b|USD\b|RMB\b)", re.I
+        r"(?:US)?[$¥￥]\s?(\d[\d,]*(?:\.\d+)?)|(\d[\d,]*(?:\.\d+)?)\s*(?:美元|元|块|dollars?\b|yuan\b|USD\b|RMB\b)",
+        re.I,
     ),
-    "days": re.compile(r"(?<![\d月])(\d+)(?:\s*(?:working |business |calendar )?days?\b|\s*(?:天|个工作日|日内))", re.I),
+    "days": re.compile(
+        r"(?<![\d月])(\d+)(?:\s*(?:working |business |calendar )?days?\b|\s*(?:天|个工作日|日内))", re.I
+    ),
     "years": re.compile(r"(?<!\d)(\d{1,2})(?:[ -]years?\b|\s*年)", re.I),
     "size": re.compile(r"(\d+(?:\.\d+)?)\s*(?:cm\b|centimet|lit(?:re|er)|l\b|厘米|公分|升)", re.I),
-    "order": re.compile(r"(?<![\d.,$¥¥])(\d{4,})(?!\d|\s*(?:元|美元|块|yuan|dollars?)|\.\d)"),
-    "percent": re.compile(r"(\d+(?:\.\d+)?)\s*[%%]"),
+    "order": re.compile(r"(?<![\d.$¥￥])(\d{4,})(?!\d|\s*(?:元|美元|块|yuan|dollars?)|\.\d)"),
+    "percent": re.compile(r"(\d+(?:\.\d+)?)\s*[%％]"),
     "contact": re.compile(r"([\w.+-]+@[\w-]+\.\w+|https?://\S+|www\.\S+)", re.I),
 }
 _VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
@@ -99,7 +102,7 @@ def says(cue: cues.Cues, language: str, text: str) -> bool:
 
 def _before(text: str, start: int) -> str:
     """The clause up to `start`, at most 40 characters."""
-    return re.split(r"[.;:,!?\n—,。;:!?、]", text[max(0, start - 40) : start])[-1]
+    return re.split(r"[.;:,!?\n—。、，；：！？]", text[max(0, start - 40) : start])[-1]
 
 
 def negated(text: str, start: int, language: str) -> bool:
@@ -135,7 +138,7 @@ def count_length(text: str, language: str) -> int:
 
 
 def sentences(text: str) -> list[str]:
-    return [s for s in re.split(r"(?<=[.!?])\s+|(?<=[。!?])|\n+", text.strip()) if s.strip()]
+    return [s for s in re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n+", text.strip()) if s.strip()]
 
 
 def grams(text: str, language: str, run: int = 5) -> list[str]:

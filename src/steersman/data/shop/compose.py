@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import string
@@ -18,41 +19,41 @@ from steersman.types import Message
 LINES: dict[str, tuple[str, str]] = {
     "order_pay": (
         "order {order}, placed {placed}: {item}, {total}, paid by {pay}",
-        "订单{order}({placed}下单):{item},{total},{pay}付款",
+        "订单{order}（{placed}下单）：{item}，{total}，{pay}付款",
     ),
-    "order": ("order {order}, placed {placed}: {item}, {total}", "订单{order}({placed}下单):{item},{total}"),
-    "order_pair": ("order {order}: {item} {price}, {item2} {price2}", "订单{order}:{item}{price},{item2}{price2}"),
+    "order": ("order {order}, placed {placed}: {item}, {total}", "订单{order}（{placed}下单）：{item}，{total}"),
+    "order_pair": ("order {order}: {item} {price}, {item2} {price2}", "订单{order}：{item}{price}，{item2}{price2}"),
     "order2": (
         "order {order2}: {item2}, {price2}, shipped, due {date2}",
-        "订单{order2}:{item2},{price2},已发货,预计{date2}到",
+        "订单{order2}：{item2}，{price2}，已发货，预计{date2}到",
     ),
-    "processing": ("being packed, ships {date}", "备货中,{date}发货"),
-    "shipped": ("shipped with {carrier}, due {date}", "{carrier}已发货,预计{date}到"),
+    "processing": ("being packed, ships {date}", "备货中，{date}发货"),
+    "shipped": ("shipped with {carrier}, due {date}", "{carrier}已发货，预计{date}到"),
     "delivered": ("delivered {date}", "{date}已送达"),
     "early": ("delivered {early}", "{early}已送达"),
-    "delayed": ("delayed, now due {date}", "延误,改为{date}到"),
+    "delayed": ("delayed, now due {date}", "延误，改为{date}到"),
     "cancelled": ("cancelled {date}", "{date}已取消"),
-    "late_parcel": ("promised for {wrong_date}, delivered {date}", "约定{wrong_date}到,实际{date}送达"),
+    "late_parcel": ("promised for {wrong_date}, delivered {date}", "约定{wrong_date}到，实际{date}送达"),
     "return_open": ("return possible until {date}", "{date}前可退货"),
     "return_closed": ("return window closed {date}", "退货期已于{date}结束"),
-    "refund_due": ("{item2} returned, refund {price2} due {date}", "{item2}已退回,退款{price2}预计{date}到账"),
-    "refund_paid": ("{item2} returned, refund {price2} paid {date}", "{item2}已退回,退款{price2}已于{date}退还"),
+    "refund_due": ("{item2} returned, refund {price2} due {date}", "{item2}已退回，退款{price2}预计{date}到账"),
+    "refund_paid": ("{item2} returned, refund {price2} paid {date}", "{item2}已退回，退款{price2}已于{date}退还"),
     "invoice_sent": ("invoice e-mailed {date}", "发票已于{date}发到邮箱"),
     "product": (
         "{item}: {material}, {size}, {colour}, {price}, {stock}, {warranty} warranty",
-        "{item}:{material},{size},{colour},{price},{stock},保修{warranty}",
+        "{item}：{material}，{size}，{colour}，{price}，{stock}，保修{warranty}",
     ),
     "product_stock": (
         "{item}: {material}, {size}, {colour}, {price}, {stock}; {item2}: {material2}, {price2}",
         "{item}:{material},{size},{colour},{price},{stock};{item2}:{material2},{price2}",
     ),
-    "damaged": ("damage confirmed, free replacement ships {date}", "确认破损,免费换新,{date}发出"),
-    "missing": ("{item2} left out by mistake, ships {date}", "{item2}漏发,{date}补发"),
+    "damaged": ("damage confirmed, free replacement ships {date}", "确认破损，免费换新，{date}发出"),
+    "missing": ("{item2} left out by mistake, ships {date}", "{item2}漏发，{date}补发"),
     "also_colour": ("exchange for {colour2} possible", "可换{colour2}"),
     "credit": ("{total} can be paid back as money or store credit", "可退{total}现金或店铺余额"),
     "late_policy": ("late parcels get the shipping fee of {fee} back", "晚到退运费{fee}"),
     "p_returns": ("returns within {return_days}", "退货期限{return_days}"),
-    "p_shipping": ("shipping {fee}, {ship_days}", "运费{fee},{ship_days}送达"),
+    "p_shipping": ("shipping {fee}, {ship_days}", "运费{fee}，{ship_days}送达"),
     "p_warranty": ("{warranty} warranty", "保修{warranty}"),
     "p_invoice": ("invoices by e-mail within {invoice_days}", "发票{invoice_days}内发邮箱"),
     "p_free": ("free shipping above {free}", "满{free}包邮"),
@@ -68,7 +69,7 @@ def fill(template: str, slots: Mapping[str, Value | str], language: Language) ->
             continue
         value = slots[name]
         said = value if isinstance(value, str) else value.say(language)
-        out += "," + said if out[-1:].isdigit() and said[:1].isdigit() else said
+        out += "，" + said if out[-1:].isdigit() and said[:1].isdigit() else said
     return out
 
 
@@ -79,7 +80,7 @@ def capital(text: str) -> str:
 def _facts(case: Case, names: Iterable[str]) -> list[str]:
     language = case.language
     which = 0 if language == "en" else 1
-    join = "; " if language == "en" else ";"
+    join = "; " if language == "en" else "；"
     return [join.join(fill(LINES[part][which], case.slots, language) for part in name.split("+")) for name in names]
 
 
@@ -101,10 +102,10 @@ def system_message(case: Case, rng: random.Random) -> Message:
         )[layout]  # fmt: skip
     else:
         content = (
-            f"你是{shop}的客服。顾客:{name}。{'。'.join(facts)}。政策:{';'.join(rules)}。请简短礼貌。",
-            f"{shop}客服,请简短礼貌地回答。\n顾客:{name}\n" + "\n".join(facts) + f"\n政策:{';'.join(rules)}",
-            f"店铺:{shop}|顾客:{name}|{'|'.join(facts)}|政策:{';'.join(rules)}|回答要简短",
-            f"你在{shop}接待顾客{name},语言简练有礼。已知:{';'.join(facts)}。规则:{';'.join(rules)}。",
+            f"你是{shop}的客服。顾客：{name}。{'。'.join(facts)}。政策：{'；'.join(rules)}。请简短礼貌。",
+            f"{shop}客服，请简短礼貌地回答。\n顾客：{name}\n" + "\n".join(facts) + f"\n政策：{'；'.join(rules)}",
+            f"店铺：{shop}｜顾客：{name}｜{'｜'.join(facts)}｜政策：{'；'.join(rules)}｜回答要简短",
+            f"你在{shop}接待顾客{name}，语言简练有礼。已知：{'；'.join(facts)}。规则：{'；'.join(rules)}。",
         )[layout]
     return Message("system", content)
 
@@ -122,7 +123,7 @@ def user_turns(case: Case, rng: random.Random) -> tuple[list[Message], str]:
         for kind, value in case.constraints
     ]
     last = turns[-1]
-    if asks and last[-1] not in "?.!?。!…":
+    if asks and last[-1] not in "?.!。？！…":
         last += "." if case.language == "en" else "。"
     turns[-1] = (" " if case.language == "en" else "").join([last, *asks])
     return [Message("user" if i % 2 == 0 else "assistant", turn) for i, turn in enumerate(turns)], template.id
@@ -171,7 +172,7 @@ def _restatements(case: Case, rng: random.Random, count: int) -> list[Template]:
     fitting = []
     for template in templates(case.answer_language, "restate", case.spec.restate, case.split):
         names = slots_of(template.text)
-        clash = any(case.slots[n].kind in kinds and n not in case.spec.key for n in names)
+        clash = any(case.slots[n].kind in kinds or n in case.spec.key for n in names if n not in ("shop", "name"))
         foreign = case.answer_language != case.language and "name" in names
         if names <= known and not clash and not foreign and not ("_pair" in str(case.lines) and "item" in names):
             fitting.append(template)
@@ -213,7 +214,7 @@ def _attempt(case: Case, voice: Voice, rng: random.Random) -> Answer:
             used.append(template)
             body.insert(0, template.text)
         if case.wish("use_name") is not None:
-            opening = case.slots["first"].say(language) + ("," if language == "en" else ",")
+            opening = case.slots["first"].say(language) + ("," if language == "en" else "，")
     count = voice.restate or (1 if case.wish("numbered") is not None and not voice.closing else 0)
     for template in _restatements(case, rng, count):
         used.append(template)
@@ -226,23 +227,23 @@ def _attempt(case: Case, voice: Voice, rng: random.Random) -> Answer:
         template = _pick(case, rng, "tail", "order")
         used.append(template)
         tail = fill(template.text, slots, language)
-        closing = f"{closing}{'; ' if language == 'en' else ';'}{tail}" if closing else tail
+        closing = f"{closing}{'; ' if language == 'en' else '；'}{tail}" if closing else tail
     exclaim = voice.exclaims and case.wish("no_exclaim") is None
     return Answer(_join(case, opening, body, closing, exclaim), voice, tuple(t.id for t in used))
 
 
 def _join(case: Case, opening: str, body: list[str], closing: str, exclaim: bool) -> str:
     english = case.answer_language == "en"
-    stop, comma, semicolon = (".", ", ", "; ") if english else ("。", ",", ";")
-    mark = ("!" if english else "!") if exclaim else stop
+    stop, comma, semicolon = (".", ", ", "; ") if english else ("。", "，", "；")
+    mark = ("!" if english else "！") if exclaim else stop
     said = ""
     if case.wish("yes_no") is not None:
         said = {"yes": ("Yes", "是"), "no": ("No", "否")}[case.spec.polarity][0 if english else 1]
     if case.wish("one_sentence") is not None:
-        lead = opening.rstrip(",.。,:")
+        lead = opening.rstrip(",.:。，：")
         parts = [p for p in (said, lead) if p] + [semicolon.join([*body, closing] if closing else body)]
         return capital(comma.join(parts)) + mark
-    inline = opening.endswith((",", ",", ":"))
+    inline = opening.endswith((",", ":", "，"))
     if inline:
         first = opening + (" " if english else "") + body[0]
         sentences = [first, *body[1:]]
@@ -266,8 +267,9 @@ def answer(case: Case, voice: Voice, rng: random.Random) -> Answer:
     """A correct answer in a voice's habits that keeps the limit; where luck fails, the shortest of many tries."""
     limit = case.wish("max_len") or (45 if case.answer_language == "en" else 90)
     tries: list[Answer] = []
-    for _ in range(40):
-        found = _attempt(case, voice, rng)
+    for attempt in range(120):
+        habits = voice if attempt < 12 else dataclasses.replace(voice, restate=0)
+        found = dataclasses.replace(_attempt(case, habits, rng), voice=voice)
         length = count_length(found.text, case.answer_language)
         if length <= limit:
             return found

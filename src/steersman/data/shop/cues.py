@@ -46,7 +46,10 @@ FUTURE: Cues = {
 # Acts that show in wording alone. All patterns of an act must be found; each is worth its share.
 ACTS: dict[str, list[Cues]] = {
     "refund": [{"en": r"refund|repa(?:y|id)|paid back|money back|your money", "zh": r"退"}],
-    "invoice": [{"en": r"invoice|\bbill\b", "zh": r"发票"}, {"en": r"e-?mail|sen[dt]|issu", "zh": r"邮|发送|已发"}],
+    "invoice": [
+        {"en": r"invoice|\bbill\b", "zh": r"发票|开票"},
+        {"en": r"e-?mail|sen[dt]|issu", "zh": r"邮|发送|已发"},
+    ],
     "shipping": [{"en": r"ship|deliver|parcel|arriv|sending|postage", "zh": r"运费|配送|快递|送|邮费|寄|收到"}],
     "carrier": [{"en": r"deliver|carri|bring|ship|travel|comes", "zh": r"送|快递|物流|发的"}],
     "material": [{"en": r"\bma[dk]e|material|consist|built", "zh": r"做|材|制|料"}],
@@ -57,7 +60,10 @@ ACTS: dict[str, list[Cues]] = {
     "warranty": [{"en": r"warrant|guarantee", "zh": r"保修|质保|保\d"}],
     "replace": [{"en": r"replac|\bnew \w|exchang", "zh": r"换新|更换|换|补发|重发|替换|新的"}],
     "resend": [{"en": r"\bsen[dt]|ship|goes out|leaves", "zh": r"补发|补寄|寄"}],
-    "fee_back": [{"en": r"refund|return|back|credit|repa", "zh": r"退|返还|补偿"}, {"en": r"ship|deliver", "zh": r"运费"}],
+    "fee_back": [
+        {"en": r"refund|return|back|credit|repa", "zh": r"退|返还|补偿"},
+        {"en": r"ship|deliver", "zh": r"运费"},
+    ],
     "keep": [
         {
             "en": r"\bstays?|\bkeep|\bkept|not cancel|goes ahead|in place|continu|remain|as planned|active",
@@ -69,7 +75,7 @@ ACTS: dict[str, list[Cues]] = {
     "friendly": [
         {
             "en": r"\bnice|\bwell\b|\bpleas|\bglad|\bgreat|\bkind|\bwelcome|\bgood\b|\bhappy|\bhere\b|\bthank|\bfine\b",
-            "zh": r"高兴|开心|您好|你好|不客气|欢迎|我在|在线|很好|挺好|一切都好|谢谢|感谢|欣慰",
+            "zh": r"高兴|开心|您好|你好|不客气|欢迎|我在|在线|很好|挺好|一切都好|一切顺利|谢谢|感谢|欣慰",
         }
     ],
 }
@@ -111,7 +117,7 @@ REFUSES: Cues = {
 POLARITY: dict[str, dict[str, Cues]] = {
     "return": {
         "yes": {
-            "en": r"\b(?:you (?:can|may|have until)|can (?:still |go|come|be)|may (?:still |be|send)|is (?:still )?open"
+            "en": r"\b(?:you (?:can|may|have until)|can (?:still |go|come|be)|may (?:still |be|send)|is (?:still )?open (?:for|until|to)"
             r"|(?<!no return )is possible|we (?:accept|take back)|in time|last day to|up to and)\b",
             "zh": r"(?<![不再])(?:可以|能|可)(?:在.{0,9})?(?:退|寄)|(?<!法)接受|来得及",
         },
@@ -123,11 +129,11 @@ POLARITY: dict[str, dict[str, Cues]] = {
     },
     "stock": {
         "yes": {
-            "en": r"(?<!not )(?<!out of )(?<!no pieces )\b(?:in stock|available|on hand)",
+            "en": r"(?<!not )(?<!out of )\b(?:in stock|available|on hand)",
             "zh": r"(?<!没)有货|(?<!没有)现货|(?<!没)有库存|库存还有|在售",
         },
         "no": {
-            "en": r"sold out|out of stock|\bnot (?:\w+ )?(?:in stock|available)|no pieces|unavailable|none left",
+            "en": r"sold out|out of stock|\bnot (?:\w+ )?(?:in stock|available)|no stock|unavailable|none left",
             "zh": r"缺货|没有?现?货|售罄|没有库存|无货|已空",
         },
     },
@@ -163,7 +169,7 @@ RUDE: Cues = {
     "zh": r"你的错|您的错|自己的问题|活该|傻|蠢|闭嘴|废话|滚|爱要不要|你应该早|怪你|烦死",
 }
 FUNCTION_WORDS = frozenset(
-    """a an the of on in at to for from by with and or but not no is are was were be been being has have had do does did
+    """a am an the of on in per at to for from by with and or but not no is are was were be been being has have had do does did
     will would can cannot could may should shall must it its this that these those i we you he she they me us him her
     my our your their as so if than then there here what which who when how up out off over into until within any all
     more please let just only very after before because about under also hi""".split()

@@ -81,7 +81,9 @@ def _one(
     return [system, *turns], meta, Message("assistant", found.text)
 
 
-def answers_to(seed: int, split: Split, language: Language, count: int) -> Iterator[tuple[Conversation, list[tuple[str, str]]]]:
+def answers_to(
+    seed: int, split: Split, language: Language, count: int
+) -> Iterator[tuple[Conversation, list[tuple[str, str]]]]:
     """Prompts, each with an answer by every fictional agent, as (agent, text). For measuring the judge."""
     rng = random.Random(f"shop answers {split} {language} {seed}")
     for index in range(count):
@@ -89,6 +91,8 @@ def answers_to(seed: int, split: Split, language: Language, count: int) -> Itera
         system = system_message(case, rng)
         turns, template_id = user_turns(case, rng)
         prompt = Conversation(
-            f"shop-{language}-{split}-voices-{index:06d}", (system, *turns), meta_of(case) | {"templates": [template_id]}
+            f"shop-{language}-{split}-voices-{index:06d}",
+            (system, *turns),
+            meta_of(case) | {"templates": [template_id]},
         )
         yield prompt, [(voice.name, answer(case, voice, rng).text) for voice in VOICES]

@@ -48,8 +48,10 @@ class Reading:
 def _read(prompt: Conversation, answer: str) -> Reading:
     meta = prompt.meta
     if meta.get("domain") != "shop" or "act" not in meta:
-        raise ValueError(f"conversation {prompt.id!r}, meta: expected the shop's facts (domain 'shop'), got {sorted(meta)}")
-    said = [m for m in prompt.messages]
+        raise ValueError(
+            f"conversation {prompt.id!r}, meta: expected the shop's facts (domain 'shop'), got {sorted(meta)}"
+        )
+    said = list(prompt.messages)
     if said and said[-1].role == "assistant":
         said.pop()  # A demonstration is judged as the prompt it answers.
     text = claims.normal(answer.strip())
@@ -83,19 +85,19 @@ def _sense(r: Reading) -> float:
     sense = 1.0
     repeated = claims.repetition(r.text, r.language)
     parts = [s.strip().lower() for s in claims.sentences(r.text)]
-    if repeated > 0.3 or len(parts) - len(set(parts)) >= 2:
+    if repeated > 0.35 or len(parts) - len(set(parts)) >= 2:
         sense *= r.lose(0.05, "repeats itself in a loop")
-    elif repeated > 0.12 or len(set(parts)) < len(parts):
+    elif repeated > 0.2 or len(set(parts)) < len(parts):
         sense *= r.lose(0.6, "repeats itself")
     bare = re.sub(r"\W+", "", r.text.lower())
     copied = max(claims.overlap(r.text, r.prompt, r.language), claims.overlap(r.text, r.user, r.language))
-    if (bare and bare in re.sub(r"\W+", "", r.prompt.lower()) and len(bare) > 6) or copied > 0.65:
+    if (bare and bare in re.sub(r"\W+", "", r.prompt.lower()) and len(bare) > 6) or copied > 0.85:
         sense *= r.lose(0.05, "copies the prompt instead of answering")
-    elif copied > 0.5:
+    elif copied > 0.75:
         sense *= r.lose(0.5, "mostly copies the prompt")
-    length = claims.count_length(r.text, r.language)
-    little = claims.function_share(r.text, r.language)
-    if length >= 6 and little < (0.2 if r.language == "en" else 0.06):
+    signs = len(claims.CJK.findall(r.text)) if r.language == "zh" else claims.count_length(r.text, "en")
+    enough, least = (8, 0.16) if r.language == "en" else (22, 0.05)
+    if signs >= enough and claims.function_share(r.text, r.language) < least:
         sense *= r.lose(0.3, "is a list of words rather than sentences")
     return sense
 
@@ -248,7 +250,9 @@ def _constraint(r: Reading, act: float, key: float, support: float) -> float:
     length = claims.count_length(r.text, r.language)
     limit = DEFAULT_LIMIT[r.language]
     if length > limit:
-        score *= r.lose(max(0.2, 1.15 - length / limit * 0.35), f"is too long: {length} {UNITS[r.language]}, limit {limit}")
+        score *= r.lose(
+            max(0.2, 1.15 - length / limit * 0.35), f"is too long: {length} {UNITS[r.language]}, limit {limit}"
+        )
     for wish in r.meta["constraints"]:
         broken = _broken(r, wish["type"], int(wish["value"]))
         if broken:
@@ -273,15 +277,21 @@ def _broken(r: Reading, wish: str, value: int) -> str:
         marks = [int(m) for m in re.findall(r"^\s*(\d{1,2})[.、)]", text, re.M)]
         return "" if len(marks) >= 2 and marks == list(range(1, len(marks) + 1)) else "is not a numbered list"
     if wish == "no_exclaim":
-        return "uses an exclamation mark" if re.search(r"[!!]", text) else ""
+        return "uses an exclamation mark" if re.search(r"[!！]", text) else ""
     if wish == "yes_no":
         right, wrong = ("yes", "no") if r.meta["polarity"] == "yes" else ("no", "yes")
         forms = {"yes": r"(yes\b|是(?!否))", "no": r"(no\b|否|不是)"}
         if re.match(forms[right], text, re.I):
             return ""
-        return f"starts with {wrong}, {right} is right" if re.match(forms[wrong], text, re.I) else f"does not start with {right}"
+        return (
+            f"starts with {wrong}, {right} is right"
+            if re.match(forms[wrong], text, re.I)
+            else f"does not start with {right}"
+        )
     if wish == "order_end":
-        return "" if re.sub(r"[\s\W]+$", "", text).endswith(r.meta["order_end"]) else "does not end with the order number"
+        return (
+            "" if re.sub(r"[\s\W]+$", "", text).endswith(r.meta["order_end"]) else "does not end with the order number"
+        )
     if wish == "use_name":
         call = r.meta["customer"]["call"]
         names = [call, *r.meta["customer"]["name"].split(), call[:-2] if claims.CJK.search(call) else call]
@@ -297,14 +307,16 @@ def _fitness(r: Reading, intent: float) -> float:
     length = claims.count_length(text, language)
     score = 0.0
     head = text[:60] if language == "en" else text[:20]
-    score += 0.2 if claims.says(cues.GREETS, language, head) else r.lose(0.0, "does not greet or acknowledge the customer")
+    score += (
+        0.2 if claims.says(cues.GREETS, language, head) else r.lose(0.0, "does not greet or acknowledge the customer")
+    )
     if claims.says(cues.OFFERS, language, text):
         score += 0.2
     else:
         r.reasons.append("offers no next step or further help")
     tail = text[len(text) // 2 :]
     score += 0.15 if claims.says(cues.COURTEOUS, language, tail) else r.lose(0.0, "has no courteous closing")
-    score += 0.15 if re.search(r"[.!?。!?~)]\s*$", text) else r.lose(0.0, "breaks off in its last sentence")
+    score += 0.15 if re.search(r"[.!?。！？~)）…]\s*$", text) else r.lose(0.0, "breaks off in its last sentence")
     tidy = 1.0 if length <= limit else max(0.0, 1 - (length / limit - 1) * 1.5)
     score += 0.15 * tidy if tidy == 1 else r.lose(0.15 * tidy, "rambles")
     tone = 0.15

@@ -796,7 +796,7 @@ we are out of stock of the {item} right now
 the {item} is not in stock today
 validation:
 the {item} is not available today
-there are no pieces of the {item} in stock
+we have no stock of the {item}
 test:
 the {item} is currently out of stock
 at this moment the {item} is sold out

@@ -68,7 +68,7 @@ def years(count: int) -> Value:
 
 
 SHOPS: dict[Split, tuple[tuple[str, str], ...]] = {
-    "train": (("Fernhill Goods", "云栖小铺"), ("Copper Lane", "拾光百货"), ("Harbour Pine", "南枝生活馆")),
+    "train": (("Fernhill Goods", "云栖小铺"), ("Lantern Lane", "拾光百货"), ("Harbour Row", "南枝生活馆")),
     "validation": (("Willow Post", "半山良品"),),
     "test": (("Juniper Yard", "青屿家居"),),
 }
@@ -97,7 +97,7 @@ PRODUCTS: dict[Split, str] = {
         blanket/毛毯/T cutting board/砧板/W toolbox/工具箱/M jug/冷水壶/V tablecloth/桌布/T side table/边几/W
         handbag/手提包/B umbrella stand/伞架/M salad bowl/沙拉碗/V pillowcase/枕套/T wall shelf/置物架/W candle holder/烛台/M
         gym bag/健身包/B coffee pot/咖啡壶/V dressing gown/睡袍/T serving tray/托盘/W mirror/镜子/M lunch bag/便当包/B
-        watering can/洒水壶/V bedspread/床罩/T bench/长凳/W shoe rack/鞋架/M satchel/斜挎包/B milk pan/奶锅/V
+        planter/花盆/V bedspread/床罩/T bench/长凳/W shoe rack/鞋架/M satchel/斜挎包/B milk pan/奶锅/V
         shawl/披肩/T jewellery box/首饰盒/W floor lamp/落地灯/M casserole/砂锅/V""",
     "validation": """rucksack/双肩包/B apron/围裙/T wok/炒锅/V magazine rack/杂志架/W garden chair/庭院椅/M
         water bottle/水杯/V cushion/靠垫/T nightstand/床头柜/W camera bag/相机包/B clothes rail/晾衣杆/M

@@ -1,6 +1,6 @@
-"""Resume points: what a stage needs to go on after Ctrl-C or kill -9, and end with the same bits.
+"""A stage's working folder and its resume points: what it needs to go on after Ctrl-C or kill -9, and end with the same bits.
 
-A stage works in `OUTPUT.partial/`. A resume point there is one safetensors file of tensors and, in its metadata, the
+A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point there is one safetensors file of tensors and, in its metadata, the
 JSON state; it replaces the one before atomically. All randomness of a stage comes from (seed, step), so no
 random states are kept. A point made under another configuration or from other inputs is not used.
 """
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steersman import progress
-from steersman.workspace import MANIFEST_NAME, finish, fsync_dir, hash_json, write_manifest
+from steersman.workspace import finish, fsync_dir, hash_json, write_manifest
 
 POINT = ".resume.safetensors"
 FINGERPRINT = ".fingerprint"
@@ -36,8 +36,6 @@ class StageFolder:
     def __init__(
         self, output: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], save_seconds: float = 90.0
     ) -> None:
-        if (output / MANIFEST_NAME).is_file():
-            raise ValueError(f"{output}: finished already; remove it, or use another --output")
         self.output, self.stage, self.config, self.inputs = output, stage, dict(config), dict(inputs)
         self.path = partial_of(output)
         self.save_seconds = save_seconds
@@ -73,7 +71,7 @@ class StageFolder:
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(state)})
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, self.path / POINT)
+            temporary.replace(self.path / POINT)
         except (SafetensorError, OSError) as error:
             temporary.unlink(missing_ok=True)
             raise _disk_error(error, temporary) from None

@@ -1,0 +1,112 @@
+"""`steersman demo`: the whole loop on a small scale, ending in a page to chat with the result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steersman import config as configs
+from steersman.cli.app import PROJECT, JsonOption, SetOption, add, say
+from steersman.progress import duration
+from steersman.workspace import CONFIG_NAME, Workspace
+
+SYSTEM = {
+    "en": "You are the assistant of Larkspur, a small online shop. Answer in one or two friendly sentences.",
+    "zh": "你是网店“云雀”的客服助手。请用一两句话友好地回答。",
+}
+SIZES = {
+    "data": {"demonstrations": 600, "ranking_prompts": 240, "ppo_prompts": 1200, "eval_prompts": 120},
+    "sft": {"epochs": 1, "lr": 2e-4, "batch_tokens": 2048, "train_layers": 10},
+    "sample": {"max_tokens": 64, "batch_prompts": 24},
+    "reward": {"epochs": 2, "lr": 1e-4, "train_layers": 10},
+    "ppo": {
+        "iterations": 12,
+        "prompts_per_iteration": 16,
+        "answers_per_prompt": 4,
+        "max_tokens": 64,
+        "lr": 4e-5,
+        "critic_lr": 4e-5,
+        "minibatches": 2,
+        "train_layers": 10,
+        "eval_every": 4,
+        "eval_prompts": 40,
+    },
+    "eval": {"max_tokens": 64, "batch_prompts": 40},
+    "serve": {"max_tokens": 128},
+}
+"""What a machine of two cores finishes in minutes; the published sizes are the defaults of `config`."""
+BASES = {"en": "smollm2-135m", "zh": "gemma3-270m"}
+
+
+def demo_config(language: str) -> configs.Config:
+    tree = {
+        **SIZES,
+        "project": {"name": "larkspur" if language == "en" else "yunque", "language": language},
+        "model": {"base": BASES[language]},
+        "serve": {**SIZES["serve"], "system_prompt": SYSTEM[language]},
+    }
+    return configs.from_dict(tree, "demo")
+
+
+def demo(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Workspace of the demo; default demo or demo-zh.")
+    ] = None,
+    language: Annotated[str, typer.Option("--lang", help="en or zh.")] = "en",
+    headless: Annotated[bool, typer.Option("--headless", help="End after the verdict, without the page.")] = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole loop at a small size and end in a page to chat with the result. Goes on where it was."""
+    if language not in BASES:
+        raise ValueError(f"--lang {language}: expected en or zh")
+    root = folder or Path("demo" if language == "en" else "demo-zh")
+    began = time.monotonic()
+    if (root / CONFIG_NAME).is_file():
+        say(f"going on in {root}")
+        space = Workspace.open(root, tuple(settings or ()))
+    else:
+        space = Workspace.create(root, configs.with_overrides(demo_config(language), settings or ()))
+        say(f"made {root / CONFIG_NAME}")
+    from steersman.cli.stages import run_all, show_verdict
+    from steersman.data.bundled import import_shop
+
+    import_shop(space.data, space.config)
+    run_all(space, simulated=True)
+    promote_if_not_worse(space)
+    say(f"the loop took {duration(time.monotonic() - began)}")
+    show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
+    if headless:
+        return
+    from steersman.cli.talk import run_server
+
+    run_server(
+        space,
+        "",
+        "",
+        0,
+        lambda url: say(f"chat with it: {url}   rank answers: {url}/rank   report: {url}/report   (Ctrl-C ends)"),
+    )
+
+
+def promote_if_not_worse(space: Workspace) -> None:
+    """The gate of `steersman promote`, once per model: the policy, else the SFT model."""
+    from steersman.cli.promotion import refusal
+    from steersman.workspace import identity, read_manifest
+
+    for stage in ("policy", "sft"):
+        why = refusal(space, stage, space.round)
+        if why is not None:
+            say(f"not promoted: {why}")
+            continue
+        history = space.history()
+        if not history or history[-1]["identity"] != identity(read_manifest(space.stage_dir(stage))):
+            space.promote(stage, space.round)
+        return
+
+
+def register(app: typer.Typer) -> None:
+    add(app, demo, panel=PROJECT, examples=["steersman demo", "steersman demo --lang zh --headless"])

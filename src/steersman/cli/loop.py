@@ -1,0 +1,313 @@
+"""The stages inside a workspace: which inputs each one takes, whether it is up to date, and running it.
+
+Each `do_*` function makes its artifact unless it exists from the same inputs and configuration, and returns its
+manifest's metrics. Names of inputs are those that `lineage` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steersman.cli.app import say
+from steersman.config import to_dict
+from steersman.types import Conversation, Ranking
+from steersman.workspace import Workspace, hash_json, identity, read_manifest, tree_hashes, verify
+
+Metrics = Mapping[str, Any]
+
+
+def base_model(space: Workspace) -> Path:
+    """The base model's folder, fetched if need be."""
+    from steersman.models.resolve import resolve
+
+    return resolve(space.config.model.base, say=say)
+
+
+def need(space: Workspace, stage: str, command: str) -> Path:
+    """Folder of a finished and whole stage of this round."""
+    folder = space.stage_dir(stage)
+    if not space.has(stage):
+        raise ValueError(f"{folder}: not there yet; make it with: steersman {command}")
+    verify(folder)
+    return folder
+
+
+def _artifact(space: Workspace, stage: str) -> dict[str, str]:
+    return {stage: identity(read_manifest(space.stage_dir(stage)))}
+
+
+def _data(space: Workspace, kind: str, split: str, purpose: str | None = None) -> tuple[list[Path], dict[str, str]]:
+    """Data sets of that kind and their content hashes as inputs."""
+    from steersman.data.dataset import find, read_info
+
+    paths = find(space, kind, split, purpose)
+    return paths, {f"data:{(info := read_info(p)).name}": info.sha256 for p in paths}
+
+
+def _conversations(paths: list[Path], kind: str, limit_mb: float) -> list[Conversation]:
+    from steersman.data.dataset import load_conversations
+
+    return [c for path in paths for c in load_conversations(path, kind, limit_mb)]
+
+
+def _demand(paths: list[Path], what: str, space: Workspace) -> None:
+    if not paths:
+        raise ValueError(f"{space.data}: no {what}; expected some: steersman data import FILE (or: data import shop)")
+
+
+def _make(
+    space: Workspace, stage: str, settings: object, inputs: Mapping[str, str], run: Callable[[], Any]
+) -> tuple[Metrics, bool]:
+    """Run a stage unless its artifact is there from the same inputs and settings: (metrics, made now)."""
+    recorded = {**to_dict(settings), "seed": space.config.project.seed, "dtype": space.config.model.dtype}
+    if space.has(stage):
+        manifest = read_manifest(space.stage_dir(stage))
+        ignore = {"save_seconds"}
+        same = {k: v for k, v in manifest.config.items() if k not in ignore} == {
+            k: v for k, v in recorded.items() if k not in ignore
+        }
+        if same and manifest.inputs == dict(inputs):
+            verify(space.stage_dir(stage))
+            return manifest.metrics, False
+        say(f"{stage}: made from other inputs or settings; making it again")
+    run()
+    return read_manifest(space.stage_dir(stage)).metrics, True
+
+
+def do_sft(space: Workspace) -> tuple[Metrics, bool]:
+    train, inputs = _data(space, "demonstrations", "train")
+    _demand(train, "demonstrations", space)
+    held, held_inputs = _data(space, "demonstrations", "validation")
+    base = base_model(space)
+    inputs |= held_inputs | {"base": hash_json(tree_hashes(base))}
+
+    def run() -> None:
+        from steersman.train import sft
+
+        limit = space.config.data.max_line_mb
+        sft.run(
+            base=base,
+            demonstrations=_conversations(train, "demonstrations", limit),
+            validation=_conversations(held, "demonstrations", limit),
+            output=space.stage_dir("sft"),
+            config=space.config.sft,
+            model_config=space.config.model,
+            seed=space.config.project.seed,
+            inputs=inputs,
+        )
+
+    return _make(space, "sft", space.config.sft, inputs, run)
+
+
+def do_sample(space: Workspace) -> tuple[Metrics, bool]:
+    prompts, inputs = _data(space, "prompts", "train", "rank")
+    _demand(prompts, "prompts to rank answers of", space)
+    source = space.config.sample.model
+    if source == "base":
+        model = base_model(space)
+        inputs |= {"base": hash_json(tree_hashes(model))}
+    else:
+        model = need(space, source, "sft" if source == "sft" else "ppo")
+        inputs |= _artifact(space, source)
+
+    def run() -> None:
+        from steersman.train import sample
+
+        chosen = _conversations(prompts, "prompts", space.config.data.max_line_mb)
+        sample.run(
+            model=model,
+            version=f"{space.round:03d}/{source}",
+            prompts=chosen[: space.config.sample.prompts or None],
+            output=space.stage_dir("samples"),
+            config=space.config.sample,
+            model_config=space.config.model,
+            seed=space.config.project.seed,
+            inputs=inputs,
+        )
+
+    metrics, made = _make(space, "samples", space.config.sample, inputs, run)
+    fill(space)
+    return metrics, made
+
+
+def fill(space: Workspace) -> None:
+    """Make the round's samples ranking tasks in the store."""
+    from steersman.cli.rank import fill_store
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        fill_store(space, store, space.round)
+
+
+def has_sampling(space: Workspace) -> bool:
+    """Whether the round has prompts to answer for ranking; with imported rankings alone it needs none."""
+    return bool(_data(space, "prompts", "train", "rank")[0]) and not _data(space, "rankings", "train")[0]
+
+
+def rank_simulated(space: Workspace) -> int:
+    """Let the rule judge rank what nobody has; nothing where people have ranked. Returns how many."""
+    from steersman.cli.rank import simulate
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        if any(not r.simulated for r in store.rankings(space.round)):
+            return 0
+        return simulate(space, store, space.round)
+
+
+def gather_rankings(space: Workspace) -> tuple[list[Ranking], dict[str, str]]:
+    """Rankings of this round (exported from the store) and imported ones, with their hashes as inputs."""
+    from steersman.cli.exporting import RANKINGS_FILE, export_rankings
+    from steersman.data.dataset import load_rankings
+
+    paths, inputs = _data(space, "rankings", "train")
+    if space.store_path.is_file() and _has_rankings(space):
+        manifest, folder = export_rankings(space, space.round)
+        paths = [folder / RANKINGS_FILE, *paths]
+        inputs["rankings"] = identity(manifest)
+    if not paths:
+        raise ValueError(
+            f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "
+            "let the rule judge do it (steersman rank --simulated) or import some (steersman data import FILE)"
+        )
+    return [r for path in paths for r in load_rankings(path, space.config.data.max_line_mb)], inputs
+
+
+def _has_rankings(space: Workspace) -> bool:
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        return next(iter(store.rankings(space.round)), None) is not None
+
+
+def do_reward(space: Workspace) -> tuple[Metrics, bool]:
+    model = need(space, "sft", "sft")
+    rankings, inputs = gather_rankings(space)
+    held, held_inputs = _data(space, "demonstrations", "validation")
+    if not held:
+        held, held_inputs = _data(space, "demonstrations", "train")
+    inputs |= _artifact(space, "sft") | held_inputs
+
+    def run() -> None:
+        from steersman.train import reward
+
+        reward.run(
+            base=model,
+            rankings=rankings,
+            demonstrations=_conversations(held, "demonstrations", space.config.data.max_line_mb)[:200],
+            output=space.stage_dir("reward"),
+            config=space.config.reward,
+            model_config=space.config.model,
+            seed=space.config.project.seed,
+            inputs=inputs,
+        )
+
+    return _make(space, "reward", space.config.reward, inputs, run)
+
+
+def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
+    sft, reward = need(space, "sft", "sft"), need(space, "reward", "reward")
+    prompts, inputs = _data(space, "prompts", "train", "ppo")
+    _demand(prompts, "prompts for PPO", space)
+    held, held_inputs = _data(space, "prompts", "validation")
+    inputs |= held_inputs | _artifact(space, "sft") | _artifact(space, "reward")
+    demonstrations: list[Path] = []
+    if space.config.ppo.ptx_coef:
+        demonstrations, more = _data(space, "demonstrations", "train")
+        inputs |= more
+
+    def run() -> None:
+        from steersman.train import ppo
+
+        limit = space.config.data.max_line_mb
+        training = _conversations(prompts, "prompts", limit)
+        held_out = _conversations(held, "prompts", limit)
+        if not held_out:  # without a validation set, the last prompts are kept out of training
+            count = min(space.config.ppo.eval_prompts, len(training) // 5)
+            training, held_out = training[: len(training) - count], training[len(training) - count :]
+        ppo.run(
+            sft=sft,
+            reward=reward,
+            prompts=training,
+            held_out=held_out,
+            demonstrations=_conversations(demonstrations, "demonstrations", limit),
+            output=space.stage_dir("policy"),
+            config=space.config.ppo,
+            model_config=space.config.model,
+            seed=space.config.project.seed,
+            inputs=inputs,
+        )
+
+    return _make(space, "policy", space.config.ppo, inputs, run)
+
+
+def do_eval(space: Workspace) -> tuple[Metrics, bool]:
+    """Compare base, SFT and PPO (those that exist) on the test prompts."""
+    paths, inputs = _data(space, "prompts", "test")
+    _demand(paths, "test prompts (--split test)", space)
+    base = base_model(space)
+    models: dict[str, tuple[str, Path]] = {"base": ("base", base)}
+    inputs |= {"base": hash_json(tree_hashes(base))}
+    for name, label, command in (("sft", "SFT", "sft"), ("policy", "PPO", "ppo")):
+        if space.has(name):
+            models[name] = (label, need(space, name, command))
+            inputs |= _artifact(space, name)
+    reward = need(space, "reward", "reward") if space.has("reward") else None
+    if reward:
+        inputs |= _artifact(space, "reward")
+
+    def run() -> None:
+        from steersman.eval import run as evaluation
+
+        reward_report = dict(read_manifest(reward).metrics) if reward else None
+        simulated = bool(reward_report and reward_report.get("simulated"))
+        evaluation.run(
+            models=models,
+            prompts=_conversations(paths, "prompts", space.config.data.max_line_mb),
+            output=space.stage_dir("report"),
+            reward=reward,
+            config=space.config,
+            inputs=inputs,
+            facts=facts(space, inputs),
+            curves=curves(space),
+            reward_report=reward_report,
+            simulated_rankings=simulated,
+        )
+
+    return _make(space, "report", space.config.eval, inputs, run)
+
+
+def curves(space: Workspace) -> dict[str, Any]:
+    """The stages' metrics.jsonl for the report, the kept PPO checkpoint marked."""
+    from steersman.train.log import read_metrics
+
+    out: dict[str, Any] = {}
+    for name, stage in (("sft", "sft"), ("reward", "reward"), ("ppo", "policy")):
+        if space.has(stage) and (rows := read_metrics(space.stage_dir(stage))):
+            out[name] = rows
+    if "ppo" in out:
+        best = read_manifest(space.stage_dir("policy")).metrics.get("best", {}).get("iteration")
+        out["ppo"] = [{**row, "best": row["iteration"] == best} for row in out["ppo"]]
+    return out
+
+
+def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """How the models came to be, for the end of the report."""
+    config = space.config
+    rows: dict[str, Any] = {"base model": config.model.base, "round": space.round, "seed": config.project.seed}
+    if space.has("reward"):
+        report = read_manifest(space.stage_dir("reward")).metrics
+        rows["rankings"] = f"{report.get('human', 0)} by people, {report.get('simulated', 0)} simulated by a rule judge"
+    shown = {
+        "sft": ("epochs", "lr", "batch_tokens", "train_layers"),
+        "reward": ("epochs", "lr", "batch_prompts", "train_layers"),
+        "ppo": ("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs", "train_layers"),
+        "eval": ("temperature", "max_tokens"),
+    }
+    for section, keys in shown.items():
+        values = getattr(config, section)
+        rows[section] = ", ".join(f"{key} {getattr(values, key)}" for key in keys)
+    rows["inputs"] = {name: value[:16] for name, value in inputs.items()}
+    return rows

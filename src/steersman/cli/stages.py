@@ -1,0 +1,359 @@
+"""`steersman sft | sample | reward | ppo | eval | report | run`: the loop, inside a workspace or without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman import config as configs
+from steersman.cli import loop
+from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.types import Conversation
+from steersman.workspace import MANIFEST_NAME, Workspace, file_sha256, hash_json, tree_hashes
+
+ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
+DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", help="Without a workspace: the folder to make.")]
+
+
+def _alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Path] | None:
+    """(configuration, output) where a stage is run without a workspace; None inside one. All of `needed` or none."""
+    if not any(needed.values()):
+        return None
+    missing = [f"--{name}" for name, value in needed.items() if not value]
+    if missing:
+        raise ValueError(
+            f"without a workspace a stage needs {', '.join('--' + n for n in needed)}; missing: {', '.join(missing)}"
+        )
+    output: Path = needed["output"]
+    if (output / MANIFEST_NAME).is_file():
+        raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
+    return configs.with_overrides(configs.Config(), settings or ()), output
+
+
+def _resolved(model: str) -> Path:
+    from steersman.models.resolve import resolve
+
+    return resolve(model, say=say)
+
+
+def _hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
+    inputs = {f"file:{path.name}": file_sha256(path) for path in files or ()}
+    return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
+
+
+def _read(files: list[Path] | None, kind: str, config: configs.Config) -> list[Conversation]:
+    from steersman.data.dataset import load_conversations
+
+    return [c for path in files or () for c in load_conversations(path, kind, config.data.max_line_mb)]
+
+
+def _tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
+    head = f"{stage}: {folder}" if made else f"{stage}: {folder} is up to date"
+    emit(as_json, {"stage": stage, "path": str(folder), "made": made, "metrics": dict(metrics)}, f"{head}\n{text}")
+
+
+def sft(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
+    if alone := _alone(settings, model=model, data=data, output=output):
+        from steersman.train import sft as stage
+
+        config, folder = alone
+        base = _resolved(model)
+        metrics: loop.Metrics = stage.run(
+            base=base,
+            demonstrations=_read(data, "demonstrations", config),
+            validation=[],
+            output=folder,
+            config=config.sft,
+            model_config=config.model,
+            seed=config.project.seed,
+            inputs=_hashes(data, base=base),
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        folder = space.stage_dir("sft")
+        metrics, made = loop.do_sft(space)
+    _tell(as_json, "sft", folder, metrics, made, sft_text(metrics))
+
+
+def sft_text(metrics: loop.Metrics) -> str:
+    return (
+        f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token, "
+        f"{metrics['demonstrations']} demonstrations, {metrics['steps']} steps"
+    )
+
+
+def sample(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Let the fine-tuned model answer each ranking prompt K times."""
+    if alone := _alone(settings, model=model, data=data, output=output):
+        from steersman.train import sample as stage
+
+        config, folder = alone
+        start = _resolved(model)
+        metrics: loop.Metrics = stage.run(
+            model=start,
+            version=start.name,
+            prompts=_read(data, "prompts", config)[: config.sample.prompts or None],
+            output=folder,
+            config=config.sample,
+            model_config=config.model,
+            seed=config.project.seed,
+            inputs=_hashes(data, model=start),
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        folder = space.stage_dir("samples")
+        metrics, made = loop.do_sample(space)
+    text = f"{metrics['answers']} answers to each of {metrics['prompts']} prompts"
+    _tell(as_json, "sample", folder, metrics, made, text)
+
+
+def reward(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    demonstrations: Annotated[
+        list[Path] | None,
+        typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
+    ] = None,
+) -> None:
+    """Learn a reward model from the rankings."""
+    if alone := _alone(settings, model=model, data=data, output=output):
+        from steersman.data.dataset import load_rankings
+        from steersman.train import reward as stage
+
+        config, folder = alone
+        base = _resolved(model)
+        metrics: loop.Metrics = stage.run(
+            base=base,
+            rankings=[r for path in data or () for r in load_rankings(path, config.data.max_line_mb)],
+            demonstrations=_read(demonstrations, "demonstrations", config)[:200],
+            output=folder,
+            config=config.reward,
+            model_config=config.model,
+            seed=config.project.seed,
+            inputs=_hashes([*(data or ()), *(demonstrations or ())], sft=base),
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        folder = space.stage_dir("reward")
+        metrics, made = loop.do_reward(space)
+    _tell(as_json, "reward", folder, metrics, made, reward_text(metrics))
+
+
+def reward_text(metrics: loop.Metrics) -> str:
+    def percent(name: str) -> str:
+        i = metrics[name]
+        return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
+
+    lines = [
+        f"held-out accuracy {percent('accuracy')} over {metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts;"
+        f" 'the longer answer wins' {percent('length_baseline')}"
+    ]
+    if metrics.get("simulated"):
+        lines.append(f"note: {metrics['simulated']} rankings are simulated by a rule judge, not made by people")
+    if metrics["lead_over_length"]["low"] <= 0:
+        lines.append("caution: not shown to be better than length alone; more or cleaner rankings are needed")
+    return "\n".join(lines)
+
+
+def ppo(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    reward_model: Annotated[
+        str, typer.Option("--reward", help="Without a workspace: folder of the reward model.")
+    ] = "",
+    held_out: Annotated[
+        list[Path] | None, typer.Option("--held-out", help="Without a workspace: prompts that choose the checkpoint.")
+    ] = None,
+    demonstrations: Annotated[
+        list[Path] | None, typer.Option("--demonstrations", help="Without a workspace: for ppo.ptx_coef.")
+    ] = None,
+) -> None:
+    """Improve the model against the reward model, under a KL price to the fine-tuned model."""
+    needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
+    if alone := _alone(settings, **needed):
+        from steersman.train import ppo as stage
+
+        config, folder = alone
+        start, scorer = _resolved(model), _resolved(reward_model)
+        metrics: loop.Metrics = stage.run(
+            sft=start,
+            reward=scorer,
+            prompts=_read(data, "prompts", config),
+            held_out=_read(held_out, "prompts", config),
+            demonstrations=_read(demonstrations, "demonstrations", config),
+            output=folder,
+            config=config.ppo,
+            model_config=config.model,
+            seed=config.project.seed,
+            inputs=_hashes([*(data or ()), *(held_out or ())], sft=start, reward=scorer),
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        folder = space.stage_dir("policy")
+        metrics, made = loop.do_ppo(space)
+    _tell(as_json, "ppo", folder, metrics, made, ppo_text(metrics))
+
+
+def ppo_text(metrics: loop.Metrics) -> str:
+    best = metrics["best"]
+    lines = [
+        f"kept iteration {best['iteration']} of {metrics['iterations']}: held-out reward {best['eval_reward']:.2f}"
+        f" at {best['eval_kl']:.1f} nats per answer"
+    ]
+    return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else [])])
+
+
+def evaluate(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="Without a workspace: NAME=FOLDER, weakest first; base, sft and policy are known names."
+        ),
+    ] = None,
+    data: DataOption = None,
+    output: OutputOption = None,
+    reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
+) -> None:
+    """Compare base, SFT and PPO on held-out prompts and say whether it helped."""
+    if alone := _alone(settings, model=model, data=data, output=output):
+        from steersman.eval import run as evaluation
+
+        config, folder = alone
+        named = dict(_named(text) for text in model or ())
+        models = {name: (name, _resolved(path)) for name, path in named.items()}
+        scorer = _resolved(reward_model) if reward_model else None
+        evaluation.run(
+            models=models,
+            prompts=_read(data, "prompts", config),
+            output=folder,
+            reward=scorer,
+            config=config,
+            inputs=_hashes(data, **{name: path for name, (_, path) in models.items()}),
+            facts={name: path for name, path in named.items()},
+            curves={},
+            reward_report=None,
+            simulated_rankings=False,
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        config, folder = space.config, space.stage_dir("report")
+        _, made = loop.do_eval(space)
+    show_verdict(as_json, folder, config, made)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"--model {text}: expected NAME=FOLDER, such as sft=out/sft")
+    return name, path
+
+
+def show_verdict(as_json: bool, folder: Path, config: configs.Config, made: bool) -> None:
+    """The verdict as text, and where the report lies."""
+    from steersman.eval import run as evaluation
+    from steersman.eval.verdict import plain
+
+    result, *_ = evaluation.read(folder, config)
+    language = "zh" if config.project.language == "zh" else "en"
+    text = f"{plain(result, language)}\nreport: {folder / evaluation.REPORT}"
+    emit(as_json, {"stage": "eval", "path": str(folder), "made": made, "verdict": result.to_json()}, text)
+
+
+def report(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show the round's verdict again and where its report lies; draws the report anew if it is gone."""
+    space = open_workspace(workspace, settings)
+    folder = space.stage_dir("report")
+    if not space.has("report"):
+        raise ValueError(f"{folder}: no report of this round yet; make it with: steersman eval")
+    from steersman.eval import run as evaluation
+
+    if not (folder / evaluation.REPORT).is_file():
+        evaluation.draw(folder, space.config)
+    show_verdict(as_json, folder, space.config, made=False)
+
+
+def run(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Where nobody has ranked, let the domain's rule judge do it.")
+    ] = False,
+) -> None:
+    """Do all that is missing, in order: sft, sample, (rank), reward, ppo, eval."""
+    space = open_workspace(workspace, settings)
+    run_all(space, simulated)
+    show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
+
+
+def run_all(space: Workspace, simulated: bool) -> None:
+    """Every stage of the round that is missing or stale. Stops with advice where people must rank first."""
+    metrics, _ = loop.do_sft(space)
+    say(f"sft: {sft_text(metrics)}")
+    if loop.has_sampling(space):
+        loop.do_sample(space)
+        if simulated:
+            loop.rank_simulated(space)
+    metrics, _ = loop.do_reward(space)
+    say(f"reward: {reward_text(metrics)}")
+    metrics, _ = loop.do_ppo(space)
+    say(f"ppo: {ppo_text(metrics)}")
+    loop.do_eval(space)
+
+
+def register(app: typer.Typer) -> None:
+    def put(verb: Any, *examples: str, name: str | None = None) -> None:
+        add(app, verb, panel=STAGES, examples=examples, name=name)
+
+    alone = "--data FILE --output out"
+    put(sft, "steersman sft", "steersman sft -s sft.epochs=1", f"steersman sft --model smollm2-135m {alone}/sft")
+    put(sample, "steersman sample", f"steersman sample --model out/sft {alone}/samples -s sample.answers=8")
+    put(reward, "steersman reward", f"steersman reward --model out/sft {alone}/reward")
+    put(
+        ppo,
+        "steersman ppo",
+        "steersman ppo -s ppo.kl_coef=0.1",
+        f"steersman ppo --model out/sft --reward out/reward {alone}/policy --held-out FILE",
+    )
+    put(
+        evaluate,
+        "steersman eval",
+        f"steersman eval --model sft=out/sft --model policy=out/policy {alone}/report",
+        name="eval",
+    )
+    put(report, "steersman report", "steersman report --json")
+    put(run, "steersman run --simulated", "steersman run -w my-assistant")

@@ -1,0 +1,162 @@
+"""`steersman chat | serve`: talk to a model in the terminal, or in the browser and over the API."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steersman.cli import loop
+from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.types import Completion, Conversation, Message, SamplingParams
+from steersman.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steersman.engine.protocol import Engine
+
+ModelChoice = Annotated[
+    str, typer.Option("--model", help="base, sft, policy, or a model as in [model] base; default: the promoted one.")
+]
+
+
+def choose(space: Workspace, model: str) -> tuple[Path, str]:
+    """(folder, version) of the model to talk to: the one named, else the promoted one, else the furthest of the round."""
+    stages = {"sft": "sft", "policy": "ppo"}
+    if model in stages:
+        return loop.need(space, model, stages[model]), f"{space.round:03d}/{model}"
+    if model and model != "base":
+        from steersman.models.resolve import resolve
+
+        folder = resolve(model, say=say)
+        return folder, folder.name
+    if not model and (current := space.current()) is not None:
+        if not (current / "config.json").is_file():
+            raise ValueError(f"{current}: the promoted model is gone; promote another, or steersman rollback")
+        return current, f"{current.parent.name}/{current.name}"
+    if not model:
+        for stage in ("policy", "sft"):
+            if space.has(stage):
+                return space.stage_dir(stage), f"{space.round:03d}/{stage}"
+    return loop.base_model(space), "base"
+
+
+def load(space: Workspace, model: str) -> Engine:
+    from steersman.engine.load import load_engine
+
+    folder, version = choose(space, model)
+    return load_engine(folder, name=space.config.project.name, version=version, **space.config.model.loading)
+
+
+def chat(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelChoice = "",
+    message: Annotated[str, typer.Option("--message", "-m", help="Ask this one thing, print the answer and end.")] = "",
+    temperature: Annotated[float, typer.Option("--temperature", help="Default: serve.temperature.")] = -1.0,
+) -> None:
+    """Talk to the promoted model in the terminal."""
+    space = open_workspace(workspace, settings)
+    engine = load(space, model)
+    serve_config = space.config.serve
+    heat = serve_config.temperature if temperature < 0 else temperature
+    params = SamplingParams(max_tokens=serve_config.max_tokens, temperature=heat)
+    start = (Message("system", serve_config.system_prompt),) if serve_config.system_prompt else ()
+    if message:
+        answer = _answer(engine, (*start, Message("user", message)), params, show=not as_json)
+        if as_json:
+            emit(True, {"answer": answer.text, **answer.to_json()}, "")
+        return
+    if as_json:
+        raise ValueError("chat --json: expected --message TEXT")
+    say(f"{engine.model_name} ({engine.policy_version}). An empty line starts over, Ctrl-D ends.")
+    turns = start
+    while True:
+        print("> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            break
+        if not line.strip():
+            turns = start
+            say("(new dialogue)")
+            continue
+        asked = (*turns, Message("user", line.strip()))
+        try:
+            answer = _answer(engine, asked, params, show=True)
+        except ValueError as error:  # the dialogue has outgrown the context
+            say(f"{error}; an empty line starts over")
+            continue
+        turns = (*asked, Message("assistant", answer.text))
+
+
+def _answer(engine: Engine, turns: tuple[Message, ...], params: SamplingParams, show: bool) -> Completion:
+    """Stream the answer to stdout. Ctrl-C stops it."""
+    final: Completion | None = None
+    for piece in engine.stream(Conversation("chat", turns), params):
+        if isinstance(piece, Completion):
+            final = piece
+        elif show:
+            print(piece, end="", flush=True)
+    if show:
+        print()
+    assert final is not None
+    return final
+
+
+def serve(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelChoice = "",
+    host: Annotated[str, typer.Option("--host", help="Default: serve.host.")] = "",
+    port: Annotated[int, typer.Option("--port", help="Default: serve.port; the next free one where it is taken.")] = 0,
+) -> None:
+    """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine."""
+    space = open_workspace(workspace, settings)
+    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)))
+
+
+def _where(url: str) -> str:
+    return f"chat: {url}\nrank: {url}/rank\nAPI:  {url}/v1   (Ctrl-C ends)"
+
+
+def run_server(space: Workspace, model: str, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Load the model and serve until Ctrl-C."""
+    from steersman.server.app import create_app
+    from steersman.server.run import serve as serve_app
+    from steersman.store import Store
+
+    def report() -> Path | None:
+        path = space.stage_dir("report") / "report.html"
+        return path if path.is_file() else None
+
+    def ready(url: str) -> None:
+        on_ready(url)
+        sys.stdout.flush()
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    config = space.config.serve
+    engine = load(space, model)
+    with Store.open(space.store_path) as store:
+        app = create_app(
+            engine,
+            store,
+            name=space.config.project.name,
+            language="zh" if space.config.project.language == "zh" else "en",
+            system_prompt=config.system_prompt,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            report=report,
+            round=space.round,
+        )
+        serve_app(app, host or config.host, port or config.port, on_ready=ready)
+
+
+def register(app: typer.Typer) -> None:
+    add(app, chat, panel=PEOPLE, examples=["steersman chat", "steersman chat --model sft -m 'Where is my order?'"])
+    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --model base --port 9000"])
