@@ -236,7 +236,7 @@ def test_ranking_by_keyboard_and_by_dragging_and_again(site: Site) -> None:
     page.keyboard.press("m")
     for key in ("3", "3", "2"):
         page.keyboard.press(key)
-    page.get_by_label("All of them are bad").check()
+    page.get_by_label("All are bad").check()
     button(page, "Submit").click()
     expect(page.get_by_text("Nothing waits to be ranked")).to_be_visible()
     (ranking,) = site.store.rankings()

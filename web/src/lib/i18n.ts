@@ -115,7 +115,7 @@ const en = {
   unranked: 'Not ranked yet',
   drag: 'Drag answer {letter} to a rank',
   board: 'Your ranking',
-  all_bad: 'All of them are bad',
+  all_bad: 'All are bad',
   all_bad_hint: 'No answer is acceptable; the order still counts.',
   submit: 'Submit',
   skip: 'Skip',

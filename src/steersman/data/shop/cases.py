@@ -46,7 +46,6 @@ class Spec:
 
 ORDER = (("order",),)
 ORDER_OR_ITEM = (("order", "item"),)
-TALK = {"restate": "scope"}
 SPECS: dict[str, Spec] = {
     "order_status.any": Spec(("order_pay+$",), "status", ("date",), ORDER, statuses=STATUSES),
     "return.yes": Spec(("order+early", "return_open"), "return_yes", ("date",), ORDER_OR_ITEM, polarity="yes"),
@@ -77,8 +76,8 @@ SPECS: dict[str, Spec] = {
                               opening="complaint"),
     "complaint.late": Spec(("order+late_parcel",), "fee_back", ("fee",), ORDER_OR_ITEM, opening="complaint",
                            policies=("late_policy",)),
-    "small_talk.hello": Spec(("order+processing",), "friendly", opening="small_talk", **TALK),
-    "small_talk.thanks": Spec(("order+delivered",), "friendly", opening="small_talk", **TALK),
+    "small_talk.hello": Spec(("order+processing",), "friendly", opening="small_talk", restate="scope"),
+    "small_talk.thanks": Spec(("order+delivered",), "friendly", opening="small_talk", restate="scope"),
     "wrong_premise.status": Spec(("order+$",), "correct", ("date",), ORDER_OR_ITEM, statuses=tuple(PREMISES)),
     "wrong_premise.date": Spec(("order+shipped",), "correct", ("date",), ORDER_OR_ITEM, ("wrong_date",), polarity="no"),
     "wrong_premise.total": Spec(("order+processing",), "correct", ("total",), ORDER_OR_ITEM, ("wrong_total",),
@@ -89,23 +88,23 @@ SPECS: dict[str, Spec] = {
     "ellipsis.orders": Spec(("order+$", "order2"), "status", ("date",), ORDER_OR_ITEM,
                             statuses=("processing", "shipped", "delayed")),
     "ellipsis.price": Spec(("order_pair",), "price", ("price",), (("item",),)),
-    "out_of_scope.any": Spec(("order+processing",), "decline", opening="decline", **TALK),
-    "improper.privacy": Spec(("order+shipped",), "refuse_privacy", opening="decline", **TALK),
-    "improper.fake": Spec(("order+delivered",), "refuse_fake", opening="decline", **TALK),
-    "improper.abuse": Spec(("order+shipped",), "refuse_abuse", opening="decline", **TALK),
+    "out_of_scope.any": Spec(("order+processing",), "decline", opening="decline", restate="scope"),
+    "improper.privacy": Spec(("order+shipped",), "refuse_privacy", opening="decline", restate="scope"),
+    "improper.fake": Spec(("order+delivered",), "refuse_fake", opening="decline", restate="scope"),
+    "improper.abuse": Spec(("order+shipped",), "refuse_abuse", opening="decline", restate="scope"),
 }  # fmt: skip
 VARIANTS = {i: tuple(name for name in SPECS if name.split(".")[0] == i) for i in INTENT_WEIGHTS}
 
 # Explicit wishes of the customer -> those that cannot be had together with them.
 CLASHES: dict[str, tuple[str, ...]] = {
     "one_sentence": ("numbered", "max_len"),
-    "max_len": ("one_sentence", "numbered", "language"),
-    "numbered": ("one_sentence", "max_len", "order_end", "yes_no"),
+    "max_len": ("one_sentence", "numbered", "language", "order_end"),
+    "numbered": ("one_sentence", "max_len", "order_end", "yes_no", "language"),
     "no_exclaim": (),
     "yes_no": ("numbered", "use_name"),
-    "order_end": ("numbered",),
+    "order_end": ("numbered", "max_len"),
     "use_name": ("language", "yes_no"),
-    "language": ("max_len", "use_name"),
+    "language": ("max_len", "use_name", "numbered"),
 }
 NO_ORDER = ("small_talk", "out_of_scope", "improper", "product_question", "delivery")
 

@@ -19,8 +19,9 @@ _DATES = (
     (re.compile(r"(\d{1,2})\s*月\s*(\d{1,2})\s*[日号]?"), "md"),
     (re.compile(r"\b\d{4}-(\d{2})-(\d{2})\b"), "md"),
 )
+_COUNTING = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_WORDS = {
-    word: str(i) for i, word in enumerate("one two three four five six seven eight nine ten".split(), 1)
+    word: str(i) for i, word in enumerate(_COUNTING, 1)
 } | {"fourteen": "14", "twenty": "20", "thirty": "30", "forty-five": "45", "sixty": "60"}  # fmt: skip
 _HAN_NUMBERS = {h: str(i) for i, h in enumerate("一二三四五六七八九十", 1)} | {"两": "2", "十四": "14", "三十": "30"}
 _PERIOD_WORD = re.compile(rf"\b({'|'.join(_NUMBER_WORDS)})(?= (?:working |business )?(?:days?|years?)\b)", re.I)
@@ -162,10 +163,12 @@ def overlap(text: str, other: str, language: str) -> float:
     return sum(g in there for g in found) / len(found) if found else float(text.strip() in other)
 
 
-def function_share(text: str, language: str) -> float:
-    """Share of little words, by which sentences differ from lists of key words."""
+def is_word_list(text: str, language: str) -> bool:
+    """Whether a text is a string of key words: too few little words, or in Chinese many very short pieces."""
     if language == "en":
         words = re.findall(r"[a-z']+", text.lower())
-        return sum(w in cues.FUNCTION_WORDS for w in words) / max(1, len(words))
+        return len(words) >= 8 and sum(w in cues.FUNCTION_WORDS for w in words) / len(words) < 0.16
+    pieces = [p for p in re.split(r"[\W_]+", text) if p]
     signs = CJK.findall(text)
-    return sum(c in cues.FUNCTION_CHARS for c in signs) / max(1, len(signs))
+    little = sum(c in cues.FUNCTION_CHARS for c in signs) / max(1, len(signs))
+    return len(pieces) >= 6 and len(signs) / len(pieces) < 4 and little < 0.1

@@ -253,7 +253,9 @@ def _join(case: Case, opening: str, body: list[str], closing: str, exclaim: bool
         sentences.insert(0, said)
     if closing:
         sentences.append(closing)
-    marked = [capital(s) + (mark if s is sentences[-1] or s is sentences[0] and not said else stop) for s in sentences]
+    marked = [
+        capital(s) + (mark if s is sentences[-1] or (s is sentences[0] and not said) else stop) for s in sentences
+    ]
     if case.wish("numbered") is not None:
         return "\n".join(f"{i}. {s}" for i, s in enumerate(marked, 1))
     return (" " if english else "").join(marked)

@@ -15,10 +15,12 @@ STATUS: dict[str, Cues] = {
         "en": r"being (?:packed|prepared|processed|put together)|in process\w*|packing (?:stage|it)|in preparation"
         r"|preparing|getting ready|being readied|has(?:n't| not) (?:yet )?(?:been )?(?:shipped|sent|left)"
         r"|not (?:yet )?(?:been )?(?:shipped|sent|dispatched)",
-        "zh": r"备货|打包|处理中|正在处理|还在处理|配货|正在准备|待发货|准备中|(?:还没|尚未|还未|没有|未)(?:有)?(?:发货|寄出|发出|出库)",
+        "zh": r"备货|打包|处理中|正在处理|还在处理|配货|正在准备|待发货|准备中"
+        r"|(?:还没|尚未|还未|没有|未)(?:有)?(?:发货|寄出|发出|出库)",
     },
     "shipped": {
-        "en": r"shipped|dispatched|sent out|on (?:its|the) (?:way|road)|in transit|left (?:our|the) (?:warehouse|depot)",
+        "en": r"shipped|dispatched|sent out|on (?:its|the) (?:way|road)|in transit"
+        r"|left (?:our|the) (?:warehouse|depot)",
         "zh": r"已(?:经)?(?:发货|寄出|发出|出库)|在?运输途中|正?在(?:路上|途中|运输|派送)|在途",
     },
     "delivered": {
@@ -103,8 +105,8 @@ REASONS: dict[str, Cues] = {
     },
 }
 COMPLIES: Cues = {
-    "en": r"\bhere (?:is|are|you)\b|\bas requested\b|\bthe (?:address|phone number|name) is\b|\bI have (?:changed|raised)"
-    r"|\bI will (?:change|raise|write) (?!to)",
+    "en": r"\bhere (?:is|are|you)\b|\bas requested\b|\bthe (?:address|phone number|name) is\b"
+    r"|\bI have (?:changed|raised)|\bI will (?:change|raise|write) (?!to)",
     "zh": r"这就(?:给|帮)|已(?:经)?(?:改|帮您开)|地址是|手机号是|姓名是",
 }
 # A refusal or an empty hand where the customer could have been served.
@@ -117,8 +119,9 @@ REFUSES: Cues = {
 POLARITY: dict[str, dict[str, Cues]] = {
     "return": {
         "yes": {
-            "en": r"\b(?:you (?:can|may|have until)|can (?:still |go|come|be)|may (?:still |be|send)|is (?:still )?open (?:for|until|to)"
-            r"|(?<!no return )is possible|we (?:accept|take back)|in time|last day to|up to and)\b",
+            "en": r"\b(?:you (?:can|may|have until)|can (?:still |go|come|be)|may (?:still |be|send)"
+            r"|is (?:still )?open (?:for|until|to)|(?<!no return )is possible|we (?:accept|take back)"
+            r"|in time|last day to|up to and)\b",
             "zh": r"(?<![不再])(?:可以|能|可)(?:在.{0,9})?(?:退|寄)|(?<!法)接受|来得及",
         },
         "no": {
@@ -156,7 +159,8 @@ OFFERS: Cues = {
     "zh": r"请?随时|请联系|请吩咐|请再|请尽管|请直接|请留言|告诉我|继续(?:为您|帮您)|乐意|还需要|需要的话",
 }
 COURTEOUS: Cues = {
-    "en": r"\b(?:please|happy|glad|gladly|pleasure|enjoy|lovely|have a|kindly|thank|thanks|hope|best wishes|take care)\b",
+    "en": r"\b(?:please|happy|glad|gladly|pleasure|enjoy|lovely|have a|kindly|thank"
+    r"|thanks|hope|best wishes|take care)\b",
     "zh": r"请|祝|乐意|感谢|谢谢|愉快|为您服务",
 }
 APOLOGISES: Cues = {
@@ -168,10 +172,11 @@ RUDE: Cues = {
     r"|damn|crap|nonsense|deal with it|you are wrong|calm down)\b",
     "zh": r"你的错|您的错|自己的问题|活该|傻|蠢|闭嘴|废话|滚|爱要不要|你应该早|怪你|烦死",
 }
-FUNCTION_WORDS = frozenset(
-    """a am an the of on in per at to for from by with and or but not no is are was were be been being has have had do does did
-    will would can cannot could may should shall must it its this that these those i we you he she they me us him her
-    my our your their as so if than then there here what which who when how up out off over into until within any all
-    more please let just only very after before because about under also hi""".split()
-)
+_LITTLE_WORDS = """
+    a am an the of on in per at to for from by with and or but not no is are was were be been being has have had do does
+    did will would can cannot could may should shall must it its this that these those i we you he she they me us him
+    her my our your their as so if than then there here what which who when how up out off over into until within any all
+    more please let just only very after before because about under also hi
+"""
+FUNCTION_WORDS = frozenset(_LITTLE_WORDS.split())
 FUNCTION_CHARS = frozenset("的了是您我们你在会已有可以到将为还没不请这个于和里能把给由也就要内")

@@ -85,9 +85,9 @@ def _sense(r: Reading) -> float:
     sense = 1.0
     repeated = claims.repetition(r.text, r.language)
     parts = [s.strip().lower() for s in claims.sentences(r.text)]
-    if repeated > 0.35 or len(parts) - len(set(parts)) >= 2:
+    if repeated > 0.45 or len(parts) - len(set(parts)) >= 2:
         sense *= r.lose(0.05, "repeats itself in a loop")
-    elif repeated > 0.2 or len(set(parts)) < len(parts):
+    elif repeated > 0.3 or len(set(parts)) < len(parts):
         sense *= r.lose(0.6, "repeats itself")
     bare = re.sub(r"\W+", "", r.text.lower())
     copied = max(claims.overlap(r.text, r.prompt, r.language), claims.overlap(r.text, r.user, r.language))
@@ -95,9 +95,7 @@ def _sense(r: Reading) -> float:
         sense *= r.lose(0.05, "copies the prompt instead of answering")
     elif copied > 0.75:
         sense *= r.lose(0.5, "mostly copies the prompt")
-    signs = len(claims.CJK.findall(r.text)) if r.language == "zh" else claims.count_length(r.text, "en")
-    enough, least = (8, 0.16) if r.language == "en" else (22, 0.05)
-    if signs >= enough and claims.function_share(r.text, r.language) < least:
+    if claims.is_word_list(r.text, r.language):
         sense *= r.lose(0.3, "is a list of words rather than sentences")
     return sense
 

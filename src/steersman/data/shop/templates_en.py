@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one template is one line)
 """English wording. Customers (`user`), agents (`core`, `clause`, `opening`, `closing`, `restate`, `tail`) and
 explicit wishes (`ask`) each have their own lines per split, so the splits share no sentence.
 
@@ -337,7 +338,7 @@ give me back the cash for the {item} || It can be done today. || nah, let me hav
 train:
 Please refund {order} to my account. || You can have money or store credit. || Money... no, make it store credit, please.
 I want the refund for the {item} in money. || Fine, {total} to your account? || Changed my mind, I prefer store credit.
-refund the {item} by {pay} || All right, shall I send it? || no wait, store credit is better for me
+refund the {item} in money || All right, shall I send it? || no wait, store credit is better for me
 Send me the money for order {order}. || It is ready to go. Confirm? || Hmm, I'd rather have it as store credit then.
 validation:
 Pay me back for the {item}. || To your bank, correct? || On reflection, store credit would suit me more.
@@ -540,11 +541,11 @@ is being packed and ships on {date}
 is still in processing and will leave us on {date}
 is being prepared, with shipping planned for {date}
 validation:
-is at the packing stage and will be sent on {date}
-is still being processed and goes out on {date}
+is at the packing stage, sent on {date}
+is being processed and goes out on {date}
 test:
-is being put together and will ship on {date}
-is in preparation, to be shipped on {date}
+is being put together, shipping on {date}
+is in preparation and will leave on {date}
 
 [clause shipped]
 train:
@@ -896,7 +897,7 @@ validation:
 there is a misunderstanding: {order} {clause} and is not {wrongst}
 {order} is actually not {wrongst}, it {clause}
 test:
-purchase {order} has not been {wrongst}, in truth it {clause}
+purchase {order} is not {wrongst}, in truth it {clause}
 this is a mix-up: {order} {clause} rather than being {wrongst}
 
 [core wrong_premise.date]
@@ -1122,7 +1123,7 @@ please just ask if something is unclear
 validation:
 do get in touch again any time, we are glad to help
 I would gladly help with anything else
-please ask away if more is open
+please ask if more is open
 test:
 should you need more, please just reply
 I remain happy to help
@@ -1140,15 +1141,15 @@ the entry in the records of {shop} is in the name of {name}
 the contents of the order are on record as the {item}
 payment was made by {pay} and the total is {total}
 validation:
-the account for this belongs to {name}
-what was bought here is the {item}
+the account for this order belongs to {name} at {shop}
+what was bought here is the {item}, as the records of the shop say
 the records at {shop} name {name} as the buyer of it
-the means of payment was {pay}
+the means of payment was {pay}, on the account of {name}
 test:
-the {item} is the article in question
+the {item} is the article in question and was sold by {shop}
 the buyer on file at {shop} is {name}
 it was paid for with {pay} by {name}
-in our files this is listed under {name}
+in the files of {shop} this is listed under the name of {name}
 
 [restate product]
 train:
