@@ -68,7 +68,7 @@ def attend_rows(
     """transformers' attention interface: query [1, heads, T, d], key and value [1, kv_heads, T, d] -> [1, T, heads, d]."""
     row: Row = kwargs["packed_row"]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    window = getattr(module, "sliding_window", None)
+    window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
     if query.device.type != "cpu":
         mask = row.mask
         if window:

@@ -7,7 +7,6 @@ the customer has wrong (`deny`), and which act the answer must perform.
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from dataclasses import dataclass
 
@@ -204,7 +203,3 @@ def meta_of(case: Case) -> dict[str, object]:
         "orders": [slots[name].raw for name in own],
         "order_end": slots["order"].raw,
     }
-
-
-def with_constraints(case: Case, constraints: tuple[tuple[str, int], ...]) -> Case:
-    return dataclasses.replace(case, constraints=constraints)

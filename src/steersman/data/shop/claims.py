@@ -171,4 +171,4 @@ def is_word_list(text: str, language: str) -> bool:
     pieces = [p for p in re.split(r"[\W_]+", text) if p]
     signs = CJK.findall(text)
     little = sum(c in cues.FUNCTION_CHARS for c in signs) / max(1, len(signs))
-    return len(pieces) >= 6 and len(signs) / len(pieces) < 4 and little < 0.1
+    return len(pieces) >= 6 and len(signs) / len(pieces) < 3 and little < 0.1

@@ -173,10 +173,10 @@ RUDE: Cues = {
     "zh": r"你的错|您的错|自己的问题|活该|傻|蠢|闭嘴|废话|滚|爱要不要|你应该早|怪你|烦死",
 }
 _LITTLE_WORDS = """
-    a am an the of on in per at to for from by with and or but not no is are was were be been being has have had do does
-    did will would can cannot could may should shall must it its this that these those i we you he she they me us him
-    her my our your their as so if than then there here what which who when how up out off over into until within any all
-    more please let just only very after before because about under also hi
+    a am an the of on in per at to for from by with and or but not no is are was were be been being has have
+    had do does did will would can cannot could may should shall must it its this that these those i we you he
+    she they me us him her my our your their as so if than then there here what which who when how up out off
+    over into until within any all more please let just only very after before because about under also hi
 """
 FUNCTION_WORDS = frozenset(_LITTLE_WORDS.split())
 FUNCTION_CHARS = frozenset("的了是您我们你在会已有可以到将为还没不请这个于和里能把给由也就要内")

@@ -1,8 +1,7 @@
 """Reads the template blocks of `templates_en.py` and `templates_zh.py`.
 
-A block is plain text: a header `[section key split]` (or `[section key]` where the three splits follow as
-`train:`, `validation:`, `test:` lines), then one template per line. The id of a template is
-`language.section.key.split.index`.
+A block is plain text: a header `[section key]`, then lines `train:`, `validation:` and `test:`, each followed by
+its templates, one a line. The id of a template is `language.section.key.split.index`.
 """
 
 from __future__ import annotations

@@ -95,11 +95,12 @@ KINDS: dict[str, tuple[tuple[str, ...], str, tuple[int, ...]]] = {
 PRODUCTS: dict[Split, str] = {
     "train": """desk lamp/台灯/M kettle/水壶/V bath towel/浴巾/T bookshelf/书架/W backpack/背包/B teapot/茶壶/V
         scarf/围巾/T stool/凳子/W picture frame/相框/W saucepan/汤锅/V curtain/窗帘/T travel bag/旅行袋/B
-        coat rack/衣帽架/M vase/花瓶/V blanket/毛毯/T cutting board/砧板/W toolbox/工具箱/M jug/冷水壶/V tablecloth/桌布/T
-        side table/边几/W handbag/手提包/B umbrella stand/伞架/M salad bowl/沙拉碗/V pillowcase/枕套/T wall shelf/置物架/W
-        candle holder/烛台/M gym bag/健身包/B coffee pot/咖啡壶/V dressing gown/睡袍/T serving tray/托盘/W
-        mirror/镜子/M lunch bag/便当包/B planter/花盆/V bedspread/床罩/T bench/长凳/W shoe rack/鞋架/M satchel/斜挎包/B milk pan/奶锅/V
-        shawl/披肩/T jewellery box/首饰盒/W floor lamp/落地灯/M casserole/砂锅/V""",
+        coat rack/衣帽架/M vase/花瓶/V blanket/毛毯/T cutting board/砧板/W toolbox/工具箱/M jug/冷水壶/V
+        tablecloth/桌布/T side table/边几/W handbag/手提包/B umbrella stand/伞架/M salad bowl/沙拉碗/V
+        pillowcase/枕套/T wall shelf/置物架/W candle holder/烛台/M gym bag/健身包/B coffee pot/咖啡壶/V
+        dressing gown/睡袍/T serving tray/托盘/W mirror/镜子/M lunch bag/便当包/B planter/花盆/V
+        bedspread/床罩/T bench/长凳/W shoe rack/鞋架/M satchel/斜挎包/B milk pan/奶锅/V shawl/披肩/T
+        jewellery box/首饰盒/W floor lamp/落地灯/M casserole/砂锅/V""",
     "validation": """rucksack/双肩包/B apron/围裙/T wok/炒锅/V magazine rack/杂志架/W garden chair/庭院椅/M
         water bottle/水杯/V cushion/靠垫/T nightstand/床头柜/W camera bag/相机包/B clothes rail/晾衣杆/M
         sugar bowl/糖罐/V quilt/被子/T""",

@@ -1,0 +1,169 @@
+"""Packed rows, log-probabilities and scores against transformers and plain formulas, in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from steersman.models.decoder import (
+    branch_scores,
+    init_score_head,
+    response_logprobs,
+    response_values,
+    token_logprobs,
+    train_last_layers,
+)
+from steersman.models.load import check_folder, load_causal, load_scalar, load_tokenizer, use_packed_rows
+from steersman.models.packing import Tree, build_row, fill_rows
+
+GENERATOR = torch.Generator().manual_seed(3)
+
+
+def ids(n: int) -> tuple[int, ...]:
+    return tuple(torch.randint(3, 300, (n,), generator=GENERATOR).tolist())
+
+
+def trees() -> list[Tree]:
+    dialogue = ids(14)
+    return [
+        Tree(ids(9), (ids(4), ids(7), ids(1))),
+        Tree(dialogue, learn=tuple(i in (3, 4, 9, 13) for i in range(14))),
+        Tree(ids(5), (ids(6),)),
+    ]
+
+
+def test_packed_logprobs_equal_separate_dialogues(family: Path) -> None:
+    """Prompt sharing, packing and document boundaries change nothing: the peer is transformers, one dialogue at a time."""
+    plain = load_causal(family, "float32")
+    packed = use_packed_rows(load_causal(family, "float32"))
+    forest = trees()
+    logprobs, entropy = response_logprobs(packed, build_row(forest))
+    expected, expected_entropy = [], []
+    for tree in forest:
+        paths = [(tree.trunk + b, [False] * len(tree.trunk) + [True] * len(b)) for b in tree.branches]
+        for whole, learn in paths or [(tree.trunk, list(tree.learn))]:
+            logits = plain(torch.tensor([whole])).logits[0].log_softmax(-1)
+            for i, own in enumerate(learn):
+                if own:
+                    expected.append(logits[i - 1, whole[i]])
+                    expected_entropy.append(-(logits[i - 1].exp() * logits[i - 1]).sum())
+    torch.testing.assert_close(logprobs, torch.stack(expected), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(entropy, torch.stack(expected_entropy), atol=2e-5, rtol=1e-5)
+
+
+def test_packed_gradients_equal_the_plain_loss(family: Path) -> None:
+    forest = trees()
+    packed = use_packed_rows(load_causal(family, "float32"))
+    (-response_logprobs(packed, build_row(forest))[0].mean()).backward()
+    plain = load_causal(family, "float32")
+    losses = []
+    for tree in forest:
+        if tree.branches:
+            for branch in tree.branches:
+                logits = plain(torch.tensor([tree.trunk + branch])).logits[0, len(tree.trunk) - 1 : -1]
+                losses.append(F.cross_entropy(logits, torch.tensor(branch), reduction="none"))
+        else:
+            at = [i for i, own in enumerate(tree.learn) if own]
+            logits = plain(torch.tensor([tree.trunk])).logits[0, [i - 1 for i in at]]
+            losses.append(F.cross_entropy(logits, torch.tensor([tree.trunk[i] for i in at]), reduction="none"))
+    torch.cat(losses).mean().backward()
+    for (name, a), b in zip(packed.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_chunked_logprobs_and_entropy_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that do not divide the rows, a temperature, and both outputs in the loss."""
+    import steersman.models.decoder as decoder
+
+    monkeypatch.setattr(decoder, "CHUNK", 3)
+    hidden = torch.randn(8, 16, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(30, 16, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 30, (8,))
+    logprobs, entropy = token_logprobs(hidden, weight, targets, 0.7)
+    (logprobs * torch.arange(8) + 0.3 * entropy).sum().backward()
+    got = hidden.grad.clone(), weight.grad.clone()
+    hidden.grad = weight.grad = None
+    log_p = (hidden @ weight.T / 0.7).log_softmax(-1)
+    plain = log_p.gather(1, targets[:, None])[:, 0]
+    plain_entropy = -(log_p.exp() * log_p).sum(-1)
+    (plain * torch.arange(8) + 0.3 * plain_entropy).sum().backward()
+    torch.testing.assert_close(logprobs.double(), plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got[0], hidden.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(got[1], weight.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_scores_are_those_of_the_last_real_token(tiny: Path) -> None:
+    """Against transformers' own sequence classification, one answer at a time."""
+    model = load_scalar(tiny, "float32")
+    init_score_head(model, 5)
+    forest = trees()
+    whole = [t.trunk + b for t in forest for b in t.branches]
+    expected = [model.score(model.model(torch.tensor([w])).last_hidden_state)[0, -1, 0] for w in whole]
+    use_packed_rows(model)
+    row = build_row(forest)
+    torch.testing.assert_close(branch_scores(model, row), torch.stack(expected), atol=2e-5, rtol=1e-5)
+    model.config.reward_shift = 0.5
+    torch.testing.assert_close(branch_scores(model, row), torch.stack(expected) - 0.5, atol=2e-5, rtol=1e-5)
+
+
+def test_values_are_at_the_state_before_each_token(tiny: Path) -> None:
+    model = load_scalar(tiny, "float32")
+    init_score_head(model, 5)
+    prompt, answer = ids(6), ids(4)
+    states = model.score(model.model(torch.tensor([prompt + answer])).last_hidden_state)[0, :, 0]
+    use_packed_rows(model)
+    values = response_values(model, build_row([Tree(prompt, (answer,))]))
+    torch.testing.assert_close(values, states[5:9], atol=2e-5, rtol=1e-5)
+
+
+def test_rows_are_filled_without_splitting() -> None:
+    rows = fill_rows([5, 9, 3, 4, 20], 10)
+    assert sorted(i for row in rows for i in row) == [0, 1, 2, 3, 4]
+    sizes = [5, 9, 3, 4, 20]
+    assert all(sum(sizes[i] for i in row) <= 10 or len(row) == 1 for row in rows)
+    assert len(rows) == 4
+
+
+def test_train_last_layers_freezes_the_rest(tiny: Path) -> None:
+    model = load_causal(tiny, "float32")
+    train_last_layers(model, 1)
+    names = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert names
+    assert all(n.startswith(("model.layers.1.", "model.norm.")) for n in names)
+    with pytest.raises(ValueError, match="0 to 2"):
+        train_last_layers(model, 3)
+
+
+def test_pad_token_is_not_the_end_of_turn(tiny: Path) -> None:
+    tokenizer = load_tokenizer(tiny)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_a_damaged_checkpoint_is_named(tiny: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(tiny, copy)
+    weights = copy / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"model\.safetensors.*truncated"):
+        check_folder(copy)
+    tensors = load_file(tiny / "model.safetensors")
+    dropped = sorted(tensors)[3]
+    del tensors[dropped]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="missing from the checkpoint"):
+        load_causal(copy, "float32")
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"no \.safetensors"):
+        check_folder(copy)
+    (copy / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json.*JSON"):
+        check_folder(copy)
+    with pytest.raises(ValueError, match="no such model folder"):
+        check_folder(tmp_path / "nowhere")
