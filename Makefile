@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` (the whole loop, ending in a page to chat with) and `make test`.
+# Both set up .venv by themselves. ARGS goes to the demo: make demo ARGS=--headless, make demo ARGS="--lang zh".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow lint bench web clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "steersman needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once, about a minute) ..."
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing what the tests need ..."
+	@$(PIP) -e ".[dev,browser]"
+	@touch $@
+
+demo: $(VENV)/.runtime
+	@$(BIN)/steersman demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev
+	@$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check src tests bench recipes
+	@$(BIN)/ruff format --check src tests bench recipes
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	@$(BIN)/python bench/generate.py
+	@$(BIN)/python bench/train.py
+
+web:
+	@cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,134 @@
+"""PPO finds the known optimum of a small KL-regularised problem.
+
+Maximising E[r] - beta * KL(pi || ref) over distributions has the closed-form solution pi* ~ ref * exp(r / beta), with
+value beta * log Z. Here every answer can be listed (at most two tokens of a small vocabulary), so the optimum is
+exact, and the loop under test is the stage's own: rollouts, scoring, experience, update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from steersman.config import PpoConfig
+from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
+from steersman.models.load import use_packed_rows
+from steersman.models.packing import Tree, build_row
+from steersman.rl.rewards import apply_eos_trick
+from steersman.train.ppo import Actors, pack, score, update
+from steersman.train.update import Updater
+from steersman.types import Completion, Conversation, Message
+
+VOCAB, END = 8, 2
+PROMPT = (5, 6, 7)
+CONFIG = PpoConfig(
+    prompts_per_iteration=1,
+    answers_per_prompt=128,
+    max_tokens=2,
+    epochs=2,
+    minibatches=1,
+    lr=3e-3,
+    critic_lr=5e-3,
+    kl_coef=0.3,
+    value_coef=1.0,
+    value_clip_range=0.0,
+    no_eos_reward=-0.5,
+    whiten_advantages=False,
+    lam=1.0,
+    adam_eps=1e-8,
+)
+
+
+class FixedPrompt:
+    """The template's one method that rollouts need."""
+
+    def prompt_ids(self, _: Conversation) -> tuple[int, ...]:
+        return PROMPT
+
+
+def model(kind: Any, seed: int, **extra: Any) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        initializer_range=0.15,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        eos_token_id=END,
+        bos_token_id=1,
+        **extra,
+    )
+    return use_packed_rows(kind._from_config(config, dtype=torch.float32))
+
+
+def all_answers() -> list[tuple[int, ...]]:
+    """Every answer that sampling can give: the end at once, or any token and then any token."""
+    return [(END,), *((a, b) for a, b in product(range(VOCAB), repeat=2) if a != END)]
+
+
+@torch.no_grad()
+def exact(policy: Any, answers: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """[answers] log-probabilities of whole answers."""
+    row = build_row([Tree(PROMPT, tuple(answers))])
+    logprobs, _ = response_logprobs(policy, row)
+    return torch.zeros(len(answers)).index_add_(0, row.target_branch, logprobs).double()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ppo_reaches_the_closed_form_optimum(seed: int) -> None:
+    causal, scalar = transformers.LlamaForCausalLM, transformers.LlamaForSequenceClassification
+    policy, reference = model(causal, seed), model(causal, seed)
+    reward, critic = model(scalar, seed + 50, num_labels=1), model(scalar, seed + 90, num_labels=1)
+    init_score_head(reward, seed)
+    init_score_head(critic, seed + 1)
+    with torch.no_grad():
+        reward.score.weight.mul_(2.0)
+    actors = Actors(policy, reference, reward, critic, None, FixedPrompt())  # type: ignore[arg-type]
+    answers = all_answers()
+    start = exact(policy, answers)
+    assert float(start.exp().sum()) == pytest.approx(1, abs=1e-5), "the list is complete"
+    with torch.no_grad():
+        raw = branch_scores(reward, build_row([Tree(PROMPT, tuple(answers))]))
+    ended = torch.tensor([a[-1] == END for a in answers])
+    r = apply_eos_trick(raw, ended, CONFIG.no_eos_reward).double()
+    beta = CONFIG.kl_coef
+    best = float(beta * (start + r / beta).logsumexp(0))
+    optimum = (start + r / beta).log_softmax(0)
+
+    def objective() -> tuple[float, float]:
+        now = exact(policy, answers)
+        p = now.exp()
+        return float((p * (r - beta * (now - start))).sum()), float((p * (now - optimum)).sum())
+
+    value_before, distance_before = objective()
+    assert best - value_before > 0.15, "a task with something to gain"
+    updaters = [
+        Updater(m, lr=lr, weight_decay=0.0, grad_clip=1.0, eps=CONFIG.adam_eps)
+        for m, lr in ((policy, CONFIG.lr), (critic, CONFIG.critic_lr))
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    prompt = Conversation("p", (Message("user", "x"),))
+    iterations = 80
+    for i in range(iterations):
+        probabilities = exact(policy, answers).exp()
+        drawn = torch.multinomial(probabilities, CONFIG.answers_per_prompt, True, generator=generator).tolist()
+        completions = [
+            Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i)) for j in drawn
+        ]
+        rollouts = pack(actors.template, [prompt], [completions], 1, 4096, torch.device("cpu"))
+        experience, _ = score(actors, rollouts, CONFIG, beta)
+        update(actors, rollouts, experience, *updaters, CONFIG, 1 - i / iterations, i >= 5, None)
+    value_after, distance_after = objective()
+    closed = (value_after - value_before) / (best - value_before)
+    assert value_after <= best + 1e-6, "nothing beats the optimum"
+    assert closed > 0.9, f"only {closed:.2f} of the gap closed"
+    assert distance_after < 0.1 * distance_before + 0.05

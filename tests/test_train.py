@@ -1,0 +1,378 @@
+"""Stages on a tiny model: accumulation, resume after kill -9, errors, what the artifacts hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny as t
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
+from steersman.models.load import load_causal, use_packed_rows
+from steersman.models.stage_folder import POINT, StageFolder, partial_of
+from steersman.train import ppo, reward, sample, sft
+from steersman.train.log import read_metrics
+from steersman.train.update import Updater, cosine
+from steersman.types import Conversation, Ranking
+from steersman.workspace import read_manifest, verify
+
+FLOAT = ModelConfig(dtype="float32", device="cpu")
+SFT = SftConfig(epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
+REWARD = RewardConfig(epochs=2, lr=1e-3, batch_prompts=4, row_tokens=256, holdout_fraction=0.25)
+PPO = PpoConfig(
+    iterations=6,
+    prompts_per_iteration=4,
+    answers_per_prompt=2,
+    max_tokens=6,
+    minibatches=2,
+    epochs=2,
+    lr=1e-3,
+    critic_lr=1e-3,
+    eval_every=2,
+    eval_prompts=4,
+    kl_ceiling=1e9,
+    ptx_coef=0.1,
+    kl_target=1.0,
+)
+
+
+def demonstrations(n: int = 24) -> list[Conversation]:
+    return [t.conversation(f"Where is order {i}?", f"Order {i} arrives on {i} May.", id=f"d{i}") for i in range(n)]
+
+
+def prompts(n: int = 12) -> list[Conversation]:
+    return [t.conversation(f"Where is parcel {i}?", id=f"p{i}") for i in range(n)]
+
+
+def rankings(n: int = 16) -> list[Ranking]:
+    rng = random.Random(0)
+    answers = ["On its way.", "No.", "Your parcel arrives on 6 May, thank you.", "blue kettle"]
+    return [Ranking(f"r{i}", p, tuple(answers), tuple(rng.sample([1, 2, 2, 3], 4))) for i, p in enumerate(prompts(n))]
+
+
+def run_sft(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    return sft.run(
+        base=model,
+        demonstrations=demonstrations(),
+        validation=[],
+        output=output,
+        config=dataclasses.replace(SFT, **changes),
+        model_config=FLOAT,
+        seed=3,
+        inputs={"base": "b"},
+    )
+
+
+def run_reward(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    return reward.run(
+        base=model,
+        rankings=rankings(),
+        demonstrations=demonstrations(5),
+        output=output,
+        config=dataclasses.replace(REWARD, **changes),
+        model_config=FLOAT,
+        seed=3,
+        inputs={},
+    )
+
+
+def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    return ppo.run(
+        sft=model,
+        reward=scorer,
+        prompts=prompts(),
+        held_out=prompts(4),
+        demonstrations=demonstrations(8),
+        output=output,
+        config=dataclasses.replace(PPO, **changes),
+        model_config=FLOAT,
+        seed=3,
+        inputs={},
+    )
+
+
+def run_sample(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    config = dataclasses.replace(SampleConfig(answers=3, max_tokens=8, batch_prompts=2), **changes)
+    return sample.run(
+        model=model, version="v", prompts=prompts(), output=output, config=config, model_config=FLOAT, seed=3, inputs={}
+    )
+
+
+def test_accumulation_does_not_matter(tiny: Path) -> None:
+    """1 x 8 == 8 x 1: one row of eight dialogues, or eight rows of one."""
+    from steersman.models.decoder import response_logprobs
+    from steersman.text.template import Template
+
+    trees, _ = sft.to_trees(Template(t.tokenizer()), demonstrations(8), 512, "error")
+    results = []
+    for row_tokens in (10_000, 1):
+        model = use_packed_rows(load_causal(tiny, "float32"))
+        updater = Updater(model, lr=1e-3, weight_decay=0.0, grad_clip=0.0)
+        rows = sft.rows_of(trees, row_tokens)
+        assert len(rows) == (1 if row_tokens > 1 else 8)
+        total = sum(len(r.targets) for r in rows)
+        for row in rows:
+            (-response_logprobs(model, row)[0].sum() / total).backward()
+            updater.gather()
+        results.append([m.grad.clone() for m in updater.masters])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_cosine_schedule() -> None:
+    assert cosine(0, 100, 4, 0.1) == pytest.approx(0.2)
+    assert cosine(4, 100, 4, 0.1) == pytest.approx(1.0)
+    assert cosine(52, 100, 4, 0.1) == pytest.approx(0.55)
+    assert cosine(100, 100, 4, 0.1) == pytest.approx(0.1)
+
+
+def test_adamw_step_equals_the_formula(tiny: Path) -> None:
+    model = load_causal(tiny, "float32")
+    updater = Updater(model, lr=1e-2, weight_decay=0.1, grad_clip=0.0)
+    before = updater.masters[0].clone()
+    gradient = torch.randn_like(before)
+    updater.parameters[0].grad = gradient
+    updater.gather()
+    updater.step(0.5)
+    step = gradient / (gradient.abs() + 1e-8)  # the first step of Adam is lr * sign
+    torch.testing.assert_close(updater.masters[0], before * (1 - 0.005 * 0.1) - 0.005 * step, atol=1e-6, rtol=1e-5)
+
+
+def test_sft_learns_and_transformers_loads_it(tiny: Path, tmp_path: Path) -> None:
+    metrics = run_sft(tiny, tmp_path / "sft", epochs=8)
+    assert metrics["eval_loss"] < metrics["eval_loss_before"] - 0.3
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "sft")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sft")
+    assert model.config.pad_token_id != model.config.eos_token_id
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+    assert "<|im_start|>user" in text
+    losses = [m["loss"] for m in read_metrics(tmp_path / "sft") if "loss" in m]
+    assert losses[-1] < losses[0]
+    verify(tmp_path / "sft")
+    assert not partial_of(tmp_path / "sft").exists()
+
+
+def test_golden_sft_curve(tiny: Path, tmp_path: Path) -> None:
+    """A change that should not alter numbers must show this curve (float32, first and last step)."""
+    run_sft(tiny, tmp_path / "sft")
+    curve = [m["loss"] for m in read_metrics(tmp_path / "sft") if "loss" in m]
+    plain = plain_sft_losses(tiny)
+    assert curve == pytest.approx(plain, abs=2e-4)
+
+
+def plain_sft_losses(model_folder: Path) -> list[float]:
+    """The same steps with transformers, torch.optim.AdamW and one padded dialogue at a time."""
+    model = load_causal(model_folder, "float32")
+    train, _ = sft.split_validation(demonstrations(), SFT.eval_fraction, 3)
+    from steersman.text.template import Template
+
+    trees, _ = sft.to_trees(Template(t.tokenizer()), train, SFT.row_tokens, "error")
+    batches = sft.plan_batches(trees, SFT, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SFT.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    warmup, losses = round(SFT.warmup_fraction * len(batches)), []
+    for step, batch in enumerate(batches):
+        total, count = torch.zeros(()), 0
+        for i in batch:
+            ids = torch.tensor([trees[i].trunk])
+            labels = torch.where(torch.tensor([trees[i].learn]), ids, -100)
+            logits = model(ids).logits[0, :-1]
+            total = total + torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=-100, reduction="sum")
+            count += int((labels[0, 1:] != -100).sum())
+        (total / count).backward()
+        losses.append(float(total / count))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), SFT.grad_clip)
+        for group in optimizer.param_groups:
+            group["lr"] = SFT.lr * cosine(step, len(batches), warmup, SFT.final_lr_fraction)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def test_reward_learns_a_plain_preference_and_is_centred(tiny: Path, tmp_path: Path) -> None:
+    ranked = [dataclasses.replace(r, ranks=(2, 4, 1, 3)) for r in rankings()]
+    metrics = reward.run(
+        base=tiny,
+        rankings=ranked,
+        demonstrations=demonstrations(5),
+        output=tmp_path / "reward",
+        config=dataclasses.replace(REWARD, epochs=6),
+        model_config=FLOAT,
+        seed=3,
+        inputs={},
+    )
+    assert metrics["accuracy"]["value"] > 0.9
+    assert metrics["length_baseline"]["value"] == pytest.approx(4 / 6, abs=0.2)
+    assert metrics["n_prompts"] == 4
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
+    template = sft.Template(t.tokenizer())
+    scores = [
+        float(model(torch.tensor([template.prompt_ids(d.without_answer()) + template.answer_ids(d.messages[-1].content)])).logits)
+        for d in demonstrations(5)
+    ]
+    mean = sum(scores) / len(scores)
+    assert mean - model.config.reward_shift == pytest.approx(0, abs=1e-4), "demonstrations score 0 on average"
+
+
+def test_rankings_of_one_prompt_never_straddle_the_holdout() -> None:
+    twice = [*rankings(), *[dataclasses.replace(r, id=r.id + "b") for r in rankings()]]
+    train, held = reward.split_holdout(twice, 0.25, 1)
+    assert len(held) == 8
+    assert not {r.prompt.last_user for r in train} & {r.prompt.last_user for r in held}
+
+
+def test_ppo_starts_at_ratio_one_and_kl_zero(tiny: Path, tmp_path: Path) -> None:
+    run_reward(tiny, tmp_path / "reward")
+    metrics = run_ppo(tiny, tmp_path / "reward", tmp_path / "policy")
+    first = read_metrics(tmp_path / "policy")[0]
+    assert first["kl"] == 0
+    assert first["ratio_error_first"] == 0
+    assert first["engine_logprob_error"] < 1e-5
+    assert first["eval_kl"] == 0
+    kept = ("reward", "kl", "entropy", "clip_fraction", "explained_variance", "length", "no_eos", "samples")
+    assert all(key in first for key in kept)
+    assert read_metrics(tmp_path / "policy")[-2]["kl"] != 0
+    assert metrics["best"]["eval_reward"] >= first["eval_reward"]
+
+
+def test_ppo_stops_at_the_kl_ceiling(tiny: Path, tmp_path: Path) -> None:
+    run_reward(tiny, tmp_path / "reward")
+    metrics = run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", kl_ceiling=1e-4, warmup_iterations=0)
+    assert "passed the ceiling" in metrics["stopped"]
+    assert metrics["iterations"] < PPO.iterations
+    assert metrics["best"]["eval_kl"] <= 1e-4
+
+
+def weights_of(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in read_manifest(folder).files.items() if not name.startswith("events")}
+
+
+STAGES = ("sft", "sample", "reward", "ppo")
+
+
+def start(stage: str, tiny: Path, scorer: Path, output: Path) -> None:
+    """One stage with a resume point after every step; run in a process of its own that a test kills."""
+    if stage == "sft":
+        run_sft(tiny, output, save_seconds=0.0, epochs=8)
+    elif stage == "sample":
+        run_sample(tiny, output)
+    elif stage == "reward":
+        run_reward(tiny, output, save_seconds=0.0, epochs=8)
+    else:
+        run_ppo(tiny, scorer, output, save_seconds=0.0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_minus_nine_and_go_on_gives_the_same_bits(stage: str, tiny: Path, tmp_path: Path) -> None:
+    scorer = tmp_path / "reward"
+    if stage == "ppo":
+        run_reward(tiny, scorer)
+    start(stage, tiny, scorer, tmp_path / "whole")
+    output = tmp_path / "killed"
+    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
+    code += f"import test_train, pathlib as p\ntest_train.start({stage!r}, *map(p.Path, {[str(tiny), str(scorer), str(output)]!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    partial = partial_of(output)
+    watched = partial / ("candidates.jsonl" if stage == "sample" else POINT)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if watched.is_file() and watched.stat().st_size > 0:
+            break
+        time.sleep(0.002)
+    killed = process.poll() is None
+    os.kill(process.pid, signal.SIGKILL) if killed else None
+    process.wait()
+    if killed:
+        assert not output.exists()
+        start(stage, tiny, scorer, output)
+    assert weights_of(output) == weights_of(tmp_path / "whole")
+    assert killed or stage == "sample", "the stage ended before it could be killed; make it longer"
+
+
+def test_resume_points_of_other_settings_are_not_used(tiny: Path, tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path / "x", "sft", {"lr": 1.0, "save_seconds": 1}, {"a": "1"})
+    folder.save({"w": torch.ones(2)}, {"step": 3})
+    again = StageFolder(tmp_path / "x", "sft", {"lr": 1.0, "save_seconds": 9}, {"a": "1"})
+    point = again.load()
+    assert point is not None
+    assert point[1] == {"step": 3}
+    assert StageFolder(tmp_path / "x", "sft", {"lr": 2.0}, {"a": "1"}).load() is None
+
+
+def test_a_full_disk_keeps_the_last_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import steersman.models.stage_folder as module
+
+    folder = StageFolder(tmp_path / "x", "sft", {}, {})
+    folder.save({"w": torch.ones(2)}, {"step": 1})
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.save({"w": torch.zeros(2)}, {"step": 2})
+    monkeypatch.undo()
+    point = folder.load()
+    assert point is not None
+    assert point[1] == {"step": 1}
+    assert not list(folder.path.glob("*.tmp"))
+
+
+def test_bad_inputs_are_named(tiny: Path, tmp_path: Path) -> None:
+    template = sft.Template(t.tokenizer())
+    long = t.conversation("x", "word " * 200, id="long one")
+    with pytest.raises(ValueError, match=r"'long one'.*at most sft\.row_tokens = 128"):
+        sft.to_trees(template, [long], 128, "error")
+    kept, skipped = sft.to_trees(template, [long, *demonstrations(2)], 128, "skip")
+    assert (len(kept), skipped) == (2, 1)
+    assert len(sft.to_trees(template, [long], 128, "keep_end")[0][0].trunk) == 128
+    with pytest.raises(ValueError, match="'u'.*ends with the user"):
+        sft.to_trees(template, [t.conversation("x", id="u")], 128, "error")
+    with pytest.raises(ValueError, match="no demonstration"):
+        sft.to_trees(template, [], 128, "error")
+    with pytest.raises(ValueError, match="rank more prompts"):
+        reward.run(
+            base=tiny,
+            rankings=rankings(2),
+            demonstrations=[],
+            output=tmp_path / "r",
+            config=REWARD,
+            model_config=FLOAT,
+            seed=1,
+            inputs={},
+        )
+    with pytest.raises(ValueError, match="needs demonstrations"):
+        ppo.run(
+            sft=tiny,
+            reward=tiny,
+            prompts=prompts(),
+            held_out=prompts(),
+            demonstrations=[],
+            output=tmp_path / "p",
+            config=PPO,
+            model_config=FLOAT,
+            seed=1,
+            inputs={},
+        )
+
+
+def test_sampled_candidates_are_recorded_whole(tiny: Path, tmp_path: Path) -> None:
+    run_sample(tiny, tmp_path / "samples")
+    records = [json.loads(line) for line in (tmp_path / "samples" / "candidates.jsonl").read_text().splitlines()]
+    assert len(records) == 12
+    for record in records:
+        assert len(record["completions"]) == 3
+        for completion in record["completions"]:
+            assert completion["policy_version"] == "v"
+            assert len(completion["logprobs"]) == len(completion["token_ids"])
+        assert record["sampling"]["temperature"] == 1.0
