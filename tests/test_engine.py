@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny as t
 import torch
 
+import tiny as t
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import PromptTooLong
 from steersman.engine.sampling import sample

@@ -14,6 +14,7 @@ from steersman.models.decoder import (
     init_score_head,
     response_logprobs,
     response_values,
+    share_trunk,
     token_logprobs,
     train_last_layers,
 )
@@ -37,7 +38,7 @@ def trees() -> list[Tree]:
 
 
 def test_packed_logprobs_equal_separate_dialogues(family: Path) -> None:
-    """Prompt sharing, packing and document boundaries change nothing: the peer is transformers, one dialogue at a time."""
+    """Prompt sharing, packing, document boundaries change nothing; the peer is transformers, a dialogue at a time."""
     plain = load_causal(family, "float32")
     packed = use_packed_rows(load_causal(family, "float32"))
     forest = trees()
@@ -167,3 +168,32 @@ def test_a_damaged_checkpoint_is_named(tiny: Path, tmp_path: Path) -> None:
         check_folder(copy)
     with pytest.raises(ValueError, match="no such model folder"):
         check_folder(tmp_path / "nowhere")
+
+
+def test_a_shared_trunk_changes_nothing(family: Path) -> None:
+    """Lowest layers computed once for two models: same outputs and gradients as each model on its own."""
+    one, two = (use_packed_rows(load_causal(family, "float32")) for _ in range(2))
+    total = len(one.model.layers)
+    with torch.no_grad():
+        for parameter in two.model.layers[total - 1].parameters():
+            parameter.add_(0.01)
+    for model in (one, two):
+        train_last_layers(model, 1)
+    trunk, layers = share_trunk([one, two], total - 1)
+    assert trunk is not None
+    assert layers == total - 1
+    row = build_row(trees())
+    below = trunk(row)
+    for model in (one, two):
+        alone, alone_entropy = response_logprobs(model, row)
+        (-alone.mean()).backward()
+        expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        shared, entropy = response_logprobs(model, row, 1.0, below)
+        (-shared.mean()).backward()
+        torch.testing.assert_close(shared, alone)
+        torch.testing.assert_close(entropy, alone_entropy)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(dict(model.named_parameters())[name].grad, gradient)
+        assert set(model.state_dict()) == set(load_causal(family, "float32").state_dict())
+    assert share_trunk([one, two], total)[1] == total - 1, "the layer that differs is not shared"

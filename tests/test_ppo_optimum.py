@@ -122,7 +122,8 @@ def test_ppo_reaches_the_closed_form_optimum(seed: int) -> None:
         probabilities = exact(policy, answers).exp()
         drawn = torch.multinomial(probabilities, CONFIG.answers_per_prompt, True, generator=generator).tolist()
         completions = [
-            Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i)) for j in drawn
+            Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i))
+            for j in drawn
         ]
         rollouts = pack(actors.template, [prompt], [completions], 1, 4096, torch.device("cpu"))
         experience, _ = score(actors, rollouts, CONFIG, beta)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from steersman.text.template import GEMMA, Template
 from steersman.types import Conversation, Message
 
@@ -83,5 +83,5 @@ def test_a_template_that_cannot_be_rendered_turn_by_turn_is_refused() -> None:
 
 
 def test_a_dialogue_that_ends_with_the_assistant_is_no_prompt() -> None:
-    with pytest.raises(ValueError, match="'c'.*user"):
+    with pytest.raises(ValueError, match=r"'c'.*user"):
         TEMPLATE.prompt_ids(Conversation("c", CHAT))

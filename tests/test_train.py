@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny as t
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+import tiny as t
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
 from steersman.models.load import load_causal, use_packed_rows
 from steersman.models.stage_folder import POINT, StageFolder, partial_of
@@ -217,7 +217,11 @@ def test_reward_learns_a_plain_preference_and_is_centred(tiny: Path, tmp_path: P
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
     template = sft.Template(t.tokenizer())
     scores = [
-        float(model(torch.tensor([template.prompt_ids(d.without_answer()) + template.answer_ids(d.messages[-1].content)])).logits)
+        float(
+            model(
+                torch.tensor([template.prompt_ids(d.without_answer()) + template.answer_ids(d.messages[-1].content)])
+            ).logits
+        )
         for d in demonstrations(5)
     ]
     mean = sum(scores) / len(scores)
@@ -280,7 +284,8 @@ def test_kill_minus_nine_and_go_on_gives_the_same_bits(stage: str, tiny: Path, t
     start(stage, tiny, scorer, tmp_path / "whole")
     output = tmp_path / "killed"
     code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-    code += f"import test_train, pathlib as p\ntest_train.start({stage!r}, *map(p.Path, {[str(tiny), str(scorer), str(output)]!r}))"
+    arguments = [str(tiny), str(scorer), str(output)]
+    code += f"import test_train, pathlib as p\ntest_train.start({stage!r}, *map(p.Path, {arguments!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     partial = partial_of(output)
     watched = partial / ("candidates.jsonl" if stage == "sample" else POINT)
@@ -336,7 +341,7 @@ def test_bad_inputs_are_named(tiny: Path, tmp_path: Path) -> None:
     kept, skipped = sft.to_trees(template, [long, *demonstrations(2)], 128, "skip")
     assert (len(kept), skipped) == (2, 1)
     assert len(sft.to_trees(template, [long], 128, "keep_end")[0][0].trunk) == 128
-    with pytest.raises(ValueError, match="'u'.*ends with the user"):
+    with pytest.raises(ValueError, match=r"'u'.*ends with the user"):
         sft.to_trees(template, [t.conversation("x", id="u")], 128, "error")
     with pytest.raises(ValueError, match="no demonstration"):
         sft.to_trees(template, [], 128, "error")

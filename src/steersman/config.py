@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def opt(default: T, doc: str, choices: tuple[str, ...] = ()) -> T:
     """A dataclass field with a default, a one-line explanation and, for strings, the allowed values."""
-    return typing.cast(T, dataclasses.field(default=default, metadata={"doc": doc, "choices": choices}))
+    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class PpoConfig:
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
     value_coef: float = opt(
         0.1,
-        "Weight of the value loss (the critic has its own optimizer, so it scales the rate only through the gradient clip).",
+        "Weight of the value loss; with the critic's own Adam it only moves the gradient clip.",
     )
     gamma: float = opt(1.0, "Discount; answers are short, so none.")
     lam: float = opt(0.95, "GAE lambda.")
@@ -203,7 +203,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(
-            f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(value, list(choices))}"
+            f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(str(value), list(choices))}"
         )
     return value
 

@@ -80,7 +80,8 @@ class Conversation:
 
     def without_answer(self) -> Conversation:
         """This demonstration without its last assistant turn, which makes it a prompt."""
-        assert self.messages and self.messages[-1].role == "assistant"
+        assert self.messages, "an empty conversation"
+        assert self.messages[-1].role == "assistant", "a prompt already"
         return dataclasses.replace(self, messages=self.messages[:-1])
 
     def to_json(self) -> Json:

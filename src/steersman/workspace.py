@@ -57,7 +57,7 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -137,11 +137,11 @@ def finish(partial: Path, final: Path) -> None:
     if final.exists():
         stale = final.with_name(f"{final.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
-        os.replace(final, stale)
-        os.replace(partial, final)
+        final.replace(stale)
+        partial.replace(final)
         shutil.rmtree(stale)
     else:
-        os.replace(partial, final)
+        partial.replace(final)
     fsync_dir(final.parent)
 
 

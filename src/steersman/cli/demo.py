@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ SYSTEM = {
     "en": "You are the assistant of Larkspur, a small online shop. Answer in one or two friendly sentences.",
     "zh": "你是网店“云雀”的客服助手。请用一两句话友好地回答。",
 }
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 600, "ranking_prompts": 240, "ppo_prompts": 1200, "eval_prompts": 120},
     "sft": {"epochs": 1, "lr": 2e-4, "batch_tokens": 2048, "train_layers": 10},
     "sample": {"max_tokens": 64, "batch_prompts": 24},

@@ -262,7 +262,7 @@ def evaluate(
             reward=scorer,
             config=config,
             inputs=_hashes(data, **{name: path for name, (_, path) in models.items()}),
-            facts={name: path for name, path in named.items()},
+            facts=dict(named),
             curves={},
             reward_report=None,
             simulated_rankings=False,

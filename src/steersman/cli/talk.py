@@ -25,7 +25,7 @@ ModelChoice = Annotated[
 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:
-    """(folder, version) of the model to talk to: the one named, else the promoted one, else the furthest of the round."""
+    """(folder, version) of the model to talk to: the one named, else the promoted one, else the round's furthest."""
     stages = {"sft": "sft", "policy": "ppo"}
     if model in stages:
         return loop.need(space, model, stages[model]), f"{space.round:03d}/{model}"

@@ -90,16 +90,16 @@ def shape_of(config: Any) -> Shape:
 
 def _inverse_frequencies(theta: float, scaling: dict[str, Any], head_dim: int) -> Tensor:
     """[head_dim / 2] rotation frequencies, float32; linear and Llama 3 scaling as in their papers."""
-    inverse = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
+    inverse: Tensor = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
     kind = scaling.get("rope_type", "default")
     if kind == "linear":
-        return inverse / scaling["factor"]
+        inverse = inverse / scaling["factor"]
     if kind == "llama3":
         low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
         wavelength = 2 * torch.pi / inverse
         smooth = (scaling["original_max_position_embeddings"] / wavelength - low) / (high - low)
         smooth = smooth.clamp(0, 1)
-        return smooth * inverse + (1 - smooth) * inverse / scaling["factor"]
+        inverse = smooth * inverse + (1 - smooth) * inverse / scaling["factor"]
     return inverse
 
 
@@ -144,9 +144,6 @@ class Decoder:
             if target.shape != tensor.shape:
                 raise ValueError(f"weight {name}: expected shape {tuple(target.shape)}, got {tuple(tensor.shape)}")
             target.copy_(tensor)
-            if self.shape.norm_offset and name.endswith("norm.weight"):
-                # Gemma computes x * (1 + w) in float32 before rounding, so keep w and add in float32 at use.
-                pass
 
     def _target(self, name: str) -> Tensor | None:
         s = self.shape
@@ -275,7 +272,7 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, ids: Tensor, lengths: Tensor, first_slot: int) -> Tensor:
-        """Run prompts [N, T] (padded at the right) into slots first_slot.. ; returns logits [N, vocab] of each last token."""
+        """Run prompts [N, T] (padded at the right) into slots first_slot..; returns last logits [N, vocab]."""
         s = self.shape
         n, t = ids.shape
         x = self._embed(ids)

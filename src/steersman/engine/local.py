@@ -226,9 +226,7 @@ class LocalEngine:
             sequence.ids.append(token)
             sequence.logprobs.append(logprob)
             sequence.length += 1
-            if token in self._ends:
-                self._finish(sequence, "stop")
-            elif sequence.params.stop and self._cut(sequence) is not None:
+            if token in self._ends or (sequence.params.stop and self._cut(sequence) is not None):
                 self._finish(sequence, "stop")
             elif len(sequence.ids) >= sequence.max_tokens:
                 self._finish(sequence, "length")

@@ -56,7 +56,9 @@ class ReferenceEngine:
         room = self.max_context - len(ids)
         if not ids or room < 1:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
-        rng, out, logprobs, cache = random.Random(seed), [], [], None  # type: ignore[var-annotated]
+        rng, cache = random.Random(seed), None
+        out: list[int] = []
+        logprobs: list[float] = []
         fresh = torch.tensor([ids], device=self.model.device)
         version, text, reason = self.policy_version, "", "length"
         for _ in range(min(params.max_tokens, room)):

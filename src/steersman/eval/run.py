@@ -77,7 +77,7 @@ def answer_logprobs(
     loaded = use_packed_rows(load_causal(model, model_config.dtype, model_config.trust_remote_code)).to(device)
 
     def compute(row: Row) -> torch.Tensor:
-        logprobs, _ = response_logprobs(loaded, row, temperature)
+        logprobs, _ = response_logprobs(loaded, row, temperature, entropy=False)
         return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, logprobs)
 
     return _per_answer(compute, Template(load_tokenizer(model)), prompts, answers, device)
@@ -92,7 +92,7 @@ def collect(
     judge: Judge | None,
     config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model (name -> (label, folder)) with judge scores, rewards and KL to 'sft' where they can be had."""
+    """Answers of each model (name -> (label, folder)), with judge scores, rewards and KL to 'sft' where possible."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.eval
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
@@ -154,7 +154,7 @@ def run(
     recorded = {**to_dict(config.eval), "seed": config.project.seed, "dtype": config.model.dtype}
     folder = StageFolder(output, "report", recorded, inputs)
     judge = judge_for(config.project.domain)
-    if judge is not None and not all("shop" in json.dumps(dict(p.meta)) for p in prompts):
+    if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
         judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config

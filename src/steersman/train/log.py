@@ -20,7 +20,7 @@ class MetricsLog:
         self.path, self.key = folder / FILE, key
         kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = open(self.path, "a", encoding="utf-8", newline="\n")
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._board = SummaryWriter(str(folder / ".tensorboard"), purge_step=start)

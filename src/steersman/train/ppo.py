@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,16 @@ from torch import Tensor
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.engine.protocol import Engine
-from steersman.models.decoder import branch_scores, response_logprobs, response_values, train_last_layers
+from steersman.models.decoder import branch_scores, response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.losses import policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -49,6 +49,12 @@ class Actors:
     critic: Any
     tokenizer: Any
     template: Template
+    trunk: Callable[[Row], Tensor] | None = None
+    """Computes the lowest layers once for all four, where they are the same and frozen."""
+    trunk_layers: int = 0
+
+    def below(self, row: Row) -> Tensor | None:
+        return self.trunk(row) if self.trunk else None
 
     @staticmethod
     def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig) -> Actors:
@@ -65,7 +71,9 @@ class Actors:
             raise ValueError(
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
-        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer))
+        frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
+        shared = share_trunk([policy, reference, scorer, critic], frozen)
+        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Rollouts:
     minibatches: list[list[Row]]
     episodes: list[list[list[int]]]
     """Per minibatch and row: numbers of the episodes (answers in prompt order), in the order of the row's branches."""
+    below: list[list[Tensor | None]]
+    """Per minibatch and row: states of the shared trunk."""
 
     @property
     def flat(self) -> list[Completion]:
@@ -99,8 +109,12 @@ def pack(
     minibatches: int,
     row_tokens: int,
     device: torch.device,
+    trunk: Callable[[Row], Tensor | None] = lambda _: None,
 ) -> Rollouts:
-    """One tree per prompt; consecutive prompts form minibatches. The same rows serve scoring and every epoch, so the first ratio is 1 exactly."""
+    """One tree per prompt; consecutive prompts form minibatches.
+
+    The same rows serve scoring and every epoch, so the first ratio is 1 exactly.
+    """
     trees = [
         Tree(template.prompt_ids(p), tuple(c.token_ids for c in cs)) for p, cs in zip(prompts, completions, strict=True)
     ]
@@ -115,13 +129,13 @@ def pack(
         groups = fill_rows([trees[i].size for i in mine], row_tokens)
         rows.append([to_device(build_row([trees[mine[i]] for i in group]), device) for group in groups])
         episodes.append([[e for i in group for e in range(first[mine[i]], first[mine[i] + 1])] for group in groups])
-    return Rollouts(completions, rows, episodes)
+    return Rollouts(completions, rows, episodes, [[trunk(row) for row in group] for group in rows])
 
 
 def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
     """Split a value per target [N] into one tensor per branch."""
     counts = torch.bincount(row.target_branch, minlength=len(row.branch_ends))
-    return list(flat.split(counts.tolist()))
+    return list(torch.split(flat, counts.tolist()))
 
 
 @torch.no_grad()
@@ -132,12 +146,12 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
     ref, values = list(old), list(old)
     scores = torch.empty(count)
     entropy, tokens = 0.0, 0
-    for rows, numbers in zip(rollouts.minibatches, rollouts.episodes, strict=True):
-        for row, mine in zip(rows, numbers, strict=True):
-            logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature)
-            reference, _ = response_logprobs(actors.reference, row, config.temperature)
-            state = response_values(actors.critic, row)
-            scores[mine] = branch_scores(actors.reward, row).cpu()
+    for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
+        for row, mine, below in zip(rows, numbers, states, strict=True):
+            logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
+            reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
+            state = response_values(actors.critic, row, below)
+            scores[mine] = branch_scores(actors.reward, row, below).cpu()
             entropy += float(row_entropy.sum())
             tokens += len(row_entropy)
             for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
@@ -176,16 +190,17 @@ def update(
     totals = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_error_first": 0.0}
     steps = 0
     for epoch in range(config.epochs):
-        for rows, numbers in zip(rollouts.minibatches, rollouts.episodes, strict=True):
+        for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
             tokens = sum(len(row.targets) for row in rows)
-            for row, mine in zip(rows, numbers, strict=True):
+            for row, mine, below in zip(rows, numbers, states, strict=True):
                 mask = experience.mask[mine]
                 old, advantages, values, returns = (
                     x[mine][mask].to(row.ids.device)
                     for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
                 )
                 if train_policy:
-                    logprobs, entropy = response_logprobs(actors.policy, row, config.temperature)
+                    bonus = config.entropy_coef > 0
+                    logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
                     losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
                     loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
                     loss.backward()  # type: ignore[no-untyped-call]
@@ -195,7 +210,7 @@ def update(
                     if epoch == 0 and steps == 0:
                         error = float((logprobs.detach() - old).exp().sub(1).abs().max())
                         totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
-                predicted = response_values(actors.critic, row)
+                predicted = response_values(actors.critic, row, below)
                 losses = value_loss(predicted, values, returns, config.value_clip_range)
                 (config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
                 critic.gather()
@@ -219,14 +234,16 @@ def evaluate(
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
     answers = engine.generate(prompts, params)
-    rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, actors.policy.device)
+    device = actors.policy.device
+    rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
     scores, kl = torch.empty(len(prompts)), torch.empty(len(prompts))
-    for row, mine in zip(rollouts.minibatches[0], rollouts.episodes[0], strict=True):
-        scores[mine] = branch_scores(actors.reward, row).cpu()
-        difference = (
-            response_logprobs(actors.policy, row, config.temperature)[0]
-            - response_logprobs(actors.reference, row, config.temperature)[0]
+    for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
+        scores[mine] = branch_scores(actors.reward, row, below).cpu()
+        own, reference = (
+            response_logprobs(model, row, config.temperature, below, entropy=False)[0]
+            for model in (actors.policy, actors.reference)
         )
+        difference = own - reference
         kl[mine] = torch.stack([part.sum() for part in per_branch(row, difference)]).cpu()
     ended = torch.tensor([c.finish_reason == "stop" for c in rollouts.flat])
     rewards = apply_eos_trick(scores, ended, config.no_eos_reward)
@@ -285,9 +302,10 @@ def run(
     )
     held_out = held_out[: config.eval_prompts]
     actors = Actors.load(sft, reward, config, model_config)
-    common = {"weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
-    policy = Updater(actors.policy, lr=config.lr, **common)
-    critic = Updater(actors.critic, lr=config.critic_lr, **common)
+    policy, critic = (
+        Updater(model, lr=lr, weight_decay=0.0, grad_clip=config.grad_clip, eps=config.adam_eps)
+        for model, lr in ((actors.policy, config.lr), (actors.critic, config.critic_lr))
+    )
     controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
     best: dict[str, float] = {}
     stopped, iteration = "", 0
@@ -328,9 +346,9 @@ def run(
                 seed=seed * 1_000_003 + iteration,
             )
             answers = engine.generate(chosen, params)
-            rollouts = pack(
-                actors.template, chosen, answers, config.minibatches, config.row_tokens, actors.policy.device
-            )
+            device = actors.policy.device
+            packing = (config.minibatches, config.row_tokens, device, actors.below)
+            rollouts = pack(actors.template, chosen, answers, *packing)
             experience, measured = score(actors, rollouts, config, controller.coef)
             kl = float(experience.kl.mean())
             train_policy = iteration >= config.critic_warmup_iterations
@@ -358,13 +376,9 @@ def run(
             engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
             log.write(iteration - 1, metrics, {"episodes_per_second": episodes / (time.monotonic() - began)})
             bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
-            if iteration < config.iterations and not stopped:
-                folder.save_if_due(
-                    lambda: (
-                        policy.state("policy.") | critic.state("critic."),
-                        {"iteration": iteration, "kl_coef": controller.coef, "best": best},
-                    )
-                )
+            if iteration < config.iterations and not stopped and folder.save_is_due:
+                tensors = policy.state("policy.") | critic.state("critic.")
+                folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best})
     log.write(iteration, consider())
     log.close()
     weights = load_file(folder.path / BEST)
@@ -382,7 +396,7 @@ def run(
 
 
 def summary(experience: Experience, config: PpoConfig) -> dict[str, float]:
-    """A round in numbers: mean reward (EOS trick applied), KL and length per answer, share without EOS, critic's fit."""
+    """A round in numbers: mean reward (EOS trick applied), KL, length, share without EOS, the critic's fit."""
     rewards = apply_eos_trick(experience.scores, experience.ended, config.no_eos_reward)
     kl = episode_kl(experience.old_logprobs, experience.ref_logprobs, experience.mask)
     return {

@@ -22,11 +22,11 @@ from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models.decoder import branch_scores, init_score_head, train_last_layers
 from steersman.models.load import load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
+from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Conversation, Ranking
 
@@ -75,7 +75,7 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
     scores: dict[int, Tensor] = {}
     for group in fill_rows([t.size for t in trees], row_tokens):
         row = to_device(build_row([trees[i] for i in group]), model.device)
-        parts = branch_scores(model, row).split([len(trees[i].branches) for i in group])
+        parts = torch.split(branch_scores(model, row), [len(trees[i].branches) for i in group])
         scores.update(zip(group, parts, strict=True))
     return [scores[i] for i in range(len(trees))]
 
@@ -177,7 +177,7 @@ def run(
             for group in fill_rows([b.tree.size for b in batch], config.row_tokens):
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
-                scores = branch_scores(model, row).split([len(b.tree.branches) for b in part])
+                scores = torch.split(branch_scores(model, row), [len(b.tree.branches) for b in part])
                 losses = [kwise_loss(s, b.pairs) for s, b in zip(scores, part, strict=True)]
                 loss = torch.stack(losses).sum() / len(batch)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -192,8 +192,8 @@ def run(
             speed = pairs / (time.monotonic() - began)
             log.write(step, {"loss": total, "accuracy": right / count, "grad_norm": norm}, {"pairs_per_second": speed})
             bar.update(step, loss=total, accuracy=right / count)
-            if step < len(batches):
-                folder.save_if_due(lambda: (updater.state(), {"step": step}))
+            if step < len(batches) and folder.save_is_due:
+                folder.save(updater.state(), {"step": step})
     log.close()
     if demonstrations:
         mean = demonstration_mean(model, template, demonstrations, config.row_tokens)

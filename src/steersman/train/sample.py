@@ -26,7 +26,7 @@ def run(
     seed: int,
     inputs: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write `output`/candidates.jsonl (one `Candidates` per line); returns the manifest's metrics. Resumes by itself."""
+    """Write `output`/candidates.jsonl, one `Candidates` per line; returns the manifest's metrics. Resumes by itself."""
     if not prompts:
         raise ValueError("no prompts to answer")
     if config.answers < 2:

@@ -18,10 +18,10 @@ from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models.decoder import response_logprobs, train_last_layers
 from steersman.models.load import load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.models.stage_folder import StageFolder
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Conversation
 
@@ -80,7 +80,7 @@ def mean_loss(model: Any, rows: Sequence[Row]) -> float:
     """Nats per target token over packed rows."""
     total, count = 0.0, 0
     for row in rows:
-        logprobs, _ = response_logprobs(model, to_device(row, model.device))
+        logprobs, _ = response_logprobs(model, to_device(row, model.device), entropy=False)
         total -= float(logprobs.double().sum())
         count += len(logprobs)
     return total / max(1, count)
@@ -128,13 +128,12 @@ def run(
     train_last_layers(model, config.train_layers)
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
 
-    step, state = 0, {"loss_before": None}
+    step = 0
     if (point := folder.load()) is not None:
         updater.restore(point[0])
-        state = point[1]
-        step = int(state["step"])
-    if state["loss_before"] is None:
-        state["loss_before"] = mean_loss(model, held_rows) if held else 0.0
+        step, loss_before = int(point[1]["step"]), float(point[1]["loss_before"])
+    else:
+        loss_before = mean_loss(model, held_rows) if held else 0.0
     log = MetricsLog(folder.path, "step", step)
     warmup = round(config.warmup_fraction * len(batches))
     tokens, began = 0, time.monotonic()
@@ -145,7 +144,7 @@ def run(
             targets = sum(len(row.targets) for row in rows)
             total = 0.0
             for row in rows:
-                logprobs, _ = response_logprobs(model, to_device(row, device))
+                logprobs, _ = response_logprobs(model, to_device(row, device), entropy=False)
                 loss = -logprobs.sum() / targets
                 loss.backward()  # type: ignore[no-untyped-call]
                 updater.gather()
@@ -158,14 +157,14 @@ def run(
             step += 1
             log.write(step, metrics, {"tokens_per_second": speed})
             bar.update(step, loss=total, tok_s=round(speed))
-            if step < len(batches):
-                folder.save_if_due(lambda: (updater.state(), {**state, "step": step}))
+            if step < len(batches) and folder.save_is_due:
+                folder.save(updater.state(), {"step": step, "loss_before": loss_before})
     loss_after = mean_loss(model, held_rows) if held else 0.0
-    log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": state["loss_before"]})
+    log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
     log.close()
     save_model(model, tokenizer, folder.path)
-    metrics = {
-        "eval_loss_before": round(state["loss_before"] or 0.0, 4),
+    result: dict[str, Any] = {
+        "eval_loss_before": round(loss_before, 4),
         "eval_loss": round(loss_after, 4),
         "demonstrations": len(trees),
         "skipped_long": skipped,
@@ -173,5 +172,5 @@ def run(
         "steps": len(batches),
         "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
     }
-    folder.finish(metrics)
-    return metrics
+    folder.finish(result)
+    return result
