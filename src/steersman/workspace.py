@@ -4,7 +4,8 @@
     data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
     store.db                people's rankings and feedback (written by the store alone)
     rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy, report
-    current.json            which model is promoted, and what was before (for rollback)
+    promoted/NAME/          promoted models, kept whatever is made anew in their round
+    current.json            which of them is current, and what was before (for rollback)
 
 An artifact exists only when its `manifest.json` does; the manifest is written last. Everything is written
 atomically: into a temporary sibling, fsync, rename. A stage works in `STAGE.partial/`, where its resume points
@@ -132,6 +133,14 @@ def identity(manifest: Manifest) -> str:
     return hash_json([manifest.stage, manifest.config, manifest.inputs, manifest.files])
 
 
+def _link(source: str, target: str) -> None:
+    """A hard link, or a copy where the file system has none. Artifacts are replaced, never changed in place."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def finish(partial: Path, final: Path) -> None:
     """Rename a finished `STAGE.partial` to `STAGE`, replacing a stale one."""
     if final.exists():
@@ -202,6 +211,12 @@ class Workspace:
         final = self.stage_dir(stage)
         return final.with_name(f"{stage}.partial")
 
+    def next_round(self) -> int:
+        """Open the next round; stages then work in it. Returns its number."""
+        number = self.round + 1
+        (self.root / "rounds" / f"{number:03d}").mkdir(parents=True)
+        return number
+
     def has(self, stage: str, round_: int | None = None) -> bool:
         return (self.stage_dir(stage, round_) / MANIFEST_NAME).is_file()
 
@@ -225,13 +240,25 @@ class Workspace:
         return self.root / history[-1]["path"] if history else None
 
     def promote(self, stage: str, round_: int) -> dict[str, Any]:
-        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole."""
+        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole.
+
+        Its files are linked (or copied, where links are not possible) into `promoted/`, so that making the stage
+        anew neither changes what is served nor what a rollback brings back.
+        """
         folder = self.stage_dir(stage, round_)
+        mark = identity(verify(folder))
+        kept = self.root / "promoted" / f"{round_:03d}-{stage}-{mark[:8]}"
+        if not (kept / MANIFEST_NAME).is_file():
+            temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(folder, temporary, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+            temporary.replace(kept)
+            fsync_dir(kept.parent)
         entry = {
             "round": round_,
             "stage": stage,
-            "path": str(folder.relative_to(self.root)),
-            "identity": identity(verify(folder)),
+            "path": str(kept.relative_to(self.root)),
+            "identity": mark,
             "time": now(),
         }
         write_json(self.root / "current.json", {"promoted": [*self.history(), entry]})

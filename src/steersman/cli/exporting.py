@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from steersman.data import dataset
 from steersman.store import Store
-from steersman.types import Manifest, Ranking
+from steersman.types import Conversation, Manifest, Ranking
 from steersman.workspace import (
     Workspace,
     atomic_write,
@@ -107,7 +108,7 @@ def _from_store(space: Workspace, what: str, round_: int) -> Iterator[str]:
         elif what == "feedback":
             values = (f.to_json() for f in store.feedback())
         else:
-            values = _edits(store)
+            values = (c.to_json() for c in _edits(store))
         for value in values:
             yield json.dumps(value, ensure_ascii=False)
 
@@ -119,12 +120,18 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
             yield {"prompt": prompt, "chosen": pair.chosen, "rejected": pair.rejected, "source": ranking.id}
 
 
-def _edits(store: Store) -> Iterator[object]:
+def _edits(store: Store) -> Iterator[Conversation]:
     """Answers that people edited, as demonstrations."""
     for feedback in store.feedback({"edit"}):
         if feedback.edited:
-            record = feedback.prompt.with_answer(feedback.edited).to_json()
-            yield record | {
-                "id": f"edit-{feedback.id}",
-                "meta": {"source": "edit", "policy_version": feedback.policy_version},
-            }
+            meta = {"source": "edit", "policy_version": feedback.policy_version}
+            whole = feedback.prompt.with_answer(feedback.edited)
+            yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)
+
+
+def edited(space: Workspace) -> list[Conversation]:
+    """Every edited answer of the workspace as a demonstration; none where nobody has chatted."""
+    if not space.store_path.is_file():
+        return []
+    with open_store(space) as store:
+        return list(_edits(store))

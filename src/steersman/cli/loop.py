@@ -158,7 +158,7 @@ def rank_simulated(space: Workspace) -> int:
 
 
 def gather_rankings(space: Workspace) -> tuple[list[Ranking], dict[str, str]]:
-    """Rankings of this round (exported from the store) and imported ones, with their hashes as inputs."""
+    """Rankings of this round (exported from the store), of earlier ones and imported ones, with their hashes."""
     from steersman.cli.exporting import RANKINGS_FILE, export_rankings
     from steersman.data.dataset import load_rankings
 
@@ -167,6 +167,10 @@ def gather_rankings(space: Workspace) -> tuple[list[Ranking], dict[str, str]]:
         manifest, folder = export_rankings(space, space.round)
         paths = [folder / RANKINGS_FILE, *paths]
         inputs["rankings"] = identity(manifest)
+    for earlier in [r for r in space.rounds() if r < space.round and space.has("rankings", r)]:
+        folder = space.stage_dir("rankings", earlier)
+        paths.append(folder / RANKINGS_FILE)
+        inputs[f"{earlier:03d}/rankings"] = identity(verify(folder))
     if not paths:
         raise ValueError(
             f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "

@@ -1,4 +1,4 @@
-"""`steersman promote | rollback`: which model is served, guarded by the report's verdict."""
+"""`steersman promote | rollback | next`: which model is served, guarded by the verdict, and the next round."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
+from steersman.data.dataset import find, load_conversations
 from steersman.workspace import Workspace, identity, read_manifest
 
 VERDICT_FILE = "verdict.json"
@@ -76,7 +77,7 @@ def promote(
     if reason and not force:
         raise ValueError(f"not promoted: {reason}. Promote it all the same with --force")
     known = history[-1] if history else None
-    if known and (known["path"], known["identity"]) == (str(folder.relative_to(space.root)), identity(manifest)):
+    if known and known["identity"] == identity(manifest):
         emit(as_json, {"promoted": known, "changed": False}, f"{known['path']} is the current model already")
         return
     entry = space.promote(stage, number)
@@ -91,7 +92,34 @@ def rollback(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     emit(as_json, {"current": entry}, f"{entry['path']} (promoted {entry['time']}) is the current model again")
 
 
+def next_round(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Open the next round, with what people said since.
+
+    Answers that people edited become demonstrations (data set edits-NNN); rankings of earlier rounds are learned from
+    again. Then: steersman run.
+    """
+    from steersman.cli.exporting import edited
+    from steersman.data.dataset import write_dataset
+
+    space = open_workspace(workspace)
+    if not space.has("report"):
+        raise ValueError(
+            f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
+        )
+    known = {c.id for path in find(space, "demonstrations", "train") for c in load_conversations(path)}
+    edits = [c for c in edited(space) if c.id not in known]
+    name = f"edits-{space.round + 1:03d}"
+    if edits:
+        write_dataset(space.data, name, "demonstrations", "train", edits, "edits of chat answers", {})
+    number = space.next_round()
+    text = f"round {number} is open" + (
+        f"; {len(edits)} edited answers are demonstrations now ({name})" if edits else ""
+    )
+    emit(as_json, {"round": number, "edits": len(edits)}, f"{text}\nnext: steersman run")
+
+
 def register(app: typer.Typer) -> None:
     examples = ["steersman promote", "steersman promote --round 2 --stage sft", "steersman promote --force"]
     add(app, promote, panel=MODELS, examples=examples)
     add(app, rollback, panel=MODELS, examples=["steersman rollback"])
+    add(app, next_round, panel=MODELS, examples=["steersman next", "steersman next --json"], name="next")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import sys
 import time
@@ -13,6 +14,7 @@ import typer
 from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.ranking_input import HELP, Said, parse
 from steersman.progress import progress
+from steersman.types import Candidates
 from steersman.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,7 +43,13 @@ def fill_store(space: Workspace, store: Store, round_: int) -> int:
 
     if not space.has("samples", round_) and any(True for _ in store.tasks(round_)):
         return 0
-    return store.add_candidates(round_, load_candidates(samples_file(space, round_)))
+    return store.add_candidates(round_, map(_without_nul, load_candidates(samples_file(space, round_))))
+
+
+def _without_nul(item: Candidates) -> Candidates:
+    """A model may say a NUL character, which no database holds and no labeler sees."""
+    kept = (dataclasses.replace(c, text=c.text.replace("\0", "")) for c in item.completions)
+    return dataclasses.replace(item, completions=tuple(kept))
 
 
 def simulate(space: Workspace, store: Store, round_: int, limit: int = 0) -> int:

@@ -167,6 +167,8 @@ def reward(
 def reward_text(metrics: loop.Metrics) -> str:
     def percent(name: str) -> str:
         i = metrics[name]
+        if i["low"] is None or i["high"] is None:  # a single prompt says nothing of the spread between prompts
+            return f"{100 * i['value']:.1f} % [too few prompts for an interval]"
         return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
 
     lines = [
@@ -175,7 +177,8 @@ def reward_text(metrics: loop.Metrics) -> str:
     ]
     if metrics.get("simulated"):
         lines.append(f"note: {metrics['simulated']} rankings are simulated by a rule judge, not made by people")
-    if metrics["lead_over_length"]["low"] <= 0:
+    lead = metrics["lead_over_length"]["low"]
+    if lead is None or lead <= 0:
         lines.append("caution: not shown to be better than length alone; more or cleaner rankings are needed")
     return "\n".join(lines)
 

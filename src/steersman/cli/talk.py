@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from steersman.engine.protocol import Engine
 
 ModelChoice = Annotated[
-    str, typer.Option("--model", help="base, sft, policy, or a model as in [model] base; default: the promoted one.")
+    str,
+    typer.Option("--model", help="base, sft, policy, or any model that model.base takes; default: the promoted one."),
 ]
 
 
@@ -37,7 +38,8 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     if not model and (current := space.current()) is not None:
         if not (current / "config.json").is_file():
             raise ValueError(f"{current}: the promoted model is gone; promote another, or steersman rollback")
-        return current, f"{current.parent.name}/{current.name}"
+        entry = space.history()[-1]
+        return current, f"{entry['round']:03d}/{entry['stage']}"
     if not model:
         for stage in ("policy", "sft"):
             if space.has(stage):
