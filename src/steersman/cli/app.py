@@ -100,7 +100,9 @@ def explain(error: BaseException) -> str | None:
         return f"{error.filename}: permission denied; expected a place that you may read and write"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}"
-    return text or type(error).__name__ if isinstance(error, ValueError | OSError) else None
+    # FloatingPointError is how a stage says that training diverged
+    told = isinstance(error, ValueError | OSError | FloatingPointError)
+    return text or type(error).__name__ if told else None
 
 
 def _fail(error: BaseException, as_json: bool) -> int:

@@ -30,6 +30,8 @@ def _alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, P
     output: Path = needed["output"]
     if (output / MANIFEST_NAME).is_file():
         raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):  # finishing would replace what is there
+        raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
     return configs.with_overrides(configs.Config(), settings or ()), output
 
 
@@ -256,6 +258,8 @@ def evaluate(
 
         config, folder = alone
         named = dict(_named(text) for text in model or ())
+        if len(named) < len(model or ()):
+            raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
         models = {name: (name, _resolved(path)) for name, path in named.items()}
         scorer = _resolved(reward_model) if reward_model else None
         evaluation.run(

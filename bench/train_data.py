@@ -1,0 +1,82 @@
+"""Data of the training benchmark: the bundled shop's dialogues and rankings, the same for every side."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steersman.data.shop import generate
+from steersman.data.shop.generate import answers_to
+from steersman.eval.judges import RuleJudge, simulated_ranking
+from steersman.text.template import Template
+from steersman.types import Conversation, Ranking
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One measurement, as handed to a worker in JSON."""
+
+    task: str
+    """sft, reward or ppo"""
+    model: str
+    reward: str
+    """Folder of the reward model that PPO uses."""
+    warmup: int
+    """Steps before the clock runs."""
+    steps: int
+    """Steps timed."""
+    train_layers: int
+    batch_tokens: int
+    batch_prompts: int
+    answers: int
+    """Answers per ranking."""
+    episodes: int
+    """Per PPO round."""
+    max_tokens: int
+    epochs: int
+    minibatches: int
+    lr: float
+    seed: int
+    output: str = ""
+    """Where a peer that cannot import steersman leaves its model."""
+
+    @property
+    def rounds(self) -> int:
+        return self.warmup + self.steps
+
+
+def demonstrations(count: int, split: str, seed: int) -> list[Conversation]:
+    return list(generate("demonstrations", split, count, "en", seed))  # type: ignore[arg-type]
+
+
+def prompts(count: int, seed: int) -> list[Conversation]:
+    return list(generate("prompts", "train", count, "en", seed))
+
+
+def rankings(count: int, answers: int, split: str, seed: int) -> list[Ranking]:
+    """Rankings of `answers` different scores by the rule judge, so that each has all K(K-1)/2 pairs."""
+    judge, rng = RuleJudge(), random.Random(seed)
+    out: list[Ranking] = []
+    for prompt, voices in answers_to(seed, split, "en", 20 * count):  # type: ignore[arg-type]
+        chosen: dict[float, str] = {}
+        for _, text in rng.sample(voices, len(voices)):
+            chosen.setdefault(judge.score(prompt, text).overall, text)
+        texts = rng.sample(list(chosen.values()), min(answers, len(chosen)))
+        if len(texts) == answers:
+            ranks, _ = simulated_ranking(prompt, texts, judge, rng, 0.0, 0.0)
+            out.append(Ranking(f"r{len(out)}", prompt, tuple(texts), ranks, simulated=True))
+        if len(out) == count:
+            return out
+    raise ValueError(f"{count} rankings of {answers} different answers wanted, {len(out)} found")
+
+
+def pair_ids(template: Template, items: Sequence[Ranking]) -> list[dict[str, list[int]]]:
+    """Each strict pair as two whole token sequences, as trainers of pairs want them."""
+    out = []
+    for ranking in items:
+        trunk = template.prompt_ids(ranking.prompt)
+        for winner, loser in ranking.pairs():
+            sides = (list(trunk + template.answer_ids(ranking.answers[i])) for i in (winner, loser))
+            out.append(dict(zip(("chosen_ids", "rejected_ids"), sides, strict=True)))
+    return out

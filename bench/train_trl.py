@@ -1,0 +1,175 @@
+"""TRL's side of the training benchmark, under TRL's own Python: python train_trl.py DATA.json SPEC.json
+
+Imports nothing of steersman. Token ids come ready in DATA.json, in the order to train on; the clock starts after the
+warm-up steps. Prints one JSON object. SFTTrainer and RewardTrainer are those of TRL 1.16, PPOTrainer that of 0.23.1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import SequentialSampler
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+
+from harness import own_peak_mib
+
+
+class Clock(TrainerCallback):
+    """Seconds and losses from the end of the warm-up on."""
+
+    def __init__(self, warmup: int) -> None:
+        self.warmup, self.began, self.ended, self.losses = warmup, 0.0, 0.0, []
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.ended = time.perf_counter()
+        if state.global_step == self.warmup:
+            self.began = self.ended
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.losses.append(float(logs["loss"]))
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def in_order(trainer: type) -> type:
+    """The trainer with its rows in the order given, as every other side takes them."""
+
+    class InOrder(trainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return SequentialSampler(self.train_dataset if dataset is None else dataset)
+
+    return InOrder
+
+
+def settings(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": data["batch"],
+        "gradient_accumulation_steps": 1,
+        "learning_rate": spec.lr,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "adam_beta2": 0.95,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "bf16": True,
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "seed": spec.seed,
+    }
+
+
+def run_sft(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
+    from trl import SFTConfig, SFTTrainer
+
+    clock = Clock(spec.warmup)
+    model = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
+    trainer = in_order(SFTTrainer)(
+        model=model,
+        args=SFTConfig(**settings(spec, data, folder), max_steps=spec.steps + spec.warmup, completion_only_loss=True),
+        train_dataset=Dataset.from_list(data["rows"]),
+        processing_class=AutoTokenizer.from_pretrained(spec.model),
+        callbacks=[clock],
+    )
+    trainer.train()
+    timed = data["rows"][spec.warmup * data["batch"] : (spec.warmup + spec.steps) * data["batch"]]
+    return finish(trainer, spec, clock, sum(len(row["input_ids"]) for row in timed))
+
+
+def run_reward(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
+    from trl import RewardConfig, RewardTrainer
+
+    clock = Clock(spec.warmup)
+    model = AutoModelForSequenceClassification.from_pretrained(spec.reward, num_labels=1, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(spec.model)
+    tokenizer.pad_token_id = model.config.pad_token_id = data["pad"]
+    trainer = in_order(RewardTrainer)(
+        model=model,
+        args=RewardConfig(**settings(spec, data, folder), max_steps=spec.steps + spec.warmup, max_length=None),
+        train_dataset=Dataset.from_list(data["rows"]),
+        processing_class=tokenizer,
+        callbacks=[clock],
+    )
+    trainer.train()
+    return finish(trainer, spec, clock, spec.steps * data["batch"])
+
+
+def finish(trainer: Any, spec: SimpleNamespace, clock: Clock, units: int) -> dict[str, Any]:
+    """The peak is read before the model is saved for the held-out measurement."""
+    peak = own_peak_mib()
+    trainer.model.save_pretrained(spec.output)
+    result = {"units": units, "seconds": clock.seconds, "per_second": units / clock.seconds, "peak_mib": peak}
+    return result | {"losses": clock.losses}
+
+
+def run_ppo(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
+    from trl import PPOConfig, PPOTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(spec.model, padding_side="left")
+    tokenizer.pad_token_id = data["pad"]
+    policy, reference = (AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32) for _ in range(2))
+    reward, critic = (
+        AutoModelForSequenceClassification.from_pretrained(spec.reward, num_labels=1, dtype=torch.float32)
+        for _ in range(2)
+    )
+    clock = Clock(spec.warmup)
+    shared = settings(spec, data, folder)
+    dataset = Dataset.from_list(data["rows"])
+    trainer = PPOTrainer(
+        args=PPOConfig(
+            **shared,
+            total_episodes=(spec.warmup + spec.steps) * spec.episodes,
+            num_ppo_epochs=spec.epochs,
+            num_mini_batches=spec.minibatches,
+            local_rollout_forward_batch_size=spec.episodes,
+            response_length=spec.max_tokens,
+            temperature=1.0,
+            stop_token="eos",
+            num_sample_generations=0,
+        ),
+        processing_class=tokenizer,
+        model=policy,
+        ref_model=reference,
+        reward_model=reward,
+        value_model=critic,
+        train_dataset=dataset,
+        eval_dataset=dataset.select(range(1)),
+        callbacks=[clock],
+    )
+    trainer.train()
+    units = spec.steps * spec.episodes
+    peak = own_peak_mib()
+    return {"units": units, "seconds": clock.seconds, "per_second": units / clock.seconds, "peak_mib": peak}
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    data = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    spec = SimpleNamespace(**json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as folder:
+        result = {"sft": run_sft, "reward": run_reward, "ppo": run_ppo}[spec.task](spec, data, folder)
+    print(json.dumps(result), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
