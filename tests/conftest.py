@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+# tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny import make_model
+from tiny import make_model  # noqa: E402
 
 
 @pytest.fixture(scope="session")

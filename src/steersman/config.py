@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def opt(default: T, doc: str, choices: tuple[str, ...] = ()) -> T:
-    """A dataclass field with a default, a one-line explanation and, for strings, the allowed values."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices})
+def opt(default: T, doc: str, choices: tuple[str, ...] = (), low: float | None = 0, high: float | None = None) -> T:
+    """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included)."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -62,67 +62,69 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SftConfig:
-    epochs: int = opt(2, "Passes over the demonstrations.")
+    epochs: int = opt(2, "Passes over the demonstrations.", low=1)
     lr: float = opt(5e-5, "Peak learning rate of AdamW.")
-    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.")
-    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.")
+    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.", high=1)
+    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.", high=1)
     weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
-    batch_tokens: int = opt(4096, "Tokens per optimizer step, prompts included.")
+    batch_tokens: int = opt(4096, "Tokens per optimizer step, prompts included.", low=1)
     row_tokens: int = opt(
         1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise."
     )
     long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
-    eval_fraction: float = opt(0.05, "Share of the demonstrations held out where the data has no validation split.")
+    eval_fraction: float = opt(
+        0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
+    )
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
 @dataclass(frozen=True)
 class SampleConfig:
     model: str = opt("sft", "Which model answers.", ("sft", "policy", "base"))
-    answers: int = opt(4, "Answers per prompt, K.")
+    answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
-    max_tokens: int = opt(128, "Most tokens per answer.")
+    max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(1.0, "Sampling temperature.")
-    top_p: float = opt(1.0, "Nucleus sampling.")
-    batch_prompts: int = opt(16, "Prompts answered together; the unit of resume.")
+    top_p: float = opt(1.0, "Nucleus sampling.", low=0.001, high=1)
+    batch_prompts: int = opt(16, "Prompts answered together; the unit of resume.", low=1)
 
 
 @dataclass(frozen=True)
 class RankConfig:
-    error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.")
+    error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.", high=1)
     tie_margin: float = opt(0.05, "`rank --simulated`: scores nearer than this are ties.")
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    epochs: int = opt(1, "Passes over the rankings; more overfits (published: 1).")
+    epochs: int = opt(1, "Passes over the rankings; more overfits (published: 1).", low=1)
     lr: float = opt(2e-5, "Peak learning rate of AdamW.")
-    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.")
-    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.")
+    warmup_fraction: float = opt(0.05, "Share of the steps in which the rate climbs linearly.", high=1)
+    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.", high=1)
     weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
-    batch_prompts: int = opt(8, "Prompts (each with all its pairs) per optimizer step.")
-    row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.")
-    holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.")
+    batch_prompts: int = opt(8, "Prompts (each with all its pairs) per optimizer step.", low=1)
+    row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
+    holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
 @dataclass(frozen=True)
 class PpoConfig:
-    iterations: int = opt(100, "Rollout-and-update rounds.")
-    prompts_per_iteration: int = opt(64, "Prompts per round.")
-    answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.")
-    max_tokens: int = opt(128, "Most tokens per answer.")
-    temperature: float = opt(1.0, "Divides policy and reference logits alike.")
-    epochs: int = opt(1, "Inner epochs over one round's answers (InstructGPT 1; Ziegler 4).")
-    minibatches: int = opt(4, "Optimizer steps per inner epoch.")
+    iterations: int = opt(100, "Rollout-and-update rounds.", low=1)
+    prompts_per_iteration: int = opt(64, "Prompts per round.", low=1)
+    answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.", low=1)
+    max_tokens: int = opt(128, "Most tokens per answer.", low=1)
+    temperature: float = opt(1.0, "Divides policy and reference logits alike.", low=0.01)
+    epochs: int = opt(1, "Inner epochs over one round's answers (InstructGPT 1; Ziegler 4).", low=1)
+    minibatches: int = opt(4, "Optimizer steps per inner epoch.", low=1)
     lr: float = opt(5e-6, "Peak learning rate of the policy.")
     critic_lr: float = opt(9e-6, "Peak learning rate of the critic.")
     warmup_iterations: int = opt(2, "Rounds in which both rates climb linearly from a tenth.")
-    final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.")
+    final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.", high=1)
     critic_warmup_iterations: int = opt(0, "First rounds in which only the critic learns.")
     adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
@@ -132,14 +134,14 @@ class PpoConfig:
         0.1,
         "Weight of the value loss; with the critic's own Adam it only moves the gradient clip.",
     )
-    gamma: float = opt(1.0, "Discount; answers are short, so none.")
-    lam: float = opt(0.95, "GAE lambda.")
+    gamma: float = opt(1.0, "Discount; answers are short, so none.", high=1)
+    lam: float = opt(0.95, "GAE lambda.", high=1)
     whiten_rewards: bool = opt(False, "Divide rewards by their deviation, mean kept.")
     whiten_advantages: bool = opt(True, "Advantages to mean 0, deviation 1 over real tokens.")
     entropy_coef: float = opt(0.0, "Weight of an entropy bonus.")
     kl_coef: float = opt(0.05, "Beta of the per-token KL penalty (InstructGPT 0.02, Stiennon 0.05).")
     kl_target: float = opt(0.0, "Adaptive KL: nats per answer to aim for; 0 keeps kl_coef fixed.")
-    kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.")
+    kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.", low=1)
     kl_ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.")
     no_eos_reward: float = opt(
         -1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale."
@@ -148,28 +150,28 @@ class PpoConfig:
         0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off."
     )
     train_layers: int = opt(0, "Train only the last N decoder layers of policy and critic; 0 trains all.")
-    row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.")
-    eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.")
-    eval_every: int = opt(5, "Rounds between such evaluations.")
+    row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
+    eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
+    eval_every: int = opt(5, "Rounds between such evaluations.", low=1)
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
 @dataclass(frozen=True)
 class EvalConfig:
     prompts: int = opt(0, "Test prompts to use; 0 means all.")
-    max_tokens: int = opt(128, "Most tokens per answer.")
+    max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
-    batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.")
+    batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)
     tie_margin: float = opt(0.05, "Judge scores nearer than this are a tie.")
-    bootstrap: int = opt(10000, "Resamples of the paired bootstrap.")
+    bootstrap: int = opt(10000, "Resamples of the paired bootstrap.", low=1)
     samples_shown: int = opt(12, "Prompts shown side by side in the report.")
 
 
 @dataclass(frozen=True)
 class ServeConfig:
     host: str = opt("127.0.0.1", "Address to listen on; the server binds to loopback until it has accounts.")
-    port: int = opt(8000, "Port; the next free one is taken where it is in use.")
-    max_tokens: int = opt(256, "Most tokens per answer where the request does not say.")
+    port: int = opt(8000, "Port; the next free one is taken where it is in use.", high=65535)
+    max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
 
@@ -200,6 +202,11 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
+    low, high = field.metadata["low"], field.metadata["high"]
+    if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
+        raise ValueError(
+            f"{where}: expected {f'{low:g} to {high:g}' if high is not None else f'at least {low:g}'}, got {value!r}"
+        )
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.progress import progress
 from steersman.types import Candidates, Conversation, SamplingParams
 
@@ -39,6 +39,10 @@ def answer_prompts(
     if len(done) >= len(prompts):
         return done, None
     engine = load()
+    for prompt in prompts[len(done) :]:
+        length = engine.count_tokens(prompt)
+        if length >= engine.max_context:
+            raise PromptTooLong(f"prompt '{prompt.id}': {length} tokens; expected at most {engine.max_context - 1}")
     sampling = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
     began, tokens = time.monotonic(), 0
     with (

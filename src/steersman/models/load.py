@@ -112,7 +112,7 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
                 output_loading_info=True,
                 **extra,
             )
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}") from None
     allowed = {"score.weight"} if kind is AutoModelForSequenceClassification else set()
     missing = sorted(set(info["missing_keys"]) - allowed)

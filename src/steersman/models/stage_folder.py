@@ -83,11 +83,11 @@ class StageFolder:
         return time.monotonic() - self._saved_at >= self.save_seconds
 
     def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
-        """Drop the resume point, hash the files, write the manifest and give the folder its name."""
-        for name in (POINT, f"{POINT}.tmp", FINGERPRINT):
-            (self.path / name).unlink(missing_ok=True)
+        """Hash the files, write the manifest, give the folder its name; the resume point goes last."""
         write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
         finish(self.path, self.output)
+        for name in (POINT, f"{POINT}.tmp", FINGERPRINT):
+            (self.output / name).unlink(missing_ok=True)
 
 
 def _disk_error(error: Exception, where: Path) -> Exception:

@@ -175,7 +175,7 @@ class Template:
     def decode(self, ids: tuple[int, ...] | list[int]) -> str:
         """Text of an answer's ids, without special tokens."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return text.replace("\x00", "")  # no database keeps it, and no one means it
 
     def _check(self) -> None:
         """The pieces must add up to what transformers renders, or other software would see another prompt."""

@@ -38,7 +38,10 @@ class MetricsLog:
             if isinstance(value, int | float):
                 self._board.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._board.close()
 

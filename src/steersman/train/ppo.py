@@ -297,11 +297,12 @@ def run(
         raise ValueError(f"PPO needs prompts and held-out prompts; got {len(prompts)} and {len(held_out)}")
     if config.ptx_coef and not demonstrations:
         raise ValueError("ppo.ptx_coef > 0 needs demonstrations, and there are none")
+    held_out = held_out[: config.eval_prompts]
+    actors = Actors.load(sft, reward, config, model_config)
+    check_prompts(actors, [*prompts, *held_out])
     folder = StageFolder(
         output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )
-    held_out = held_out[: config.eval_prompts]
-    actors = Actors.load(sft, reward, config, model_config)
     policy, critic = (
         Updater(model, lr=lr, weight_decay=0.0, grad_clip=config.grad_clip, eps=config.adam_eps)
         for model, lr in ((actors.policy, config.lr), (actors.critic, config.critic_lr))
@@ -321,7 +322,6 @@ def run(
     if config.ptx_coef:
         steps = iteration * config.epochs * config.minibatches
         pretraining = pretraining_rows(actors, demonstrations, config, seed, steps)
-    log = MetricsLog(folder.path, "iteration", iteration)
     episodes, began = 0, time.monotonic()
 
     def consider() -> dict[str, float]:
@@ -335,7 +335,8 @@ def run(
             temporary.replace(folder.path / BEST)
         return result
 
-    with progress("ppo", config.iterations, start=iteration, unit="iteration") as bar:
+    log = MetricsLog(folder.path, "iteration", iteration)
+    with progress("ppo", config.iterations, start=iteration, unit="iteration") as bar, log:
         while iteration < config.iterations and not stopped:
             evaluation = consider() if iteration % config.eval_every == 0 else {}
             chosen = [prompts[next(order)] for _ in range(config.prompts_per_iteration)]
@@ -379,11 +380,9 @@ def run(
             if iteration < config.iterations and not stopped and folder.save_is_due:
                 tensors = policy.state("policy.") | critic.state("critic.")
                 folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best})
-    log.write(iteration, consider())
-    log.close()
+        log.write(iteration, consider())
     weights = load_file(folder.path / BEST)
     actors.policy.load_state_dict(weights, strict=False)
-    (folder.path / BEST).unlink()
     save_model(actors.policy, actors.tokenizer, folder.path)
     metrics = {
         "best": best,
@@ -392,7 +391,19 @@ def run(
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
     folder.finish(metrics, (stopped,) if stopped else ())
+    (output / BEST).unlink()
     return metrics
+
+
+def check_prompts(actors: Actors, prompts: Sequence[Conversation]) -> None:
+    """Raises ValueError naming a prompt that leaves no room for an answer, before hours are spent."""
+    context = int(actors.policy.config.max_position_embeddings)
+    for prompt in prompts:
+        length = len(actors.template.prompt_ids(prompt))
+        if length >= context:
+            raise ValueError(
+                f"prompt '{prompt.id}': {length} tokens; expected at most {context - 1}, the model's context"
+            )
 
 
 def summary(experience: Experience, config: PpoConfig) -> dict[str, float]:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from steersman import stats
 from steersman.config import ModelConfig, RewardConfig, to_dict
-from steersman.models.decoder import branch_scores, init_score_head, train_last_layers
-from steersman.models.load import load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.decoder import branch_scores, init_score_head, share_trunk, train_last_layers
+from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -125,6 +125,23 @@ def demonstration_mean(
     return float(torch.cat(score_trees(model, trees, row_tokens)).mean())
 
 
+CACHE_BYTES = 2 << 30
+"""Most memory for states of frozen layers."""
+
+
+def frozen_states(model: Any, trees: Sequence[Tree], config: RewardConfig) -> list[Tensor]:
+    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large."""
+    frozen = len(model.model.layers) - config.train_layers if config.train_layers else 0
+    trunk, _ = share_trunk([model], frozen)
+    if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
+        return []
+    states: dict[int, Tensor] = {}
+    for group in fill_rows([t.size for t in trees], config.row_tokens):
+        row = to_device(build_row([trees[i] for i in group]), model.device)
+        states.update(zip(group, torch.split(trunk(row), [trees[i].size for i in group]), strict=True))
+    return [states[i] for i in range(len(trees))]
+
+
 def run(
     *,
     base: Path,
@@ -138,9 +155,7 @@ def run(
 ) -> dict[str, Any]:
     """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics."""
     keep_freed_memory()
-    folder = StageFolder(
-        output, "reward", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
-    )
+    check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
@@ -156,6 +171,9 @@ def run(
             f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
             "expected at least one of each: rank more prompts"
         )
+    folder = StageFolder(
+        output, "reward", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+    )
     batches = []
     for epoch in range(config.epochs):
         order = list(range(len(items)))
@@ -167,17 +185,18 @@ def run(
     if (point := folder.load()) is not None:
         updater.restore(point[0])
         step = int(point[1]["step"])
-    log = MetricsLog(folder.path, "step", step)
+    states = frozen_states(model, [b.tree for b in items], config) if config.epochs > 1 else []
     warmup = round(config.warmup_fraction * len(batches))
     pairs, began = 0, time.monotonic()
-    with progress("reward", len(batches), start=step) as bar:
+    with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
             batch = [items[i] for i in batches[step]]
             total, right, count = 0.0, 0, 0
             for group in fill_rows([b.tree.size for b in batch], config.row_tokens):
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
-                scores = torch.split(branch_scores(model, row), [len(b.tree.branches) for b in part])
+                below = torch.cat([states[batches[step][i]] for i in group]) if states else None
+                scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
                 losses = [kwise_loss(s, b.pairs) for s, b in zip(scores, part, strict=True)]
                 loss = torch.stack(losses).sum() / len(batch)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -194,7 +213,6 @@ def run(
             bar.update(step, loss=total, accuracy=right / count)
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step})
-    log.close()
     if demonstrations:
         mean = demonstration_mean(model, template, demonstrations, config.row_tokens)
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + mean

@@ -29,8 +29,6 @@ def run(
     """Write `output`/candidates.jsonl, one `Candidates` per line; returns the manifest's metrics. Resumes by itself."""
     if not prompts:
         raise ValueError("no prompts to answer")
-    if config.answers < 2:
-        raise ValueError(f"sample.answers: expected at least 2 answers to rank, got {config.answers}")
     folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs)
     params = SamplingParams(
         max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p, n=config.answers

@@ -16,7 +16,7 @@ import torch
 
 from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models.decoder import response_logprobs, train_last_layers
-from steersman.models.load import load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -111,11 +111,9 @@ def run(
 ) -> dict[str, Any]:
     """Fine-tune `base` into the folder `output`; returns the metrics of its manifest. Resumes by itself."""
     keep_freed_memory()
-    folder = StageFolder(
-        output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
-    )
     if not validation:
         demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
+    check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
     trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
@@ -126,6 +124,9 @@ def run(
     device = pick_device(model_config.device)
     model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
     train_last_layers(model, config.train_layers)
+    folder = StageFolder(
+        output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+    )
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
 
     step = 0
@@ -134,10 +135,9 @@ def run(
         step, loss_before = int(point[1]["step"]), float(point[1]["loss_before"])
     else:
         loss_before = mean_loss(model, held_rows) if held else 0.0
-    log = MetricsLog(folder.path, "step", step)
     warmup = round(config.warmup_fraction * len(batches))
     tokens, began = 0, time.monotonic()
-    with progress("sft", len(batches), start=step) as bar:
+    with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
             batch = [trees[i] for i in batches[step]]
             rows = rows_of(batch, config.row_tokens)
@@ -159,9 +159,8 @@ def run(
             bar.update(step, loss=total, tok_s=round(speed))
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step, "loss_before": loss_before})
-    loss_after = mean_loss(model, held_rows) if held else 0.0
-    log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
-    log.close()
+        loss_after = mean_loss(model, held_rows) if held else 0.0
+        log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
     save_model(model, tokenizer, folder.path)
     result: dict[str, Any] = {
         "eval_loss_before": round(loss_before, 4),
