@@ -58,7 +58,7 @@ def call(command: list[str]) -> dict[str, Any]:
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
-        raise SideFailed(done.stderr[-1500:])
+        raise SideFailed(done.stderr[-800:])
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

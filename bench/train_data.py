@@ -6,9 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steersman.data.shop import generate
+from steersman.data.shop import generate, judge
 from steersman.data.shop.generate import answers_to
-from steersman.eval.judges import RuleJudge, simulated_ranking
 from steersman.text.template import Template
 from steersman.types import Conversation, Ranking
 
@@ -55,17 +54,17 @@ def prompts(count: int, seed: int) -> list[Conversation]:
 
 
 def rankings(count: int, answers: int, split: str, seed: int) -> list[Ranking]:
-    """Rankings of `answers` different scores by the rule judge, so that each has all K(K-1)/2 pairs."""
-    judge, rng = RuleJudge(), random.Random(seed)
+    """Rankings of `answers` different texts by the rule judge's score, ties to the shorter: all have K(K-1)/2 pairs."""
+    rng = random.Random(seed)
     out: list[Ranking] = []
-    for prompt, voices in answers_to(seed, split, "en", 20 * count):  # type: ignore[arg-type]
-        chosen: dict[float, str] = {}
-        for _, text in rng.sample(voices, len(voices)):
-            chosen.setdefault(judge.score(prompt, text).overall, text)
-        texts = rng.sample(list(chosen.values()), min(answers, len(chosen)))
-        if len(texts) == answers:
-            ranks, _ = simulated_ranking(prompt, texts, judge, rng, 0.0, 0.0)
-            out.append(Ranking(f"r{len(out)}", prompt, tuple(texts), ranks, simulated=True))
+    for prompt, voices in answers_to(seed, split, "en", 4 * count):  # type: ignore[arg-type]
+        different = sorted({text for _, text in voices})
+        if len(different) < answers:
+            continue
+        texts = rng.sample(different, answers)
+        best_first = sorted(texts, key=lambda text: (-judge(prompt, text).overall, len(text), text))
+        ranks = tuple(best_first.index(text) + 1 for text in texts)
+        out.append(Ranking(f"r{len(out)}", prompt, tuple(texts), ranks, simulated=True))
         if len(out) == count:
             return out
     raise ValueError(f"{count} rankings of {answers} different answers wanted, {len(out)} found")

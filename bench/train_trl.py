@@ -18,7 +18,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import SequentialSampler
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+)
 
 from harness import own_peak_mib
 
@@ -57,10 +64,12 @@ def in_order(trainer: type) -> type:
 
 
 def settings(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
+    # pairs are two sequences each, and more than 8 at once do not fit into a laptop's memory
+    at_once = 8 if spec.task == "reward" and data["batch"] % 8 == 0 else data["batch"]
     return {
         "output_dir": folder,
-        "per_device_train_batch_size": data["batch"],
-        "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": data["batch"] // at_once,
         "learning_rate": spec.lr,
         "lr_scheduler_type": "constant",
         "warmup_steps": 0,
@@ -121,16 +130,28 @@ def finish(trainer: Any, spec: SimpleNamespace, clock: Clock, units: int) -> dic
     return result | {"losses": clock.losses}
 
 
+def old_tokenizer(folder: str, data: dict[str, Any]) -> Any:
+    """transformers 4 does not know the tokenizer class that version 5 writes into its folders; the file is the same."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(Path(folder) / "tokenizer.json"), padding_side="left")
+    tokenizer.pad_token, tokenizer.eos_token = tokenizer.convert_ids_to_tokens([data["pad"], data["eos"]])
+    return tokenizer
+
+
+def old_model(kind: Any, folder: str, **extra: Any) -> Any:
+    """A folder of transformers 5 under version 4, which looks for the rotary base under its old name."""
+    raw = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    config = AutoConfig.from_pretrained(folder, **extra)
+    if "rope_theta" not in raw:
+        config.rope_theta = raw["rope_parameters"]["rope_theta"]
+    return kind.from_pretrained(folder, config=config, dtype=torch.float32)
+
+
 def run_ppo(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
     from trl import PPOConfig, PPOTrainer
 
-    tokenizer = AutoTokenizer.from_pretrained(spec.model, padding_side="left")
-    tokenizer.pad_token_id = data["pad"]
-    policy, reference = (AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32) for _ in range(2))
-    reward, critic = (
-        AutoModelForSequenceClassification.from_pretrained(spec.reward, num_labels=1, dtype=torch.float32)
-        for _ in range(2)
-    )
+    tokenizer = old_tokenizer(spec.model, data)
+    policy, reference = (old_model(AutoModelForCausalLM, spec.model) for _ in range(2))
+    reward, critic = (old_model(AutoModelForSequenceClassification, spec.reward, num_labels=1) for _ in range(2))
     clock = Clock(spec.warmup)
     shared = settings(spec, data, folder)
     dataset = Dataset.from_list(data["rows"])

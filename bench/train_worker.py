@@ -1,6 +1,6 @@
 """One side of the training benchmark, in a process of its own: python train_worker.py SIDE SPEC.json
 
-Sides: steersman (the stages' own functions) and plain (train_plain.py); `judge` only measures a model that a peer saved.
+Sides: steersman (the stages' own functions) and plain (train_plain.py); `judge` only measures what a peer saved.
 Prints one JSON object: units per second over the timed steps, peak memory, and the held-out result before and after.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,12 @@ def judged(space: Workspace, word: str, round_: int = 1, a: str = "policy", b: s
 @pytest.mark.parametrize("word", ["better", "no evidence"])
 def test_promote_what_is_not_worse(space: Workspace, word: str) -> None:
     judged(space, word)
-    assert run_json(space, "promote")["promoted"]["path"] == "rounds/001/policy"
-    assert space.current() == space.stage_dir("policy", 1)
+    path = run_json(space, "promote")["promoted"]["path"]
+    assert path.startswith("promoted/001-policy-")
+    assert space.current() == space.root / path
+    shutil.rmtree(space.stage_dir("policy", 1))
+    assert (space.root / path / "weights").read_text(), "what is promoted stays when its stage is made anew"
+    judged(space, word)
     assert run_json(space, "promote")["changed"] is False
     assert len(space.history()) == 1
 
@@ -111,9 +116,9 @@ def test_rollback(space: Workspace) -> None:
     for round_ in (1, 2):
         judged(space, "better", round_)
         run_json(space, "promote")
-    assert space.current() == space.stage_dir("policy", 2)
+    assert "/002-policy-" in str(space.current())
     assert run_json(space, "rollback")["current"]["round"] == 1
-    assert space.current() == space.stage_dir("policy", 1)
+    assert "/001-policy-" in str(space.current())
     assert run(space, "rollback").exit_code == 2
     assert run_json(space, "promote", "--round", "2")["promoted"]["round"] == 2
 

@@ -144,7 +144,7 @@ class PpoConfig:
     kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.", low=1)
     kl_ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.")
     no_eos_reward: float = opt(
-        -1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale."
+        -1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale.", low=None
     )
     ptx_coef: float = opt(
         0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off."
