@@ -18,18 +18,17 @@ SYSTEM = {
     "zh": "你是网店“云雀”的客服助手。请用一两句话友好地回答。",
 }
 SIZES: dict[str, dict[str, Any]] = {
-    "data": {"demonstrations": 600, "ranking_prompts": 220, "ppo_prompts": 1000, "eval_prompts": 120},
+    "data": {"demonstrations": 500, "ranking_prompts": 200, "ppo_prompts": 1000, "eval_prompts": 120},
     "sft": {"epochs": 1, "lr": 4e-4, "batch_tokens": 2048, "train_layers": 10},
-    "sample": {"max_tokens": 56, "batch_prompts": 44},
+    "sample": {"max_tokens": 56, "batch_prompts": 50},
     "rank": {"error_rate": 0.05},
-    "reward": {"epochs": 3, "lr": 3e-4, "train_layers": 10, "holdout_fraction": 0.2},
+    "reward": {"epochs": 2, "lr": 4e-4, "train_layers": 10, "holdout_fraction": 0.2},
     "ppo": {
         "iterations": 10,
         "prompts_per_iteration": 16,
         "answers_per_prompt": 4,
         "max_tokens": 56,
-        "epochs": 2,
-        "minibatches": 2,
+        "minibatches": 4,
         "lr": 1e-4,
         "critic_lr": 3e-4,
         "warmup_iterations": 1,

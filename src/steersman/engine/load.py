@@ -22,7 +22,7 @@ def load_engine(
     backend: str = "auto",
     name: str | None = None,
     version: str | None = None,
-    max_slots: int = 64,
+    max_slots: int = 128,
     trust_remote_code: bool = False,
     say: Say = lambda _: None,
 ) -> Engine:
@@ -40,7 +40,7 @@ def load_engine(
 
 
 def engine_of(
-    model: Any, tokenizer: Any, *, backend: str = "auto", name: str, version: str, max_slots: int = 64
+    model: Any, tokenizer: Any, *, backend: str = "auto", name: str, version: str, max_slots: int = 128
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":

@@ -64,7 +64,7 @@ class LocalEngine:
         *,
         model_name: str,
         version: str = "0",
-        max_slots: int = 64,
+        max_slots: int = 128,
         prefill_tokens: int = 4096,
     ) -> None:
         self.decoder = decoder
@@ -174,6 +174,9 @@ class LocalEngine:
         """Prefill waiting prompts, in order, while slots and the token budget of a step last."""
         group: list[Request] = []
         free = self.max_slots - len(self._active)
+        backlog = sum(len(r.sequences) for r in self._waiting)
+        if self._active and backlog > free and free < self.max_slots // 4:
+            return  # prefilling one prompt at a time, as slots trickle in, would waste most of its matrix products
         longest = 0
         while self._waiting:
             request = self._waiting[0]
