@@ -158,7 +158,7 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     run_json(space, "promote")
     status = run_json(space, "status")
     assert status["next"] == "steersman serve"
-    assert status["current"]["path"] == "rounds/001/policy"
+    assert status["current"]["path"].startswith("promoted/001-policy-")
 
 
 def test_status_names_what_is_stale_and_why(space: Workspace) -> None:

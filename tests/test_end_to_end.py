@@ -31,7 +31,9 @@ SIZES = {
     "model.dtype": "float32",
     "model.device": "cpu",
     "data.demonstrations": 24,
-    "data.ranking_prompts": 12,
+    "data.ranking_prompts": 24,
+    # a random model's answers are equally bad to the judge: errors make preferences to learn
+    "rank.error_rate": 0.4,
     "data.ppo_prompts": 12,
     "data.eval_prompts": 6,
     "sft.epochs": 1,
@@ -155,7 +157,7 @@ def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> N
         for name, value in manifest.inputs.items():
             if name in manifests:
                 assert value == identity(manifests[name]), f"{stage} was made from this {name}"
-    assert manifests["reward"].metrics["simulated"] == 12
+    assert manifests["reward"].metrics["simulated"] == 24
     assert any("simulated" in note for note in manifests["reward"].notes)
     assert not list(space.root.rglob("*.partial"))
     assert not list(space.root.rglob("*.stale"))
@@ -164,7 +166,7 @@ def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> N
     status = inside_json(made, "status")
     assert {stage["state"] for stage in status["stages"]} == {"ready"}
     assert status["next"] == "steersman promote"
-    assert status["rankings"] == {"tasks": 12, "ranked": 0, "by_labeler": {}, "simulated": 12}
+    assert status["rankings"] == {"tasks": 24, "ranked": 0, "by_labeler": {}, "simulated": 24}
 
 
 def test_nothing_is_made_twice(root: Path) -> None:
@@ -217,7 +219,7 @@ def test_new_rankings_make_stale_what_was_learned_from_the_old(root: Path) -> No
     inside(root, "run", "--simulated")
     assert remade(before, root) == {"rankings", "reward", "policy", "report"}
     metrics = read_manifest(Workspace.open(root).stage_dir("reward")).metrics
-    assert (metrics["human"], metrics["simulated"]) == (2, 12)
+    assert (metrics["human"], metrics["simulated"]) == (2, 24)
     assert {stage["state"] for stage in states(root).values()} == {"ready"}
 
 
@@ -274,7 +276,7 @@ def test_report_and_exports(root: Path) -> None:
     inside(root, "report")
     assert page.read_bytes() == content, "drawn again from what was measured"
 
-    assert inside_json(root, "data", "export", "rankings")["count"] == 12
+    assert inside_json(root, "data", "export", "rankings")["count"] == 24
     compared = inside_json(root, "data", "export", "comparisons")
     lines = [json.loads(line) for line in Path(compared["path"]).read_text().splitlines()]
     with Store.open(space.store_path) as store:

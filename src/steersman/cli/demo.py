@@ -14,9 +14,16 @@ from steersman.progress import duration
 from steersman.workspace import CONFIG_NAME, Workspace
 
 SYSTEM = {
-    "en": "You are the assistant of Larkspur, a small online shop. Answer in one or two friendly sentences.",
-    "zh": "你是网店“云雀”的客服助手。请用一两句话友好地回答。",
+    "en": (
+        "You are the assistant of Larkspur, an online shop. Customer: Mona Reed. Order 51234, placed 3 May: teapot, $42; "
+        "shipped with Bluevan, due 9 May. Policy: returns within 30 days; shipping $6, 4 days. Be brief and polite."
+    ),
+    "zh": (
+        "您是网店云雀的客服。顾客：林晓。订单51234，5月3日下单：茶壶，42元；已由蓝车快递发出，预计5月9日送达。"
+        "规则：30天内可退货；运费6元，4天送达。请简短礼貌地回答。"
+    ),
 }
+"""What the page's assistant knows: a customer and an order, in the form of the training prompts."""
 SIZES: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 500, "ranking_prompts": 200, "ppo_prompts": 1000, "eval_prompts": 120},
     "sft": {"epochs": 1, "lr": 4e-4, "batch_tokens": 2048, "train_layers": 10},
