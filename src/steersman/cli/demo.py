@@ -16,7 +16,8 @@ from steersman.workspace import CONFIG_NAME, Workspace
 SYSTEM = {
     "en": (
         "You are the assistant of Larkspur, an online shop. Customer: Mona Reed. Order 51234, placed 3 May: teapot, "
-        "$42; shipped with Bluevan, due 9 May. Policy: returns within 30 days; shipping $6, 4 days. Be brief and polite."
+        "$42; shipped with Bluevan, due 9 May. Policy: returns within 30 days; shipping $6, 4 days. "
+        "Be brief and polite."
     ),
     "zh": (
         "您是网店云雀的客服。顾客：林晓。订单51234，5月3日下单：茶壶，42元；已由蓝车快递发出，预计5月9日送达。"
