@@ -26,17 +26,18 @@ SYSTEM = {
 }
 """What the page's assistant knows: a customer and an order, in the form of the training prompts."""
 SIZES: dict[str, dict[str, Any]] = {
-    "data": {"demonstrations": 500, "ranking_prompts": 200, "ppo_prompts": 1000, "eval_prompts": 120},
+    "data": {"demonstrations": 600, "ranking_prompts": 220, "ppo_prompts": 1000, "eval_prompts": 120},
     "sft": {"epochs": 1, "lr": 4e-4, "batch_tokens": 2048, "train_layers": 10},
     "sample": {"max_tokens": 56, "batch_prompts": 50},
     "rank": {"error_rate": 0.05},
-    "reward": {"epochs": 2, "lr": 4e-4, "train_layers": 10, "holdout_fraction": 0.2},
+    "reward": {"epochs": 3, "lr": 3e-4, "train_layers": 10, "holdout_fraction": 0.2},
     "ppo": {
         "iterations": 10,
         "prompts_per_iteration": 16,
         "answers_per_prompt": 4,
         "max_tokens": 56,
-        "minibatches": 4,
+        "epochs": 2,
+        "minibatches": 2,
         "lr": 1e-4,
         "critic_lr": 3e-4,
         "warmup_iterations": 1,
