@@ -44,6 +44,7 @@ PPO = PpoConfig(
     kl_ceiling=1e9,
     ptx_coef=0.1,
     kl_target=1.0,
+    critic_warmup_iterations=1,
 )
 
 

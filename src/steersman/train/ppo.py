@@ -320,8 +320,10 @@ def run(
         next(order)
     pretraining = None
     if config.ptx_coef:
-        steps = iteration * config.epochs * config.minibatches
-        pretraining = pretraining_rows(actors, demonstrations, config, seed, steps)
+        size = -(-config.prompts_per_iteration // config.minibatches)
+        per_round = config.epochs * -(-config.prompts_per_iteration // size)  # as `pack` cuts them
+        taken = max(0, iteration - config.critic_warmup_iterations) * per_round  # warm-up rounds take none
+        pretraining = pretraining_rows(actors, demonstrations, config, seed, taken)
     episodes, began = 0, time.monotonic()
 
     def consider() -> dict[str, float]:
