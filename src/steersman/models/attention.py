@@ -1,10 +1,10 @@
 """Attention over packed rows, document by document.
 
 A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
-waste most of its T x T products. Here each document is its own small dense problem, in plain matrix products:
-on a CPU they run on the matrix units, which PyTorch's fused attention does not use for its backward pass.
-Query heads that share a key head are stacked, so keys are never repeated. On other devices the row goes
-through scaled_dot_product_attention with a mask.
+waste most of its T x T products. Here each document is its own small dense problem. On a CPU the forward pass is
+PyTorch's fused kernel; the backward pass is plain matrix products, which run on the matrix units where the fused
+backward does not. Query heads that share a key head are stacked, so keys are never repeated. On other devices
+the row goes through scaled_dot_product_attention with a mask.
 """
 
 from __future__ import annotations
@@ -22,38 +22,56 @@ NAME = "steersman_rows"
 
 
 class _Dense(torch.autograd.Function):
-    """softmax(q k^T * scale + mask) v, remade in the backward pass instead of kept."""
-
-    @staticmethod
-    def _weights(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-        heads, stacked, length = q.shape[0], q.shape[1], k.shape[1]
-        scores = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale)
-        scores.view(heads, -1, mask.shape[0], length).add_(mask)
-        return scores.softmax(-1).to(q.dtype).view(heads, stacked, length)
+    """softmax(q k^T * scale + mask) v; the weights are remade in the backward pass instead of kept."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(q, k, v, mask)
         ctx.scale = scale
-        return torch.bmm(_Dense._weights(q, k, mask, scale), v)
+        gqa = q.shape[0] != k.shape[0]
+        fused = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, scale=scale, enable_gqa=gqa)
+        return fused[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v, mask = ctx.saved_tensors
-        p = _Dense._weights(q, k, mask, ctx.scale)
+        heads, length, d = q.shape
+        kv_heads = k.shape[0]
+        stacked = (kv_heads, heads // kv_heads * length, d)
+        scaled = (q * ctx.scale).reshape(stacked)
+        grad, k, v = grad.reshape(stacked), k.contiguous(), v.contiguous()
+        scores = torch.bmm(scaled, k.transpose(1, 2))
+        scores.view(heads, length, length).add_(mask)
+        p = scores.softmax(-1)
         grad_v = torch.bmm(p.transpose(1, 2), grad)
         grad_p = torch.bmm(grad, v.transpose(1, 2))
-        p32 = p.float()
-        grad_scores = grad_p.float().mul_(p32)
-        grad_scores.sub_(p32.mul_(grad_scores.sum(-1, keepdim=True))).mul_(ctx.scale)
-        grad_scores = grad_scores.to(q.dtype)
-        return torch.bmm(grad_scores, k), torch.bmm(grad_scores.transpose(1, 2), q), grad_v, None, None
+        grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
+        grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale).view(heads, length, d)
+        return grad_q, torch.bmm(grad_scores.transpose(1, 2), scaled), grad_v, None, None
 
 
 def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """q [kv_heads, group * L, d] (a key head's query heads stacked), k, v [kv_heads, L, d], additive mask [L, L]."""
+    """q [heads, L, d], k, v [kv_heads, L, d], additive mask [L, L] of q's dtype -> [heads, L, d]."""
     result: Tensor = _Dense.apply(q, k, v, mask, scale)  # type: ignore[no-untyped-call]
     return result
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
+    """q [heads, T, d], k, v [kv_heads, T, d] of one packed row -> [T, heads, d]."""
+    if q.device.type != "cpu":
+        mask = row.mask
+        if window:
+            mask = mask & ((row.positions[:, None] - row.positions[None]) < window)[None, None]
+        gqa = q.shape[0] != k.shape[0]
+        out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, scale=scale, enable_gqa=gqa)
+        return out[0].transpose(0, 1)
+    lengths = [end - start for start, end, _ in row.documents]
+    split = (torch.split(x, lengths, dim=1) for x in (q, k, v))
+    pieces = [
+        dense_attention(*one, masks.get(window, q.dtype), scale).transpose(0, 1)
+        for *one, (_, _, masks) in zip(*split, row.documents, strict=True)
+    ]
+    return torch.cat(pieces)
 
 
 def attend_rows(
@@ -66,26 +84,9 @@ def attend_rows(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d]."""
-    row: Row = kwargs["packed_row"]
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
-    if query.device.type != "cpu":
-        mask = row.mask
-        if window:
-            mask = mask & ((row.positions[:, None] - row.positions[None]) < window)[None, None]
-        gqa = query.shape[1] != key.shape[1]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=gqa)
-        return out.transpose(1, 2), None
-    heads, kv_heads, d = query.shape[1], key.shape[1], query.shape[3]
-    lengths = [end - start for start, end, _ in row.documents]
-    pieces = []
-    split = (torch.split(x[0], lengths, dim=1) for x in (query, key, value))
-    for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True):
-        length = q.shape[1]
-        q = q.reshape(kv_heads, heads // kv_heads * length, d)
-        out = dense_attention(q, k.contiguous(), v.contiguous(), masks.get(window), scale)
-        pieces.append(out.view(heads, length, d))
-    return torch.cat(pieces, dim=1).transpose(0, 1)[None], None
+    return attend(query[0], key[0], value[0], kwargs["packed_row"], scale, window)[None], None
 
 
 AttentionInterface.register(NAME, attend_rows)

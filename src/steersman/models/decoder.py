@@ -6,7 +6,6 @@ inside the model.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steersman.models.layers import embed, final_norm, is_known, run_layers
 from steersman.models.packing import Row
 
 CHUNK = 1024
@@ -26,36 +26,23 @@ def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tenso
 
     `below` [T, hidden] are the states of the layers that `share_trunk` split off; only the rest is computed.
     """
+    if is_known(backbone.config):
+        skipped = backbone.trunk_layers if below is not None else 0
+        x = embed(backbone, row.ids) if below is None else below
+        return final_norm(backbone, run_layers(backbone, backbone.layers[skipped:], x, row))
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
-    untouched = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
-    mask: Any = untouched
-    if "sliding_attention" in (getattr(backbone.config, "layer_types", None) or ()):
-        mask = {"full_attention": untouched, "sliding_attention": untouched}
-    given = {"input_ids": row.ids[None]} if below is None else {"inputs_embeds": below[None]}
-    run = backbone if below is None else backbone.above_trunk
-    output = run(
-        **given,
-        attention_mask=mask,
+    mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
+    output = backbone(
+        input_ids=row.ids[None],
+        attention_mask={"full_attention": mask, "sliding_attention": mask}
+        if "sliding_attention" in (getattr(backbone.config, "layer_types", None) or ())
+        else mask,
         position_ids=row.positions[None],
         use_cache=False,
         packed_row=row,
     )
     states: Tensor = output.last_hidden_state[0]
     return states
-
-
-def _part(backbone: Any, layers: slice, keep_norm: bool) -> Any:
-    """A backbone of some of the layers, sharing their weights."""
-    part = copy.copy(backbone)
-    part._modules = dict(backbone._modules)
-    part.config = copy.deepcopy(backbone.config)
-    if getattr(part.config, "layer_types", None):
-        part.config.layer_types = part.config.layer_types[layers]
-    part.layers = torch.nn.ModuleList(list(backbone.layers)[layers])
-    part.config.num_hidden_layers = len(part.layers)
-    if not keep_norm:
-        part.norm = torch.nn.Identity()
-    return part
 
 
 def _same_weights(a: Any, b: Any) -> bool:
@@ -71,19 +58,17 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Ten
     backbones = [m.model for m in models]
     first, *others = backbones
     layers = 0
-    if frozen and all(_same_weights(first.embed_tokens, o.embed_tokens) for o in others):
+    if frozen and is_known(first.config) and all(_same_weights(first.embed_tokens, o.embed_tokens) for o in others):
         while layers < frozen and all(_same_weights(first.layers[layers], o.layers[layers]) for o in others):
             layers += 1
     if not layers:
         return None, 0
-    bottom = _part(first, slice(0, layers), keep_norm=False)
     for backbone in backbones:
-        # not an ordinary attribute: a module set that way would appear twice in the state dict
-        object.__setattr__(backbone, "above_trunk", _part(backbone, slice(layers, None), keep_norm=True))
+        backbone.trunk_layers = layers
 
+    @torch.no_grad()
     def trunk(row: Row) -> Tensor:
-        with torch.no_grad():
-            return hidden_states(bottom, row)
+        return run_layers(first, first.layers[:layers], embed(first, row.ids), row)
 
     return trunk, layers
 
@@ -101,7 +86,8 @@ class _TokenLogprobs(torch.autograd.Function):
             logits = _logits(hidden[rows], weight, temperature)
             top = logits.amax(-1, keepdim=True)
             chosen = logits.gather(1, targets[rows, None])[:, 0]
-            weights = logits.sub_(top).exp()
+            logits.sub_(top)
+            weights = logits.exp() if want else logits.exp_()
             total = weights.sum(-1)
             normaliser[rows] = top[:, 0] + total.log()
             logprobs[rows] = chosen - normaliser[rows]

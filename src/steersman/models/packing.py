@@ -1,4 +1,4 @@
-"""Rows of tokens without padding: dialogues side by side, and answers that share their prompt.
+"""Rows of tokens almost without padding: dialogues side by side, and answers that share their prompt.
 
 A `Tree` is a trunk (a prompt, or a whole dialogue) and any number of branches (answers). The prompt's tokens are
 computed once for all its answers: each branch sees the trunk and itself, at the positions it would have alone,
@@ -7,12 +7,17 @@ so every number equals the one from separate rows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+
+MULTIPLE = 64
+"""Rows end in padding up to a multiple of this: matrix kernels are made per shape, and so are reused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +34,21 @@ class Tree:
 
 
 class DocumentMasks:
-    """Additive float32 [L, L] masks of one tree, by attention window; made once per row, used by every layer."""
+    """Additive [L, L] masks of one tree, by attention window and dtype; made once per row, used by every layer."""
 
     def __init__(self, positions: Tensor, branch: Tensor) -> None:
         self._positions, self._branch = positions, branch
-        self._made: dict[int | None, Tensor] = {}
+        self._made: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
-    def get(self, window: int | None) -> Tensor:
-        if window not in self._made:
+    def get(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        if (window, dtype) not in self._made:
             n = self._positions.shape[0]
             visible = torch.ones(n, n, dtype=torch.bool).tril_()
             visible &= (self._branch[None] == -1) | (self._branch[:, None] == self._branch[None])
             if window:
                 visible &= (self._positions[:, None] - self._positions[None]) < window
-            self._made[window] = torch.zeros(n, n).masked_fill_(~visible, float("-inf"))
-        return self._made[window]
+            self._made[window, dtype] = torch.zeros(n, n, dtype=dtype).masked_fill_(~visible, float("-inf"))
+        return self._made[window, dtype]
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Row:
     """[B] index of each branch's last token"""
     target_branch: Tensor
     """[N] number of the branch each target lies in, -1 for a trunk"""
+    padding: int = 0
+    """Tokens at the end that belong to no tree; they form a document that nothing looks at."""
 
     @cached_property
     def documents(self) -> list[tuple[int, int, DocumentMasks]]:
@@ -97,7 +104,7 @@ class Row:
 
 
 def build_row(trees: Sequence[Tree]) -> Row:
-    """Lay trees side by side."""
+    """Lay trees side by side, padded at the end to a multiple of `MULTIPLE`."""
     ids: list[int] = []
     positions: list[int] = []
     document: list[int] = []
@@ -127,12 +134,20 @@ def build_row(trees: Sequence[Tree]) -> Row:
             target_branch.extend([len(ends)] * len(tokens))
             ends.append(len(ids) - 1)
         document.extend([number] * (len(ids) - start))
+    padding = -len(ids) % MULTIPLE
+    ids.extend([0] * padding)
+    positions.extend(range(padding))
+    branch.extend([-1] * padding)
+    document.extend([len(trees)] * padding)
     columns = (ids, positions, document, branch, targets, predictors, ends, target_branch)
-    return Row(*(torch.tensor(column, dtype=torch.long) for column in columns))
+    return Row(*(torch.tensor(column, dtype=torch.long) for column in columns), padding=padding)
 
 
 def to_device(row: Row, device: torch.device) -> Row:
-    return row if device.type == "cpu" else Row(*(getattr(row, f).to(device) for f in Row.__dataclass_fields__))
+    if device.type == "cpu":
+        return row
+    moved = {name: value.to(device) for name, value in vars(row).items() if isinstance(value, Tensor)}
+    return dataclasses.replace(row, **moved)
 
 
 def fill_rows(sizes: Sequence[int], row_tokens: int) -> list[list[int]]:

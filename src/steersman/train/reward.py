@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from steersman import stats
@@ -138,7 +139,8 @@ def frozen_states(model: Any, trees: Sequence[Tree], config: RewardConfig) -> li
     states: dict[int, Tensor] = {}
     for group in fill_rows([t.size for t in trees], config.row_tokens):
         row = to_device(build_row([trees[i] for i in group]), model.device)
-        states.update(zip(group, torch.split(trunk(row), [trees[i].size for i in group]), strict=True))
+        pieces = torch.split(trunk(row), [*(trees[i].size for i in group), row.padding])
+        states.update(zip(group, pieces[:-1], strict=True))
     return [states[i] for i in range(len(trees))]
 
 
@@ -195,7 +197,9 @@ def run(
             for group in fill_rows([b.tree.size for b in batch], config.row_tokens):
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
-                below = torch.cat([states[batches[step][i]] for i in group]) if states else None
+                below = None
+                if states:
+                    below = F.pad(torch.cat([states[batches[step][i]] for i in group]), (0, 0, 0, row.padding))
                 scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
                 losses = [kwise_loss(s, b.pairs) for s, b in zip(scores, part, strict=True)]
                 loss = torch.stack(losses).sum() / len(batch)
