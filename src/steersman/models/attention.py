@@ -68,8 +68,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int 
     lengths = [end - start for start, end, _ in row.documents]
     split = (torch.split(x, lengths, dim=1) for x in (q, k, v))
     pieces = [
-        dense_attention(*one, masks.get(window, q.dtype), scale).transpose(0, 1)
-        for *one, (_, _, masks) in zip(*split, row.documents, strict=True)
+        dense_attention(q, k, v, masks.get(window, q.dtype), scale).transpose(0, 1)
+        for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
     ]
     return torch.cat(pieces)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from steersman.models.layers import embed, final_norm, is_known, run_layers
 from steersman.models.packing import Row
 
-CHUNK = 1024
+CHUNK = 256
 """Rows of logits in memory at once."""
 
 

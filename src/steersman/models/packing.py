@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
-
 
 MULTIPLE = 64
 """Rows end in padding up to a multiple of this: matrix kernels are made per shape, and so are reused."""
@@ -139,14 +139,27 @@ def build_row(trees: Sequence[Tree]) -> Row:
     positions.extend(range(padding))
     branch.extend([-1] * padding)
     document.extend([len(trees)] * padding)
-    columns = (ids, positions, document, branch, targets, predictors, ends, target_branch)
-    return Row(*(torch.tensor(column, dtype=torch.long) for column in columns), padding=padding)
+
+    def indices(column: list[int]) -> Tensor:
+        return torch.tensor(column, dtype=torch.long)
+
+    return Row(
+        ids=indices(ids),
+        positions=indices(positions),
+        document=indices(document),
+        branch=indices(branch),
+        targets=indices(targets),
+        predictors=indices(predictors),
+        branch_ends=indices(ends),
+        target_branch=indices(target_branch),
+        padding=padding,
+    )
 
 
 def to_device(row: Row, device: torch.device) -> Row:
     if device.type == "cpu":
         return row
-    moved = {name: value.to(device) for name, value in vars(row).items() if isinstance(value, Tensor)}
+    moved: dict[str, Any] = {n: v.to(device) for n, v in vars(row).items() if isinstance(v, Tensor)}
     return dataclasses.replace(row, **moved)
 
 

@@ -255,11 +255,14 @@ def evaluate(
 
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
-    """Share of the peak rates: a line up from a tenth, then a line down to the final share."""
+    """Share of the peak rates: full while only the critic learns, then a line up from a tenth and a line down."""
+    iteration -= config.critic_warmup_iterations
+    if iteration < 0:
+        return 1.0
     if iteration < config.warmup_iterations:
         return 0.1 + 0.9 * iteration / config.warmup_iterations
-    progress_ = (iteration - config.warmup_iterations) / max(1, config.iterations - config.warmup_iterations)
-    return 1 - (1 - config.final_lr_fraction) * progress_
+    rest = config.iterations - config.critic_warmup_iterations - config.warmup_iterations
+    return 1 - (1 - config.final_lr_fraction) * (iteration - config.warmup_iterations) / max(1, rest)
 
 
 def pretraining_rows(

@@ -1,0 +1,129 @@
+"""The layers of a decoder over one packed row, with backward passes written out where autograd's are slow.
+
+On a CPU the backward pass of a normalisation costs as much as that of a matrix product when autograd makes it out
+of a dozen small steps; here each such part is one function. The modules and weights are transformers' own
+(projections are called as modules, so adapters work); only the path between them is ours. Covers the Llama shape
+and its relatives; any other model takes transformers' own forward pass (`steersman.models.decoder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.models.attention import attend
+from steersman.models.packing import Row
+
+KNOWN = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
+
+
+def is_known(config: Any) -> bool:
+    """Whether these layers compute this model exactly."""
+    unusual = getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", False)
+    return config.model_type in KNOWN and not unusual
+
+
+class _RmsNorm(torch.autograd.Function):
+    """x / rms(x) * (weight + offset) (Zhang and Sennrich 2019), in float32, rounded once. x [N, d]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, offset: float, eps: float) -> Tensor:
+        wide = x.float()
+        inverse = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        ctx.offset = offset
+        return (wide * inverse).mul_(weight.float() + offset).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, weight, inverse = ctx.saved_tensors
+        gain = weight.float() + ctx.offset
+        unit = x.float() * inverse
+        pulled = grad.float()
+        product = pulled * unit
+        grad_weight = product.sum(0).to(weight.dtype)
+        along = product.mul_(gain).mean(-1, keepdim=True)
+        return (pulled * gain).sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), grad_weight, None, None
+
+
+class _Rotate(torch.autograd.Function):
+    """Rotary positions (Su et al. 2021): x * cos + (-x2, x1) * sin. The backward pass rotates the other way."""
+
+    @staticmethod
+    def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+        half = x.shape[-1] // 2
+        swapped = torch.cat([x[..., half:].neg(), x[..., :half]], dim=-1)
+        return torch.addcmul(x * cos, swapped, sin, value=sign)
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _Rotate._turned(x, cos, sin, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        return _Rotate._turned(grad, cos, sin, -1.0), None, None
+
+
+def _norm(x: Tensor, module: Any) -> Tensor:
+    """A transformers norm module applied to x [..., d]. Gemma stores its weights minus one and names eps otherwise."""
+    offset = 0.0 if hasattr(module, "variance_epsilon") else 1.0
+    eps = module.eps if offset else module.variance_epsilon
+    out: Tensor = _RmsNorm.apply(x.reshape(-1, x.shape[-1]), module.weight, offset, eps)  # type: ignore[no-untyped-call]
+    return out.view(x.shape)
+
+
+def _attention(block: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None) -> Tensor:
+    """x [T, hidden] -> [T, hidden]; cos, sin [T, 1, d]."""
+    d = block.head_dim
+    q, k, v = (p(x).view(x.shape[0], -1, d) for p in (block.q_proj, block.k_proj, block.v_proj))
+    if hasattr(block, "q_norm"):
+        q, k = _norm(q, block.q_norm), _norm(k, block.k_norm)
+    q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
+    out = attend(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), row, block.scaling, window)
+    result: Tensor = block.o_proj(out.reshape(x.shape[0], -1))
+    return result
+
+
+def _window(block: Any, config: Any) -> int | None:
+    if config.model_type == "mistral":
+        return getattr(config, "sliding_window", None)
+    return getattr(block, "sliding_window", None)
+
+
+def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Tensor:
+    """x [T, hidden], what enters the first of `layers` -> what leaves the last. Not normalised at the end."""
+    tables: dict[str | None, tuple[Tensor, Tensor]] = {}
+    for layer in layers:
+        block = layer.self_attn
+        kind = block.layer_type if backbone.config.model_type == "gemma3_text" else None
+        if kind not in tables:
+            arguments = (x[None], row.positions[None]) + ((kind,) if kind else ())
+            cos, sin = backbone.rotary_emb(*arguments)
+            tables[kind] = (cos[0, :, None], sin[0, :, None])
+        y = _attention(block, _norm(x, layer.input_layernorm), row, *tables[kind], _window(block, backbone.config))
+        sandwich = hasattr(layer, "pre_feedforward_layernorm")  # Gemma also normalises what a block returns
+        if sandwich:
+            x = x + _norm(y, layer.post_attention_layernorm)
+            h = _norm(x, layer.pre_feedforward_layernorm)
+        else:
+            x = x + y
+            h = _norm(x, layer.post_attention_layernorm)
+        mlp = layer.mlp
+        y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+        x = x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
+    return x
+
+
+def embed(backbone: Any, ids: Tensor) -> Tensor:
+    """[T] -> [T, hidden]."""
+    out: Tensor = backbone.embed_tokens(ids)
+    return out
+
+
+def final_norm(backbone: Any, x: Tensor) -> Tensor:
+    return _norm(x, backbone.norm)
