@@ -1,0 +1,192 @@
+"""The native decode step: step.c, compiled for this machine when an engine is loaded, called through ctypes.
+
+It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
+compiler, or the model's sizes are not multiples of 32, PyTorch computes every step; `LocalEngine.kernel` says which.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from steersman.engine.matrix import Int8, Matrix
+
+if TYPE_CHECKING:
+    from steersman.engine.decoder import Decoder
+
+log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("step.c")
+FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11"]
+# sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
+FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+TILES_FROM = 5
+"""Sequences from which matrix tiles are faster than vector products."""
+Pointer = ctypes.c_void_p
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [("values", Pointer), ("scales", Pointer), ("rows", ctypes.c_int64), ("columns", ctypes.c_int64)]  # noqa: RUF012
+
+
+_NORMS = ("input_norm", "post_norm", "pre_mlp_norm", "post_mlp_norm")
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, Pointer) for name in ("bias", *_NORMS, "q_norm", "k_norm", "cos", "sin", "keys", "values")),
+        ("window", ctypes.c_int64),
+    ]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        *(
+            (name, ctypes.c_int64)
+            for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "gelu", "sandwich")
+        ),
+        ("capacity", ctypes.c_int64),
+        ("tiles_from", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("eps", "scale", "embed_scale", "norm_offset")),
+        ("embed", Pointer),
+        ("final_norm", Pointer),
+        ("head", _Matrix),
+        ("layer", ctypes.POINTER(_Layer)),
+    ]
+
+
+def _cpu() -> str:
+    """What `-march=native` depends on."""
+    info = Path("/proc/cpuinfo")
+    flags = [line for line in info.read_text().splitlines() if line.startswith(("flags", "model name"))][:2]
+    return platform.machine() + "".join(flags)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """step.c for this machine, compiled once and kept in the cache folder; None where that is not possible."""
+    compiler = shutil.which("cc")
+    if compiler is None or platform.system() != "Linux":
+        log.info("no C compiler: PyTorch computes the decode steps of few sequences, more slowly")
+        return None
+    key = hashlib.sha256("".join([SOURCE.read_text(), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:20]
+    folder = Path(os.path.expanduser("~")) / ".cache" / "steersman" / "native"
+    built = folder / f"step-{key}.so"
+    if not built.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            fresh = Path(temporary) / "step.so"
+            run = subprocess.run(
+                [compiler, *FLAGS, "-o", str(fresh), str(SOURCE), "-lm"], capture_output=True, text=True
+            )
+            if run.returncode:
+                log.warning("%s cannot compile %s; PyTorch computes the steps: %s", compiler, SOURCE, run.stderr[:500])
+                return None
+            fresh.replace(built)
+    found = ctypes.CDLL(str(built))
+    for name in ("steersman_most", "steersman_tiles", "steersman_scratch"):
+        getattr(found, name).restype = ctypes.c_int64
+    return found
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
+
+
+def _matrix(matrix: Matrix) -> _Matrix:
+    rows, columns = matrix.shape
+    if isinstance(matrix, Int8):
+        return _Matrix(_address(matrix.values), _address(matrix.scales), rows, columns)
+    return _Matrix(_address(matrix.weight), None, rows, columns)
+
+
+class NativeStep:
+    """Decodes with step.c over a decoder's own weights and cache."""
+
+    def __init__(self, decoder: Decoder, lib: ctypes.CDLL) -> None:
+        self._decoder, self._lib = decoder, lib
+        self.most: int = lib.steersman_most()
+        self._tiles_from = TILES_FROM if lib.steersman_tiles() else 0
+        self._threads = torch.get_num_threads()
+        self._model, self._scratch = _Model(), torch.empty(0, dtype=torch.uint8)
+
+    @staticmethod
+    def of(decoder: Decoder) -> NativeStep | None:
+        """None where it cannot compute this decoder on this machine."""
+        s = decoder.shape
+        sizes = (s.hidden, s.intermediate, s.heads * s.head_dim)
+        if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16 or any(size % 32 for size in sizes):
+            return None
+        lib = library()
+        return None if lib is None else NativeStep(decoder, lib)
+
+    def point(self) -> None:
+        """Take the addresses of weights and cache again, after any of them was replaced."""
+        s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
+        if not cache.keys:
+            return
+        layers = (_Layer * s.layers)()
+        for i in range(s.layers):
+            cos, sin = self._decoder.ropes[i]
+            norms = {n: w.norms[n][i] for n in w.norms}
+            layers[i] = _Layer(
+                *(_matrix(w.matrices(name)[i]) for name in ("qkv", "out", "gate_up", "down")),
+                _address(w.qkv_bias[i]),
+                _address(norms["input_layernorm"]),
+                _address(norms["post_attention_layernorm"]),
+                _address(norms.get("pre_feedforward_layernorm")),
+                _address(norms.get("post_feedforward_layernorm")),
+                _address(w.q_norm[i]) if s.qk_norm else None,
+                _address(w.k_norm[i]) if s.qk_norm else None,
+                _address(cos),
+                _address(sin),
+                _address(cache.keys[i]),
+                _address(cache.values[i]),
+                s.windows[i],
+            )
+        self._layers = layers  # the struct below only points there
+        self._model = _Model(
+            *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
+            *(cache.capacity, self._tiles_from),
+            *(s.eps, s.scale, float(torch.tensor(s.embed_scale, dtype=torch.bfloat16)), s.norm_offset),
+            _address(w.embed),
+            _address(w.final_norm),
+            _matrix(w.head),
+            layers,
+        )
+        needed = self._lib.steersman_scratch(
+            ctypes.byref(self._model), ctypes.c_int64(self._threads), ctypes.c_int64(cache.capacity)
+        )
+        if needed > self._scratch.numel():
+            self._scratch = torch.zeros(needed, dtype=torch.uint8)
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """As `Decoder.decode`; logits are float32 [N, vocab]."""
+        n = len(ids)
+        assert n <= self.most
+        logits = torch.empty(n, self._decoder.shape.vocabulary)
+        self._lib.steersman_step(
+            ctypes.byref(self._model),
+            Pointer(ids.data_ptr()),
+            Pointer(positions.data_ptr()),
+            *(ctypes.c_int64(x) for x in (n, self._threads, self._decoder.cache.capacity)),
+            Pointer(self._scratch.data_ptr()),
+            Pointer(logits.data_ptr()),
+        )
+        return logits
