@@ -181,7 +181,7 @@ class Completion:
     finish_reason: FinishReason
     policy_version: str
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
-    """Per token, where `SamplingParams.top_logprobs` asked for it: (token, log p), likeliest first. Not written to JSON."""
+    """Per token, where `SamplingParams.top_logprobs` asked for it: (token, log p), likeliest first. Not in the JSON."""
 
     def to_json(self) -> Json:
         return {

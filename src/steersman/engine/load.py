@@ -11,7 +11,7 @@ from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
 from steersman.engine.shape import FAMILIES
-from steersman.models.load import load_causal, load_tokenizer, pick_device
+from steersman.models.load import load_generating, load_tokenizer, pick_device
 from steersman.models.resolve import Say, resolve
 
 
@@ -26,6 +26,7 @@ def load_engine(
     max_slots: int = 128,
     cache_mib: int | None = None,
     reuse: Reuse = "streams",
+    independent: bool = False,
     native: bool = True,
     trust_remote_code: bool = False,
     say: Say = lambda _: None,
@@ -35,13 +36,14 @@ def load_engine(
     `dtype`: 'bfloat16', 'float32', or 'int8' (bfloat16 with int8 weight matrices; local backend). `backend`: 'local'
     (the fast engine; Llama, Mistral, Qwen2/3, Gemma 3), 'reference' (transformers' own forward pass, any model that
     generates) or 'auto' (local where it can). `cache_mib`: memory for keys and values of running sequences; by
-    default 40 % of the machine's (finished dialogues are kept in a quarter more). `native`: whether few sequences
+    default 40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see
+    `LocalEngine`. `native`: whether few sequences
     are decoded by step.c, which is compiled on first use. Raises ValueError on anything that cannot be loaded.
     """
     folder = resolve(str(model), say=say)
     name = name or folder.name
     where = pick_device(device)
-    loaded = load_causal(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code).to(where)
+    loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code).to(where)
     return engine_of(
         loaded,
         load_tokenizer(folder),
@@ -52,6 +54,7 @@ def load_engine(
         cache_mib=cache_mib,
         reuse=reuse,
         int8=dtype == "int8",
+        independent=independent,
         native=native,
     )
 
@@ -66,6 +69,7 @@ def engine_of(
     max_slots: int = 128,
     cache_mib: int | None = None,
     reuse: Reuse = "streams",
+    independent: bool = False,
     int8: bool = False,
     native: bool = True,
 ) -> Engine:
@@ -83,4 +87,12 @@ def engine_of(
     budget = None if cache_mib is None else cache_mib << 20
     decoder = Decoder(model.config, model.dtype, model.device, int8=int8, cache_bytes=budget, native=native)
     decoder.load(model.state_dict().items())
-    return LocalEngine(decoder, tokenizer, model_name=name, version=version, max_slots=max_slots, reuse=reuse)
+    return LocalEngine(
+        decoder,
+        tokenizer,
+        model_name=name,
+        version=version,
+        max_slots=max_slots,
+        reuse=reuse,
+        independent=independent,
+    )

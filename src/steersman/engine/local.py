@@ -35,6 +35,11 @@ class LocalEngine:
     `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
     the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes bfloat16 results in the last digits,
     depending on what ran before; `generate` with the default does not depend on it.
+
+    In bfloat16 the last digits of a prompt's states depend on which prompts are prefilled together. With `independent`
+    every prompt is prefilled alone, in chunks of one size, so that (with `reuse` off) a sequence's result is the same
+    to the bit whoever shares its batch, at the price of slower prefill. Decoding is so in any case where the native
+    step has matrix tiles.
     """
 
     def __init__(
@@ -48,28 +53,40 @@ class LocalEngine:
         prefill_tokens: int = 4096,
         chunk_tokens: int = 256,
         reuse: Reuse = "streams",
+        independent: bool = False,
     ) -> None:
         self.decoder = decoder
-        self.template = Template(tokenizer)
-        self._prompts = Prompts(self.template)
+        self._prompts = Prompts(tokenizer)
         self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
-        ends = {e for e in (self.template.end_of_turn, tokenizer.eos_token_id) if e is not None}
-        self._grammars = Grammars(tokenizer, ends, decoder.shape.vocabulary)
+        self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
         self.scheduler = Scheduler(
             decoder,
-            ends,
+            self._prompts.ends,
             self.prefixes,
             max_slots=max_slots,
             prefill_tokens=prefill_tokens,
             chunk_tokens=chunk_tokens,
+            independent=independent,
         )
         self.scheduler.version = version
         self._lock = threading.RLock()
 
     @property
+    def template(self) -> Template:
+        """How conversations are rendered. ValueError where the tokenizer has no chat template."""
+        if self._prompts.template is None:
+            raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
+        return self._prompts.template
+
+    @property
     def max_context(self) -> int:
         return self.decoder.shape.context
+
+    @property
+    def kernel(self) -> str:
+        """Who computes the steps of few sequences: 'native' (step.c) or 'torch'."""
+        return "torch" if self.decoder.native is None else "native"
 
     @property
     def policy_version(self) -> str:
@@ -152,7 +169,7 @@ class LocalEngine:
                 params,
                 most,
                 random.Random(f"{seed}/{i}"),
-                self.template.decode,
+                self._prompts.decode,
                 self._grammars.of(params),
                 streamed,
                 keep=reuse and i == 0,

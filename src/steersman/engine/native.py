@@ -10,7 +10,6 @@ import ctypes
 import functools
 import hashlib
 import logging
-import os
 import platform
 import shutil
 import subprocess
@@ -32,20 +31,23 @@ SOURCE = Path(__file__).with_name("step.c")
 FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11"]
 # sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
 FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
-TILES_FROM = 5
-"""Sequences from which matrix tiles are faster than vector products."""
+WITHOUT_TILES = 8
+"""Most sequences where the machine has no matrix tiles: for more, PyTorch's matrix products are faster."""
+INT8_TILES_FROM = 5
+"""Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
+not depend on how many others there are."""
 Pointer = ctypes.c_void_p
 
 
 class _Matrix(ctypes.Structure):
-    _fields_ = [("values", Pointer), ("scales", Pointer), ("rows", ctypes.c_int64), ("columns", ctypes.c_int64)]  # noqa: RUF012
+    _fields_ = [("values", Pointer), ("scales", Pointer), ("rows", ctypes.c_int64), ("columns", ctypes.c_int64)]
 
 
 _NORMS = ("input_norm", "post_norm", "pre_mlp_norm", "post_mlp_norm")
 
 
 class _Layer(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
         *((name, Pointer) for name in ("bias", *_NORMS, "q_norm", "k_norm", "cos", "sin", "keys", "values")),
         ("window", ctypes.c_int64),
@@ -53,7 +55,7 @@ class _Layer(ctypes.Structure):
 
 
 class _Model(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *(
             (name, ctypes.c_int64)
             for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "gelu", "sandwich")
@@ -83,7 +85,7 @@ def library() -> ctypes.CDLL | None:
         log.info("no C compiler: PyTorch computes the decode steps of few sequences, more slowly")
         return None
     key = hashlib.sha256("".join([SOURCE.read_text(), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:20]
-    folder = Path(os.path.expanduser("~")) / ".cache" / "steersman" / "native"
+    folder = Path("~/.cache/steersman/native").expanduser()
     built = folder / f"step-{key}.so"
     if not built.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,8 +123,9 @@ class NativeStep:
 
     def __init__(self, decoder: Decoder, lib: ctypes.CDLL) -> None:
         self._decoder, self._lib = decoder, lib
-        self.most: int = lib.steersman_most()
-        self._tiles_from = TILES_FROM if lib.steersman_tiles() else 0
+        tiles = bool(lib.steersman_tiles())
+        self.most: int = lib.steersman_most() if tiles else WITHOUT_TILES
+        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if tiles else 0
         self._threads = torch.get_num_threads()
         self._model, self._scratch = _Model(), torch.empty(0, dtype=torch.uint8)
 

@@ -49,9 +49,11 @@ class Scheduler:
         max_slots: int,
         prefill_tokens: int,
         chunk_tokens: int,
+        independent: bool = False,
     ) -> None:
         self.decoder, self.ends, self.prefixes = decoder, ends, prefixes
         self.max_slots, self.prefill_tokens, self.chunk_tokens = max_slots, prefill_tokens, chunk_tokens
+        self.independent = independent
         self.version = ""
         self.adapters: dict[str, Adapter] = {}
         self.active: list[Answer] = []
@@ -115,7 +117,7 @@ class Scheduler:
             hit = self.prefixes.find(request.prompt, _adapter(request)) if request.reuse else None
             if not self._may_run(group, request):
                 break
-            if hit is not None or len(request.prompt) > budget:
+            if hit is not None or self.independent or len(request.prompt) > budget:
                 if not group:
                     self._pop()
                     self._begin_partial(request, hit)
@@ -177,7 +179,9 @@ class Scheduler:
     def _continue(self, partial: Partial) -> None:
         """One chunk of a prompt; after the last, its answers run."""
         request, slot = partial.request, len(self.active)
-        budget = self.chunk_tokens if any(a.streamed for a in self.active) else self.prefill_tokens
+        budget = self.prefill_tokens
+        if self.independent or any(a.streamed for a in self.active):
+            budget = self.chunk_tokens
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
         device = self.decoder.device

@@ -40,7 +40,10 @@ class Shape:
 
 
 def shape_of(config: Any) -> Shape:
-    """A transformers config, read. Raises ValueError for a model the local engine does not compute exactly; use the reference backend there."""
+    """A transformers config, read.
+
+    Raises ValueError for a model that the local engine does not compute exactly; use the reference backend there.
+    """
     kind = config.model_type
     if kind not in FAMILIES:
         raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}")

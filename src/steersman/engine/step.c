@@ -18,7 +18,7 @@
 #endif
 #include <omp.h>
 
-#define MOST 32   /* sequences */
+#define MOST 128  /* sequences */
 #define BLOCK 16  /* weight rows */
 
 typedef uint16_t bf16;
@@ -127,32 +127,80 @@ static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, f
 #ifdef __AMX_BF16__
 typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
 
-/* packed: x as pairs of columns, [k / 2, MOST, 2], so that 16 pairs are a tile; n is padded with zeros */
+#define COLUMNS 64 /* sequences that one pass over a block of weights serves: four tiles of sums */
+
+static inline int padded(int n) { return (n + 15) / 16 * 16; }
+
+/* packed: x as pairs of columns, [k / 2, padded(n), 2], so that 16 pairs are a row of a tile; padding is zeros */
 static void pack(const bf16 *x, int64_t k, int n, bf16 *packed) {
-    int padded = n <= 16 ? 16 : 32;
-    for (int64_t j = 0; j < k; j += 2)
-        for (int i = 0; i < padded; i++) {
-            packed[(j * MOST) + 2 * i] = i < n ? x[i * k + j] : 0;
-            packed[(j * MOST) + 2 * i + 1] = i < n ? x[i * k + j + 1] : 0;
+    int64_t half = k / 2, width = padded(n);
+    __m512i rows = _mm512_mullo_epi32(_mm512_set1_epi32((int)half), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    for (int i = 0; i < n; i += 16) {
+        __mmask16 mask = n - i >= 16 ? 0xffff : (__mmask16)((1 << (n - i)) - 1);
+        const int32_t *pairs = (const int32_t *)x + i * half;
+        for (int64_t j = 0; j < half; j++) {
+            __m512i column = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, rows, pairs + j, 4);
+            _mm512_storeu_si512((int32_t *)packed + j * width + i, column);
         }
+    }
 }
 
-static void tile_products(const bf16 *w, const bf16 *packed, int64_t k, int n, float *acc) {
+static inline __attribute__((always_inline)) void tile_columns(
+    const bf16 *w, const bf16 *packed, int64_t k, int64_t width, int tiles, float *acc) {
     _tile_zero(0);
-    _tile_zero(1);
+    if (tiles > 1) _tile_zero(1);
+    if (tiles > 2) _tile_zero(2);
+    if (tiles > 3) _tile_zero(3);
     for (int64_t j = 0; j < k; j += 32) {
-        _tile_loadd(2, w + j, 2 * k);
-        _tile_loadd(3, packed + j * MOST, 4 * MOST);
-        _tile_dpbf16ps(0, 2, 3);
-        if (n > 16) {
-            _tile_loadd(4, packed + j * MOST + 32, 4 * MOST);
-            _tile_dpbf16ps(1, 2, 4);
+        const bf16 *columns = packed + j * width;
+        _tile_loadd(4, w + j, 2 * k);
+        for (int r = 0; r < BLOCK; r++) _mm_prefetch((const char *)(w + r * k + j) + 32 * k, _MM_HINT_T0);
+        _tile_loadd(5, columns, 4 * width);
+        _tile_dpbf16ps(0, 4, 5);
+        if (tiles > 1) {
+            _tile_loadd(6, columns + 32, 4 * width);
+            _tile_dpbf16ps(1, 4, 6);
+        }
+        if (tiles > 2) {
+            _tile_loadd(5, columns + 64, 4 * width);
+            _tile_dpbf16ps(2, 4, 5);
+        }
+        if (tiles > 3) {
+            _tile_loadd(6, columns + 96, 4 * width);
+            _tile_dpbf16ps(3, 4, 6);
         }
     }
     _tile_stored(0, acc, 4 * MOST);
-    if (n > 16) _tile_stored(1, acc + 16, 4 * MOST);
+    if (tiles > 1) _tile_stored(1, acc + 16, 4 * MOST);
+    if (tiles > 2) _tile_stored(2, acc + 32, 4 * MOST);
+    if (tiles > 3) _tile_stored(3, acc + 48, 4 * MOST);
+}
+
+static void tile_products(const bf16 *w, const bf16 *packed, int64_t k, int n, float *acc) {
+    int64_t width = padded(n);
+    for (int i = 0; i < n; i += COLUMNS) {
+        int tiles = (padded(n) - i) / 16;
+        if (tiles >= 4) tile_columns(w, packed + 2 * i, k, width, 4, acc + i);
+        else if (tiles == 3) tile_columns(w, packed + 2 * i, k, width, 3, acc + i);
+        else if (tiles == 2) tile_columns(w, packed + 2 * i, k, width, 2, acc + i);
+        else tile_columns(w, packed + 2 * i, k, width, 1, acc + i);
+    }
 }
 #endif
+
+/* int8 to bfloat16, which is exact; count is a multiple of 32 */
+static void widen(const int8_t *values, int64_t count, bf16 *out) {
+#ifdef __AVX512BF16__
+    for (int64_t j = 0; j < count; j += 32) {
+        __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(values + j))));
+        __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(values + j + 16))));
+        _mm_prefetch((const char *)(values + j) + 8192, _MM_HINT_T0);
+        _mm512_storeu_si512(out + j, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+#else
+    for (int64_t j = 0; j < count; j++) out[j] = narrow((float)values[j]);
+#endif
+}
 
 /* A thread's own inputs: x [n, k] in bfloat16, and packed where tiles are used */
 typedef struct { bf16 *x, *packed, *widened; int n, tiles; } Input;
@@ -182,7 +230,7 @@ static void block(const Matrix *w, int64_t row, int rows, const Input *in, float
     const bf16 *weights = (const bf16 *)w->values + row * k;
     if (w->scales) {
         const int8_t *values = (const int8_t *)w->values + row * k;
-        for (int64_t j = 0; j < rows * k; j++) in->widened[j] = narrow((float)values[j]);
+        widen(values, rows * k, in->widened);
         weights = in->widened;
     }
 #ifdef __AMX_BF16__
@@ -367,7 +415,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         TileConfig before;
         if (in.tiles) {
             TileConfig config = {.palette = 1};
-            for (int t = 0; t < 5; t++) config.bytes[t] = 64, config.rows[t] = 16;
+            for (int t = 0; t < 7; t++) config.bytes[t] = 64, config.rows[t] = 16;
             _tile_storeconfig(&before);
             _tile_loadconfig(&config);
         }
