@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
 
@@ -36,7 +37,6 @@ def adjust(
     """Change float logits [vocab] in place. `allowed` bool [vocab]: what a grammar lets through.
 
     Order: repetition penalty (prompt and answer), presence and frequency penalties (answer), bias, grammar.
-    Raises ValueError for a bias on a token that the model does not have.
     """
     if params.repetition_penalty != 1:
         seen = torch.tensor(sorted({*prompt, *answer}), device=row.device)
@@ -55,8 +55,8 @@ def adjust(
 
 
 def check(params: SamplingParams, vocabulary: int) -> None:
-    """ValueError where a token id is not one of the model's."""
+    """Refused where a token id is not one of the model's."""
     for name, tokens in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         for token in tokens:
             if not 0 <= token < vocabulary:
-                raise ValueError(f"sampling.{name}: expected token ids from 0 to {vocabulary - 1}, got {token}")
+                raise Refused(f"sampling.{name}: expected token ids from 0 to {vocabulary - 1}, got {token}")

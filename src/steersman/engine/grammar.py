@@ -1,4 +1,4 @@
-"""Answers held to a JSON schema or a regular expression, by llguidance (an optional dependency, imported when asked for)."""
+"""Answers held to a JSON schema or a regular expression, by llguidance (optional; imported when asked for)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
 
@@ -40,14 +41,14 @@ class Grammars:
         self._prepared: Any = None
 
     def of(self, params: SamplingParams) -> Grammar | None:
-        """None where the answer is free. Raises ValueError for a schema or expression that cannot be followed."""
+        """None where the answer is free. Raises Refused for a schema or expression that cannot be followed."""
         if params.json_schema is None and params.regex is None:
             return None
         try:
             import llguidance
             import llguidance.hf
         except ImportError:
-            raise ValueError(
+            raise Refused(
                 "json_schema and regex need the package llguidance: pip install 'steersman[grammar]'"
             ) from None
         if self._prepared is None:
@@ -61,9 +62,9 @@ class Grammars:
                 source = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(params.json_schema))
             matcher = llguidance.LLMatcher(self._prepared, source, log_level=0)
         except ValueError as error:
-            raise ValueError(f"sampling.{_name(params)}: {error}") from None
+            raise Refused(f"sampling.{_name(params)}: {error}") from None
         if matcher.is_error():
-            raise ValueError(f"sampling.{_name(params)}: {matcher.get_error()}")
+            raise Refused(f"sampling.{_name(params)}: {matcher.get_error()}")
         return Grammar(matcher)
 
 

@@ -21,7 +21,7 @@ from steersman.engine.decoder import Decoder
 from steersman.engine.grammar import Grammars
 from steersman.engine.prefixes import Prefixes
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Reuse
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse
 from steersman.engine.scheduler import Scheduler
 from steersman.engine.sequence import Answer, Request
 from steersman.text.template import Template
@@ -33,7 +33,7 @@ class LocalEngine:
 
     `max_slots` sequences at most are decoded together. `prefill_tokens` are prefilled together at most, and
     `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
-    the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes bfloat16 results in the last digits,
+    the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16,
     depending on what ran before; `generate` with the default does not depend on it.
 
     In bfloat16 the last digits of a prompt's states depend on which prompts are prefilled together. With `independent`
@@ -149,18 +149,18 @@ class LocalEngine:
         if not ids or room < 1:
             raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         if params.n > self.max_slots:
-            raise ValueError(f"n: expected at most {self.max_slots}, got {params.n}")
+            raise Refused(f"n: expected at most {self.max_slots}, got {params.n}")
         if params.adapter is not None and params.adapter not in self.scheduler.adapters:
             known = ", ".join(sorted(self.scheduler.adapters)) or "none is loaded"
-            raise ValueError(f"sampling.adapter: expected one of those loaded ({known}), got '{params.adapter}'")
+            raise Refused(f"sampling.adapter: expected one of those loaded ({known}), got '{params.adapter}'")
         check(params, self.decoder.shape.vocabulary)
         most = min(params.max_tokens, room)
         cache = self.decoder.cache
         if not cache.fits(params.n, len(ids) + most):
+            needed = params.n * (len(ids) + most) * cache.token_bytes
             raise DoesNotFit(
-                f"prompt{name}: {params.n} x {len(ids) + most} tokens of keys and values need "
-                f"{params.n * (len(ids) + most) * cache.token_bytes >> 20} MiB; the budget is {cache.budget >> 20} MiB. "
-                "Expected a shorter prompt, fewer max_tokens or a larger cache_mib"
+                f"prompt{name}: {params.n} x {len(ids) + most} tokens of keys and values need {needed >> 20} MiB; the "
+                f"budget is {cache.budget >> 20} MiB. Expected a shorter prompt, fewer max_tokens or a larger cache_mib"
             )
         reuse = self.reuse == "all" or (self.reuse == "streams" and streamed)
         answers = [

@@ -18,11 +18,15 @@ Reuse = Literal["streams", "all", "off"]
 """Whose finished sequences are kept for prompts that begin the same way."""
 
 
-class PromptTooLong(ValueError):
+class Refused(ValueError):
+    """The request cannot be answered as it is; the message is for whoever asked."""
+
+
+class PromptTooLong(Refused):
     """The prompt and `max_tokens` do not fit into the model's context."""
 
 
-class DoesNotFit(ValueError):
+class DoesNotFit(Refused):
     """The request's keys and values would pass the engine's memory budget even if it ran alone."""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from steersman.engine.adjust import adjust, adjusts, check
 from steersman.engine.grammar import Grammars
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import Prompt, PromptTooLong
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused
 from steersman.engine.sampling import sample_with_scores, top_logprobs
 from steersman.engine.sequence import Answer
 from steersman.types import Completion, SamplingParams
@@ -74,7 +74,7 @@ class ReferenceEngine:
         if not ids or len(ids) >= self.max_context:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         if params.adapter is not None:
-            raise ValueError("sampling.adapter: the reference backend has no adapters; expected None")
+            raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
         check(params, self._vocabulary)
         grammar = self._grammars.of(params)
         most = min(params.max_tokens, room)
