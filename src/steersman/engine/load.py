@@ -10,8 +10,10 @@ from steersman.engine.decoder import Decoder
 from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
+from steersman.engine.remote import RemoteEngine
 from steersman.engine.shape import FAMILIES
-from steersman.models.load import load_generating, load_tokenizer, pick_device
+from steersman.engine.vllm_backend import VllmEngine
+from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
 from steersman.models.resolve import Say, resolve
 
 
@@ -29,19 +31,42 @@ def load_engine(
     independent: bool = False,
     native: bool = True,
     trust_remote_code: bool = False,
+    url: str = "",
+    api_key: str = "",
+    max_context: int = 32768,
     say: Say = lambda _: None,
+    **vllm_options: Any,
 ) -> Engine:
     """Load a model for generation.
 
-    `dtype`: 'bfloat16', 'float32', or 'int8' (bfloat16 with int8 weight matrices; local backend). `backend`: 'local'
-    (the fast engine; Llama, Mistral, Qwen2/3, Gemma 3), 'reference' (transformers' own forward pass, any model that
-    generates) or 'auto' (local where it can). `cache_mib`: memory for keys and values of running sequences; by
-    default 40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see
-    `LocalEngine`. `native`: whether few sequences
-    are decoded by step.c, which is compiled on first use. Raises ValueError on anything that cannot be loaded.
+    `model`: a folder, a GGUF file, or a name as `model.base` takes it. `dtype`: 'bfloat16', 'float32', or 'int8'
+    (bfloat16 with int8 weight matrices; local backend). `device`: 'auto', 'cpu' or 'cuda'. `backend`:
+
+    - 'auto': local where it computes the model, else reference
+    - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3
+    - 'reference': transformers' own forward pass, any model that generates, encoder-decoders too
+    - 'vllm': vLLM, where it is installed; further keyword arguments go to its LLM class
+    - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` what it takes
+
+    `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
+    40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
+    `native`: whether few sequences are decoded by step.c, which is compiled on first use. `version` is stamped on
+    completions. Raises ValueError on anything that cannot be loaded.
     """
+    if dtype not in DTYPES and dtype != "int8":
+        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
+    if vllm_options and backend != "vllm":
+        raise ValueError(f"unknown option '{next(iter(vllm_options))}' of load_engine")
+    if backend == "openai":
+        if not url:
+            raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
+        return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
     folder = resolve(str(model), say=say)
     name = name or folder.name
+    if backend == "vllm":
+        labels = {"model_name": name, "version": version or name}
+        tokenizer = load_tokenizer(folder)
+        return VllmEngine(str(folder), tokenizer, dtype=dtype, max_slots=max_slots, **labels, **vllm_options)
     where = pick_device(device)
     loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code).to(where)
     return engine_of(
