@@ -48,6 +48,32 @@ def test_each_family_equals_float32_as_nearly_as_torch_does(family: Path, int8: 
 
 
 @needs_native
+def test_native_sampling_follows_the_distribution(tiny: Path) -> None:
+    """Frequencies of evenly spread draws against the probabilities; ruled-out tokens are never drawn."""
+    model = load_causal(tiny, "bfloat16")
+    step = Decoder(model.config, torch.bfloat16, CPU).native
+    assert step is not None
+    torch.manual_seed(0)
+    vocabulary, n = 3000, 20_000
+    logits = torch.randn(vocabulary) * 3
+    logits[[0, 1, 2999]] = float("-inf")
+    uniform = (torch.arange(n) + 0.5) / n
+    for temperature in (1.0, 0.6):
+        rows = logits.repeat(n, 1)
+        ids, logprobs = step.sample(rows, torch.full((n,), temperature), uniform)
+        expected = (logits / temperature).log_softmax(-1)
+        torch.testing.assert_close(logprobs, expected[ids], atol=2e-5, rtol=1e-5)
+        got = torch.bincount(ids, minlength=vocabulary) / n
+        assert (got - expected.exp()).abs().max() < 2 / n
+    edges = torch.tensor([0.0, 1 - 2**-24])
+    ids, _ = step.sample(logits.repeat(2, 1), torch.ones(2), edges)
+    assert ids.tolist() == [2, 2998]
+    ids, logprobs = step.sample(logits[None], torch.zeros(1), torch.zeros(1))
+    assert int(ids) == int(logits.argmax())
+    torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax()[None])
+
+
+@needs_native
 def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> None:
     model = load_causal(tiny, "bfloat16")
     decoder = Decoder(model.config, torch.bfloat16, CPU)

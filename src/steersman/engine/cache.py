@@ -7,9 +7,11 @@ longer; the budget bounds it.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,35 +64,43 @@ class Cache:
     def reserve(self, slots: int, capacity: int, live: int, most_slots: int) -> bool:
         """Room for `slots` sequences of `capacity` tokens, keeping slots 0..live-1; whether the tensors were replaced.
 
-        Slots grow by doubling up to `most_slots` and the rectangle never shrinks, unless the budget demands it.
+        Slots grow by doubling up to `most_slots`. Where the rectangle must grow in one direction and would pass the
+        budget, or double what there is or what is needed, it shrinks in the other.
         """
         if slots <= self.slots and capacity <= self.capacity:
             return False
         assert self.fits(slots, capacity), "the scheduler asks before it admits"
         capacity = rounded(capacity)
         doubled = max(slots, min(most_slots, 1 << (slots - 1).bit_length()), self.slots)
+        bound = 2 * max(self.slots * self.capacity, slots * capacity)
         shapes = (
             (doubled, max(capacity, self.capacity)),
             (slots, max(capacity, self.capacity)),
             (max(slots, self.slots), capacity),
-            (slots, capacity),
         )
-        self._resize(*next(shape for shape in shapes if self.fits(*shape)), live)
+        good = (shape for shape in shapes if self.fits(*shape) and shape[0] * shape[1] <= bound)
+        self._resize(*next(good, (slots, capacity)), live)
         return True
 
     def _resize(self, slots: int, capacity: int, live: int) -> None:
         kept = min(capacity, self.capacity)
         for cache in (self.keys, self.values):
             for layer in range(self.layers):
-                # zeros, since a masked product with whatever lay in memory could be NaN
-                shape = (slots, self.kv_heads, capacity, self.head_dim)
-                fresh = torch.zeros(shape, dtype=self.dtype, device=self.device)
+                fresh = self._zeros((slots, self.kv_heads, capacity, self.head_dim))
                 if len(cache) == self.layers:
                     fresh[:live, :, :kept] = cache[layer][:live, :, :kept]
                     cache[layer] = fresh
                 else:
                     cache.append(fresh)
         self.slots, self.capacity = slots, capacity
+
+    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+        """Zeros, since a masked product with whatever lay in memory could be NaN."""
+        if self.device.type != "cpu":
+            return torch.zeros(shape, dtype=self.dtype, device=self.device)
+        # numpy asks for memory that is zero already, and the system provides a page when it is first used
+        count = math.prod(shape) * self.dtype.itemsize
+        return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(self.dtype).view(shape)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a sequence's first `length` cached tokens from one slot to another."""

@@ -36,6 +36,8 @@ WITHOUT_TILES = 8
 INT8_TILES_FROM = 5
 """Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
 not depend on how many others there are."""
+SPAN = 1024
+"""As in step.c."""
 Pointer = ctypes.c_void_p
 
 
@@ -193,3 +195,18 @@ class NativeStep:
             Pointer(logits.data_ptr()),
         )
         return logits
+
+    def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
+        n, vocabulary = logits.shape
+        ids, logprobs = torch.empty(n, dtype=torch.long), torch.empty(n)
+        sums = torch.empty(n, vocabulary // SPAN + 1)
+        self._lib.steersman_sample(
+            Pointer(_address(logits)),
+            *(ctypes.c_int64(x) for x in (n, vocabulary)),
+            Pointer(_address(temperature.float())),
+            Pointer(_address(uniform.float())),
+            ctypes.c_int64(self._threads),
+            *(Pointer(_address(x)) for x in (sums, ids, logprobs)),
+        )
+        return ids, logprobs

@@ -24,6 +24,7 @@ from steersman.engine.decoder import Decoder
 from steersman.engine.prefixes import Kept, Prefixes
 from steersman.engine.sampling import sample_with_scores, top_logprobs
 from steersman.engine.sequence import Answer, Request
+from steersman.types import SamplingParams
 
 AHEAD = 512
 """Most tokens of an answer that have a place in the cache from the start; for longer ones the cache grows."""
@@ -246,23 +247,35 @@ class Scheduler:
                 a = answers[row]
                 allowed = a.grammar.allowed(logits.shape[1], device) if a.grammar is not None else None
                 adjust(logits[row], a.params, a.prompt, a.ids, allowed)
-        ids, logprobs, (scores, logsumexp) = sample_with_scores(
-            logits,
-            torch.tensor([p.temperature for p in params], device=device),
-            torch.tensor([p.top_k for p in params], device=device),
-            torch.tensor([p.top_p for p in params], device=device),
-            torch.tensor([a.rng.random() for a in answers], device=device),
-            torch.tensor([p.min_p for p in params], device=device),
-        )
+        uniform = torch.tensor([a.rng.random() for a in answers], device=device)
+        ids, logprobs, distribution = self._sample(logits, params, uniform)
         # the list may be self.active, which ending an answer does not change
         for row, (answer, token, logprob) in enumerate(zip(answers, ids.tolist(), logprobs.tolist(), strict=True)):
-            if answer.finished:
-                continue
             if answer.params.top_logprobs:
+                assert distribution is not None
+                scores, logsumexp = distribution
                 answer.tops.append(tuple(top_logprobs(scores[row], logsumexp[row], answer.params.top_logprobs)))
             answer.take(token, logprob, self.ends)
             if answer.grammar is not None and not answer.finished:
                 answer.grammar.accept(token)
+
+    def _sample(
+        self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """(ids, logprobs, distribution); the distribution is None where nobody needs it and native code sampled."""
+        device, native = logits.device, self.decoder.native
+        temperature = torch.tensor([p.temperature for p in params], device=device)
+        plain = all(not (p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs) for p in params)
+        if native is not None and plain:
+            return *native.sample(logits.float().contiguous(), temperature, uniform), None
+        return sample_with_scores(
+            logits,
+            temperature,
+            torch.tensor([p.top_k for p in params], device=device),
+            torch.tensor([p.top_p for p in params], device=device),
+            uniform,
+            torch.tensor([p.min_p for p in params], device=device),
+        )
 
     def _free(self) -> None:
         """Drop finished sequences, keeping the cache of those that a next turn may go on from."""
