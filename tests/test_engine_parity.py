@@ -59,7 +59,7 @@ def check(folder: Path, language: str, longest: int, most: int, monkeypatch: pyt
     monkeypatch.setattr(scheduler, "_continue", lambda p: (chunks.append(p.done), go_on(p)))
     prompts = real_prompts(language, longest)
     answers = engine.generate(prompts, SamplingParams(max_tokens=most, temperature=0))
-    assert sum(shared) > COUNT // 4, "prefixes were shared"
+    assert sum(shared) > COUNT // 10, "prefixes were shared"
     assert len(chunks) > len(shared), "prompts were prefilled in chunks"
     model = load_causal(folder, "float32")
     ties = 0

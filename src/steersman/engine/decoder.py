@@ -21,6 +21,18 @@ from steersman.engine.shape import inverse_frequencies, shape_of
 from steersman.engine.weights import Weights
 
 FIRST_ROPE_LENGTH = 4096
+ALIGN = 8
+"""Prompts are padded to multiples of this; what begins in mid-prompt should begin at one."""
+
+
+def _aligned(rows: int) -> int:
+    """Rows of a prefill's matrix products, rounded up to one of a few sizes.
+
+    oneDNN compiles bfloat16 products for each number of rows and keeps what it compiled: with lengths as they come,
+    memory would grow by the kernels of every new length.
+    """
+    step = 16 if rows <= 64 else 64 if rows <= 1024 else 256
+    return -(-rows // step) * step
 
 
 class Decoder:
@@ -87,11 +99,10 @@ class Decoder:
             self.adapter.add(y, x, merged, layer)
         return y
 
-    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [N, T, hidden] -> q [N, heads, T, d], k and v [N, kv_heads, T, d], rotated."""
+    def _qkv(self, x: Tensor, n: int, t: int, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [at least N * T, hidden] -> q [N, heads, T, d], k and v [N, kv_heads, T, d], rotated."""
         s, w = self.shape, self.weights
-        n, t = x.shape[:2]
-        merged = self._project(x, "qkv", layer, w.qkv_bias[layer]).view(n, t, -1, s.head_dim)
+        merged = self._project(x, "qkv", layer, w.qkv_bias[layer])[: n * t].view(n, t, -1, s.head_dim)
         qk, v = merged[:, :, : s.heads + s.kv_heads], merged[:, :, s.heads + s.kv_heads :]
         if s.qk_norm:
             q = self._norm(qk[:, :, : s.heads], w.q_norm[layer])
@@ -103,7 +114,7 @@ class Decoder:
         return qk[:, : s.heads], qk[:, s.heads :], v.transpose(1, 2)
 
     def _rest(self, x: Tensor, attended: Tensor, layer: int) -> Tensor:
-        """Output projection, MLP and their residuals. x [N, T, hidden], attended [N, T, heads * d]."""
+        """Output projection, MLP and their residuals. x [rows, hidden], attended [rows, heads * d]."""
         s, norms = self.shape, self.weights.norms
         y = self._project(attended, "out", layer)
         if s.sandwich_norms:
@@ -141,14 +152,19 @@ class Decoder:
         `start`: tokens that these slots hold already, the same for all; ids [N, T] go on from there.
         """
         s, cache = self.shape, self.cache
-        n, t = ids.shape
-        x = self._embed(ids)
+        n, given = ids.shape
+        t = min(-(-given // ALIGN) * ALIGN, cache.capacity - start)
+        rows = n * t
+        # padding goes into the cache too, where the tokens that come next overwrite it
+        flat = F.pad(F.pad(ids, (0, t - given)).view(-1), (0, _aligned(rows) - rows))
+        x = self._embed(flat)
+        attended = x.new_zeros(len(flat), s.heads * s.head_dim)
         slots, end = slice(first_slot, first_slot + n), start + t
         masks = {window: self._prefill_mask(start, t, window) for window in set(s.windows)}
         for layer in range(s.layers):
             cos, sin = (table[start:end, None] for table in self.ropes[layer])
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, layer, cos, sin)
+            q, k, v = self._qkv(h, n, t, layer, cos, sin)
             cache.keys[layer][slots, :, start:end] = k
             cache.values[layer][slots, :, start:end] = v
             if start:
@@ -157,8 +173,9 @@ class Decoder:
             a = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
             )
-            x = self._rest(x, a.transpose(1, 2).reshape(n, t, -1), layer)
-        last = x[torch.arange(n, device=self.device), lengths - 1]
+            attended[:rows].view(n, t, s.heads, s.head_dim).copy_(a.transpose(1, 2))
+            x = self._rest(x, attended, layer)
+        last = x[torch.arange(n, device=self.device) * t + lengths - 1]
         return self.weights.head.linear(self._norm(last, self.weights.final_norm))
 
     @torch.inference_mode()
@@ -169,14 +186,14 @@ class Decoder:
         s, cache = self.shape, self.cache
         n = ids.shape[0]
         group = s.heads // s.kv_heads
-        x = self._embed(ids)[:, None]
-        longest = int(positions.max()) + 1
+        x = self._embed(ids)
+        longest = -(-(int(positions.max()) + 1) // ALIGN) * ALIGN
         rows = torch.arange(n, device=self.device)
         masks = self._decode_masks(positions, longest)
         for layer in range(s.layers):
             cos, sin = (table[positions][:, None, None] for table in self.ropes[layer])
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, layer, cos, sin)
+            q, k, v = self._qkv(h, n, 1, layer, cos, sin)
             cache.keys[layer][rows, :, positions] = k[:, :, 0]
             cache.values[layer][rows, :, positions] = v[:, :, 0]
             a = F.scaled_dot_product_attention(
@@ -186,8 +203,8 @@ class Decoder:
                 attn_mask=masks[s.windows[layer]].expand(n, s.kv_heads, group, longest),
                 scale=s.scale,
             )
-            x = self._rest(x, a.reshape(n, 1, -1), layer)
-        return self.weights.head.linear(self._norm(x[:, 0], self.weights.final_norm))
+            x = self._rest(x, a.reshape(n, -1), layer)
+        return self.weights.head.linear(self._norm(x, self.weights.final_norm))
 
     def _decode_masks(self, positions: Tensor, longest: int) -> dict[int, Tensor]:
         """By window: additive [N, 1, 1, longest]."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from steersman.engine.adapters import Adapter
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.cache import rounded
-from steersman.engine.decoder import Decoder
+from steersman.engine.decoder import ALIGN, Decoder
 from steersman.engine.prefixes import Kept, Prefixes
 from steersman.engine.sampling import sample_with_scores, top_logprobs
 from steersman.engine.sequence import Answer, Request
@@ -174,6 +174,7 @@ class Scheduler:
         self.partial = Partial(request, 0)
         if hit is not None:
             kept, length = hit
+            length -= length % ALIGN
             self.decoder.cache.write(len(self.active), kept.saved, length)
             self.partial.done = length
 
