@@ -1,4 +1,4 @@
-"""The native decode step: step.c, compiled for this machine when an engine is loaded, called through ctypes.
+"""The native decode step: kernels/step.c, compiled for this machine when an engine is loaded, called through ctypes.
 
 It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
 compiler, or the model's sizes are not multiples of 32, PyTorch computes every step; `LocalEngine.kernel` says which.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("step.c")
+SOURCES = sorted((Path(__file__).parent / "kernels").iterdir())
 FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11"]
 # sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
 FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
@@ -37,7 +37,7 @@ INT8_TILES_FROM = 5
 """Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
 not depend on how many others there are."""
 SPAN = 1024
-"""As in step.c."""
+"""As in kernels/sample.c."""
 Pointer = ctypes.c_void_p
 
 
@@ -81,23 +81,24 @@ def _cpu() -> str:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """step.c for this machine, compiled once and kept in the cache folder; None where that is not possible."""
+    """The kernels for this machine, compiled once and kept in the cache folder; None where that is not possible."""
     compiler = shutil.which("cc")
     if compiler is None or platform.system() != "Linux":
         log.info("no C compiler: PyTorch computes the decode steps of few sequences, more slowly")
         return None
-    key = hashlib.sha256("".join([SOURCE.read_text(), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[:20]
+    key = hashlib.sha256("".join([*(s.read_text() for s in SOURCES), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[
+        :20
+    ]
     folder = Path("~/.cache/steersman/native").expanduser()
     built = folder / f"step-{key}.so"
     if not built.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             fresh = Path(temporary) / "step.so"
-            run = subprocess.run(
-                [compiler, *FLAGS, "-o", str(fresh), str(SOURCE), "-lm"], capture_output=True, text=True
-            )
+            sources = [str(s) for s in SOURCES if s.suffix == ".c"]
+            run = subprocess.run([compiler, *FLAGS, "-o", str(fresh), *sources, "-lm"], capture_output=True, text=True)
             if run.returncode:
-                log.warning("%s cannot compile %s; PyTorch computes the steps: %s", compiler, SOURCE, run.stderr[:500])
+                log.warning("%s cannot compile the kernels; PyTorch computes the steps: %s", compiler, run.stderr[:500])
                 return None
             fresh.replace(built)
     found = ctypes.CDLL(str(built))
@@ -121,7 +122,7 @@ def _matrix(matrix: Matrix) -> _Matrix:
 
 
 class NativeStep:
-    """Decodes with step.c over a decoder's own weights and cache."""
+    """Decodes with kernels/step.c over a decoder's own weights and cache."""
 
     def __init__(self, decoder: Decoder, lib: ctypes.CDLL) -> None:
         self._decoder, self._lib = decoder, lib
@@ -199,13 +200,14 @@ class NativeStep:
     def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
         n, vocabulary = logits.shape
+        temperature, uniform = temperature.float(), uniform.float()  # named, so that they outlive the call
         ids, logprobs = torch.empty(n, dtype=torch.long), torch.empty(n)
         sums = torch.empty(n, vocabulary // SPAN + 1)
         self._lib.steersman_sample(
             Pointer(_address(logits)),
             *(ctypes.c_int64(x) for x in (n, vocabulary)),
-            Pointer(_address(temperature.float())),
-            Pointer(_address(uniform.float())),
+            Pointer(_address(temperature)),
+            Pointer(_address(uniform)),
             ctypes.c_int64(self._threads),
             *(Pointer(_address(x)) for x in (sums, ids, logprobs)),
         )

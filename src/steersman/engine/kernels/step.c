@@ -6,23 +6,12 @@
    scale per row, which is widened to bfloat16 exactly. Sums and the residual stream are float32. A row of a product
    does not depend on how many rows there are within one kind of kernel. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
 #ifdef __AMX_BF16__
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-#include <omp.h>
+#include "products.h"
 
-#define MOST 128  /* sequences */
-#define BLOCK 16  /* weight rows */
-
-typedef uint16_t bf16;
-typedef struct { const void *values; const float *scales; int64_t rows, columns; } Matrix;
 typedef struct {
     Matrix qkv, out, gate_up, down;
     const bf16 *bias, *input_norm, *post_norm, *pre_mlp_norm, *post_mlp_norm, *q_norm, *k_norm, *cos, *sin;
@@ -37,36 +26,6 @@ typedef struct {
     const Layer *layer;
 } Model;
 
-static inline float wide(bf16 x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float y;
-    memcpy(&y, &bits, 4);
-    return y;
-}
-
-static inline bf16 narrow(float x) { /* round to nearest even */
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-static inline float exp_(float x) { /* 2^k times a polynomial; the compiler vectorises it, unlike expf */
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float t = x * 1.44269504f, k = (float)(int)(t + (t < 0 ? -0.5f : 0.5f));
-    float r = x - k * 0.693359375f + k * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    int32_t bits = ((int32_t)k + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-
 /* x [d] -> out [d], normalised by its root mean square and weighted */
 static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, float *out) {
     float sum = 0;
@@ -74,134 +33,6 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
     float inverse = 1.0f / sqrtf(sum / d + m->eps);
     for (int64_t i = 0; i < d; i++) out[i] = x[i] * inverse * (m->norm_offset + wide(weight[i]));
 }
-
-/* acc[r * MOST + i] = w[r] . x[i] for `rows` weight rows and n inputs; w [rows, k] and x [n, k] */
-#ifdef __AVX512BF16__
-static inline __attribute__((always_inline)) void tile(
-    const bf16 *w, const bf16 *x, int64_t k, int rows, int n, float *acc) {
-    __m512 sum[4][4];
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++) sum[r][i] = _mm512_setzero_ps();
-    for (int64_t j = 0; j < k; j += 32) {
-        __m512bh in[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++) in[i] = (__m512bh)_mm512_loadu_si512(x + i * k + j);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            __m512bh weights = (__m512bh)_mm512_loadu_si512(w + r * k + j);
-            _mm_prefetch((const char *)(w + r * k + j) + 4096, _MM_HINT_T0);
-#pragma GCC unroll 4
-            for (int i = 0; i < n; i++) sum[r][i] = _mm512_dpbf16_ps(sum[r][i], weights, in[i]);
-        }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < n; i++) acc[r * MOST + i] = _mm512_reduce_add_ps(sum[r][i]);
-}
-
-static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, float *acc) {
-    int r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        int i = 0;
-        for (; i + 4 <= n; i += 4) tile(w + r * k, x + i * k, k, 4, 4, acc + r * MOST + i);
-        for (; i + 2 <= n; i += 2) tile(w + r * k, x + i * k, k, 4, 2, acc + r * MOST + i);
-        for (; i < n; i++) tile(w + r * k, x + i * k, k, 4, 1, acc + r * MOST + i);
-    }
-    for (; r < rows; r++)
-        for (int i = 0; i < n; i++) tile(w + r * k, x + i * k, k, 1, 1, acc + r * MOST + i);
-}
-#else
-static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, float *acc) {
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < n; i++) {
-            float sum = 0;
-            for (int64_t j = 0; j < k; j++) sum += wide(w[r * k + j]) * wide(x[i * k + j]);
-            acc[r * MOST + i] = sum;
-        }
-}
-#endif
-
-#ifdef __AMX_BF16__
-typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
-
-#define COLUMNS 64 /* sequences that one pass over a block of weights serves: four tiles of sums */
-
-static inline int padded(int n) { return (n + 15) / 16 * 16; }
-
-/* packed: x as pairs of columns, [k / 2, padded(n), 2], so that 16 pairs are a row of a tile; padding is zeros */
-static void pack(const bf16 *x, int64_t k, int n, bf16 *packed) {
-    int64_t half = k / 2, width = padded(n);
-    __m512i rows = _mm512_mullo_epi32(_mm512_set1_epi32((int)half), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-    for (int i = 0; i < n; i += 16) {
-        __mmask16 mask = n - i >= 16 ? 0xffff : (__mmask16)((1 << (n - i)) - 1);
-        const int32_t *pairs = (const int32_t *)x + i * half;
-        for (int64_t j = 0; j < half; j++) {
-            __m512i column = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, rows, pairs + j, 4);
-            _mm512_storeu_si512((int32_t *)packed + j * width + i, column);
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void tile_columns(
-    const bf16 *w, const bf16 *packed, int64_t k, int64_t width, int tiles, float *acc) {
-    _tile_zero(0);
-    if (tiles > 1) _tile_zero(1);
-    if (tiles > 2) _tile_zero(2);
-    if (tiles > 3) _tile_zero(3);
-    for (int64_t j = 0; j < k; j += 32) {
-        const bf16 *columns = packed + j * width;
-        _tile_loadd(4, w + j, 2 * k);
-        for (int r = 0; r < BLOCK; r++) _mm_prefetch((const char *)(w + r * k + j) + 32 * k, _MM_HINT_T0);
-        _tile_loadd(5, columns, 4 * width);
-        _tile_dpbf16ps(0, 4, 5);
-        if (tiles > 1) {
-            _tile_loadd(6, columns + 32, 4 * width);
-            _tile_dpbf16ps(1, 4, 6);
-        }
-        if (tiles > 2) {
-            _tile_loadd(5, columns + 64, 4 * width);
-            _tile_dpbf16ps(2, 4, 5);
-        }
-        if (tiles > 3) {
-            _tile_loadd(6, columns + 96, 4 * width);
-            _tile_dpbf16ps(3, 4, 6);
-        }
-    }
-    _tile_stored(0, acc, 4 * MOST);
-    if (tiles > 1) _tile_stored(1, acc + 16, 4 * MOST);
-    if (tiles > 2) _tile_stored(2, acc + 32, 4 * MOST);
-    if (tiles > 3) _tile_stored(3, acc + 48, 4 * MOST);
-}
-
-static void tile_products(const bf16 *w, const bf16 *packed, int64_t k, int n, float *acc) {
-    int64_t width = padded(n);
-    for (int i = 0; i < n; i += COLUMNS) {
-        int tiles = (padded(n) - i) / 16;
-        if (tiles >= 4) tile_columns(w, packed + 2 * i, k, width, 4, acc + i);
-        else if (tiles == 3) tile_columns(w, packed + 2 * i, k, width, 3, acc + i);
-        else if (tiles == 2) tile_columns(w, packed + 2 * i, k, width, 2, acc + i);
-        else tile_columns(w, packed + 2 * i, k, width, 1, acc + i);
-    }
-}
-#endif
-
-/* int8 to bfloat16, which is exact; count is a multiple of 32 */
-static void widen(const int8_t *values, int64_t count, bf16 *out) {
-#ifdef __AVX512BF16__
-    for (int64_t j = 0; j < count; j += 32) {
-        __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(values + j))));
-        __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(values + j + 16))));
-        _mm_prefetch((const char *)(values + j) + 8192, _MM_HINT_T0);
-        _mm512_storeu_si512(out + j, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-    }
-#else
-    for (int64_t j = 0; j < count; j++) out[j] = narrow((float)values[j]);
-#endif
-}
-
 /* A thread's own inputs: x [n, k] in bfloat16, and packed where tiles are used */
 typedef struct { bf16 *x, *packed, *widened; int n, tiles; } Input;
 
@@ -442,51 +273,4 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         if (in.tiles) _tile_loadconfig(&before);
 #endif
     }
-}
-
-#define SPAN 1024 /* logits whose sum is kept while choosing */
-
-/* Choose a token from logits [vocabulary] at `uniform` in [0, 1); temperature 0 takes the likeliest.
-   `logprob`: of the token under the distribution sampled from (greedy: at temperature 1). sums has a float per SPAN. */
-static int64_t choose(const float *logits, int64_t vocabulary, float temperature, float uniform, float *sums,
-                      float *logprob) {
-    float inverse = temperature > 0 ? 1.0f / temperature : 1.0f, top = -INFINITY, total = 0;
-    for (int64_t j = 0; j < vocabulary; j++) top = logits[j] > top ? logits[j] : top;
-    int64_t spans = (vocabulary + SPAN - 1) / SPAN, chosen = -1, first = 0;
-    for (int64_t s = 0; s < spans; s++) {
-        int64_t end = (s + 1) * SPAN < vocabulary ? (s + 1) * SPAN : vocabulary;
-        float sum = 0;
-        for (int64_t j = s * SPAN; j < end; j++) {
-            float x = (logits[j] - top) * inverse;
-            sum += x < -87.0f ? 0.0f : exp_(x); /* a token that was ruled out has no chance at all */
-        }
-        sums[s] = sum;
-        total += sum;
-    }
-    if (temperature > 0) {
-        float target = uniform * total, below = 0;
-        int64_t s = 0;
-        while (s + 1 < spans && below + sums[s] <= target) below += sums[s++];
-        first = s * SPAN;
-        for (int64_t j = first; j < vocabulary; j++) {
-            float x = (logits[j] - top) * inverse;
-            if (x < -87.0f) continue;
-            chosen = j; /* the last possible one where rounding leaves a gap at the end */
-            below += exp_(x);
-            if (below > target) break;
-        }
-    }
-    if (chosen < 0) /* greedy, or nothing possible from the chosen span on */
-        for (chosen = 0; logits[chosen] != top && chosen + 1 < vocabulary;) chosen++;
-    *logprob = (logits[chosen] - top) * inverse - logf(total);
-    return chosen;
-}
-
-/* logits [n, vocabulary], temperature and uniform [n] -> ids, logprobs [n]; sums [n, vocabulary / SPAN + 1] */
-void steersman_sample(const float *logits, int64_t n, int64_t vocabulary, const float *temperature,
-                      const float *uniform, int64_t threads, float *sums, int64_t *ids, float *logprobs) {
-    int64_t spans = vocabulary / SPAN + 1;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < n; i++)
-        ids[i] = choose(logits + i * vocabulary, vocabulary, temperature[i], uniform[i], sums + i * spans, logprobs + i);
 }
