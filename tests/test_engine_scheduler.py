@@ -203,3 +203,15 @@ def test_random_traffic_says_what_each_says_alone(tiny: Path) -> None:
     assert all(got[i] == expected[i] for i in got)
     assert not engine.scheduler.active
     assert not engine.scheduler.waiting
+
+
+def test_streams_are_read_while_a_batch_is_driven(tiny: Path) -> None:
+    """The batch's thread steps all the time; a stream's reader still gets every second turn."""
+    engine: Any = load_engine(tiny, dtype="float32", max_slots=4)
+    params = SamplingParams(max_tokens=60, seed=1, ignore_end=True)
+    batch = threading.Thread(target=lambda: engine.generate([SHORT[0]] * 30, params))
+    batch.start()
+    pieces = [p for p in engine.stream(SHORT[1], params) if isinstance(p, str)]
+    assert batch.is_alive(), "the batch was still running"
+    assert len(pieces) > 8, "random bytes come in few pieces, but not in one"
+    batch.join()

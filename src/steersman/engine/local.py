@@ -6,6 +6,7 @@ trainer's rollouts are deterministic and a server's requests share batches.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import threading
@@ -70,7 +71,7 @@ class LocalEngine:
             independent=independent,
         )
         self.scheduler.version = version
-        self._lock = threading.RLock()
+        self._lock, self._next = threading.Lock(), threading.Lock()
 
     @property
     def template(self) -> Template:
@@ -78,6 +79,16 @@ class LocalEngine:
         if self._prompts.template is None:
             raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
         return self._prompts.template
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock, in turn: whoever drives step after step must queue again, or those who wait would never read."""
+        with self._next:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @property
     def max_context(self) -> int:
@@ -102,7 +113,7 @@ class LocalEngine:
         """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget."""
         seed = random.SystemRandom().random() if params.seed is None else params.seed
         requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts)]
-        with self._lock:
+        with self._held():
             # similar lengths side by side, so that prefill pads little
             self.scheduler.add(sorted(requests, key=lambda r: -len(r.prompt)))
         try:
@@ -120,12 +131,12 @@ class LocalEngine:
 
     def _stream(self, request: Request) -> Iterator[str | Completion]:
         answer = request.answers[0]
-        with self._lock:
+        with self._held():
             self.scheduler.add([request])
         sent = ""
         try:
             while not answer.finished:
-                with self._lock:
+                with self._held():
                     if not answer.finished:
                         self.scheduler.step()
                 ready = answer.text if answer.finished else answer.stable_text()
@@ -138,7 +149,7 @@ class LocalEngine:
 
     def _drive(self, request: Request) -> None:
         while not request.done:
-            with self._lock:
+            with self._held():
                 if not request.done:
                     self.scheduler.step()
 
@@ -179,12 +190,12 @@ class LocalEngine:
         return Request(ids, answers, reuse)
 
     def _cancel(self, requests: Iterable[Request]) -> None:
-        with self._lock:
+        with self._held():
             self.scheduler.cancel(a for r in requests for a in r.answers)
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
-        with self._lock:
+        with self._held():
             self.decoder.load(weights)
             self.prefixes.clear()
             self.scheduler.version = version
@@ -192,14 +203,14 @@ class LocalEngine:
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Read a LoRA folder that peft wrote; `SamplingParams(adapter=name)` then uses it. The base is not copied."""
         adapter = load_adapter(Path(folder), self.decoder.shape, self.decoder.dtype, self.decoder.device)
-        with self._lock:
+        with self._held():
             if any(a.params.adapter == name for a in self.scheduler.active):
                 raise ValueError(f"adapter '{name}' is in use; expected a new name, or no answers in the making")
             self.scheduler.adapters[name] = adapter
             self.prefixes.clear()
 
     def unload_adapter(self, name: str) -> None:
-        with self._lock:
+        with self._held():
             if any(a.params.adapter == name for a in self.scheduler.active):
                 raise ValueError(f"adapter '{name}' is in use")
             self.scheduler.adapters.pop(name, None)

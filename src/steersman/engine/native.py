@@ -189,8 +189,8 @@ class NativeStep:
         logits = torch.empty(n, self._decoder.shape.vocabulary)
         self._lib.steersman_step(
             ctypes.byref(self._model),
-            Pointer(ids.data_ptr()),
-            Pointer(positions.data_ptr()),
+            Pointer(_address(ids)),
+            Pointer(_address(positions)),
             *(ctypes.c_int64(x) for x in (n, self._threads, self._decoder.cache.capacity)),
             Pointer(self._scratch.data_ptr()),
             Pointer(logits.data_ptr()),

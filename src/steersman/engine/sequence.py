@@ -80,11 +80,11 @@ class Answer:
             self.finish("length")
 
     def finish(self, reason: FinishReason) -> None:
-        self.finished = reason
         stopped = reason == "stop" and self.ids and self.ids[-1] in self.params.stop_token_ids
         text = self.decode(self.ids[:-1] if stopped else self.ids)
         cut = self._stop_at(text)
         self.text = text if cut is None else text[:cut]
+        self.finished = reason  # last: a reader in another thread looks at it first
 
     def _stop_at(self, text: str) -> int | None:
         places = [at for stop in self.params.stop if (at := text.find(stop)) >= 0]
