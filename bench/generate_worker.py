@@ -33,15 +33,12 @@ def steersman(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
     engine = load_engine(folder, dtype=dtype, max_slots=slots)
     if not isinstance(engine, LocalEngine):
         raise SystemExit(f"{folder}: the local engine does not compute this model")
-    engine._ends.clear()  # the API always lets a model stop; a benchmark of equal work must not
-    decoder = engine.decoder
-    matrices = [decoder.head, *decoder.qkv, *decoder.out, *decoder.gate_up, *decoder.down]
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
-        answers = engine.generate(prompts, SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=1))
-        return sum(len(completion.token_ids) for group in answers for completion in group)
+        params = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=1, ignore_end=True)
+        return sum(len(completion.token_ids) for group in engine.generate(prompts, params) for completion in group)
 
-    return generate, sum(m.numel() * m.element_size() for m in matrices)
+    return generate, engine.decoder.weights.nbytes
 
 
 def transformers(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
@@ -76,6 +73,25 @@ def transformers(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
                 pad_token_id=pad,
             )
         return out.shape[0] * (out.shape[1] - longest)
+
+    return generate, sum(p.numel() * p.element_size() for p in tensors.values())
+
+
+def continuous(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
+    """transformers' own continuous batching; its manager is made for each call, as generate_batch does."""
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    tensors = dict(model.named_parameters())
+    if not model.config.tie_word_embeddings:
+        tensors.pop("model.embed_tokens.weight")
+    sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+    def generate(prompts: Prompts, max_tokens: int) -> int:
+        config = GenerationConfig(max_new_tokens=max_tokens, eos_token_id=None, pad_token_id=0, **sampling)
+        out = model.generate_batch(prompts, generation_config=config, warmup=False)
+        return sum(len(answer.generated_tokens) for answer in out.values())
 
     return generate, sum(p.numel() * p.element_size() for p in tensors.values())
 
@@ -142,15 +158,31 @@ def bandwidth() -> float:
     return best
 
 
+def arithmetic(dtype: str) -> float:
+    """TFLOP/s of a large matrix product over all cores, the best of some rounds."""
+    import torch
+
+    size = 2048
+    a, b = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
+    best = 0.0
+    for _ in range(8):
+        began = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * size**3 / (time.perf_counter() - began) / 1e12)
+    return best
+
+
 def main() -> None:
     # libraries print to stdout; what is left of it belongs to the protocol
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if sys.argv[1] == "bandwidth":
-        print(json.dumps(bandwidth()), file=replies, flush=True)
+    if sys.argv[1] == "bounds":
+        found = {"copy_gb_per_second": bandwidth()} | {d: arithmetic(d) for d in ("bfloat16", "float32")}
+        print(json.dumps(found), file=replies, flush=True)
         return
     side, model, dtype, slots = sys.argv[1:5]
-    sides = {"steersman": steersman, "transformers": transformers, "vllm": vllm, "llama": llama}
+    sides = {"steersman": steersman, "transformers": transformers, "continuous": continuous}
+    sides |= {"vllm": vllm, "llama": llama}
     generate, weight_bytes = sides[side](model, dtype, int(slots))
     for line in sys.stdin:
         request = json.loads(line)

@@ -37,6 +37,9 @@ class FakeEngine:
         assert isinstance(prompt, Conversation)
         return sum(len(message.content.split()) for message in prompt.messages)
 
+    def token_text(self, token: int) -> str:
+        return f"<{token}>"
+
     def _check(self, prompt: Prompt, params: SamplingParams) -> Conversation:
         assert isinstance(prompt, Conversation)
         if self.count_tokens(prompt) + params.max_tokens > self.max_context:

@@ -84,8 +84,8 @@ def test_stream_says_what_generate_says_and_cancels(tiny: Path) -> None:
     stream = engine.stream(PROMPTS[0], SamplingParams(max_tokens=400, temperature=5.0, seed=1))
     next(stream)
     stream.close()
-    assert not engine._active, "a cancelled stream frees its slot at once"
-    assert not engine._waiting
+    assert not engine.scheduler.active, "a cancelled stream frees its slot at once"
+    assert not engine.scheduler.waiting
 
 
 def test_stop_strings_end_and_are_cut(tiny: Path) -> None:

@@ -88,6 +88,40 @@ def test_parameters_reach_the_engine(client: openai.OpenAI, engine: FakeEngine) 
     assert (params.seed, params.stop) == (2**63 - 1, ("\n", "END"))
 
 
+def test_sampling_parameters_reach_the_engine(client: openai.OpenAI, engine: FakeEngine) -> None:
+    schema = {"type": "object", "properties": {"late": {"type": "boolean"}}}
+    client.chat.completions.create(
+        model="tiny",
+        messages=USER,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        logit_bias={"7": -100},
+        response_format={"type": "json_schema", "json_schema": {"name": "late", "schema": schema, "strict": True}},
+        extra_body={"min_p": 0.1, "repetition_penalty": 1.2},
+    )
+    params = engine.seen[-1][1]
+    assert (params.presence_penalty, params.frequency_penalty, params.logit_bias) == (0.5, -0.5, {7: -100})
+    assert (params.min_p, params.repetition_penalty, params.json_schema) == (0.1, 1.2, schema)
+    client.chat.completions.create(model="tiny", messages=USER, response_format={"type": "json_object"})
+    assert engine.seen[-1][1].json_schema == {"type": "object"}
+    client.chat.completions.create(model="tiny", messages=USER, extra_body={"regex": "a+"})
+    assert engine.seen[-1][1].regex == "a+"
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="tiny", messages=USER, logprobs=True, top_logprobs=2)
+    told = answer.choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert [(t.token, t.logprob) for t in told.content] == [(f"<{i}>", -0.5) for i in range(4)]
+    assert bytes(told.content[1].bytes or []) == b"<1>"
+    chunks = list(client.chat.completions.create(model="tiny", messages=USER, logprobs=True, stream=True))
+    last = chunks[-1].choices[0].logprobs
+    assert last is not None
+    assert last.content is not None
+    assert len(last.content) == 4
+
+
 def test_streaming(client: openai.OpenAI) -> None:
     chunks = list(client.chat.completions.create(model="tiny", messages=USER, stream=True))
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == ANSWER
@@ -192,9 +226,15 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ({"stream": "yes"}, 400, "stream", None),
         ({"stream_options": {"include_usage": True}}, 400, "stream_options", None),
         ({"tools": [{"type": "function"}]}, 400, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, 400, "response_format", "unsupported_parameter"),
-        ({"logprobs": True}, 400, "logprobs", "unsupported_parameter"),
-        ({"frequency_penalty": 0.5}, 400, "frequency_penalty", "unsupported_parameter"),
+        ({"response_format": {"type": "xml"}}, 400, "response_format", None),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format", None),
+        ({"response_format": {"type": "json_object"}, "regex": "a"}, 400, "regex", None),
+        ({"top_logprobs": 3}, 400, "top_logprobs", None),
+        ({"top_logprobs": 21, "logprobs": True}, 400, "top_logprobs", None),
+        ({"frequency_penalty": 2.5}, 400, "frequency_penalty", None),
+        ({"logit_bias": {"the": 1}}, 400, "logit_bias", None),
+        ({"logit_bias": {"5": 200}}, 400, "logit_bias", None),
+        ({"min_p": 2}, 400, "min_p", None),
         ({"stop": "\ud800"}, 400, "stop", None),
         ({"\ud800": 1}, 400, None, None),
         ({"temperatur": 0.5}, 400, "temperatur", "unknown_parameter"),

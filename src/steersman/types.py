@@ -125,6 +125,28 @@ class SamplingParams:
     """Same seed, same machine, same result; None draws fresh randomness."""
     stop: tuple[str, ...] = ()
     """Strings that end the answer (and are cut from it)."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end the answer besides the model's own end of turn; cut from the text, kept in `token_ids`."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the likeliest one."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens in prompt or answer (Keskar et al. 2019)."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the logit of every token that the answer has already (OpenAI's definition)."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit for each time that the answer has it already."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Token id -> what is added to its logit."""
+    top_logprobs: int = 0
+    """Record the k likeliest tokens of every step with their log-probabilities."""
+    json_schema: Mapping[str, Any] | None = None
+    """The answer is JSON of this schema."""
+    regex: str | None = None
+    """The whole answer matches this expression."""
+    ignore_end: bool = False
+    """Go on to `max_tokens` whatever the model says; for measurements."""
+    adapter: str | None = None
+    """Name of a loaded LoRA adapter; None is the model itself."""
 
     def __post_init__(self) -> None:
         for name, good, expected in (
@@ -133,6 +155,14 @@ class SamplingParams:
             ("top_k", self.top_k >= 0, "an integer of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             ("n", self.n >= 1, "an integer of at least 1"),
+            ("stop", not isinstance(self.stop, str) and all(self.stop), "a tuple of strings that are not empty"),
+            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "a number above 0"),
+            ("presence_penalty", abs(self.presence_penalty) <= 2, "a number from -2 to 2"),
+            ("frequency_penalty", abs(self.frequency_penalty) <= 2, "a number from -2 to 2"),
+            ("logit_bias", all(abs(b) <= 100 for b in self.logit_bias.values()), "numbers from -100 to 100"),
+            ("top_logprobs", 0 <= self.top_logprobs <= 100, "an integer from 0 to 100"),
+            ("regex", self.regex is None or self.json_schema is None, "either 'regex' or 'json_schema'"),
         ):
             _expect(good, f"sampling.{name}", expected, getattr(self, name))
 
@@ -150,6 +180,8 @@ class Completion:
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     policy_version: str
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """Per token, where `SamplingParams.top_logprobs` asked for it: (token, log p), likeliest first. Not in the JSON."""
 
     def to_json(self) -> Json:
         return {

@@ -6,11 +6,14 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from steersman.engine.decoder import FAMILIES, Decoder
+from steersman.engine.decoder import Decoder
 from steersman.engine.local import LocalEngine
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
-from steersman.models.load import load_causal, load_tokenizer, pick_device
+from steersman.engine.remote import RemoteEngine
+from steersman.engine.shape import FAMILIES
+from steersman.engine.vllm_backend import VllmEngine
+from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
 from steersman.models.resolve import Say, resolve
 
 
@@ -23,34 +26,98 @@ def load_engine(
     name: str | None = None,
     version: str | None = None,
     max_slots: int = 128,
+    cache_mib: int | None = None,
+    reuse: Reuse = "streams",
+    independent: bool = False,
+    native: bool = True,
     trust_remote_code: bool = False,
+    url: str = "",
+    api_key: str = "",
+    max_context: int = 32768,
     say: Say = lambda _: None,
+    **vllm_options: Any,
 ) -> Engine:
     """Load a model for generation.
 
-    `backend`: 'local' (the fast engine; Llama, Mistral, Qwen2/3, Gemma 3), 'reference' (transformers' own
-    generate, any decoder) or 'auto' (local where it can). Raises ValueError on anything that cannot be loaded.
+    `model`: a folder, a GGUF file, or a name as `model.base` takes it. `dtype`: 'bfloat16', 'float32', or 'int8'
+    (bfloat16 with int8 weight matrices; local backend). `device`: 'auto', 'cpu' or 'cuda'. `backend`:
+
+    - 'auto': local where it computes the model, else reference
+    - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3
+    - 'reference': transformers' own forward pass, any model that generates, encoder-decoders too
+    - 'vllm': vLLM, where it is installed; further keyword arguments go to its LLM class
+    - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` what it takes
+
+    `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
+    40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
+    `native`: whether few sequences are decoded by step.c, which is compiled on first use. `version` is stamped on
+    completions. Raises ValueError on anything that cannot be loaded.
     """
+    if dtype not in DTYPES and dtype != "int8":
+        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
+    if vllm_options and backend != "vllm":
+        raise ValueError(f"unknown option '{next(iter(vllm_options))}' of load_engine")
+    if backend == "openai":
+        if not url:
+            raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
+        return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
     folder = resolve(str(model), say=say)
     name = name or folder.name
+    if backend == "vllm":
+        labels = {"model_name": name, "version": version or name}
+        tokenizer = load_tokenizer(folder)
+        return VllmEngine(str(folder), tokenizer, dtype=dtype, max_slots=max_slots, **labels, **vllm_options)
     where = pick_device(device)
-    loaded = load_causal(folder, dtype, trust_remote_code).to(where)
-    tokenizer = load_tokenizer(folder)
-    return engine_of(loaded, tokenizer, backend=backend, name=name, version=version or name, max_slots=max_slots)
+    loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code).to(where)
+    return engine_of(
+        loaded,
+        load_tokenizer(folder),
+        backend=backend,
+        name=name,
+        version=version or name,
+        max_slots=max_slots,
+        cache_mib=cache_mib,
+        reuse=reuse,
+        int8=dtype == "int8",
+        independent=independent,
+        native=native,
+    )
 
 
 def engine_of(
-    model: Any, tokenizer: Any, *, backend: str = "auto", name: str, version: str, max_slots: int = 128
+    model: Any,
+    tokenizer: Any,
+    *,
+    backend: str = "auto",
+    name: str,
+    version: str,
+    max_slots: int = 128,
+    cache_mib: int | None = None,
+    reuse: Reuse = "streams",
+    independent: bool = False,
+    int8: bool = False,
+    native: bool = True,
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
         backend = "local" if model.config.model_type in FAMILIES else "reference"
+    if int8 and backend != "local":
+        raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":
         own = copy.deepcopy(model)
         own.set_attn_implementation("sdpa")
         return ReferenceEngine(own, tokenizer, model_name=name, version=version)
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
-    decoder = Decoder(model.config, model.dtype, model.device)
+    budget = None if cache_mib is None else cache_mib << 20
+    decoder = Decoder(model.config, model.dtype, model.device, int8=int8, cache_bytes=budget, native=native)
     decoder.load(model.state_dict().items())
-    return LocalEngine(decoder, tokenizer, model_name=name, version=version, max_slots=max_slots)
+    return LocalEngine(
+        decoder,
+        tokenizer,
+        model_name=name,
+        version=version,
+        max_slots=max_slots,
+        reuse=reuse,
+        independent=independent,
+    )

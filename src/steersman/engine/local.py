@@ -1,61 +1,47 @@
 """The local engine: continuous batching on one machine.
 
-Requests wait in a queue; each step admits what fits (prompts are prefilled once, however many answers are asked
-for), decodes one token for every active sequence and frees those that ended. There is no background thread:
-whoever waits for a result drives the steps, one driver at a time, so a trainer's rollouts are deterministic and a
-server's requests share batches.
+There is no background thread: whoever waits for a result drives the scheduler's steps, one driver at a time, so a
+trainer's rollouts are deterministic and a server's requests share batches.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import dataclasses
 import random
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from steersman.engine.adapters import load_adapter
+from steersman.engine.adjust import check
 from steersman.engine.decoder import Decoder
-from steersman.engine.protocol import Prompt, PromptTooLong
-from steersman.engine.sampling import sample
+from steersman.engine.grammar import Grammars
+from steersman.engine.prefixes import Prefixes
+from steersman.engine.prompts import Prompts
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse
+from steersman.engine.scheduler import Scheduler
+from steersman.engine.sequence import Answer, Request
 from steersman.text.template import Template
-from steersman.types import Completion, Conversation, FinishReason, SamplingParams
-
-
-@dataclass(eq=False)
-class Sequence_:
-    """One answer in the making."""
-
-    params: SamplingParams
-    max_tokens: int
-    length: int
-    """Prompt tokens plus generated ones; the last generated token is not in the cache yet."""
-    rng: random.Random
-    version: str = ""
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finished: FinishReason | None = None
-    text: str = ""
-    """Set when finished; stop strings already cut."""
-
-
-@dataclass(eq=False)
-class Request:
-    """One prompt and its n answers."""
-
-    prompt: tuple[int, ...]
-    sequences: list[Sequence_]
-
-    @property
-    def done(self) -> bool:
-        return all(s.finished for s in self.sequences)
+from steersman.types import Completion, Conversation, SamplingParams
 
 
 class LocalEngine:
-    """An `Engine` over `Decoder`. `max_slots` sequences at most are decoded together."""
+    """An `Engine` over `Decoder`.
+
+    `max_slots` sequences at most are decoded together. `prefill_tokens` are prefilled together at most, and
+    `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
+    the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16,
+    depending on what ran before; `generate` with the default does not depend on it.
+
+    In bfloat16 the last digits of a prompt's states depend on which prompts are prefilled together. With `independent`
+    every prompt is prefilled alone, in chunks of one size, so that (with `reuse` off) a sequence's result is the same
+    to the bit whoever shares its batch, at the price of slower prefill. Decoding is so in any case where the native
+    step has matrix tiles.
+    """
 
     def __init__(
         self,
@@ -66,213 +52,166 @@ class LocalEngine:
         version: str = "0",
         max_slots: int = 128,
         prefill_tokens: int = 4096,
+        chunk_tokens: int = 256,
+        reuse: Reuse = "streams",
+        independent: bool = False,
     ) -> None:
         self.decoder = decoder
-        self.template = Template(tokenizer)
-        self.model_name = model_name
-        self.policy_version = version
-        self.max_slots, self.prefill_tokens = max_slots, prefill_tokens
-        ends = {self.template.end_of_turn, tokenizer.eos_token_id}
-        self._ends = {e for e in ends if e is not None}
-        self._lock = threading.RLock()
-        self._waiting: deque[Request] = deque()
-        self._active: list[Sequence_] = []
+        self._prompts = Prompts(tokenizer)
+        self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
+        self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
+        self.prefixes = Prefixes(decoder.cache.budget // 4)
+        self.scheduler = Scheduler(
+            decoder,
+            self._prompts.ends,
+            self.prefixes,
+            max_slots=max_slots,
+            prefill_tokens=prefill_tokens,
+            chunk_tokens=chunk_tokens,
+            independent=independent,
+        )
+        self.scheduler.version = version
+        self._lock, self._next = threading.Lock(), threading.Lock()
+
+    @property
+    def template(self) -> Template:
+        """How conversations are rendered. ValueError where the tokenizer has no chat template."""
+        if self._prompts.template is None:
+            raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
+        return self._prompts.template
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The lock, in turn: whoever drives step after step must queue again, or those who wait would never read."""
+        with self._next:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @property
     def max_context(self) -> int:
         return self.decoder.shape.context
 
-    def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        if isinstance(prompt, Conversation):
-            return self.template.prompt_ids(prompt)
-        if isinstance(prompt, str):
-            start = self.template.tokenizer(prompt)["input_ids"]
-            return tuple(start)
-        return tuple(prompt)
+    @property
+    def kernel(self) -> str:
+        """Who computes the steps of few sequences: 'native' (step.c) or 'torch'."""
+        return "torch" if self.decoder.native is None else "native"
+
+    @property
+    def policy_version(self) -> str:
+        return self.scheduler.version
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompt_ids(prompt))
+        return len(self._prompts.ids(prompt))
 
-    def _request(self, prompt: Prompt, params: SamplingParams, seed: str) -> Request:
-        ids = self._prompt_ids(prompt)
-        room = self.max_context - len(ids)
-        if not ids or room < 1:
-            name = f" '{prompt.id}'" if isinstance(prompt, Conversation) and prompt.id else ""
-            raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
-        if params.n > self.max_slots:
-            raise ValueError(f"n: expected at most {self.max_slots}, got {params.n}")
-        most = min(params.max_tokens, room)
-        return Request(ids, [Sequence_(params, most, len(ids), random.Random(f"{seed}/{i}")) for i in range(params.n)])
+    def token_text(self, token: int) -> str:
+        return self._prompts.token_text(token)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget."""
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        requests = [self._request(p, params, f"{seed}/{i}") for i, p in enumerate(prompts)]
-        with self._lock:
+        requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts)]
+        with self._held():
             # similar lengths side by side, so that prefill pads little
-            self._waiting.extend(sorted(requests, key=lambda r: -len(r.prompt)))
+            self.scheduler.add(sorted(requests, key=lambda r: -len(r.prompt)))
         try:
             for request in requests:
-                while not request.done:
-                    with self._lock:
-                        if not request.done:
-                            self._step()
+                self._drive(request)
         except BaseException:
             self._cancel(requests)
             raise
-        return [[self._completion(s) for s in r.sequences] for r in requests]
+        return [[a.completion() for a in r.answers] for r in requests]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        """See `Engine.stream`."""
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        request = self._request(prompt, SamplingParams(**{**_fields(params), "n": 1}), f"{seed}/0")
-        return self._stream(request)
+        return self._stream(self._request(prompt, dataclasses.replace(params, n=1), f"{seed}/0", streamed=True))
 
     def _stream(self, request: Request) -> Iterator[str | Completion]:
-        sequence = request.sequences[0]
-        with self._lock:
-            self._waiting.append(request)
+        answer = request.answers[0]
+        with self._held():
+            self.scheduler.add([request])
         sent = ""
         try:
-            while not sequence.finished:
-                with self._lock:
-                    if not sequence.finished:
-                        self._step()
-                ready = sequence.text if sequence.finished else self._stable_text(sequence)
+            while not answer.finished:
+                with self._held():
+                    if not answer.finished:
+                        self.scheduler.step()
+                ready = answer.text if answer.finished else answer.stable_text()
                 if len(ready) > len(sent) and ready.startswith(sent):
                     yield ready[len(sent) :]
                     sent = ready
-            yield self._completion(sequence)
+            yield answer.completion()
         finally:
             self._cancel([request])
 
+    def _drive(self, request: Request) -> None:
+        while not request.done:
+            with self._held():
+                if not request.done:
+                    self.scheduler.step()
+
+    def _request(self, prompt: Prompt, params: SamplingParams, seed: str, *, streamed: bool) -> Request:
+        ids = self._prompts.ids(prompt)
+        room = self.max_context - len(ids)
+        name = f" '{prompt.id}'" if isinstance(prompt, Conversation) and prompt.id else ""
+        if not ids or room < 1:
+            raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
+        if params.n > self.max_slots:
+            raise Refused(f"n: expected at most {self.max_slots}, got {params.n}")
+        if params.adapter is not None and params.adapter not in self.scheduler.adapters:
+            known = ", ".join(sorted(self.scheduler.adapters)) or "none is loaded"
+            raise Refused(f"sampling.adapter: expected one of those loaded ({known}), got '{params.adapter}'")
+        check(params, self.decoder.shape.vocabulary)
+        most = min(params.max_tokens, room)
+        cache = self.decoder.cache
+        if not cache.fits(params.n, len(ids) + most):
+            needed = params.n * (len(ids) + most) * cache.token_bytes
+            raise DoesNotFit(
+                f"prompt{name}: {params.n} x {len(ids) + most} tokens of keys and values need {needed >> 20} MiB; the "
+                f"budget is {cache.budget >> 20} MiB. Expected a shorter prompt, fewer max_tokens or a larger cache_mib"
+            )
+        reuse = self.reuse == "all" or (self.reuse == "streams" and streamed)
+        answers = [
+            Answer(
+                ids,
+                params,
+                most,
+                random.Random(f"{seed}/{i}"),
+                self._prompts.decode,
+                self._grammars.of(params),
+                streamed,
+                keep=reuse and i == 0,
+            )
+            for i in range(params.n)
+        ]
+        return Request(ids, answers, reuse)
+
     def _cancel(self, requests: Iterable[Request]) -> None:
-        with self._lock:
-            for request in requests:
-                if request in self._waiting:
-                    self._waiting.remove(request)
-                for sequence in request.sequences:
-                    if not sequence.finished:
-                        self._finish(sequence, "cancelled")
-            self._free()
-
-    def _completion(self, sequence: Sequence_) -> Completion:
-        assert sequence.finished
-        return Completion(
-            sequence.text, tuple(sequence.ids), tuple(sequence.logprobs), sequence.finished, sequence.version
-        )
-
-    # one step; the caller holds the lock
-
-    def _step(self) -> None:
-        self._admit()
-        if self._active:
-            ids = torch.tensor([s.ids[-1] for s in self._active], device=self.decoder.device)
-            positions = torch.tensor([s.length - 1 for s in self._active], device=self.decoder.device)
-            self._extend(self._active, self.decoder.decode(ids, positions))
-            self._free()
-
-    def _admit(self) -> None:
-        """Prefill waiting prompts, in order, while slots and the token budget of a step last."""
-        group: list[Request] = []
-        free = self.max_slots - len(self._active)
-        backlog = sum(len(r.sequences) for r in self._waiting)
-        if self._active and backlog > free and free < self.max_slots // 4:
-            return  # prefilling one prompt at a time, as slots trickle in, would waste most of its matrix products
-        longest = 0
-        while self._waiting:
-            request = self._waiting[0]
-            longest = max(longest, len(request.prompt))
-            if len(request.sequences) > free or (group and longest * (len(group) + 1) > self.prefill_tokens):
-                break
-            group.append(self._waiting.popleft())
-            free -= len(request.sequences)
-        if not group:
-            return
-        needed = max(len(r.prompt) + s.max_tokens for r in group for s in r.sequences)
-        answers = sum(len(r.sequences) for r in group)
-        first = len(self._active)
-        self.decoder.reserve(first + answers, -(-needed // 64) * 64)
-        lengths = [len(r.prompt) for r in group]
-        ids = torch.zeros(len(group), max(lengths), dtype=torch.long)
-        for row, request in enumerate(group):
-            ids[row, : lengths[row]] = torch.tensor(request.prompt)
-        device = self.decoder.device
-        logits = self.decoder.prefill(ids.to(device), torch.tensor(lengths, device=device), first)
-        # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
-        # that no prompt is overwritten before it was copied
-        starts = list(itertools.accumulate((len(r.sequences) for r in group), initial=first))
-        for g in reversed(range(len(group))):
-            for copy in range(len(group[g].sequences)):
-                if starts[g] + copy != first + g:
-                    self.decoder.move(first + g, starts[g] + copy, lengths[g])
-        rows = [g for g, r in enumerate(group) for _ in r.sequences]
-        sequences = [s for r in group for s in r.sequences]
-        for sequence in sequences:
-            sequence.version = self.policy_version
-        self._active.extend(sequences)
-        self._extend(sequences, logits[rows])
-        self._free()
-
-    def _extend(self, sequences: list[Sequence_], logits: torch.Tensor) -> None:
-        """Sample one token for each sequence and see which of them end."""
-        device = logits.device
-        params = [s.params for s in sequences]
-        ids, logprobs = sample(
-            logits,
-            torch.tensor([p.temperature for p in params], device=device),
-            torch.tensor([p.top_k for p in params], device=device),
-            torch.tensor([p.top_p for p in params], device=device),
-            torch.tensor([s.rng.random() for s in sequences], device=device),
-        )
-        for sequence, token, logprob in zip(sequences, ids.tolist(), logprobs.tolist(), strict=True):
-            if sequence.finished:
-                continue
-            sequence.ids.append(token)
-            sequence.logprobs.append(logprob)
-            sequence.length += 1
-            if token in self._ends or (sequence.params.stop and self._cut(sequence) is not None):
-                self._finish(sequence, "stop")
-            elif len(sequence.ids) >= sequence.max_tokens:
-                self._finish(sequence, "length")
-
-    def _cut(self, sequence: Sequence_) -> str | None:
-        """The text before the first stop string, if one has appeared."""
-        text = self.template.decode(sequence.ids)
-        places = [at for stop in sequence.params.stop if (at := text.find(stop)) >= 0]
-        return text[: min(places)] if places else None
-
-    def _finish(self, sequence: Sequence_, reason: FinishReason) -> None:
-        sequence.finished = reason
-        cut = self._cut(sequence) if sequence.params.stop else None
-        sequence.text = self.template.decode(sequence.ids) if cut is None else cut
-
-    def _free(self) -> None:
-        """Close the gaps that finished sequences leave: the last active one moves into each."""
-        slot = 0
-        while slot < len(self._active):
-            if not self._active[slot].finished:
-                slot += 1
-                continue
-            last = self._active.pop()
-            if slot < len(self._active):
-                if not last.finished:
-                    self.decoder.move(len(self._active), slot, last.length - 1)
-                self._active[slot] = last
-
-    def _stable_text(self, sequence: Sequence_) -> str:
-        """Text that later tokens cannot change: no half character, no beginning of a stop string at the end."""
-        text = self.template.decode(sequence.ids).rstrip("\ufffd")
-        hold = 0
-        for stop in sequence.params.stop:
-            for size in range(1, len(stop)):
-                if text.endswith(stop[:size]):
-                    hold = max(hold, size)
-        return text[: len(text) - hold] if hold else text
+        with self._held():
+            self.scheduler.cancel(a for r in requests for a in r.answers)
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
-        with self._lock:
+        """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
+        with self._held():
             self.decoder.load(weights)
-            self.policy_version = version
+            self.prefixes.clear()
+            self.scheduler.version = version
 
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Read a LoRA folder that peft wrote; `SamplingParams(adapter=name)` then uses it. The base is not copied."""
+        adapter = load_adapter(Path(folder), self.decoder.shape, self.decoder.dtype, self.decoder.device)
+        with self._held():
+            if any(a.params.adapter == name for a in self.scheduler.active):
+                raise ValueError(f"adapter '{name}' is in use; expected a new name, or no answers in the making")
+            self.scheduler.adapters[name] = adapter
+            self.prefixes.clear()
 
-def _fields(params: SamplingParams) -> dict[str, Any]:
-    return {name: getattr(params, name) for name in SamplingParams.__slots__}
+    def unload_adapter(self, name: str) -> None:
+        with self._held():
+            if any(a.params.adapter == name for a in self.scheduler.active):
+                raise ValueError(f"adapter '{name}' is in use")
+            self.scheduler.adapters.pop(name, None)
+            self.prefixes.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -14,8 +14,20 @@ Prompt = Conversation | str | Sequence[int]
 """A conversation that ends with the user, plain text to be continued, or token ids."""
 
 
-class PromptTooLong(ValueError):
+Reuse = Literal["streams", "all", "off"]
+"""Whose finished sequences are kept for prompts that begin the same way."""
+
+
+class Refused(ValueError):
+    """The request cannot be answered as it is; the message is for whoever asked."""
+
+
+class PromptTooLong(Refused):
     """The prompt and `max_tokens` do not fit into the model's context."""
+
+
+class DoesNotFit(Refused):
+    """The request's keys and values would pass the engine's memory budget even if it ran alone."""
 
 
 class Engine(Protocol):
@@ -38,6 +50,10 @@ class Engine(Protocol):
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of the rendered prompt."""
+        ...
+
+    def token_text(self, token: int) -> str:
+        """One token as text, special tokens by their name."""
         ...
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:

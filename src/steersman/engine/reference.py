@@ -1,7 +1,7 @@
-"""The reference engine: transformers' own forward pass, one sequence at a time, for any decoder.
+"""The reference engine: transformers' own forward pass, one sequence at a time, for any model that generates.
 
 Slow and plain. It is what the local engine is tested against, and what serves models that the local one does
-not compute.
+not compute, encoder-decoders among them.
 """
 
 from __future__ import annotations
@@ -12,87 +12,121 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from steersman.engine.protocol import Prompt, PromptTooLong
-from steersman.engine.sampling import sample
-from steersman.text.template import Template
-from steersman.types import Completion, Conversation, FinishReason, SamplingParams
+from steersman.engine.adjust import adjust, adjusts, check
+from steersman.engine.grammar import Grammars
+from steersman.engine.prompts import Prompts
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused
+from steersman.engine.sampling import sample_with_scores, top_logprobs
+from steersman.engine.sequence import Answer
+from steersman.types import Completion, SamplingParams
 
 
 class ReferenceEngine:
-    """An `Engine` over a transformers causal model."""
+    """An `Engine` over a transformers model, causal or encoder-decoder."""
 
     def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str) -> None:
-        self.model, self.template = model, Template(tokenizer)
+        self.model, self._prompts = model, Prompts(tokenizer)
         self.model_name, self.policy_version = model_name, version
+        self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)
         self._lock = threading.Lock()
 
     @property
     def max_context(self) -> int:
-        return int(self.model.config.max_position_embeddings)
-
-    def _prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        if isinstance(prompt, Conversation):
-            return self.template.prompt_ids(prompt)
-        return tuple(self.template.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else tuple(prompt)
+        config = self.model.config
+        # T5's relative positions have no end; its tokenizers give 512 as the length it was taught
+        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompt_ids(prompt))
+        return len(self._prompts.ids(prompt))
+
+    def token_text(self, token: int) -> str:
+        return self._prompts.token_text(token)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        results: list[list[Completion]] = []
-        for i, prompt in enumerate(prompts):
-            ids = self._prompt_ids(prompt)
-            answers = [list(self._one(ids, params, f"{seed}/{i}/{j}"))[-1] for j in range(params.n)]
-            results.append([a for a in answers if isinstance(a, Completion)])
-        return results
+        asked = [[self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)] for i, p in enumerate(prompts)]
+        for answer in (a for answers in asked for a in answers):
+            for _ in self._run(answer):
+                pass
+        return [[a.completion() for a in answers] for answers in asked]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        return self._one(self._prompt_ids(prompt), params, f"{seed}/0/0")
+        answer = self._answer(prompt, params, f"{seed}/0/0", streamed=True)
+        return self._stream(answer)
 
-    def _one(self, ids: tuple[int, ...], params: SamplingParams, seed: str) -> Iterator[str | Completion]:
-        room = self.max_context - len(ids)
-        if not ids or room < 1:
+    def _stream(self, answer: Answer) -> Iterator[str | Completion]:
+        sent = ""
+        for _ in self._run(answer):
+            ready = answer.text if answer.finished else answer.stable_text()
+            if ready.startswith(sent) and len(ready) > len(sent):
+                yield ready[len(sent) :]
+                sent = ready
+        yield answer.completion()
+
+    def _answer(self, prompt: Prompt, params: SamplingParams, seed: str, streamed: bool = False) -> Answer:
+        ids = self._prompts.ids(prompt)
+        room = self.max_context - (0 if self._encoder_decoder else len(ids))
+        if not ids or len(ids) >= self.max_context:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
-        rng, cache = random.Random(seed), None
-        out: list[int] = []
-        logprobs: list[float] = []
-        fresh = torch.tensor([ids], device=self.model.device)
-        version, text, reason = self.policy_version, "", "length"
-        for _ in range(min(params.max_tokens, room)):
-            with self._lock, torch.inference_mode():
-                result = self.model(fresh, past_key_values=cache, use_cache=True)
-                cache = result.past_key_values
-                one = torch.ones(1, device=fresh.device)
-                chosen, logprob = sample(
-                    result.logits[:, -1],
-                    one * params.temperature,
-                    one.long() * params.top_k,
-                    one * params.top_p,
-                    one * rng.random(),
-                )
-            fresh = chosen[:, None]
-            out.append(int(chosen))
-            logprobs.append(float(logprob))
-            if out[-1] in (self.template.end_of_turn, self.template.tokenizer.eos_token_id):
-                reason = "stop"
-                break
-            whole = self.template.decode(out)
-            places = [at for stop in params.stop if (at := whole.find(stop)) >= 0]
-            if places:
-                whole, reason = whole[: min(places)], "stop"
-            ready = whole.rstrip("\ufffd")
-            if ready.startswith(text) and len(ready) > len(text):
-                yield ready[len(text) :]
-                text = ready
-            if reason == "stop":
-                break
-        final: FinishReason = "stop" if reason == "stop" else "length"
-        yield Completion(text, tuple(out), tuple(logprobs), final, version)
+        if params.adapter is not None:
+            raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
+        check(params, self._vocabulary)
+        grammar = self._grammars.of(params)
+        most = min(params.max_tokens, room)
+        return Answer(ids, params, most, random.Random(seed), self._prompts.decode, grammar, streamed)
 
-    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
+    def _run(self, answer: Answer) -> Iterator[None]:
+        """One token per iteration, until the answer is finished."""
+        cache: Any = None
+        answer.version = self.policy_version
+        fresh = torch.tensor([answer.prompt], device=self.model.device)
+        given: dict[str, Any] = {}
+        if self._encoder_decoder:
+            with self._lock, torch.inference_mode():
+                given = {"encoder_outputs": self.model.get_encoder()(input_ids=fresh)}
+            fresh = torch.tensor([[self.model.config.decoder_start_token_id]], device=self.model.device)
+        name = "decoder_input_ids" if self._encoder_decoder else "input_ids"
+        while not answer.finished:
+            with self._lock, torch.inference_mode():
+                result = self.model(**{name: fresh}, **given, past_key_values=cache, use_cache=True)
+                cache = result.past_key_values
+                token = self._choose(answer, result.logits[:, -1])
+            fresh = torch.tensor([[token]], device=self.model.device)
+            yield
+
+    def _choose(self, answer: Answer, logits: Tensor) -> int:
+        """Sample from logits [1, vocab] and hand the token to the answer."""
+        params = answer.params
+        if adjusts(params):
+            logits = logits.float().clone()
+            allowed = answer.grammar.allowed(logits.shape[1], logits.device) if answer.grammar is not None else None
+            adjust(logits[0], params, answer.prompt, answer.ids, allowed)
+        one = torch.ones(1, device=logits.device)
+        chosen, logprob, (scores, logsumexp) = sample_with_scores(
+            logits,
+            one * params.temperature,
+            one.long() * params.top_k,
+            one * params.top_p,
+            one * answer.rng.random(),
+            one * params.min_p,
+        )
+        token = int(chosen)
+        if params.top_logprobs:
+            answer.tops.append(tuple(top_logprobs(scores[0], logsumexp[0], params.top_logprobs)))
+        answer.take(token, float(logprob), self._prompts.ends)
+        if answer.grammar is not None and not answer.finished:
+            answer.grammar.accept(token)
+        return token
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        """Raises ValueError on an unknown name."""
         with self._lock:
-            self.model.load_state_dict(dict(weights), strict=False)
+            unknown = self.model.load_state_dict(dict(weights), strict=False).unexpected_keys
+            if unknown:
+                raise ValueError(f"unknown weight '{unknown[0]}'")
             self.policy_version = version

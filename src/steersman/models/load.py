@@ -12,7 +12,13 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from steersman.workspace import MANIFEST_NAME, verify
 
@@ -126,6 +132,17 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
 def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
     """A decoder with its vocabulary head. Raises ValueError on a missing or damaged checkpoint."""
     return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code)
+
+
+def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
+    """A model that generates: a decoder, or an encoder-decoder where its config says so."""
+    check_folder(folder)
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{folder}: transformers cannot read its config: {str(error).splitlines()[0]}") from None
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return _load(kind, folder, dtype, trust_remote_code)
 
 
 def use_packed_rows(model: Model) -> Model:

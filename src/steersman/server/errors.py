@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from steersman.engine.protocol import PromptTooLong
+from steersman.engine.protocol import PromptTooLong, Refused
 from steersman.store import NotFound, StoreError
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large", 429: "rate_limit_exceeded"}
@@ -48,6 +48,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(error.status, error.message, error.param, error.code)
     if isinstance(error, PromptTooLong):
         return error_body(400, str(error), "messages", "context_length_exceeded")
+    if isinstance(error, Refused):
+        return error_body(400, str(error))
     if isinstance(error, StoreError):
         return error_body(404 if isinstance(error, NotFound) else 400, str(error))
     return error_body(500, INTERNAL)
@@ -70,7 +72,7 @@ def install_handlers(app: FastAPI) -> None:
         return error_response(error.status, error.message, error.param, error.code)
 
     @app.exception_handler(StoreError)
-    @app.exception_handler(PromptTooLong)
+    @app.exception_handler(Refused)
     async def on_known_error(_request: Request, error: Exception) -> JSONResponse:
         status = 404 if isinstance(error, NotFound) else 400
         return JSONResponse(shown_error(error), status)

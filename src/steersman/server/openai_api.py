@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation
-from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_prompt
+from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, stream
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -56,24 +56,16 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest) -> Res
     ctx.generations.check()
     prompt = to_prompt(body, ctx.system_prompt)
     prompt_tokens, max_tokens = await ctx.fit(prompt, body.answer_tokens)
-    params = SamplingParams(
-        max_tokens=max_tokens,
-        temperature=ctx.temperature if body.temperature is None else body.temperature,
-        top_k=body.top_k or 0,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        n=body.n or 1,
-        seed=None if body.seed is None else body.seed % 2**63,
-        stop=body.stops,
-    )
+    params = to_params(body, max_tokens, ctx.temperature)
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
-        return stream(_chunks(ctx, prompt, params, prompt_tokens, include_usage))
+        return stream(_chunks(ctx, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
     completions = await _complete(ctx, request, prompt, params)
     choices = [
         {
             "index": i,
             "message": {"role": "assistant", "content": completion.text, "refusal": None},
-            "logprobs": None,
+            "logprobs": _logprobs(ctx, completion) if body.logprobs else None,
             "finish_reason": _finish(completion),
         }
         for i, completion in enumerate(completions)
@@ -85,6 +77,19 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest) -> Res
 def _finish(completion: Completion) -> str:
     # OpenAI has no word for an answer that was cut off because the server stopped.
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
+
+
+def _logprobs(ctx: Context, completion: Completion) -> dict[str, Any]:
+    """Every token with its log-probability under the distribution that it was sampled from, and the likeliest ones."""
+
+    def shown(token: int, logprob: float) -> dict[str, Any]:
+        text = ctx.engine.token_text(token)
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+
+    tops = completion.top_logprobs or ((),) * len(completion.token_ids)
+    each = zip(completion.token_ids, completion.logprobs, tops, strict=True)
+    content = [shown(token, p) | {"top_logprobs": [shown(*pair) for pair in top]} for token, p, top in each]
+    return {"content": content, "refusal": None}
 
 
 def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
@@ -128,13 +133,15 @@ async def _cancel_on_disconnect(request: Request, generation: Generation) -> Non
 
 
 async def _chunks(
-    ctx: Context, prompt: Conversation, params: SamplingParams, prompt_tokens: int, include_usage: bool
+    ctx: Context, prompt: Conversation, params: SamplingParams, prompt_tokens: int, include_usage: bool, logprobs: bool
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers one after the other, in OpenAI's chunks, then [DONE]."""
+    """`n` answers one after the other, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None = None) -> ServerSentEvent:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
+        told = _logprobs(ctx, end) if logprobs and end is not None else None
+        finish = None if end is None else _finish(end)
+        choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
         return event(head | {"choices": [choice]})
 
     completions = []
@@ -149,7 +156,7 @@ async def _chunks(
                         yield chunk(index, {"content": item})
                     else:
                         completions.append(item)
-                        yield chunk(index, {}, _finish(item))
+                        yield chunk(index, {}, item)
         if include_usage:
             yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
         yield event("[DONE]")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.errors import ApiError
 from steersman.server.text import Text
-from steersman.types import Conversation, Message, Role
+from steersman.types import Conversation, Message, Role, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
@@ -19,12 +19,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
-    "logprobs": (False,),
-    "logit_bias": ({},),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "store": (False,),
     "service_tier": ("auto", "default"),
 }
@@ -56,6 +51,31 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool = False
 
 
+class JsonSchema(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # name, description and strict say nothing to a grammar
+
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @property
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return {"type": "object"}
+        if self.json_schema is None:
+            raise ApiError(400, "response_format.json_schema: expected with this type", param="response_format")
+        return self.json_schema.schema_
+
+
+Penalty = Annotated[Number, Field(ge=-2, le=2)]
+Bias = Annotated[Number, Field(ge=-100, le=100)]
+
+
 class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -73,6 +93,17 @@ class ChatRequest(BaseModel):
         | None
     ) = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]+$")], Bias] | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    # what OpenAI's API has not got
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[Number, Field(gt=0, le=10)] | None = None
+    regex: Annotated[Text, Field(min_length=1)] | None = None
+    adapter: Text | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
 
@@ -83,6 +114,33 @@ class ChatRequest(BaseModel):
     @property
     def answer_tokens(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+
+def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> SamplingParams:
+    """How to sample; `temperature` where the request names none. ApiError where parameters contradict each other."""
+    if request.top_logprobs and not request.logprobs:
+        raise ApiError(400, "top_logprobs: allowed only with logprobs", param="top_logprobs")
+    schema = request.response_format.schema_of_answer if request.response_format is not None else None
+    if schema is not None and request.regex is not None:
+        raise ApiError(400, "regex: allowed only without response_format", param="regex")
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature if request.temperature is None else request.temperature,
+        top_k=request.top_k or 0,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        n=request.n or 1,
+        seed=None if request.seed is None else request.seed % 2**63,
+        stop=request.stops,
+        min_p=request.min_p or 0.0,
+        repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
+        top_logprobs=request.top_logprobs or 0,
+        json_schema=schema,
+        regex=request.regex,
+        adapter=request.adapter,
+    )
 
 
 def refuse_unsupported(request: ChatRequest) -> None:

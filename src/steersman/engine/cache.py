@@ -1,0 +1,120 @@
+"""Keys and values of running sequences, in slots, within a memory budget.
+
+Each layer has one [slots, kv_heads, capacity, head_dim] tensor for keys and one for values. Running sequences sit in
+slots 0..n-1, so that a step reads a plain slice and copies nothing. The rectangle grows when sequences come or get
+longer; the budget bounds it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STEP = 64
+"""Capacities are multiples of this."""
+
+
+def rounded(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP
+
+
+def default_budget(device: torch.device) -> int:
+    """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(0.8 * free)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = total
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = 1024 * int(line.split()[1])
+    return int(min(0.4 * total, 0.8 * free))
+
+
+class Cache:
+    """`budget`: most bytes of keys and values."""
+
+    def __init__(
+        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, budget: int
+    ) -> None:
+        self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
+        self.dtype, self.device, self.budget = dtype, device, budget
+        self.slots, self.capacity = 0, 0
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's keys and values over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+    def fits(self, slots: int, capacity: int) -> bool:
+        return slots * rounded(capacity) * self.token_bytes <= self.budget
+
+    def reserve(self, slots: int, capacity: int, live: int, most_slots: int) -> bool:
+        """Room for `slots` sequences of `capacity` tokens, keeping slots 0..live-1; whether the tensors were replaced.
+
+        Slots grow by doubling up to `most_slots`. Where the rectangle must grow in one direction and would pass the
+        budget, or double what there is or what is needed, it shrinks in the other.
+        """
+        if slots <= self.slots and capacity <= self.capacity:
+            return False
+        assert self.fits(slots, capacity), "the scheduler asks before it admits"
+        capacity = rounded(capacity)
+        doubled = max(slots, min(most_slots, 1 << (slots - 1).bit_length()), self.slots)
+        bound = 2 * max(self.slots * self.capacity, slots * capacity)
+        shapes = (
+            (doubled, max(capacity, self.capacity)),
+            (slots, max(capacity, self.capacity)),
+            (max(slots, self.slots), capacity),
+        )
+        good = (shape for shape in shapes if self.fits(*shape) and shape[0] * shape[1] <= bound)
+        self._resize(*next(good, (slots, capacity)), live)
+        return True
+
+    def _resize(self, slots: int, capacity: int, live: int) -> None:
+        kept = min(capacity, self.capacity)
+        for cache in (self.keys, self.values):
+            for layer in range(self.layers):
+                fresh = self._zeros((slots, self.kv_heads, capacity, self.head_dim))
+                if len(cache) == self.layers:
+                    fresh[:live, :, :kept] = cache[layer][:live, :, :kept]
+                    cache[layer] = fresh
+                else:
+                    cache.append(fresh)
+        self.slots, self.capacity = slots, capacity
+
+    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+        """Zeros, since a masked product with whatever lay in memory could be NaN."""
+        if self.device.type != "cpu":
+            return torch.zeros(shape, dtype=self.dtype, device=self.device)
+        # numpy asks for memory that is zero already, and the system provides a page when it is first used
+        count = math.prod(shape) * self.dtype.itemsize
+        return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(self.dtype).view(shape)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a sequence's first `length` cached tokens from one slot to another."""
+        for cache in (self.keys, self.values):
+            for layer in cache:
+                layer[target, :, :length] = layer[source, :, :length]
+
+    def read(self, slot: int, length: int) -> Tensor:
+        """A copy of a slot: [2, layers, kv_heads, length, head_dim]."""
+        parts = [torch.stack([layer[slot, :, :length] for layer in cache]) for cache in (self.keys, self.values)]
+        return torch.stack(parts)
+
+    def write(self, slot: int, saved: Tensor, length: int) -> None:
+        """The first `length` tokens of what `read` gave, into a slot."""
+        for cache, part in zip((self.keys, self.values), saved, strict=True):
+            for layer, tensor in zip(cache, part, strict=True):
+                layer[slot, :, :length] = tensor[:, :length]

@@ -1,0 +1,50 @@
+/* Sampling from logits: one pass for the sums of spans, a second over the chosen span alone. */
+
+#include "common.h"
+
+#define SPAN 1024 /* logits whose sum is kept while choosing */
+
+/* Choose a token from logits [vocabulary] at `uniform` in [0, 1); temperature 0 takes the likeliest.
+   `logprob`: of the token under the distribution sampled from (greedy: at temperature 1). sums has a float per SPAN. */
+static int64_t choose(const float *logits, int64_t vocabulary, float temperature, float uniform, float *sums,
+                      float *logprob) {
+    float inverse = temperature > 0 ? 1.0f / temperature : 1.0f, top = -INFINITY, total = 0;
+    for (int64_t j = 0; j < vocabulary; j++) top = logits[j] > top ? logits[j] : top;
+    int64_t spans = (vocabulary + SPAN - 1) / SPAN, chosen = -1, first = 0;
+    for (int64_t s = 0; s < spans; s++) {
+        int64_t end = (s + 1) * SPAN < vocabulary ? (s + 1) * SPAN : vocabulary;
+        float sum = 0;
+        for (int64_t j = s * SPAN; j < end; j++) {
+            float x = (logits[j] - top) * inverse;
+            sum += x < -87.0f ? 0.0f : exp_(x); /* a token that was ruled out has no chance at all */
+        }
+        sums[s] = sum;
+        total += sum;
+    }
+    if (temperature > 0) {
+        float target = uniform * total, below = 0;
+        int64_t s = 0;
+        while (s + 1 < spans && below + sums[s] <= target) below += sums[s++];
+        first = s * SPAN;
+        for (int64_t j = first; j < vocabulary; j++) {
+            float x = (logits[j] - top) * inverse;
+            if (x < -87.0f) continue;
+            chosen = j; /* the last possible one where rounding leaves a gap at the end */
+            below += exp_(x);
+            if (below > target) break;
+        }
+    }
+    if (chosen < 0) /* greedy, or nothing possible from the chosen span on */
+        for (chosen = 0; logits[chosen] != top && chosen + 1 < vocabulary;) chosen++;
+    *logprob = (logits[chosen] - top) * inverse - logf(total);
+    return chosen;
+}
+
+/* logits [n, vocabulary], temperature and uniform [n] -> ids, logprobs [n]; sums [n, vocabulary / SPAN + 1] */
+void steersman_sample(const float *logits, int64_t n, int64_t vocabulary, const float *temperature,
+                      const float *uniform, int64_t threads, float *sums, int64_t *ids, float *logprobs) {
+    int64_t spans = vocabulary / SPAN + 1;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = choose(logits + i * vocabulary, vocabulary, temperature[i], uniform[i], sums + i * spans, logprobs + i);
+}

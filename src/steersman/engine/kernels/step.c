@@ -1,0 +1,276 @@
+/* One decode step of a decoder-only transformer for a few sequences: every layer, from token ids to logits.
+
+   Compiled when an engine is loaded (native.py). Few sequences at a time are bounded by reading the weights, so each
+   weight is read once for all of them, and the whole step is one parallel region: threads meet at barriers between
+   the matrices, and what is cheap is computed by each thread for itself instead. Weights are bfloat16, or int8 with a
+   scale per row, which is widened to bfloat16 exactly. Sums and the residual stream are float32. A row of a product
+   does not depend on how many rows there are within one kind of kernel. */
+
+#ifdef __AMX_BF16__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#include "products.h"
+
+typedef struct {
+    Matrix qkv, out, gate_up, down;
+    const bf16 *bias, *input_norm, *post_norm, *pre_mlp_norm, *post_mlp_norm, *q_norm, *k_norm, *cos, *sin;
+    bf16 *keys, *values;
+    int64_t window;
+} Layer;
+typedef struct {
+    int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, gelu, sandwich, capacity, tiles_from;
+    float eps, scale, embed_scale, norm_offset;
+    const bf16 *embed, *final_norm;
+    Matrix head;
+    const Layer *layer;
+} Model;
+
+/* x [d] -> out [d], normalised by its root mean square and weighted */
+static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, float *out) {
+    float sum = 0;
+    for (int64_t i = 0; i < d; i++) sum += x[i] * x[i];
+    float inverse = 1.0f / sqrtf(sum / d + m->eps);
+    for (int64_t i = 0; i < d; i++) out[i] = x[i] * inverse * (m->norm_offset + wide(weight[i]));
+}
+/* A thread's own inputs: x [n, k] in bfloat16, and packed where tiles are used */
+typedef struct { bf16 *x, *packed, *widened; int n, tiles; } Input;
+
+static void take(Input *in, const float *x, int64_t stride, int64_t k) {
+    for (int i = 0; i < in->n; i++)
+        for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(x[i * stride + j]);
+#ifdef __AMX_BF16__
+    if (in->tiles) pack(in->x, k, in->n, in->packed);
+#endif
+}
+
+static void take_norm(const Model *m, Input *in, const float *x, const bf16 *weight, float *row) {
+    int64_t k = m->hidden;
+    for (int i = 0; i < in->n; i++) {
+        norm(m, x + i * k, weight, k, row);
+        for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(row[j]);
+    }
+#ifdef __AMX_BF16__
+    if (in->tiles) pack(in->x, k, in->n, in->packed);
+#endif
+}
+
+/* acc[r * MOST + i] for weight rows row.. row + rows */
+static void block(const Matrix *w, int64_t row, int rows, const Input *in, float *acc) {
+    int64_t k = w->columns;
+    const bf16 *weights = (const bf16 *)w->values + row * k;
+    if (w->scales) {
+        const int8_t *values = (const int8_t *)w->values + row * k;
+        widen(values, rows * k, in->widened);
+        weights = in->widened;
+    }
+#ifdef __AMX_BF16__
+    if (in->tiles && rows == BLOCK) tile_products(weights, in->packed, k, in->n, acc);
+    else
+#endif
+        products(weights, in->x, k, rows, in->n, acc);
+    if (w->scales)
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < in->n; i++) acc[r * MOST + i] *= w->scales[row + r];
+}
+
+static inline int rows_at(int64_t row, int64_t total) { return total - row < BLOCK ? (int)(total - row) : BLOCK; }
+
+/* One head of one sequence: normalised where the model does that, and rotated to its position, in place */
+static void place(const Model *m, float *x, const bf16 *weight, const bf16 *cos, const bf16 *sin, float *row) {
+    int64_t d = m->head_dim, half = d / 2;
+    if (weight) norm(m, x, weight, d, row);
+    else memcpy(row, x, d * sizeof(float));
+    for (int64_t j = 0; j < half; j++) {
+        x[j] = row[j] * wide(cos[j]) + row[j + half] * wide(sin[j]);
+        x[j + half] = row[j + half] * wide(cos[j + half]) + row[j] * wide(sin[j + half]);
+    }
+}
+
+/* q [d] against positions first..last of a key head's keys and values [capacity, d]; scores has room for all */
+static void attend(const Model *m, const float *q, const bf16 *keys, const bf16 *values, int64_t first, int64_t last,
+                   float *scores, float *out) {
+    int64_t d = m->head_dim, count = last - first + 1;
+    float top = -INFINITY, total = 0;
+    keys += first * d;
+    values += first * d;
+    for (int64_t t = 0; t < count; t++) {
+        float sum = 0;
+        for (int64_t j = 0; j < d; j++) sum += q[j] * wide(keys[t * d + j]);
+        scores[t] = sum * m->scale;
+    }
+    for (int64_t t = 0; t < count; t++) top = scores[t] > top ? scores[t] : top;
+    for (int64_t t = 0; t < count; t++) {
+        scores[t] = exp_(scores[t] - top);
+        total += scores[t];
+    }
+    for (int64_t j = 0; j < d; j++) out[j] = 0;
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t j = 0; j < d; j++) out[j] += scores[t] * wide(values[t * d + j]);
+    for (int64_t j = 0; j < d; j++) out[j] /= total;
+}
+
+static inline float activate(const Model *m, float x) {
+    if (!m->gelu) return x / (1.0f + exp_(-x));
+    float inner = 0.7978845608f * (x + 0.044715f * x * x * x); /* 0.5 x (1 + tanh) = x / (1 + exp(-2 inner)) */
+    return x / (1.0f + exp_(-2.0f * inner));
+}
+
+/* The buffers that all threads share */
+typedef struct { float *x, *qkv, *attended, *y, *mid, *scores; } Shared;
+
+static void attention(const Model *m, const Layer *l, const int64_t *positions, int n, Shared *s, Input *in,
+                      float *row, float *scores) {
+    int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv;
+    float acc[BLOCK * MOST] __attribute__((aligned(64)));
+    take_norm(m, in, s->x, l->input_norm, row);
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < l->qkv.rows; r += BLOCK) {
+        int rows = rows_at(r, l->qkv.rows);
+        block(&l->qkv, r, rows, in, acc);
+        for (int i = 0; i < n; i++)
+            for (int o = 0; o < rows; o++)
+                s->qkv[i * all * d + r + o] = acc[o * MOST + i] + (l->bias ? wide(l->bias[r + o]) : 0.0f);
+    }
+#pragma omp for schedule(static)
+    for (int64_t u = 0; u < n * all; u++) {
+        int64_t i = u / all, h = u % all, p = positions[i];
+        float *x = s->qkv + u * d;
+        if (h < heads + kv) place(m, x, h < heads ? l->q_norm : l->k_norm, l->cos + p * d, l->sin + p * d, row);
+        if (h < heads) continue;
+        bf16 *cache = h < heads + kv ? l->keys : l->values;
+        cache += ((i * kv + (h - heads) % kv) * m->capacity + p) * d;
+        for (int64_t j = 0; j < d; j++) cache[j] = narrow(x[j]);
+    }
+#pragma omp for schedule(static)
+    for (int64_t u = 0; u < n * heads; u++) {
+        int64_t i = u / heads, h = u % heads, last = positions[i];
+        int64_t first = l->window && last >= l->window ? last - l->window + 1 : 0;
+        int64_t at = (i * kv + h / (heads / kv)) * m->capacity * d;
+        attend(m, s->qkv + (i * all + h) * d, l->keys + at, l->values + at, first, last, scores, s->attended + u * d);
+    }
+}
+
+/* x += w . input, normalised first where `weight` is given */
+static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, Shared *s, Input *in, float *row) {
+    int64_t d = m->hidden;
+    float acc[BLOCK * MOST] __attribute__((aligned(64)));
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < d; r += BLOCK) {
+        int rows = rows_at(r, d);
+        block(w, r, rows, in, acc);
+        for (int i = 0; i < n; i++)
+            for (int o = 0; o < rows; o++) {
+                if (weight) s->y[i * d + r + o] = acc[o * MOST + i];
+                else s->x[i * d + r + o] += acc[o * MOST + i];
+            }
+    }
+    if (!weight) return;
+#pragma omp for schedule(static)
+    for (int i = 0; i < n; i++) {
+        norm(m, s->y + i * d, weight, d, row);
+        for (int64_t j = 0; j < d; j++) s->x[i * d + j] += row[j];
+    }
+}
+
+static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, float *row) {
+    int64_t wide_ = m->intermediate;
+    float gate[BLOCK * MOST] __attribute__((aligned(64))), up[BLOCK * MOST] __attribute__((aligned(64)));
+    take_norm(m, in, s->x, m->sandwich ? l->pre_mlp_norm : l->post_norm, row);
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < wide_; r += BLOCK) {
+        int rows = rows_at(r, wide_);
+        block(&l->gate_up, r, rows, in, gate);
+        block(&l->gate_up, wide_ + r, rows, in, up);
+        for (int i = 0; i < n; i++)
+            for (int o = 0; o < rows; o++)
+                s->mid[i * wide_ + r + o] = activate(m, gate[o * MOST + i]) * up[o * MOST + i];
+    }
+    take(in, s->mid, wide_, wide_);
+    project(m, &l->down, m->sandwich ? l->post_mlp_norm : 0, n, s, in, row);
+}
+
+int64_t steersman_most(void) { return MOST; }
+
+/* Whether this build may use matrix tiles here; asks the kernel for leave. */
+int64_t steersman_tiles(void) {
+#ifdef __AMX_BF16__
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return 0;
+#endif
+}
+
+/* Bytes of scratch for `threads` threads and sequences of up to `longest` tokens. */
+static int64_t thread_bytes(const Model *m, int64_t longest) {
+    int64_t k = m->hidden > m->intermediate ? m->hidden : m->intermediate;
+    int64_t attended = m->heads * m->head_dim;
+    if (attended > k) k = attended;
+    int64_t bytes = 2 * k * MOST * 2 + BLOCK * k * 2 + 4 * (k + longest);
+    return (bytes + 4095) / 4096 * 4096;
+}
+
+static int64_t shared_floats(const Model *m) {
+    int64_t d = m->head_dim;
+    return MOST * (2 * m->hidden + (2 * m->heads + 2 * m->kv_heads) * d + m->intermediate);
+}
+
+int64_t steersman_scratch(const Model *m, int64_t threads, int64_t longest) {
+    return 4 * shared_floats(m) + 4096 + threads * thread_bytes(m, longest);
+}
+
+/* ids, positions [n], n <= MOST; logits [n, vocabulary] float32 */
+void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions, int64_t n, int64_t threads,
+                    int64_t longest, char *scratch, float *logits) {
+    Shared s;
+    int64_t d = m->hidden, vocabulary = m->head.rows;
+    s.x = (float *)scratch;
+    s.y = s.x + MOST * d;
+    s.qkv = s.y + MOST * d;
+    s.attended = s.qkv + MOST * (m->heads + 2 * m->kv_heads) * m->head_dim;
+    s.mid = s.attended + MOST * m->heads * m->head_dim;
+    char *own = scratch + (4 * shared_floats(m) + 4095) / 4096 * 4096;
+    int64_t k = d > m->intermediate ? d : m->intermediate;
+    if (m->heads * m->head_dim > k) k = m->heads * m->head_dim;
+#pragma omp parallel num_threads(threads)
+    {
+        Input in;
+        in.n = (int)n;
+        in.tiles = m->tiles_from && n >= m->tiles_from;
+        in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
+        in.packed = in.x + k * MOST;
+        in.widened = in.packed + k * MOST;
+        float *row = (float *)(in.widened + BLOCK * k), *scores = row + k;
+        float acc[BLOCK * MOST] __attribute__((aligned(64)));
+#ifdef __AMX_BF16__
+        TileConfig before;
+        if (in.tiles) {
+            TileConfig config = {.palette = 1};
+            for (int t = 0; t < 7; t++) config.bytes[t] = 64, config.rows[t] = 16;
+            _tile_storeconfig(&before);
+            _tile_loadconfig(&config);
+        }
+#endif
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < d; j++) s.x[i * d + j] = wide(m->embed[ids[i] * d + j]) * m->embed_scale;
+        for (int64_t layer = 0; layer < m->layers; layer++) {
+            const Layer *l = m->layer + layer;
+            attention(m, l, positions, (int)n, &s, &in, row, scores);
+            take(&in, s.attended, m->heads * m->head_dim, m->heads * m->head_dim);
+            project(m, &l->out, m->sandwich ? l->post_norm : 0, (int)n, &s, &in, row);
+            mlp(m, l, (int)n, &s, &in, row);
+        }
+        take_norm(m, &in, s.x, m->final_norm, row);
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < vocabulary; r += BLOCK) {
+            int rows = rows_at(r, vocabulary);
+            block(&m->head, r, rows, &in, acc);
+            for (int i = 0; i < n; i++)
+                for (int o = 0; o < rows; o++) logits[i * vocabulary + r + o] = acc[o * MOST + i];
+        }
+#ifdef __AMX_BF16__
+        if (in.tiles) _tile_loadconfig(&before);
+#endif
+    }
+}

@@ -1,0 +1,214 @@
+"""The native decode step: kernels/step.c, compiled for this machine when an engine is loaded, called through ctypes.
+
+It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
+compiler, or the model's sizes are not multiples of 32, PyTorch computes every step; `LocalEngine.kernel` says which.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from steersman.engine.matrix import Int8, Matrix
+
+if TYPE_CHECKING:
+    from steersman.engine.decoder import Decoder
+
+log = logging.getLogger(__name__)
+
+SOURCES = sorted((Path(__file__).parent / "kernels").iterdir())
+FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11"]
+# sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
+FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+WITHOUT_TILES = 8
+"""Most sequences where the machine has no matrix tiles: for more, PyTorch's matrix products are faster."""
+INT8_TILES_FROM = 5
+"""Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
+not depend on how many others there are."""
+SPAN = 1024
+"""As in kernels/sample.c."""
+Pointer = ctypes.c_void_p
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [("values", Pointer), ("scales", Pointer), ("rows", ctypes.c_int64), ("columns", ctypes.c_int64)]
+
+
+_NORMS = ("input_norm", "post_norm", "pre_mlp_norm", "post_mlp_norm")
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, Pointer) for name in ("bias", *_NORMS, "q_norm", "k_norm", "cos", "sin", "keys", "values")),
+        ("window", ctypes.c_int64),
+    ]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_int64)
+            for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "gelu", "sandwich")
+        ),
+        ("capacity", ctypes.c_int64),
+        ("tiles_from", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("eps", "scale", "embed_scale", "norm_offset")),
+        ("embed", Pointer),
+        ("final_norm", Pointer),
+        ("head", _Matrix),
+        ("layer", ctypes.POINTER(_Layer)),
+    ]
+
+
+def _cpu() -> str:
+    """What `-march=native` depends on."""
+    info = Path("/proc/cpuinfo")
+    flags = [line for line in info.read_text().splitlines() if line.startswith(("flags", "model name"))][:2]
+    return platform.machine() + "".join(flags)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The kernels for this machine, compiled once and kept in the cache folder; None where that is not possible."""
+    compiler = shutil.which("cc")
+    if compiler is None or platform.system() != "Linux":
+        log.info("no C compiler: PyTorch computes the decode steps of few sequences, more slowly")
+        return None
+    key = hashlib.sha256("".join([*(s.read_text() for s in SOURCES), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[
+        :20
+    ]
+    folder = Path("~/.cache/steersman/native").expanduser()
+    built = folder / f"step-{key}.so"
+    if not built.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            fresh = Path(temporary) / "step.so"
+            sources = [str(s) for s in SOURCES if s.suffix == ".c"]
+            run = subprocess.run([compiler, *FLAGS, "-o", str(fresh), *sources, "-lm"], capture_output=True, text=True)
+            if run.returncode:
+                log.warning("%s cannot compile the kernels; PyTorch computes the steps: %s", compiler, run.stderr[:500])
+                return None
+            fresh.replace(built)
+    found = ctypes.CDLL(str(built))
+    for name in ("steersman_most", "steersman_tiles", "steersman_scratch"):
+        getattr(found, name).restype = ctypes.c_int64
+    return found
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return tensor.data_ptr()
+
+
+def _matrix(matrix: Matrix) -> _Matrix:
+    rows, columns = matrix.shape
+    if isinstance(matrix, Int8):
+        return _Matrix(_address(matrix.values), _address(matrix.scales), rows, columns)
+    return _Matrix(_address(matrix.weight), None, rows, columns)
+
+
+class NativeStep:
+    """Decodes with kernels/step.c over a decoder's own weights and cache."""
+
+    def __init__(self, decoder: Decoder, lib: ctypes.CDLL) -> None:
+        self._decoder, self._lib = decoder, lib
+        tiles = bool(lib.steersman_tiles())
+        self.most: int = lib.steersman_most() if tiles else WITHOUT_TILES
+        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if tiles else 0
+        self._threads = torch.get_num_threads()
+        self._model, self._scratch = _Model(), torch.empty(0, dtype=torch.uint8)
+
+    @staticmethod
+    def of(decoder: Decoder) -> NativeStep | None:
+        """None where it cannot compute this decoder on this machine."""
+        s = decoder.shape
+        sizes = (s.hidden, s.intermediate, s.heads * s.head_dim)
+        if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16 or any(size % 32 for size in sizes):
+            return None
+        lib = library()
+        return None if lib is None else NativeStep(decoder, lib)
+
+    def point(self) -> None:
+        """Take the addresses of weights and cache again, after any of them was replaced."""
+        s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
+        if not cache.keys:
+            return
+        layers = (_Layer * s.layers)()
+        for i in range(s.layers):
+            cos, sin = self._decoder.ropes[i]
+            norms = {n: w.norms[n][i] for n in w.norms}
+            layers[i] = _Layer(
+                *(_matrix(w.matrices(name)[i]) for name in ("qkv", "out", "gate_up", "down")),
+                _address(w.qkv_bias[i]),
+                _address(norms["input_layernorm"]),
+                _address(norms["post_attention_layernorm"]),
+                _address(norms.get("pre_feedforward_layernorm")),
+                _address(norms.get("post_feedforward_layernorm")),
+                _address(w.q_norm[i]) if s.qk_norm else None,
+                _address(w.k_norm[i]) if s.qk_norm else None,
+                _address(cos),
+                _address(sin),
+                _address(cache.keys[i]),
+                _address(cache.values[i]),
+                s.windows[i],
+            )
+        self._layers = layers  # the struct below only points there
+        self._model = _Model(
+            *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
+            *(cache.capacity, self._tiles_from),
+            *(s.eps, s.scale, float(torch.tensor(s.embed_scale, dtype=torch.bfloat16)), s.norm_offset),
+            _address(w.embed),
+            _address(w.final_norm),
+            _matrix(w.head),
+            layers,
+        )
+        needed = self._lib.steersman_scratch(
+            ctypes.byref(self._model), ctypes.c_int64(self._threads), ctypes.c_int64(cache.capacity)
+        )
+        if needed > self._scratch.numel():
+            self._scratch = torch.zeros(needed, dtype=torch.uint8)
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """As `Decoder.decode`; logits are float32 [N, vocab]."""
+        n = len(ids)
+        assert n <= self.most
+        logits = torch.empty(n, self._decoder.shape.vocabulary)
+        self._lib.steersman_step(
+            ctypes.byref(self._model),
+            Pointer(_address(ids)),
+            Pointer(_address(positions)),
+            *(ctypes.c_int64(x) for x in (n, self._threads, self._decoder.cache.capacity)),
+            Pointer(self._scratch.data_ptr()),
+            Pointer(logits.data_ptr()),
+        )
+        return logits
+
+    def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
+        n, vocabulary = logits.shape
+        temperature, uniform = temperature.float(), uniform.float()  # named, so that they outlive the call
+        ids, logprobs = torch.empty(n, dtype=torch.long), torch.empty(n)
+        sums = torch.empty(n, vocabulary // SPAN + 1)
+        self._lib.steersman_sample(
+            Pointer(_address(logits)),
+            *(ctypes.c_int64(x) for x in (n, vocabulary)),
+            Pointer(_address(temperature)),
+            Pointer(_address(uniform)),
+            ctypes.c_int64(self._threads),
+            *(Pointer(_address(x)) for x in (sums, ids, logprobs)),
+        )
+        return ids, logprobs

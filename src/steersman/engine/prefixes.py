@@ -1,0 +1,79 @@
+"""Keys and values of finished dialogues, kept so that the next turn prefills only what is new."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+SHORTEST = 32
+"""A common beginning of fewer tokens is not worth a copy."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    tokens: tuple[int, ...]
+    saved: Tensor
+    """As `Cache.read` gives it."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.saved.numel() * self.saved.element_size()
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    low, high = 0, min(len(a), len(b))
+    if a[:high] == b[:high]:
+        return high
+    while low < high - 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if a[:middle] == b[:middle] else (low, middle)
+    return low
+
+
+class Prefixes:
+    """Least recently used goes first when `budget` bytes are passed. Entries of different adapters never mix."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.nbytes = budget, 0
+        self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, tokens: tuple[int, ...], adapter: str | None) -> tuple[Kept, int] | None:
+        """The entry with the longest common beginning and its length, at least one token short of `tokens`."""
+        best, length = None, SHORTEST - 1
+        for key, kept in self._kept.items():
+            if key[0] == adapter and tokens[:SHORTEST] == kept.tokens[:SHORTEST]:
+                same = min(common(tokens, kept.tokens), len(tokens) - 1)
+                if same > length:
+                    best, length = key, same
+        if best is None:
+            return None
+        self._kept.move_to_end(best)
+        return self._kept[best], length
+
+    def put(self, tokens: tuple[int, ...], adapter: str | None, saved: Tensor) -> None:
+        """Keep a sequence; earlier entries that it goes on from are dropped."""
+        kept = Kept(tokens, saved)
+        if kept.nbytes > self.budget or len(tokens) < SHORTEST:
+            return
+        for key, other in list(self._kept.items()):
+            if key[0] == adapter and tokens[: len(other.tokens)] == other.tokens:
+                self._drop(key)
+        self._kept[adapter, tokens] = kept
+        self.nbytes += kept.nbytes
+        while self.nbytes > self.budget:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[str | None, tuple[int, ...]]) -> None:
+        self.nbytes -= self._kept.pop(key).nbytes
+
+    def clear(self) -> None:
+        """The weights have changed: nothing kept is theirs."""
+        self._kept.clear()
+        self.nbytes = 0

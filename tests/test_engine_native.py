@@ -1,0 +1,137 @@
+"""The native decode step against PyTorch in float32, and what does not depend on the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny as t
+from steersman.engine import native
+from steersman.engine.decoder import Decoder
+from steersman.engine.load import load_engine
+from steersman.engine.matrix import Int8
+from steersman.models.load import load_causal
+from steersman.types import SamplingParams
+
+needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+CPU = torch.device("cpu")
+
+
+def logits_of(model: Any, dtype: torch.dtype, n: int, *, int8: bool, with_native: bool) -> torch.Tensor:
+    """float32 [3, n, vocab]: three decode steps after random prompts of mixed lengths."""
+    decoder = Decoder(model.config, dtype, CPU, int8=int8, native=with_native)
+    decoder.load(model.state_dict().items())
+    assert (decoder.native is not None) == with_native
+    generator = torch.Generator().manual_seed(n)
+    ids = torch.randint(3, 300, (n, 20), generator=generator)
+    lengths = torch.randint(5, 21, (n,), generator=generator)
+    decoder.reserve(n, 64)
+    decoder.prefill(ids, lengths, 0)
+    return torch.stack([decoder.decode(ids[:, step].contiguous(), lengths + step).float() for step in range(3)])
+
+
+@needs_native
+@pytest.mark.parametrize("int8", [False, True])
+def test_each_family_equals_float32_as_nearly_as_torch_does(family: Path, int8: bool) -> None:
+    small = load_causal(family, "bfloat16")
+    exact = load_causal(family, "float32")
+    exact.load_state_dict({name: tensor.float() for name, tensor in small.state_dict().items()})
+    for n in (1, 3, 17, 70):
+        expected = logits_of(exact, torch.float32, n, int8=int8, with_native=False)
+        plain = logits_of(small, torch.bfloat16, n, int8=int8, with_native=False)
+        mine = logits_of(small, torch.bfloat16, n, int8=int8, with_native=True)
+        error, theirs = ((x - expected).square().mean().sqrt() for x in (mine, plain))
+        assert error < 1.1 * theirs + 1e-3, "no further from float32 than PyTorch's bfloat16"
+
+
+@needs_native
+def test_native_sampling_follows_the_distribution(tiny: Path) -> None:
+    """Frequencies of evenly spread draws against the probabilities; ruled-out tokens are never drawn."""
+    model = load_causal(tiny, "bfloat16")
+    step = Decoder(model.config, torch.bfloat16, CPU).native
+    assert step is not None
+    torch.manual_seed(0)
+    vocabulary, n = 3000, 20_000
+    logits = torch.randn(vocabulary) * 3
+    logits[[0, 1, 2999]] = float("-inf")
+    uniform = (torch.arange(n) + 0.5) / n
+    for temperature in (1.0, 0.6):
+        rows = logits.repeat(n, 1)
+        ids, logprobs = step.sample(rows, torch.full((n,), temperature), uniform)
+        expected = (logits / temperature).log_softmax(-1)
+        torch.testing.assert_close(logprobs, expected[ids], atol=2e-5, rtol=1e-5)
+        got = torch.bincount(ids, minlength=vocabulary) / n
+        assert (got - expected.exp()).abs().max() < 2 / n
+    edges = torch.tensor([0.0, 1 - 2**-24])
+    ids, _ = step.sample(logits.repeat(2, 1), torch.ones(2), edges)
+    assert ids.tolist() == [2, 2998]
+    ids, logprobs = step.sample(logits[None], torch.zeros(1), torch.zeros(1))
+    assert int(ids) == int(logits.argmax())
+    torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax()[None])
+
+
+@needs_native
+def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> None:
+    model = load_causal(tiny, "bfloat16")
+    decoder = Decoder(model.config, torch.bfloat16, CPU)
+    if decoder.native is None or decoder.native.most < 128:
+        pytest.skip("this machine has no matrix tiles")
+    decoder.load(model.state_dict().items())
+    ids = torch.randint(3, 300, (40, 9))
+    decoder.reserve(40, 64)
+    decoder.prefill(ids, torch.full((40,), 9), 0)
+    many = decoder.decode(ids[:, 0].contiguous(), torch.full((40,), 9))
+    for n in (1, 2, 20):
+        few = decoder.decode(ids[:n, 0].contiguous(), torch.full((n,), 9))
+        assert torch.equal(few, many[:n])
+
+
+@needs_native
+def test_independent_answers_are_the_same_to_the_bit_whoever_shares_the_batch(tiny: Path) -> None:
+    prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(20)]
+    params = SamplingParams(max_tokens=30, seed=3)
+    engine: Any = load_engine(tiny, independent=True, reuse="off")
+    if engine.decoder.native.most < 128:
+        pytest.skip("this machine has no matrix tiles")
+    alone = [list(engine.stream(p, params))[-1] for p in prompts]
+    streams = [engine.stream(p, params) for p in prompts]
+    together: list[Any] = [None] * len(prompts)
+    while not all(together):
+        for i, stream in enumerate(streams):
+            if together[i] is None and not isinstance(item := next(stream), str):
+                together[i] = item
+    assert together == alone
+
+
+def test_without_a_compiler_torch_computes_the_steps(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native.shutil, "which", lambda _: None)
+    native.library.cache_clear()
+    try:
+        engine: Any = load_engine(tiny)
+        assert engine.kernel == "torch"
+        assert engine.generate(["Hi"], SamplingParams(max_tokens=3, seed=1))[0][0].token_ids
+    finally:
+        native.library.cache_clear()
+
+
+def test_int8_rows_are_within_half_a_step(tiny: Path) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(48, 64), torch.randn(5, 64)
+    matrix = Int8(48, 64, torch.float32, CPU)
+    matrix.assign(0, weight[:16])
+    matrix.assign(16, weight[16:])
+    restored = matrix.values.float() * matrix.scales[:, None]
+    assert ((restored - weight).abs() <= weight.abs().amax(1, keepdim=True) / 254 + 1e-6).all()
+    torch.testing.assert_close(matrix.linear(x), x @ restored.T, atol=1e-4, rtol=1e-4)
+    engine: Any = load_engine(tiny, dtype="int8")
+    before = engine.generate(["Hi"], SamplingParams(max_tokens=8, temperature=0))[0][0].token_ids
+    other = t.make_model(tiny.parent / "other-int8", "llama", seed=5)
+    engine.load_weights(load_causal(other, "bfloat16").state_dict().items(), "b")
+    expected = load_engine(other, dtype="int8").generate(["Hi"], SamplingParams(max_tokens=8, temperature=0))
+    assert (
+        engine.generate(["Hi"], SamplingParams(max_tokens=8, temperature=0))[0][0].token_ids == expected[0][0].token_ids
+    )
+    assert expected[0][0].token_ids != before

@@ -1,0 +1,217 @@
+"""Scheduling, prefix reuse, the memory budget: what runs when must not change what is said."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny as t
+from steersman.engine.cache import Cache
+from steersman.engine.load import load_engine
+from steersman.engine.prefixes import Prefixes, common
+from steersman.engine.protocol import DoesNotFit
+from steersman.types import Completion, Conversation, Message, SamplingParams
+
+LONG = t.conversation("Where is the blue kettle that I ordered on 3 May? " * 6)
+SHORT = [t.conversation("Hi"), t.conversation("Where is my order?"), t.conversation("我想退货")]
+
+
+def ids(answers: list[list[Completion]]) -> list[list[tuple[int, ...]]]:
+    return [[c.token_ids for c in group] for group in answers]
+
+
+def small(engine: Any, chunk: int, prefill: int) -> Any:
+    engine.scheduler.chunk_tokens, engine.scheduler.prefill_tokens = chunk, prefill
+    return engine
+
+
+def test_chunks_of_a_prompt_give_what_the_whole_gives(family: Path) -> None:
+    params = SamplingParams(max_tokens=12, seed=1, n=2)
+    whole = load_engine(family, dtype="float32").generate([LONG, *SHORT], params)
+    for chunk in (7, 16, 33):
+        engine = small(load_engine(family, dtype="float32"), chunk, chunk)
+        assert ids(engine.generate([LONG, *SHORT], params)) == ids(whole)
+
+
+def test_a_long_prompt_does_not_stall_a_stream(tiny: Path) -> None:
+    engine = small(load_engine(tiny, dtype="float32"), 16, 4096)
+    stream = engine.stream(SHORT[0], SamplingParams(max_tokens=400, seed=1, ignore_end=True))
+    next(stream)
+    before = len(engine.scheduler.active[0].ids)
+    late = threading.Thread(target=lambda: engine.generate([LONG], SamplingParams(max_tokens=2, seed=1)))
+    late.start()
+    late.join()
+    chunks = -(-engine.count_tokens(LONG) // 16)
+    assert chunks > 5
+    assert len(engine.scheduler.active[0].ids) - before >= chunks, "a token of the stream beside every chunk"
+    stream.close()
+
+
+def test_the_next_turn_prefills_only_what_is_new(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh: Any = load_engine(family, dtype="float32", reuse="off")
+    engine: Any = load_engine(family, dtype="float32")
+    seen: list[int] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda i, *a: (seen.append(i.numel()), prefill(i, *a))[1])
+    turns = [Message("user", "Where is the blue kettle that I ordered on 3 May, please?")]
+    params = SamplingParams(max_tokens=10, temperature=0)
+    for words in ("And the red one?", "谢谢"):
+        prompt = Conversation("c", tuple(turns))
+        mine = list(engine.stream(prompt, params))[-1]
+        assert mine.token_ids == list(fresh.stream(prompt, params))[-1].token_ids
+        turns += [Message("assistant", mine.text), Message("user", words)]
+    last = Conversation("c", tuple(turns))
+    final = list(engine.stream(last, params))[-1]
+    assert final.token_ids == list(fresh.stream(last, params))[-1].token_ids
+    # an answer's text may be tokenised otherwise than it was generated, so some of it may be new again
+    assert seen[-1] < engine.count_tokens(last) - 30
+    engine.load_weights([], "new")
+    assert not len(engine.prefixes), "new weights make what was kept worthless"
+
+
+def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
+    assert [common((1, 2, 3), x) for x in ((1, 2, 3), (1, 2), (1, 9, 3), (9,), ())] == [3, 2, 1, 0, 0]
+    saved = torch.zeros(10)
+    prefixes = Prefixes(budget=3 * 40)
+    keys = [tuple(range(i, i + 40)) for i in range(0, 400, 100)]
+    for key in keys[:3]:
+        prefixes.put(key, None, saved)
+    assert prefixes.find((*keys[0], 1), None)[1] == 40  # type: ignore[index]
+    assert prefixes.find(keys[0], None)[1] == 39, "one token is left to compute"  # type: ignore[index]
+    assert prefixes.find(keys[0], "adapter") is None
+    prefixes.put(keys[3], None, saved)
+    assert len(prefixes) == 3
+    assert prefixes.find(keys[1], None) is None
+    prefixes.put((*keys[0], 5, 6), None, saved)
+    assert len(prefixes) == 3, "the shorter turn is replaced"
+
+
+def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> None:
+    """A budget for some 300 tokens: sequences wait for each other, grow, are paused, and say the same."""
+    params = SamplingParams(max_tokens=60, seed=5, ignore_end=True)
+    prompts = [t.conversation(f"order {i} " * (1 + i % 3)) for i in range(12)]
+    expected = ids(load_engine(tiny, dtype="float32").generate(prompts, params))
+    engine: Any = load_engine(tiny, dtype="float32")
+    engine.decoder.cache.budget = 5 * 64 * engine.decoder.cache.token_bytes
+    paused = []
+    pause = engine.scheduler._pause
+    engine.scheduler._pause = lambda: (paused.append(1), pause())
+    import steersman.engine.scheduler as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AHEAD", 8)
+        assert ids(engine.generate(prompts, params)) == expected
+    assert paused
+    with pytest.raises(DoesNotFit, match=r"MiB; the budget is .* MiB"):
+        engine.generate([LONG], SamplingParams(max_tokens=300))
+    cache = engine.decoder.cache
+    assert sum(x.numel() * x.element_size() for x in (*cache.keys, *cache.values)) <= cache.budget
+
+
+def test_the_cache_keeps_what_it_holds_when_it_grows() -> None:
+    cache = Cache(2, 2, 4, torch.float32, torch.device("cpu"), 10**9)
+    cache.reserve(1, 10, 0, 8)
+    cache.keys[1][0, :, :10] = torch.randn(2, 10, 4)
+    before = cache.read(0, 10)
+    assert cache.reserve(3, 200, 1, 8)
+    assert (cache.slots, cache.capacity) == (4, 256)
+    assert torch.equal(cache.read(0, 10), before)
+    assert not cache.reserve(4, 256, 1, 8)
+    cache.move(0, 2, 10)
+    cache.write(3, before, 10)
+    assert torch.equal(cache.read(2, 10), before)
+    assert torch.equal(cache.read(3, 10), before)
+    cache.budget = 2 * 512 * cache.token_bytes
+    cache.reserve(2, 512, 1, 8)
+    assert (cache.slots, cache.capacity) == (2, 512), "slots are given up for length where the budget demands it"
+
+
+def test_a_question_does_not_wait_behind_a_batch(tiny: Path) -> None:
+    engine: Any = load_engine(tiny, dtype="float32", max_slots=2)
+    params = SamplingParams(max_tokens=8, seed=1, ignore_end=True)
+    order: list[str] = []
+    start = engine.scheduler._start
+
+    def watch(answers: Any, logits: Any) -> None:
+        order.extend("stream" if a.streamed else "batch" for a in answers)
+        start(answers, logits)
+
+    engine.scheduler._start = watch
+    batch = threading.Thread(target=lambda: engine.generate([SHORT[0]] * 40, params))
+    batch.start()
+    while len(order) < 6:
+        pass
+    list(engine.stream(SHORT[1], params))
+    batch.join()
+    assert "stream" in order[:20]
+    assert order.count("batch") == 40
+
+
+def test_cancelled_answers_free_everything(tiny: Path) -> None:
+    engine = small(load_engine(tiny, dtype="float32", max_slots=3), 8, 8)
+    params = SamplingParams(max_tokens=300, seed=1, ignore_end=True)
+    streams = [engine.stream(prompt, params) for prompt in (*SHORT, LONG, *SHORT)]
+    for stream in streams[:3]:
+        next(stream)
+    for stream in streams[3:]:
+        # waiting ones too: a generator that never started has queued nothing
+        stream.close()
+    kept = [a.ids[:] for a in engine.scheduler.active]
+    assert all(kept)
+    streams[0].close()
+    assert len(engine.scheduler.active) == 2
+    streams[1].close()
+    streams[2].close()
+    assert not engine.scheduler.active
+    assert not engine.scheduler.waiting
+    assert engine.scheduler.partial is None
+
+
+def test_random_traffic_says_what_each_says_alone(tiny: Path) -> None:
+    """Streams come, go and are cancelled at random over a small cache, beside batches; nothing leaks."""
+    rng = random.Random(3)
+    alone = load_engine(tiny, dtype="float32", reuse="off")
+    engine: Any = small(load_engine(tiny, dtype="float32", max_slots=4), 16, 64)
+    engine.decoder.cache.budget = 8 * 128 * engine.decoder.cache.token_bytes
+    prompts = [*SHORT, LONG, t.conversation("order " * 30)]
+    cases = [
+        (rng.choice(prompts), SamplingParams(max_tokens=rng.randint(1, 40), seed=i, top_k=rng.choice((0, 5))))
+        for i in range(60)
+    ]
+    expected = [list(alone.stream(*case))[-1].token_ids for case in cases]  # type: ignore[union-attr]
+    running: dict[int, Any] = {}
+    pending, got = iter(range(len(cases))), {}
+    while True:
+        for i in itertools.islice(pending, 7 - len(running)):
+            running[i] = engine.stream(*cases[i])
+        if not running:
+            break
+        i = rng.choice(list(running))
+        item = next(running[i])
+        if isinstance(item, Completion):
+            got[i] = item.token_ids
+            running.pop(i).close()
+        elif rng.random() < 0.02:
+            running.pop(i).close()
+    assert len(got) > 40
+    assert all(got[i] == expected[i] for i in got)
+    assert not engine.scheduler.active
+    assert not engine.scheduler.waiting
+
+
+def test_streams_are_read_while_a_batch_is_driven(tiny: Path) -> None:
+    """The batch's thread steps all the time; a stream's reader still gets every second turn."""
+    engine: Any = load_engine(tiny, dtype="float32", max_slots=4)
+    params = SamplingParams(max_tokens=60, seed=1, ignore_end=True)
+    batch = threading.Thread(target=lambda: engine.generate([SHORT[0]] * 30, params))
+    batch.start()
+    pieces = [p for p in engine.stream(SHORT[1], params) if isinstance(p, str)]
+    assert batch.is_alive(), "the batch was still running"
+    assert len(pieces) > 8, "random bytes come in few pieces, but not in one"
+    batch.join()
