@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from steersman.rl.advantages import gae, whiten
-from steersman.rl.rewards import apply_eos_trick, episode_kl, token_rewards
+from steersman.rl.rewards import apply_eos_trick, episode_kl, leave_one_out, token_rewards
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,18 @@ def make_experience(
     lam: float,
     whiten_rewards: bool,
     whiten_advantages: bool,
+    group: int = 0,
 ) -> Experience:
-    """Per-episode tensors [t_e] -> rewards, advantages, returns. `scores` [E] float32, `ended` [E] bool."""
+    """Per-episode tensors [t_e] -> rewards, advantages, returns. `scores` [E] float32, `ended` [E] bool.
+
+    `group`: answers per prompt among which scores are compared (`leave_one_out`); 0 takes scores as they are.
+    """
     mask = pad([torch.ones(len(x), dtype=torch.bool) for x in old_logprobs])
     old, ref, value = pad(old_logprobs), pad(ref_logprobs), pad(values)
-    rewards = token_rewards(old, ref, apply_eos_trick(scores, ended, no_eos_reward), mask, kl_coef)
+    final = apply_eos_trick(scores, ended, no_eos_reward)
+    if group:
+        final = leave_one_out(final, group)
+    rewards = token_rewards(old, ref, final, mask, kl_coef)
     if whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
     advantages, returns = gae(rewards, value, mask, gamma, lam)

@@ -13,6 +13,17 @@ def apply_eos_trick(scores: Tensor, ended: Tensor, no_eos_reward: float) -> Tens
     return torch.where(ended, scores, no_eos_reward)
 
 
+def leave_one_out(scores: Tensor, answers: int) -> Tensor:
+    """Scores [E] minus the mean score of the same prompt's other answers (Ahmadian et al. 2024, RLOO).
+
+    Episodes lie prompt by prompt, `answers` (at least 2) each. How good a prompt's answers are on the whole then
+    says nothing any more; what is left compares them. The others do not depend on the answer, so nothing is biased.
+    """
+    groups = scores.view(-1, answers)
+    others = (groups.sum(dim=1, keepdim=True) - groups) / (answers - 1)
+    return (groups - others).view(-1)
+
+
 def token_rewards(logprobs: Tensor, ref_logprobs: Tensor, scores: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
     """Per-token rewards [E, T] (Ziegler et al. 2019): -kl_coef * (logp - ref_logp) on each real token, and the
     score [E] added on the last real token only.

@@ -170,6 +170,7 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
         whiten_advantages=config.whiten_advantages,
+        group=config.answers_per_prompt if config.group_baseline else 0,
     )
     engine_error = float((sampled - torch.cat(old)).abs().mean())
     return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error}
@@ -300,6 +301,8 @@ def run(
         raise ValueError(f"PPO needs prompts and held-out prompts; got {len(prompts)} and {len(held_out)}")
     if config.ptx_coef and not demonstrations:
         raise ValueError("ppo.ptx_coef > 0 needs demonstrations, and there are none")
+    if config.group_baseline and config.answers_per_prompt < 2:
+        raise ValueError("ppo.group_baseline compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
     held_out = held_out[: config.eval_prompts]
     actors = Actors.load(sft, reward, config, model_config)
     check_prompts(actors, [*prompts, *held_out])
