@@ -56,6 +56,24 @@ def test_packed_logprobs_equal_separate_dialogues(family: Path) -> None:
     torch.testing.assert_close(entropy, torch.stack(expected_entropy), atol=2e-5, rtol=1e-5)
 
 
+def test_a_family_without_its_own_layers_takes_transformers_path(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = use_packed_rows(load_causal(tiny, "float32"))
+    row = build_row(trees())
+    ours, _ = response_logprobs(packed, row)
+    monkeypatch.setattr("steersman.models.layers.KNOWN", frozenset())
+    theirs, _ = response_logprobs(packed, row)
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
+    assert share_trunk([packed, packed], 1) == (None, 0)
+
+
+def test_rows_are_padded_to_a_few_lengths() -> None:
+    for size in (1, 63, 64, 65):
+        row = build_row([Tree(ids(size), learn=(False,) * (size - 1) + (True,))])
+        assert len(row.ids) % 64 == 0
+        assert len(row.ids) - row.padding == size
+        assert not row.mask[0, 0, :size, size:].any()
+
+
 def test_packed_gradients_equal_the_plain_loss(family: Path) -> None:
     forest = trees()
     packed = use_packed_rows(load_causal(family, "float32"))

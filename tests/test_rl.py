@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from steersman.rl.advantages import gae, whiten
 from steersman.rl.experience import make_experience
 from steersman.rl.losses import kwise_loss, policy_loss, value_loss
-from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl, token_rewards
+from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl, leave_one_out, token_rewards
 
 LENGTHS = [5, 1, 3]
 
@@ -93,6 +93,36 @@ def test_kwise_loss_is_the_mean_of_pair_losses(values: list[float], order: list[
     pairs = [(order[i], order[j]) for i in range(4) for j in range(i + 1, 4)]
     expected = sum(math.log1p(math.exp(-(values[w] - values[l]))) for w, l in pairs) / 6
     assert float(kwise_loss(scores, pairs)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_leave_one_out_compares_with_the_other_answers_of_the_prompt() -> None:
+    scores = [3.0, 1.0, 2.0, -5.0, -5.0, 7.0]
+    expected = []
+    for e, score in enumerate(scores):
+        others = [scores[i] for i in range(e // 3 * 3, e // 3 * 3 + 3) if i != e]
+        expected.append(score - sum(others) / 2)
+    torch.testing.assert_close(leave_one_out(torch.tensor(scores), 3), torch.tensor(expected))
+
+
+def test_group_baseline_takes_the_prompts_level_away() -> None:
+    def rewards(level: float) -> torch.Tensor:
+        return make_experience(
+            old_logprobs=[torch.zeros(2)] * 4,
+            ref_logprobs=[torch.zeros(2)] * 4,
+            values=[torch.zeros(2)] * 4,
+            scores=torch.tensor([1.0, 0.0, level + 1, level]),
+            ended=torch.ones(4, dtype=torch.bool),
+            kl_coef=0.1,
+            no_eos_reward=-1.0,
+            gamma=1.0,
+            lam=1.0,
+            whiten_rewards=False,
+            whiten_advantages=False,
+            group=2,
+        ).rewards
+
+    torch.testing.assert_close(rewards(0.0), rewards(9.0))
+    torch.testing.assert_close(rewards(9.0)[:, 1], torch.tensor([1.0, -1.0, 1.0, -1.0]))
 
 
 def test_kwise_loss_is_invariant_to_a_shift() -> None:

@@ -21,7 +21,7 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import ModelAnswers, Verdict, verdict
-from steersman.models.decoder import branch_scores, response_logprobs
+from steersman.models.decoder import branch_scores, response_logprobs, share_trunk
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
@@ -30,7 +30,7 @@ from steersman.types import AxisScores, Completion, Conversation, SamplingParams
 from steersman.workspace import write_json
 
 REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
-ROW_TOKENS = 1024
+ROW_TOKENS = 2048
 
 
 @torch.no_grad()
@@ -38,17 +38,24 @@ def _per_answer(
     compute: Callable[[Row], torch.Tensor],
     template: Template,
     prompts: Sequence[Conversation],
-    answers: Sequence[Completion],
+    answers: Sequence[Sequence[Completion]],
     device: torch.device,
-) -> list[float]:
-    """One number per answer, from packed rows of prompt and answer."""
-    branches = [a.token_ids or (template.end_of_turn,) for a in answers]
-    trees = [Tree(template.prompt_ids(p), (b,)) for p, b in zip(prompts, branches, strict=True)]
-    out = [0.0] * len(trees)
+) -> list[list[float]]:
+    """One number per answer, from packed rows in which a prompt is computed once for all models' answers to it.
+
+    `answers`: per model, one per prompt; so are the numbers.
+    """
+    trees = [
+        Tree(template.prompt_ids(prompt), tuple(a.token_ids or (template.end_of_turn,) for a in given))
+        for prompt, given in zip(prompts, zip(*answers, strict=True), strict=True)
+    ]
+    out = [[0.0] * len(trees) for _ in answers]
     for group in fill_rows([t.size for t in trees], ROW_TOKENS):
         row = to_device(build_row([trees[i] for i in group]), device)
-        for i, value in zip(group, compute(row).tolist(), strict=True):
-            out[i] = value
+        values = iter(compute(row).tolist())
+        for i in group:
+            for numbers in out:
+                numbers[i] = next(values)
     return out
 
 
@@ -62,25 +69,29 @@ def rewards(
     device = pick_device(model_config.device)
     scorer = use_packed_rows(load_scalar(model, model_config.dtype, model_config.trust_remote_code)).to(device)
     template = Template(load_tokenizer(model))
-    return [_per_answer(lambda row: branch_scores(scorer, row), template, prompts, a, device) for a in answers]
+    return _per_answer(lambda row: branch_scores(scorer, row), template, prompts, answers, device)
 
 
-def answer_logprobs(
+def answer_kl(
     model: Path,
+    reference: Path,
     prompts: Sequence[Conversation],
     answers: Sequence[Completion],
     model_config: ModelConfig,
     temperature: float,
 ) -> list[float]:
-    """log p_model(answer | prompt) in nats of each answer, at `temperature`."""
+    """log p_model - log p_reference in nats of each of the model's answers, at `temperature`: estimates of its KL."""
     device = pick_device(model_config.device)
-    loaded = use_packed_rows(load_causal(model, model_config.dtype, model_config.trust_remote_code)).to(device)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
+    trunk, _ = share_trunk(pair, len(pair[0].model.layers))
 
     def compute(row: Row) -> torch.Tensor:
-        logprobs, _ = response_logprobs(loaded, row, temperature, entropy=False)
-        return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, logprobs)
+        below = trunk(row) if trunk else None
+        own, other = (response_logprobs(m, row, temperature, below, entropy=False)[0] for m in pair)
+        return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, own - other)
 
-    return _per_answer(compute, Template(load_tokenizer(model)), prompts, answers, device)
+    return _per_answer(compute, Template(load_tokenizer(model)), prompts, [answers], device)[0]
 
 
 def collect(
@@ -117,8 +128,7 @@ def collect(
         kl = None
         if "sft" in models and name not in ("base", "sft"):
             at = config.eval.temperature or 1.0
-            own, reference = (answer_logprobs(m, prompts, answers, config.model, at) for m in (path, models["sft"][1]))
-            kl = [a - b for a, b in zip(own, reference, strict=True)]
+            kl = answer_kl(path, models["sft"][1], prompts, answers, config.model, at)
         out.append(
             ModelAnswers(
                 name=name,
