@@ -53,35 +53,36 @@ def load_engine(
     `native`: whether few sequences are decoded by step.c, which is compiled on first use. `version` is stamped on
     completions. Raises ValueError on anything that cannot be loaded.
     """
-    if dtype not in DTYPES and dtype != "int8":
-        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
-    if vllm_options and backend != "vllm":
-        raise ValueError(f"unknown option '{next(iter(vllm_options))}' of load_engine")
+    _check(dtype, backend, url, vllm_options)
     if backend == "openai":
-        if not url:
-            raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
         return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
     folder = resolve(str(model), say=say)
     name = name or folder.name
+    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots}
     if backend == "vllm":
-        labels = {"model_name": name, "version": version or name}
-        tokenizer = load_tokenizer(folder)
-        return VllmEngine(str(folder), tokenizer, dtype=dtype, max_slots=max_slots, **labels, **vllm_options)
-    where = pick_device(device)
-    loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code).to(where)
+        return VllmEngine(str(folder), load_tokenizer(folder), dtype=dtype, model_name=name, **common, **vllm_options)
+    loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
     return engine_of(
-        loaded,
+        loaded.to(pick_device(device)),
         load_tokenizer(folder),
         backend=backend,
         name=name,
-        version=version or name,
-        max_slots=max_slots,
         cache_mib=cache_mib,
         reuse=reuse,
         int8=dtype == "int8",
         independent=independent,
         native=native,
+        **common,
     )
+
+
+def _check(dtype: str, backend: str, url: str, vllm_options: dict[str, Any]) -> None:
+    if dtype not in DTYPES and dtype != "int8":
+        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
+    if vllm_options and backend != "vllm":
+        raise ValueError(f"unknown option '{next(iter(vllm_options))}' of load_engine")
+    if backend == "openai" and not url:
+        raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
 
 
 def engine_of(

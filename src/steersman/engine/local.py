@@ -1,15 +1,13 @@
 """The local engine: continuous batching on one machine.
 
-There is no background thread: whoever waits for a result drives the scheduler's steps, one driver at a time, so a
-trainer's rollouts are deterministic and a server's requests share batches.
+One thread runs the scheduler's steps (`steersman.engine.driver`), over whatever all callers have asked for, so that a
+server's requests share batches. One call's prompts are queued together, so that a trainer's rollouts are deterministic.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import random
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from steersman.engine.adapters import load_adapter
 from steersman.engine.adjust import check
 from steersman.engine.decoder import Decoder
+from steersman.engine.driver import Driver, release_cores
 from steersman.engine.grammar import Grammars
 from steersman.engine.prefixes import Prefixes
 from steersman.engine.prompts import Prompts
@@ -71,7 +70,8 @@ class LocalEngine:
             independent=independent,
         )
         self.scheduler.version = version
-        self._lock, self._next = threading.Lock(), threading.Lock()
+        self._driver = Driver(self.scheduler)
+        release_cores()
 
     @property
     def template(self) -> Template:
@@ -79,16 +79,6 @@ class LocalEngine:
         if self._prompts.template is None:
             raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
         return self._prompts.template
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """The lock, in turn: whoever drives step after step must queue again, or those who wait would never read."""
-        with self._next:
-            self._lock.acquire()
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     @property
     def max_context(self) -> int:
@@ -113,14 +103,19 @@ class LocalEngine:
         """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget."""
         seed = random.SystemRandom().random() if params.seed is None else params.seed
         requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts)]
-        with self._held():
-            # similar lengths side by side, so that prefill pads little
-            self.scheduler.add(sorted(requests, key=lambda r: -len(r.prompt)))
+        left = requests[::-1]
+
+        def all_done() -> bool:  # asked after each step: does not look at every request each time
+            while left and left[-1].done:
+                left.pop()
+            return not left
+
         try:
-            for request in requests:
-                self._drive(request)
+            # similar lengths side by side, so that prefill pads little
+            run = self._driver.add(sorted(requests, key=lambda r: -len(r.prompt)))
+            self._driver.wait(run, all_done)
         except BaseException:
-            self._cancel(requests)
+            self._driver.cancel(a for r in requests for a in r.answers)
             raise
         return [[a.completion() for a in r.answers] for r in requests]
 
@@ -130,28 +125,24 @@ class LocalEngine:
         return self._stream(self._request(prompt, dataclasses.replace(params, n=1), f"{seed}/0", streamed=True))
 
     def _stream(self, request: Request) -> Iterator[str | Completion]:
-        answer = request.answers[0]
-        with self._held():
-            self.scheduler.add([request])
-        sent = ""
+        answer, read, sent = request.answers[0], 0, ""
+
+        def has_more() -> bool:
+            return bool(answer.finished) or len(answer.ids) > read
+
         try:
-            while not answer.finished:
-                with self._held():
-                    if not answer.finished:
-                        self.scheduler.step()
-                ready = answer.text if answer.finished else answer.stable_text()
+            run = self._driver.add([request])
+            finished = False
+            while not finished:
+                self._driver.wait(run, has_more)
+                finished, read = bool(answer.finished), len(answer.ids)
+                ready = answer.text if finished else answer.stable_text()
                 if len(ready) > len(sent) and ready.startswith(sent):
                     yield ready[len(sent) :]
                     sent = ready
             yield answer.completion()
         finally:
-            self._cancel([request])
-
-    def _drive(self, request: Request) -> None:
-        while not request.done:
-            with self._held():
-                if not request.done:
-                    self.scheduler.step()
+            self._driver.cancel([answer])
 
     def _request(self, prompt: Prompt, params: SamplingParams, seed: str, *, streamed: bool) -> Request:
         ids = self._prompts.ids(prompt)
@@ -189,13 +180,9 @@ class LocalEngine:
         ]
         return Request(ids, answers, reuse)
 
-    def _cancel(self, requests: Iterable[Request]) -> None:
-        with self._held():
-            self.scheduler.cancel(a for r in requests for a in r.answers)
-
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
-        with self._held():
+        with self._driver.between_steps():
             self.decoder.load(weights)
             self.prefixes.clear()
             self.scheduler.version = version
@@ -203,14 +190,14 @@ class LocalEngine:
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Read a LoRA folder that peft wrote; `SamplingParams(adapter=name)` then uses it. The base is not copied."""
         adapter = load_adapter(Path(folder), self.decoder.shape, self.decoder.dtype, self.decoder.device)
-        with self._held():
+        with self._driver.between_steps():
             if any(a.params.adapter == name for a in self.scheduler.active):
                 raise ValueError(f"adapter '{name}' is in use; expected a new name, or no answers in the making")
             self.scheduler.adapters[name] = adapter
             self.prefixes.clear()
 
     def unload_adapter(self, name: str) -> None:
-        with self._held():
+        with self._driver.between_steps():
             if any(a.params.adapter == name for a in self.scheduler.active):
                 raise ValueError(f"adapter '{name}' is in use")
             self.scheduler.adapters.pop(name, None)

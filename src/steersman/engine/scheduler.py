@@ -39,7 +39,7 @@ class Partial:
 
 
 class Scheduler:
-    """`max_slots` sequences at most run together. The caller holds a lock around every method."""
+    """`max_slots` sequences at most run together. The caller sees to it that one method runs at a time."""
 
     def __init__(
         self,
@@ -68,6 +68,10 @@ class Scheduler:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.active or self._waiting or self.partial)
+
     def add(self, requests: Iterable[Request]) -> None:
         """Queue one call's requests, in the order in which they should run."""
         for place, request in enumerate(requests):
@@ -83,6 +87,10 @@ class Scheduler:
         if self.partial is not None and self.partial.request.done:
             self.partial = None
         self._free()
+
+    def clear(self) -> None:
+        """Forget everything that runs or waits, after a step failed midway."""
+        self.active, self._waiting, self.partial = [], [], None
 
     def step(self) -> None:
         if self.partial is None:

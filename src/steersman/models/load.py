@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Iterator
@@ -175,7 +176,10 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
 
 def convert_gguf(file: Path, folder: Path) -> None:
     """De-quantise a GGUF file into a plain bfloat16 Hugging Face folder."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
     where, name = str(file.parent), file.name
+    reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a bar that heeds no setting of transformers'
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)

@@ -1,0 +1,134 @@
+"""Who runs the steps: one thread, which lives while there is work; callers add, wait and cancel between its steps.
+
+Not the callers themselves, in turn. Every thread that computes gets OpenMP threads of its own, and as soon as a process
+has more of these than cores, GNU's OpenMP no longer spins at barriers but sleeps and wakes: a native step then takes
+twice as long. For the same reason a caller lets its OpenMP threads go before it waits, and the driving thread ends, and
+its OpenMP threads with it, when there is nothing left to do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+from steersman.engine.scheduler import Scheduler
+from steersman.engine.sequence import Answer, Request
+
+_SOFT = 1
+"""omp_pause_soft: what the thread has set, such as the number of threads, stays."""
+
+
+@functools.cache
+def _omp_pause() -> Callable[[int], int] | None:
+    try:
+        pause: Callable[[int], int] = ctypes.CDLL(None).omp_pause_resource_all
+    except (OSError, TypeError, AttributeError):  # no OpenMP 5, or none that can be found: nothing but slower
+        return None
+    return pause
+
+
+def release_cores() -> None:
+    """End the calling thread's idle OpenMP threads; its next parallel region starts new ones, in some 0.1 ms."""
+    pause = _omp_pause()
+    if pause is not None:
+        pause(_SOFT)
+
+
+class Run:
+    """One life of the driving thread: until nothing is left to do, a step fails, or the interpreter ends."""
+
+    def __init__(self, drive: Callable[[Run], None]) -> None:
+        self.error: BaseException | None = None
+        """What a step raised; all that ran or waited then is lost."""
+        self.over = False
+        # a daemon: the interpreter's end does not wait for answers that nobody reads
+        self.thread = threading.Thread(target=drive, args=(self,), name="engine", daemon=True)
+
+
+_running: set[Run] = set()
+
+
+@atexit.register
+def _stop() -> None:
+    """A thread that computes while the interpreter is taken down would crash; a step is soon over."""
+    for run in list(_running):
+        run.over = True
+        run.thread.join()
+
+
+class Driver:
+    """Runs `scheduler`'s steps. Everybody else calls it within `between_steps`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self._lock, self._next, self._progress = threading.Lock(), threading.Lock(), threading.Condition()
+        self._run: Run | None = None
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The lock, in turn: the thread that steps must queue again each time, or nobody else would ever get it."""
+        with self._next:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """No step runs meanwhile."""
+        with self._turn():
+            try:
+                yield
+            finally:
+                release_cores()
+
+    def add(self, requests: Iterable[Request]) -> Run:
+        """Queue one call's requests, in the order in which they should run; they run at once."""
+        with self.between_steps():
+            self.scheduler.add(requests)
+            if self._run is None:
+                run = Run(self._drive)
+                _running.add(run)
+                run.thread.start()
+                self._run = run
+            return self._run
+
+    def cancel(self, answers: Iterable[Answer]) -> None:
+        """End these answers, and free what they hold at once."""
+        if self._run is not None and self._run.thread is threading.current_thread():
+            # the garbage collector closes a forgotten stream in the midst of a step, at whose end it is freed
+            for answer in answers:
+                if not answer.finished:
+                    answer.finish("cancelled")
+            return
+        with self.between_steps():
+            self.scheduler.cancel(answers)
+
+    def wait(self, run: Run, until: Callable[[], bool]) -> None:
+        """Until a step has made it so. Raises what a step raised."""
+        with self._progress:
+            self._progress.wait_for(lambda: until() or run.error is not None)
+        if run.error is not None and not until():
+            raise run.error
+
+    def _drive(self, run: Run) -> None:
+        while not run.over:
+            with self._turn():
+                self._step(run)
+            with self._progress:
+                self._progress.notify_all()
+        _running.discard(run)
+
+    def _step(self, run: Run) -> None:
+        try:
+            self.scheduler.step()
+        except BaseException as error:  # raised by everybody who waits
+            run.error = error
+            self.scheduler.clear()
+        if not self.scheduler.busy:
+            self._run, run.over = None, True

@@ -1,0 +1,132 @@
+"""The thread that steps: one at a time, gone when idle; failures, interrupts and exits reach whom they concern."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny as t
+from steersman.engine.load import load_engine
+from steersman.types import SamplingParams
+
+PROMPT = t.conversation("Where is my order?")
+LONG = SamplingParams(max_tokens=400, seed=1, ignore_end=True)
+SHORT = SamplingParams(max_tokens=10, seed=1, ignore_end=True)
+
+
+@pytest.fixture
+def engine(tiny: Path) -> Any:
+    return load_engine(tiny, dtype="float32", max_slots=4)
+
+
+def watch(engine: Any, during: Callable[[], object]) -> None:
+    step = engine.scheduler.step
+    engine.scheduler.step = lambda: (during(), step())
+
+
+def test_whoever_asks_one_thread_steps(engine: Any) -> None:
+    """Two threads that compute would bring OpenMP threads each, and halve the speed."""
+    steppers: list[tuple[threading.Thread, int]] = []
+
+    def note() -> None:
+        steppers.append((threading.current_thread(), sum(x.name == "engine" for x in threading.enumerate())))
+
+    watch(engine, note)
+    callers = [threading.Thread(target=lambda: list(engine.stream(PROMPT, LONG))) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    engine.generate([PROMPT] * 9, SHORT)
+    for caller in callers:
+        caller.join()
+    assert {alive for _, alive in steppers} == {1}
+    assert not {thread for thread, _ in steppers} & {threading.current_thread(), *callers}
+    steppers[-1][0].join(10)
+    assert not steppers[-1][0].is_alive(), "it ends with the work"
+
+
+def test_a_failed_step_reaches_everybody_who_waits_and_nobody_after(engine: Any) -> None:
+    expected = engine.generate([PROMPT], SHORT)
+    caught: list[BaseException] = []
+    fail = threading.Event()
+
+    def during() -> None:
+        if fail.is_set():
+            raise MemoryError("of this machine")
+
+    watch(engine, during)
+
+    def read() -> None:
+        try:
+            list(engine.stream(PROMPT, LONG))
+        except MemoryError as error:
+            caught.append(error)
+
+    callers = [threading.Thread(target=read) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    while len(engine.scheduler.active) < 4:
+        time.sleep(0.001)
+    fail.set()
+    for caller in callers:
+        caller.join()
+    assert len(caught) == 6
+    fail.clear()
+    assert not engine.scheduler.busy
+    assert engine.generate([PROMPT], SHORT) == expected
+
+
+def test_an_interrupted_call_is_cancelled(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._driver, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate([PROMPT] * 9, LONG)
+    assert not engine.scheduler.busy
+
+
+def test_weights_are_loaded_between_two_steps(engine: Any) -> None:
+    stepping: list[bool] = [False]
+    step = engine.scheduler.step
+
+    def slow() -> None:
+        stepping[0] = True
+        time.sleep(0.002)
+        step()
+        stepping[0] = False
+
+    engine.scheduler.step = slow
+    seen = []
+
+    def weights() -> Any:
+        for _ in range(5):
+            seen.append(stepping[0])
+            time.sleep(0.002)
+        yield from ()
+
+    stream = engine.stream(PROMPT, LONG)
+    next(stream)
+    for version in "abc":
+        engine.load_weights(weights(), version)
+    stream.close()
+    assert seen == [False] * 15
+
+
+def test_a_program_ends_in_the_midst_of_an_answer(tiny: Path) -> None:
+    program = f"""
+from steersman.engine.load import load_engine
+from steersman.types import SamplingParams
+engine = load_engine({str(tiny)!r}, dtype="float32")
+stream = engine.stream("Hi", SamplingParams(max_tokens=480, seed=1, ignore_end=True))
+print(bool(next(stream)), engine.scheduler.busy)
+import builtins; builtins.kept = stream
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["True", "True"], "")
