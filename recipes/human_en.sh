@@ -40,7 +40,7 @@ if [ ! -f "$WORKSPACE/steersman.toml" ]; then
         --set ppo.max_tokens=96 --set ppo.minibatches=2 --set ppo.lr=2e-4 --set ppo.critic_lr=1e-3 \
         --set ppo.train_layers="$TRAIN_LAYERS" --set ppo.lam=1.0 --set ppo.critic_warmup_iterations=1 \
         --set ppo.warmup_iterations=0 --set ppo.group_baseline=true --set ppo.value_clip_range=0.0 \
-        --set ppo.no_eos_reward=-4.0 --set ppo.eval_every=5 --set ppo.eval_prompts=32 \
+        --set ppo.no_eos_reward=-2.0 --set ppo.eval_every=5 --set ppo.eval_prompts=32 \
         --set eval.prompts="$EVAL_PROMPTS" --set eval.max_tokens=96 --set eval.batch_prompts=50
 fi
 
