@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "answers_per_prompt": 4,
         "max_tokens": 64,
         "epochs": 1,
-        "minibatches": 2,
+        "minibatches": 4,
         "lr": 2e-4,
         "critic_lr": 1e-3,
         "warmup_iterations": 0,

@@ -24,7 +24,7 @@ class Prompts:
         """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are."""
         if isinstance(prompt, Conversation):
             if self.template is None:
-                raise ValueError("this model's tokenizer has no chat template; expected text or token ids")
+                raise ValueError("the tokenizer has no chat template; expected a prompt of text or token ids")
             return self.template.prompt_ids(prompt)
         if isinstance(prompt, str):
             return tuple(self._tokenizer(prompt)["input_ids"])
