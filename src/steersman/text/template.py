@@ -21,7 +21,8 @@ GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
     "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
     "{% for message in turns %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n'"
-    " + (first if loop.first else '') + message['content'] + '<end_of_turn>\n' }}{% endfor %}"
+    " + (first if loop.first else '') + message['content']"
+    " + (eos_token if message['role'] == 'assistant' else '<end_of_turn>') + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
@@ -54,8 +55,10 @@ class Turns:
 def add_chat_template(tokenizer: Any) -> None:
     """Give a base model's tokenizer a chat template made of special tokens it already has."""
     vocabulary = tokenizer.get_vocab()
-    if "<start_of_turn>" in vocabulary and "<end_of_turn>" in vocabulary:
-        tokenizer.chat_template, tokenizer.eos_token = GEMMA, "<end_of_turn>"
+    if {"<start_of_turn>", "<end_of_turn>", "<eos>"} <= vocabulary.keys():
+        # A base model never saw <end_of_turn>: in its vocabulary that is one of thousands of untrained tokens that look
+        # the same, and a model that learns to say it says any of them. How a document ends it does know.
+        tokenizer.chat_template, tokenizer.eos_token = GEMMA, "<eos>"
     elif "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary:
         tokenizer.chat_template, tokenizer.eos_token = CHATML, "<|im_end|>"
     else:
