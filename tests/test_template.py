@@ -70,6 +70,21 @@ def test_gemma_template_has_no_system_turn_of_its_own() -> None:
     assert text.endswith("<start_of_turn>user\nYou help.\n\nWhere is my order?<end_of_turn>\n<start_of_turn>model\n")
 
 
+def test_a_base_model_ends_its_turns_as_it_ends_documents() -> None:
+    """Its end-of-turn token is untrained and looks like every other unused token (Gemma 3 270M: 6,442 of them)."""
+    import copy
+
+    from steersman.text.template import add_chat_template
+
+    tokenizer = copy.deepcopy(tiny.tokenizer())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>", "<eos>"]})
+    add_chat_template(tokenizer)
+    template = Template(tokenizer)
+    assert template.end_of_turn == tokenizer.convert_tokens_to_ids("<eos>") == tokenizer.eos_token_id
+    text = tokenizer.decode(template.render(Conversation("c", CHAT[1:4])).ids)
+    assert "On its way.<eos>\n<start_of_turn>user" in text.replace("Where is my order?<end_of_turn>", "")
+
+
 def test_a_template_that_cannot_be_rendered_turn_by_turn_is_refused() -> None:
     import copy
 
