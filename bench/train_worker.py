@@ -27,7 +27,7 @@ from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_
 from steersman.models.packing import Tree, build_row, fill_rows
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
-from steersman.train import ppo, reward, sft
+from steersman.train import ppo, reward, rollouts, sft
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import SamplingParams
 from train_data import Spec
@@ -178,7 +178,7 @@ def run_ppo(spec: Spec, side: str) -> Result:
             return len(rounds[step])
     else:
         model_config = ModelConfig(device="cpu")
-        actors = ppo.Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
+        actors = rollouts.Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
         common = {"lr": spec.lr, "weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
         policy, critic = Updater(actors.policy, **common), Updater(actors.critic, **common)
         engine = engine_of(actors.policy, actors.tokenizer, name="policy", version="0")
@@ -188,9 +188,9 @@ def run_ppo(spec: Spec, side: str) -> Result:
             params = SamplingParams(max_tokens=config.max_tokens, temperature=1.0, seed=step)
             completions = engine.generate(rounds[step], params)
             packing = (config.minibatches, config.row_tokens, device, actors.below)
-            rollouts = ppo.pack(actors.template, rounds[step], completions, *packing)
-            experience, _ = ppo.score(actors, rollouts, config, config.kl_coef)
-            ppo.update(actors, rollouts, experience, policy, critic, config, 1.0, True, None)
+            packed = rollouts.pack(actors.template, rounds[step], completions, *packing)
+            experience, _ = rollouts.score(actors, packed, config, config.kl_coef)
+            ppo.update(actors, packed, experience, policy, critic, config, 1.0, True, None)
             named = zip(policy.names, policy.parameters, strict=True)
             engine.load_weights(((name, p.detach()) for name, p in named), str(step))
             answers.append(float(experience.mask.sum()))

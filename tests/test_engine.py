@@ -135,12 +135,12 @@ def test_sampling_follows_the_distribution() -> None:
         expected = torch.zeros(5)
         expected[keep] = p[keep] / p[keep].sum()
         rows = logits.repeat(n, 1)
-        ids, logprobs = sample(
+        ids, logprobs, _ = sample(
             rows, torch.full((n,), temperature), torch.full((n,), top_k), torch.full((n,), top_p), uniform
         )
         got = torch.bincount(ids, minlength=5) / n
         torch.testing.assert_close(got, expected, atol=2e-3, rtol=0)
         torch.testing.assert_close(logprobs, expected[ids].log(), atol=1e-5, rtol=1e-5)
-    ids, logprobs = sample(logits[None], torch.zeros(1), torch.zeros(1).long(), torch.ones(1), torch.rand(1))
+    ids, logprobs, _ = sample(logits[None], torch.zeros(1), torch.zeros(1).long(), torch.ones(1), torch.rand(1))
     assert int(ids) == 1
     assert abs(float(logprobs) - float(logits.log_softmax(-1)[1])) < 1e-6

@@ -21,7 +21,7 @@ from transformers import (
 import tiny as t
 from steersman.engine.adjust import adjust
 from steersman.engine.load import load_engine
-from steersman.engine.sampling import sample_with_scores
+from steersman.engine.sampling import sample
 from steersman.engine.sequence import GrowingText
 from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
@@ -50,7 +50,7 @@ def test_restrictions_equal_transformers_warpers() -> None:
             kept.append(MinPLogitsWarper(min_p)(None, expected))
         expected = torch.stack(kept).amin(0)
         n = len(logits)
-        _, _, (scores, _) = sample_with_scores(
+        _, _, (scores, _) = sample(
             logits,
             torch.full((n,), temperature),
             torch.full((n,), top_k),

@@ -60,7 +60,7 @@ def test_a_family_without_its_own_layers_takes_transformers_path(tiny: Path, mon
     packed = use_packed_rows(load_causal(tiny, "float32"))
     row = build_row(trees())
     ours, _ = response_logprobs(packed, row)
-    monkeypatch.setattr("steersman.models.layers.KNOWN", frozenset())
+    monkeypatch.setattr("steersman.models.layers.FAMILIES", frozenset())
     theirs, _ = response_logprobs(packed, row)
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
     assert share_trunk([packed, packed], 1) == (None, 0)

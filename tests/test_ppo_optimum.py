@@ -20,7 +20,8 @@ from steersman.models.decoder import branch_scores, init_score_head, response_lo
 from steersman.models.load import use_packed_rows
 from steersman.models.packing import Tree, build_row
 from steersman.rl.rewards import apply_eos_trick
-from steersman.train.ppo import Actors, pack, score, update
+from steersman.train.ppo import update
+from steersman.train.rollouts import Actors, pack, score
 from steersman.train.update import Updater
 from steersman.types import Completion, Conversation, Message
 

@@ -11,8 +11,8 @@ from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
 from steersman.engine.remote import RemoteEngine
-from steersman.engine.shape import FAMILIES
 from steersman.engine.vllm_backend import VllmEngine
+from steersman.models.layers import is_known
 from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
 from steersman.models.resolve import Say, resolve
 
@@ -101,7 +101,7 @@ def engine_of(
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
-        backend = "local" if model.config.model_type in FAMILIES else "reference"
+        backend = "local" if is_known(model.config) else "reference"
     if int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":

@@ -18,7 +18,7 @@ from steersman.engine.adjust import adjust, adjusts, check
 from steersman.engine.grammar import Grammars
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused
-from steersman.engine.sampling import sample_with_scores, top_logprobs
+from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer
 from steersman.types import Completion, SamplingParams
 
@@ -107,7 +107,7 @@ class ReferenceEngine:
             allowed = answer.grammar.allowed(logits.shape[1], logits.device) if answer.grammar is not None else None
             adjust(logits[0], params, answer.prompt, answer.ids, allowed)
         one = torch.ones(1, device=logits.device)
-        chosen, logprob, (scores, logsumexp) = sample_with_scores(
+        chosen, logprob, (scores, logsumexp) = sample(
             logits,
             one * params.temperature,
             one.long() * params.top_k,

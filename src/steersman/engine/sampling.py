@@ -13,26 +13,14 @@ def sample(
     top_p: Tensor,
     uniform: Tensor,
     min_p: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Choose one token per row by inverting the cumulative distribution at `uniform`.
 
     logits [N, vocab]; temperature, top_p, min_p, uniform float [N]; top_k int [N] (0: all). Temperature 0 is greedy.
-    Returns (ids [N], logprobs [N]); a log-probability is in nats under the distribution that was sampled from
-    (greedy: under the model's own at temperature 1). A row's result depends on that row alone.
+    Returns (ids [N], logprobs [N], (scores [N, vocab], logsumexp [N])); a log-probability is in nats under the
+    distribution that was sampled from (greedy: under the model's own at temperature 1), which scores and logsumexp
+    describe for `top_logprobs`. A row's result depends on that row alone.
     """
-    ids, logprobs, _ = sample_with_scores(logits, temperature, top_k, top_p, uniform, min_p)
-    return ids, logprobs
-
-
-def sample_with_scores(
-    logits: Tensor,
-    temperature: Tensor,
-    top_k: Tensor,
-    top_p: Tensor,
-    uniform: Tensor,
-    min_p: Tensor | None = None,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """`sample`, and (scores [N, vocab], logsumexp [N]): the distribution it chose from, for `top_logprobs`."""
     greedy = temperature == 0
     scores = logits.float() / torch.where(greedy, 1.0, temperature)[:, None]
     restricted = (top_k > 0) | (top_p < 1)

@@ -22,7 +22,7 @@ from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.cache import rounded
 from steersman.engine.decoder import ALIGN, Decoder
 from steersman.engine.prefixes import Kept, Prefixes
-from steersman.engine.sampling import sample_with_scores, top_logprobs
+from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
 from steersman.types import SamplingParams
 
@@ -277,7 +277,7 @@ class Scheduler:
         plain = all(not (p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs) for p in params)
         if native is not None and plain:
             return *native.sample(logits.float().contiguous(), temperature, uniform), None
-        return sample_with_scores(
+        return sample(
             logits,
             temperature,
             torch.tensor([p.top_k for p in params], device=device),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
+from steersman.models.layers import FAMILIES, is_known
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def shape_of(config: Any) -> Shape:
     Raises ValueError for a model that the local engine does not compute exactly; use the reference backend there.
     """
     kind = config.model_type
-    if kind not in FAMILIES:
-        raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}")
+    if not is_known(config):
+        raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}, or a variant of it")
     layers = config.num_hidden_layers
     gemma = kind == "gemma3_text"
     rope = config.rope_parameters

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steersman.models.layers import embed, final_norm, is_known, run_layers
+from steersman.models.layers import final_norm, is_known, run_layers
 from steersman.models.packing import Row
 
 CHUNK = 256
@@ -28,7 +28,7 @@ def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tenso
     """
     if is_known(backbone.config):
         skipped = backbone.trunk_layers if below is not None else 0
-        x = embed(backbone, row.ids) if below is None else below
+        x = backbone.embed_tokens(row.ids) if below is None else below
         return final_norm(backbone, run_layers(backbone, backbone.layers[skipped:], x, row))
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
@@ -68,7 +68,7 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Ten
 
     @torch.no_grad()
     def trunk(row: Row) -> Tensor:
-        return run_layers(first, first.layers[:layers], embed(first, row.ids), row)
+        return run_layers(first, first.layers[:layers], first.embed_tokens(row.ids), row)
 
     return trunk, layers
 

@@ -17,13 +17,13 @@ from torch import Tensor
 from steersman.models.attention import attend
 from steersman.models.packing import Row
 
-KNOWN = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
+FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
 
 
 def is_known(config: Any) -> bool:
-    """Whether these layers compute this model exactly."""
+    """Whether these layers, and the local engine, compute this model exactly."""
     unusual = getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", False)
-    return config.model_type in KNOWN and not unusual
+    return config.model_type in FAMILIES and not unusual
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -117,12 +117,6 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
         y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
         x = x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
     return x
-
-
-def embed(backbone: Any, ids: Tensor) -> Tensor:
-    """[T] -> [T, hidden]."""
-    out: Tensor = backbone.embed_tokens(ids)
-    return out
 
 
 def final_norm(backbone: Any, x: Tensor) -> Tensor:
