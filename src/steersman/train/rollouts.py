@@ -1,0 +1,178 @@
+"""One round of PPO as data: answers packed into rows, scored by the four models.
+
+`Actors` are the models, `Rollouts` the rows, `score` makes the experience that `steersman.train.ppo` learns from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.config import ModelConfig, PpoConfig
+from steersman.engine.protocol import Engine
+from steersman.models.decoder import branch_scores, response_logprobs, response_values, share_trunk, train_last_layers
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.rl.experience import Experience, make_experience
+from steersman.rl.rewards import apply_eos_trick
+from steersman.text.template import Template
+from steersman.types import Completion, Conversation, SamplingParams
+
+
+@dataclass
+class Actors:
+    """The four models. Policy and critic learn; reference and reward model do not."""
+
+    policy: Any
+    reference: Any
+    reward: Any
+    critic: Any
+    tokenizer: Any
+    template: Template
+    trunk: Callable[[Row], Tensor] | None = None
+    """Computes the lowest layers once for all four, where they are the same and frozen."""
+    trunk_layers: int = 0
+
+    def below(self, row: Row) -> Tensor | None:
+        return self.trunk(row) if self.trunk else None
+
+    @staticmethod
+    def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig) -> Actors:
+        device = pick_device(model_config.device)
+        options = (model_config.dtype, model_config.trust_remote_code)
+        policy, reference = (use_packed_rows(load_causal(sft, *options)).to(device) for _ in range(2))
+        scorer, critic = (use_packed_rows(load_scalar(reward, *options)).to(device) for _ in range(2))
+        for model in (policy, critic):
+            train_last_layers(model, config.train_layers)
+        for model in (reference, scorer):
+            model.requires_grad_(False)
+        tokenizer = load_tokenizer(sft)
+        if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
+            )
+        frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
+        shared = share_trunk([policy, reference, scorer, critic], frozen)
+        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Answers of one round, packed: rows grouped into minibatches, and which episodes each row holds."""
+
+    completions: list[list[Completion]]
+    minibatches: list[list[Row]]
+    episodes: list[list[list[int]]]
+    """Per minibatch and row: numbers of the episodes (answers in prompt order), in the order of the row's branches."""
+    below: list[list[Tensor | None]]
+    """Per minibatch and row: states of the shared trunk."""
+
+    @property
+    def flat(self) -> list[Completion]:
+        return [c for group in self.completions for c in group]
+
+
+def pack(
+    template: Template,
+    prompts: Sequence[Conversation],
+    completions: list[list[Completion]],
+    minibatches: int,
+    row_tokens: int,
+    device: torch.device,
+    trunk: Callable[[Row], Tensor | None] = lambda _: None,
+) -> Rollouts:
+    """One tree per prompt; consecutive prompts form minibatches.
+
+    The same rows serve scoring and every epoch, so the first ratio is 1 exactly.
+    """
+    trees = [
+        Tree(template.prompt_ids(p), tuple(c.token_ids for c in cs)) for p, cs in zip(prompts, completions, strict=True)
+    ]
+    first = [0]
+    for tree in trees:
+        first.append(first[-1] + len(tree.branches))
+    rows: list[list[Row]] = []
+    episodes: list[list[list[int]]] = []
+    size = -(-len(trees) // minibatches)
+    for start in range(0, len(trees), size):
+        mine = range(start, min(start + size, len(trees)))
+        groups = fill_rows([trees[i].size for i in mine], row_tokens)
+        rows.append([to_device(build_row([trees[mine[i]] for i in group]), device) for group in groups])
+        episodes.append([[e for i in group for e in range(first[mine[i]], first[mine[i] + 1])] for group in groups])
+    return Rollouts(completions, rows, episodes, [[trunk(row) for row in group] for group in rows])
+
+
+def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
+    """Split a value per target [N] into one tensor per branch."""
+    counts = torch.bincount(row.target_branch, minlength=len(row.branch_ends))
+    return list(torch.split(flat, counts.tolist()))
+
+
+@torch.no_grad()
+def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float) -> tuple[Experience, dict[str, float]]:
+    """Run the four models over the rows; returns the experience and what only this pass can measure."""
+    count = len(rollouts.flat)
+    old: list[Tensor] = [torch.empty(0)] * count
+    ref, values = list(old), list(old)
+    scores = torch.empty(count)
+    entropy, tokens = 0.0, 0
+    for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
+        for row, mine, below in zip(rows, numbers, states, strict=True):
+            logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
+            reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
+            state = response_values(actors.critic, row, below)
+            scores[mine] = branch_scores(actors.reward, row, below).cpu()
+            entropy += float(row_entropy.sum())
+            tokens += len(row_entropy)
+            for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
+                for number, part in zip(mine, per_branch(row, flat), strict=True):
+                    kept[number] = part.cpu()
+    sampled = torch.cat([torch.tensor(c.logprobs) for c in rollouts.flat])
+    experience = make_experience(
+        old_logprobs=old,
+        ref_logprobs=ref,
+        values=values,
+        scores=scores,
+        ended=torch.tensor([c.finish_reason == "stop" for c in rollouts.flat]),
+        kl_coef=kl_coef,
+        no_eos_reward=config.no_eos_reward,
+        gamma=config.gamma,
+        lam=config.lam,
+        whiten_rewards=config.whiten_rewards,
+        whiten_advantages=config.whiten_advantages,
+        group=config.answers_per_prompt if config.group_baseline else 0,
+    )
+    engine_error = float((sampled - torch.cat(old)).abs().mean())
+    return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error}
+
+
+@torch.no_grad()
+def evaluate(
+    actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
+) -> dict[str, float]:
+    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
+    answers = engine.generate(prompts, params)
+    device = actors.policy.device
+    rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
+    scores, kl = torch.empty(len(prompts)), torch.empty(len(prompts))
+    for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
+        scores[mine] = branch_scores(actors.reward, row, below).cpu()
+        own, reference = (
+            response_logprobs(model, row, config.temperature, below, entropy=False)[0]
+            for model in (actors.policy, actors.reference)
+        )
+        difference = own - reference
+        kl[mine] = torch.stack([part.sum() for part in per_branch(row, difference)]).cpu()
+    ended = torch.tensor([c.finish_reason == "stop" for c in rollouts.flat])
+    rewards = apply_eos_trick(scores, ended, config.no_eos_reward)
+    return {
+        "eval_reward": float(rewards.mean()),
+        "eval_kl": float(kl.mean()),
+        "eval_no_eos": 1 - float(ended.float().mean()),
+    }
