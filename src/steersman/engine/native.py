@@ -1,7 +1,8 @@
 """The native decode step: kernels/step.c, compiled for this machine when an engine is loaded, called through ctypes.
 
 It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
-compiler, or the model's sizes are not multiples of 32, PyTorch computes every step; `LocalEngine.kernel` says which.
+compiler, or the model's sizes are not multiples of 32 (heads: 16), PyTorch computes every step; `LocalEngine.kernel`
+says which.
 """
 
 from __future__ import annotations
@@ -137,7 +138,12 @@ class NativeStep:
         """None where it cannot compute this decoder on this machine."""
         s = decoder.shape
         sizes = (s.hidden, s.intermediate, s.heads * s.head_dim)
-        if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16 or any(size % 32 for size in sizes):
+        if (
+            decoder.device.type != "cpu"
+            or decoder.dtype != torch.bfloat16
+            or any(size % 32 for size in sizes)
+            or s.head_dim % 16
+        ):
             return None
         lib = library()
         return None if lib is None else NativeStep(decoder, lib)

@@ -1,4 +1,4 @@
-/* What all kernels share: bfloat16, and an exponential that the compiler can vectorise. */
+/* What all kernels share: bfloat16, vectors of 16 floats, an exponential. */
 
 #ifndef STEERSMAN_COMMON_H
 #define STEERSMAN_COMMON_H
@@ -26,7 +26,7 @@ static inline bf16 narrow(float x) { /* round to nearest even */
     return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-static inline float exp_(float x) { /* 2^k times a polynomial; the compiler vectorises it, unlike expf */
+static inline float exp_(float x) { /* 2^k times a polynomial */
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     float t = x * 1.44269504f, k = (float)(int)(t + (t < 0 ? -0.5f : 0.5f));
     float r = x - k * 0.693359375f + k * 2.12194440e-4f;
@@ -41,6 +41,54 @@ static inline float exp_(float x) { /* 2^k times a polynomial; the compiler vect
     float scale;
     memcpy(&scale, &bits, 4);
     return p * scale;
+}
+
+#define LANES 16
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+
+static inline __attribute__((always_inline)) floats load(const float *x) {
+    floats y;
+    memcpy(&y, x, sizeof y);
+    return y;
+}
+
+static inline __attribute__((always_inline)) floats load_wide(const bf16 *x) {
+    halves narrow_;
+    memcpy(&narrow_, x, sizeof narrow_);
+    return (floats)(__builtin_convertvector(narrow_, words) << 16);
+}
+
+static inline __attribute__((always_inline)) float sum_of(floats x) {
+    x += __builtin_shuffle(x, (words){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    x += __builtin_shuffle(x, (words){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+    x += __builtin_shuffle(x, (words){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+    return x[0] + x[1];
+}
+
+static inline __attribute__((always_inline)) floats larger(floats x, floats y) {
+    ints first = x > y;
+    return (floats)(((ints)x & first) | ((ints)y & ~first));
+}
+
+/* exp_ in every lane */
+static inline __attribute__((always_inline)) floats exp_lanes(floats x) {
+    x = larger(x, (floats){0} - 87.0f);
+    x = -larger(-x, (floats){0} - 88.0f);
+    floats t = x * 1.44269504f, half = (floats)(((ints)t & INT32_MIN) | 0x3f000000); /* with the sign of t */
+    ints k = __builtin_convertvector(t + half, ints);
+    floats whole = __builtin_convertvector(k, floats);
+    floats r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * (floats)((k + 127) << 23);
 }
 
 #endif

@@ -13,13 +13,18 @@ static int64_t choose(const float *logits, int64_t vocabulary, float temperature
     int64_t spans = (vocabulary + SPAN - 1) / SPAN, chosen = -1, first = 0;
     for (int64_t s = 0; s < spans; s++) {
         int64_t end = (s + 1) * SPAN < vocabulary ? (s + 1) * SPAN : vocabulary;
-        float sum = 0;
-        for (int64_t j = s * SPAN; j < end; j++) {
-            float x = (logits[j] - top) * inverse;
-            sum += x < -87.0f ? 0.0f : exp_(x); /* a token that was ruled out has no chance at all */
+        floats sum = {0};
+        int64_t j = s * SPAN;
+        for (; j + LANES <= end; j += LANES) {
+            floats x = (load(logits + j) - top) * inverse;
+            sum += (floats)((ints)exp_lanes(x) & (x >= -87.0f)); /* a token that was ruled out has no chance at all */
         }
-        sums[s] = sum;
-        total += sum;
+        sums[s] = sum_of(sum);
+        for (; j < end; j++) {
+            float x = (logits[j] - top) * inverse;
+            sums[s] += x < -87.0f ? 0.0f : exp_(x);
+        }
+        total += sums[s];
     }
     if (temperature > 0) {
         float target = uniform * total, below = 0;

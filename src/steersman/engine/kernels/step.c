@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#include "attend.h"
 #include "products.h"
 
 typedef struct {
@@ -87,33 +88,10 @@ static void place(const Model *m, float *x, const bf16 *weight, const bf16 *cos,
     }
 }
 
-/* q [d] against positions first..last of a key head's keys and values [capacity, d]; scores has room for all */
-static void attend(const Model *m, const float *q, const bf16 *keys, const bf16 *values, int64_t first, int64_t last,
-                   float *scores, float *out) {
-    int64_t d = m->head_dim, count = last - first + 1;
-    float top = -INFINITY, total = 0;
-    keys += first * d;
-    values += first * d;
-    for (int64_t t = 0; t < count; t++) {
-        float sum = 0;
-        for (int64_t j = 0; j < d; j++) sum += q[j] * wide(keys[t * d + j]);
-        scores[t] = sum * m->scale;
-    }
-    for (int64_t t = 0; t < count; t++) top = scores[t] > top ? scores[t] : top;
-    for (int64_t t = 0; t < count; t++) {
-        scores[t] = exp_(scores[t] - top);
-        total += scores[t];
-    }
-    for (int64_t j = 0; j < d; j++) out[j] = 0;
-    for (int64_t t = 0; t < count; t++)
-        for (int64_t j = 0; j < d; j++) out[j] += scores[t] * wide(values[t * d + j]);
-    for (int64_t j = 0; j < d; j++) out[j] /= total;
-}
-
-static inline float activate(const Model *m, float x) {
-    if (!m->gelu) return x / (1.0f + exp_(-x));
-    float inner = 0.7978845608f * (x + 0.044715f * x * x * x); /* 0.5 x (1 + tanh) = x / (1 + exp(-2 inner)) */
-    return x / (1.0f + exp_(-2.0f * inner));
+static inline floats activate(const Model *m, floats x) {
+    if (!m->gelu) return x / (1.0f + exp_lanes(-x));
+    floats inner = 0.7978845608f * (x + 0.044715f * x * x * x); /* 0.5 x (1 + tanh) = x / (1 + exp(-2 inner)) */
+    return x / (1.0f + exp_lanes(-2.0f * inner));
 }
 
 /* The buffers that all threads share */
@@ -121,7 +99,7 @@ typedef struct { float *x, *qkv, *attended, *y, *mid, *scores; } Shared;
 
 static void attention(const Model *m, const Layer *l, const int64_t *positions, int n, Shared *s, Input *in,
                       float *row, float *scores) {
-    int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv;
+    int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv, group = heads / kv;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
     take_norm(m, in, s->x, l->input_norm, row);
 #pragma omp for schedule(static)
@@ -143,11 +121,12 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
         for (int64_t j = 0; j < d; j++) cache[j] = narrow(x[j]);
     }
 #pragma omp for schedule(static)
-    for (int64_t u = 0; u < n * heads; u++) {
-        int64_t i = u / heads, h = u % heads, last = positions[i];
+    for (int64_t u = 0; u < n * kv; u++) {
+        int64_t i = u / kv, h = u % kv * group, last = positions[i];
         int64_t first = l->window && last >= l->window ? last - l->window + 1 : 0;
-        int64_t at = (i * kv + h / (heads / kv)) * m->capacity * d;
-        attend(m, s->qkv + (i * all + h) * d, l->keys + at, l->values + at, first, last, scores, s->attended + u * d);
+        int64_t at = (u * m->capacity + first) * d;
+        attend(s->qkv + (i * all + h) * d, l->keys + at, l->values + at, d, last - first + 1, (int)group, m->scale,
+               scores, s->attended + (i * heads + h) * d);
     }
 }
 
@@ -182,9 +161,13 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
         int rows = rows_at(r, wide_);
         block(&l->gate_up, r, rows, in, gate);
         block(&l->gate_up, wide_ + r, rows, in, up);
+        for (int o = 0; o < rows; o++)
+            for (int i = 0; i < n; i += LANES) { /* lanes beyond n hold anything */
+                floats y = activate(m, load(gate + o * MOST + i)) * load(up + o * MOST + i);
+                memcpy(gate + o * MOST + i, &y, sizeof y);
+            }
         for (int i = 0; i < n; i++)
-            for (int o = 0; o < rows; o++)
-                s->mid[i * wide_ + r + o] = activate(m, gate[o * MOST + i]) * up[o * MOST + i];
+            for (int o = 0; o < rows; o++) s->mid[i * wide_ + r + o] = gate[o * MOST + i];
     }
     take(in, s->mid, wide_, wide_);
     project(m, &l->down, m->sandwich ? l->post_mlp_norm : 0, n, s, in, row);
@@ -206,7 +189,7 @@ static int64_t thread_bytes(const Model *m, int64_t longest) {
     int64_t k = m->hidden > m->intermediate ? m->hidden : m->intermediate;
     int64_t attended = m->heads * m->head_dim;
     if (attended > k) k = attended;
-    int64_t bytes = 2 * k * MOST * 2 + BLOCK * k * 2 + 4 * (k + longest);
+    int64_t bytes = 2 * k * MOST * 2 + BLOCK * k * 2 + 4 * (k + TOGETHER * (longest + LANES));
     return (bytes + 4095) / 4096 * 4096;
 }
 
