@@ -5,8 +5,9 @@
 
 #include "common.h"
 
-#define MOST 128  /* sequences */
-#define BLOCK 16  /* weight rows */
+#define MOST 128     /* sequences */
+#define BLOCK 32     /* weight rows at once, at most */
+#define FEW_ROWS 16  /* where no tiles are used: what int8 is widened to stays in the first cache */
 
 typedef struct { const void *values; const float *scales; int64_t rows, columns; } Matrix;
 
@@ -62,64 +63,58 @@ static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, f
 #ifdef __AMX_BF16__
 typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
 
-#define COLUMNS 64 /* sequences that one pass over a block of weights serves: four tiles of sums */
+#define SIDE 16 /* a tile: 16 rows of 64 bytes */
+#define TILE (2 * SIDE * SIDE)
 
-static inline int padded(int n) { return (n + 15) / 16 * 16; }
+static inline int64_t groups_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 
-/* packed: x as pairs of columns, [k / 2, padded(n), 2], so that 16 pairs are a row of a tile; padding is zeros */
-static void pack(const bf16 *x, int64_t k, int n, bf16 *packed) {
-    int64_t half = k / 2, width = padded(n);
+/* Sequences 16 group.. of x [n, k] -> packed, tiles [k / 32, groups][16 pairs of columns, 16 sequences, 2];
+   sequences beyond n are zeros */
+static void pack(const bf16 *x, int64_t k, int n, int group, bf16 *packed) {
+    int64_t half = k / 2, groups = groups_of(n);
+    int first = group * SIDE, left = n - first;
     __m512i rows = _mm512_mullo_epi32(_mm512_set1_epi32((int)half), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-    for (int i = 0; i < n; i += 16) {
-        __mmask16 mask = n - i >= 16 ? 0xffff : (__mmask16)((1 << (n - i)) - 1);
-        const int32_t *pairs = (const int32_t *)x + i * half;
-        for (int64_t j = 0; j < half; j++) {
-            __m512i column = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, rows, pairs + j, 4);
-            _mm512_storeu_si512((int32_t *)packed + j * width + i, column);
-        }
+    __mmask16 mask = left >= SIDE ? 0xffff : (__mmask16)((1 << left) - 1);
+    const int32_t *pairs = (const int32_t *)x + first * half;
+    for (int64_t j = 0; j < half; j++) {
+        __m512i column = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, rows, pairs + j, 4);
+        _mm512_storeu_si512(packed + (j / SIDE * groups + group) * TILE + j % SIDE * 2 * SIDE, column);
     }
 }
 
-static inline __attribute__((always_inline)) void tile_columns(
-    const bf16 *w, const bf16 *packed, int64_t k, int64_t width, int tiles, float *acc) {
+/* Products of 32 weight rows [.., k] with `columns` (1 or 2) tiles of sequences; a tile of weights serves both */
+static inline __attribute__((always_inline)) void tile_pair(
+    const bf16 *w, const bf16 *packed, int64_t k, int64_t groups, int columns, float *acc) {
     _tile_zero(0);
-    if (tiles > 1) _tile_zero(1);
-    if (tiles > 2) _tile_zero(2);
-    if (tiles > 3) _tile_zero(3);
-    for (int64_t j = 0; j < k; j += 32) {
-        const bf16 *columns = packed + j * width;
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t j = 0; j < k; j += 2 * SIDE) {
+        const bf16 *in = packed + j / (2 * SIDE) * groups * TILE;
         _tile_loadd(4, w + j, 2 * k);
-        for (int r = 0; r < BLOCK; r++) _mm_prefetch((const char *)(w + r * k + j) + 32 * k, _MM_HINT_T0);
-        _tile_loadd(5, columns, 4 * width);
-        _tile_dpbf16ps(0, 4, 5);
-        if (tiles > 1) {
-            _tile_loadd(6, columns + 32, 4 * width);
-            _tile_dpbf16ps(1, 4, 6);
-        }
-        if (tiles > 2) {
-            _tile_loadd(5, columns + 64, 4 * width);
-            _tile_dpbf16ps(2, 4, 5);
-        }
-        if (tiles > 3) {
-            _tile_loadd(6, columns + 96, 4 * width);
-            _tile_dpbf16ps(3, 4, 6);
+        _tile_loadd(5, w + SIDE * k + j, 2 * k);
+        _tile_loadd(6, in, 64);
+        for (int r = 0; r < BLOCK; r++) _mm_prefetch((const char *)(w + (BLOCK + r) * k + j), _MM_HINT_T0);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 5, 6);
+        if (columns > 1) {
+            _tile_loadd(7, in + TILE, 64);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
         }
     }
     _tile_stored(0, acc, 4 * MOST);
-    if (tiles > 1) _tile_stored(1, acc + 16, 4 * MOST);
-    if (tiles > 2) _tile_stored(2, acc + 32, 4 * MOST);
-    if (tiles > 3) _tile_stored(3, acc + 48, 4 * MOST);
+    _tile_stored(1, acc + SIDE * MOST, 4 * MOST);
+    if (columns > 1) {
+        _tile_stored(2, acc + SIDE, 4 * MOST);
+        _tile_stored(3, acc + SIDE * MOST + SIDE, 4 * MOST);
+    }
 }
 
 static void tile_products(const bf16 *w, const bf16 *packed, int64_t k, int n, float *acc) {
-    int64_t width = padded(n);
-    for (int i = 0; i < n; i += COLUMNS) {
-        int tiles = (padded(n) - i) / 16;
-        if (tiles >= 4) tile_columns(w, packed + 2 * i, k, width, 4, acc + i);
-        else if (tiles == 3) tile_columns(w, packed + 2 * i, k, width, 3, acc + i);
-        else if (tiles == 2) tile_columns(w, packed + 2 * i, k, width, 2, acc + i);
-        else tile_columns(w, packed + 2 * i, k, width, 1, acc + i);
-    }
+    int64_t groups = groups_of(n), g = 0;
+    for (; g + 2 <= groups; g += 2) tile_pair(w, packed + g * TILE, k, groups, 2, acc + g * SIDE);
+    if (g < groups) tile_pair(w, packed + g * TILE, k, groups, 1, acc + g * SIDE);
 }
 #endif
 

@@ -34,26 +34,30 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
     float inverse = 1.0f / sqrtf(sum / d + m->eps);
     for (int64_t i = 0; i < d; i++) out[i] = x[i] * inverse * (m->norm_offset + wide(weight[i]));
 }
-/* A thread's own inputs: x [n, k] in bfloat16, and packed where tiles are used */
-typedef struct { bf16 *x, *packed, *widened; int n, tiles; } Input;
+/* What a product reads: x [n, k] in bfloat16, each thread its own, or packed in tiles. Few sequences are packed by
+   each thread for itself; of more, each packs some for all. */
+typedef struct { bf16 *x, *packed, *widened; int n, tiles, together, block; } Input;
 
-static void take(Input *in, const float *x, int64_t stride, int64_t k) {
-    for (int i = 0; i < in->n; i++)
-        for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(x[i * stride + j]);
+/* Sequences 16 group..: x [n, k], normalised where `weight` is given; row has room for k */
+static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
+    int end = (group + 1) * 16 < in->n ? (group + 1) * 16 : in->n;
+    for (int i = group * 16; i < end; i++) {
+        const float *from = x + i * k;
+        if (weight) norm(m, from, weight, k, row), from = row;
+        for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(from[j]);
+    }
 #ifdef __AMX_BF16__
-    if (in->tiles) pack(in->x, k, in->n, in->packed);
+    if (in->tiles) pack(in->x, k, in->n, group, in->packed);
 #endif
 }
 
-static void take_norm(const Model *m, Input *in, const float *x, const bf16 *weight, float *row) {
-    int64_t k = m->hidden;
-    for (int i = 0; i < in->n; i++) {
-        norm(m, x + i * k, weight, k, row);
-        for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(row[j]);
-    }
-#ifdef __AMX_BF16__
-    if (in->tiles) pack(in->x, k, in->n, in->packed);
-#endif
+static void take(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, float *row) {
+    int groups = (in->n + 15) / 16;
+    if (in->together) {
+#pragma omp for schedule(static)
+        for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
+    } else
+        for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
 }
 
 /* acc[r * MOST + i] for weight rows row.. row + rows */
@@ -75,7 +79,9 @@ static void block(const Matrix *w, int64_t row, int rows, const Input *in, float
             for (int i = 0; i < in->n; i++) acc[r * MOST + i] *= w->scales[row + r];
 }
 
-static inline int rows_at(int64_t row, int64_t total) { return total - row < BLOCK ? (int)(total - row) : BLOCK; }
+static inline int rows_at(const Input *in, int64_t row, int64_t total) {
+    return total - row < in->block ? (int)(total - row) : in->block;
+}
 
 /* One head of one sequence: normalised where the model does that, and rotated to its position, in place */
 static void place(const Model *m, float *x, const bf16 *weight, const bf16 *cos, const bf16 *sin, float *row) {
@@ -95,16 +101,16 @@ static inline floats activate(const Model *m, floats x) {
 }
 
 /* The buffers that all threads share */
-typedef struct { float *x, *qkv, *attended, *y, *mid, *scores; } Shared;
+typedef struct { float *x, *qkv, *attended, *y, *mid; bf16 *input, *packed, *packed_mid; } Shared;
 
 static void attention(const Model *m, const Layer *l, const int64_t *positions, int n, Shared *s, Input *in,
                       float *row, float *scores) {
     int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv, group = heads / kv;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
-    take_norm(m, in, s->x, l->input_norm, row);
+    take(m, in, s->x, m->hidden, l->input_norm, row);
 #pragma omp for schedule(static)
-    for (int64_t r = 0; r < l->qkv.rows; r += BLOCK) {
-        int rows = rows_at(r, l->qkv.rows);
+    for (int64_t r = 0; r < l->qkv.rows; r += in->block) {
+        int rows = rows_at(in, r, l->qkv.rows);
         block(&l->qkv, r, rows, in, acc);
         for (int i = 0; i < n; i++)
             for (int o = 0; o < rows; o++)
@@ -135,8 +141,8 @@ static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, 
     int64_t d = m->hidden;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
-    for (int64_t r = 0; r < d; r += BLOCK) {
-        int rows = rows_at(r, d);
+    for (int64_t r = 0; r < d; r += in->block) {
+        int rows = rows_at(in, r, d);
         block(w, r, rows, in, acc);
         for (int i = 0; i < n; i++)
             for (int o = 0; o < rows; o++) {
@@ -152,13 +158,30 @@ static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, 
     }
 }
 
+#ifdef __AMX_BF16__
+/* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
+static void pack_rows(const float *rows, int64_t r, int n, bf16 *packed) {
+    int64_t groups = groups_of(n);
+    for (int64_t g = 0; g < groups; g++)
+        for (int o = 0; o < BLOCK; o += 2) {
+            words low, high;
+            memcpy(&low, rows + o * MOST + g * SIDE, sizeof low);
+            memcpy(&high, rows + (o + 1) * MOST + g * SIDE, sizeof high);
+            low = (low + 0x7fff + ((low >> 16) & 1)) >> 16; /* as `narrow` */
+            high = (high + 0x7fff + ((high >> 16) & 1)) & 0xffff0000;
+            low |= high;
+            memcpy(packed + (r / BLOCK * groups + g) * TILE + o * SIDE, &low, sizeof low);
+        }
+}
+#endif
+
 static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, float *row) {
     int64_t wide_ = m->intermediate;
     float gate[BLOCK * MOST] __attribute__((aligned(64))), up[BLOCK * MOST] __attribute__((aligned(64)));
-    take_norm(m, in, s->x, m->sandwich ? l->pre_mlp_norm : l->post_norm, row);
+    take(m, in, s->x, m->hidden, m->sandwich ? l->pre_mlp_norm : l->post_norm, row);
 #pragma omp for schedule(static)
-    for (int64_t r = 0; r < wide_; r += BLOCK) {
-        int rows = rows_at(r, wide_);
+    for (int64_t r = 0; r < wide_; r += in->block) {
+        int rows = rows_at(in, r, wide_);
         block(&l->gate_up, r, rows, in, gate);
         block(&l->gate_up, wide_ + r, rows, in, up);
         for (int o = 0; o < rows; o++)
@@ -166,10 +189,19 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
                 floats y = activate(m, load(gate + o * MOST + i)) * load(up + o * MOST + i);
                 memcpy(gate + o * MOST + i, &y, sizeof y);
             }
+#ifdef __AMX_BF16__
+        if (in->tiles) {
+            pack_rows(gate, r, n, s->packed_mid);
+            continue;
+        }
+#endif
         for (int i = 0; i < n; i++)
             for (int o = 0; o < rows; o++) s->mid[i * wide_ + r + o] = gate[o * MOST + i];
     }
-    take(in, s->mid, wide_, wide_);
+    Input middle = *in;
+    middle.packed = s->packed_mid;
+    if (!in->tiles) take(m, in, s->mid, wide_, 0, row);
+    in = &middle;
     project(m, &l->down, m->sandwich ? l->post_mlp_norm : 0, n, s, in, row);
 }
 
@@ -184,22 +216,26 @@ int64_t steersman_tiles(void) {
 #endif
 }
 
+static int64_t widest(const Model *m) {
+    int64_t k = m->hidden > m->intermediate ? m->hidden : m->intermediate;
+    return m->heads * m->head_dim > k ? m->heads * m->head_dim : k;
+}
+
 /* Bytes of scratch for `threads` threads and sequences of up to `longest` tokens. */
 static int64_t thread_bytes(const Model *m, int64_t longest) {
-    int64_t k = m->hidden > m->intermediate ? m->hidden : m->intermediate;
-    int64_t attended = m->heads * m->head_dim;
-    if (attended > k) k = attended;
+    int64_t k = widest(m);
     int64_t bytes = 2 * k * MOST * 2 + BLOCK * k * 2 + 4 * (k + TOGETHER * (longest + LANES));
     return (bytes + 4095) / 4096 * 4096;
 }
 
-static int64_t shared_floats(const Model *m) {
-    int64_t d = m->head_dim;
-    return MOST * (2 * m->hidden + (2 * m->heads + 2 * m->kv_heads) * d + m->intermediate);
+static int64_t shared_bytes(const Model *m) {
+    int64_t d = m->head_dim, k = widest(m);
+    int64_t floats_ = 2 * m->hidden + (2 * m->heads + 2 * m->kv_heads) * d + m->intermediate;
+    return (MOST * (4 * floats_ + 2 * (2 * k + m->intermediate)) + 4095) / 4096 * 4096;
 }
 
 int64_t steersman_scratch(const Model *m, int64_t threads, int64_t longest) {
-    return 4 * shared_floats(m) + 4096 + threads * thread_bytes(m, longest);
+    return shared_bytes(m) + 4096 + threads * thread_bytes(m, longest);
 }
 
 /* ids, positions [n], n <= MOST; logits [n, vocabulary] float32 */
@@ -212,24 +248,29 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
     s.qkv = s.y + MOST * d;
     s.attended = s.qkv + MOST * (m->heads + 2 * m->kv_heads) * m->head_dim;
     s.mid = s.attended + MOST * m->heads * m->head_dim;
-    char *own = scratch + (4 * shared_floats(m) + 4095) / 4096 * 4096;
-    int64_t k = d > m->intermediate ? d : m->intermediate;
-    if (m->heads * m->head_dim > k) k = m->heads * m->head_dim;
+    int64_t k = widest(m);
+    s.input = (bf16 *)(s.mid + MOST * m->intermediate);
+    s.packed = s.input + MOST * k;
+    s.packed_mid = s.packed + MOST * k;
+    char *own = scratch + shared_bytes(m);
 #pragma omp parallel num_threads(threads)
     {
         Input in;
         in.n = (int)n;
         in.tiles = m->tiles_from && n >= m->tiles_from;
+        in.block = in.tiles ? BLOCK : FEW_ROWS;
+        in.together = in.tiles && n > 16;
         in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
         in.packed = in.x + k * MOST;
         in.widened = in.packed + k * MOST;
         float *row = (float *)(in.widened + BLOCK * k), *scores = row + k;
+        if (in.together) in.x = s.input, in.packed = s.packed;
         float acc[BLOCK * MOST] __attribute__((aligned(64)));
 #ifdef __AMX_BF16__
         TileConfig before;
         if (in.tiles) {
             TileConfig config = {.palette = 1};
-            for (int t = 0; t < 7; t++) config.bytes[t] = 64, config.rows[t] = 16;
+            for (int t = 0; t < 8; t++) config.bytes[t] = 64, config.rows[t] = 16;
             _tile_storeconfig(&before);
             _tile_loadconfig(&config);
         }
@@ -240,14 +281,14 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         for (int64_t layer = 0; layer < m->layers; layer++) {
             const Layer *l = m->layer + layer;
             attention(m, l, positions, (int)n, &s, &in, row, scores);
-            take(&in, s.attended, m->heads * m->head_dim, m->heads * m->head_dim);
+            take(m, &in, s.attended, m->heads * m->head_dim, 0, row);
             project(m, &l->out, m->sandwich ? l->post_norm : 0, (int)n, &s, &in, row);
             mlp(m, l, (int)n, &s, &in, row);
         }
-        take_norm(m, &in, s.x, m->final_norm, row);
+        take(m, &in, s.x, d, m->final_norm, row);
 #pragma omp for schedule(static)
-        for (int64_t r = 0; r < vocabulary; r += BLOCK) {
-            int rows = rows_at(r, vocabulary);
+        for (int64_t r = 0; r < vocabulary; r += in.block) {
+            int rows = rows_at(&in, r, vocabulary);
             block(&m->head, r, rows, &in, acc);
             for (int i = 0; i < n; i++)
                 for (int o = 0; o < rows; o++) logits[i * vocabulary + r + o] = acc[o * MOST + i];
