@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -22,6 +23,49 @@ T = TypeVar("T")
 def opt(default: T, doc: str, choices: tuple[str, ...] = (), low: float | None = 0, high: float | None = None) -> T:
     """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included)."""
     return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
+
+
+MONITORS = ("warn", "stop", "off")
+ENSEMBLES = ("mean", "min", "uncertainty")
+RULES = ("length", "language", "must_match", "must_not_match", "json", "repetition", "judge")
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """One entry of `ppo.rules`: `weight` times 0 for an answer that keeps the rule, down to -1 for one that breaks it.
+
+    Raises ValueError where a rule lacks what it needs.
+    """
+
+    rule: str = opt("length", "Which rule; 'judge' is the domain's rule judge.", RULES)
+    weight: float = opt(1.0, "Most that breaking it costs, on the reward model's scale; 0 only logs it.")
+    at_least: int = opt(0, "length: fewest characters.")
+    at_most: int = opt(0, "length: most characters; 0 is no limit.")
+    language: str = opt("same", "language: what the answer is to be in; 'same' as the user.", ("same", "en", "zh"))
+    pattern: str = opt("", "must_match, must_not_match: a regular expression, searched for anywhere in the answer.")
+    ngram: int = opt(4, "repetition: words (Chinese: characters) in a row that count as repeated.", low=1)
+
+    def __post_init__(self) -> None:
+        if self.rule == "length" and not 0 <= self.at_least <= (self.at_most or self.at_least or -1):
+            raise ValueError(
+                f"rule 'length': expected at_most, at_least or both (at_least <= at_most), got {self.at_least} and "
+                f"{self.at_most}"
+            )
+        if self.rule in ("must_match", "must_not_match"):
+            if not self.pattern:
+                raise ValueError(f"rule '{self.rule}': expected a pattern")
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"rule '{self.rule}': pattern {self.pattern!r}: {error}") from None
+
+
+def rules(doc: str) -> list[RuleConfig]:
+    """A field that is a list of rules, empty by default."""
+    made: list[RuleConfig] = dataclasses.field(
+        default_factory=list, metadata={"doc": doc, "choices": (), "low": None, "high": None}
+    )
+    return made
 
 
 @dataclass(frozen=True)
@@ -109,6 +153,8 @@ class RewardConfig:
     row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
     holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
+    members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
+    margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
@@ -157,6 +203,22 @@ class PpoConfig:
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Rounds between such evaluations.", low=1)
     save_seconds: float = opt(90.0, "A resume point at least this often.")
+    monitors: str = opt(
+        "warn", "What to do where the policy seems to trick the reward: say so, end the run, nothing.", MONITORS
+    )
+    monitor_window: int = opt(3, "Monitors compare the mean of the last so many rounds with that of the first.", low=1)
+    length_drift: float = opt(2.0, "Monitor: answers this many times as long, or as short, as at first; 0 is off.")
+    repetition_rise: float = opt(0.1, "Monitor: rise of the share of repeated 4-grams of tokens; 0 is off.", high=1)
+    kl_warning: float = opt(10.0, "Monitor: nats per answer beyond which people like answers less (Stiennon); 0 off.")
+    entropy_floor: float = opt(0.3, "Monitor: entropy below this share of that at first; 0 is off.", high=1)
+    no_eos_limit: float = opt(0.5, "Monitor: share of answers that never end; 0 is off.", high=1)
+    rules: list[RuleConfig] = rules(
+        'Rules added to the score, such as [{rule = "length", at_most = 400, weight = 0.5}]; see RuleConfig.'
+    )
+    ensemble: str = opt(
+        "mean", "Score of several reward models (reward.members): their mean, their least, or below.", ENSEMBLES
+    )
+    uncertainty_coef: float = opt(1.0, "ensemble = 'uncertainty': mean minus this many standard deviations.")
 
 
 @dataclass(frozen=True)
@@ -200,6 +262,8 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """`value` as the field's type, or a ValueError that says what was expected at `where`."""
+    if field.type == "list[RuleConfig]":
+        return _checked_rules(value, where)
     kind = {"str": str, "int": int, "float": float, "bool": bool}[str(field.type)]
     if kind is float and type(value) is int:
         value = float(value)
@@ -216,6 +280,32 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
             f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(str(value), list(choices))}"
         )
     return value
+
+
+def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) and "rule" in entry for entry in value):
+        raise ValueError(f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {value!r}")
+    fields = {f.name: f for f in dataclasses.fields(RuleConfig)}
+    made = []
+    for number, entry in enumerate(value):
+        at = f"{where}[{number}]"
+        for key in entry:
+            if key not in fields:
+                raise ValueError(f"{at}: unknown key {key}; {_nearest(key, list(fields))}")
+        values = {key: _checked(fields[key], item, f"{at}.{key}") for key, item in entry.items()}
+        try:
+            made.append(RuleConfig(**values))
+        except ValueError as error:
+            raise ValueError(f"{at}: {error}") from None
+    return made
+
+
+def _rules_toml(entries: list[RuleConfig]) -> str:
+    tables = []
+    for entry in entries:
+        changed = {k: v for k, v in dataclasses.asdict(entry).items() if k == "rule" or v != getattr(RuleConfig, k)}
+        tables.append(", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in changed.items()))
+    return f"[{', '.join(f'{{{table}}}' for table in tables)}]"
 
 
 def from_dict(tree: dict[str, Any], source: str, start: Config | None = None) -> Config:
@@ -266,14 +356,21 @@ def to_toml(config: Config, only_changed: bool = False) -> str:
     lines = ["# Every key with its default's meaning; an unknown key is an error.", ""]
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
-        keys = [f for f in dataclasses.fields(values) if not only_changed or getattr(values, f.name) != f.default]
+        start = type(values)()
+        keys = [
+            f for f in dataclasses.fields(values)
+            if not only_changed or getattr(values, f.name) != getattr(start, f.name)
+        ]
         if not keys:
             continue
         lines.append(f"[{section.name}]")
         for f in keys:
             choices = f" ({' | '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
             value = getattr(values, f.name)
-            text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+            if isinstance(value, list):
+                text = _rules_toml(value)
+            else:
+                text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
             lines += [f"# {f.metadata['doc']}{choices}", f"{f.name} = {text}"]
         lines.append("")
     return "\n".join(lines)

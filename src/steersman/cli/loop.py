@@ -313,5 +313,9 @@ def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
     for section, keys in shown.items():
         values = getattr(config, section)
         rows[section] = ", ".join(f"{key} {getattr(values, key)}" for key in keys)
+    if space.has("policy"):
+        made = read_manifest(space.stage_dir("policy")).metrics
+        rows["ppo at its start"] = {name: f"{value:.2g}" for name, value in made.get("start", {}).items()}
+        rows["ppo warnings"] = dict(made.get("warnings", {}))
     rows["inputs"] = {name: value[:16] for name, value in inputs.items()}
     return rows

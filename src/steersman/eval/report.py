@@ -68,7 +68,8 @@ def write_report(
         "hero": _claim(verdict.headline, language),
         "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
         "multiple": wording.multiple(verdict, language),
-        "cautions": [wording.caution(c, language) for c in verdict.cautions],
+        "cautions": [wording.caution(c, language) for c in verdict.cautions]
+        + [t[f"monitor.{name}"] for name in (facts or {}).get("ppo warnings", ())],
         "outcomes": [_outcome(p, language) for p in verdict.pairs],
         "outcomes_text": _outcomes_text(verdict, t),
         "model_rows": _model_rows(verdict, language),

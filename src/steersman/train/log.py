@@ -31,12 +31,15 @@ class MetricsLog:
             return []
         return [line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if line.endswith("}")]
 
-    def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> None:
-        self._file.write(json.dumps({self.key: step, **_rounded(metrics)}, ensure_ascii=False) + "\n")
+    def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> dict[str, Any]:
+        """Returns the line as `read_metrics` will."""
+        row = {self.key: step, **_rounded(metrics)}
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
         for name, value in {**metrics, **(timing or {})}.items():
             if isinstance(value, int | float):
                 self._board.add_scalar(name, value, step)
+        return row
 
     def __enter__(self) -> MetricsLog:
         return self

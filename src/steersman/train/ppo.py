@@ -27,8 +27,11 @@ from steersman.progress import progress
 from steersman.rl.experience import Experience
 from steersman.rl.losses import policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
-from steersman.train.log import MetricsLog
+from steersman.rl.rules import repetition
+from steersman.train.log import MetricsLog, read_metrics
+from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.rollouts import Actors, Rollouts, evaluate, pack, score
+from steersman.train.scoring import check_rules
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
 
@@ -148,6 +151,7 @@ def run(
     held_out = held_out[: config.eval_prompts]
     actors = Actors.load(sft, reward, config, model_config)
     check_prompts(actors, [*prompts, *held_out])
+    check_rules(config, [*prompts, *held_out])
     folder = StageFolder(
         output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )
@@ -157,11 +161,13 @@ def run(
     )
     controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
     best: dict[str, float] = {}
+    start: dict[str, float] = {}
     stopped, iteration = "", 0
     if (point := folder.load()) is not None:
         policy.restore(point[0], "policy.")
         critic.restore(point[0], "critic.")
         iteration, controller.coef, best = point[1]["iteration"], point[1]["kl_coef"], point[1]["best"]
+        start = point[1]["start"]
     engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(iteration))
     order = prompt_order(len(prompts), seed)
     for _ in range(iteration * config.prompts_per_iteration):
@@ -186,6 +192,7 @@ def run(
         return result
 
     log = MetricsLog(folder.path, "iteration", iteration)
+    monitors = Monitors(config, read_metrics(folder.path))
     with progress("ppo", config.iterations, start=iteration, unit="iteration") as bar, log:
         while iteration < config.iterations and not stopped:
             evaluation = consider() if iteration % config.eval_every == 0 else {}
@@ -205,8 +212,12 @@ def run(
             train_policy = iteration >= config.critic_warmup_iterations
             share = lr_share(iteration, config)
             losses = update(actors, rollouts, experience, policy, critic, config, share, train_policy, pretraining)
+            if iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
+                ratio_error = losses["ratio_error_first"] if train_policy else None
+                start |= starting_point(experience, measured["engine_logprob_error"], ratio_error)
+                check_start(start, model_config.dtype)
             metrics: dict[str, Any] = {
-                **summary(experience, config),
+                **summary(experience, rollouts, config),
                 **measured,
                 **losses,
                 "kl_coef": controller.coef,
@@ -225,11 +236,15 @@ def run(
             iteration += 1
             named = zip(policy.names, policy.parameters, strict=True)
             engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
-            log.write(iteration - 1, metrics, {"episodes_per_second": episodes / (time.monotonic() - began)})
+            row = log.write(iteration - 1, metrics, {"episodes_per_second": episodes / (time.monotonic() - began)})
+            for alarm in monitors.look(row):
+                bar.note(f"warning: {alarm}")
+                if config.monitors == "stop":
+                    stopped = stopped or f"stopped at iteration {iteration - 1}: {alarm}"
             bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
             if iteration < config.iterations and not stopped and folder.save_is_due:
                 tensors = policy.state("policy.") | critic.state("critic.")
-                folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best})
+                folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
         log.write(iteration, consider())
     weights = load_file(folder.path / BEST)
     actors.policy.load_state_dict(weights, strict=False)
@@ -238,9 +253,11 @@ def run(
         "best": best,
         "iterations": iteration,
         "stopped": stopped,
+        "start": start,
+        "warnings": monitors.alarms,
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
-    folder.finish(metrics, (stopped,) if stopped else ())
+    folder.finish(metrics, tuple(dict.fromkeys([*([stopped] if stopped else []), *monitors.alarms.values()])))
     (output / BEST).unlink()
     return metrics
 
@@ -256,7 +273,7 @@ def check_prompts(actors: Actors, prompts: Sequence[Conversation]) -> None:
             )
 
 
-def summary(experience: Experience, config: PpoConfig) -> dict[str, float]:
+def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> dict[str, float]:
     """A round in numbers: mean reward (EOS trick applied), KL, length, share without EOS, the critic's fit."""
     rewards = apply_eos_trick(experience.scores, experience.ended, config.no_eos_reward)
     kl = episode_kl(experience.old_logprobs, experience.ref_logprobs, experience.mask)
@@ -266,5 +283,6 @@ def summary(experience: Experience, config: PpoConfig) -> dict[str, float]:
         "kl": float(kl.mean()),
         "length": float(experience.mask.sum(dim=1).float().mean()),
         "no_eos": 1 - float(experience.ended.float().mean()),
+        "repetition": sum(repetition(c.token_ids) for c in rollouts.flat) / len(rollouts.flat),
         "explained_variance": experience.explained_variance,
     }

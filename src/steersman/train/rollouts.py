@@ -15,13 +15,19 @@ from torch import Tensor
 
 from steersman.config import ModelConfig, PpoConfig
 from steersman.engine.protocol import Engine
-from steersman.models.decoder import branch_scores, response_logprobs, response_values, share_trunk, train_last_layers
+from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
+from steersman.train.scoring import answer_scores, sources
 from steersman.types import Completion, Conversation, SamplingParams
+
+
+def member_folders(reward: Path) -> list[Path]:
+    """Folders of an ensemble's further members, `member-2` and so on, inside that of its first."""
+    return sorted(reward.glob("member-*"), key=lambda path: int(path.name.removeprefix("member-")))
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Actors:
     trunk: Callable[[Row], Tensor] | None = None
     """Computes the lowest layers once for all four, where they are the same and frozen."""
     trunk_layers: int = 0
+    members: Sequence[Any] = ()
+    """Further reward models of an ensemble."""
 
     def below(self, row: Row) -> Tensor | None:
         return self.trunk(row) if self.trunk else None
@@ -47,9 +55,10 @@ class Actors:
         options = (model_config.dtype, model_config.trust_remote_code)
         policy, reference = (use_packed_rows(load_causal(sft, *options)).to(device) for _ in range(2))
         scorer, critic = (use_packed_rows(load_scalar(reward, *options)).to(device) for _ in range(2))
+        members = [use_packed_rows(load_scalar(path, *options)).to(device) for path in member_folders(reward)]
         for model in (policy, critic):
             train_last_layers(model, config.train_layers)
-        for model in (reference, scorer):
+        for model in (reference, scorer, *members):
             model.requires_grad_(False)
         tokenizer = load_tokenizer(sft)
         if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
@@ -57,14 +66,15 @@ class Actors:
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
         frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
-        shared = share_trunk([policy, reference, scorer, critic], frozen)
-        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared)
+        shared = share_trunk([policy, reference, scorer, critic, *members], frozen)
+        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared, members)
 
 
 @dataclass(frozen=True)
 class Rollouts:
     """Answers of one round, packed: rows grouped into minibatches, and which episodes each row holds."""
 
+    prompts: Sequence[Conversation]
     completions: list[list[Completion]]
     minibatches: list[list[Row]]
     episodes: list[list[list[int]]]
@@ -104,7 +114,7 @@ def pack(
         groups = fill_rows([trees[i].size for i in mine], row_tokens)
         rows.append([to_device(build_row([trees[mine[i]] for i in group]), device) for group in groups])
         episodes.append([[e for i in group for e in range(first[mine[i]], first[mine[i] + 1])] for group in groups])
-    return Rollouts(completions, rows, episodes, [[trunk(row) for row in group] for group in rows])
+    return Rollouts(prompts, completions, rows, episodes, [[trunk(row) for row in group] for group in rows])
 
 
 def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
@@ -119,14 +129,13 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
     count = len(rollouts.flat)
     old: list[Tensor] = [torch.empty(0)] * count
     ref, values = list(old), list(old)
-    scores = torch.empty(count)
+    scores, figures = answer_scores(sources(actors, config), rollouts)
     entropy, tokens = 0.0, 0
     for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
         for row, mine, below in zip(rows, numbers, states, strict=True):
             logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
             reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
             state = response_values(actors.critic, row, below)
-            scores[mine] = branch_scores(actors.reward, row, below).cpu()
             entropy += float(row_entropy.sum())
             tokens += len(row_entropy)
             for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
@@ -148,7 +157,7 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         group=config.answers_per_prompt if config.group_baseline else 0,
     )
     engine_error = float((sampled - torch.cat(old)).abs().mean())
-    return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error}
+    return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error, **figures}
 
 
 @torch.no_grad()
@@ -160,9 +169,9 @@ def evaluate(
     answers = engine.generate(prompts, params)
     device = actors.policy.device
     rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
-    scores, kl = torch.empty(len(prompts)), torch.empty(len(prompts))
+    scores, _ = answer_scores(sources(actors, config), rollouts)
+    kl = torch.empty(len(prompts))
     for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
-        scores[mine] = branch_scores(actors.reward, row, below).cpu()
         own, reference = (
             response_logprobs(model, row, config.temperature, below, entropy=False)[0]
             for model in (actors.policy, actors.reference)

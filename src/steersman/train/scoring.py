@@ -1,0 +1,107 @@
+"""What PPO maximises: the reward models' score of an answer plus the weighted rules.
+
+`RewardFn` is the seam. Its two members are `RewardModels` (one, or an ensemble) and `Rule`; `sources` makes them from the
+configuration, `answer_scores` adds them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from steersman.config import PpoConfig, RuleConfig
+from steersman.models.decoder import branch_scores
+from steersman.rl.rules import rule_reward
+from steersman.types import Conversation
+
+if TYPE_CHECKING:
+    from steersman.train.rollouts import Actors, Rollouts
+
+
+class RewardFn(Protocol):
+    """A source of reward."""
+
+    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+        """([E] float32 on the CPU: what it adds to each answer's score, figures for the log)."""
+        ...
+
+
+def combine(members: Tensor, how: str, uncertainty_coef: float) -> Tensor:
+    """Scores [M, E] of M reward models -> [E]: their mean, their minimum, or mean minus coef * deviation.
+
+    Coste et al. 2023 (reward model ensembles help mitigate over-optimisation); they subtract the variance, here it is
+    the population standard deviation, which is on the scale of the scores.
+    """
+    if how == "min":
+        return members.amin(dim=0)
+    mean = members.mean(dim=0)
+    return mean - uncertainty_coef * members.std(dim=0, unbiased=False) if how == "uncertainty" else mean
+
+
+@dataclass(frozen=True)
+class RewardModels:
+    """Scalar models over packed rows; one model gives exactly its scores."""
+
+    models: Sequence[Any]
+    how: str = "mean"
+    uncertainty_coef: float = 1.0
+
+    @torch.no_grad()
+    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+        scores = torch.empty(len(self.models), len(rollouts.flat))
+        for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
+            for row, mine, below in zip(rows, numbers, states, strict=True):
+                for member, model in enumerate(self.models):
+                    scores[member, mine] = branch_scores(model, row, below).cpu()
+        if len(self.models) == 1:
+            return scores[0], {}
+        spread = float(scores.std(dim=0, unbiased=False).mean())
+        return combine(scores, self.how, self.uncertainty_coef), {"reward_std": spread}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of `ppo.rules`, logged under `name` (its mean, without the weight)."""
+
+    name: str
+    rule: RuleConfig
+
+    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+        kept = torch.tensor(
+            [
+                rule_reward(self.rule, prompt, answer.text)
+                for prompt, answers in zip(rollouts.prompts, rollouts.completions, strict=True)
+                for answer in answers
+            ]
+        )
+        return self.rule.weight * kept, {self.name: float(kept.mean())}
+
+
+def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
+    """The reward models first, then the rules in their order."""
+    models = RewardModels([actors.reward, *actors.members], config.ensemble, config.uncertainty_coef)
+    return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.rules, 1))]
+
+
+def answer_scores(rewards: Sequence[RewardFn], rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    """[E]: the sum of all sources, and what each logs."""
+    first, *others = rewards
+    total, figures = first(rollouts)
+    for source in others:
+        added, more = source(rollouts)
+        total, figures = total + added, figures | more
+    return total, figures
+
+
+def check_rules(config: PpoConfig, prompts: Sequence[Conversation]) -> None:
+    """Raises ValueError where a rule cannot judge a prompt, before hours are spent."""
+    for number, rule in enumerate(config.rules):
+        for prompt in prompts:
+            try:
+                rule_reward(rule, prompt, "")
+            except ValueError as error:
+                raise ValueError(f"ppo.rules[{number}] ('{rule.rule}'): {error}") from None
