@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_train as stages
 
+import test_train as stages
 from steersman.config import PpoConfig
 from steersman.rl.rules import repetition
 from steersman.train import ppo

@@ -60,14 +60,6 @@ class RuleConfig:
                 raise ValueError(f"rule '{self.rule}': pattern {self.pattern!r}: {error}") from None
 
 
-def rules(doc: str) -> list[RuleConfig]:
-    """A field that is a list of rules, empty by default."""
-    made: list[RuleConfig] = dataclasses.field(
-        default_factory=list, metadata={"doc": doc, "choices": (), "low": None, "high": None}
-    )
-    return made
-
-
 @dataclass(frozen=True)
 class ProjectConfig:
     name: str = opt("assistant", "Name of the assistant, shown on the page.")
@@ -212,8 +204,13 @@ class PpoConfig:
     kl_warning: float = opt(10.0, "Monitor: nats per answer beyond which people like answers less (Stiennon); 0 off.")
     entropy_floor: float = opt(0.3, "Monitor: entropy below this share of that at first; 0 is off.", high=1)
     no_eos_limit: float = opt(0.5, "Monitor: share of answers that never end; 0 is off.", high=1)
-    rules: list[RuleConfig] = rules(
-        'Rules added to the score, such as [{rule = "length", at_most = 400, weight = 0.5}]; see RuleConfig.'
+    reward_weight: float = opt(1.0, "Weight of the reward models' score beside the rules.")
+    rules: list[RuleConfig] = dataclasses.field(
+        default_factory=list,
+        metadata={
+            "doc": 'Rules added to the score, such as [{rule = "length", at_most = 400, weight = 0.5}].',
+            "choices": RULES,
+        },
     )
     ensemble: str = opt(
         "mean", "Score of several reward models (reward.members): their mean, their least, or below.", ENSEMBLES
@@ -284,7 +281,9 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
 
 def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) and "rule" in entry for entry in value):
-        raise ValueError(f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {value!r}")
+        raise ValueError(
+            f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {value!r}"
+        )
     fields = {f.name: f for f in dataclasses.fields(RuleConfig)}
     made = []
     for number, entry in enumerate(value):
@@ -358,7 +357,8 @@ def to_toml(config: Config, only_changed: bool = False) -> str:
         values = getattr(config, section.name)
         start = type(values)()
         keys = [
-            f for f in dataclasses.fields(values)
+            f
+            for f in dataclasses.fields(values)
             if not only_changed or getattr(values, f.name) != getattr(start, f.name)
         ]
         if not keys:

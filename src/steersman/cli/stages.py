@@ -236,7 +236,11 @@ def ppo_text(metrics: loop.Metrics) -> str:
         f" at {best['eval_kl']:.1f} nats per answer"
     ]
     if start := metrics.get("start"):
-        off = (("ratio_error", "the first ratio off 1 by"), ("kl_error", "KL off 0 by"), ("engine_error", "engine off by"))
+        off = (
+            ("ratio_error", "the first ratio off 1 by"),
+            ("kl_error", "KL off 0 by"),
+            ("engine_error", "engine off by"),
+        )
         lines.append("at the start: " + ", ".join(f"{text} {start[name]:.2g}" for name, text in off if name in start))
     lines += [f"warning: {text}" for text in metrics.get("warnings", {}).values()]
     return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else [])])

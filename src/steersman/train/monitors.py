@@ -117,8 +117,8 @@ class Monitors:
         _, now = means("kl")
         if c.kl_warning and now > c.kl_warning:
             out["kl"] = (
-                f"KL runaway: {now:.1f} nats per answer {until}; beyond some {c.kl_warning:g} the reward model is asked "
-                "about answers unlike those it learned from, and people like them less (Stiennon et al. 2020). Raise "
+                f"KL runaway: {now:.1f} nats per answer {until}; beyond some {c.kl_warning:g} the reward model sees "
+                "answers unlike those it learned from, and people like them less (Stiennon et al. 2020). Raise "
                 "ppo.kl_coef, set ppo.kl_target, or lower ppo.lr"
             )
         before, now = means("entropy")
@@ -138,8 +138,8 @@ class Monitors:
             before, now = means("reward_std")
             if now > UNCERTAINTY_GROWTH * before:
                 out["uncertainty"] = (
-                    f"uncertain reward: the reward models differ by {now:.2f} {until}, {before:.2f} in the first rounds: "
-                    "answers have left what the rankings cover. Set ppo.ensemble = 'min' or 'uncertainty', raise "
+                    f"uncertain reward: the reward models differ by {now:.2f} {until}, {before:.2f} in the first "
+                    "rounds: answers have left what the rankings cover. Set ppo.ensemble = 'min', raise "
                     "ppo.kl_coef, or rank answers of this policy"
                 )
         return out

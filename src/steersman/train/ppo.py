@@ -31,7 +31,7 @@ from steersman.rl.rules import repetition
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.rollouts import Actors, Rollouts, evaluate, pack, score
-from steersman.train.scoring import check_rules
+from steersman.train.scoring import check_rewards
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
 
@@ -151,7 +151,7 @@ def run(
     held_out = held_out[: config.eval_prompts]
     actors = Actors.load(sft, reward, config, model_config)
     check_prompts(actors, [*prompts, *held_out])
-    check_rules(config, [*prompts, *held_out])
+    check_rewards(config, 1 + len(actors.members), [*prompts, *held_out])
     folder = StageFolder(
         output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )

@@ -1,6 +1,6 @@
 """What PPO maximises: the reward models' score of an answer plus the weighted rules.
 
-`RewardFn` is the seam. Its two members are `RewardModels` (one, or an ensemble) and `Rule`; `sources` makes them from the
+`RewardFn` is the seam, `RewardModels` (one, or an ensemble) and `Rule` stand behind it. `sources` makes them from the
 configuration, `answer_scores` adds them up.
 """
 
@@ -47,8 +47,9 @@ class RewardModels:
     """Scalar models over packed rows; one model gives exactly its scores."""
 
     models: Sequence[Any]
-    how: str = "mean"
-    uncertainty_coef: float = 1.0
+    weight: float
+    how: str
+    uncertainty_coef: float
 
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
@@ -58,9 +59,9 @@ class RewardModels:
                 for member, model in enumerate(self.models):
                     scores[member, mine] = branch_scores(model, row, below).cpu()
         if len(self.models) == 1:
-            return scores[0], {}
+            return self.weight * scores[0], {}
         spread = float(scores.std(dim=0, unbiased=False).mean())
-        return combine(scores, self.how, self.uncertainty_coef), {"reward_std": spread}
+        return self.weight * combine(scores, self.how, self.uncertainty_coef), {"reward_std": spread}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Rule:
 
 def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
     """The reward models first, then the rules in their order."""
-    models = RewardModels([actors.reward, *actors.members], config.ensemble, config.uncertainty_coef)
+    scorers = [actors.reward, *actors.members]
+    models = RewardModels(scorers, config.reward_weight, config.ensemble, config.uncertainty_coef)
     return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.rules, 1))]
 
 
@@ -97,8 +99,13 @@ def answer_scores(rewards: Sequence[RewardFn], rollouts: Rollouts) -> tuple[Tens
     return total, figures
 
 
-def check_rules(config: PpoConfig, prompts: Sequence[Conversation]) -> None:
-    """Raises ValueError where a rule cannot judge a prompt, before hours are spent."""
+def check_rewards(config: PpoConfig, members: int, prompts: Sequence[Conversation]) -> None:
+    """Raises ValueError where a rule cannot judge a prompt or an ensemble has one member, before hours are spent."""
+    if config.ensemble != "mean" and members < 2:
+        raise ValueError(
+            f"ppo.ensemble = '{config.ensemble}' needs several reward models, and there is one; train them with "
+            "reward.members = 3 or more"
+        )
     for number, rule in enumerate(config.rules):
         for prompt in prompts:
             try:

@@ -1,0 +1,64 @@
+"""Several reward models instead of one (`reward.members`), so that PPO sees where they disagree.
+
+Coste et al. 2023: members that differ in their head and in the order of the data exploit different accidents of the
+rankings; what all of them like is more likely to be good. Separate models, not heads on one body: heads share the
+body's mistakes. The first member is the stage's folder itself, so that whoever wants one reward model reads it as
+before; the others lie in it as `member-2` and so on, each a whole stage with its own resume point while it trains.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.config import RewardConfig
+from steersman.workspace import MANIFEST_NAME, read_manifest
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def nursery(output: Path) -> Path:
+    """Where further members wait until the first is done."""
+    return output.with_name(f"{output.name}.members")
+
+
+def train_members(
+    train: Callable[..., Any], output: Path, config: RewardConfig, inputs: Mapping[str, str], **rest: Any
+) -> list[Path]:
+    """Folders of members 2 to `config.members`; `train` is the stage's run(). Members that are there are kept."""
+    folders = []
+    for number in range(2, config.members + 1):
+        folder, mine = nursery(output) / f"member-{number}", {**inputs, "member": str(number)}
+        folder.parent.mkdir(exist_ok=True)
+        if (folder / MANIFEST_NAME).is_file() and read_manifest(folder).inputs != mine:
+            shutil.rmtree(folder)
+        if not (folder / MANIFEST_NAME).is_file():
+            train(output=folder, config=replace(config, members=1), inputs=mine, member=number, **rest)
+        folders.append(folder)
+    return folders
+
+
+def accuracy(scores: Sequence[Tensor], pairs: Sequence[Pairs]) -> float:
+    """Share of pairs (winner, loser) that scores [K] per prompt order rightly; equal scores count a half."""
+    margins = [float(s[w] - s[l]) for s, mine in zip(scores, pairs, strict=True) for w, l in mine]
+    return sum(1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins) / len(margins)
+
+
+def agreement(members: Sequence[Sequence[Tensor]], pairs: Sequence[Pairs]) -> dict[str, Any]:
+    """Held-out accuracy of each member and of their mean, and how far they differ on an answer (deviation).
+
+    members: per member, scores [K] of each prompt's answers.
+    """
+    together = [torch.stack(list(scores)) for scores in zip(*members, strict=True)]
+    spread = torch.cat([s.std(dim=0, unbiased=False) for s in together])
+    return {
+        "accuracies": [round(accuracy(scores, pairs), 4) for scores in members],
+        "ensemble_accuracy": round(accuracy([s.mean(dim=0) for s in together], pairs), 4),
+        "reward_std": round(float(spread.mean()), 4),
+    }

@@ -1,0 +1,140 @@
+"""PPO's score: rules, ensembles, and their sum."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import test_train as stages
+import tiny as t
+from steersman import config as configs
+from steersman.config import PpoConfig, RuleConfig
+from steersman.rl.rules import rule_reward
+from steersman.train.log import read_metrics
+from steersman.train.rollouts import Actors, pack
+from steersman.train.scoring import answer_scores, check_rewards, combine, sources
+from steersman.types import Completion
+
+ENGLISH, CHINESE = t.conversation("Where is my order?"), t.conversation("我的订单在哪里？")
+
+
+@pytest.mark.parametrize(
+    ("rule", "prompt", "text", "expected"),
+    [
+        (RuleConfig("length", at_least=4, at_most=10), ENGLISH, "12345678", 0),
+        (RuleConfig("length", at_most=10), ENGLISH, " 123456789012345 ", -0.5),
+        (RuleConfig("length", at_most=10), ENGLISH, "x" * 90, -1),
+        (RuleConfig("length", at_least=4), ENGLISH, "1", -0.75),
+        (RuleConfig("language"), ENGLISH, "It arrives tomorrow.", 0),
+        (RuleConfig("language"), ENGLISH, "明天送达", -1),
+        (RuleConfig("language"), CHINESE, "明天送达，订单号 1234。", 0),
+        (RuleConfig("language"), CHINESE, "明天 arrives soon", -2 / 3),
+        (RuleConfig("language", language="zh"), ENGLISH, "Tomorrow.", -1),
+        (RuleConfig("language"), CHINESE, "1234", 0),
+        (RuleConfig("must_match", pattern=r"\d{4}"), ENGLISH, "order 1234", 0),
+        (RuleConfig("must_match", pattern=r"\d{4}"), ENGLISH, "your order", -1),
+        (RuleConfig("must_not_match", pattern="(?i)as an ai"), ENGLISH, "As an AI, I", -1),
+        (RuleConfig("must_not_match", pattern="作为.{0,3}人工智能"), CHINESE, "您好", 0),
+        (RuleConfig("json"), ENGLISH, ' {"a": [1, null]} ', 0),
+        (RuleConfig("json"), ENGLISH, '{"a": 1', -1),
+        (RuleConfig("json"), ENGLISH, "[" * 100_000, -1),
+        (RuleConfig("repetition", ngram=2), ENGLISH, "so sorry, so sorry, SO sorry", -3 / 5),
+        (RuleConfig("repetition", ngram=2), CHINESE, "好的好的好", -2 / 4),
+        (RuleConfig("repetition"), ENGLISH, "", 0),
+    ],
+)
+def test_rules_price_what_breaks_them(rule: RuleConfig, prompt: Any, text: str, expected: float) -> None:
+    assert rule_reward(rule, prompt, text) == pytest.approx(expected)
+
+
+def test_the_judge_is_a_rule_where_prompts_have_facts() -> None:
+    import random
+
+    from steersman.data.shop import generate, judge
+
+    demonstration = next(iter(generate("demonstrations", "train", 1, "en", seed=3)))
+    answer = demonstration.messages[-1].content
+    prompt = demonstration.without_answer()
+    rule = RuleConfig("judge")
+    assert rule_reward(rule, prompt, answer) == pytest.approx(judge(prompt, answer).overall - 1)
+    jumbled = " ".join(random.Random(0).sample(answer.split(), len(answer.split())))
+    assert rule_reward(rule, prompt, jumbled) < rule_reward(rule, prompt, answer)
+    with pytest.raises(ValueError, match=r"ppo\.rules\[1\] \('judge'\).*expected the shop's facts"):
+        check_rewards(PpoConfig(rules=[RuleConfig("json"), rule]), 1, [prompt, ENGLISH])
+
+
+def test_rules_are_read_written_and_checked(tmp_path: Path) -> None:
+    text = """[ppo]
+rules = [
+  {rule = "length", at_most = 400, weight = 0.5},
+  {rule = "must_not_match", pattern = '我不知道|"'},
+]
+"""
+    (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+    config = configs.load(tmp_path / "a.toml")
+    assert config.ppo.rules == [
+        RuleConfig("length", weight=0.5, at_most=400),
+        RuleConfig("must_not_match", pattern='我不知道|"'),
+    ]
+    (tmp_path / "b.toml").write_text(configs.to_toml(config), encoding="utf-8")
+    assert configs.load(tmp_path / "b.toml") == config
+    assert configs.with_overrides(config, ['ppo.rules=[{rule = "json"}]']).ppo.rules == [RuleConfig("json")]
+    assert "rules" not in configs.to_toml(configs.Config(), only_changed=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('"json"', "expected a list of tables with 'rule'"),
+        ("[{weight = 1}]", "expected a list of tables with 'rule'"),
+        ('[{rule = "lenght"}]', r"rules[0].rule: expected one of length, .* did you mean 'length'"),
+        ('[{rule = "json"}, {rule = "json", wieght = 2}]', r"rules[1]: unknown key wieght; did you mean 'weight'"),
+        ('[{rule = "length"}]', "expected at_most, at_least or both"),
+        ('[{rule = "length", at_least = 9, at_most = 3}]', "expected at_most, at_least or both"),
+        ('[{rule = "must_match"}]', "expected a pattern"),
+        ('[{rule = "must_match", pattern = "("}]', "pattern '('"),
+    ],
+)
+def test_a_wrong_rule_is_named(value: str, said: str) -> None:
+    pattern = re.escape(said).replace(r"\.\*", ".*")
+    with pytest.raises(ValueError, match=pattern):
+        configs.with_overrides(configs.Config(), [f"ppo.rules={value}"])
+
+
+def test_ensemble_scores_against_plain_loops() -> None:
+    scores = torch.randn(5, 7, dtype=torch.float64)
+    for answer in range(7):
+        column = scores[:, answer].tolist()
+        mean = sum(column) / 5
+        deviation = (sum((x - mean) ** 2 for x in column) / 5) ** 0.5
+        assert float(combine(scores, "mean", 9.0)[answer]) == pytest.approx(mean)
+        assert float(combine(scores, "min", 9.0)[answer]) == pytest.approx(min(column))
+        assert float(combine(scores, "uncertainty", 2.0)[answer]) == pytest.approx(mean - 2 * deviation)
+    with pytest.raises(ValueError, match="needs several reward models"):
+        check_rewards(PpoConfig(ensemble="min"), 1, [])
+
+
+def test_ppo_adds_weighted_rules_to_the_reward_model(tiny: Path, tmp_path: Path) -> None:
+    stages.run_reward(tiny, tmp_path / "reward")
+    ruled = [RuleConfig("length", weight=2.0, at_most=3), RuleConfig("json", weight=0.0)]
+    config = PpoConfig(rules=ruled, reward_weight=0.5)
+    actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
+    prompts = stages.prompts(2)
+    texts = [["No.", "On its way."], ["12", "{"]]
+    answers = [[_completion(actors, text) for text in group] for group in texts]
+    rollouts = pack(actors.template, prompts, answers, 1, 512, torch.device("cpu"))
+    plain, _ = answer_scores(sources(actors, PpoConfig()), rollouts)
+    both, figures = answer_scores(sources(actors, config), rollouts)
+    torch.testing.assert_close(both, 0.5 * plain + 2.0 * torch.tensor([0.0, -1.0, 0.0, 0.0]))
+    assert figures == {"rule1_length": pytest.approx(-0.25), "rule2_json": pytest.approx(-0.75)}
+    stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", rules=ruled, iterations=2)
+    assert -1 <= read_metrics(tmp_path / "policy")[0]["rule1_length"] <= 0
+
+
+def _completion(actors: Actors, text: str) -> Completion:
+    ids = actors.template.answer_ids(text)
+    return Completion(text, ids, (0.0,) * len(ids), "stop", "0")
