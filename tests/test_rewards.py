@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 import test_train as stages
 import tiny as t
 from steersman import config as configs
 from steersman.config import PpoConfig, RuleConfig
 from steersman.rl.rules import rule_reward
+from steersman.text.template import Template
+from steersman.train.ensemble import nursery
 from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors, pack
 from steersman.train.scoring import answer_scores, check_rewards, combine, sources
 from steersman.types import Completion
+from steersman.workspace import verify
 
 ENGLISH, CHINESE = t.conversation("Where is my order?"), t.conversation("我的订单在哪里？")
 
@@ -133,6 +137,38 @@ def test_ppo_adds_weighted_rules_to_the_reward_model(tiny: Path, tmp_path: Path)
     assert figures == {"rule1_length": pytest.approx(-0.25), "rule2_json": pytest.approx(-0.75)}
     stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", rules=ruled, iterations=2)
     assert -1 <= read_metrics(tmp_path / "policy")[0]["rule1_length"] <= 0
+
+
+def test_members_differ_lie_in_the_first_and_reach_ppo(tiny: Path, tmp_path: Path) -> None:
+    alone = stages.run_reward(tiny, tmp_path / "alone")
+    together = stages.run_reward(tiny, tmp_path / "reward", members=3)
+    assert not nursery(tmp_path / "reward").exists()
+    weights = [tmp_path / "reward" / name / "model.safetensors" for name in ("", "member-2", "member-3")]
+    assert weights[0].read_bytes() == (tmp_path / "alone" / "model.safetensors").read_bytes(), "the first is as ever"
+    assert len({path.read_bytes() for path in weights}) == 3
+    assert len(together["accuracies"]) == 3
+    assert together["accuracies"][0] == pytest.approx(alone["accuracy"]["value"], abs=1e-4)
+    verify(tmp_path / "reward")
+    config = PpoConfig(ensemble="min")
+    actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
+    answers = [[_completion(actors, text)] for text in ("No.", "On its way.")]
+    rollouts = pack(actors.template, stages.prompts(2), answers, 1, 512, torch.device("cpu"))
+    low, figures = answer_scores(sources(actors, config), rollouts)
+    by_hand = torch.stack([_score(path.parent, rollouts) for path in weights])
+    torch.testing.assert_close(low, by_hand.amin(dim=0), atol=1e-4, rtol=1e-4)
+    assert figures["reward_std"] == pytest.approx(float(by_hand.std(dim=0, unbiased=False).mean()), abs=1e-4)
+    stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", ensemble="uncertainty", iterations=1)
+    assert read_metrics(tmp_path / "policy")[0]["reward_std"] > 0
+
+
+def _score(folder: Path, rollouts: Any) -> torch.Tensor:
+    """Scores as transformers computes them, one dialogue at a time."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    template = Template(t.tokenizer())
+    texts = zip(rollouts.prompts, rollouts.flat, strict=True)
+    with torch.no_grad():
+        ids = [torch.tensor([[*template.prompt_ids(p), *c.token_ids]]) for p, c in texts]
+        return torch.tensor([model(i).logits.item() - model.config.reward_shift for i in ids])
 
 
 def _completion(actors: Actors, text: str) -> Completion:

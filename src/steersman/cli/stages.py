@@ -177,6 +177,9 @@ def reward_text(metrics: loop.Metrics) -> str:
         f"held-out accuracy {percent('accuracy')} over {metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts;"
         f" 'the longer answer wins' {percent('length_baseline')}"
     ]
+    if "accuracies" in metrics:
+        each = ", ".join(f"{100 * a:.1f}" for a in metrics["accuracies"])
+        lines.append(f"members {each} %, the mean of their scores {100 * metrics['ensemble_accuracy']:.1f} %")
     if metrics.get("simulated"):
         lines.append(f"note: {metrics['simulated']} rankings are simulated by a rule judge, not made by people")
     lead = metrics["lead_over_length"]["low"]

@@ -7,6 +7,7 @@ rankings -> one tree per prompt (the prompt once, K answers as branches) -> scor
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
+from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Conversation, Ranking
@@ -144,6 +146,19 @@ def frozen_states(model: Any, trees: Sequence[Tree], config: RewardConfig) -> li
     return [states[i] for i in range(len(trees))]
 
 
+@torch.no_grad()
+def compare_members(
+    first: Any, further: Sequence[Path], held: Sequence[RankedTree], config: RewardConfig, model_config: ModelConfig
+) -> dict[str, Any]:
+    """How the members of an ensemble do on the held-out rankings, alone and together."""
+    trees = [h.tree for h in held]
+    scores = [[s.cpu() for s in score_trees(first, trees, config.row_tokens)]]
+    for path in further:
+        model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
+        scores.append([s.cpu() for s in score_trees(model, trees, config.row_tokens)])
+    return agreement(scores, [h.pairs for h in held])
+
+
 def run(
     *,
     base: Path,
@@ -154,16 +169,22 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
+    member: int = 1,
 ) -> dict[str, Any]:
-    """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics."""
+    """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics.
+
+    `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do not.
+    """
     keep_freed_memory()
+    rest = {"base": base, "rankings": rankings, "demonstrations": demonstrations, "model_config": model_config}
+    further = train_members(run, output, config, inputs, seed=seed, **rest)
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
     device = pick_device(model_config.device)
     model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
-    init_score_head(model, seed)
+    init_score_head(model, seed + member - 1)
     train_last_layers(model, config.train_layers)
     context = model.config.max_position_embeddings
     items, ties = to_ranked_trees(template, training, context)
@@ -179,7 +200,7 @@ def run(
     batches = []
     for epoch in range(config.epochs):
         order = list(range(len(items)))
-        random.Random(f"{seed}/reward/{epoch}").shuffle(order)
+        random.Random(f"{seed}/reward/{epoch}" + (f"/{member}" if member > 1 else "")).shuffle(order)
         batches += [order[i : i + config.batch_prompts] for i in range(0, len(order), config.batch_prompts)]
 
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
@@ -221,6 +242,10 @@ def run(
         mean = demonstration_mean(model, template, demonstrations, config.row_tokens)
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + mean
     report = evaluate(model, held, config.row_tokens, seed)
+    if further:
+        report |= compare_members(model, further, held, config, model_config)
+        for path in further:
+            shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
     save_model(model, tokenizer, folder.path)
     simulated = sum(r.simulated for r in rankings)
     report |= {
@@ -237,4 +262,5 @@ def run(
         else ()
     )
     folder.finish(report, notes)
+    shutil.rmtree(nursery(output), ignore_errors=True)
     return report
