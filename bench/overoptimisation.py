@@ -1,19 +1,19 @@
 """Over-optimisation: a proxy reward rises while the gold reward behind it falls (Gao et al. 2022).
 
-    .venv/bin/python bench/overoptimisation.py WORKSPACE                        # best-of-N, gold = the shop's rule judge
-    .venv/bin/python bench/overoptimisation.py WORKSPACE --gold out/gold        # gold = another reward model
-    .venv/bin/python bench/overoptimisation.py WORKSPACE --ppo out/policy       # and a PPO run's own curve
+    .venv/bin/python bench/overoptimisation.py WORKSPACE                    # best-of-N, gold = the shop's rule judge
+    .venv/bin/python bench/overoptimisation.py WORKSPACE --gold out/gold    # gold = another reward model
+    .venv/bin/python bench/overoptimisation.py WORKSPACE --ppo out/policy   # and a PPO run's own curve
 
 WORKSPACE has a finished round: its SFT model answers N times per prompt, its reward model (the proxy) picks among n of
-them, and gold scores what was picked. KL of best-of-n is log n - (n-1)/n nats, no model needed. A PPO run shows the same
-where it logged gold without optimising it:
+them, and gold scores what was picked. KL of best-of-n is log n - (n-1)/n nats, no model needed. A PPO run shows the
+same where it logged gold without optimising it:
 
     steersman ppo -s 'ppo.rules=[{rule = "judge", weight = 0}]' -s ppo.kl_coef=0 -s ppo.kl_ceiling=200
 
 A gold reward model for --gold should come from other and more rankings than the proxy:
 `steersman reward --model WORKSPACE/rounds/001/sft --data MORE.jsonl --output out/gold`. The picture has both rewards
-against the square root of the KL, in standard deviations of the SFT model's own answers, with Gao's curves through them:
-d (alpha - beta d) for best-of-N, d (alpha - beta log d) for PPO.
+against d, the square root of the KL, in standard deviations of the SFT model's own answers. Gao's curves are fitted to
+gold: d (alpha - beta d) for best-of-N, d (alpha - beta log d) for PPO.
 """
 
 from __future__ import annotations
@@ -134,9 +134,8 @@ def main() -> None:
     for method, (by_proxy, by_gold) in lines.items():
         alpha, beta = fit(by_gold, method == "PPO")
         top = peak(alpha, beta, method == "PPO")
-        say(
-            f"{method}: gold = d ({alpha:.3f} - {beta:.3f} {'log d' if method == 'PPO' else 'd'}), highest at d {top:.2f}"
-        )
+        shape = "log d" if method == "PPO" else "d"
+        say(f"{method}: gold = d ({alpha:.3f} - {beta:.3f} {shape}), highest at d {top:.2f}")
         result[method] = {"proxy": by_proxy, "gold": by_gold, "alpha": alpha, "beta": beta, "peak": top}
         series = (
             Series("proxy", tuple(by_proxy), COLOURS["sft"], dots=method == "PPO"),

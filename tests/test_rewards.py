@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ import test_train as stages
 import tiny as t
 from steersman import config as configs
 from steersman.config import PpoConfig, RuleConfig
+from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
 from steersman.text.template import Template
 from steersman.train.ensemble import nursery
 from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors, pack
 from steersman.train.scoring import answer_scores, check_rewards, combine, sources
-from steersman.types import Completion
+from steersman.types import Completion, Ranking
 from steersman.workspace import verify
 
 ENGLISH, CHINESE = t.conversation("Where is my order?"), t.conversation("我的订单在哪里？")
@@ -137,6 +140,23 @@ def test_ppo_adds_weighted_rules_to_the_reward_model(tiny: Path, tmp_path: Path)
     assert figures == {"rule1_length": pytest.approx(-0.25), "rule2_json": pytest.approx(-0.75)}
     stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", rules=ruled, iterations=2)
     assert -1 <= read_metrics(tmp_path / "policy")[0]["rule1_length"] <= 0
+
+
+def test_margins_against_the_formula(tiny: Path, tmp_path: Path) -> None:
+    ranking = Ranking("r", ENGLISH, ("a", "b", "c"), grades=("poor", "good", "average"))
+    assert dict(zip(ranking.pairs(), ranking.grade_steps(), strict=True)) == {(1, 0): 2, (1, 2): 1, (2, 0): 1}
+    assert Ranking("r", ENGLISH, ("a", "b"), ranks=(3, 1)).grade_steps() == (0,)
+    scores = [0.3, 1.2, -0.4]
+    parts = [
+        math.log(1 + math.exp(-(scores[w] - scores[l] - 0.5 * n))) for w, l, n in ((1, 0, 2), (1, 2, 1), (2, 0, 1))
+    ]
+    loss = kwise_loss(torch.tensor(scores), ranking.pairs(), [0.5 * n for n in ranking.grade_steps()])
+    assert float(loss) == pytest.approx(sum(parts) / 3, rel=1e-6)
+    given = [dataclasses.replace(ranking, id=p.id, prompt=p) for p in stages.prompts(8)]
+    runs = [stages.run_reward(tiny, tmp_path / str(m), given, margin=m, epochs=4) for m in (0.0, 3.0)]
+    first = [read_metrics(tmp_path / str(m))[0]["loss"] for m in (0.0, 3.0)]
+    assert first[1] > first[0] + 2, "three and six more to lead by"
+    assert all(run["accuracy"]["value"] == 1 for run in runs)
 
 
 def test_members_differ_lie_in_the_first_and_reach_ppo(tiny: Path, tmp_path: Path) -> None:

@@ -75,10 +75,10 @@ def run_sft(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
     )
 
 
-def run_reward(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+def run_reward(model: Path, output: Path, given: list[Ranking] | None = None, **changes: Any) -> dict[str, Any]:
     return reward.run(
         base=model,
-        rankings=rankings(),
+        rankings=given or rankings(),
         demonstrations=demonstrations(5),
         output=output,
         config=dataclasses.replace(REWARD, **changes),

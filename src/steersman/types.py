@@ -276,6 +276,11 @@ class Ranking:
         k = range(len(order))
         return tuple((i, j) for i in k for j in k if order[i] < order[j])
 
+    def grade_steps(self) -> tuple[int, ...]:
+        """For each of `pairs`, how many grades lie between winner and loser; 0 for ranks, which say order alone."""
+        order = self.order
+        return tuple(order[l] - order[w] if self.grades is not None else 0 for w, l in self.pairs())
+
     def comparisons(self) -> tuple[Comparison, ...]:
         return tuple(Comparison(self.prompt, self.answers[w], self.answers[l]) for w, l in self.pairs())
 

@@ -9,15 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def kwise_loss(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+def kwise_loss(scores: Tensor, pairs: Sequence[tuple[int, int]], margins: Sequence[float] = ()) -> Tensor:
     """Mean over one prompt's pairs (winner, loser) of -log sigmoid(r_w - r_l) (Ouyang et al. 2022, equation 1).
 
-    scores [K]; returns a scalar in nats, log 2 for a model that cannot tell.
+    scores [K]; returns a scalar in nats, log 2 for a model that cannot tell. `margins`, one per pair, are subtracted
+    from r_w - r_l: the winner must lead by that much (Touvron et al. 2023, Llama 2, equation 2).
     """
     assert pairs, "a ranking without a strict preference has no loss"
     winners = torch.tensor([w for w, _ in pairs], device=scores.device)
     losers = torch.tensor([l for _, l in pairs], device=scores.device)
-    return -F.logsigmoid(scores[winners] - scores[losers]).mean()
+    lead = scores[winners] - scores[losers]
+    if margins:
+        lead = lead - torch.tensor(margins, dtype=scores.dtype, device=scores.device)
+    return -F.logsigmoid(lead).mean()
 
 
 def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:

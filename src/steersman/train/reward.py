@@ -41,6 +41,8 @@ class RankedTree:
     tree: Tree
     pairs: tuple[tuple[int, int], ...]
     characters: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+    """Grades between winner and loser of each pair."""
 
 
 def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
@@ -57,7 +59,7 @@ def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: in
             raise ValueError(
                 f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}"
             )
-        out.append(RankedTree(Tree(trunk, branches), pairs, tuple(map(len, ranking.answers))))
+        out.append(RankedTree(Tree(trunk, branches), pairs, tuple(map(len, ranking.answers)), ranking.grade_steps()))
     return out, len(rankings) - len(out)
 
 
@@ -222,7 +224,8 @@ def run(
                 if states:
                     below = F.pad(torch.cat([states[batches[step][i]] for i in group]), (0, 0, 0, row.padding))
                 scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
-                losses = [kwise_loss(s, b.pairs) for s, b in zip(scores, part, strict=True)]
+                margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
+                losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
                 loss = torch.stack(losses).sum() / len(batch)
                 loss.backward()  # type: ignore[no-untyped-call]
                 updater.gather()
