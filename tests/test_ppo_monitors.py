@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import test_train as stages
 from steersman.config import PpoConfig
 from steersman.rl.rules import repetition
 from steersman.train import ppo
+from steersman.train.average import Average
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
+from steersman.train.update import Updater
 from steersman.workspace import read_manifest
 
 CONFIG = PpoConfig(monitor_window=2)
@@ -94,6 +98,48 @@ def test_a_ppo_run_records_its_start_and_stops_where_a_monitor_says_so(tiny: Pat
     stopped = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", monitors="stop", **changes)
     assert stopped["iterations"] == 1
     assert "stopped at iteration 0: missing end" in stopped["stopped"]
+
+
+def test_schedules_against_their_formulas() -> None:
+    config = PpoConfig(iterations=13, warmup_iterations=2, critic_warmup_iterations=1, final_lr_fraction=0.2)
+    shares = {
+        name: [ppo.lr_share(i, replace(config, lr_schedule=name)) for i in (3, 8, 13)]
+        for name in ("linear", "cosine", "constant")
+    }
+    assert shares["linear"] == pytest.approx([1, 0.6, 0.2])
+    assert shares["cosine"] == pytest.approx([1, 0.6, 0.2])
+    assert ppo.lr_share(5, replace(config, lr_schedule="cosine")) == pytest.approx(0.6 + 0.4 * math.cos(math.pi / 5))
+    assert shares["constant"] == [1, 1, 1]
+
+
+def test_the_average_is_evaluated_and_kept_while_the_policy_goes_on(tiny: Path, tmp_path: Path) -> None:
+    stages.run_reward(tiny, tmp_path / "reward")
+    short: dict[str, Any] = {"iterations": 2, "eval_every": 1, "critic_warmup_iterations": 0, "critic_init": "sft"}
+    stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "plain", **short)
+    stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "still", ema_decay=0.9999, **short)
+    plain, still = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "still")
+    trained = ("reward", "kl", "policy_loss", "value_loss", "length")
+    assert [[r[k] for k in trained] for r in plain[:2]] == [[r[k] for k in trained] for r in still[:2]]
+    assert plain[-1]["eval_kl"] != 0
+    assert abs(still[-1]["eval_kl"]) < 1e-2 * abs(plain[-1]["eval_kl"]), "an average of almost only the start"
+
+
+def test_the_average_against_the_formula() -> None:
+    model = torch.nn.Linear(3, 2)
+    updater = Updater(model, lr=0.1, weight_decay=0.0, grad_clip=0.0)
+    average, expected = Average(updater, 0.9), model.weight.detach().clone()
+    for step in range(3):
+        updater.masters[0].fill_(float(step))
+        average.update()
+        expected = 0.9 * expected + 0.1 * step
+    torch.testing.assert_close(average.weights[0], expected)
+    seen = []
+    with average.applied(lambda: seen.append(model.weight[0, 0].item())):
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert seen == pytest.approx([expected[0, 0].item(), 2.0])
+    again = Average(updater, 0.9)
+    again.restore(average.state())
+    torch.testing.assert_close(again.weights, average.weights)
 
 
 def test_a_policy_that_is_not_its_reference_is_refused(

@@ -206,7 +206,8 @@ def write(path: Path, parts: tuple[list[Conversation], list[ModelAnswers], Verdi
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_full_report(tmp_path: Path, everything: Any, language: str) -> None:
-    path = write(tmp_path / "report.html", everything, language=language, samples=8)
+    facts = {**FACTS, "ppo warnings": {"length": "length drift: 90 tokens"}}
+    path = write(tmp_path / "report.html", everything, language=language, samples=8, facts=facts)
     page = checked(path)
     t, result = report_text.LANGUAGES[language], everything[2]
     assert page.text.index(wording.claim(result.headline, language)) < page.text.index(t["outcomes"])
@@ -214,6 +215,8 @@ def test_full_report(tmp_path: Path, everything: Any, language: str) -> None:
         assert t[key] in page.headings, key
     assert t["calibration"] in page.text
     assert t["simulated_limit"] in page.text
+    assert t["monitor.length"] in page.text
+    assert "length drift: 90 tokens" in page.text
     assert t["kl_axis"] in page.text, "axis labels are text"
     assert t["best"] in page.text
     for i in range(0, 64, 8):

@@ -163,6 +163,15 @@ class PpoConfig:
     critic_lr: float = opt(9e-6, "Peak learning rate of the critic.")
     warmup_iterations: int = opt(2, "Rounds in which both rates climb linearly from a tenth.")
     final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.", high=1)
+    lr_schedule: str = opt("linear", "How the rates fall after warm-up.", ("linear", "cosine", "constant"))
+    ema_decay: float = opt(
+        0.0,
+        "Evaluate and keep a moving average of the weights, of this decay per round (InstructGPT 0.992); 0 off.",
+        high=0.9999,
+    )
+    critic_init: str = opt(
+        "reward", "What the critic starts as: the reward model, or the SFT model and a zero head.", ("reward", "sft")
+    )
     critic_warmup_iterations: int = opt(0, "First rounds in which only the critic learns.")
     adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
@@ -183,6 +192,7 @@ class PpoConfig:
     kl_coef: float = opt(0.05, "Beta of the per-token KL penalty (InstructGPT 0.02, Stiennon 0.05).")
     kl_target: float = opt(0.0, "Adaptive KL: nats per answer to aim for; 0 keeps kl_coef fixed.")
     kl_horizon: int = opt(10000, "Adaptive KL: episodes of memory.", low=1)
+    kl_error_clip: float = opt(0.2, "Adaptive KL: most that the proportional error counts (Ziegler 0.2).")
     kl_ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.")
     no_eos_reward: float = opt(
         -1.0, "Fixed score of an answer that never ended (the EOS trick), on the reward model's scale.", low=None

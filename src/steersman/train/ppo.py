@@ -9,6 +9,8 @@ held-out reward among those evaluated whose KL stayed under the ceiling.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ from steersman.rl.experience import Experience
 from steersman.rl.losses import policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
+from steersman.train.average import Average
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.rollouts import Actors, Rollouts, evaluate, pack, score
@@ -101,14 +104,19 @@ def update(
 
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
-    """Share of the peak rates: full while only the critic learns, then a line up from a tenth and a line down."""
+    """Share of the peak rates: full while only the critic learns, then a line up from a tenth, then `lr_schedule`."""
     iteration -= config.critic_warmup_iterations
     if iteration < 0:
         return 1.0
     if iteration < config.warmup_iterations:
         return 0.1 + 0.9 * iteration / config.warmup_iterations
     rest = config.iterations - config.critic_warmup_iterations - config.warmup_iterations
-    return 1 - (1 - config.final_lr_fraction) * (iteration - config.warmup_iterations) / max(1, rest)
+    progress = (iteration - config.warmup_iterations) / max(1, rest)
+    if config.lr_schedule == "constant":
+        return 1.0
+    if config.lr_schedule == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return 1 - (1 - config.final_lr_fraction) * progress
 
 
 def pretraining_rows(
@@ -159,13 +167,16 @@ def run(
         Updater(model, lr=lr, weight_decay=0.0, grad_clip=config.grad_clip, eps=config.adam_eps)
         for model, lr in ((actors.policy, config.lr), (actors.critic, config.critic_lr))
     )
-    controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
+    controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon, config.kl_error_clip)
+    average = Average(policy, config.ema_decay) if config.ema_decay else None
     best: dict[str, float] = {}
     start: dict[str, float] = {}
     stopped, iteration = "", 0
     if (point := folder.load()) is not None:
         policy.restore(point[0], "policy.")
         critic.restore(point[0], "critic.")
+        if average:
+            average.restore(point[0])
         iteration, controller.coef, best = point[1]["iteration"], point[1]["kl_coef"], point[1]["best"]
         start = point[1]["start"]
     engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(iteration))
@@ -180,8 +191,16 @@ def run(
         pretraining = pretraining_rows(actors, demonstrations, config, seed, taken)
     episodes, began = 0, time.monotonic()
 
+    def push() -> None:
+        named = zip(policy.names, policy.parameters, strict=True)
+        engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
+
     def consider() -> dict[str, float]:
-        """Evaluate the policy as it is; keep it if it is the best so far."""
+        """Evaluate the policy (or the average of its weights) as it is; keep it if it is the best so far."""
+        with average.applied(push) if average else contextlib.nullcontext():
+            return evaluate_and_keep()
+
+    def evaluate_and_keep() -> dict[str, float]:
         result = evaluate(actors, engine, held_out, config, seed)
         if result["eval_kl"] <= config.kl_ceiling and result["eval_reward"] > best.get("eval_reward", float("-inf")):
             best.clear()
@@ -234,8 +253,9 @@ def run(
                 bar.note(stopped)
             episodes += len(rollouts.flat)
             iteration += 1
-            named = zip(policy.names, policy.parameters, strict=True)
-            engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
+            if average:
+                average.update()
+            push()
             row = log.write(iteration - 1, metrics, {"episodes_per_second": episodes / (time.monotonic() - began)})
             for alarm in monitors.look(row):
                 bar.note(f"warning: {alarm}")
@@ -243,7 +263,7 @@ def run(
                     stopped = stopped or f"stopped at iteration {iteration - 1}: {alarm}"
             bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
             if iteration < config.iterations and not stopped and folder.save_is_due:
-                tensors = policy.state("policy.") | critic.state("critic.")
+                tensors = policy.state("policy.") | critic.state("critic.") | (average.state() if average else {})
                 folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
         log.write(iteration, consider())
     weights = load_file(folder.path / BEST)

@@ -54,7 +54,10 @@ class Actors:
         device = pick_device(model_config.device)
         options = (model_config.dtype, model_config.trust_remote_code)
         policy, reference = (use_packed_rows(load_causal(sft, *options)).to(device) for _ in range(2))
-        scorer, critic = (use_packed_rows(load_scalar(reward, *options)).to(device) for _ in range(2))
+        start = reward if config.critic_init == "reward" else sft
+        scorer, critic = (use_packed_rows(load_scalar(path, *options)).to(device) for path in (reward, start))
+        if config.critic_init == "sft":
+            torch.nn.init.zeros_(critic.score.weight)
         members = [use_packed_rows(load_scalar(path, *options)).to(device) for path in member_folders(reward)]
         for model in (policy, critic):
             train_last_layers(model, config.train_layers)
