@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import test_train as stages
+from steersman.cli.stages import ppo_text
 from steersman.config import PpoConfig
 from steersman.rl.rules import repetition
 from steersman.train import ppo
@@ -90,9 +91,11 @@ def test_a_ppo_run_records_its_start_and_stops_where_a_monitor_says_so(tiny: Pat
     assert calm["start"]["kl_error"] == calm["start"]["ratio_error"] == 0
     assert calm["start"]["engine_error"] < 1e-5
     assert calm["warnings"] == {}
+    assert "the first ratio off 1 by 0, KL off 0 by 0, engine off by" in ppo_text(calm)
     changes: dict[str, Any] = {"no_eos_limit": 0.01, "monitor_window": 1, "iterations": 3}
     warned = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "warned", **changes)
     assert "never end" in warned["warnings"]["no_eos"]
+    assert "warning: missing end" in ppo_text(warned)
     assert read_manifest(tmp_path / "warned").notes == tuple(warned["warnings"].values())
     assert read_metrics(tmp_path / "warned") == read_metrics(tmp_path / "calm"), "warnings change no result"
     stopped = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", monitors="stop", **changes)

@@ -271,7 +271,7 @@ def start(stage: str, tiny: Path, scorer: Path, output: Path) -> None:
     elif stage == "reward":
         run_reward(tiny, output, save_seconds=0.0, epochs=8)
     else:
-        run_ppo(tiny, scorer, output, save_seconds=0.0)
+        run_ppo(tiny, scorer, output, save_seconds=0.0, ema_decay=0.9)
 
 
 @pytest.mark.parametrize("stage", STAGES)
