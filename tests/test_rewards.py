@@ -19,6 +19,7 @@ from steersman.config import PpoConfig, RuleConfig
 from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
 from steersman.text.template import Template
+from steersman.train import reward
 from steersman.train.ensemble import nursery
 from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors, pack
@@ -159,10 +160,19 @@ def test_margins_against_the_formula(tiny: Path, tmp_path: Path) -> None:
     assert all(run["accuracy"]["value"] == 1 for run in runs)
 
 
-def test_members_differ_lie_in_the_first_and_reach_ppo(tiny: Path, tmp_path: Path) -> None:
+def test_members_differ_lie_in_the_first_and_reach_ppo(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = stages.run_reward(tiny, tmp_path / "alone")
+    with monkeypatch.context() as patch:
+        patch.setattr(reward, "compare_members", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stages.run_reward(tiny, tmp_path / "reward", members=3)
+    kept = nursery(tmp_path / "reward") / "member-3" / "manifest.json"
+    before = kept.read_text()
     together = stages.run_reward(tiny, tmp_path / "reward", members=3)
     assert not nursery(tmp_path / "reward").exists()
+    assert (tmp_path / "reward" / "member-3" / "manifest.json").read_text() == before, "not trained again"
     weights = [tmp_path / "reward" / name / "model.safetensors" for name in ("", "member-2", "member-3")]
     assert weights[0].read_bytes() == (tmp_path / "alone" / "model.safetensors").read_bytes(), "the first is as ever"
     assert len({path.read_bytes() for path in weights}) == 3
@@ -179,6 +189,10 @@ def test_members_differ_lie_in_the_first_and_reach_ppo(tiny: Path, tmp_path: Pat
     assert figures["reward_std"] == pytest.approx(float(by_hand.std(dim=0, unbiased=False).mean()), abs=1e-4)
     stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", ensemble="uncertainty", iterations=1)
     assert read_metrics(tmp_path / "policy")[0]["reward_std"] > 0
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _score(folder: Path, rollouts: Any) -> torch.Tensor:
