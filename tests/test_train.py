@@ -62,14 +62,14 @@ def rankings(n: int = 16) -> list[Ranking]:
     return [Ranking(f"r{i}", p, tuple(answers), tuple(rng.sample([1, 2, 2, 3], 4))) for i, p in enumerate(prompts(n))]
 
 
-def run_sft(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+def run_sft(model: Path, output: Path, model_config: ModelConfig = FLOAT, **changes: Any) -> dict[str, Any]:
     return sft.run(
         base=model,
         demonstrations=demonstrations(),
         validation=[],
         output=output,
         config=dataclasses.replace(SFT, **changes),
-        model_config=FLOAT,
+        model_config=model_config,
         seed=3,
         inputs={"base": "b"},
     )

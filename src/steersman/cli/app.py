@@ -105,8 +105,8 @@ def explain(error: BaseException) -> str | None:
     return text or type(error).__name__ if told else None
 
 
-def _fail(error: BaseException, as_json: bool) -> int:
-    """Say what went wrong; returns the exit code."""
+def fail(error: BaseException, as_json: bool) -> int:
+    """Say what went wrong (of several processes, the first that fails does); returns the exit code."""
     if isinstance(error, KeyboardInterrupt):
         line, code = "interrupted; run the same command again to continue", INTERRUPTED
     elif (told := explain(error)) is not None:
@@ -116,6 +116,9 @@ def _fail(error: BaseException, as_json: bool) -> int:
             f"bug: {type(error).__name__}: {error}; this is a fault of steersman, please report it with the traceback",
             BUG,
         )
+    parallel = sys.modules.get("steersman.models.parallel")
+    if parallel is not None and not parallel.may_speak(expected=code != BUG):
+        return code
     if code == BUG or os.environ.get("STEERSMAN_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)
     say(line)
@@ -140,7 +143,7 @@ def guard(verb: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BUG) from None
         except (Exception, KeyboardInterrupt) as error:
-            raise typer.Exit(_fail(error, as_json)) from None
+            raise typer.Exit(fail(error, as_json)) from None
         finally:
             progress.plain.reset(token)
 
@@ -187,12 +190,17 @@ def build() -> typer.Typer:
 
 def run() -> None:
     """Entry point of the process."""
+    from steersman.cli import processes
+
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(
                 errors="backslashreplace"
             )  # a terminal that cannot show a character is no reason to stop
     try:
-        build()()
+        if processes.launched():
+            processes.run(build())
+        else:
+            build()()
     except KeyboardInterrupt as error:
-        sys.exit(_fail(error, False))
+        sys.exit(fail(error, False))

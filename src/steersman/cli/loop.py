@@ -84,10 +84,12 @@ def do_sft(space: Workspace) -> tuple[Metrics, bool]:
     inputs |= held_inputs | {"base": hash_json(tree_hashes(base))}
 
     def run() -> None:
+        from steersman.models import parallel
         from steersman.train import sft
 
         limit = space.config.data.max_line_mb
-        sft.run(
+        parallel.everywhere(
+            sft.run,
             base=base,
             demonstrations=_conversations(train, "demonstrations", limit),
             validation=_conversations(held, "demonstrations", limit),
@@ -195,9 +197,11 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
     inputs |= _artifact(space, "sft") | held_inputs
 
     def run() -> None:
+        from steersman.models import parallel
         from steersman.train import reward
 
-        reward.run(
+        parallel.everywhere(
+            reward.run,
             base=model,
             rankings=rankings,
             demonstrations=_conversations(held, "demonstrations", space.config.data.max_line_mb)[:200],
@@ -223,6 +227,7 @@ def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
         inputs |= more
 
     def run() -> None:
+        from steersman.models import parallel
         from steersman.train import ppo
 
         limit = space.config.data.max_line_mb
@@ -231,7 +236,8 @@ def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
         if not held_out:  # without a validation set, the last prompts are kept out of training
             count = min(space.config.ppo.eval_prompts, len(training) // 5)
             training, held_out = training[: len(training) - count], training[len(training) - count :]
-        ppo.run(
+        parallel.everywhere(
+            ppo.run,
             sft=sft,
             reward=reward,
             prompts=training,

@@ -10,6 +10,7 @@ import typer
 from steersman import config as configs
 from steersman.cli import loop
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.processes import ProcessesOption, spread
 from steersman.types import Conversation
 from steersman.workspace import MANIFEST_NAME, Workspace, file_sha256, hash_json, tree_hashes
 
@@ -64,14 +65,18 @@ def sft(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
+    spread(processes)
     if alone := _alone(settings, model=model, data=data, output=output):
+        from steersman.models import parallel
         from steersman.train import sft as stage
 
         config, folder = alone
         base = _resolved(model)
-        metrics: loop.Metrics = stage.run(
+        metrics: loop.Metrics = parallel.everywhere(
+            stage.run,
             base=base,
             demonstrations=_read(data, "demonstrations", config),
             validation=[],
@@ -140,15 +145,19 @@ def reward(
         list[Path] | None,
         typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
     ] = None,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Learn a reward model from the rankings."""
+    spread(processes)
     if alone := _alone(settings, model=model, data=data, output=output):
         from steersman.data.dataset import load_rankings
+        from steersman.models import parallel
         from steersman.train import reward as stage
 
         config, folder = alone
         base = _resolved(model)
-        metrics: loop.Metrics = stage.run(
+        metrics: loop.Metrics = parallel.everywhere(
+            stage.run,
             base=base,
             rankings=[r for path in data or () for r in load_rankings(path, config.data.max_line_mb)],
             demonstrations=_read(demonstrations, "demonstrations", config)[:200],
@@ -204,15 +213,19 @@ def ppo(
     demonstrations: Annotated[
         list[Path] | None, typer.Option("--demonstrations", help="Without a workspace: for ppo.ptx_coef.")
     ] = None,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Improve the model against the reward model, under a KL price to the fine-tuned model."""
+    spread(processes)
     needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
     if alone := _alone(settings, **needed):
+        from steersman.models import parallel
         from steersman.train import ppo as stage
 
         config, folder = alone
         start, scorer = _resolved(model), _resolved(reward_model)
-        metrics: loop.Metrics = stage.run(
+        metrics: loop.Metrics = parallel.everywhere(
+            stage.run,
             sft=start,
             reward=scorer,
             prompts=_read(data, "prompts", config),
@@ -331,8 +344,10 @@ def run(
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Where nobody has ranked, let the domain's rule judge do it.")
     ] = False,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Do all that is missing, in order: sft, sample, (rank), reward, ppo, eval."""
+    spread(processes)
     space = open_workspace(workspace, settings)
     run_all(space, simulated)
     show_verdict(as_json, space.stage_dir("report"), space.config, made=True)

@@ -12,6 +12,7 @@ from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
 from steersman.engine.remote import RemoteEngine
 from steersman.engine.vllm_backend import VllmEngine
+from steersman.models import parallel
 from steersman.models.layers import is_known
 from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
 from steersman.models.resolve import Say, resolve
@@ -105,6 +106,8 @@ def engine_of(
     if int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":
+        if parallel.size() > 1:
+            raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(model)
         own.set_attn_implementation("sdpa")
         return ReferenceEngine(own, tokenizer, model_name=name, version=version)
@@ -112,7 +115,7 @@ def engine_of(
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if cache_mib is None else cache_mib << 20
     decoder = Decoder(model.config, model.dtype, model.device, int8=int8, cache_bytes=budget, native=native)
-    decoder.load(model.state_dict().items())
+    decoder.load((name, parallel.whole(tensor)) for name, tensor in model.state_dict().items())
     return LocalEngine(
         decoder,
         tokenizer,

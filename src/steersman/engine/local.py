@@ -99,10 +99,13 @@ class LocalEngine:
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
-    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
-        """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget."""
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams, first: int = 0) -> list[list[Completion]]:
+        """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget.
+
+        `first`: the first prompt's number, where several engines share one call's prompts and its seed.
+        """
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts)]
+        requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts, first)]
         left = requests[::-1]
 
         def all_done() -> bool:  # asked after each step: does not look at every request each time

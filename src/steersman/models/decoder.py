@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steersman.models import parallel
 from steersman.models.layers import final_norm, is_known, run_layers
 from steersman.models.packing import Row
 
@@ -66,9 +67,12 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Ten
     for backbone in backbones:
         backbone.trunk_layers = layers
 
+    def lowest(row: Row) -> Tensor:
+        return run_layers(first, first.layers[:layers], first.embed_tokens(row.ids), row)
+
     @torch.no_grad()
     def trunk(row: Row) -> Tensor:
-        return run_layers(first, first.layers[:layers], first.embed_tokens(row.ids), row)
+        return parallel.call(models[0], lowest, row)
 
     return trunk, layers
 
@@ -140,24 +144,33 @@ def response_logprobs(
     model: Any, row: Row, temperature: float = 1.0, below: Tensor | None = None, entropy: bool = True
 ) -> tuple[Tensor, Tensor]:
     """(logprobs, entropy) [N] of the row's targets under a causal model. `below`: a shared trunk's states."""
-    hidden = hidden_states(model.model, row, below)[row.predictors]
-    return token_logprobs(hidden, model.lm_head.weight, row.target_ids, temperature, entropy)
+
+    def compute(below: Tensor | None) -> tuple[Tensor, Tensor]:
+        hidden = hidden_states(model.model, row, below)[row.predictors]
+        return token_logprobs(hidden, model.lm_head.weight, row.target_ids, temperature, entropy)
+
+    return parallel.call(model, compute, below)
 
 
 def response_values(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[N] float32: a scalar model's output at the state before each target token."""
-    return _scalar(model, hidden_states(model.model, row, below)[row.predictors])
+    return _scalar(model, row, below, row.predictors)
 
 
 def branch_scores(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[B] float32: a scalar model's output on the last real token of each branch."""
-    return _scalar(model, hidden_states(model.model, row, below)[row.branch_ends])
+    return _scalar(model, row, below, row.branch_ends)
 
 
-def _scalar(model: Any, hidden: Tensor) -> Tensor:
+def _scalar(model: Any, row: Row, below: Tensor | None, places: Tensor) -> Tensor:
     """The head in float32: scores are differences of near numbers, which bfloat16 would round away."""
     shift = float(getattr(model.config, "reward_shift", 0.0))
-    return F.linear(hidden.float(), model.score.weight.float())[:, 0] - shift
+
+    def compute(below: Tensor | None) -> Tensor:
+        hidden = hidden_states(model.model, row, below)[places]
+        return F.linear(hidden.float(), model.score.weight.float())[:, 0] - shift
+
+    return parallel.call(model, compute, below)
 
 
 def init_score_head(model: Any, seed: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.models import parallel
 from steersman.models.attention import attend
 from steersman.models.packing import Row
 
@@ -105,18 +106,22 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
             arguments = (x[None], row.positions[None]) + ((kind,) if kind else ())
             cos, sin = backbone.rotary_emb(*arguments)
             tables[kind] = (cos[0, :, None], sin[0, :, None])
-        y = _attention(block, _norm(x, layer.input_layernorm), row, *tables[kind], _window(block, backbone.config))
-        sandwich = hasattr(layer, "pre_feedforward_layernorm")  # Gemma also normalises what a block returns
-        if sandwich:
-            x = x + _norm(y, layer.post_attention_layernorm)
-            h = _norm(x, layer.pre_feedforward_layernorm)
-        else:
-            x = x + y
-            h = _norm(x, layer.post_attention_layernorm)
-        mlp = layer.mlp
-        y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
-        x = x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
+        x = parallel.call(layer, _run_layer, layer, x, row, *tables[kind], _window(block, backbone.config))
     return x
+
+
+def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None) -> Tensor:
+    y = _attention(layer.self_attn, _norm(x, layer.input_layernorm), row, cos, sin, window)
+    sandwich = hasattr(layer, "pre_feedforward_layernorm")  # Gemma also normalises what a block returns
+    if sandwich:
+        x = x + _norm(y, layer.post_attention_layernorm)
+        h = _norm(x, layer.pre_feedforward_layernorm)
+    else:
+        x = x + y
+        h = _norm(x, layer.post_attention_layernorm)
+    mlp = layer.mlp
+    y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
+    return x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
 
 
 def final_norm(backbone: Any, x: Tensor) -> Tensor:

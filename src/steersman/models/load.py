@@ -21,6 +21,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from steersman.models import parallel
 from steersman.workspace import MANIFEST_NAME, verify
 
 Model = Any
@@ -160,7 +161,14 @@ def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool =
 
 
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
-    """Write a plain Hugging Face folder (safetensors, tokenizer, chat template). `state` overrides the weights."""
+    """Write a plain Hugging Face folder (safetensors, tokenizer, chat template). `state` overrides the weights.
+
+    Of several processes, all of which call it, the first writes.
+    """
+    if parallel.size() > 1:
+        state = parallel.whole_state(model) if state is None else state
+        if not parallel.is_first():
+            return
     folder.mkdir(parents=True, exist_ok=True)
     use_cache, model.config.use_cache = model.config.use_cache, True
     model.config.pad_token_id = tokenizer.pad_token_id

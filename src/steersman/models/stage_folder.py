@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steersman import progress
+from steersman.models import parallel, sharded_point
 from steersman.workspace import finish, fsync_dir, hash_json, write_manifest
 
 POINT = ".resume.safetensors"
@@ -41,7 +42,12 @@ class StageFolder:
         self.save_seconds = save_seconds
         self._saved_at = time.monotonic()
         # what a stage saves when, and how long it trains, must not make its result another one
-        mark = hash_json([stage, {k: v for k, v in self.config.items() if k != "save_seconds"}, self.inputs])
+        if parallel.is_first():
+            self._open(hash_json([stage, {k: v for k, v in self.config.items() if k != "save_seconds"}, self.inputs]))
+        parallel.wait()
+
+    def _open(self, mark: str) -> None:
+        """Go on in the folder that carries this mark, or start an empty one."""
         if self.path.is_dir():
             seen = self.path / FINGERPRINT
             if not seen.is_file() or seen.read_text() != mark:
@@ -53,9 +59,12 @@ class StageFolder:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """(tensors, state) of the last resume point, or None."""
-        point = self.path / POINT
-        if not point.is_file():
+        points = [p for p in (self.path / POINT, self.path / sharded_point.NAME) if p.is_file()]
+        if not points:
             return None
+        point = max(points, key=lambda p: p.stat().st_mtime_ns)  # two: a kill came before the older was removed
+        if point.name == sharded_point.NAME:
+            return sharded_point.load(self.path)
         try:
             with safe_open(point, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -65,9 +74,14 @@ class StageFolder:
             raise ValueError(f"{point}: damaged resume point ({error}); remove {self.path} to start over") from None
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Replace the resume point."""
+        """Replace the resume point. Several processes call it together and write a sharded one."""
         temporary = self.path / f"{POINT}.tmp"
         try:
+            if parallel.size() > 1:
+                sharded_point.save(self.path, tensors, state)
+                (self.path / POINT).unlink(missing_ok=True)
+                self._saved_at = time.monotonic()
+                return
             save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(state)})
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
@@ -76,18 +90,26 @@ class StageFolder:
             temporary.unlink(missing_ok=True)
             raise _disk_error(error, temporary) from None
         fsync_dir(self.path)
+        sharded_point.remove(self.path)
         self._saved_at = time.monotonic()
 
     @property
     def save_is_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self.save_seconds
+        due = time.monotonic() - self._saved_at >= self.save_seconds
+        return bool(*parallel.add(due and parallel.is_first()))  # the first process's clock counts
 
     def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
         """Hash the files, write the manifest, give the folder its name; the resume point goes last."""
+        if parallel.is_first():
+            self._close(metrics, notes)
+        parallel.wait()
+
+    def _close(self, metrics: Mapping[str, Any], notes: tuple[str, ...]) -> None:
         write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
         finish(self.path, self.output)
         for name in (POINT, f"{POINT}.tmp", FINGERPRINT):
             (self.output / name).unlink(missing_ok=True)
+        sharded_point.remove(self.output)
 
 
 def _disk_error(error: Exception, where: Path) -> Exception:

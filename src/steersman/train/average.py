@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from steersman.models import parallel
 from steersman.train.update import Updater
 
 
@@ -36,11 +37,12 @@ class Average:
     @torch.no_grad()
     def _set(self, weights: list[Tensor]) -> None:
         for parameter, value in zip(self.updater.parameters, weights, strict=True):
-            parameter.copy_(value)
+            parallel.local(parameter).copy_(value)
 
     def state(self) -> dict[str, Tensor]:
-        return {f"average.{name}": w for name, w in zip(self.updater.names, self.weights, strict=True)}
+        named = zip(self.updater.names, self.weights, self.updater.parameters, strict=True)
+        return {f"average.{name}": parallel.like(weight, parameter) for name, weight, parameter in named}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, weight in zip(self.updater.names, self.weights, strict=True):
-            weight.copy_(tensors[f"average.{name}"])
+        for name, weight, parameter in zip(self.updater.names, self.weights, self.updater.parameters, strict=True):
+            weight.copy_(parallel.part(tensors[f"average.{name}"], parameter))

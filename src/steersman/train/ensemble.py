@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from steersman.config import RewardConfig
+from steersman.models import parallel
 from steersman.workspace import MANIFEST_NAME, read_manifest
 
 Pairs = Sequence[tuple[int, int]]
@@ -36,8 +37,9 @@ def train_members(
     for number in range(2, config.members + 1):
         folder, mine = nursery(output) / f"member-{number}", {**inputs, "member": str(number)}
         folder.parent.mkdir(exist_ok=True)
-        if (folder / MANIFEST_NAME).is_file() and read_manifest(folder).inputs != mine:
+        if parallel.is_first() and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).inputs != mine:
             shutil.rmtree(folder)
+        parallel.wait()
         if not (folder / MANIFEST_NAME).is_file():
             train(output=folder, config=replace(config, members=1), inputs=mine, member=number, **rest)
         folders.append(folder)

@@ -10,20 +10,30 @@ import json
 from pathlib import Path
 from typing import Any
 
+from steersman.models import parallel
+
 FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends one JSON object per step; on resume, lines from `start` on are dropped first."""
+    """Appends one JSON object per step; on resume, lines from `start` on are dropped first.
+
+    Of several processes only the first writes.
+    """
 
     def __init__(self, folder: Path, key: str, start: int) -> None:
         self.path, self.key = folder / FILE, key
+        self._writes = parallel.is_first()
+        if not self._writes:
+            parallel.wait()
+            return
         kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._board = SummaryWriter(str(folder / ".tensorboard"), purge_step=start)
+        parallel.wait()  # what is dropped is gone before another process reads the file
 
     def _lines(self) -> list[str]:
         """Whole lines; one that a kill cut short is dropped."""
@@ -34,6 +44,8 @@ class MetricsLog:
     def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> dict[str, Any]:
         """Returns the line as `read_metrics` will."""
         row = {self.key: step, **_rounded(metrics)}
+        if not self._writes:
+            return row
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
         for name, value in {**metrics, **(timing or {})}.items():
@@ -45,8 +57,9 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._board.close()
+        if self._writes:
+            self._file.close()
+            self._board.close()
 
 
 def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
+from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values
 from steersman.models.load import save_model
 from steersman.models.packing import Row, build_row, fill_rows, to_device
@@ -33,7 +35,7 @@ from steersman.rl.rules import repetition
 from steersman.train.average import Average
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.monitors import Monitors, check_start, starting_point
-from steersman.train.rollouts import Actors, Rollouts, evaluate, pack, score
+from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, pack, score
 from steersman.train.scoring import check_rewards
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
@@ -66,9 +68,10 @@ def update(
     totals = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_error_first": 0.0}
     steps = 0
     for epoch in range(config.epochs):
-        for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
-            tokens = sum(len(row.targets) for row in rows)
-            for row, mine, below in zip(rows, numbers, states, strict=True):
+        for rows, numbers, states, weights, tokens in zip(
+            rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, rollouts.tokens, strict=True
+        ):
+            for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
                 mask = experience.mask[mine]
                 old, advantages, values, returns = (
                     x[mine][mask].to(row.ids.device)
@@ -79,28 +82,29 @@ def update(
                     logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
                     losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
                     loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    (weight * loss).backward()  # type: ignore[no-untyped-call]
                     policy.gather()
-                    totals["policy_loss"] += float(losses.detach().sum()) / tokens
-                    totals["clip_fraction"] += float(clipped.sum()) / tokens
+                    totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
+                    totals["clip_fraction"] += weight * float(clipped.sum()) / tokens
                     if epoch == 0 and steps == 0:
                         error = float((logprobs.detach() - old).exp().sub(1).abs().max())
                         totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
                 predicted = response_values(actors.critic, row, below)
                 losses = value_loss(predicted, values, returns, config.value_clip_range)
-                (config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+                (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
                 critic.gather()
-                totals["value_loss"] += float(losses.detach().sum()) / tokens
+                totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
             if train_policy:
                 if pretraining is not None:
-                    row = next(pretraining)
-                    (-config.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
+                    ((row, weight),) = parallel.share([next(pretraining)])
+                    (-weight * config.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
                     policy.gather()
                 policy.step(share)
             critic.step(share)
             steps += 1
-    first = totals.pop("ratio_error_first")
-    return {k: v / steps for k, v in totals.items()} | {"ratio_error_first": first}
+    first = parallel.merge(torch.tensor(totals.pop("ratio_error_first"), dtype=torch.float64))
+    sums = parallel.add(*totals.values())
+    return {k: v / steps for k, v in zip(totals, sums, strict=True)} | {"ratio_error_first": float(first)}
 
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
@@ -193,7 +197,7 @@ def run(
 
     def push() -> None:
         named = zip(policy.names, policy.parameters, strict=True)
-        engine.load_weights(((name, p.detach()) for name, p in named), str(iteration))
+        engine.load_weights(((name, parallel.whole(p.detach())) for name, p in named), str(iteration))
 
     def consider() -> dict[str, float]:
         """Evaluate the policy (or the average of its weights) as it is; keep it if it is the best so far."""
@@ -206,8 +210,10 @@ def run(
             best.clear()
             best.update(result, iteration=iteration)
             temporary = folder.path / f"{BEST}.tmp"
-            save_file({n: p.detach() for n, p in zip(policy.names, policy.parameters, strict=True)}, temporary)
-            temporary.replace(folder.path / BEST)
+            weights = parallel.whole_state(actors.policy, policy.names)
+            if parallel.is_first():
+                save_file(weights, temporary)
+                temporary.replace(folder.path / BEST)
         return result
 
     log = MetricsLog(folder.path, "iteration", iteration)
@@ -222,7 +228,7 @@ def run(
                 n=config.answers_per_prompt,
                 seed=seed * 1_000_003 + iteration,
             )
-            answers = engine.generate(chosen, params)
+            answers = generate(engine, chosen, params)
             device = actors.policy.device
             packing = (config.minibatches, config.row_tokens, device, actors.below)
             rollouts = pack(actors.template, chosen, answers, *packing)
@@ -266,9 +272,8 @@ def run(
                 tensors = policy.state("policy.") | critic.state("critic.") | (average.state() if average else {})
                 folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
         log.write(iteration, consider())
-    weights = load_file(folder.path / BEST)
-    actors.policy.load_state_dict(weights, strict=False)
-    save_model(actors.policy, actors.tokenizer, folder.path)
+    weights = load_file(folder.path / BEST) if parallel.is_first() else {}
+    save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
     metrics = {
         "best": best,
         "iterations": iteration,
@@ -278,7 +283,8 @@ def run(
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
     folder.finish(metrics, tuple(dict.fromkeys([*([stopped] if stopped else []), *monitors.alarms.values()])))
-    (output / BEST).unlink()
+    if parallel.is_first():
+        (output / BEST).unlink()
     return metrics
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from steersman import stats
 from steersman.config import ModelConfig, RewardConfig, to_dict
+from steersman.models import parallel
 from steersman.models.decoder import branch_scores, init_score_head, share_trunk, train_last_layers
 from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
@@ -76,13 +77,15 @@ def _prompt_key(ranking: Ranking) -> str:
 
 
 def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
-    """Scores [K] of each tree's branches, in the trees' order; gradients flow unless disabled outside."""
-    scores: dict[int, Tensor] = {}
-    for group in fill_rows([t.size for t in trees], row_tokens):
+    """Scores [K] of each tree's branches, in the trees' order, on the CPU."""
+    counts = [len(t.branches) for t in trees]
+    scores = [torch.full((count,), -torch.inf) for count in counts]
+    for group, _ in parallel.share(fill_rows([t.size for t in trees], row_tokens)):
         row = to_device(build_row([trees[i] for i in group]), model.device)
-        parts = torch.split(branch_scores(model, row), [len(trees[i].branches) for i in group])
-        scores.update(zip(group, parts, strict=True))
-    return [scores[i] for i in range(len(trees))]
+        parts = torch.split(branch_scores(model, row).cpu(), [counts[i] for i in group])
+        for i, part in zip(group, parts, strict=True):
+            scores[i] = part
+    return list(torch.split(parallel.merge(torch.cat(scores)), counts))
 
 
 @torch.no_grad()
@@ -188,6 +191,7 @@ def run(
     model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
     init_score_head(model, seed + member - 1)
     train_last_layers(model, config.train_layers)
+    parallel.shard(model)
     context = model.config.max_position_embeddings
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
@@ -210,14 +214,16 @@ def run(
     if (point := folder.load()) is not None:
         updater.restore(point[0])
         step = int(point[1]["step"])
-    states = frozen_states(model, [b.tree for b in items], config) if config.epochs > 1 else []
+    # of several processes, each may meet another part of the trees in every epoch
+    lasting = config.epochs > 1 and parallel.size() == 1
+    states = frozen_states(model, [b.tree for b in items], config) if lasting else []
     warmup = round(config.warmup_fraction * len(batches))
     pairs, began = 0, time.monotonic()
     with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
             batch = [items[i] for i in batches[step]]
-            total, right, count = 0.0, 0, 0
-            for group in fill_rows([b.tree.size for b in batch], config.row_tokens):
+            total, right, count = 0.0, 0.0, sum(len(b.pairs) for b in batch)
+            for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
                 below = None
@@ -226,12 +232,12 @@ def run(
                 scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
                 margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
                 losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
-                loss = torch.stack(losses).sum() / len(batch)
+                loss = weight * torch.stack(losses).sum() / len(batch)
                 loss.backward()  # type: ignore[no-untyped-call]
                 updater.gather()
                 total += float(loss.detach())
-                right += sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
-                count += sum(len(b.pairs) for b in part)
+                right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+            total, right = parallel.add(total, right)
             share = cosine(step, len(batches), warmup, config.final_lr_fraction)
             norm = updater.step(share)
             step += 1
@@ -247,7 +253,7 @@ def run(
     report = evaluate(model, held, config.row_tokens, seed)
     if further:
         report |= compare_members(model, further, held, config, model_config)
-        for path in further:
+        for path in further if parallel.is_first() else ():
             shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
     save_model(model, tokenizer, folder.path)
     simulated = sum(r.simulated for r in rankings)

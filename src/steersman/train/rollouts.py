@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from steersman.config import ModelConfig, PpoConfig
+from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine
+from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
@@ -70,12 +72,17 @@ class Actors:
             )
         frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
         shared = share_trunk([policy, reference, scorer, critic, *members], frozen)
+        for model in (policy, reference, scorer, critic, *members):
+            parallel.shard(model)
         return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared, members)
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Answers of one round, packed: rows grouped into minibatches, and which episodes each row holds."""
+    """Answers of one round, packed: rows grouped into minibatches, and which episodes each row holds.
+
+    Of several processes each has its share of the rows.
+    """
 
     prompts: Sequence[Conversation]
     completions: list[list[Completion]]
@@ -84,6 +91,10 @@ class Rollouts:
     """Per minibatch and row: numbers of the episodes (answers in prompt order), in the order of the row's branches."""
     below: list[list[Tensor | None]]
     """Per minibatch and row: states of the shared trunk."""
+    weights: list[list[float]]
+    """Per minibatch and row: 0 for a row that is another process's."""
+    tokens: list[int]
+    """Per minibatch: tokens of its answers, those in other processes' rows included."""
 
     @property
     def flat(self) -> list[Completion]:
@@ -111,13 +122,30 @@ def pack(
         first.append(first[-1] + len(tree.branches))
     rows: list[list[Row]] = []
     episodes: list[list[list[int]]] = []
+    weights: list[list[float]] = []
+    tokens: list[int] = []
     size = -(-len(trees) // minibatches)
     for start in range(0, len(trees), size):
         mine = range(start, min(start + size, len(trees)))
-        groups = fill_rows([trees[i].size for i in mine], row_tokens)
+        shared = parallel.share(fill_rows([trees[i].size for i in mine], row_tokens))
+        groups = [group for group, _ in shared]
         rows.append([to_device(build_row([trees[mine[i]] for i in group]), device) for group in groups])
         episodes.append([[e for i in group for e in range(first[mine[i]], first[mine[i] + 1])] for group in groups])
-    return Rollouts(prompts, completions, rows, episodes, [[trunk(row) for row in group] for group in rows])
+        weights.append([weight for _, weight in shared])
+        tokens.append(sum(len(branch) for i in mine for branch in trees[i].branches))
+    below = [[trunk(row) for row in group] for group in rows]
+    return Rollouts(prompts, completions, rows, episodes, below, weights, tokens)
+
+
+def generate(engine: Engine, prompts: Sequence[Conversation], params: SamplingParams) -> list[list[Completion]]:
+    """As `engine.generate`; of several processes each generates a block of the answers, and all return all of them."""
+    if parallel.size() == 1:
+        return engine.generate(prompts, params)
+    assert isinstance(engine, LocalEngine)  # as `engine_of` makes it
+    size = -(-len(prompts) // parallel.size())
+    first = parallel.rank() * size
+    mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
+    return [answers for part in parallel.gather(mine) for answers in part]
 
 
 def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
@@ -129,21 +157,24 @@ def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
 @torch.no_grad()
 def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float) -> tuple[Experience, dict[str, float]]:
     """Run the four models over the rows; returns the experience and what only this pass can measure."""
-    count = len(rollouts.flat)
-    old: list[Tensor] = [torch.empty(0)] * count
+    lengths = [len(c.token_ids) for c in rollouts.flat]
+    old = [torch.full((length,), -torch.inf) for length in lengths]
     ref, values = list(old), list(old)
     scores, figures = answer_scores(sources(actors, config), rollouts)
-    entropy, tokens = 0.0, 0
-    for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
-        for row, mine, below in zip(rows, numbers, states, strict=True):
+    entropy = 0.0
+    for rows, numbers, states, weights in zip(
+        rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, strict=True
+    ):
+        for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
             logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
             reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
             state = response_values(actors.critic, row, below)
-            entropy += float(row_entropy.sum())
-            tokens += len(row_entropy)
+            entropy += weight * float(row_entropy.sum())
             for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
                 for number, part in zip(mine, per_branch(row, flat), strict=True):
                     kept[number] = part.cpu()
+    old, ref, values = (list(torch.split(parallel.merge(torch.cat(parts)), lengths)) for parts in (old, ref, values))
+    (entropy,) = parallel.add(entropy)
     sampled = torch.cat([torch.tensor(c.logprobs) for c in rollouts.flat])
     experience = make_experience(
         old_logprobs=old,
@@ -160,7 +191,7 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         group=config.answers_per_prompt if config.group_baseline else 0,
     )
     engine_error = float((sampled - torch.cat(old)).abs().mean())
-    return experience, {"entropy": entropy / tokens, "engine_logprob_error": engine_error, **figures}
+    return experience, {"entropy": entropy / sum(lengths), "engine_logprob_error": engine_error, **figures}
 
 
 @torch.no_grad()
@@ -169,11 +200,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
-    answers = engine.generate(prompts, params)
+    answers = generate(engine, prompts, params)
     device = actors.policy.device
     rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
     scores, _ = answer_scores(sources(actors, config), rollouts)
-    kl = torch.empty(len(prompts))
+    kl = torch.full((len(prompts),), -torch.inf)
     for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
         own, reference = (
             response_logprobs(model, row, config.temperature, below, entropy=False)[0]
@@ -185,6 +216,6 @@ def evaluate(
     rewards = apply_eos_trick(scores, ended, config.no_eos_reward)
     return {
         "eval_reward": float(rewards.mean()),
-        "eval_kl": float(kl.mean()),
+        "eval_kl": float(parallel.merge(kl).mean()),
         "eval_no_eos": 1 - float(ended.float().mean()),
     }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from steersman.config import PpoConfig, RuleConfig
+from steersman.models import parallel
 from steersman.models.decoder import branch_scores
 from steersman.rl.rules import rule_reward
 from steersman.types import Conversation
@@ -53,11 +54,12 @@ class RewardModels:
 
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
-        scores = torch.empty(len(self.models), len(rollouts.flat))
+        scores = torch.full((len(self.models), len(rollouts.flat)), -torch.inf)
         for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
             for row, mine, below in zip(rows, numbers, states, strict=True):
                 for member, model in enumerate(self.models):
                     scores[member, mine] = branch_scores(model, row, below).cpu()
+        parallel.merge(scores)
         if len(self.models) == 1:
             return self.weight * scores[0], {}
         spread = float(scores.std(dim=0, unbiased=False).mean())

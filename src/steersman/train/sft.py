@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from steersman.config import ModelConfig, SftConfig, to_dict
+from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, train_last_layers
 from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
@@ -78,12 +79,11 @@ def rows_of(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
 @torch.no_grad()
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
     """Nats per target token over packed rows."""
-    total, count = 0.0, 0
-    for row in rows:
+    total, count = 0.0, sum(len(row.targets) for row in rows)
+    for row, weight in parallel.share(rows):
         logprobs, _ = response_logprobs(model, to_device(row, model.device), entropy=False)
-        total -= float(logprobs.double().sum())
-        count += len(logprobs)
-    return total / max(1, count)
+        total -= weight * float(logprobs.double().sum())
+    return sum(parallel.add(total)) / max(1, count)
 
 
 def split_validation(
@@ -124,6 +124,7 @@ def run(
     device = pick_device(model_config.device)
     model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
     train_last_layers(model, config.train_layers)
+    parallel.shard(model)
     folder = StageFolder(
         output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )
@@ -143,12 +144,13 @@ def run(
             rows = rows_of(batch, config.row_tokens)
             targets = sum(len(row.targets) for row in rows)
             total = 0.0
-            for row in rows:
+            for row, weight in parallel.share(rows):
                 logprobs, _ = response_logprobs(model, to_device(row, device), entropy=False)
-                loss = -logprobs.sum() / targets
+                loss = -weight * logprobs.sum() / targets
                 loss.backward()  # type: ignore[no-untyped-call]
                 updater.gather()
                 total += float(loss.detach())
+            (total,) = parallel.add(total)
             share = cosine(step, len(batches), warmup, config.final_lr_fraction)
             norm = updater.step(share)
             tokens += sum(t.size for t in batch)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.models import parallel
+
 
 def keep_freed_memory() -> None:
     """Tell glibc to keep large freed buffers instead of handing them back to the kernel at every step."""
@@ -38,7 +40,10 @@ def cosine(step: int, total: int, warmup: int, final: float) -> float:
 
 
 class Updater:
-    """Gathers gradients of a model's trainable parameters in float32 and applies AdamW to float32 masters."""
+    """Gathers gradients of a model's trainable parameters in float32 and applies AdamW to float32 masters.
+
+    Of a sharded model each process keeps masters and optimizer states of its own part.
+    """
 
     def __init__(
         self,
@@ -54,7 +59,7 @@ class Updater:
         assert named, "nothing to train"
         self.names = [n for n, _ in named]
         self.parameters: list[Tensor] = [p for _, p in named]
-        self.masters: list[Tensor] = [p.detach().float().clone() for p in self.parameters]
+        self.masters: list[Tensor] = [parallel.local(p.detach()).float().clone() for p in self.parameters]
         self.peak_lr, self.grad_clip = lr, grad_clip
         matrices = [m for m in self.masters if m.dim() >= 2]
         others = [m for m in self.masters if m.dim() < 2]
@@ -68,10 +73,11 @@ class Updater:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter.grad is None:
                 continue
+            grad = parallel.local(parameter.grad)
             if master.grad is None:
-                master.grad = parameter.grad.float()
+                master.grad = grad.float()
             else:
-                master.grad += parameter.grad
+                master.grad += grad
             parameter.grad = None
 
     @torch.no_grad()
@@ -79,6 +85,8 @@ class Updater:
         """Clip, apply, copy back to the model. Returns the gradient's norm before clipping."""
         grads = [m.grad for m in self.masters if m.grad is not None]
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads])))
+        if parallel.size() > 1:
+            norm = math.sqrt(*parallel.add(norm**2))
         if not math.isfinite(norm):
             raise FloatingPointError("the gradient is not finite; lower the learning rate")
         if self.grad_clip and norm > self.grad_clip:
@@ -87,17 +95,16 @@ class Updater:
             group["lr"] = self.peak_lr * lr_share
         self.optimizer.step()
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            parameter.copy_(master)
+            parallel.local(parameter).copy_(master)
             master.grad = None
         return norm
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything a resumed run needs, as named tensors."""
         out: dict[str, Tensor] = {}
-        for name, master in zip(self.names, self.masters, strict=True):
-            out[f"{prefix}master.{name}"] = master
-            for key, value in self.optimizer.state.get(master, {}).items():
-                out[f"{prefix}{key}.{name}"] = value
+        for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
+            for key, value in {"master": master, **self.optimizer.state.get(master, {})}.items():
+                out[f"{prefix}{key}.{name}"] = parallel.like(value, parameter)
         return out
 
     @torch.no_grad()
@@ -105,10 +112,12 @@ class Updater:
         """Undo `state`. Raises ValueError where a tensor is missing or of another shape."""
         for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             saved = tensors.get(f"{prefix}master.{name}")
-            if saved is None or saved.shape != master.shape:
-                raise ValueError(f"resume point: no tensor of shape {tuple(master.shape)} for {name}")
-            master.copy_(saved)
-            parameter.copy_(master)
+            if saved is None or saved.shape != parameter.shape:
+                raise ValueError(f"resume point: no tensor of shape {tuple(parameter.shape)} for {name}")
+            master.copy_(parallel.part(saved, parameter))
+            parallel.local(parameter).copy_(master)
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{prefix}{k}.{name}" in tensors]
             if keys:
-                self.optimizer.state[master] = {k: tensors[f"{prefix}{k}.{name}"].clone() for k in keys}
+                self.optimizer.state[master] = {
+                    k: parallel.part(tensors[f"{prefix}{k}.{name}"], parameter).clone() for k in keys
+                }

@@ -1,0 +1,5 @@
+"""`python -m steersman`, for torchrun."""
+
+from steersman.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""Stages in several processes: `--processes N` starts them, as torchrun would; the first alone runs the command line.
+
+    steersman sft --processes 2                                  # one machine
+    torchrun --nproc-per-node 2 ... -m steersman sft             # several, with a shared file system
+
+sft, reward and ppo are computed by all processes, every other stage by the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Annotated
+
+import typer
+
+from steersman.cli.app import BUG, fail, say
+
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes", metavar="N", min=1, help="Train in N processes on this machine, one per GPU; see also torchrun."
+    ),
+]
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def spread(processes: int) -> None:
+    """Start this same command in so many processes and end as they do; returns at once where there is nothing to do."""
+    if processes == 1 or launched():
+        return
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    logging.disable(logging.CRITICAL)  # the process that fails says why
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "steersman", *sys.argv[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            say(
+                f"error: process {rank} of {processes} was ended by {failure.signal_name()}, as happens when memory "
+                "runs out; run the same command again to continue"
+            )
+        raise typer.Exit(failure.exitcode if failure.exitcode > 0 else BUG) from None
+    raise typer.Exit
+
+
+def run(command_line: Callable[[], None]) -> None:
+    """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
+    from steersman.models import parallel
+
+    try:
+        parallel.join(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
+        if os.environ["RANK"] == "0":
+            try:
+                command_line()
+            except SystemExit as end:
+                if end.code:
+                    raise
+            parallel.dismiss()
+        else:
+            with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+                parallel.work()
+        parallel.leave()
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(fail(error, False))
