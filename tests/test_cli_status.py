@@ -17,7 +17,7 @@ from steersman.config import Config, to_dict
 from steersman.data.dataset import write_dataset
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
-from steersman.workspace import Workspace, identity, write_manifest
+from steersman.workspace import Workspace, identity, read_manifest, write_manifest
 
 runner = CliRunner()
 
@@ -49,11 +49,13 @@ def artifact(
     return write_manifest(folder, stage, config, inputs or {}, {"loss": 2.30001, "steps": 7})
 
 
-def judged(space: Workspace, word: str, round_: int = 1, a: str = "policy", b: str = "sft") -> None:
+def judged(
+    space: Workspace, word: str, round_: int = 1, a: str = "policy", b: str = "sft", data: dict[str, str] | None = None
+) -> None:
     """A policy with a report that says `word` of a against b."""
-    policy = artifact(space, "policy", round_)
+    inputs = {stage: identity(artifact(space, stage, round_, data)) for stage in ("policy", "sft")}
     verdict = json.dumps({"pairs": [{"a": a, "b": b, "word": word}]})
-    artifact(space, "report", round_, {"policy": identity(policy)}, verdict_json=verdict)
+    artifact(space, "report", round_, inputs, verdict_json=verdict)
 
 
 # promote and rollback
@@ -86,17 +88,25 @@ def test_promote_refuses_what_is_worse(space: Workspace, a: str, b: str, word: s
 
 def test_promote_needs_a_verdict_on_this_very_model(space: Workspace) -> None:
     artifact(space, "policy")
+    assert run(space, "promote", "--stage", "sft").exit_code == 2  # no such artifact
     assert "no report; expected an evaluation" in run(space, "promote").stderr
     artifact(space, "report")
     assert "verdict.json: no such file" in run(space, "promote").stderr
+    artifact(space, "report", verdict_json='{"pairs": []}')
+    assert "the report is not of this policy model" in run(space, "promote").stderr
     judged(space, "better", a="sft", b="base")
     assert "expected a comparison of policy with sft" in run(space, "promote").stderr
-    assert run(space, "promote", "--stage", "sft").exit_code == 2  # no such artifact
     judged(space, "better")
     artifact(space, "policy", weights="trained again")
-    assert "the report is of an earlier policy model" in run(space, "promote").stderr
-    (space.stage_dir("report", 1) / "verdict.json").write_text('{"pairs": [{"a": 1}]}')
-    artifact(space, "report", verdict_json='{"pairs": [{"a": 1}]}')
+    assert "the report is not of this policy model" in run(space, "promote").stderr
+    judged(space, "better")
+    artifact(space, "sft", weights="trained again")
+    assert "the report is not of this sft model" in run(space, "promote").stderr
+    judged(space, "better")
+    (space.stage_dir("report", 1) / "verdict.json").write_text('{"pairs": []}')
+    assert "verdict.json: altered since the evaluation" in run(space, "promote").stderr
+    inputs = {stage: identity(read_manifest(space.stage_dir(stage, 1))) for stage in ("policy", "sft")}
+    artifact(space, "report", inputs=inputs, verdict_json='{"pairs": [{"a": 1}]}')
     assert "expected a verdict with 'pairs'" in run(space, "promote").stderr
     assert "--stage reward: expected policy or sft" in run(space, "promote", "--stage", "reward").stderr
     assert space.current() is None
@@ -146,14 +156,14 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     assert status["next"] == "steersman data import shop"
     assert {s["state"] for s in status["stages"]} == {"missing"}
     assert run_json(space, "status", "--set", "project.domain=none")["next"] == "steersman data import FILE"
-    data(space)
+    inputs = {"data:d": data(space)}
     steps = ["sft", "samples", "rankings", "reward", "policy"]
     verbs = ["sft", "sample", "rank", "reward", "ppo", "eval"]
     for stage, verb in zip(steps, verbs, strict=False):
         assert run_json(space, "status")["next"] == f"steersman {verb}"
-        artifact(space, stage)
+        artifact(space, stage, inputs=inputs)
     assert run_json(space, "status")["next"] == "steersman eval"
-    judged(space, "better")
+    judged(space, "better", data=inputs)
     assert run_json(space, "status")["next"] == "steersman promote"
     run_json(space, "promote")
     status = run_json(space, "status")
@@ -176,6 +186,23 @@ def test_status_names_what_is_stale_and_why(space: Workspace) -> None:
     assert "stale: sft changed" in run(space, "status").stdout
     (space.data / "d.jsonl").unlink()
     assert stages(space)["sft"]["changed_inputs"] == ["data:d is gone"]
+
+
+def test_status_tells_of_data_imported_since(space: Workspace) -> None:
+    inputs = {"data:d": data(space)}
+    artifact(space, "sft", inputs=inputs)
+    artifact(space, "reward", inputs=inputs)  # the zero of its scale, where there is no validation split
+    demo = Conversation("e", (Message("user", "Q"), Message("assistant", "E")))
+    write_dataset(space.data, "e", "demonstrations", "validation", [demo], "test", {})
+    ask = Conversation("q", (Message("user", "Q"),))
+    write_dataset(space.data, "q", "prompts", "test", [ask], "test", {})
+    found = stages(space)
+    assert [found[s]["changed_inputs"] for s in ("sft", "reward")] == [["data:e is new"]] * 2
+    assert "stale: data:e is new" in run(space, "status").stdout
+    assert run_json(space, "status")["next"] == "steersman sft"
+    space.next_round()
+    closed = run_json(space, "status", "--round", "1")["stages"]
+    assert {s["state"] for s in closed} == {"ready", "missing"}, "what came since is for the open round"
 
 
 def test_status_across_rounds(space: Workspace) -> None:
@@ -225,8 +252,7 @@ def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
         store.add_candidates(1, [Candidates(ask, tuple(Completion(t, (), (), "stop", "v") for t in "ab"))])
         (task,) = store.tasks(1)
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
-    data(space)
-    artifact(space, "sft")
+    artifact(space, "sft", inputs={"data:d": data(space)})
     artifact(space, "samples")
     status = run_json(space, "status")
     assert status["rankings"] == {"tasks": 1, "ranked": 1, "by_labeler": {"ann": 1}, "simulated": 0}

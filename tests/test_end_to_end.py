@@ -301,7 +301,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
     from openai import OpenAI
 
     inside(root, "promote")
-    process = steersman("serve", "-w", str(root), "--port", "0", "-s", "serve.port=0", "--json", stdout=-1, stderr=-1)
+    process = steersman("serve", "-w", str(root), "--port", "0", "--json", stdout=-1, stderr=-1)
     try:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]

@@ -230,6 +230,49 @@ def test_full_report(tmp_path: Path, everything: Any, language: str) -> None:
     assert "https://" not in raw
 
 
+SEARCH = {
+    "stage": "sft",
+    "objective": "eval_loss",
+    "direction": "minimize",
+    "space": [
+        {"key": "lr", "values": [], "low": 1e-5, "high": 1e-3, "log": True},
+        {"key": "long_dialogues", "values": ["skip", "keep_end"], "low": 0, "high": 0, "log": False},
+    ],
+    "trials": [
+        {"number": n, "state": state, "value": value, "params": {"lr": 1e-5 * 2**n, "long_dialogues": kind}}
+        for n, (state, value, kind) in enumerate(
+            [
+                ("complete", 2.5, "skip"),
+                ("pruned", 4.0, "keep_end"),
+                ("complete", 1.25, "keep_end"),
+                ("pruned", None, "skip"),
+                ("fail", None, "skip"),
+                ("complete", 1.5, "skip"),
+            ]
+        )
+    ],
+    "best": {"number": 2, "value": 1.25},
+    "importances": {"lr": 0.75, "long_dialogues": 0.25},
+}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_searches_are_shown_best_first(tmp_path: Path, everything: Any, language: str) -> None:
+    t = report_text.LANGUAGES[language]
+    path = write(tmp_path / "r.html", everything, language=language, searches=[SEARCH, SEARCH | {"best": None}])
+    page = checked(path)
+    assert t["searches"] in page.headings
+    assert page.headings.count(t["search_of"].format(stage="sft", objective="eval_loss")) == 1, "none without a result"
+    table = path.read_text().split('id="searches"')[1].split("</section>")[0].split("<tr><td>")[1:]
+    assert [row.split("</td>")[:4] for row in table] == [
+        ["2", "<td>1.25", "<td>4e-05", "<td>keep_end"],
+        ["5", "<td>1.5", "<td>0.00032", "<td>skip"],
+        ["0", "<td>2.5", "<td>1e-05", "<td>skip"],
+    ]
+    assert "lr 75 %" in page.text
+    assert t["best_so_far"] in page.text, "the picture's words are text"
+
+
 def test_same_input_same_bytes(tmp_path: Path, everything: Any) -> None:
     small = {"curves": {k: rows[:12] for k, rows in make_curves().items()}, "samples": 2}
     first = write(tmp_path / "a.html", everything, **small).read_bytes()

@@ -88,7 +88,7 @@ def test_an_answer_is_streamed_and_stored(client: TestClient, engine: FakeEngine
         "policy_version": "ppo-7",
         "finish_reason": "stop",
         "created": answer["created"],
-        "feedback": {"liked": None, "edited": None},
+        "feedback": {"liked": None, "edited": None, "comment": ""},
     }
     assert client.get(f"/api/conversations/{chat}").json() == {
         "id": chat,
@@ -151,11 +151,20 @@ def test_feedback_is_stored(client: TestClient, store: Store) -> None:
     chat = new_chat(client)
     answer = ask(client, chat, "Hi")[-1]["message"]
     url = f"/api/messages/{answer['id']}/feedback"
-    assert client.post(url, json={"kind": "like"}).json() == {"feedback": {"liked": True, "edited": None}}
+    assert client.post(url, json={"kind": "like"}).json() == {
+        "feedback": {"liked": True, "edited": None, "comment": ""}
+    }
     assert client.post(url, json={"kind": "dislike"}).json()["feedback"]["liked"] is False
     edited = client.post(url, json={"kind": "edit", "edited": "更好", "comment": "shorter"}).json()
-    assert edited == {"feedback": {"liked": False, "edited": "更好"}}
-    assert client.post(url, json={"kind": "clear"}).json()["feedback"] == {"liked": None, "edited": "更好"}
+    assert edited == {"feedback": {"liked": False, "edited": "更好", "comment": ""}}
+    why = client.post(url, json={"kind": "dislike", "comment": "错了"}).json()["feedback"]
+    assert why == {"liked": False, "edited": "更好", "comment": "错了"}
+    assert [(f.kind, f.comment) for f in store.feedback({"dislike"})] == [("dislike", "错了")]
+    assert client.post(url, json={"kind": "clear"}).json()["feedback"] == {
+        "liked": None,
+        "edited": "更好",
+        "comment": "",
+    }
     assert client.get(f"/api/conversations/{chat}").json()["messages"][1]["feedback"]["edited"] == "更好"
     assert [(f.kind, f.edited, f.comment) for f in store.feedback()] == [("edit", "更好", "shorter")]
     question = f"/api/messages/{answer['parent_id']}/feedback"

@@ -172,6 +172,24 @@ def test_golden_sft_curve(tiny: Path, tmp_path: Path) -> None:
     assert curve == pytest.approx(plain, abs=2e-4)
 
 
+@pytest.mark.parametrize("run", [run_sft, run_reward])
+def test_evaluations_on_the_way_change_nothing(run: Any, tiny: Path, tmp_path: Path) -> None:
+    """Evenly spaced, the last equal to what the manifest says, and the same bits as without."""
+    metrics, plain = run(tiny, tmp_path / "with", evals=2), run(tiny, tmp_path / "without")
+    files = [weights_of(tmp_path / name) for name in ("with", "without")]
+    assert files[0].pop("metrics.jsonl") != files[1].pop("metrics.jsonl")
+    assert files[0] == files[1]
+    rows = read_metrics(tmp_path / "with")
+    held = [row for row in rows if "eval_loss" in row]
+    steps = len(rows) - 1
+    assert [row["step"] for row in held] == [round(steps / 3), round(2 * steps / 3), steps + 1]
+    if run is run_sft:
+        assert held[-1]["eval_loss"] == pytest.approx(metrics["eval_loss"], abs=1e-4)
+        assert metrics["eval_loss"] == plain["eval_loss"]
+    else:
+        assert held[-1]["eval_accuracy"] == pytest.approx(metrics["accuracy"]["value"])
+
+
 def plain_sft_losses(model_folder: Path) -> list[float]:
     """The same steps with transformers, torch.optim.AdamW and one padded dialogue at a time."""
     model = load_causal(model_folder, "float32")

@@ -20,9 +20,20 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def opt(default: T, doc: str, choices: tuple[str, ...] = (), low: float | None = 0, high: float | None = None) -> T:
-    """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included)."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
+def opt(
+    default: T,
+    doc: str,
+    choices: tuple[str, ...] = (),
+    low: float | None = 0,
+    high: float | None = None,
+    several: bool = False,
+) -> T:
+    """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included).
+
+    With `several` the value may be any number of the choices, comma-separated.
+    """
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "several": several}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 MONITORS = ("warn", "stop", "off")
@@ -68,6 +79,12 @@ class ProjectConfig:
         "shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none")
     )
     seed: int = opt(17, "One seed for every stage; same seed, same machine, same result.")
+    trackers: str = opt(
+        "tensorboard",
+        "Where metrics go besides metrics.jsonl, comma-separated; wandb and trackio are extras to install.",
+        ("tensorboard", "wandb", "trackio"),
+        several=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -113,6 +130,7 @@ class SftConfig:
     eval_fraction: float = opt(
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
+    evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates before and after only.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
@@ -147,6 +165,7 @@ class RewardConfig:
     train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
+    evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates at the end only.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
@@ -282,10 +301,11 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
             f"{where}: expected {f'{low:g} to {high:g}' if high is not None else f'at least {low:g}'}, got {value!r}"
         )
     choices = field.metadata["choices"]
-    if choices and value not in choices:
-        raise ValueError(
-            f"{where}: expected one of {', '.join(choices)}, got {value!r}; {_nearest(str(value), list(choices))}"
-        )
+    several = field.metadata["several"]
+    named = [part.strip() for part in str(value).split(",") if part.strip()] if several else [value]
+    if choices and (wrong := [name for name in named if name not in choices]):
+        expected = f"{'any' if several else 'one'} of {', '.join(choices)}"
+        raise ValueError(f"{where}: expected {expected}, got {wrong[0]!r}; {_nearest(str(wrong[0]), list(choices))}")
     return value
 
 
@@ -352,12 +372,22 @@ def with_overrides(config: Config, settings: typing.Iterable[str]) -> Config:
         section, dot, key = name.strip().partition(".")
         if not (eq and dot):
             raise ValueError(f"--set {setting}: expected section.key=value, such as ppo.kl_coef=0.1")
-        try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        config = from_dict({section: {key: value}}, "--set", config)
+        config = from_dict({section: {key: toml_value(text)}}, "--set", config)
     return config
+
+
+def toml_value(text: str) -> Any:
+    """A value as in the file; a bare word is a string."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def toml_text(value: Any) -> str:
+    if isinstance(value, list):
+        return _rules_toml(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
 
 
 def to_toml(config: Config, only_changed: bool = False) -> str:
@@ -376,12 +406,7 @@ def to_toml(config: Config, only_changed: bool = False) -> str:
         lines.append(f"[{section.name}]")
         for f in keys:
             choices = f" ({' | '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
-            value = getattr(values, f.name)
-            if isinstance(value, list):
-                text = _rules_toml(value)
-            else:
-                text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
-            lines += [f"# {f.metadata['doc']}{choices}", f"{f.name} = {text}"]
+            lines += [f"# {f.metadata['doc']}{choices}", f"{f.name} = {toml_text(getattr(values, f.name))}"]
         lines.append("")
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ Needs the package playwright and a browser: Chromium on the path, or the one tha
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ class Site:
     store: Store
     browser: Browser
     complaints: list[str]
+    workspace: Path
 
     def open(self, path: str = "/", **context: Any) -> Page:
         page = self.browser.new_context(**context).new_page()
@@ -79,9 +81,9 @@ def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
         prompt = Conversation("p", (Message("system", "Order 7: a lamp."), Message("user", "<b>Where</b> is it?")))
         answers = tuple(Completion(text, (1,), (-0.1,), "stop", "sft-1") for text in ("alpha", "beta", "gamma"))
         store.add_candidates(1, [Candidates(prompt, answers)])
-        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20)
+        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20, workspace=tmp_path)
         with live(app) as url:
-            site = Site(url, engine, store, browser, [])
+            site = Site(url, engine, store, browser, [], tmp_path)
             yield site
             for context in browser.contexts:
                 context.close()
@@ -108,6 +110,9 @@ def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
     button(page, "Good answer").click()
     expect(button(page, "Good answer")).to_have_attribute("aria-pressed", "false")
     button(page, "Bad answer").click()
+    page.get_by_label("What was wrong? (optional)").fill("no day")
+    button(page.locator("form.why"), "Send").click()
+    expect(page.get_by_text("You said: no day")).to_be_visible()
     button(page, "Improve this answer").click()
     page.get_by_label("The better answer").fill("It comes at noon.")
     button(page, "Save as the better answer").click()
@@ -125,7 +130,11 @@ def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
     question, first, second = site.messages()
     assert (first.liked, first.edited, first.parent_id) == (False, "It comes at noon.", question.id)
     assert (second.liked, second.edited, second.parent_id) == (None, None, question.id)
-    assert [f.kind for f in site.store.feedback()] == ["dislike", "edit", "regenerate"]
+    assert [(f.kind, f.comment) for f in site.store.feedback()] == [
+        ("dislike", "no day"),
+        ("edit", ""),
+        ("regenerate", ""),
+    ]
 
 
 def test_turns_branches_and_the_composer(site: Site) -> None:
@@ -268,3 +277,35 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
     assert page.evaluate("[...document.querySelectorAll('main')].every(m => m.scrollWidth <= m.clientWidth)")
     page.reload()  # the choice is kept
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+
+
+def test_curves_grow_while_a_stage_runs(site: Site) -> None:
+    page = site.open("/training")
+    expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
+
+    def write(run: str, rows: list[dict[str, float]]) -> None:
+        path = site.workspace / run / "metrics.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write(
+        "rounds/001/sft", [{"step": i, "loss": 4 - i, "lr": 1e-4} for i in range(3)] + [{"step": 4, "eval_loss": 1.0}]
+    )
+    chart = page.get_by_role("img", name="loss, by step")
+    expect(chart.locator("path:not(.held)")).to_have_count(1, timeout=10_000)
+    expect(chart.locator("circle")).to_have_count(1)
+    write("rounds/002/sft.partial", [{"step": 0, "loss": 3.5}, {"step": 1, "loss": 3.0}])
+    expect(page.get_by_text("running")).to_be_visible(timeout=10_000)
+    lines = chart.locator("path:not(.held)")
+    expect(lines).to_have_count(2)
+    before = lines.nth(1).get_attribute("d") or ""
+    write("rounds/002/sft.partial", [{"step": i, "loss": 3.5 - i / 2} for i in range(4)])
+    expect(lines.nth(1)).not_to_have_attribute("d", before, timeout=10_000)
+    assert (lines.nth(1).get_attribute("d") or "").count("L") == 3
+    page.get_by_role("checkbox").first.uncheck()
+    expect(lines).to_have_count(1)
+    write("rounds/002/policy.partial", [{"iteration": 0, "reward": 0.1, "kl": 0.0}])
+    button(page, "PPO").click(timeout=10_000)
+    expect(page.get_by_role("img", name="reward, by iteration")).to_be_visible()
+    button(page, "切换到中文").click()
+    expect(page.get_by_role("heading", name="训练")).to_be_visible()

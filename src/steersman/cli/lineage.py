@@ -12,6 +12,7 @@ Names in a manifest's `inputs`, and what their hash is compared with:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import time
@@ -40,8 +41,8 @@ NO_MATTER = ("save_seconds",)
 class StageState:
     """One stage of a round.
 
-    `changed` names the inputs that differ from what the manifest recorded (stale), `settings` the configuration
-    keys that do, and `resume` the newest file of an unfinished run.
+    `changed` names the inputs that differ from what the manifest recorded, are gone or are new (stale), `settings` the
+    configuration keys that do, and `resume` the newest file of an unfinished run.
     """
 
     stage: str
@@ -74,6 +75,23 @@ def _store_identity(space: Workspace, round_: int) -> str:
 
     with Store.open(space.store_path) as store:
         return store_identity(store.rankings(round_))
+
+
+def new_data(space: Workspace, manifest: Manifest) -> list[str]:
+    """Data sets that the stage would take if it were made now and that its manifest does not name."""
+    find = functools.partial(dataset.find, space)
+    train, held = find("demonstrations", "train"), find("demonstrations", "validation")
+    taken = {
+        "sft": train + held,
+        "samples": find("prompts", "train", "rank"),
+        "reward": find("rankings", "train") + (held or train),
+        "policy": find("prompts", "train", "ppo")
+        + find("prompts", "validation")
+        + (train if space.config.ppo.ptx_coef else []),
+        "report": find("prompts", "test"),
+    }
+    names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
+    return [name for name in names if name not in manifest.inputs]
 
 
 def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
@@ -125,7 +143,7 @@ def _saved_step(path: Path) -> str:
 
 
 def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
-    """Whether the stage's artifact exists, is unfinished, or was made from inputs that have changed since."""
+    """Whether the stage's artifact exists, is unfinished, or was made from other inputs than there are now."""
     folder = space.stage_dir(stage, round_)
     partial = folder.with_name(f"{stage}.partial")
     resume = _resume_point(partial) if partial.is_dir() else ""
@@ -137,6 +155,8 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
         found = current_identity(space, name, round_)
         if found is not None and found != recorded:
             changed.append(f"{name} is gone" if found == GONE else name)
+    if round_ == space.round:  # what was imported since a round was closed is for the next one
+        changed += [f"{name} is new" for name in new_data(space, manifest)]
     settings = changed_settings(space, manifest)
     return StageState(stage, "stale" if changed else "ready", tuple(changed), settings, resume, manifest)
 

@@ -6,6 +6,7 @@ manifest's metrics. Names of inputs are those that `lineage` compares.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def _make(
     space: Workspace, stage: str, settings: object, inputs: Mapping[str, str], run: Callable[[], Any]
 ) -> tuple[Metrics, bool]:
     """Run a stage unless its artifact is there from the same inputs and settings: (metrics, made now)."""
+    from steersman.train.trackers import chosen
+
+    chosen.set(space.config.project)
     recorded = {**to_dict(settings), "seed": space.config.project.seed, "dtype": space.config.model.dtype}
     if space.has(stage):
         manifest = read_manifest(space.stage_dir(stage))
@@ -282,6 +286,7 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
             inputs=inputs,
             facts=facts(space, inputs),
             curves=curves(space),
+            searches=searches(space),
             reward_report=reward_report,
             simulated_rankings=simulated,
         )
@@ -301,6 +306,16 @@ def curves(space: Workspace) -> dict[str, Any]:
         best = read_manifest(space.stage_dir("policy")).metrics.get("best", {}).get("iteration")
         out["ppo"] = [{**row, "best": row["iteration"] == best} for row in out["ppo"]]
     return out
+
+
+def searches(space: Workspace) -> list[dict[str, Any]]:
+    """The round's hyper-parameter searches, for the report."""
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(space.root.glob(search_path(space, "*")))]
+
+
+def search_path(space: Workspace, name: str) -> str:
+    """Where a search of the round is summed up, relative to the workspace."""
+    return f"search/{space.round:03d}-{name}/study.json"
 
 
 def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:

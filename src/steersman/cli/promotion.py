@@ -10,7 +10,8 @@ import typer
 
 from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
 from steersman.data.dataset import find, load_conversations
-from steersman.workspace import Workspace, identity, read_manifest
+from steersman.types import Manifest
+from steersman.workspace import Workspace, file_sha256, identity, read_manifest
 
 VERDICT_FILE = "verdict.json"
 BASELINE = {"policy": "sft", "sft": "base"}
@@ -40,19 +41,30 @@ def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
 
 
 def refusal(space: Workspace, stage: str, round_: int) -> str | None:
-    """Why `stage` of the round should not be promoted, or None. The verdict must be of this very model."""
+    """Why `stage` of the round should not be promoted, or None.
+
+    The verdict must be the one that the report's manifest lists, of this very model against its baseline as it is.
+    """
     folder = space.stage_dir("report", round_)
     if not space.has("report", round_):
         return f"{folder}: no report; expected an evaluation of this round: steersman eval"
-    made_from = read_manifest(folder).inputs.get(stage)
-    if made_from is not None and made_from != identity(read_manifest(space.stage_dir(stage, round_))):
-        return f"{folder}: the report is of an earlier {stage} model; expected one of this model: steersman eval"
+    manifest = read_manifest(folder)
     if not (folder / VERDICT_FILE).is_file():
         return f"{folder / VERDICT_FILE}: no such file; expected a verdict: steersman eval"
+    if manifest.files.get(VERDICT_FILE) != file_sha256(folder / VERDICT_FILE):
+        return f"{folder / VERDICT_FILE}: altered since the evaluation; make the report again: steersman eval"
+    for model in (stage, BASELINE[stage]):
+        if model != "base" and not _is_of(manifest, space, model, round_):
+            return f"{folder}: the report is not of this {model} model; expected one that is: steersman eval"
     word = word_for(read_pairs(folder / VERDICT_FILE), stage, BASELINE[stage])
     if word is None:
         return f"{folder / VERDICT_FILE}: expected a comparison of {stage} with {BASELINE[stage]}, found none"
     return f"{folder / VERDICT_FILE}: {stage} is worse than {BASELINE[stage]}" if word == "worse" else None
+
+
+def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
+    made = read_manifest(space.stage_dir(stage, round_)) if space.has(stage, round_) else None
+    return made is not None and report.inputs.get(stage) == identity(made)
 
 
 def promote(

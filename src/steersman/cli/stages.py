@@ -33,7 +33,11 @@ def _alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, P
         raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
     if output.is_file() or (output.is_dir() and any(output.iterdir())):  # finishing would replace what is there
         raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
-    return configs.with_overrides(configs.Config(), settings or ()), output
+    from steersman.train.trackers import chosen
+
+    config = configs.with_overrides(configs.Config(), settings or ())
+    chosen.set(config.project)
+    return config, output
 
 
 def _resolved(model: str) -> Path:

@@ -97,7 +97,8 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
 def _state_text(stage: Mapping[str, Any]) -> str:
     text = str(stage["state"])
     if stage["changed_inputs"]:
-        text += f": {', '.join(stage['changed_inputs'])} changed"
+        said = (x if x.endswith((" is gone", " is new")) else f"{x} changed" for x in stage["changed_inputs"])
+        text += f": {', '.join(said)}"
     if stage["changed_settings"]:
         text += f" (other settings: {', '.join(stage['changed_settings'][:3])})"
     return text + (f"; resume point {stage['resume']}" if stage["resume"] else "")
@@ -147,7 +148,7 @@ def status(
 ) -> None:
     """Show what exists, what it was made from, what is stale, and the next command.
 
-    Stale means that an input has changed since; 'other settings' that the configuration has.
+    Stale means that an input has changed or data has been added since; 'other settings' that the configuration has.
     """
     space = open_workspace(workspace, settings)
     data = collect(space, round_ or space.round)

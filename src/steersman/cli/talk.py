@@ -116,7 +116,10 @@ def serve(
     as_json: JsonOption = False,
     model: ModelChoice = "",
     host: Annotated[str, typer.Option("--host", help="Default: serve.host.")] = "",
-    port: Annotated[int, typer.Option("--port", help="Default: serve.port; the next free one where it is taken.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Default: serve.port; the next free one where it is taken. 0: any free one."),
+    ] = None,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine."""
     space = open_workspace(workspace, settings)
@@ -124,10 +127,10 @@ def serve(
 
 
 def _where(url: str) -> str:
-    return f"chat: {url}\nrank: {url}/rank\nAPI:  {url}/v1   (Ctrl-C ends)"
+    return f"chat:   {url}\nrank:   {url}/rank\ncurves: {url}/training\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
-def run_server(space: Workspace, model: str, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+def run_server(space: Workspace, model: str, host: str, port: int | None, on_ready: Callable[[str], None]) -> None:
     """Load the model and serve until Ctrl-C."""
     from steersman.server.app import create_app
     from steersman.server.run import serve as serve_app
@@ -155,8 +158,9 @@ def run_server(space: Workspace, model: str, host: str, port: int, on_ready: Cal
             temperature=config.temperature,
             report=report,
             round=space.round,
+            workspace=space.root,
         )
-        serve_app(app, host or config.host, port or config.port, on_ready=ready)
+        serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
 
 
 def register(app: typer.Typer) -> None:

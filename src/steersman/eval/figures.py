@@ -84,6 +84,19 @@ class Panel:
     """The vertical scale starts at 0, so that a flat line looks flat."""
 
 
+@dataclass(frozen=True)
+class TrialPanel:
+    """One chart of `trials`: the objective against what `at` takes of a trial."""
+
+    x: str
+    y: str
+    at: Callable[[Mapping[str, Any]], float]
+    log: bool = False
+    names: Sequence[str] = ()
+    """Of the places 0, 1, ... on the horizontal scale, where it has no numbers."""
+    best: Sequence[tuple[float, float]] = ()
+
+
 def points(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> list[tuple[float, float]]:
     """(x, y) of the rows that have both as finite numbers."""
     found = [(row.get(x), row.get(y)) for row in rows]
@@ -219,6 +232,40 @@ def calibration(bins: Sequence[Mapping[str, Any]], x: str, y: str, ideal: str, l
         ax.legend(fontsize=9, loc="upper left")
 
     return _draw("calibration", label, (4.4, 3.7), paint)
+
+
+def trials(
+    name: str,
+    label: str,
+    panels: Sequence[TrialPanel],
+    tried: Sequence[Mapping[str, Any]],
+    words: Mapping[str, str],
+) -> Markup:
+    """A search's trials ({value, state, ...}) in small multiples: full dots came to their end, rings were pruned."""
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+
+    def paint(axes: Any) -> None:
+        for ax, panel in zip(axes.flat, panels, strict=False):
+            for state, face in (("complete", COLOURS["sft"]), ("pruned", "none")):
+                spots = [(panel.at(trial), trial["value"]) for trial in tried if trial["state"] == state]
+                if spots:
+                    edge = COLOURS["sft"] if face != "none" else COLOURS["base"]
+                    ax.scatter(*zip(*spots, strict=True), s=28, facecolor=face, edgecolor=edge, label=words[state])
+            if panel.best:
+                ax.step(
+                    *zip(*panel.best, strict=True), where="post", color=COLOURS["policy"], label=words["best_so_far"]
+                )
+                ax.legend(fontsize=9)
+            ax.set(xlabel=panel.x, ylabel=panel.y)
+            if panel.log:
+                ax.set_xscale("log")
+            if panel.names:
+                ax.set_xticks(range(len(panel.names)), panel.names)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_axis_off()
+
+    return _draw(name, label, (WIDTH / 3 * columns, 2.7 * rows), paint, (rows, columns))
 
 
 def _draw(

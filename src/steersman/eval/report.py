@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from steersman.eval import figures, wording
+from steersman.eval import searches as search_section
 from steersman.eval.figures import Panel, Series, colour
 from steersman.eval.report_text import LANGUAGES
 from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
@@ -41,6 +42,7 @@ def write_report(
     facts: Mapping[str, Any] | None = None,
     curves: Mapping[str, Rows] | None = None,
     reward_report: Mapping[str, Any] | None = None,
+    searches: Sequence[Mapping[str, Any]] = (),
     samples: int = 12,
     kl_ceiling: float = 20.0,
 ) -> None:
@@ -52,6 +54,7 @@ def write_report(
     eval_kl?, best?, samples?: [{prompt, answer}]}]. A ppo row with a true `best` is the kept checkpoint; without
     one it is the highest eval_reward at an eval_kl up to `kl_ceiling`. `reward_report` has accuracy and
     length_baseline (intervals as JSON), calibration (bins), ece, n_train_prompts, n_pairs, label_noise?.
+    `searches` are the study.json of hyper-parameter searches.
     Raises ValueError for an unknown language or answers that do not match the prompts.
     """
     if language not in LANGUAGES:
@@ -75,6 +78,7 @@ def write_report(
         "model_rows": _model_rows(verdict, language),
         "figures": dict.fromkeys(FIGURES) | _figures(verdict, models, curves, t, kl_ceiling),
         "reward": _reward(reward_report, t, language),
+        "searches": search_section.sections(searches, t),
         "intents": _intents(verdict.headline, t, language),
         "samples": _samples(prompts, models, samples, t, verdict.tie_margin),
         "regressions": _regressions(verdict, prompts, models, t),
@@ -213,11 +217,13 @@ def _sft_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
 
 def _reward_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
     tint = figures.COLOURS["sft"]
-    loss, accuracy = (figures.points(rows, "step", key) for key in ("loss", "accuracy"))
-    return [
-        *_panel(t["loss_value"], t["step"], t["nats_pair"], [("", loss, tint, False)]),
-        *_panel(t["accuracy"], t["step"], t["share"], [("", accuracy, tint, False)]),
-    ]
+    other = figures.COLOURS["policy"]
+    panels = []
+    for key, title, y in (("loss", t["loss_value"], t["nats_pair"]), ("accuracy", t["accuracy"], t["share"])):
+        training, held = (figures.points(rows, "step", name) for name in (key, f"eval_{key}"))
+        lines = [(t["training"], training, tint, False), (t["held"], held, other, True)]
+        panels += _panel(title, t["step"], y, lines)
+    return panels
 
 
 def _ppo_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:

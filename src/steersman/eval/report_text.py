@@ -119,6 +119,17 @@ EN = {
     "monitor.entropy": "PPO: the entropy collapsed. The policy gives nearly the same answers again and again.",
     "monitor.no_eos": "PPO: many answers never ended and got a fixed reward instead of a score.",
     "monitor.uncertainty": "PPO: the reward models came to disagree. The answers have left what the rankings cover.",
+    "searches": "Searching settings",
+    "search_of": "{stage}: {objective}",
+    "search_text": "{n} trials, {pruned} ended early; {way} is better. Judged on data held out of training, not on the "
+    "test prompts, and the best of many is a little better there than it really is.",
+    "minimize": "less",
+    "maximize": "more",
+    "trial": "trial",
+    "complete": "finished",
+    "pruned": "ended early",
+    "best_so_far": "best so far",
+    "importances": "Share of the spread that a setting explains (PED-ANOVA)",
     "footer": "Self-contained file: nothing is loaded from elsewhere.",
 }
 
@@ -230,6 +241,17 @@ ZH = {
     "monitor.entropy": "PPO：熵塌缩，策略几乎总给出同样的回答。",
     "monitor.no_eos": "PPO：许多回答没有正常结束，得到的是固定奖励而不是评分。",
     "monitor.uncertainty": "PPO：几个奖励模型的分歧变大，回答已超出排序数据所覆盖的范围。",
+    "searches": "超参数搜索",
+    "search_of": "{stage}：{objective}",
+    "search_text": "共 {n} 次试验，提前结束 {pruned} 次；{way}为好。依据训练之外的留出数据评判，未使用测试提示；"
+    "从许多次中挑出的最好者，在这份数据上会略好于实际。",
+    "minimize": "越小",
+    "maximize": "越大",
+    "trial": "试验",
+    "complete": "已完成",
+    "pruned": "提前结束",
+    "best_so_far": "至今最好",
+    "importances": "各设置所解释的差异占比（PED-ANOVA）",
     "footer": "本文件自包含，不加载任何外部资源。",
 }
 

@@ -156,6 +156,7 @@ def run(
     curves: Mapping[str, Any],
     reward_report: Mapping[str, Any] | None,
     simulated_rankings: bool,
+    searches: Sequence[Mapping[str, Any]] = (),
 ) -> Verdict:
     """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself."""
     if not prompts:
@@ -185,6 +186,7 @@ def run(
             "models": [dataclasses.asdict(m) for m in measured],
             "facts": dict(facts),
             "curves": dict(curves),
+            "searches": list(searches),
             "reward_report": reward_report,
             "judge": judge.name if judge else "",
             "simulated_rankings": simulated_rankings,
@@ -235,6 +237,7 @@ def draw(folder: Path, config: Config) -> Path:
         facts=kept["facts"],
         curves=kept["curves"],
         reward_report=kept["reward_report"],
+        searches=kept.get("searches", ()),
         samples=config.eval.samples_shown,
         kl_ceiling=config.ppo.kl_ceiling,
     )

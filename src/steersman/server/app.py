@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat, openai_api, pages, ranking
+from steersman.server import chat, openai_api, pages, ranking, training
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard
@@ -27,20 +27,23 @@ def create_app(
     temperature: float = 0.7,
     report: Callable[[], Path | None] = lambda: None,
     round: int = 1,
+    workspace: Path | None = None,
 ) -> FastAPI:
     """The server for one model and one store, both of which stay the caller's to close.
 
     `name` and `language` ("en", "zh") are what the page shows. `system_prompt` precedes every dialogue that has no
     system message of its own; `max_tokens` and `temperature` hold where a request does not say. `report` gives the
     report's HTML file at the time it is asked, or None. `round` is the one whose tasks are ranked.
+    `workspace` is the folder whose training runs are shown at /training; None shows none.
     """
     if max_tokens < 1 or temperature < 0:
         raise ValueError(f"serve: expected max_tokens >= 1 and temperature >= 0, got {max_tokens} and {temperature}")
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
-    app.state.context = Context(engine, store, name, language, system_prompt, max_tokens, temperature, report, round)
-    for router in (openai_api.router, chat.router, ranking.router, pages.router):
+    settings = (name, language, system_prompt, max_tokens, temperature, report, round, workspace)
+    app.state.context = Context(engine, store, *settings)
+    for router in (openai_api.router, chat.router, ranking.router, training.router, pages.router):
         app.include_router(router)
     app.router.default = pages.fallback
     install_handlers(app)

@@ -67,7 +67,7 @@ def message_json(message: ChatMessage) -> dict[str, Any]:
 
 
 def feedback_json(message: ChatMessage) -> dict[str, Any]:
-    return {"liked": message.liked, "edited": message.edited}
+    return {"liked": message.liked, "edited": message.edited, "comment": message.comment}
 
 
 @router.get("/config")

@@ -29,6 +29,7 @@ class Context:
     temperature: float
     report: Callable[[], Path | None]
     round: int
+    workspace: Path | None
     generations: Generations = field(default_factory=Generations)
 
     async def fit(self, prompt: Conversation, max_tokens: int | None) -> tuple[int, int]:

@@ -37,7 +37,8 @@ class ChatMessage:
     """A node of a chat's tree, with the latest feedback on it.
 
     `parent_id` is None for a first question. `finish_reason` is None for a user's message. `liked` is None where
-    nobody reacted or the reaction was taken back; `edited` is the latest better answer that someone wrote.
+    nobody reacted or the reaction was taken back, `comment` is what was said with it; `edited` is the latest better
+    answer that someone wrote.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ChatMessage:
     created: str
     liked: bool | None = None
     edited: str | None = None
+    comment: str = ""
 
 
 def new_id() -> str:
@@ -82,14 +84,14 @@ def _to_chat(row: ConversationRow) -> Chat:
 
 
 def _to_messages(session: Session, rows: Sequence[MessageRow]) -> list[ChatMessage]:
-    liked: dict[str, bool | None] = {}
+    liked: dict[str, tuple[bool | None, str]] = {}
     edited: dict[str, str | None] = {}
     query = select(FeedbackRow).where(FeedbackRow.message_id.in_([r.id for r in rows])).order_by(FeedbackRow.seq)
     for said in session.scalars(query):
         if said.kind == "edit":
             edited[said.message_id] = said.edited
         elif said.kind in ("like", "dislike", "clear"):
-            liked[said.message_id] = None if said.kind == "clear" else said.kind == "like"
+            liked[said.message_id] = (None if said.kind == "clear" else said.kind == "like", said.comment)
     return [
         ChatMessage(
             row.id,
@@ -102,8 +104,9 @@ def _to_messages(session: Session, rows: Sequence[MessageRow]) -> list[ChatMessa
             row.sampling,
             row.tokens,
             iso(row.created),
-            liked.get(row.id),
+            (reaction := liked.get(row.id, (None, "")))[0],
             edited.get(row.id),
+            reaction[1],
         )
         for row in rows
     ]

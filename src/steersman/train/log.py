@@ -1,18 +1,24 @@
-"""metrics.jsonl of a stage, and the same numbers for TensorBoard.
+"""metrics.jsonl of a stage, and the same numbers for its trackers.
 
 metrics.jsonl holds only what is determined by the stage's inputs, so that a resumed run writes the same file; times
-go to TensorBoard alone, in a hidden folder that is no part of the artifact.
+go to the trackers alone, whose files are in hidden folders that are no part of the artifact.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from steersman.models import parallel
+from steersman.train.trackers import open_trackers
 
 FILE = "metrics.jsonl"
+
+watch: ContextVar[Callable[[Path, Mapping[str, Any]], None] | None] = ContextVar("watch", default=None)
+"""Called with the stage's working folder and each line that was written; what it raises ends the stage."""
 
 
 class MetricsLog:
@@ -29,10 +35,8 @@ class MetricsLog:
             return
         kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
         self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._trackers = open_trackers(folder, start, resumed=bool(kept))
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self._board = SummaryWriter(str(folder / ".tensorboard"), purge_step=start)
         parallel.wait()  # what is dropped is gone before another process reads the file
 
     def _lines(self) -> list[str]:
@@ -48,18 +52,22 @@ class MetricsLog:
             return row
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
-        for name, value in {**metrics, **(timing or {})}.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(name, value, step)
+        numbers = {k: v for k, v in {**metrics, **(timing or {})}.items() if isinstance(v, int | float)}
+        for tracker in self._trackers:
+            tracker.log(numbers, step)
+        if (watching := watch.get()) is not None:
+            watching(self.path.parent, metrics)
         return row
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writes:
-            self._file.close()
-            self._board.close()
+        if not self._writes:
+            return
+        self._file.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
 
 def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:

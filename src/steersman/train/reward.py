@@ -31,7 +31,7 @@ from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
-from steersman.train.update import Updater, cosine, keep_freed_memory
+from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation, Ranking
 
 
@@ -119,6 +119,15 @@ def evaluate(model: Any, held: Sequence[RankedTree], row_tokens: int, seed: int)
         "n_pairs": len(correct),
         "n_prompts": len(held),
     }
+
+
+@torch.no_grad()
+def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) -> dict[str, float]:
+    """Loss in nats per pair and share of pairs in the right order, for the curve and for a search."""
+    scores = score_trees(model, [h.tree for h in held], row_tokens)
+    loss = torch.stack([kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
+    right = [float(s[w] > s[l]) for s, h in zip(scores, held, strict=True) for w, l in h.pairs]
+    return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
 
 
 @torch.no_grad()
@@ -218,6 +227,7 @@ def run(
     lasting = config.epochs > 1 and parallel.size() == 1
     states = frozen_states(model, [b.tree for b in items], config) if lasting else []
     warmup = round(config.warmup_fraction * len(batches))
+    evaluated = evenly_spaced(len(batches), config.evals)
     pairs, began = 0, time.monotonic()
     with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
@@ -243,10 +253,15 @@ def run(
             step += 1
             pairs += count
             speed = pairs / (time.monotonic() - began)
-            log.write(step, {"loss": total, "accuracy": right / count, "grad_norm": norm}, {"pairs_per_second": speed})
+            metrics = {"loss": total, "accuracy": right / count, "grad_norm": norm}
+            if step in evaluated:
+                metrics |= held_out_metrics(model, held, config.row_tokens)
+            log.write(step, metrics, {"pairs_per_second": speed})
             bar.update(step, loss=total, accuracy=right / count)
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step})
+        if config.evals:
+            log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
     if demonstrations:
         mean = demonstration_mean(model, template, demonstrations, config.row_tokens)
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + mean

@@ -23,7 +23,7 @@ from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
-from steersman.train.update import Updater, cosine, keep_freed_memory
+from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation
 
 
@@ -137,6 +137,7 @@ def run(
     else:
         loss_before = mean_loss(model, held_rows) if held else 0.0
     warmup = round(config.warmup_fraction * len(batches))
+    evaluated = evenly_spaced(len(batches), config.evals) if held else set()
     tokens, began = 0, time.monotonic()
     with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
@@ -157,6 +158,8 @@ def run(
             metrics = {"loss": total, "lr": config.lr * share, "grad_norm": norm, "tokens": sum(t.size for t in batch)}
             speed = tokens / (time.monotonic() - began)
             step += 1
+            if step in evaluated:
+                metrics["eval_loss"] = mean_loss(model, held_rows)
             log.write(step, metrics, {"tokens_per_second": speed})
             bar.update(step, loss=total, tok_s=round(speed))
             if step < len(batches) and folder.save_is_due:

@@ -39,6 +39,11 @@ def cosine(step: int, total: int, warmup: int, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def evenly_spaced(steps: int, count: int) -> set[int]:
+    """`count` of the steps 1 to `steps` - 1, as evenly as they go; fewer where there are fewer."""
+    return {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}
+
+
 class Updater:
     """Gathers gradients of a model's trainable parameters in float32 and applies AdamW to float32 masters.
 

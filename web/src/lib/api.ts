@@ -29,6 +29,21 @@ export interface ConversationInfo {
 export interface Feedback {
   liked: boolean | null
   edited: string | null
+  comment: string
+}
+
+export interface TrainingRun {
+  name: string
+  stage: string
+  state: 'done' | 'running' | 'stopped'
+  /** Seconds since 1970. */
+  updated: number
+}
+
+export interface TrainingMetrics {
+  axis: string
+  rows: Record<string, number>[]
+  lines: number
 }
 
 export interface Message {
@@ -124,8 +139,11 @@ export const api = {
   say: (id: Id, content: string, parent_id: Id | null, signal: AbortSignal) =>
     stream(`${at(id)}/messages`, { content, parent_id }, signal),
   regenerate: (message: Id, signal: AbortSignal) => stream(`/api/messages/${part(message)}/regenerate`, {}, signal),
-  feedback: (message: Id, kind: FeedbackKind, edited?: string) =>
-    json<{ feedback: Feedback }>('POST', `/api/messages/${part(message)}/feedback`, { kind, edited }),
+  feedback: (message: Id, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}) =>
+    json<{ feedback: Feedback }>('POST', `/api/messages/${part(message)}/feedback`, { kind, ...more }),
+  runs: () => json<TrainingRun[]>('GET', '/api/training/runs'),
+  metrics: (run: string, after: number) =>
+    json<TrainingMetrics>('GET', `/api/training/metrics?run=${part(run)}&after=${after}`),
   nextTask: (labeler: string) =>
     json<{ task: RankTask | null; progress: Progress }>('GET', `/api/rank/next?labeler=${part(labeler)}`),
   rank: (task: Id, verdict: RankVerdict) =>

@@ -187,15 +187,15 @@ export class Chat {
     }
   }
 
-  async feedback(message: Message, kind: FeedbackKind, edited?: string): Promise<boolean> {
+  async feedback(message: Message, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}): Promise<boolean> {
     const node = () => this.messages.find((m) => m.id === message.id)
-    const before = message.feedback ?? { liked: null, edited: null }
+    const before = message.feedback ?? { liked: null, edited: null, comment: '' }
     const target = node()
     if (target && kind !== 'edit') {
       target.feedback = { ...before, liked: kind === 'like' ? true : kind === 'dislike' ? false : null }
     }
     try {
-      const { feedback } = await api.feedback(message.id, kind, edited)
+      const { feedback } = await api.feedback(message.id, kind, more)
       const now = node()
       if (now) now.feedback = feedback
       return true

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Message } from './api'
+import { charts, extent, points, short, thin, ticks, type Point, type Rows } from './curves'
 import { translate } from './i18n'
 import { events } from './sse'
 import { children, choose, path } from './tree'
@@ -56,5 +57,26 @@ describe('translate', () => {
   it('fills in values and keeps what is unknown', () => {
     expect(translate('en', 'progress', { ranked: 2, tasks: 5 })).toBe('2 of 5 ranked')
     expect(translate('zh', 'waiting', {})).toContain('{n}')
+  })
+})
+
+describe('curves', () => {
+  const rows: Rows = [{ step: 1, loss: 3, zeal: 1 }, { step: 2, loss: 2, eval_loss: 2.5 }, { step: 3, eval_loss: 2, eval_loss_before: 4 }]
+  it('puts held-out numbers into the chart of the others, the most telling first', () => {
+    expect(charts([rows, [{ step: 1, kl: 0.1 }]], new Set(['step']))).toEqual(['loss', 'kl', 'zeal'])
+    expect(points(rows, 'step', 'eval_loss')).toEqual([[2, 2.5], [3, 2]])
+  })
+  it('thins by means of blocks', () => {
+    const line = Array.from({ length: 10 }, (_, i): Point => [i, 2 * i])
+    expect(thin(line, 5)).toEqual([[0.5, 1], [2.5, 5], [4.5, 9], [6.5, 13], [8.5, 17]])
+    expect(thin(line, 10)).toBe(line)
+  })
+  it('chooses round ticks inside the range and gives a flat line room', () => {
+    expect(ticks(0, 100)).toEqual([0, 50, 100])
+    expect(ticks(0.13, 0.57)).toEqual([0.2, 0.4])
+    expect(ticks(3, 3)).toEqual([3])
+    expect(extent([[[1, 2], [4, 2]]])).toEqual({ x: [1, 4], y: [1.8, 2.2] })
+    expect(extent([[]])).toBeNull()
+    expect([short(0.000012), short(1234567), short(0.123456), short(0)]).toEqual(['1.2e-5', '1.2e6', '0.1235', '0'])
   })
 })

@@ -1,0 +1,173 @@
+"""`steersman search`: find a stage's settings by trying them, judged by what the stage holds out of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman import config as configs
+from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman.cli.loop import search_path
+from steersman.cli.processes import launched
+from steersman.workspace import CONFIG_NAME, Workspace, atomic_write
+
+if TYPE_CHECKING:
+    from steersman.cli.study import Dimension
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
+def search(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="sft, reward or ppo.")],
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range", metavar="KEY=LOW:HIGH[:log]", help="Search a number between two bounds; may be repeated."
+        ),
+    ] = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option("--choice", metavar="KEY=A,B,...", help="Search among values; may be repeated."),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Trials in all, those of earlier calls included.")
+    ] = 20,
+    objective: Annotated[str, typer.Option("--objective", help="A held-out metric; default: the stage's first.")] = "",
+    pruner: Annotated[str, typer.Option("--pruner", help="How hopeless trials end early: median, hyperband, none.")] = (
+        "median"
+    ),
+    evals: Annotated[
+        int, typer.Option("--evals", min=1, help="sft, reward: held-out evaluations per trial at which it may end.")
+    ] = 8,
+    name: Annotated[str, typer.Option("--name", help="A name, for a second search of the stage in this round.")] = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Write the best settings into steersman.toml.")] = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a stage's settings with Optuna; bad trials end early, and a search that was stopped goes on.
+
+    The judge is the stage's own held-out data; the test split is never read. Models of trials are not kept.
+    """
+    if launched():
+        raise ValueError("search: runs in one process; expected it to be started without torchrun")
+    space = open_workspace(workspace, settings)
+    try:
+        from steersman.cli import study
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
+    if stage not in study.STAGES:
+        raise ValueError(f"search {stage}: expected one of {', '.join(study.STAGES)}")
+    known = study.STAGES[stage].objectives
+    objective = objective or next(iter(known))
+    for option, value, allowed in (("--objective", objective, known), ("--pruner", pruner, study.PRUNERS)):
+        if value not in allowed:
+            raise ValueError(f"{option} {value}: expected one of {', '.join(allowed)}")
+    if name and not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    dimensions = tuple(read_dimensions(space.config, stage, ranges or [], choices or []))
+    section = getattr(space.config, stage)
+    if getattr(section, "evals", evals) == 0:
+        watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
+        space = dataclasses.replace(space, config=watched)
+    folder = (space.root / search_path(space, f"{stage}-{name}" if name else stage)).parent
+    with study.Search(space, stage, dimensions, objective, pruner, folder) as found:
+        result = found.run(trials)
+    if result["best"] is None:
+        raise ValueError(
+            f"{folder}: none of {len(result['trials'])} trials came to its end; search lower learning rates"
+        )
+    best = result["best"]
+    if apply:
+        write_settings(space, stage, best["params"])
+    lines = [f"{key} = {configs.toml_text(value)}" for key, value in best["params"].items()]
+    data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": apply}
+    ended = sum(t["state"] == "pruned" for t in result["trials"])
+    text = [
+        f"trial {best['number']} is the best of {len(result['trials'])} ({ended} ended early): "
+        f"{objective} {best['value']:.4f}",
+        f"written to {space.root / CONFIG_NAME}:" if apply else f"for {CONFIG_NAME} (--apply writes it):",
+        f"[{stage}]",
+        *lines,
+    ]
+    emit(as_json, data, "\n".join(text))
+
+
+def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choices: list[str]) -> list[Dimension]:
+    """What the options ask for, each value checked as if it stood in the file."""
+    from steersman.cli.study import Dimension
+
+    def value(key: str, text: str, option: str) -> Any:
+        checked = configs.from_dict({stage: {key: configs.toml_value(text)}}, option, config)
+        return getattr(getattr(checked, stage), key)
+
+    def split(option: str, text: str, form: str) -> tuple[str, str]:
+        section, _, rest = text.partition(".")
+        key, equals, values = rest.partition("=")
+        if not equals or section.strip() != stage:
+            raise ValueError(f"{option} {text}: expected {stage}.{form}")
+        return key.strip(), values
+
+    out = []
+    for text in ranges:
+        key, bounds = split("--range", text, "KEY=LOW:HIGH or KEY=LOW:HIGH:log, such as lr=1e-5:1e-3:log")
+        low, _, rest = bounds.partition(":")
+        high, _, scale = rest.partition(":")
+        ends = [value(key, end, "--range") for end in (low, high)]
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+        if not numbers or ends[0] >= ends[1] or scale not in ("", "log") or (scale and ends[0] <= 0):
+            raise ValueError(f"--range {text}: expected LOW:HIGH of a number, LOW the smaller one; above 0 with :log")
+        out.append(Dimension(key, low=ends[0], high=ends[1], log=scale == "log"))
+    for text in choices:
+        key, values = split("--choice", text, "KEY=A,B,..., such as train_layers=0,10")
+        out.append(Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
+    keys = [d.key for d in out]
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")
+    return out
+
+
+def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> None:
+    """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
+    path = space.root / CONFIG_NAME
+    text = edited(path.read_text(encoding="utf-8"), section, values)
+    expected = configs.from_dict({section: values}, "search", configs.load(path))
+    if configs.from_dict(tomllib.loads(text), str(path)) != expected:
+        raise ValueError(f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}")
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def edited(text: str, section: str, values: dict[str, Any]) -> str:
+    """TOML `text` with `values` in [section]; the comment behind a replaced value is kept."""
+    lines = text.splitlines()
+    heads = [i for i, line in enumerate(lines) if re.match(r"\s*\[", line)]
+    begin = next((i for i in heads if re.match(rf"\s*\[\s*{section}\s*\]", lines[i])), None)
+    if begin is None:
+        lines += ["", f"[{section}]"]
+        begin = len(lines) - 1
+    end = next((i for i in heads if i > begin), len(lines))
+    for key, value in values.items():
+        new = f"{key} = {configs.toml_text(value)}"
+        at = next((i for i in range(begin + 1, end) if re.match(rf"\s*{key}\s*=", lines[i])), None)
+        if at is None:
+            lines.insert(begin + 1, new)
+            end += 1
+        else:
+            comment = re.search(r"""\s+#[^"']*$""", lines[at])
+            lines[at] = new + (comment[0] if comment else "")
+    return "\n".join(lines) + "\n"
+
+
+def register(app: typer.Typer) -> None:
+    examples = [
+        "steersman search sft --range sft.lr=1e-5:1e-3:log --choice sft.batch_tokens=2048,4096",
+        "steersman search ppo --range ppo.kl_coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
+    ]
+    add(app, search, panel=STAGES, examples=examples)
