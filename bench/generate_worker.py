@@ -25,7 +25,7 @@ Generate = Callable[[Prompts, int], int]
 """(prompts, tokens to generate for each) -> tokens generated."""
 
 
-def steersman(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
+def steersman(folder: str, dtype: str, slots: int, streamed: bool = False) -> tuple[Generate, int]:
     from steersman.engine.load import load_engine
     from steersman.engine.local import LocalEngine
     from steersman.types import SamplingParams
@@ -36,9 +36,19 @@ def steersman(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
         params = SamplingParams(max_tokens=max_tokens, temperature=1.0, seed=1, ignore_end=True)
-        return sum(len(completion.token_ids) for group in engine.generate(prompts, params) for completion in group)
+        if streamed:
+            with ThreadPoolExecutor(len(prompts)) as pool:
+                answers = [last for *_, last in pool.map(lambda ids: list(engine.stream(ids, params)), prompts)]
+        else:
+            answers = [completion for group in engine.generate(prompts, params) for completion in group]
+        return sum(len(answer.token_ids) for answer in answers)
 
     return generate, engine.decoder.weights.nbytes
+
+
+def streams(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
+    """As a server's readers would: a thread for each sequence, which takes its text as it comes."""
+    return steersman(folder, dtype, slots, streamed=True)
 
 
 def transformers(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
@@ -182,7 +192,7 @@ def main() -> None:
         return
     side, model, dtype, slots = sys.argv[1:5]
     sides = {"steersman": steersman, "transformers": transformers, "continuous": continuous}
-    sides |= {"vllm": vllm, "llama": llama}
+    sides |= {"streams": streams, "vllm": vllm, "llama": llama}
     generate, weight_bytes = sides[side](model, dtype, int(slots))
     for line in sys.stdin:
         request = json.loads(line)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import tiny as t
+from steersman.engine import local
 from steersman.engine.load import load_engine
 from steersman.types import SamplingParams
 
@@ -49,6 +50,14 @@ def test_whoever_asks_one_thread_steps(engine: Any) -> None:
     assert not {thread for thread, _ in steppers} & {threading.current_thread(), *callers}
     steppers[-1][0].join(10)
     assert not steppers[-1][0].is_alive(), "it ends with the work"
+
+
+def test_a_reader_is_woken_for_pieces_and_for_the_end(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wake takes a core from the step that runs; but nobody waits for a piece where the answer is done."""
+    monkeypatch.setattr(local, "PIECE_SECONDS", 60.0)
+    *pieces, last = engine.stream(PROMPT, LONG)
+    assert len(pieces) <= 2
+    assert "".join(pieces) == last.text == engine.generate([PROMPT], LONG)[0][0].text
 
 
 def test_a_failed_step_reaches_everybody_who_waits_and_nobody_after(engine: Any) -> None:

@@ -106,6 +106,21 @@ def test_independent_answers_are_the_same_to_the_bit_whoever_shares_the_batch(ti
     assert together == alone
 
 
+@needs_native
+def test_step_and_sampling_in_one_call_are_those_of_two(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(7)]
+    params = SamplingParams(max_tokens=20, seed=3, temperature=0.8)
+    calls = []
+    advance = native.NativeStep.advance
+    monkeypatch.setattr(native.NativeStep, "advance", lambda *a: (calls.append(1), advance(*a))[1])
+    together = load_engine(tiny).generate(prompts, params)
+    made = len(calls)
+    monkeypatch.setattr(Decoder, "native_for", lambda self, n: None)
+    monkeypatch.setattr(Decoder, "decode", lambda self, ids, at: self.native.decode(ids, at))
+    assert load_engine(tiny).generate(prompts, params) == together
+    assert made == len(calls) > 10
+
+
 def test_without_a_compiler_torch_computes_the_steps(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native.shutil, "which", lambda _: None)
     native.library.cache_clear()

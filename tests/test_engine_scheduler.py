@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import tiny as t
+from steersman.engine import local
 from steersman.engine.cache import Cache
 from steersman.engine.load import load_engine
 from steersman.engine.prefixes import Prefixes, common
@@ -205,8 +206,9 @@ def test_random_traffic_says_what_each_says_alone(tiny: Path) -> None:
     assert not engine.scheduler.waiting
 
 
-def test_streams_are_read_while_a_batch_is_driven(tiny: Path) -> None:
+def test_streams_are_read_while_a_batch_is_driven(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch's thread steps all the time; a stream's reader still gets every second turn."""
+    monkeypatch.setattr(local, "PIECE_SECONDS", 0.0)
     engine: Any = load_engine(tiny, dtype="float32", max_slots=4)
     params = SamplingParams(max_tokens=60, seed=1, ignore_end=True)
     batch = threading.Thread(target=lambda: engine.generate([SHORT[0]] * 30, params))

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import tiny as t
 from steersman.cli.app import build
+from steersman.engine.load import load_engine
 from steersman.models.stage_folder import partial_of
 from steersman.workspace import Workspace
 
@@ -326,6 +327,23 @@ def test_stages_name_what_is_missing(space: Workspace, chats: Path, prompts: Pat
     assert inside("run", "-s", "sft.epochs=1", "-s", "sample.max_tokens=4").startswith(f"{space.root}: no rankings")
     assert space.has("samples"), "what can be done before people rank is done"
     assert not list(space.root.rglob("*.partial"))
+
+
+def test_chat_takes_a_precision_of_its_own(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--dtype` beats `serve.dtype`, which beats `model.dtype`."""
+    used: list[str] = []
+
+    def spy(*args: Any, dtype: str, **options: Any) -> Any:
+        used.append(dtype)
+        return load_engine(*args, dtype=dtype, **options)
+
+    monkeypatch.setattr("steersman.engine.load.load_engine", spy)
+    chat = ["chat", "-w", str(space.root), "-m", "hi", "--model", "base", "-s", "serve.max_tokens=2"]
+    int8 = ["-s", "serve.dtype=int8"]
+    for more in ([], int8, [*int8, "--dtype", "bfloat16"]):
+        assert invoke(*chat, *more).exit_code == 0
+    assert used == ["float32", "int8", "bfloat16"]
+    assert refused(*chat, "--dtype", "int4") == "dtype 'int4': expected bfloat16, float32 or int8"
 
 
 def test_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

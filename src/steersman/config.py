@@ -265,6 +265,11 @@ class ServeConfig:
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    dtype: str = opt(
+        "model",
+        "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",
+        ("model", "bfloat16", "float32", "int8"),
+    )
 
 
 @dataclass(frozen=True)

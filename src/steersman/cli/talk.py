@@ -23,6 +23,7 @@ ModelChoice = Annotated[
     str,
     typer.Option("--model", help="base, sft, policy, or any model that model.base takes; default: the promoted one."),
 ]
+DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:
@@ -47,11 +48,15 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     return loop.base_model(space), "base"
 
 
-def load(space: Workspace, model: str) -> Engine:
+def load(space: Workspace, model: str, dtype: str) -> Engine:
     from steersman.engine.load import load_engine
 
     folder, version = choose(space, model)
-    return load_engine(folder, name=space.config.project.name, version=version, **space.config.model.loading)
+    options = space.config.model.loading
+    dtype = dtype or space.config.serve.dtype
+    if dtype != "model":
+        options["dtype"] = dtype
+    return load_engine(folder, name=space.config.project.name, version=version, **options)
 
 
 def chat(
@@ -61,10 +66,11 @@ def chat(
     model: ModelChoice = "",
     message: Annotated[str, typer.Option("--message", "-m", help="Ask this one thing, print the answer and end.")] = "",
     temperature: Annotated[float, typer.Option("--temperature", help="Default: serve.temperature.")] = -1.0,
+    dtype: DtypeChoice = "",
 ) -> None:
     """Talk to the promoted model in the terminal."""
     space = open_workspace(workspace, settings)
-    engine = load(space, model)
+    engine = load(space, model, dtype)
     serve_config = space.config.serve
     heat = serve_config.temperature if temperature < 0 else temperature
     params = SamplingParams(max_tokens=serve_config.max_tokens, temperature=heat)
@@ -120,17 +126,20 @@ def serve(
         int | None,
         typer.Option("--port", help="Default: serve.port; the next free one where it is taken. 0: any free one."),
     ] = None,
+    dtype: DtypeChoice = "",
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine."""
     space = open_workspace(workspace, settings)
-    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)))
+    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)), dtype)
 
 
 def _where(url: str) -> str:
     return f"chat:   {url}\nrank:   {url}/rank\ncurves: {url}/training\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
-def run_server(space: Workspace, model: str, host: str, port: int | None, on_ready: Callable[[str], None]) -> None:
+def run_server(
+    space: Workspace, model: str, host: str, port: int | None, on_ready: Callable[[str], None], dtype: str = ""
+) -> None:
     """Load the model and serve until Ctrl-C."""
     from steersman.server.app import create_app
     from steersman.server.run import serve as serve_app
@@ -146,7 +155,7 @@ def run_server(space: Workspace, model: str, host: str, port: int | None, on_rea
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     config = space.config.serve
-    engine = load(space, model)
+    engine = load(space, model, dtype)
     with Store.open(space.store_path) as store:
         app = create_app(
             engine,
@@ -165,4 +174,4 @@ def run_server(space: Workspace, model: str, host: str, port: int | None, on_rea
 
 def register(app: typer.Typer) -> None:
     add(app, chat, panel=PEOPLE, examples=["steersman chat", "steersman chat --model sft -m 'Where is my order?'"])
-    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --model base --port 9000"])
+    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --dtype int8 --port 9000"])

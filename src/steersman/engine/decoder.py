@@ -178,11 +178,16 @@ class Decoder:
         last = x[torch.arange(n, device=self.device) * t + lengths - 1]
         return self.weights.head.linear(self._norm(last, self.weights.final_norm))
 
+    def native_for(self, sequences: int) -> NativeStep | None:
+        """What decodes so many at a time in PyTorch's place, where something does."""
+        native = self.native
+        return native if native is not None and self.adapter is None and sequences <= native.most else None
+
     @torch.inference_mode()
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         """One token each for the sequences in slots 0..N-1. ids, positions [N]; returns logits [N, vocab]."""
-        if self.native is not None and self.adapter is None and len(ids) <= self.native.most:
-            return self.native.decode(ids, positions)
+        if (native := self.native_for(len(ids))) is not None:
+            return native.decode(ids, positions)
         s, cache = self.shape, self.cache
         n = ids.shape[0]
         group = s.heads // s.kv_heads

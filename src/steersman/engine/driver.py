@@ -3,7 +3,8 @@
 Not the callers themselves, in turn. Every thread that computes gets OpenMP threads of its own, and as soon as a process
 has more of these than cores, GNU's OpenMP no longer spins at barriers but sleeps and wakes: a native step then takes
 twice as long. For the same reason a caller lets its OpenMP threads go before it waits, and the driving thread ends, and
-its OpenMP threads with it, when there is nothing left to do.
+its OpenMP threads with it, when there is nothing left to do. A caller that wakes takes a core from the step that runs
+then, so the driving thread itself looks whose wait is over, and wakes nobody else.
 """
 
 from __future__ import annotations
@@ -49,6 +50,15 @@ class Run:
         self.thread = threading.Thread(target=drive, args=(self,), name="engine", daemon=True)
 
 
+class Waiter:
+    """Somebody who sleeps until the driving thread finds `until` true after a step."""
+
+    def __init__(self, until: Callable[[], bool]) -> None:
+        self.until = until
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
 _running: set[Run] = set()
 
 
@@ -65,7 +75,9 @@ class Driver:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self._lock, self._next, self._progress = threading.Lock(), threading.Lock(), threading.Condition()
+        self._lock, self._next = threading.Lock(), threading.Lock()
+        self._waiters: set[Waiter] = set()
+        self._looking = threading.Lock()
         self._run: Run | None = None
 
     @contextlib.contextmanager
@@ -111,8 +123,15 @@ class Driver:
 
     def wait(self, run: Run, until: Callable[[], bool]) -> None:
         """Until a step has made it so. Raises what a step raised."""
-        with self._progress:
-            self._progress.wait_for(lambda: until() or run.error is not None)
+        waiter = Waiter(lambda: until() or run.error is not None)
+        with self._looking:
+            self._waiters.add(waiter)
+        self._wake()
+        try:
+            waiter.wake.acquire()
+        finally:
+            with self._looking:
+                self._waiters.discard(waiter)
         if run.error is not None and not until():
             raise run.error
 
@@ -120,9 +139,15 @@ class Driver:
         while not run.over:
             with self._turn():
                 self._step(run)
-            with self._progress:
-                self._progress.notify_all()
+            self._wake()
         _running.discard(run)
+
+    def _wake(self) -> None:
+        """Everybody whose wait is over."""
+        with self._looking:
+            for waiter in [w for w in self._waiters if w.until()]:
+                self._waiters.discard(waiter)
+                waiter.wake.release()
 
     def _step(self, run: Run) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from steersman.engine.scheduler import Scheduler
 from steersman.engine.sequence import Answer, Request
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
+
+PIECE_SECONDS = 0.03
+"""A stream's pieces come no faster. Each wakes its reader, which takes a core from the step that runs then."""
 
 
 class LocalEngine:
@@ -131,14 +135,14 @@ class LocalEngine:
         answer, read, sent = request.answers[0], 0, ""
 
         def has_more() -> bool:
-            return bool(answer.finished) or len(answer.ids) > read
+            return bool(answer.finished) or (len(answer.ids) > read and time.monotonic() >= due)
 
         try:
             run = self._driver.add([request])
-            finished = False
+            finished, due = False, 0.0
             while not finished:
                 self._driver.wait(run, has_more)
-                finished, read = bool(answer.finished), len(answer.ids)
+                finished, read, due = bool(answer.finished), len(answer.ids), time.monotonic() + PIECE_SECONDS
                 ready = answer.text if finished else answer.stable_text()
                 if len(ready) > len(sent) and ready.startswith(sent):
                     yield ready[len(sent) :]

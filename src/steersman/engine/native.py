@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -40,6 +40,14 @@ not depend on how many others there are."""
 SPAN = 1024
 """As in kernels/sample.c."""
 Pointer = ctypes.c_void_p
+SIGNATURES = {
+    "steersman_most": "",
+    "steersman_tiles": "",
+    "steersman_scratch": "pii",
+    "steersman_step": "pppiiipp",
+    "steersman_sample": "piippippp",
+}
+"""Arguments of kernels/*.c: pointers and int64."""
 
 
 class _Matrix(ctypes.Structure):
@@ -103,8 +111,10 @@ def library() -> ctypes.CDLL | None:
                 return None
             fresh.replace(built)
     found = ctypes.CDLL(str(built))
-    for name in ("steersman_most", "steersman_tiles", "steersman_scratch"):
-        getattr(found, name).restype = ctypes.c_int64
+    for name, arguments in SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype = ctypes.c_int64
+        function.argtypes = [Pointer if kind == "p" else ctypes.c_int64 for kind in arguments]
     return found
 
 
@@ -132,6 +142,8 @@ class NativeStep:
         self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if tiles else 0
         self._threads = torch.get_num_threads()
         self._model, self._scratch = _Model(), torch.empty(0, dtype=torch.uint8)
+        self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
+        self._rows: tuple[Any, ...] = ()
 
     @staticmethod
     def of(decoder: Decoder) -> NativeStep | None:
@@ -182,26 +194,21 @@ class NativeStep:
             _matrix(w.head),
             layers,
         )
-        needed = self._lib.steersman_scratch(
-            ctypes.byref(self._model), ctypes.c_int64(self._threads), ctypes.c_int64(cache.capacity)
-        )
+        needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads, cache.capacity)
         if needed > self._scratch.numel():
             self._scratch = torch.zeros(needed, dtype=torch.uint8)
 
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         """As `Decoder.decode`; logits are float32 [N, vocab]."""
-        n = len(ids)
-        assert n <= self.most
-        logits = torch.empty(n, self._decoder.shape.vocabulary)
-        self._lib.steersman_step(
-            ctypes.byref(self._model),
-            Pointer(_address(ids)),
-            Pointer(_address(positions)),
-            *(ctypes.c_int64(x) for x in (n, self._threads, self._decoder.cache.capacity)),
-            Pointer(self._scratch.data_ptr()),
-            Pointer(logits.data_ptr()),
-        )
+        logits = torch.empty(len(ids), self._decoder.shape.vocabulary)
+        self._step(len(ids), _address(ids), _address(positions), logits)
         return logits
+
+    def _step(self, n: int, ids: Any, positions: Any, logits: Tensor) -> None:
+        assert n <= self.most
+        longest, scratch = self._decoder.cache.capacity, self._scratch.data_ptr()
+        model = ctypes.byref(self._model)
+        self._lib.steersman_step(model, ids, positions, n, self._threads, longest, scratch, logits.data_ptr())
 
     def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
@@ -209,12 +216,26 @@ class NativeStep:
         temperature, uniform = temperature.float(), uniform.float()  # named, so that they outlive the call
         ids, logprobs = torch.empty(n, dtype=torch.long), torch.empty(n)
         sums = torch.empty(n, vocabulary // SPAN + 1)
-        self._lib.steersman_sample(
-            Pointer(_address(logits)),
-            *(ctypes.c_int64(x) for x in (n, vocabulary)),
-            Pointer(_address(temperature)),
-            Pointer(_address(uniform)),
-            ctypes.c_int64(self._threads),
-            *(Pointer(_address(x)) for x in (sums, ids, logprobs)),
-        )
+        heat, chance, sum_, id_, logprob = (_address(x) for x in (temperature, uniform, sums, ids, logprobs))
+        self._lib.steersman_sample(_address(logits), n, vocabulary, heat, chance, self._threads, sum_, id_, logprob)
         return ids, logprobs
+
+    def advance(
+        self, ids: list[int], positions: list[int], temperature: list[float], uniform: list[float]
+    ) -> tuple[list[int], list[float]]:
+        """`decode`, then `sample`, over buffers that stay: (tokens, logprobs), one of each per sequence.
+
+        When a step has gone through all weights, PyTorch's operators are in no cache any more: those around the step
+        of one sequence would cost several percent of it.
+        """
+        n, vocabulary = len(ids), self._decoder.shape.vocabulary
+        if n > len(self._logits):
+            self._logits, self._sums = torch.empty(n, vocabulary), torch.empty(n, vocabulary // SPAN + 1)
+            whole, real = ctypes.c_int64 * n, ctypes.c_float * n
+            self._rows = whole(), whole(), real(), real(), real()
+        tokens, places, heats, chances, logprobs = self._rows
+        tokens[:n], places[:n], heats[:n], chances[:n] = ids, positions, temperature, uniform
+        self._step(n, tokens, places, self._logits)
+        logits, sums = self._logits.data_ptr(), self._sums.data_ptr()
+        self._lib.steersman_sample(logits, n, vocabulary, heats, chances, self._threads, sums, tokens, logprobs)
+        return tokens[:n], logprobs[:n]

@@ -100,10 +100,7 @@ class Scheduler:
         if self.active:
             self._grow()
             self._use_adapter(self.active[0])
-            device = self.decoder.device
-            ids = torch.tensor([a.ids[-1] for a in self.active], device=device)
-            positions = torch.tensor([a.length - 1 for a in self.active], device=device)
-            self._extend(self.active, self.decoder.decode(ids, positions))
+            self._advance(self.active)
             self._free()
 
     # admission
@@ -243,6 +240,19 @@ class Scheduler:
     def _use_adapter(self, answer: Answer) -> None:
         name = answer.params.adapter
         self.decoder.adapter = None if name is None else self.adapters[name]
+
+    def _advance(self, answers: Sequence[Answer]) -> None:
+        """One token more for the running sequences."""
+        ids, positions = [a.ids[-1] for a in answers], [a.length - 1 for a in answers]
+        native, device = self.decoder.native_for(len(answers)), self.decoder.device
+        if native is not None and all(a.plain for a in answers):
+            temperature, uniform = [a.params.temperature for a in answers], [a.rng.random() for a in answers]
+            sampled = native.advance(ids, positions, temperature, uniform)
+            for answer, token, logprob in zip(answers, *sampled, strict=True):
+                answer.take(token, logprob, self.ends)
+        else:
+            logits = self.decoder.decode(torch.tensor(ids, device=device), torch.tensor(positions, device=device))
+            self._extend(answers, logits)
 
     def _extend(self, answers: Sequence[Answer], logits: Tensor) -> None:
         """Sample one token for each answer and see which of them end."""

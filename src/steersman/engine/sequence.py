@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from steersman.engine.adjust import adjusts
 from steersman.engine.grammar import Grammar
 from steersman.types import Completion, FinishReason, SamplingParams
 
@@ -56,6 +57,9 @@ class Answer:
 
     def __post_init__(self) -> None:
         self.growing = GrowingText(self.decode)
+        p = self.params
+        self.plain = not (adjusts(p) or p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs)
+        """Sampled from the model's own distribution, at a temperature."""
 
     @property
     def length(self) -> int:
