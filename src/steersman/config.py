@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+NO_MATTER = ("save_seconds", "checkpointing")
+"""Settings of a stage that change nothing about its result."""
+
 
 def opt(
     default: T,
@@ -97,6 +100,9 @@ class ModelConfig:
     )
     device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
     trust_remote_code: bool = opt(False, "Run Python code that a model repository ships. Off unless you read it.")
+    memory_check: bool = opt(
+        True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."
+    )
 
     @property
     def loading(self) -> dict[str, Any]:
@@ -127,6 +133,7 @@ class SftConfig:
     )
     long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
+    checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
     eval_fraction: float = opt(
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
@@ -166,6 +173,7 @@ class RewardConfig:
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates at the end only.")
+    checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
@@ -220,6 +228,7 @@ class PpoConfig:
         0.0, "PPO-ptx: weight of the language-model loss on demonstrations (InstructGPT 27.8); 0 turns it off."
     )
     train_layers: int = opt(0, "Train only the last N decoder layers of policy and critic; 0 trains all.")
+    checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Rounds between such evaluations.", low=1)

@@ -33,8 +33,6 @@ SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "
 """Stages whose section of the configuration is named otherwise."""
 BESIDE = {"seed": "project", "dtype": "model"}
 """Settings of other sections that stages record beside their own."""
-NO_MATTER = ("save_seconds",)
-"""Settings that change nothing about the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
             out += [
                 f"{name}.{key}"
                 for key, value in values.items()
-                if now.get(key, value) != value and key not in NO_MATTER
+                if now.get(key, value) != value and key not in configs.NO_MATTER
             ]
             out += [f"{at}.{key}" for key, at in BESIDE.items() if key in values and sections[at][key] != values[key]]
     return tuple(out)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.cli.app import say
-from steersman.config import to_dict
+from steersman.config import NO_MATTER, to_dict
 from steersman.types import Conversation, Ranking
 from steersman.workspace import Workspace, hash_json, identity, read_manifest, tree_hashes, verify
 
@@ -68,9 +68,8 @@ def _make(
     recorded = {**to_dict(settings), "seed": space.config.project.seed, "dtype": space.config.model.dtype}
     if space.has(stage):
         manifest = read_manifest(space.stage_dir(stage))
-        ignore = {"save_seconds"}
-        same = {k: v for k, v in manifest.config.items() if k not in ignore} == {
-            k: v for k, v in recorded.items() if k not in ignore
+        same = {k: v for k, v in manifest.config.items() if k not in NO_MATTER} == {
+            k: v for k, v in recorded.items() if k not in NO_MATTER
         }
         if same and manifest.inputs == dict(inputs):
             verify(space.stage_dir(stage))

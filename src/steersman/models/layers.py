@@ -8,11 +8,13 @@ and its relatives; any other model takes transformers' own forward pass (`steers
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from steersman.models import parallel
 from steersman.models.attention import attend
@@ -106,7 +108,8 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
             arguments = (x[None], row.positions[None]) + ((kind,) if kind else ())
             cos, sin = backbone.rotary_emb(*arguments)
             tables[kind] = (cos[0, :, None], sin[0, :, None])
-        x = parallel.call(layer, _run_layer, layer, x, row, *tables[kind], _window(block, backbone.config))
+        run = _checkpointed if getattr(backbone, "checkpointing", False) else _run_layer
+        x = parallel.call(layer, run, layer, x, row, *tables[kind], _window(block, backbone.config))
     return x
 
 
@@ -122,6 +125,20 @@ def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window
     mlp = layer.mlp
     y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
     return x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
+
+
+_checkpointed = functools.partial(checkpoint, _run_layer, use_reentrant=False, preserve_rng_state=False)
+
+
+def use_checkpointing(model: Any) -> None:
+    """Keep only what enters each layer; the backward pass computes the rest again (Chen et al. 2016).
+
+    Gradients are the same to the bit. Raises ValueError for a model that takes transformers' own forward pass.
+    """
+    if not is_known(model.config):
+        known = ", ".join(sorted(FAMILIES))
+        raise ValueError(f"checkpointing: model type '{model.config.model_type}'; expected one of {known}")
+    model.model.checkpointing = True
 
 
 def final_norm(backbone: Any, x: Tensor) -> Tensor:

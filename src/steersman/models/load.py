@@ -78,6 +78,14 @@ def check_folder(folder: Path) -> None:
             raise ValueError(f"{path}: damaged or truncated weights: {error}") from None
 
 
+def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
+    """The model's shape and family, without its weights."""
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{folder}: transformers cannot read its config: {str(error).splitlines()[0]}") from None
+
+
 def load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer, with a pad token that is not the end-of-turn token."""
     with _quiet():
@@ -139,10 +147,7 @@ def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool =
 def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
     """A model that generates: a decoder, or an encoder-decoder where its config says so."""
     check_folder(folder)
-    try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder}: transformers cannot read its config: {str(error).splitlines()[0]}") from None
+    config = read_config(folder, trust_remote_code)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return _load(kind, folder, dtype, trust_remote_code)
 

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from steersman import progress
+from steersman.config import NO_MATTER
 from steersman.models import parallel, sharded_point
 from steersman.workspace import finish, fsync_dir, hash_json, write_manifest
 
@@ -43,7 +44,7 @@ class StageFolder:
         self._saved_at = time.monotonic()
         # what a stage saves when, and how long it trains, must not make its result another one
         if parallel.is_first():
-            self._open(hash_json([stage, {k: v for k, v in self.config.items() if k != "save_seconds"}, self.inputs]))
+            self._open(hash_json([stage, {k: v for k, v in self.config.items() if k not in NO_MATTER}, self.inputs]))
         parallel.wait()
 
     def _open(self, mark: str) -> None:

@@ -24,7 +24,8 @@ from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values
-from steersman.models.load import save_model
+from steersman.models.layers import use_checkpointing
+from steersman.models.load import load_tokenizer, read_config, save_model
 from steersman.models.packing import Row, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -32,10 +33,12 @@ from steersman.rl.experience import Experience
 from steersman.rl.losses import policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
+from steersman.text.template import Template
 from steersman.train.average import Average
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.monitors import Monitors, check_start, starting_point
-from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, pack, score
+from steersman.train.plan import check_memory, lengths_of
+from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, member_folders, pack, score
 from steersman.train.scoring import check_rewards
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
@@ -161,9 +164,14 @@ def run(
     if config.group_baseline and config.answers_per_prompt < 2:
         raise ValueError("ppo.group_baseline compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
     held_out = held_out[: config.eval_prompts]
+    lengths = prompt_lengths(sft, [*prompts, *held_out], model_config)
+    scorers = 1 + len(member_folders(reward))
+    check_memory(sft, config, lengths_of(lengths), model_config, reward_models=scorers)
     actors = Actors.load(sft, reward, config, model_config)
-    check_prompts(actors, [*prompts, *held_out])
     check_rewards(config, 1 + len(actors.members), [*prompts, *held_out])
+    if config.checkpointing:
+        use_checkpointing(actors.policy)
+        use_checkpointing(actors.critic)
     folder = StageFolder(
         output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )
@@ -288,15 +296,18 @@ def run(
     return metrics
 
 
-def check_prompts(actors: Actors, prompts: Sequence[Conversation]) -> None:
-    """Raises ValueError naming a prompt that leaves no room for an answer, before hours are spent."""
-    context = int(actors.policy.config.max_position_embeddings)
+def prompt_lengths(sft: Path, prompts: Sequence[Conversation], model_config: ModelConfig) -> list[int]:
+    """Tokens of each. Raises ValueError naming a prompt that leaves no room for an answer, before hours are spent."""
+    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
+    template = Template(load_tokenizer(sft))
+    lengths = []
     for prompt in prompts:
-        length = len(actors.template.prompt_ids(prompt))
-        if length >= context:
+        lengths.append(len(template.prompt_ids(prompt)))
+        if lengths[-1] >= context:
             raise ValueError(
-                f"prompt '{prompt.id}': {length} tokens; expected at most {context - 1}, the model's context"
+                f"prompt '{prompt.id}': {lengths[-1]} tokens; expected at most {context - 1}, the model's context"
             )
+    return lengths
 
 
 def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> dict[str, float]:

@@ -23,7 +23,16 @@ from steersman import stats
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import branch_scores, init_score_head, share_trunk, train_last_layers
-from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.layers import use_checkpointing
+from steersman.models.load import (
+    check_folder,
+    load_scalar,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    save_model,
+    use_packed_rows,
+)
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -31,6 +40,8 @@ from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
+from steersman.train.memory import CACHE_BYTES
+from steersman.train.plan import check_memory, lengths_of
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation, Ranking
 
@@ -142,10 +153,6 @@ def demonstration_mean(
     return float(torch.cat(score_trees(model, trees, row_tokens)).mean())
 
 
-CACHE_BYTES = 2 << 30
-"""Most memory for states of frozen layers."""
-
-
 def frozen_states(model: Any, trees: Sequence[Tree], config: RewardConfig) -> list[Tensor]:
     """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large."""
     frozen = len(model.model.layers) - config.train_layers if config.train_layers else 0
@@ -196,12 +203,7 @@ def run(
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
-    device = pick_device(model_config.device)
-    model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
-    init_score_head(model, seed + member - 1)
-    train_last_layers(model, config.train_layers)
-    parallel.shard(model)
-    context = model.config.max_position_embeddings
+    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
@@ -209,6 +211,14 @@ def run(
             f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
             "expected at least one of each: rank more prompts"
         )
+    check_memory(base, config, lengths_of([b.tree.size for b in items]), model_config)
+    device = pick_device(model_config.device)
+    model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
+    init_score_head(model, seed + member - 1)
+    train_last_layers(model, config.train_layers)
+    if config.checkpointing:
+        use_checkpointing(model)
+    parallel.shard(model)
     folder = StageFolder(
         output, "reward", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
     )

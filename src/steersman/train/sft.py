@@ -17,12 +17,14 @@ import torch
 from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, train_last_layers
+from steersman.models.layers import use_checkpointing
 from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
+from steersman.train.plan import check_memory, lengths_of
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation
 
@@ -121,9 +123,12 @@ def run(
     held_rows = rows_of(held, config.row_tokens)
     batches = plan_batches(trees, config, seed)
 
+    check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     device = pick_device(model_config.device)
     model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
     train_last_layers(model, config.train_layers)
+    if config.checkpointing:
+        use_checkpointing(model)
     parallel.shard(model)
     folder = StageFolder(
         output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds

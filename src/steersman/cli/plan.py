@@ -1,0 +1,209 @@
+"""`steersman plan`: whether the training stages fit into memory, how long they take, and what to set if they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman import config as configs
+from steersman.cli.app import STAGES, USER_ERROR, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from steersman.train.plan import Lengths, Option, Plan
+
+SECTIONS = ("sft", "reward", "ppo")
+SAMPLE = 1000
+"""Records whose length is measured."""
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def plan(
+    stage: Annotated[str, typer.Argument(metavar="[sft|reward|ppo]", help="The stage; default: all three.")] = "",
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: Annotated[str, typer.Option("--model", help="Without a workspace: the model to plan for.")] = "",
+    memory: Annotated[
+        str, typer.Option("--memory", help="Plan for this much memory, such as 8G; default: what is free here.")
+    ] = "",
+) -> None:
+    """Predict a training stage's memory and time, and say what to set where it does not fit.
+
+    Reads config.json and the lengths of the data; no weights are loaded. Without a workspace rows count as full.
+    Exit code 2 where nothing that can be set would fit.
+    """
+    if stage and stage not in SECTIONS:
+        raise ValueError(f"stage '{stage}': expected {', '.join(SECTIONS)}")
+    free = _bytes(memory) if memory else None
+    space = None if model else open_workspace(workspace, settings)
+    config = space.config if space else configs.with_overrides(configs.Config(), settings or ())
+    from steersman.models.load import DTYPES, pick_device
+    from steersman.models.resolve import resolve
+    from steersman.train.plan import Lengths, make_plan, shape_in
+    from steersman.train.speed import EFFICIENCY, products_per_second
+
+    folder = resolve(model or config.model.base, say=say)
+    shape = shape_in(folder, config.model.trust_remote_code)
+    plans: list[tuple[Plan, Lengths]] = []
+    for name in [stage] if stage else SECTIONS:
+        lengths = _lengths(space, name, folder) if space else Lengths()
+        section = getattr(config, name)
+        models = {"reward_models": config.reward.members} if name == "ppo" else {}
+        plans.append((make_plan(shape, section, lengths, config.model, free, **models), lengths))
+    device = pick_device(config.model.device)
+    speed = EFFICIENCY * products_per_second(DTYPES[config.model.dtype], device)
+    emit(
+        as_json,
+        {"model": str(folder), "stages": [_json(p, config, lengths, speed) for p, lengths in plans]},
+        _text(plans, config, speed),
+    )
+    stuck = [p for p, _ in plans if p.chosen is None]
+    for p in stuck:
+        say(f"{p.stage}: {p.advice}")
+    if stuck:
+        raise typer.Exit(USER_ERROR)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"--memory {text}: expected a size such as 8G or 512M")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
+    """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
+    from steersman.data.dataset import find, load_conversations, load_rankings
+    from steersman.models.load import load_tokenizer
+    from steersman.text.template import Template
+    from steersman.train.plan import Lengths, lengths_of
+
+    template = Template(load_tokenizer(folder))
+    limit = space.config.data.max_line_mb
+    answers = 0
+    if stage == "reward":
+        paths = find(space, "rankings", "train")
+        records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
+        sizes = [
+            len(template.prompt_ids(r.prompt)) + sum(len(template.answer_ids(a)) for a in r.answers)
+            for r in _sample(records)
+        ]
+        if not sizes:  # still to be sampled and ranked
+            paths = find(space, "prompts", "train", "rank")
+            records = [c for path in paths for c in load_conversations(path, "prompts", limit)]
+            records = records[: space.config.sample.prompts or None]
+            answers = space.config.sample.answers * space.config.sample.max_tokens
+            sizes = [len(template.prompt_ids(c)) + answers for c in _sample(records)]
+    elif stage == "sft":
+        paths = find(space, "demonstrations", "train")
+        records = [c for path in paths for c in load_conversations(path, "demonstrations", limit)]
+        sizes = [len(template.render(c).ids) for c in _sample(records)]
+    else:
+        paths = find(space, "prompts", "train", "ppo")
+        records = [c for path in paths for c in load_conversations(path, "prompts", limit)]
+        sizes = [len(template.prompt_ids(c)) for c in _sample(records)]
+    seen = lengths_of(sizes)
+    return Lengths(seen.mean * len(records), seen.longest, len(records))
+
+
+def _sample(records: Sequence[Any]) -> list[Any]:
+    return random.Random(0).sample(list(records), min(SAMPLE, len(records)))
+
+
+def _seconds(option: Option, section: Any, lengths: Lengths, speed: float) -> float | None:
+    """About how long the stage takes at `speed` operations per second; None where there is no data yet."""
+    from steersman.train.speed import tokens
+
+    return option.operations * tokens(section, lengths.total, lengths.mean) / speed if lengths.total else None
+
+
+def _rows_per_step(p: Plan, option: Option, config: configs.Config) -> str:
+    section = getattr(config, p.stage)
+    row = option.changes.get("row_tokens", section.row_tokens)
+    if p.stage == "sft":
+        return f"{section.batch_tokens} tokens a step in {-(-section.batch_tokens // row)} rows of {row}"
+    if p.stage == "reward":
+        return f"{section.batch_prompts} prompts a step in rows of {row}"
+    prompts = -(-section.prompts_per_iteration // section.minibatches)
+    return f"{prompts} prompts a step in rows of {row}"
+
+
+def _json(p: Plan, config: configs.Config, lengths: Lengths, speed: float) -> dict[str, Any]:
+    def one(option: Option) -> dict[str, Any]:
+        return {
+            "set": {f"{p.stage}.{key}": value for key, value in option.changes.items()},
+            "peak_bytes": option.peak,
+            "parts": option.parts,
+            "tokens_per_second": speed / option.operations,
+            "seconds": _seconds(option, getattr(config, p.stage), lengths, speed),
+            "fits": p.fits(option),
+            "trains_less": option.trains_less,
+        }
+
+    return {
+        "stage": p.stage,
+        "free_bytes": p.free,
+        "data": dataclasses.asdict(lengths),
+        "chosen": one(p.chosen) if p.chosen else None,
+        "options": [one(option) for option in p.options],
+    }
+
+
+def _text(plans: list[tuple[Plan, Lengths]], config: configs.Config, speed: float) -> RenderableType:
+    from rich.console import Group
+
+    return Group(*(part for p, lengths in plans for part in _stage_text(p, lengths, config, speed)))
+
+
+def _stage_text(p: Plan, lengths: Lengths, config: configs.Config, speed: float) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    from steersman.train.plan import MARGIN, as_options, shown
+    from steersman.train.speed import UNCERTAINTY
+
+    section = getattr(config, p.stage)
+    asked, chosen = p.options[0], p.chosen
+    parts = Table("part", "GiB", box=None, padding=(0, 2, 0, 0))
+    for name, size in (chosen or asked).parts.items():
+        if size >= 2**20:
+            parts.add_row(name, f"{size / 2**30:.2f}")
+    parts.add_row("peak", f"{(chosen or asked).peak / 2**30:.2f}")
+    options = Table("setting", "peak, GiB", "fits", "about", box=None, padding=(0, 2, 0, 0))
+    for option in p.options:
+        if option is not chosen and len(option.changes) > 1:  # combinations are of interest where they are chosen
+            continue
+        seconds = _seconds(option, section, lengths, speed)
+        name = as_options(p.stage, option) or "as configured"
+        name += (" (trains less)" if option.trains_less else "") + (" *" if option is chosen else "")
+        time = f"{speed / option.operations:.0f} tokens/s" if seconds is None else _duration(seconds)
+        options.add_row(Text(name), f"{option.peak / 2**30:.2f}", "yes" if p.fits(option) else "no", time)
+    heading = f"{p.stage}: {_rows_per_step(p, chosen or asked, config)}; {shown(p.free)} are free\n"
+    last = "fits as configured" if chosen is asked else "does not fit as configured"
+    last += f"; {p.advice}" if chosen not in (asked, None) else ""
+    note = f"(a setting fits if {MARGIN:g} times its peak is free; times are right within a factor of {UNCERTAINTY:g})"
+    return [Text(heading), parts, Text(""), options, Text(f"\n{p.stage} {last}\n{note}\n")]
+
+
+def _duration(seconds: float) -> str:
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def register(app: typer.Typer) -> None:
+    examples = [
+        "steersman plan",
+        "steersman plan ppo --memory 8G",
+        "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
+    ]
+    add(app, plan, panel=STAGES, examples=examples)

@@ -1,0 +1,197 @@
+"""How much memory a training stage takes at its peak, counted from the model's shape and the stage's settings.
+
+Counted is what the code keeps: parameters (`models/load.py`), masters, moments and gradients (`train/update.py`), what
+each layer saves for its backward pass (`models/layers.py`), a chunk of the vocabulary (`models/decoder.py`), and PPO's
+four models with the engine's copy (`train/rollouts.py`, `engine/`). Measured are the constants below, nothing else.
+On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
+`bench/memory.py` holds the prediction against the measured peak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steersman.engine.cache import rounded
+from steersman.engine.shape import Shape
+from steersman.models.decoder import CHUNK
+from steersman.models.packing import MULTIPLE
+
+MIB = 2**20
+PROCESS = 345 * MIB
+"""Resident size of Python with torch, transformers and TensorBoard imported, before a model is loaded."""
+TOKENIZER_ENTRY = 2200
+"""Bytes per entry of the vocabulary that a loaded tokenizer takes (80 MiB for 49k entries, 560 MiB for 262k)."""
+DATA_TOKEN = 48
+"""Bytes per token of data kept as Python integers, with the text they came from."""
+LEFTOVERS = 220 * MIB
+"""What loading and the first steps leave on a CPU: compiled kernels, scratch buffers, Python's garbage."""
+GAPS = 0.05
+"""Share of a CPU's heap that lies in gaps no later tensor fits into (`keep_freed_memory`: the heap never shrinks)."""
+CACHE_BYTES = 2 << 30
+"""Most memory for states of frozen layers; where they take more, none are kept."""
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What of a stage's settings and data decides its memory."""
+
+    stage: str
+    """sft, reward or ppo"""
+    row_tokens: int
+    """Tokens of the longest row."""
+    accumulate: bool
+    """Whether an optimizer step gathers the gradients of more than one row."""
+    train_layers: int = 0
+    lora_rank: int = 0
+    checkpointing: bool = False
+    itemsize: int = 2
+    """Bytes of a number in the compute dtype."""
+    on_gpu: bool = False
+    longest: int = 0
+    """Tokens of the longest document; 0: as long as a row."""
+    data_tokens: int = 0
+    """Tokens of all data, kept as Python integers."""
+    cached_tokens: int = 0
+    """Reward model over frozen layers: tokens whose states are kept for later epochs."""
+    answers: int = 0
+    """PPO: answers decoded together."""
+    answer_length: int = 0
+    """PPO: tokens of the longest prompt and answer."""
+    averaged: bool = False
+    """PPO: whether a moving average of the policy's weights is kept."""
+    reward_models: int = 1
+    """PPO: an ensemble's members."""
+    shared_base: bool = False
+    """PPO with adapters: whether the reward model is an adapter on the same weights."""
+
+
+def layer_parameters(shape: Shape) -> int:
+    norms = (4 if shape.sandwich_norms else 2) * shape.hidden + (2 * shape.head_dim if shape.qk_norm else 0)
+    return sum(rows * columns for rows, columns in layer_matrices(shape)) + norms
+
+
+def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
+    """(outputs, inputs) of q, k, v, o, gate, up and down."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    attention = [(query, shape.hidden), (key, shape.hidden), (key, shape.hidden), (shape.hidden, query)]
+    wide = (shape.intermediate, shape.hidden)
+    return [*attention, wide, wide, (shape.hidden, shape.intermediate)]
+
+
+def embedding_parameters(shape: Shape) -> int:
+    return shape.vocabulary * shape.hidden
+
+
+def model_parameters(shape: Shape, head: bool) -> int:
+    """All parameters: with the vocabulary's head (a matrix of its own unless tied) or with a scalar one."""
+    tables = embedding_parameters(shape) * (2 if head and not shape.tied else 1)
+    return tables + shape.layers * layer_parameters(shape) + shape.hidden + (0 if head else shape.hidden)
+
+
+def trained_parameters(shape: Shape, s: Setting, head: bool) -> int:
+    """Those an optimizer touches, in a model with the vocabulary's head or with a scalar one."""
+    layers = s.train_layers or shape.layers
+    scalar = 0 if head else shape.hidden
+    if s.lora_rank:
+        return layers * s.lora_rank * sum(map(sum, layer_matrices(shape))) + scalar
+    if s.train_layers:
+        return layers * layer_parameters(shape) + shape.hidden + scalar
+    return model_parameters(shape, head)
+
+
+def layer_activations(shape: Shape, s: Setting) -> int:
+    """Bytes per token that one decoder layer keeps for its backward pass."""
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    numbers = 2 * shape.hidden  # the residual stream before attention and before the MLP, kept by the norms
+    numbers += 2 * shape.hidden  # what the norms return, kept by the projections
+    numbers += query + 2 * key + query  # q, k, v, and what attention returns
+    numbers += 4 * shape.intermediate  # gate, its activation, up, and their product
+    inverses = 2
+    if shape.sandwich_norms:
+        numbers += 2 * shape.hidden
+        inverses += 2
+    if shape.qk_norm:
+        numbers += query + key
+        inverses += shape.heads + shape.kv_heads
+    if s.lora_rank:
+        numbers += s.lora_rank * len(layer_matrices(shape))
+    return numbers * s.itemsize + inverses * FLOAT
+
+
+def activations(shape: Shape, s: Setting) -> int:
+    """Bytes alive when the backward pass of one row begins."""
+    tokens = -(-s.row_tokens // MULTIPLE) * MULTIPLE
+    layers = s.train_layers or shape.layers
+    one = tokens * layer_activations(shape, s)
+    stream = tokens * shape.hidden * s.itemsize
+    if s.on_gpu:  # scaled_dot_product_attention keeps the mask of the whole row, and its additive form
+        one += tokens * tokens * (1 + s.itemsize)
+        masks = 0
+    else:
+        masks = len(set(shape.windows)) * tokens * min(tokens, s.longest or tokens) * s.itemsize
+    kept = layers * stream + one if s.checkpointing else layers * one
+    return kept + 3 * stream + masks  # the final norm's input and output, and the states that predict
+
+
+def _vocabulary(shape: Shape, s: Setting) -> int:
+    """Bytes that the backward pass of `token_logprobs` takes for a moment."""
+    logits = CHUNK * shape.vocabulary * (FLOAT + (s.itemsize if s.itemsize < FLOAT else 0))
+    learned = not (s.train_layers or s.lora_rank)
+    return logits + (embedding_parameters(shape) * (FLOAT + s.itemsize) if learned else 0)
+
+
+def _layer_backward(shape: Shape, s: Setting) -> int:
+    """Bytes that the backward pass of one layer takes for a moment: gradients in the MLP, or a norm in float32."""
+    return s.row_tokens * max(2 * shape.intermediate * s.itemsize, 5 * shape.hidden * FLOAT)
+
+
+def predict(shape: Shape, s: Setting) -> dict[str, int]:
+    """Bytes by part at the moment of the peak; their sum is the peak."""
+    parts = {"weights": _weights(shape, s)} | (_engine(shape, s) if s.stage == "ppo" else {})
+    heads = {"sft": (True,), "reward": (False,), "ppo": (True, False)}[s.stage]
+    trained = [trained_parameters(shape, s, head) for head in heads]
+    parts |= {"master weights": FLOAT * sum(trained), "Adam's moments": 2 * FLOAT * sum(trained)}
+    if s.averaged:
+        parts["moving average"] = FLOAT * trained[0]
+    if (states := s.cached_tokens * shape.hidden * s.itemsize) <= CACHE_BYTES:
+        parts["states of frozen layers"] = states
+    parts |= sorted(_moments(shape, s, heads, trained), key=lambda moment: sum(moment.values()))[-1]
+    if s.on_gpu:
+        return parts
+    gaps = round(GAPS * sum(parts.values()))
+    process = PROCESS + LEFTOVERS + TOKENIZER_ENTRY * shape.vocabulary + DATA_TOKEN * s.data_tokens
+    return {"Python, libraries, data": process} | parts | {"gaps in the heap": gaps}
+
+
+def _weights(shape: Shape, s: Setting) -> int:
+    causal, scalar = (s.itemsize * model_parameters(shape, head) for head in (True, False))
+    if s.stage != "ppo":
+        return causal if s.stage == "sft" else scalar
+    if s.lora_rank:  # `train/shared_base.py`: policy and reference are one, critic and reward model another or the same
+        return causal if s.shared_base else causal + s.reward_models * scalar
+    return 2 * causal + (1 + s.reward_models) * scalar
+
+
+def _engine(shape: Shape, s: Setting) -> dict[str, int]:
+    """The engine's copy of the policy, and keys and values of the answers decoded together."""
+    token = 2 * shape.layers * shape.kv_heads * shape.head_dim * s.itemsize
+    cache = s.answers * rounded(s.answer_length) * token
+    return {"engine": s.itemsize * model_parameters(shape, True) + cache}
+
+
+def _moments(shape: Shape, s: Setting, heads: tuple[bool, ...], trained: list[int]) -> list[dict[str, int]]:
+    """What is alive, beside what always is, when each model's backward pass begins and when it ends."""
+    out: list[dict[str, int]] = []
+    tables = 0 if s.train_layers or s.lora_rank else embedding_parameters(shape) * s.itemsize
+    kept = activations(shape, s)
+    for number, head in enumerate(heads):
+        # of models that come before, this row's gradients are gathered already
+        gathered = FLOAT * sum(n for i, n in enumerate(trained) if s.accumulate or i < number)
+        brief = max(_vocabulary(shape, s) if head else 0, _layer_backward(shape, s))
+        out.append({"gradients": gathered, "activations": kept, "backward pass": brief})
+        # a tied embedding's gradient comes in two parts, which are added
+        own = s.itemsize * trained[number] + tables
+        fresh = 0 if s.accumulate else FLOAT * trained[number] + tables
+        out.append({"gradients": gathered + max(own, fresh), "activations": 0, "backward pass": 0})
+    return out

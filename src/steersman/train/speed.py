@@ -1,0 +1,82 @@
+"""How long a training stage takes: its floating-point operations over the speed of this machine's matrix products."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import torch
+
+from steersman.config import PpoConfig, RewardConfig, SftConfig
+from steersman.engine.shape import Shape
+from steersman.models.resolve import default_cache
+from steersman.train.memory import Setting, embedding_parameters, layer_matrices
+from steersman.workspace import write_json
+
+EFFICIENCY = 0.4
+"""Share of the speed of large matrix products that a stage reaches, its other work included: SFT of the last 10 of
+SmolLM2-135M's 30 layers at 1,100 tokens per second (docs/LOG.md) is 0.49 TFLOP/s, on a CPU whose products reach 1.2."""
+TARGETS = 0.5
+"""Share of the tokens whose logits are computed: answers, where prompts are as long."""
+UNCERTAINTY = 2.0
+"""The time is right within this factor, where nothing else runs on the machine."""
+
+
+def operations(shape: Shape, s: Setting, config: SftConfig | RewardConfig | PpoConfig, length: int) -> float:
+    """Floating-point operations per token and epoch; for PPO per token of prompts and answers and round.
+
+    A product of [n, k] and [k, m] counts 2 n k m; a document has `length` tokens on average.
+    """
+    matrices = sum(rows * columns for rows, columns in layer_matrices(shape))
+    attention = 2 * shape.heads * shape.head_dim * length  # two products over half of the past on average
+    vocabulary = 2 * embedding_parameters(shape) * TARGETS
+    forward = 2 * matrices + attention
+    trained = s.train_layers or shape.layers
+    backward = trained * ((2 if s.lora_rank else 4) * matrices + 2.5 * attention)
+    if s.checkpointing:
+        backward += trained * forward
+    # the logits are made again; then the gradient of the states, and of the head where it is trained
+    head_backward = vocabulary * (2 if s.train_layers or s.lora_rank else 3)
+    if not isinstance(config, PpoConfig):
+        heads = vocabulary + head_backward if s.stage == "sft" else 0.0
+        return shape.layers * forward + backward + heads
+    below = (shape.layers - trained) * forward  # once for all models
+    scoring = 4 * trained * forward + 2 * vocabulary
+    training = config.epochs * (2 * (trained * forward + backward) + vocabulary + head_backward)
+    sampling = shape.layers * forward + vocabulary
+    return below + scoring + training + sampling
+
+
+def tokens(config: SftConfig | RewardConfig | PpoConfig, total: int, length: int) -> int:
+    """What `operations` is to be multiplied with. Data of `total` tokens; documents of `length` tokens on average."""
+    if not isinstance(config, PpoConfig):
+        return total * config.epochs
+    answers = config.answers_per_prompt * config.max_tokens  # at most: most answers end earlier
+    return config.iterations * config.prompts_per_iteration * (length + answers)
+
+
+def products_per_second(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations per second of a large matrix product: the fastest ever seen on this machine.
+
+    Measured at every call and kept in the cache, since what else runs can only make it slower.
+    """
+    kept = default_cache().parent / "speed.json"
+    name = f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'} {dtype} {torch.get_num_threads()}"
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    known[name] = max(known.get(name, 0.0), _measure(dtype, device))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_json(kept, known)
+    return float(known[name])
+
+
+def _measure(dtype: torch.dtype, device: torch.device, seconds: float = 0.5) -> float:
+    """The fastest of as many products as fit into `seconds`."""
+    rows, inner, columns = 1024, 1024, 2048
+    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        (a @ b)[0, 0].item()
+        best = min(best, time.perf_counter() - began)
+    return 2 * rows * inner * columns / best

@@ -1,0 +1,175 @@
+"""What a plan counts, held against the real thing: parameters, what autograd saves, what is refused and advised."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import tiny as t
+from steersman.config import ModelConfig, PpoConfig, RewardConfig, SftConfig
+from steersman.models.decoder import branch_scores, response_logprobs, train_last_layers
+from steersman.models.layers import use_checkpointing
+from steersman.models.load import load_causal, load_scalar, use_packed_rows
+from steersman.models.packing import Row, Tree, build_row
+from steersman.train import memory, plan, sft
+
+FLOAT = ModelConfig(dtype="float32", device="cpu")
+FAMILIES = ["llama", "qwen3", "gemma3_text"]
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return t.make_model(tmp_path / "model", request.param)
+
+
+def one_row(tokens: int = 256) -> Row:
+    return build_row([Tree(tuple(range(3, 3 + tokens)), learn=(False,) + (True,) * (tokens - 1))])
+
+
+def kept_bytes(model: Any, row: Row) -> int:
+    """Bytes that autograd and the row keep for the backward pass, each storage once, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+    tensors = []  # alive, so that no address is used twice
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            tensors.append(tensor)
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        (branch_scores if hasattr(model, "score") else response_logprobs)(model, row)
+    for _, _, masks in row.documents:
+        kept |= {m.untyped_storage().data_ptr(): m.untyped_storage().nbytes() for m in masks._made.values()}
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("train_layers", [0, 1])
+def test_activations_are_those_that_autograd_keeps(family: Path, train_layers: int) -> None:
+    model = use_packed_rows(load_causal(family, "float32"))
+    train_last_layers(model, train_layers)
+    row = one_row()
+    setting = memory.Setting("sft", len(row.ids), False, train_layers=train_layers, itemsize=4)
+    assert memory.activations(plan.shape_in(family), setting) == pytest.approx(kept_bytes(model, row), rel=0.05)
+
+
+@pytest.mark.parametrize("train_layers", [0, 1])
+def test_trained_parameters_are_counted_exactly(family: Path, train_layers: int) -> None:
+    shape, setting = plan.shape_in(family), memory.Setting("sft", 64, False, train_layers=train_layers)
+    for load, head in ((load_causal, True), (load_scalar, False)):
+        model = load(family, "float32")
+        train_last_layers(model, train_layers)
+        counted = memory.trained_parameters(shape, setting, head)
+        assert counted == sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert memory.model_parameters(shape, head) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("train_layers", [0, 1])
+def test_checkpointing_keeps_less_and_changes_no_bit(family: Path, train_layers: int) -> None:
+    gradients, kept = [], []
+    for recompute in (False, True):
+        model = use_packed_rows(load_causal(family, "float32"))
+        train_last_layers(model, train_layers)
+        if recompute:
+            use_checkpointing(model)
+        kept.append(kept_bytes(model, one_row()))
+        response_logprobs(model, one_row())[0].sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert kept[1] < kept[0]
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][n], gradients[1][n]) for n in gradients[0])
+
+
+def test_checkpointing_needs_a_known_family(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_causal(tiny)
+    monkeypatch.setattr("steersman.models.layers.FAMILIES", {"other"})
+    with pytest.raises(ValueError, match="'llama'; expected one of other"):
+        use_checkpointing(model)
+
+
+@pytest.mark.parametrize("config", [SftConfig(), RewardConfig(), PpoConfig()])
+def test_a_plan_changes_as_little_as_it_must(config: plan.Stage, tiny: Path) -> None:
+    shape = dataclasses.replace(plan.shape_in(tiny), layers=30, hidden=576, intermediate=1536, vocabulary=49152)
+    lengths = plan.Lengths(total=100_000, longest=200, documents=700)
+    asked = plan.make_plan(shape, config, lengths, FLOAT, free=1 << 40)
+    assert asked.chosen is asked.options[0]
+    peaks = [asked.options[0].peak]
+    for free in range(int(1.2 * peaks[0]), 0, -peaks[0] // 40):
+        found = plan.make_plan(shape, config, lengths, FLOAT, free)
+        if (chosen := found.chosen) is None:
+            assert min(o.peak for o in found.options) * plan.MARGIN > free
+            assert "smaller model" in found.advice
+            break
+        assert chosen.peak * plan.MARGIN <= free
+        if chosen.trains_less:
+            assert not any(found.fits(o) for o in found.options if not o.trains_less)
+        elif chosen.changes:
+            rivals = [o for o in found.options[1:] if found.fits(o) and not o.trains_less]
+            assert chosen.operations == min(o.operations for o in rivals)
+    else:
+        pytest.fail("something fits into nothing")
+
+
+def test_rows_never_get_shorter_than_a_document(tiny: Path) -> None:
+    config = SftConfig(row_tokens=4096)
+    found = plan.make_plan(plan.shape_in(tiny), config, plan.Lengths(9000, 900, 20), FLOAT, free=1)
+    assert min(o.changes.get("row_tokens", 4096) for o in found.options) == 1024
+
+
+def test_a_stage_that_cannot_fit_is_refused_before_it_starts(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(model_config: ModelConfig) -> None:
+        demonstrations = [t.conversation(f"Where is order {i}?", f"In {i} days.", id=f"d{i}") for i in range(8)]
+        config = SftConfig(epochs=1, row_tokens=128, batch_tokens=128)
+        sft.run(
+            base=tiny,
+            demonstrations=demonstrations,
+            validation=[],
+            output=tmp_path / "out",
+            config=config,
+            model_config=model_config,
+            seed=1,
+            inputs={},
+        )
+
+    monkeypatch.setattr(plan, "free_memory", lambda _: 300 << 20)
+    with pytest.raises(ValueError, match=r"sft: not started.*0\.3 GiB are free.*memory_check=false"):
+        run(FLOAT)
+    assert not list(tmp_path.iterdir())
+    run(dataclasses.replace(FLOAT, memory_check=False))
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_free_memory_holds_what_this_process_has() -> None:
+    before = plan.free_memory(on_gpu=False)
+    held = torch.ones(64 << 20, dtype=torch.uint8)
+    assert abs(plan.free_memory(on_gpu=False) - before) < 8 * len(held)
+
+
+def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steersman.cli.app import build
+
+    monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(build(), ["plan", "--model", str(tiny), *arguments])
+
+    fits = call("sft", "--memory", "2G", "--json", "-s", "model.device=cpu")
+    assert fits.exit_code == 0, fits.output
+    (stage,) = json.loads(fits.stdout)["stages"]
+    assert stage["chosen"]["set"] == {}
+    assert stage["chosen"]["peak_bytes"] == sum(stage["chosen"]["parts"].values())
+    assert stage["chosen"]["tokens_per_second"] > 0
+    stuck = call("reward", "--memory", "100M", "-s", "model.device=cpu")
+    assert stuck.exit_code == 2
+    assert "Take a smaller model" in stuck.stderr
+    assert call("--memory", "much").exit_code == 2
