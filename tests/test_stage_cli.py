@@ -362,14 +362,14 @@ def test_a_full_disk(how: str, alone: Alone, chats: Path, monkeypatch: pytest.Mo
 
     from steersman.train import sft
 
-    def full(_: Any, __: Any, folder: Path) -> None:
+    def full(_: Any, __: Any, folder: Path, *___: Any) -> None:
         (folder / "config.json").write_text("{}")
         if how == "errno":
             raise OSError(28, "No space left on device", str(folder / "model.safetensors"))
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     args = alone.args("sft", chats, "-s", "sft.epochs=1")
-    monkeypatch.setattr(sft, "save_model", full)
+    monkeypatch.setattr(sft, "save_trained", full)
     assert "no space left" in refused(*args)
     assert not alone.output.exists()
     monkeypatch.undo()

@@ -103,11 +103,17 @@ class ModelConfig:
     memory_check: bool = opt(
         True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."
     )
+    quantize: str = opt("none", "Bits of the weights that LoRA freezes (CUDA, bitsandbytes).", ("none", "8bit", "4bit"))
 
     @property
     def loading(self) -> dict[str, Any]:
         """All but the base: keyword arguments of `steersman.engine.load.load_engine`."""
         return {"dtype": self.dtype, "device": self.device, "trust_remote_code": self.trust_remote_code}
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What a training stage's manifest records of this section."""
+        return {"dtype": self.dtype} | ({} if self.quantize == "none" else {"quantize": self.quantize})
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,8 @@ class SftConfig:
     long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
     checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
+    lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
+    lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
     eval_fraction: float = opt(
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
@@ -174,6 +182,8 @@ class RewardConfig:
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates at the end only.")
     checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
+    lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
+    lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
     save_seconds: float = opt(90.0, "A resume point at least this often.")
 
 
@@ -205,8 +215,7 @@ class PpoConfig:
     clip_range: float = opt(0.2, "PPO ratio clip.")
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
     value_coef: float = opt(
-        0.1,
-        "Weight of the value loss; with the critic's own Adam it only moves the gradient clip.",
+        0.1, "Weight of the value loss; with the critic's own Adam it only moves the gradient clip."
     )
     gamma: float = opt(1.0, "Discount; answers are short, so none.", high=1)
     lam: float = opt(0.95, "GAE lambda.", high=1)
@@ -229,6 +238,8 @@ class PpoConfig:
     )
     train_layers: int = opt(0, "Train only the last N decoder layers of policy and critic; 0 trains all.")
     checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
+    lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
+    lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Rounds between such evaluations.", low=1)

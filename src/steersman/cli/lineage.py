@@ -31,7 +31,7 @@ GONE = "gone"
 RESUME_FILE = ".resume.safetensors"
 SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
 """Stages whose section of the configuration is named otherwise."""
-BESIDE = {"seed": "project", "dtype": "model"}
+BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
 """Settings of other sections that stages record beside their own."""
 
 

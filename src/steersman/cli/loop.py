@@ -65,7 +65,7 @@ def _make(
     from steersman.train.trackers import chosen
 
     chosen.set(space.config.project)
-    recorded = {**to_dict(settings), "seed": space.config.project.seed, "dtype": space.config.model.dtype}
+    recorded = {**to_dict(settings), "seed": space.config.project.seed, **space.config.model.recorded}
     if space.has(stage):
         manifest = read_manifest(space.stage_dir(stage))
         same = {k: v for k, v in manifest.config.items() if k not in NO_MATTER} == {
@@ -325,9 +325,12 @@ def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
         report = read_manifest(space.stage_dir("reward")).metrics
         rows["rankings"] = f"{report.get('human', 0)} by people, {report.get('simulated', 0)} simulated by a rule judge"
     shown = {
-        "sft": ("epochs", "lr", "batch_tokens", "train_layers"),
-        "reward": ("epochs", "lr", "batch_prompts", "train_layers"),
-        "ppo": ("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs", "train_layers"),
+        "sft": ("epochs", "lr", "batch_tokens", "train_layers", "lora_rank"),
+        "reward": ("epochs", "lr", "batch_prompts", "train_layers", "lora_rank"),
+        "ppo": (
+            *("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs"),
+            *("train_layers", "lora_rank"),
+        ),
         "eval": ("temperature", "max_tokens"),
     }
     for section, keys in shown.items():

@@ -15,6 +15,7 @@ from steersman.engine.vllm_backend import VllmEngine
 from steersman.models import parallel
 from steersman.models.layers import is_known
 from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
+from steersman.models.lora import merged, named_weights
 from steersman.models.resolve import Say, resolve
 
 
@@ -108,14 +109,14 @@ def engine_of(
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
-        own = copy.deepcopy(model)
+        own = copy.deepcopy(merged(model))
         own.set_attn_implementation("sdpa")
         return ReferenceEngine(own, tokenizer, model_name=name, version=version)
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if cache_mib is None else cache_mib << 20
     decoder = Decoder(model.config, model.dtype, model.device, int8=int8, cache_bytes=budget, native=native)
-    decoder.load((name, parallel.whole(tensor)) for name, tensor in model.state_dict().items())
+    decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
     return LocalEngine(
         decoder,
         tokenizer,

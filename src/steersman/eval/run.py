@@ -162,7 +162,7 @@ def run(
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
     prompts = list(prompts[: config.eval.prompts or None])
-    recorded = {**to_dict(config.eval), "seed": config.project.seed, "dtype": config.model.dtype}
+    recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
     judge = judge_for(config.project.domain)
     if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):

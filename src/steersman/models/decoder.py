@@ -47,7 +47,8 @@ def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tenso
 
 
 def _same_weights(a: Any, b: Any) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    ours, theirs = dict(a.named_parameters()), dict(b.named_parameters())  # names differ where one has an adapter
+    return ours.keys() == theirs.keys() and all(p is theirs[n] or torch.equal(p, theirs[n]) for n, p in ours.items())
 
 
 def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Tensor] | None, int]:
@@ -182,15 +183,21 @@ def init_score_head(model: Any, seed: int) -> None:
         weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
 
 
-def train_last_layers(model: Any, layers: int) -> None:
-    """Freeze all but the last `layers` decoder layers, the final norm and a scalar head; 0 trains everything."""
+def last_layers(model: Any, layers: int) -> Any:
+    """The last `layers` decoder layers, 0: all. Raises ValueError where there are fewer."""
     total = len(model.model.layers)
     if not 0 <= layers <= total:
         raise ValueError(f"train_layers: expected 0 to {total} (this model's layers), got {layers}")
+    return model.model.layers[-layers:]
+
+
+def train_last_layers(model: Any, layers: int) -> None:
+    """Freeze all but the last `layers` decoder layers, the final norm and a scalar head; 0 trains everything."""
+    last = last_layers(model, layers)
     for parameter in model.parameters():
         parameter.requires_grad_(layers == 0)
     if layers:
         heads = [model.model.norm] + ([model.score] if hasattr(model, "score") else [])
-        for part in [*model.model.layers[total - layers :], *heads]:
+        for part in [*last, *heads]:
             for parameter in part.parameters():
                 parameter.requires_grad_(True)

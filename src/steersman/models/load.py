@@ -139,9 +139,9 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
     return model
 
 
-def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
-    """A decoder with its vocabulary head. Raises ValueError on a missing or damaged checkpoint."""
-    return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code)
+def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
+    """A decoder with its vocabulary head; `extra` is for transformers. ValueError on a missing or damaged one."""
+    return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code, **extra)
 
 
 def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
@@ -160,9 +160,9 @@ def use_packed_rows(model: Model) -> Model:
     return model
 
 
-def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
+def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
     """A decoder with one scalar output per token (`score`); a new head is zero until initialised."""
-    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1)
+    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1, **extra)
 
 
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:

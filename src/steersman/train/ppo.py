@@ -26,6 +26,7 @@ from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_tokenizer, read_config, save_model
+from steersman.models.lora import named_weights, save_trained
 from steersman.models.packing import Row, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -167,13 +168,13 @@ def run(
     lengths = prompt_lengths(sft, [*prompts, *held_out], model_config)
     scorers = 1 + len(member_folders(reward))
     check_memory(sft, config, lengths_of(lengths), model_config, reward_models=scorers)
-    actors = Actors.load(sft, reward, config, model_config)
+    actors = Actors.load(sft, reward, config, model_config, seed)
     check_rewards(config, 1 + len(actors.members), [*prompts, *held_out])
     if config.checkpointing:
         use_checkpointing(actors.policy)
         use_checkpointing(actors.critic)
     folder = StageFolder(
-        output, "policy", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+        output, "policy", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
     )
     policy, critic = (
         Updater(model, lr=lr, weight_decay=0.0, grad_clip=config.grad_clip, eps=config.adam_eps)
@@ -204,8 +205,8 @@ def run(
     episodes, began = 0, time.monotonic()
 
     def push() -> None:
-        named = zip(policy.names, policy.parameters, strict=True)
-        engine.load_weights(((name, parallel.whole(p.detach())) for name, p in named), str(iteration))
+        named = named_weights(actors.policy, trained_only=True)
+        engine.load_weights(((name, parallel.whole(tensor)) for name, tensor in named), str(iteration))
 
     def consider() -> dict[str, float]:
         """Evaluate the policy (or the average of its weights) as it is; keep it if it is the best so far."""
@@ -281,7 +282,11 @@ def run(
                 folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
         log.write(iteration, consider())
     weights = load_file(folder.path / BEST) if parallel.is_first() else {}
-    save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
+    if config.lora_rank:
+        actors.policy.load_state_dict(weights, strict=False)
+        save_trained(actors.policy, actors.tokenizer, folder.path, sft)
+    else:
+        save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
     metrics = {
         "best": best,
         "iterations": iteration,

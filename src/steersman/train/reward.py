@@ -22,17 +22,10 @@ from torch import Tensor
 from steersman import stats
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
-from steersman.models.decoder import branch_scores, init_score_head, share_trunk, train_last_layers
+from steersman.models.decoder import branch_scores, init_score_head, share_trunk
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import (
-    check_folder,
-    load_scalar,
-    load_tokenizer,
-    pick_device,
-    read_config,
-    save_model,
-    use_packed_rows,
-)
+from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
+from steersman.models.lora import quantized, save_trained, set_trainable
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -213,14 +206,15 @@ def run(
         )
     check_memory(base, config, lengths_of([b.tree.size for b in items]), model_config)
     device = pick_device(model_config.device)
-    model = use_packed_rows(load_scalar(base, model_config.dtype, model_config.trust_remote_code)).to(device)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    model = use_packed_rows(load_scalar(base, *options, **quantized(model_config, config.lora_rank))).to(device)
     init_score_head(model, seed + member - 1)
-    train_last_layers(model, config.train_layers)
+    set_trainable(model, config, seed + member - 1)
     if config.checkpointing:
         use_checkpointing(model)
     parallel.shard(model)
     folder = StageFolder(
-        output, "reward", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+        output, "reward", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
     )
     batches = []
     for epoch in range(config.epochs):
@@ -280,7 +274,7 @@ def run(
         report |= compare_members(model, further, held, config, model_config)
         for path in further if parallel.is_first() else ():
             shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
-    save_model(model, tokenizer, folder.path)
+    save_trained(model, tokenizer, folder.path, base)
     simulated = sum(r.simulated for r in rankings)
     report |= {
         "n_train_prompts": len(items),

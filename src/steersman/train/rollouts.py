@@ -19,11 +19,13 @@ from steersman.engine.protocol import Engine
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.lora import quantized
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
 from steersman.train.scoring import answer_scores, sources
+from steersman.train.shared_base import load_over_one_base
 from steersman.types import Completion, Conversation, SamplingParams
 
 
@@ -52,18 +54,25 @@ class Actors:
         return self.trunk(row) if self.trunk else None
 
     @staticmethod
-    def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig) -> Actors:
-        device = pick_device(model_config.device)
-        options = (model_config.dtype, model_config.trust_remote_code)
-        policy, reference = (use_packed_rows(load_causal(sft, *options)).to(device) for _ in range(2))
-        start = reward if config.critic_init == "reward" else sft
-        scorer, critic = (use_packed_rows(load_scalar(path, *options)).to(device) for path in (reward, start))
-        if config.critic_init == "sft":
-            torch.nn.init.zeros_(critic.score.weight)
-        members = [use_packed_rows(load_scalar(path, *options)).to(device) for path in member_folders(reward)]
-        for model in (policy, critic):
-            train_last_layers(model, config.train_layers)
-        for model in (reference, scorer, *members):
+    def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig, seed: int = 0) -> Actors:
+        if config.lora_rank:
+            policy, reference, critic, scorers = load_over_one_base(
+                sft, [reward, *member_folders(reward)], config, model_config, seed
+            )
+        else:
+            device, extra = pick_device(model_config.device), quantized(model_config, 0)
+            options = (model_config.dtype, model_config.trust_remote_code)
+            policy, reference = (use_packed_rows(load_causal(sft, *options, **extra)).to(device) for _ in range(2))
+            start = reward if config.critic_init == "reward" else sft
+            critic, *scorers = (
+                use_packed_rows(load_scalar(path, *options, **extra)).to(device)
+                for path in (start, reward, *member_folders(reward))
+            )
+            if config.critic_init == "sft":
+                torch.nn.init.zeros_(critic.score.weight)
+            for model in (policy, critic):
+                train_last_layers(model, config.train_layers)
+        for model in (reference, *scorers):
             model.requires_grad_(False)
         tokenizer = load_tokenizer(sft)
         if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
@@ -71,10 +80,11 @@ class Actors:
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
         frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
-        shared = share_trunk([policy, reference, scorer, critic, *members], frozen)
-        for model in (policy, reference, scorer, critic, *members):
+        shared = share_trunk([policy, reference, critic, *scorers], frozen)
+        for model in (policy, reference, critic, *scorers):
             parallel.shard(model)
-        return Actors(policy, reference, scorer, critic, tokenizer, Template(tokenizer), *shared, members)
+        first, *members = scorers
+        return Actors(policy, reference, first, critic, tokenizer, Template(tokenizer), *shared, members)
 
 
 @dataclass(frozen=True)

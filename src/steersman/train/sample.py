@@ -29,7 +29,7 @@ def run(
     """Write `output`/candidates.jsonl, one `Candidates` per line; returns the manifest's metrics. Resumes by itself."""
     if not prompts:
         raise ValueError("no prompts to answer")
-    folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs)
+    folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs)
     params = SamplingParams(
         max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p, n=config.answers
     )

@@ -16,9 +16,10 @@ import torch
 
 from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
-from steersman.models.decoder import response_logprobs, train_last_layers
+from steersman.models.decoder import response_logprobs
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.lora import quantized, save_trained, set_trainable
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -125,13 +126,14 @@ def run(
 
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     device = pick_device(model_config.device)
-    model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
-    train_last_layers(model, config.train_layers)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.lora_rank))).to(device)
+    set_trainable(model, config, seed)
     if config.checkpointing:
         use_checkpointing(model)
     parallel.shard(model)
     folder = StageFolder(
-        output, "sft", {**to_dict(config), "seed": seed, "dtype": model_config.dtype}, inputs, config.save_seconds
+        output, "sft", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
     )
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
 
@@ -171,7 +173,7 @@ def run(
                 folder.save(updater.state(), {"step": step, "loss_before": loss_before})
         loss_after = mean_loss(model, held_rows) if held else 0.0
         log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
-    save_model(model, tokenizer, folder.path)
+    save_trained(model, tokenizer, folder.path, base)
     result: dict[str, Any] = {
         "eval_loss_before": round(loss_before, 4),
         "eval_loss": round(loss_after, 4),

@@ -1,0 +1,79 @@
+"""PPO's four models with LoRA: one frozen base in memory, the rest adapters and heads on it.
+
+    reference  the SFT model
+    policy     the SFT model + an adapter that is trained
+    reward     the SFT model + the adapter and head of the reward stage
+    critic     the same adapter and head again, trained; with critic_init = 'sft' a new adapter and a zero head
+
+A reward model whose weights were trained, or whose adapter was trained on another model, has a base of its own; the
+critic then shares that one, with an adapter that is new.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from steersman import progress
+from steersman.config import ModelConfig, PpoConfig
+from steersman.models.load import load_causal, load_scalar, pick_device, use_packed_rows
+from steersman.models.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
+
+
+def load_over_one_base(
+    sft: Path, rewards: Sequence[Path], config: PpoConfig, model_config: ModelConfig, seed: int
+) -> tuple[Any, Any, Any, list[Any]]:
+    """(policy, reference, critic, reward models), one of these for each folder of `rewards`.
+
+    Raises ValueError on what cannot be loaded.
+    """
+    device = pick_device(model_config.device)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    extra = quantized(model_config, config.lora_rank)
+    reference = use_packed_rows(load_causal(sft, *options, **extra)).to(device)
+    reference.requires_grad_(False)
+    policy = twin(reference)
+    set_trainable(policy, config, seed)
+    scorers, weights = [], weights_hash(sft)
+    for folder in rewards:
+        if adapter_base(folder) == weights:
+            scorers.append(_scalar(reference, folder))
+            continue
+        progress.note(
+            f"{folder}: not an adapter on {sft}; its weights are loaded beside the policy's "
+            "(with reward.lora_rank the reward model would share them)"
+        )
+        scorers.append(use_packed_rows(load_scalar(folder, *options, **extra)).to(device))
+    if config.critic_init == "sft":
+        critic = _with_head(reference)
+        set_trainable(critic, config, seed + 1)
+    elif adapter_base(rewards[0]) == weights:
+        critic = _scalar(reference, rewards[0])
+    else:
+        critic = twin(scorers[0])
+        critic.score = copy.deepcopy(scorers[0].score)
+        set_trainable(critic, config, seed + 1)
+    return policy, reference, critic, scorers
+
+
+def _with_head(base: Any) -> Any:
+    """A scalar model over `base`, its head zero."""
+    model: Any = nn.Module()
+    model.model, model.config = twin(base).model, copy.deepcopy(base.config)
+    model.score = nn.Linear(base.config.hidden_size, 1, bias=False, device=base.device, dtype=base.dtype)
+    nn.init.zeros_(model.score.weight)
+    return model
+
+
+def _scalar(base: Any, reward: Path) -> Any:
+    """The reward model over `base`; what it has of its own, adapter and head, can be trained."""
+    model = _with_head(base)
+    saved = json.loads((reward / "config.json").read_text(encoding="utf-8"))
+    model.config.reward_shift = saved.get("reward_shift", 0.0)
+    load_adapter(model, reward)
+    return model

@@ -1,0 +1,172 @@
+"""LoRA against peft's own model, and what the stages make with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from steersman.config import ModelConfig, SftConfig
+from steersman.engine.load import load_engine
+from steersman.models.decoder import branch_scores, response_logprobs
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_packed_rows
+from steersman.models.lora import LoraLinear, quantized, save_trained, set_trainable
+from steersman.models.packing import Tree, build_row
+from steersman.models.stage_folder import StageFolder
+from steersman.train.log import read_metrics
+from steersman.train.rollouts import Actors
+from steersman.types import SamplingParams
+from test_train import FLOAT, PPO, run_ppo, run_reward, run_sft, weights_of
+
+IDS = tuple(range(5, 25))
+
+
+def adapted(base: Path, layers: int) -> Any:
+    """A model with adapters that do something: B is not zero."""
+    model = use_packed_rows(load_causal(base, "float32"))
+    set_trainable(model, SftConfig(lora_rank=3, lora_alpha=12.0, train_layers=layers), 1)
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, LoraLinear):
+            torch.nn.init.normal_(module.lora_B.weight, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_forward_and_gradients_equal_pefts(family: Path, layers: int, tmp_path: Path) -> None:
+    model = adapted(family, layers)
+    save_trained(model, load_tokenizer(family), tmp_path / "out", family)
+    theirs = peft.PeftModel.from_pretrained(
+        load_causal(family, "float32"), str(tmp_path / "out" / "adapter"), is_trainable=True
+    )
+    ours, _ = response_logprobs(model, build_row([Tree(IDS, learn=(False,) + (True,) * (len(IDS) - 1))]))
+    logits = theirs(torch.tensor([IDS])).logits[0, :-1]
+    expected = logits.log_softmax(-1).gather(1, torch.tensor(IDS[1:])[:, None])[:, 0]
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+    ours.sum().backward()
+    expected.sum().backward()
+    gradients = {n.replace(".default", ""): p.grad for n, p in theirs.named_parameters() if p.requires_grad}
+    trained = {f"base_model.model.{n}": p.grad for n, p in model.named_parameters() if p.requires_grad}
+    assert trained.keys() == gradients.keys()
+    for name, gradient in trained.items():
+        torch.testing.assert_close(gradient, gradients[name], atol=1e-4, rtol=1e-3)
+
+
+def test_the_folder_is_merged_and_the_engine_switches_the_adapter(tiny: Path, tmp_path: Path) -> None:
+    model = adapted(tiny, 0)
+    save_trained(model, load_tokenizer(tiny), tmp_path / "out", tiny)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert not any("lora" in name for name in plain.state_dict())
+    with torch.no_grad():
+        own, _ = response_logprobs(model, build_row([Tree(IDS, learn=(False,) + (True,) * (len(IDS) - 1))]))
+        expected = plain(torch.tensor([IDS])).logits[0, :-1].log_softmax(-1)
+    torch.testing.assert_close(own, expected.gather(1, torch.tensor(IDS[1:])[:, None])[:, 0], atol=1e-5, rtol=1e-5)
+    merged, base = (load_engine(folder, dtype="float32") for folder in (tmp_path / "out", tiny))
+    base.load_adapter("a", tmp_path / "out" / "adapter")  # type: ignore[attr-defined]
+    params = SamplingParams(max_tokens=8, temperature=0, ignore_end=True)
+    (one,), (two,) = merged.generate(["Hi", "Where"], params)
+    switched = base.generate(["Hi", "Where"], dataclasses.replace(params, adapter="a"))
+    assert [one.token_ids, two.token_ids] == [a[0].token_ids for a in switched]
+
+
+def test_sft_changes_the_matrices_by_rank_r_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+    metrics = run_sft(tiny, tmp_path / "sft", epochs=4, lr=1e-2, lora_rank=2)
+    assert metrics["eval_loss"] < metrics["eval_loss_before"] - 0.3
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny, tmp_path / "sft"))
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        change = after[name] - weight
+        if "_proj" in name:
+            assert torch.linalg.matrix_rank(change, atol=1e-4) == 2, name
+        else:
+            assert not change.any(), name
+
+
+def test_ppo_stands_on_one_base(tiny: Path, tmp_path: Path) -> None:
+    run_sft(tiny, tmp_path / "sft", lora_rank=2)
+    run_reward(tmp_path / "sft", tmp_path / "reward", lora_rank=3)
+    config = dataclasses.replace(PPO, lora_rank=4)
+    actors = Actors.load(tmp_path / "sft", tmp_path / "reward", config, FLOAT, 3)
+    models = (actors.policy, actors.reference, actors.reward, actors.critic)
+    held = {p.data_ptr(): p.numel() for m in models for p in m.parameters()}
+    base = sum(p.numel() for p in load_causal(tiny).parameters())
+    rows_and_columns = 2 * (2 * (64 + 64) + 2 * (32 + 64) + 3 * (96 + 64))  # two layers: q and o; k and v; the MLP
+    assert sum(held.values()) == base + (4 + 3 + 3) * rows_and_columns + 2 * 64
+    row = build_row([Tree(IDS[:9], (IDS[9:14], IDS[14:]))])
+    with torch.no_grad():
+        alone = branch_scores(use_packed_rows(load_scalar(tmp_path / "reward", "float32")), row)
+        for scorer in (actors.reward, actors.critic):
+            torch.testing.assert_close(branch_scores(scorer, row), alone, atol=1e-5, rtol=1e-5)
+
+    run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "policy", lora_rank=4)
+    first, *_, last, _ = read_metrics(tmp_path / "policy")
+    assert first["kl"] == first["ratio_error_first"] == first["eval_kl"] == 0
+    assert last["kl"] != 0
+    assert max(m.get("engine_logprob_error", 0) for m in read_metrics(tmp_path / "policy")) < 1e-5
+    assert (tmp_path / "policy" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_a_reward_model_of_other_weights_is_loaded_beside(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_reward(tiny, tmp_path / "reward")
+    config = dataclasses.replace(PPO, lora_rank=4, train_layers=1)
+    actors = Actors.load(tiny, tmp_path / "reward", config, FLOAT, 3)
+    assert "not an adapter on" in capsys.readouterr().err
+    assert actors.critic.model.embed_tokens is actors.reward.model.embed_tokens
+    assert actors.critic.model.embed_tokens is not actors.policy.model.embed_tokens
+    assert actors.critic.score is not actors.reward.score
+    assert {n.split(".")[2] for n, p in actors.policy.named_parameters() if p.requires_grad} == {"1"}
+    assert not any(p.requires_grad for m in (actors.reward, actors.reference) for p in m.parameters())
+    config = dataclasses.replace(config, critic_init="sft")
+    actors = Actors.load(tiny, tmp_path / "reward", config, FLOAT, 3)
+    assert actors.critic.model.embed_tokens is actors.policy.model.embed_tokens
+    assert not actors.critic.score.weight.any()
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+def test_a_resumed_run_gives_the_same_bits(
+    stage: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stage == "ppo":
+        run_reward(tiny, tmp_path / "reward", lora_rank=2)
+
+    def run(output: Path) -> None:
+        if stage == "ppo":
+            run_ppo(tiny, tmp_path / "reward", output, save_seconds=0.0, lora_rank=2)
+        else:
+            (run_sft if stage == "sft" else run_reward)(tiny, output, save_seconds=0.0, lora_rank=2)
+
+    run(tmp_path / "whole")
+    save = StageFolder.save
+
+    def save_and_stop(self: StageFolder, tensors: Any, state: Any) -> None:
+        save(self, tensors, state)
+        if 3 in state.values():
+            raise Stopped
+
+    monkeypatch.setattr(StageFolder, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        run(tmp_path / "again")
+    monkeypatch.undo()
+    run(tmp_path / "again")
+    assert weights_of(tmp_path / "again") == weights_of(tmp_path / "whole")
+
+
+def test_what_cannot_be_is_refused(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train_layers: expected 0 to 2"):
+        run_sft(tiny, tmp_path / "sft", lora_rank=2, train_layers=3)
+    with pytest.raises(ValueError, match=r"model\.quantize = '4bit': such weights stay frozen; expected a lora_rank"):
+        quantized(ModelConfig(quantize="4bit"), 0)
+    with pytest.raises(ValueError, match=r"model\.quantize = '8bit': expected a CUDA device"):
+        quantized(ModelConfig(quantize="8bit", device="cpu"), 8)
