@@ -109,7 +109,9 @@ def continuous(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
 def vllm(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
     from vllm import LLM, SamplingParams
 
-    model = LLM(model=folder, dtype=dtype, max_model_len=2048, max_num_seqs=slots, enable_prefix_caching=False)
+    # by default it takes nearly all memory and refuses to start beside the other sides
+    options = {"max_model_len": 2048, "max_num_seqs": slots, "enable_prefix_caching": False}
+    model = LLM(model=folder, dtype=dtype, gpu_memory_utilization=0.25, **options)
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
         params = SamplingParams(max_tokens=max_tokens, temperature=1.0, ignore_eos=True, seed=1)
