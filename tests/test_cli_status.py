@@ -108,7 +108,7 @@ def test_promote_needs_a_verdict_on_this_very_model(space: Workspace) -> None:
     inputs = {stage: identity(read_manifest(space.stage_dir(stage, 1))) for stage in ("policy", "sft")}
     artifact(space, "report", inputs=inputs, verdict_json='{"pairs": [{"a": 1}]}')
     assert "expected a verdict with 'pairs'" in run(space, "promote").stderr
-    assert "--stage reward: expected policy or sft" in run(space, "promote", "--stage", "reward").stderr
+    assert "--stage reward: expected one of sft, policy" in run(space, "promote", "--stage", "reward").stderr
     assert space.current() is None
 
 

@@ -312,7 +312,7 @@ def test_what_is_missing_is_left_out(tmp_path: Path, everything: Any) -> None:
     assert {t[key] for key in ("models", "lengths", "samples", "limits")} <= set(page.headings)
     assert t["constraint"] not in page.text
     assert "not independent evidence" in page.text
-    assert t["reward_limit"] in page.text
+    assert t["reward_limit"].format(by="PPO") in page.text
 
     write_report(path, verdict(bare[:1], prompts, CONFIG), prompts, bare[:1], title="Report")
     assert t["none"] in checked(path).text

@@ -151,7 +151,7 @@ class SftConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    model: str = opt("sft", "Which model answers.", ("sft", "policy", "base"))
+    model: str = opt("sft", "Which model answers.", ("sft", "policy", "grpo", "rloo", "dpo", "kto", "base"))
     answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
@@ -188,6 +188,40 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class PreferenceConfig:
+    """What DPO and KTO share."""
+
+    epochs: int = opt(1, "Passes over the preferences.", low=1)
+    lr: float = opt(5e-6, "Peak learning rate of AdamW.")
+    beta: float = opt(0.1, "Price of leaving the SFT model: a higher one stays nearer.", low=1e-6)
+    warmup_fraction: float = opt(0.1, "Share of the steps in which the rate climbs linearly.", high=1)
+    final_lr_fraction: float = opt(0.1, "The cosine ends at this share of the peak.", high=1)
+    weight_decay: float = opt(0.0, "Decoupled weight decay on matrices.")
+    grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
+    batch_prompts: int = opt(8, "Prompts (each with all its ranked answers) per optimizer step.", low=1)
+    row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
+    holdout_fraction: float = opt(
+        0.15, "Share of the prompts held out for accuracy; those of the reward model.", high=1
+    )
+    train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
+    save_seconds: float = opt(90.0, "A resume point at least this often.")
+
+
+@dataclass(frozen=True)
+class DpoConfig(PreferenceConfig):
+    label_smoothing: float = opt(0.0, "Share of preferences taken to be the wrong way round (cDPO).", high=0.5)
+    length_normalised: bool = opt(
+        False, "Log-probabilities per token instead of per answer; beta then wants to be larger."
+    )
+
+
+@dataclass(frozen=True)
+class KtoConfig(PreferenceConfig):
+    desirable_weight: float = opt(1.0, "Weight of desirable answers.")
+    undesirable_weight: float = opt(1.0, "Weight of undesirable answers; balance weight times count of both.")
+
+
+@dataclass(frozen=True)
 class PpoConfig:
     iterations: int = opt(100, "Rollout-and-update rounds.", low=1)
     prompts_per_iteration: int = opt(64, "Prompts per round.", low=1)
@@ -219,6 +253,14 @@ class PpoConfig:
     )
     gamma: float = opt(1.0, "Discount; answers are short, so none.", high=1)
     lam: float = opt(0.95, "GAE lambda.", high=1)
+    advantage: str = opt(
+        "gae",
+        "gae needs the critic; rloo and grpo compare a prompt's answers and have none (`steersman rloo | grpo`).",
+        ("gae", "rloo", "grpo"),
+    )
+    kl_in: str = opt(
+        "reward", "Where the KL is paid: subtracted from the reward, or in the loss (k3).", ("reward", "loss")
+    )
     group_baseline: bool = opt(
         False, "Score each answer against the mean of its prompt's other answers (RLOO); needs answers_per_prompt >= 2."
     )
@@ -268,11 +310,30 @@ class PpoConfig:
 
 
 @dataclass(frozen=True)
+class RlooConfig:
+    """What `steersman rloo` sets otherwise than [ppo]; `of_stage` puts the two together."""
+
+    prompts_per_iteration: int = opt(16, "Prompts per round; everything not named here is taken from [ppo].", low=1)
+    answers_per_prompt: int = opt(4, "Answers sampled per prompt, whose scores are compared with one another.", low=2)
+    kl_coef: float = opt(0.05, "Beta of the KL penalty.")
+    kl_in: str = opt("reward", "Where the KL is paid.", ("reward", "loss"))
+
+
+@dataclass(frozen=True)
+class GrpoConfig(RlooConfig):
+    """The same for `steersman grpo`."""
+
+    kl_coef: float = opt(0.04, "Beta of the KL penalty (Shao et al. 0.04).")
+    kl_in: str = opt("loss", "Where the KL is paid.", ("reward", "loss"))
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     prompts: int = opt(0, "Test prompts to use; 0 means all.")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
     batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)
+    best_of: int = opt(0, "Also take the best of N answers of the SFT model by the reward model; 0 leaves it out.")
     tie_margin: float = opt(0.05, "Judge scores nearer than this are a tie.")
     bootstrap: int = opt(10000, "Resamples of the paired bootstrap.", low=1)
     samples_shown: int = opt(12, "Prompts shown side by side in the report.")
@@ -302,8 +363,26 @@ class Config:
     rank: RankConfig = RankConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PpoConfig = PpoConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    rloo: RlooConfig = RlooConfig()
+    dpo: DpoConfig = DpoConfig()
+    kto: KtoConfig = KtoConfig()
     eval: EvalConfig = EvalConfig()
     serve: ServeConfig = ServeConfig()
+
+
+def of_stage(config: Config, stage: str) -> Any:
+    """The settings that a policy's stage ("policy", "grpo", "rloo", "dpo", "kto") runs with, one dataclass.
+
+    GRPO and RLOO run as [ppo] says, except for what their own section says and for what needs a critic.
+    """
+    own = getattr(config, "ppo" if stage == "policy" else stage)
+    if not isinstance(own, RlooConfig):
+        return own
+    without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
+    return dataclasses.replace(
+        config.ppo, advantage=stage, critic_warmup_iterations=0, **without_critic, **to_dict(own)
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -20,7 +20,6 @@ Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Grade = Literal["good", "average", "poor"]
 FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
-StageName = Literal["sft", "samples", "rankings", "reward", "policy", "report"]
 
 ROLES: tuple[str, ...] = get_args(Role)
 GRADES: tuple[str, ...] = get_args(Grade)
@@ -345,6 +344,17 @@ class Feedback:
 
     def to_json(self) -> Json:
         return dataclasses.asdict(dataclasses.replace(self)) | {"prompt": self.prompt.to_json()}
+
+    @staticmethod
+    def from_json(value: Any, where: str = "feedback") -> Feedback:
+        _expect(isinstance(value, Mapping), where, "an object with 'kind', 'prompt' and 'answer'", value)
+        kind, answer, edited = value.get("kind"), value.get("answer"), value.get("edited")
+        _expect(kind in FEEDBACK_KINDS, f"{where}.kind", f"one of {', '.join(FEEDBACK_KINDS)}", kind)
+        _expect(isinstance(answer, str), f"{where}.answer", "a string", answer)
+        _expect(edited is None or isinstance(edited, str), f"{where}.edited", "a string or null", edited)
+        prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
+        rest = {key: str(value.get(key, "")) for key in ("comment", "policy_version", "user", "created")}
+        return Feedback(str(value.get("id", "")), kind, prompt, answer, edited, **rest)
 
 
 @dataclass(frozen=True, slots=True)

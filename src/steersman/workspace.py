@@ -3,7 +3,7 @@
     steersman.toml          configuration
     data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
     store.db                people's rankings and feedback (written by the store alone)
-    rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy, report
+    rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy (grpo, rloo, dpo, kto), report
     promoted/NAME/          promoted models, kept whatever is made anew in their round
     current.json            which of them is current, and what was before (for rollback)
 
@@ -32,6 +32,13 @@ from steersman.types import Manifest
 CONFIG_NAME = "steersman.toml"
 MANIFEST_NAME = "manifest.json"
 STAGES = ("sft", "samples", "rankings", "reward", "policy", "report")
+POLICIES = {"policy": "PPO", "grpo": "GRPO", "rloo": "RLOO", "dpo": "DPO", "kto": "KTO"}
+"""Artifacts that are the SFT model improved: PPO's, and the alternatives that may lie beside it or in its place.
+
+Each has the name of its method; in small letters that is the verb that makes it.
+"""
+ARTIFACTS = (*STAGES[:-1], *(name for name in POLICIES if name not in STAGES), STAGES[-1])
+"""All that a round may hold, in the order of the loop."""
 
 
 def now() -> str:
@@ -204,7 +211,7 @@ class Workspace:
         return (self.rounds() or [1])[-1]
 
     def stage_dir(self, stage: str, round_: int | None = None) -> Path:
-        assert stage in STAGES, stage
+        assert stage in ARTIFACTS, stage
         return self.root / "rounds" / f"{round_ or self.round:03d}" / stage
 
     def partial_dir(self, stage: str) -> Path:

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
 """Headings under which `steersman --help` lists verbs."""
-MODULES = ("demo", "project", "data", "stages", "plan", "search", "rank", "talk", "promotion", "status", "doctor")
+MODULES = (
+    *("demo", "project", "data", "stages", "policies", "plan", "search"),
+    *("rank", "talk", "promotion", "status", "doctor"),
+)
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 

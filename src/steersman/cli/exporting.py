@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from steersman.data import dataset
 from steersman.store import Store
-from steersman.types import Conversation, Manifest, Ranking
+from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 from steersman.workspace import (
     Workspace,
     atomic_write,
@@ -75,6 +75,18 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     manifest = write_manifest(partial, "rankings", {"round": round_}, inputs, metrics, notes)
     finish(partial, folder)
     return manifest, folder
+
+
+def as_ranking(said: Feedback) -> Ranking | None:
+    """Feedback as a ranking: a liked answer is good, a disliked one poor, an edited one worse than the edit.
+
+    None for a wish for another answer, which does not say what was wrong with this one.
+    """
+    answers = (said.edited or "", said.answer) if said.kind == "edit" else (said.answer,)
+    grades: Mapping[str, tuple[Grade, ...]] = {"like": ("good",), "dislike": ("poor",), "edit": ("good", "poor")}
+    if said.kind not in grades or not all(answers):
+        return None
+    return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:

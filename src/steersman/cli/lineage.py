@@ -24,7 +24,7 @@ from typing import Any, Literal
 from steersman import config as configs
 from steersman.data import dataset
 from steersman.types import Manifest
-from steersman.workspace import STAGES, Workspace, identity, read_manifest
+from steersman.workspace import ARTIFACTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale"]
 GONE = "gone"
@@ -59,7 +59,7 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
         path = space.data / f"{name.removeprefix('data:')}.jsonl"
         return dataset.read_info(path).sha256 if path.is_file() else GONE
     match = re.fullmatch(r"(?:(\d+)/)?(\w+)", name)
-    if match is None or match[2] not in STAGES:
+    if match is None or match[2] not in ARTIFACTS:
         return None
     number = int(match[1] or round_)
     return identity(read_manifest(space.stage_dir(match[2], number))) if space.has(match[2], number) else GONE
@@ -88,6 +88,7 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
         + (train if space.config.ppo.ptx_coef else []),
         "report": find("prompts", "test"),
     }
+    taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))
     names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
     return [name for name in names if name not in manifest.inputs]
 
@@ -98,6 +99,10 @@ def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
     A manifest's config is either sections ({"sft": {...}, "model": {...}}) or the one section of its stage.
     """
     sections = {f.name: configs.to_dict(getattr(space.config, f.name)) for f in dataclasses.fields(space.config)}
+    if manifest.stage in POLICIES:  # GRPO and RLOO run with more than their own section
+        sections[SECTION.get(manifest.stage, manifest.stage)] = configs.to_dict(
+            configs.of_stage(space.config, manifest.stage)
+        )
     recorded: Mapping[str, Any] = manifest.config
     if not any(isinstance(recorded.get(name), Mapping) for name in sections):
         recorded = {SECTION.get(manifest.stage, manifest.stage): recorded}
@@ -160,5 +165,6 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
 
 
 def round_states(space: Workspace, round_: int) -> list[StageState]:
-    """Every stage of the round, in the order of the loop."""
-    return [stage_state(space, stage, round_) for stage in STAGES]
+    """Every stage of the round, in the order of the loop; alternatives to PPO where there are any."""
+    states = [stage_state(space, stage, round_) for stage in ARTIFACTS]
+    return [s for s in states if s.stage in STAGES or s.state != "missing"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from steersman.cli.app import say
-from steersman.config import NO_MATTER, to_dict
+from steersman.config import NO_MATTER, of_stage, to_dict
 from steersman.types import Conversation, Ranking
-from steersman.workspace import Workspace, hash_json, identity, read_manifest, tree_hashes, verify
+from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, tree_hashes, verify
 
 Metrics = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def _demand(paths: list[Path], what: str, space: Workspace) -> None:
 
 
 def _make(
-    space: Workspace, stage: str, settings: object, inputs: Mapping[str, str], run: Callable[[], Any]
+    space: Workspace, stage: str, settings: Any, inputs: Mapping[str, str], run: Callable[[], Any]
 ) -> tuple[Metrics, bool]:
     """Run a stage unless its artifact is there from the same inputs and settings: (metrics, made now)."""
     from steersman.train.trackers import chosen
@@ -68,7 +68,9 @@ def _make(
     recorded = {**to_dict(settings), "seed": space.config.project.seed, **space.config.model.recorded}
     if space.has(stage):
         manifest = read_manifest(space.stage_dir(stage))
-        same = {k: v for k, v in manifest.config.items() if k not in NO_MATTER} == {
+        # a setting that did not exist when the artifact was made had its default's effect
+        known = {**to_dict(type(settings)()), **manifest.config}
+        same = {k: v for k, v in known.items() if k not in NO_MATTER} == {
             k: v for k, v in recorded.items() if k not in NO_MATTER
         }
         if same and manifest.inputs == dict(inputs):
@@ -114,7 +116,7 @@ def do_sample(space: Workspace) -> tuple[Metrics, bool]:
         model = base_model(space)
         inputs |= {"base": hash_json(tree_hashes(model))}
     else:
-        model = need(space, source, "sft" if source == "sft" else "ppo")
+        model = need(space, source, POLICIES.get(source, source).lower())
         inputs |= _artifact(space, source)
 
     def run() -> None:
@@ -162,7 +164,7 @@ def rank_simulated(space: Workspace) -> int:
         return simulate(space, store, space.round)
 
 
-def gather_rankings(space: Workspace) -> tuple[list[Ranking], dict[str, str]]:
+def gather_rankings(space: Workspace, required: bool = True) -> tuple[list[Ranking], dict[str, str]]:
     """Rankings of this round (exported from the store), of earlier ones and imported ones, with their hashes."""
     from steersman.cli.exporting import RANKINGS_FILE, export_rankings
     from steersman.data.dataset import load_rankings
@@ -176,7 +178,7 @@ def gather_rankings(space: Workspace) -> tuple[list[Ranking], dict[str, str]]:
         folder = space.stage_dir("rankings", earlier)
         paths.append(folder / RANKINGS_FILE)
         inputs[f"{earlier:03d}/rankings"] = identity(verify(folder))
-    if not paths:
+    if not paths and required:
         raise ValueError(
             f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "
             "let the rule judge do it (steersman rank --simulated) or import some (steersman data import FILE)"
@@ -218,14 +220,16 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
     return _make(space, "reward", space.config.reward, inputs, run)
 
 
-def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
+def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
+    """PPO, or GRPO and RLOO where `stage` is theirs."""
+    settings = of_stage(space.config, stage)
     sft, reward = need(space, "sft", "sft"), need(space, "reward", "reward")
     prompts, inputs = _data(space, "prompts", "train", "ppo")
     _demand(prompts, "prompts for PPO", space)
     held, held_inputs = _data(space, "prompts", "validation")
     inputs |= held_inputs | _artifact(space, "sft") | _artifact(space, "reward")
     demonstrations: list[Path] = []
-    if space.config.ppo.ptx_coef:
+    if settings.ptx_coef:
         demonstrations, more = _data(space, "demonstrations", "train")
         inputs |= more
 
@@ -237,7 +241,7 @@ def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
         training = _conversations(prompts, "prompts", limit)
         held_out = _conversations(held, "prompts", limit)
         if not held_out:  # without a validation set, the last prompts are kept out of training
-            count = min(space.config.ppo.eval_prompts, len(training) // 5)
+            count = min(settings.eval_prompts, len(training) // 5)
             training, held_out = training[: len(training) - count], training[len(training) - count :]
         parallel.everywhere(
             ppo.run,
@@ -246,26 +250,63 @@ def do_ppo(space: Workspace) -> tuple[Metrics, bool]:
             prompts=training,
             held_out=held_out,
             demonstrations=_conversations(demonstrations, "demonstrations", limit),
-            output=space.stage_dir("policy"),
-            config=space.config.ppo,
+            output=space.stage_dir(stage),
+            config=settings,
+            model_config=space.config.model,
+            seed=space.config.project.seed,
+            inputs=inputs,
+            stage=stage,
+        )
+
+    return _make(space, stage, settings, inputs, run)
+
+
+def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
+    """DPO or KTO on the rankings, and on what people said in chats: edited answers, and for KTO likes and dislikes."""
+    model = need(space, "sft", "sft")
+    feedback = [r for r in gather_feedback(space) if stage == "kto" or r.pairs()]
+    rankings, inputs = gather_rankings(space, required=not feedback)
+    inputs |= _artifact(space, "sft")
+    if feedback:
+        inputs["feedback"] = hash_json([r.to_json() for r in feedback])
+
+    def run() -> None:
+        from steersman.train import preference
+
+        preference.run(
+            base=model,
+            rankings=[*rankings, *feedback],
+            output=space.stage_dir(stage),
+            config=of_stage(space.config, stage),
             model_config=space.config.model,
             seed=space.config.project.seed,
             inputs=inputs,
         )
 
-    return _make(space, "policy", space.config.ppo, inputs, run)
+    return _make(space, stage, of_stage(space.config, stage), inputs, run)
+
+
+def gather_feedback(space: Workspace) -> list[Ranking]:
+    """Likes, dislikes and edits of the workspace, as rankings."""
+    from steersman.cli.exporting import as_ranking
+    from steersman.store import Store
+
+    if not space.store_path.is_file():
+        return []
+    with Store.open(space.store_path) as store:
+        return [ranking for said in store.feedback() if (ranking := as_ranking(said))]
 
 
 def do_eval(space: Workspace) -> tuple[Metrics, bool]:
-    """Compare base, SFT and PPO (those that exist) on the test prompts."""
+    """Compare base, SFT and the improved models (those that exist) on the test prompts."""
     paths, inputs = _data(space, "prompts", "test")
     _demand(paths, "test prompts (--split test)", space)
     base = base_model(space)
     models: dict[str, tuple[str, Path]] = {"base": ("base", base)}
     inputs |= {"base": hash_json(tree_hashes(base))}
-    for name, label, command in (("sft", "SFT", "sft"), ("policy", "PPO", "ppo")):
+    for name, label in {"sft": "SFT", **POLICIES}.items():
         if space.has(name):
-            models[name] = (label, need(space, name, command))
+            models[name] = (label, need(space, name, label.lower()))
             inputs |= _artifact(space, name)
     reward = need(space, "reward", "reward") if space.has("reward") else None
     if reward:
@@ -294,16 +335,16 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
 
 
 def curves(space: Workspace) -> dict[str, Any]:
-    """The stages' metrics.jsonl for the report, the kept PPO checkpoint marked."""
+    """The stages' metrics.jsonl for the report, the kept checkpoint marked where there was a choice."""
     from steersman.train.log import read_metrics
 
     out: dict[str, Any] = {}
-    for name, stage in (("sft", "sft"), ("reward", "reward"), ("ppo", "policy")):
+    for stage in ("sft", "reward", *POLICIES):
         if space.has(stage) and (rows := read_metrics(space.stage_dir(stage))):
-            out[name] = rows
-    if "ppo" in out:
-        best = read_manifest(space.stage_dir("policy")).metrics.get("best", {}).get("iteration")
-        out["ppo"] = [{**row, "best": row["iteration"] == best} for row in out["ppo"]]
+            best = read_manifest(space.stage_dir(stage)).metrics.get("best")
+            if best:
+                rows = [{**row, "best": row["iteration"] == best["iteration"]} for row in rows]
+            out["ppo" if stage == "policy" else stage] = rows
     return out
 
 
@@ -332,6 +373,12 @@ def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
             *("train_layers", "lora_rank"),
         ),
         "eval": ("temperature", "max_tokens"),
+    }
+    shown |= {stage: ("epochs", "lr", "beta", "train_layers") for stage in ("dpo", "kto") if space.has(stage)}
+    shown |= {
+        stage: ("answers_per_prompt", "prompts_per_iteration", "kl_coef", "kl_in")
+        for stage in ("grpo", "rloo")
+        if space.has(stage)
     }
     for section, keys in shown.items():
         values = getattr(config, section)

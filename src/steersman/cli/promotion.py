@@ -11,10 +11,10 @@ import typer
 from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
 from steersman.data.dataset import find, load_conversations
 from steersman.types import Manifest
-from steersman.workspace import Workspace, file_sha256, identity, read_manifest
+from steersman.workspace import POLICIES, Workspace, file_sha256, identity, read_manifest
 
 VERDICT_FILE = "verdict.json"
-BASELINE = {"policy": "sft", "sft": "base"}
+BASELINE = {"sft": "base"} | dict.fromkeys(POLICIES, "sft")
 """What a stage's model must not be worse than."""
 OPPOSITE = {"better": "worse", "worse": "better", "no evidence": "no evidence"}
 
@@ -69,7 +69,7 @@ def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
 
 def promote(
     round_: Annotated[int, typer.Option("--round", min=0, help="Promote this round's model; 0 means the latest.")] = 0,
-    stage: Annotated[str, typer.Option("--stage", help="policy or sft.")] = "policy",
+    stage: Annotated[str, typer.Option("--stage", help="sft, policy (PPO's), grpo, rloo, dpo or kto.")] = "policy",
     force: Annotated[bool, typer.Option("--force", help="Promote whatever the verdict says.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -80,7 +80,7 @@ def promote(
     """
     space = open_workspace(workspace)
     if stage not in BASELINE:
-        raise ValueError(f"--stage {stage}: expected policy or sft")
+        raise ValueError(f"--stage {stage}: expected one of {', '.join(BASELINE)}")
     number = round_ or space.round
     folder = space.stage_dir(stage, number)
     manifest = read_manifest(folder)
@@ -131,7 +131,12 @@ def next_round(workspace: WorkspaceOption = None, as_json: JsonOption = False) -
 
 
 def register(app: typer.Typer) -> None:
-    examples = ["steersman promote", "steersman promote --round 2 --stage sft", "steersman promote --force"]
+    examples = [
+        "steersman promote",
+        "steersman promote --round 2 --stage sft",
+        "steersman promote --stage dpo",
+        "steersman promote --force",
+    ]
     add(app, promote, panel=MODELS, examples=examples)
     add(app, rollback, panel=MODELS, examples=["steersman rollback"])
     add(app, next_round, panel=MODELS, examples=["steersman next", "steersman next --json"], name="next")

@@ -12,14 +12,14 @@ from steersman.cli import loop
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.types import Conversation
-from steersman.workspace import MANIFEST_NAME, Workspace, file_sha256, hash_json, tree_hashes
+from steersman.workspace import MANIFEST_NAME, POLICIES, Workspace, file_sha256, hash_json, tree_hashes
 
 ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Without a workspace: the folder to make.")]
 
 
-def _alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Path] | None:
+def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Path] | None:
     """(configuration, output) where a stage is run without a workspace; None inside one. All of `needed` or none."""
     if not any(needed.values()):
         return None
@@ -40,13 +40,13 @@ def _alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, P
     return config, output
 
 
-def _resolved(model: str) -> Path:
+def resolved(model: str) -> Path:
     from steersman.models.resolve import resolve
 
     return resolve(model, say=say)
 
 
-def _hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
+def hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
     inputs = {f"file:{path.name}": file_sha256(path) for path in files or ()}
     return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
 
@@ -57,7 +57,7 @@ def _read(files: list[Path] | None, kind: str, config: configs.Config) -> list[C
     return [c for path in files or () for c in load_conversations(path, kind, config.data.max_line_mb)]
 
 
-def _tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
+def tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
     head = f"{stage}: {folder}" if made else f"{stage}: {folder} is up to date"
     emit(as_json, {"stage": stage, "path": str(folder), "made": made, "metrics": dict(metrics)}, f"{head}\n{text}")
 
@@ -73,12 +73,12 @@ def sft(
 ) -> None:
     """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
     spread(processes)
-    if alone := _alone(settings, model=model, data=data, output=output):
+    if given := alone(settings, model=model, data=data, output=output):
         from steersman.models import parallel
         from steersman.train import sft as stage
 
-        config, folder = alone
-        base = _resolved(model)
+        config, folder = given
+        base = resolved(model)
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             base=base,
@@ -88,14 +88,14 @@ def sft(
             config=config.sft,
             model_config=config.model,
             seed=config.project.seed,
-            inputs=_hashes(data, base=base),
+            inputs=hashes(data, base=base),
         )
         made = True
     else:
         space = open_workspace(workspace, settings)
         folder = space.stage_dir("sft")
         metrics, made = loop.do_sft(space)
-    _tell(as_json, "sft", folder, metrics, made, sft_text(metrics))
+    tell(as_json, "sft", folder, metrics, made, sft_text(metrics))
 
 
 def sft_text(metrics: loop.Metrics) -> str:
@@ -114,11 +114,11 @@ def sample(
     output: OutputOption = None,
 ) -> None:
     """Let the fine-tuned model answer each ranking prompt K times."""
-    if alone := _alone(settings, model=model, data=data, output=output):
+    if given := alone(settings, model=model, data=data, output=output):
         from steersman.train import sample as stage
 
-        config, folder = alone
-        start = _resolved(model)
+        config, folder = given
+        start = resolved(model)
         metrics: loop.Metrics = stage.run(
             model=start,
             version=start.name,
@@ -127,7 +127,7 @@ def sample(
             config=config.sample,
             model_config=config.model,
             seed=config.project.seed,
-            inputs=_hashes(data, model=start),
+            inputs=hashes(data, model=start),
         )
         made = True
     else:
@@ -135,7 +135,7 @@ def sample(
         folder = space.stage_dir("samples")
         metrics, made = loop.do_sample(space)
     text = f"{metrics['answers']} answers to each of {metrics['prompts']} prompts"
-    _tell(as_json, "sample", folder, metrics, made, text)
+    tell(as_json, "sample", folder, metrics, made, text)
 
 
 def reward(
@@ -153,13 +153,13 @@ def reward(
 ) -> None:
     """Learn a reward model from the rankings."""
     spread(processes)
-    if alone := _alone(settings, model=model, data=data, output=output):
+    if given := alone(settings, model=model, data=data, output=output):
         from steersman.data.dataset import load_rankings
         from steersman.models import parallel
         from steersman.train import reward as stage
 
-        config, folder = alone
-        base = _resolved(model)
+        config, folder = given
+        base = resolved(model)
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             base=base,
@@ -169,14 +169,14 @@ def reward(
             config=config.reward,
             model_config=config.model,
             seed=config.project.seed,
-            inputs=_hashes([*(data or ()), *(demonstrations or ())], sft=base),
+            inputs=hashes([*(data or ()), *(demonstrations or ())], sft=base),
         )
         made = True
     else:
         space = open_workspace(workspace, settings)
         folder = space.stage_dir("reward")
         metrics, made = loop.do_reward(space)
-    _tell(as_json, "reward", folder, metrics, made, reward_text(metrics))
+    tell(as_json, "reward", folder, metrics, made, reward_text(metrics))
 
 
 def reward_text(metrics: loop.Metrics) -> str:
@@ -201,6 +201,15 @@ def reward_text(metrics: loop.Metrics) -> str:
     return "\n".join(lines)
 
 
+RewardModelOption = Annotated[str, typer.Option("--reward", help="Without a workspace: folder of the reward model.")]
+HeldOutOption = Annotated[
+    list[Path] | None, typer.Option("--held-out", help="Without a workspace: prompts that choose the checkpoint.")
+]
+PtxOption = Annotated[
+    list[Path] | None, typer.Option("--demonstrations", help="Without a workspace: for ppo.ptx_coef.")
+]
+
+
 def ppo(
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -208,26 +217,36 @@ def ppo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
-    reward_model: Annotated[
-        str, typer.Option("--reward", help="Without a workspace: folder of the reward model.")
-    ] = "",
-    held_out: Annotated[
-        list[Path] | None, typer.Option("--held-out", help="Without a workspace: prompts that choose the checkpoint.")
-    ] = None,
-    demonstrations: Annotated[
-        list[Path] | None, typer.Option("--demonstrations", help="Without a workspace: for ppo.ptx_coef.")
-    ] = None,
+    reward_model: RewardModelOption = "",
+    held_out: HeldOutOption = None,
+    demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
     """Improve the model against the reward model, under a KL price to the fine-tuned model."""
     spread(processes)
+    optimise("policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+
+
+def optimise(
+    stage_name: str,
+    workspace: Path | None,
+    settings: list[str] | None,
+    as_json: bool,
+    model: str,
+    data: list[Path] | None,
+    output: Path | None,
+    reward_model: str,
+    held_out: list[Path] | None,
+    demonstrations: list[Path] | None,
+) -> None:
+    """PPO, or the same loop without a critic where `stage_name` is grpo or rloo."""
     needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
-    if alone := _alone(settings, **needed):
+    if given := alone(settings, **needed):
         from steersman.models import parallel
         from steersman.train import ppo as stage
 
-        config, folder = alone
-        start, scorer = _resolved(model), _resolved(reward_model)
+        config, folder = given
+        start, scorer = resolved(model), resolved(reward_model)
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             sft=start,
@@ -236,17 +255,18 @@ def ppo(
             held_out=_read(held_out, "prompts", config),
             demonstrations=_read(demonstrations, "demonstrations", config),
             output=folder,
-            config=config.ppo,
+            config=configs.of_stage(config, stage_name),
             model_config=config.model,
             seed=config.project.seed,
-            inputs=_hashes([*(data or ()), *(held_out or ())], sft=start, reward=scorer),
+            inputs=hashes([*(data or ()), *(held_out or ())], sft=start, reward=scorer),
+            stage=stage_name,
         )
         made = True
     else:
         space = open_workspace(workspace, settings)
-        folder = space.stage_dir("policy")
-        metrics, made = loop.do_ppo(space)
-    _tell(as_json, "ppo", folder, metrics, made, ppo_text(metrics))
+        folder = space.stage_dir(stage_name)
+        metrics, made = loop.do_ppo(space, stage_name)
+    tell(as_json, POLICIES[stage_name].lower(), folder, metrics, made, ppo_text(metrics))
 
 
 def ppo_text(metrics: loop.Metrics) -> str:
@@ -281,22 +301,22 @@ def evaluate(
     reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
 ) -> None:
     """Compare base, SFT and PPO on held-out prompts and say whether it helped."""
-    if alone := _alone(settings, model=model, data=data, output=output):
+    if given := alone(settings, model=model, data=data, output=output):
         from steersman.eval import run as evaluation
 
-        config, folder = alone
+        config, folder = given
         named = dict(_named(text) for text in model or ())
         if len(named) < len(model or ()):
             raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
-        models = {name: (name, _resolved(path)) for name, path in named.items()}
-        scorer = _resolved(reward_model) if reward_model else None
+        models = {name: (name, resolved(path)) for name, path in named.items()}
+        scorer = resolved(reward_model) if reward_model else None
         evaluation.run(
             models=models,
             prompts=_read(data, "prompts", config),
             output=folder,
             reward=scorer,
             config=config,
-            inputs=_hashes(data, **{name: path for name, (_, path) in models.items()}),
+            inputs=hashes(data, **{name: path for name, (_, path) in models.items()}),
             facts=dict(named),
             curves={},
             reward_report=None,

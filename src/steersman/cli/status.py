@@ -11,7 +11,7 @@ import typer
 from steersman.cli.app import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.lineage import StageState, round_states
 from steersman.data import dataset
-from steersman.workspace import Workspace
+from steersman.workspace import POLICIES, Workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +21,7 @@ COMMANDS = {
     "samples": "sample",
     "rankings": "rank",
     "reward": "reward",
-    "policy": "ppo",
+    **{stage: label.lower() for stage, label in POLICIES.items()},
     "report": "eval",
 }
 """Stage -> the verb that makes it."""
@@ -42,7 +42,10 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
     """The one command that brings the loop on."""
     if not has_data:
         return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
+    improved = [s.stage for s in states if s.stage in POLICIES and s.state == "ready"]
     for state in states:
+        if improved and state.stage in ("reward", "policy") and state.state == "missing":
+            continue  # DPO and KTO need no reward model, and any of the improved models may take PPO's place
         if state.state == "ready" or (state.stage == "rankings" and dataset.find(space, "rankings", "train")):
             continue
         if state.stage == "rankings" and ranking_counts(space, round_)["ranked"]:
@@ -50,7 +53,7 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
         return f"steersman {COMMANDS[state.stage]}"
     history = space.history()
     if not history or int(history[-1]["round"]) < round_:
-        return "steersman promote"
+        return "steersman promote" if "policy" in improved else f"steersman promote --stage {improved[0]}"
     return "steersman serve"
 
 

@@ -12,7 +12,7 @@ import typer
 from steersman.cli import loop
 from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.types import Completion, Conversation, Message, SamplingParams
-from steersman.workspace import Workspace
+from steersman.workspace import POLICIES, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 ModelChoice = Annotated[
     str,
-    typer.Option("--model", help="base, sft, policy, or any model that model.base takes; default: the promoted one."),
+    typer.Option(
+        "--model",
+        help="base, sft, policy (grpo, rloo, dpo, kto), or any model that model.base takes; default: the promoted one.",
+    ),
 ]
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:
     """(folder, version) of the model to talk to: the one named, else the promoted one, else the round's furthest."""
-    stages = {"sft": "sft", "policy": "ppo"}
-    if model in stages:
-        return loop.need(space, model, stages[model]), f"{space.round:03d}/{model}"
+    if model in ("sft", *POLICIES):
+        return loop.need(space, model, POLICIES.get(model, model).lower()), f"{space.round:03d}/{model}"
     if model and model != "base":
         from steersman.models.resolve import resolve
 
@@ -42,7 +44,7 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
         entry = space.history()[-1]
         return current, f"{entry['round']:03d}/{entry['stage']}"
     if not model:
-        for stage in ("policy", "sft"):
+        for stage in (*POLICIES, "sft"):
             if space.has(stage):
                 return space.stage_dir(stage), f"{space.round:03d}/{stage}"
     return loop.base_model(space), "base"

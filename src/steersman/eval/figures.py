@@ -26,7 +26,7 @@ from steersman.stats import Interval
 MARKERS = {"#010203": "var(--ink)", "#040506": "var(--muted)", "#070809": "var(--grid)", "#0a0b0c": "var(--card)"}
 INK, MUTED, GRID, CARD = MARKERS
 COLOURS = {"base": "#8b90a3", "sft": "#3d8bd4", "policy": "#e0772f"}
-SPARE = ("#3aa676", "#9a6dd7", "#c2a12c", "#d1495b")
+SPARE = ("#3aa676", "#9a6dd7", "#c2a12c", "#d1495b", "#2f9fb3")
 STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,

@@ -22,13 +22,14 @@ from steersman.eval.report_text import LANGUAGES
 from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
 from steersman.stats import Interval
 from steersman.types import Conversation
-from steersman.workspace import atomic_write
+from steersman.workspace import POLICIES, atomic_write
 
 Rows = Sequence[Mapping[str, Any]]
 REGRESSIONS = 3
 """How many of the prompts that lost most are shown."""
 EVOLUTION_STEPS = 6
-FIGURES = ("axes", "reward_kl", "sft_curves", "reward_curves", "ppo_curves", "lengths")
+CURVES = ("sft", "reward", "ppo", *(name for name in POLICIES if name != "policy"))
+FIGURES = ("axes", "reward_kl", "lengths")
 
 
 def write_report(
@@ -77,6 +78,7 @@ def write_report(
         "outcomes_text": _outcomes_text(verdict, t),
         "model_rows": _model_rows(verdict, language),
         "figures": dict.fromkeys(FIGURES) | _figures(verdict, models, curves, t, kl_ceiling),
+        "training": _training(curves, t),
         "reward": _reward(reward_report, t, language),
         "searches": search_section.sections(searches, t),
         "intents": _intents(verdict.headline, t, language),
@@ -143,7 +145,12 @@ def _model_rows(verdict: Verdict, language: str) -> list[dict[str, Any]]:
         {
             "label": m.label,
             "colour": colour(m.name, order),
-            "cells": [cell(m.overall, 3), cell(m.reward, 2), cell(m.kl, 2), cell(m.tokens, 1)],
+            "cells": [
+                cell(m.overall, 3),
+                cell(m.reward, 2),
+                (f"≤ {wording.number(m.kl.value, 2)}", "") if m.kl and m.kl_bound else cell(m.kl, 2),
+                cell(m.tokens, 1),
+            ],
             "no_eos": wording.percent(m.no_eos, language),
         }
         for order, m in enumerate(verdict.models)
@@ -167,16 +174,20 @@ def _figures(
     ppo = curves.get("ppo", ())
     if figures.points(ppo, "kl", "reward") or figures.points(ppo, "eval_kl", "eval_reward"):
         out["reward_kl"] = figures.reward_kl(ppo, best_row(ppo, kl_ceiling), t)
-    for name, panels in (
-        ("sft_curves", _sft_panels(curves.get("sft", ()), t)),
-        ("reward_curves", _reward_panels(curves.get("reward", ()), t)),
-        ("ppo_curves", _ppo_panels(ppo, t)),
-    ):
-        if panels:
-            out[name] = figures.curves(name.replace("_", "-"), f"{t['curves']}: {t[name]}", panels)
     if any(len(m.tokens) for m in models):
         shown = [(m.label, colour(m.name, i), m.tokens) for i, m in enumerate(models)]
         out["lengths"] = figures.lengths(shown, t["lengths_x"], t["percent_answers"], t["median"], t["lengths"])
+    return out
+
+
+def _training(curves: Mapping[str, Rows], t: Mapping[str, str]) -> list[tuple[str, Markup]]:
+    """(heading, picture) of each stage that left curves, in the order of the page."""
+    drawn = {"sft": _sft_panels, "reward": _reward_panels, "dpo": _reward_panels, "kto": _reward_panels}
+    out = []
+    for name in CURVES:
+        if panels := drawn.get(name, _ppo_panels)(curves.get(name, ()), t):
+            heading = POLICIES[name] if name in POLICIES else t[f"{name}_curves"]
+            out.append((heading, figures.curves(f"{name}-curves", f"{t['curves']}: {heading}", panels)))
     return out
 
 
@@ -216,14 +227,17 @@ def _sft_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
 
 
 def _reward_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
-    tint = figures.COLOURS["sft"]
-    other = figures.COLOURS["policy"]
+    """Of the reward model, DPO and KTO; only the latter two have implicit rewards."""
+    tint, other = figures.COLOURS["sft"], figures.COLOURS["policy"]
     panels = []
     for key, title, y in (("loss", t["loss_value"], t["nats_pair"]), ("accuracy", t["accuracy"], t["share"])):
         training, held = (figures.points(rows, "step", name) for name in (key, f"eval_{key}"))
         lines = [(t["training"], training, tint, False), (t["held"], held, other, True)]
         panels += _panel(title, t["step"], y, lines)
-    return panels
+    implicit = [
+        (t[key], figures.points(rows, "step", key), hue, False) for key, hue in (("chosen", tint), ("rejected", other))
+    ]
+    return [*panels, *_panel(t["implicit"], t["step"], t["reward"], implicit)]
 
 
 def _ppo_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
@@ -382,8 +396,9 @@ def _evolution(ppo: Rows) -> dict[str, Any] | None:
 def _limits(verdict: Verdict, t: Mapping[str, str]) -> list[str]:
     codes = {c.code for c in verdict.cautions}
     by_reward = any(p.judge == "reward model" for p in verdict.pairs)
-    keys = ["interval_limit", "reward_limit" if by_reward else "rules_limit"]
+    keys = ["interval_limit", *(["reward_limit"] if by_reward and wording.optimisers(verdict) else [])]
+    keys += [] if by_reward else ["rules_limit"]
     keys += ["simulated_limit"] if "simulated" in codes else []
     keys += ["held_out_limit", "length_limit"]
     keys += ["reward_scale"] if any(m.reward is not None for m in verdict.models) else []
-    return [t[k] for k in keys]
+    return [t[k].format(by=wording.optimisers(verdict)) for k in keys]

@@ -36,6 +36,9 @@ EN = {
     "sft_curves": "Supervised fine-tuning",
     "reward_curves": "Reward model",
     "ppo_curves": "PPO",
+    "implicit": "implicit reward",
+    "chosen": "preferred answers",
+    "rejected": "the others",
     "step": "optimizer step",
     "iteration": "iteration",
     "loss_value": "loss",
@@ -102,8 +105,8 @@ EN = {
     "does not cover another training seed, other sampled answers, or prompts of another kind.",
     "rules_limit": "The judge is a program with rules. It sees facts, constraints and form; it does not see what a "
     "person would feel, and it can be pleased by answers that only look right to it.",
-    "reward_limit": "The judge is the reward model that PPO optimised. The score must rise if PPO works, so it is not "
-    "independent evidence that the answers are better.",
+    "reward_limit": "The judge is the reward model that {by} optimised. The score must rise if {by} works, so it is "
+    "not independent evidence that the answers are better.",
     "simulated_limit": "The rankings were simulated from the rule judge with errors added. This shows that the loop "
     "works; it says nothing about people's preferences.",
     "held_out_limit": "The prompts were held out from training. Prompts that come from the same generator or the same "
@@ -166,6 +169,9 @@ ZH = {
     "sft_curves": "监督微调",
     "reward_curves": "奖励模型",
     "ppo_curves": "PPO",
+    "implicit": "隐式奖励",
+    "chosen": "被偏好的回答",
+    "rejected": "其余回答",
     "step": "优化步",
     "iteration": "迭代",
     "loss_value": "损失",
@@ -229,7 +235,7 @@ ZH = {
     "interval_limit": "区间说明：若换一批同类提示，均值会变动多少。"
     "它不涵盖另一个训练种子、另一次采样的回答或另一类提示。",
     "rules_limit": "评判者是一套规则程序。它看得见事实、约束和形式，看不见人的感受，也可能被只是看上去正确的回答讨好。",
-    "reward_limit": "评判者就是 PPO 所优化的奖励模型。只要 PPO 起作用，分数就会上升，因此这不是回答变好的独立证据。",
+    "reward_limit": "评判者就是 {by} 所优化的奖励模型。只要 {by} 起作用，分数就会上升，因此这不是回答变好的独立证据。",
     "simulated_limit": "排序由规则评判者加入错误后模拟得到。这说明流程可行，不说明人的偏好。",
     "held_out_limit": "这些提示未参与训练；但来自同一生成器或同一来源的提示，彼此仍比真实顾客的提问更相似。",
     "length_limit": "等长时的胜率来自对长度差的逻辑回归，是模型的估计，不是计数。",

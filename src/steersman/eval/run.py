@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
-from steersman.eval.verdict import ModelAnswers, Verdict, verdict
+from steersman.eval.verdict import BEST_OF, ModelAnswers, Verdict, verdict
 from steersman.models.decoder import branch_scores, response_logprobs, share_trunk
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
@@ -94,6 +95,22 @@ def answer_kl(
     return _per_answer(compute, Template(load_tokenizer(model)), prompts, [answers], device)[0]
 
 
+def best_answers(
+    answers: Sequence[Sequence[Completion]], scores: Sequence[Sequence[float]]
+) -> tuple[list[Completion], list[float]]:
+    """Of N answers to each prompt, both given as N lists: the one that scores highest, and its score."""
+    best = [max(range(len(row)), key=row.__getitem__) for row in zip(*scores, strict=True)]
+    return [answers[k][i] for i, k in enumerate(best)], [scores[k][i] for i, k in enumerate(best)]
+
+
+def best_of_kl(n: int) -> float:
+    """log n - (n - 1) / n nats: at most so far is the best of n answers from the model that gave them.
+
+    Stiennon et al. 2020, appendix G.3; an upper bound in general (Beirami et al. 2024).
+    """
+    return math.log(n) - (n - 1) / n
+
+
 def collect(
     *,
     models: Mapping[str, tuple[str, Path]],
@@ -103,7 +120,7 @@ def collect(
     judge: Judge | None,
     config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model (name -> (label, folder)), with judge scores, rewards and KL to 'sft' where possible."""
+    """Answers of each model (name -> (label, folder)) and best-of-N, scores, rewards and KL to 'sft' if possible."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.eval
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
@@ -119,14 +136,35 @@ def collect(
             title=f"eval {name}",
         )
         given[name] = [r.completions[0] for r in records]
-    scored: Sequence[list[float] | None] = [None] * len(given)
+    several: list[list[Completion]] = []
+    if settings.best_of:
+        if reward is None or "sft" not in models:
+            raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+        records, _ = answer_prompts(
+            lambda: load_engine(models["sft"][1], version="sft", **config.model.loading),
+            prompts,
+            folder / f"{BEST_OF}.jsonl",
+            dataclasses.replace(params, n=settings.best_of),
+            group=settings.batch_prompts,
+            seed=config.project.seed + 1,  # other answers than those that stand for the SFT model
+            title=f"eval best of {settings.best_of}",
+        )
+        several = [list(answers) for answers in zip(*(r.completions for r in records), strict=True)]
+    scored: list[list[float] | None] = [None] * len(given)
     if reward is not None:
-        scored = rewards(reward, prompts, list(given.values()), config.model)
+        measured = rewards(reward, prompts, [*given.values(), *several], config.model)
+        scored = [*measured[: len(given)]]
+        if several:
+            given[BEST_OF], chosen = best_answers(several, measured[len(given) :])
+            scored.append(chosen)
+            models = {**models, BEST_OF: (f"Best of {settings.best_of}", models["sft"][1])}
     out = []
     for (name, answers), reward_scores in zip(given.items(), scored, strict=True):
         label, path = models[name]
         kl = None
-        if "sft" in models and name not in ("base", "sft"):
+        if name == BEST_OF:
+            kl = [best_of_kl(settings.best_of)] * len(answers)
+        elif "sft" in models and name not in ("base", "sft"):
             at = config.eval.temperature or 1.0
             kl = answer_kl(path, models["sft"][1], prompts, answers, config.model, at)
         out.append(
@@ -139,6 +177,7 @@ def collect(
                 scores=[judge.score(p, a.text) for p, a in zip(prompts, answers, strict=True)] if judge else None,
                 reward=reward_scores,
                 kl=kl,
+                kl_bound=name == BEST_OF,
             )
         )
     return out

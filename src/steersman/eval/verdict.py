@@ -29,6 +29,7 @@ from steersman.stats import (
     proportion_interval,
 )
 from steersman.types import AxisScores, Conversation
+from steersman.workspace import POLICIES
 
 Word = Literal["better", "no evidence", "worse"]
 
@@ -40,8 +41,13 @@ SMALL_N = 50
 LENGTH_DRIFT = 1.5
 MISSING_EOS = 0.2
 PAIRS = (("sft", "base"), ("policy", "sft"), ("policy", "base"))
-"""(a, b): is a better than b? Those whose models are present are compared; the first of HEADLINE is the headline."""
-HEADLINE = (("policy", "sft"), ("sft", "base"), ("policy", "base"))
+"""(a, b): is a better than b? Those whose models are present are compared, and every other model with "sft"."""
+HEADLINE = (*((name, "sft") for name in POLICIES), ("sft", "base"), ("policy", "base"))
+"""The first of these that was compared is the headline."""
+BEST_OF = "best_of"
+"""The SFT model again: of several answers the one that the reward model likes best."""
+OPTIMISED = ("policy", "grpo", "rloo", BEST_OF)
+"""Models made to score high with the reward model."""
 AXES = ("intent", "constraint", "fitness")
 
 
@@ -63,6 +69,8 @@ class ModelAnswers:
     """Reward model's score of each answer."""
     kl: Sequence[float] | None = None
     """Nats per answer to the SFT reference."""
+    kl_bound: bool = False
+    """`kl` is a bound that the method implies, not measured."""
 
     def __post_init__(self) -> None:
         for key in ("tokens", "finish", "scores", "reward", "kl"):
@@ -83,6 +91,7 @@ class ModelSummary:
     kl: Interval | None
     tokens: Interval
     no_eos: Interval
+    kl_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,6 +317,7 @@ def summarise(
         kl=mean(model.kl),
         tokens=bootstrap_mean(model.tokens, groups, resamples, seed),
         no_eos=proportion_interval(_unfinished(model), groups, resamples, seed),
+        kl_bound=model.kl_bound,
     )
 
 
@@ -321,7 +331,7 @@ def verdict(
     simulated_rankings: bool = False,
     seed: int = 17,
 ) -> Verdict:
-    """Compare the models present by PAIRS, summarise each, and collect what must be warned of.
+    """Compare the models present as PAIRS says, summarise each, and collect what must be warned of.
 
     `judge` names the rule judge (shown to readers), `kl_ceiling` is in nats per answer, `simulated_rankings` says
     that the reward model learned from a rule judge and not from people. Raises ValueError as `compare` does.
@@ -329,7 +339,8 @@ def verdict(
     named = {m.name: m for m in models}
     if len(named) < len(models):
         raise ValueError(f"verdict: expected different model names, got {', '.join(m.name for m in models)}")
-    wanted = [(a, b) for a, b in PAIRS if a in named and b in named]
+    others = [(name, "sft") for name in named if name not in ("base", "sft", "policy")]
+    wanted = [(a, b) for a, b in [*PAIRS, *others] if a in named and b in named]
     options: dict[str, Any] = {
         "tie_margin": config.tie_margin,
         "resamples": config.bootstrap,
@@ -347,7 +358,8 @@ def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caut
     if result.n < SMALL_N:
         found.append(Caution("few" if result.n >= MIN_PROMPTS else "too_few", {"n": result.n, "least": MIN_PROMPTS}))
     if any(p.judge == "reward model" for p in result.pairs):
-        found.append(Caution("reward_judge"))
+        by = wording.optimisers(result)
+        found.append(Caution("reward_judge", {"by": by}) if by else Caution("reward_judge_learned"))
     if simulated:
         found.append(Caution("simulated"))
     for m in result.models:
@@ -361,7 +373,7 @@ def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caut
             found.append(Caution("length", {"a": p.a_label, "b": p.b_label, "ratio": p.length_ratio}))
         rose = p.reward is not None and p.reward.low > 0
         if (
-            p.a == "policy"
+            p.a in OPTIMISED
             and p.b == "sft"
             and p.judge == "rules"
             and p.word != "better"

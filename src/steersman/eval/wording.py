@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from steersman.stats import Interval
+from steersman.workspace import POLICIES
 
 if TYPE_CHECKING:
     from steersman.eval.verdict import Caution, PairVerdict, Verdict
@@ -23,10 +24,10 @@ EN = {
     "won {wins}, tied {ties}, lost {losses}.",
     "score": "judge score",
     "reward score": "reward",
-    "not independent": "The judge here is the reward model that PPO optimised, so this is not independent evidence.",
+    "not independent": "The judge here is the reward model that {by} optimised, so this is not independent evidence.",
     "title": "Verdict on {n} held-out prompts",
     "by": ", judged by {judge}",
-    "reward judge": "the reward model that PPO optimised (not independent evidence)",
+    "reward judge": "the reward model that {by} optimised (not independent evidence)",
     "pair": "{a} against {b}: {word}",
     "rates": "win rate {rate} (ties count half), at equal length {controlled}",
     "axes": "differences: {axes}",
@@ -35,7 +36,10 @@ EN = {
     "fitness": "fitness",
     "reward": "reward {d} ({span})",
     "length": "tokens per answer {x} against {y}, without an end {p} against {q}",
+    "learned": "The judge here is the reward model, learned from the same rankings as {a}, so this is not independent "
+    "evidence.",
     "kl": "KL of {label} to SFT: {kl} nats per answer ({span})",
+    "kl bound": "KL of {label} to SFT: at most {kl} nats per answer",
     "multiple": "{m} comparisons were made, each with a 95 % interval, so the chance that at least one misleads "
     "is up to {risk} %. With the 5 % shared among all (Bonferroni): {words}.",
     "word pair": "{a} against {b} {word}",
@@ -43,8 +47,11 @@ EN = {
     "join": "; ",
     "caution.few": "Only {n} prompts: differences that are not large cannot be seen.",
     "caution.too_few": "Only {n} prompts: at least {least} are needed before any verdict is given.",
-    "caution.reward_judge": "No rule judge exists for this domain. The judge is the reward model that PPO optimised; "
-    "a higher score shows that PPO worked, not that people would prefer the answers.",
+    "reward judge learned": "the reward model, learned from the same rankings (not independent evidence)",
+    "caution.reward_judge": "No rule judge exists for this domain. The judge is the reward model that {by} optimised; "
+    "a higher score shows that {by} worked, not that people would prefer the answers.",
+    "caution.reward_judge_learned": "No rule judge exists for this domain. The judge is the reward model, learned from "
+    "the same rankings as the models; a higher score does not show that people would prefer the answers.",
     "caution.simulated": "The rankings were simulated by a rule judge, not given by people. What was learned is that "
     "judge's taste, and the verdict does not say what people would prefer.",
     "caution.kl": "{label} is {kl:.1f} nats per answer from SFT, above the ceiling of {ceiling:g}; the reward model "
@@ -69,10 +76,10 @@ ZH = {
     "共 {n} 条留出提示；胜 {wins}，平 {ties}，负 {losses}。",
     "score": "评判分",
     "reward score": "奖励",
-    "not independent": "此处的评判者就是 PPO 所优化的奖励模型，因此这不是独立证据。",
+    "not independent": "此处的评判者就是 {by} 所优化的奖励模型，因此这不是独立证据。",
     "title": "{n} 条留出提示上的结论",
     "by": "，评判者：{judge}",
-    "reward judge": "PPO 所优化的奖励模型（并非独立证据）",
+    "reward judge": "{by} 所优化的奖励模型（并非独立证据）",
     "pair": "{a} 对 {b}：{word}",
     "rates": "胜率 {rate}（平局算一半），等长时 {controlled}",
     "axes": "各维度之差：{axes}",
@@ -81,7 +88,9 @@ ZH = {
     "fitness": "得体",
     "reward": "奖励 {d}（{span}）",
     "length": "每条回答的词元数 {x} 对 {y}，未正常结束 {p} 对 {q}",
+    "learned": "此处的评判者是奖励模型，它与 {a} 学自相同的排序，因此这不是独立证据。",
     "kl": "{label} 相对 SFT 的 KL：每条回答 {kl} nats（{span}）",
+    "kl bound": "{label} 相对 SFT 的 KL：每条回答至多 {kl} nats",
     "multiple": "共做了 {m} 次比较，每次用 95% 区间，至少一次误判的概率最高可达 {risk}%。"
     "把 5% 分摊到全部比较（Bonferroni）后：{words}。",
     "word pair": "{a} 对 {b} {word}",
@@ -89,8 +98,11 @@ ZH = {
     "join": "；",
     "caution.few": "只有 {n} 条提示：看不出不大的差别。",
     "caution.too_few": "只有 {n} 条提示：至少需要 {least} 条才给出结论。",
-    "caution.reward_judge": "该领域没有规则评判者。评判者就是 PPO 所优化的奖励模型；"
-    "分数更高只说明 PPO 起了作用，并不说明人会更喜欢这些回答。",
+    "reward judge learned": "学自相同排序的奖励模型（并非独立证据）",
+    "caution.reward_judge_learned": "该领域没有规则评判者。评判者是奖励模型，它与各模型学自相同的排序；"
+    "分数更高并不说明人会更喜欢这些回答。",
+    "caution.reward_judge": "该领域没有规则评判者。评判者就是 {by} 所优化的奖励模型；"
+    "分数更高只说明 {by} 起了作用，并不说明人会更喜欢这些回答。",
     "caution.simulated": "排序由规则评判者模拟，并非由人给出。学到的是该评判者的偏好，结论不代表人的偏好。",
     "caution.kl": "{label} 与 SFT 相距每条回答 {kl:.1f} nats，超过上限 {ceiling:g}；奖励模型没有见过这样的回答。",
     "caution.no_eos": "{label} 有 {percent:.0f}% 的回答没有正常结束，被长度上限截断。",
@@ -157,7 +169,9 @@ def evidence(pair: PairVerdict, language: str) -> str:
         losses=pair.losses,
     )
     gap = " " if language == "en" else ""
-    return out + gap + t["not independent"] if by_reward else out
+    by = POLICIES.get(pair.a, pair.a_label) if pair.a not in ("base", "sft") else "PPO"
+    whose = t["learned" if pair.a in ("dpo", "kto") else "not independent"].format(a=pair.a_label, by=by)
+    return out + gap + whose if by_reward else out
 
 
 def caution(item: Caution, language: str) -> str:
@@ -168,8 +182,22 @@ def judged_by(result: Verdict, language: str) -> str:
     """'Verdict on N held-out prompts, judged by J'."""
     t = texts(language)
     by_reward = any(p.judge == "reward model" for p in result.pairs)
-    judge = t["reward judge"] if by_reward else result.judge
+    judge = result.judge
+    if by_reward:
+        by = optimisers(result)
+        judge = t["reward judge"].format(by=by) if by else t["reward judge learned"]
     return t["title"].format(n=result.n) + (t["by"].format(judge=judge) if judge else "")
+
+
+def optimisers(result: Verdict) -> str:
+    """Methods that made models to score high with the reward model; '' where all learned otherwise.
+
+    PPO is named where only base and SFT were compared: it is what the reward model is for.
+    """
+    improved = [m for m in result.models if m.name not in ("base", "sft")]
+    if not improved:
+        return "PPO"
+    return ", ".join(POLICIES.get(m.name, m.label) for m in improved if m.name not in ("dpo", "kto"))
 
 
 def multiple(result: Verdict, language: str) -> str:
@@ -208,7 +236,8 @@ def lines(result: Verdict, language: str) -> list[str]:
     out.append("")
     for m in result.models:
         if m.kl is not None:
-            out.append("  " + t["kl"].format(label=m.label, kl=number(m.kl.value, 2), span=span(m.kl, language, 2)))
+            kind = "kl bound" if m.kl_bound else "kl"
+            out.append("  " + t[kind].format(label=m.label, kl=number(m.kl.value, 2), span=span(m.kl, language, 2)))
     if note := multiple(result, language):
         out.append("  " + note)
     return [*out, *("  " + t["note"] + caution(c, language) for c in result.cautions)]

@@ -24,6 +24,17 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     return advantages, torch.where(mask, advantages + values, 0.0)
 
 
+def group_normalise(scores: Tensor, answers: int) -> Tensor:
+    """Scores [E] minus the mean of their prompt's answers, over their deviation (GRPO).
+
+    Shao et al. 2024, section 4.1.2. Episodes lie prompt by prompt, `answers` (at least 2) each; where all scored the
+    same, all are 0.
+    """
+    groups = scores.view(-1, answers)
+    deviation = groups.std(dim=1, unbiased=False, keepdim=True)
+    return ((groups - groups.mean(dim=1, keepdim=True)) / (deviation + 1e-4)).view(-1)
+
+
 def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """Scale [E, T] to variance 1 over real tokens (population variance); mean 0, or kept if not `shift_mean`."""
     real = x[mask]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steersman.rl.advantages import gae, whiten
+from steersman.rl.advantages import gae, group_normalise, whiten
 from steersman.rl.rewards import apply_eos_trick, episode_kl, leave_one_out, token_rewards
 
 
@@ -67,20 +67,28 @@ def make_experience(
     whiten_rewards: bool,
     whiten_advantages: bool,
     group: int = 0,
+    advantage: str = "gae",
 ) -> Experience:
     """Per-episode tensors [t_e] -> rewards, advantages, returns. `scores` [E] float32, `ended` [E] bool.
 
     `group`: answers per prompt among which scores are compared (`leave_one_out`); 0 takes scores as they are.
+    `advantage`: "gae", or "rloo" or "grpo", for which an answer is one action: its whole reward, KL price included,
+    compared with those of its group, is the advantage of each of its tokens. These use neither values nor returns.
     """
     mask = pad([torch.ones(len(x), dtype=torch.bool) for x in old_logprobs])
     old, ref, value = pad(old_logprobs), pad(ref_logprobs), pad(values)
     final = apply_eos_trick(scores, ended, no_eos_reward)
-    if group:
+    if group and advantage == "gae":
         final = leave_one_out(final, group)
     rewards = token_rewards(old, ref, final, mask, kl_coef)
     if whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
-    advantages, returns = gae(rewards, value, mask, gamma, lam)
+    if advantage == "gae":
+        advantages, returns = gae(rewards, value, mask, gamma, lam)
+    else:
+        compare = leave_one_out if advantage == "rloo" else group_normalise
+        advantages = torch.where(mask, compare(rewards.sum(dim=1), group)[:, None], 0.0)
+        returns = torch.zeros_like(advantages)
     if whiten_advantages:
         advantages = whiten(advantages, mask)
     return Experience(mask, ended, scores, old, ref, value, rewards, advantages, returns)

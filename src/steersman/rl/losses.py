@@ -35,6 +35,16 @@ def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip
     return torch.maximum(free, held), held > free
 
 
+def kl_loss(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Per token [N] nats: exp(d) - d - 1 with d = ref - logp, the k3 estimate of KL(policy || reference).
+
+    Never negative, and unbiased in value for tokens that the policy sampled (Schulman 2020; Shao et al. 2024,
+    equation 4).
+    """
+    difference = ref_logprobs - logprobs
+    return difference.exp() - difference - 1
+
+
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
     """Half squared error per token [N]; with `clip` > 0 the worse of it and that of the value held near its old one."""
     loss = (values - returns) ** 2

@@ -1,10 +1,11 @@
-"""PPO: improve the policy against the reward model, under a KL price to the reference.
+"""PPO, RLOO and GRPO: improve the policy against the reward model, under a KL price to the reference.
 
     prompts -> engine.generate -> score (old and reference logprobs, values, rewards) -> experience
     -> epochs of policy_loss and value_loss -> weights pushed to the engine with a version -> log, evaluate, save
 
-The reference is the SFT model, the critic starts as the reward model. The result is the policy with the best
-held-out reward among those evaluated whose KL stayed under the ceiling.
+The reference is the SFT model, the critic starts as the reward model. RLOO and GRPO (`ppo.advantage`) are the same
+loop without a critic: several answers to each prompt are compared with one another instead. The result is the policy
+with the best held-out reward among those evaluated whose KL stayed under the ceiling.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from steersman.models.packing import Row, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.experience import Experience
-from steersman.rl.losses import policy_loss, value_loss
+from steersman.rl.losses import kl_loss, policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
 from steersman.text.template import Template
@@ -43,6 +44,7 @@ from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, membe
 from steersman.train.scoring import check_rewards
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
+from steersman.workspace import POLICIES
 
 BEST = ".best.safetensors"
 
@@ -62,19 +64,21 @@ def update(
     rollouts: Rollouts,
     experience: Experience,
     policy: Updater,
-    critic: Updater,
+    critic: Updater | None,
     config: PpoConfig,
     share: float,
     train_policy: bool,
     pretraining: Iterator[Row] | None,
+    kl_in_loss: float = 0.0,
 ) -> dict[str, float]:
-    """Inner epochs over one round. Returns means over all minibatches."""
+    """Inner epochs over one round. Returns means over all minibatches. `kl_in_loss` is the price of `kl_loss`."""
     totals = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_error_first": 0.0}
     steps = 0
     for epoch in range(config.epochs):
         for rows, numbers, states, weights, tokens in zip(
             rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, rollouts.tokens, strict=True
         ):
+            (answers,) = parallel.add(sum(w * len(mine) for w, mine in zip(weights, numbers, strict=True)))
             for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
                 mask = experience.mask[mine]
                 old, advantages, values, returns = (
@@ -85,6 +89,12 @@ def update(
                     bonus = config.entropy_coef > 0
                     logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
                     losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
+                    if kl_in_loss:
+                        reference = experience.ref_logprobs[mine][mask].to(row.ids.device)
+                        losses = losses + kl_in_loss * kl_loss(logprobs, reference)
+                    if config.advantage == "grpo":  # every answer weighs the same, however long (equation 3)
+                        lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
+                        losses = losses * (tokens / (answers * lengths))
                     loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
                     (weight * loss).backward()  # type: ignore[no-untyped-call]
                     policy.gather()
@@ -93,20 +103,24 @@ def update(
                     if epoch == 0 and steps == 0:
                         error = float((logprobs.detach() - old).exp().sub(1).abs().max())
                         totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
-                predicted = response_values(actors.critic, row, below)
-                losses = value_loss(predicted, values, returns, config.value_clip_range)
-                (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
-                critic.gather()
-                totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
+                if critic is not None:
+                    predicted = response_values(actors.critic, row, below)
+                    losses = value_loss(predicted, values, returns, config.value_clip_range)
+                    (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+                    critic.gather()
+                    totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
             if train_policy:
                 if pretraining is not None:
                     ((row, weight),) = parallel.share([next(pretraining)])
                     (-weight * config.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
                     policy.gather()
                 policy.step(share)
-            critic.step(share)
+            if critic is not None:
+                critic.step(share)
             steps += 1
     first = parallel.merge(torch.tensor(totals.pop("ratio_error_first"), dtype=torch.float64))
+    if critic is None:
+        del totals["value_loss"]
     sums = parallel.add(*totals.values())
     return {k: v / steps for k, v in zip(totals, sums, strict=True)} | {"ratio_error_first": float(first)}
 
@@ -152,6 +166,7 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
+    stage: str = "policy",
 ) -> dict[str, Any]:
     """Optimise the SFT model against the reward model into `output`; returns the manifest's metrics. Resumes by itself.
 
@@ -162,8 +177,13 @@ def run(
         raise ValueError(f"PPO needs prompts and held-out prompts; got {len(prompts)} and {len(held_out)}")
     if config.ptx_coef and not demonstrations:
         raise ValueError("ppo.ptx_coef > 0 needs demonstrations, and there are none")
-    if config.group_baseline and config.answers_per_prompt < 2:
-        raise ValueError("ppo.group_baseline compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
+    if (config.group_baseline or config.advantage != "gae") and config.answers_per_prompt < 2:
+        what = "group_baseline" if config.group_baseline else f"advantage = {config.advantage}"
+        raise ValueError(f"ppo.{what} compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
+    if config.advantage != "gae" and config.critic_warmup_iterations:
+        raise ValueError(
+            f"ppo.advantage = {config.advantage} has no critic: expected ppo.critic_warmup_iterations of 0"
+        )
     held_out = held_out[: config.eval_prompts]
     lengths = prompt_lengths(sft, [*prompts, *held_out], model_config)
     scorers = 1 + len(member_folders(reward))
@@ -172,14 +192,14 @@ def run(
     check_rewards(config, 1 + len(actors.members), [*prompts, *held_out])
     if config.checkpointing:
         use_checkpointing(actors.policy)
-        use_checkpointing(actors.critic)
+        if actors.critic is not None:
+            use_checkpointing(actors.critic)
     folder = StageFolder(
-        output, "policy", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
+        output, stage, {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
     )
-    policy, critic = (
-        Updater(model, lr=lr, weight_decay=0.0, grad_clip=config.grad_clip, eps=config.adam_eps)
-        for model, lr in ((actors.policy, config.lr), (actors.critic, config.critic_lr))
-    )
+    options: dict[str, Any] = {"weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
+    policy = Updater(actors.policy, lr=config.lr, **options)
+    critic = Updater(actors.critic, lr=config.critic_lr, **options) if actors.critic else None
     controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon, config.kl_error_clip)
     average = Average(policy, config.ema_decay) if config.ema_decay else None
     best: dict[str, float] = {}
@@ -187,7 +207,8 @@ def run(
     stopped, iteration = "", 0
     if (point := folder.load()) is not None:
         policy.restore(point[0], "policy.")
-        critic.restore(point[0], "critic.")
+        if critic is not None:
+            critic.restore(point[0], "critic.")
         if average:
             average.restore(point[0])
         iteration, controller.coef, best = point[1]["iteration"], point[1]["kl_coef"], point[1]["best"]
@@ -227,7 +248,7 @@ def run(
 
     log = MetricsLog(folder.path, "iteration", iteration)
     monitors = Monitors(config, read_metrics(folder.path))
-    with progress("ppo", config.iterations, start=iteration, unit="iteration") as bar, log:
+    with progress(POLICIES.get(stage, stage).lower(), config.iterations, start=iteration, unit="iteration") as bar, log:
         while iteration < config.iterations and not stopped:
             evaluation = consider() if iteration % config.eval_every == 0 else {}
             chosen = [prompts[next(order)] for _ in range(config.prompts_per_iteration)]
@@ -245,7 +266,9 @@ def run(
             kl = float(experience.kl.mean())
             train_policy = iteration >= config.critic_warmup_iterations
             share = lr_share(iteration, config)
-            losses = update(actors, rollouts, experience, policy, critic, config, share, train_policy, pretraining)
+            in_loss = controller.coef if config.kl_in == "loss" else 0.0
+            learning = (policy, critic, config, share, train_policy, pretraining, in_loss)
+            losses = update(actors, rollouts, experience, *learning)
             if iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
                 ratio_error = losses["ratio_error_first"] if train_policy else None
                 start |= starting_point(experience, measured["engine_logprob_error"], ratio_error)
@@ -278,7 +301,8 @@ def run(
                     stopped = stopped or f"stopped at iteration {iteration - 1}: {alarm}"
             bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
             if iteration < config.iterations and not stopped and folder.save_is_due:
-                tensors = policy.state("policy.") | critic.state("critic.") | (average.state() if average else {})
+                tensors = policy.state("policy.") | (critic.state("critic.") if critic else {})
+                tensors |= average.state() if average else {}
                 folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
         log.write(iteration, consider())
     weights = load_file(folder.path / BEST) if parallel.is_first() else {}
@@ -326,5 +350,5 @@ def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> di
         "length": float(experience.mask.sum(dim=1).float().mean()),
         "no_eos": 1 - float(experience.ended.float().mean()),
         "repetition": sum(repetition(c.token_ids) for c in rollouts.flat) / len(rollouts.flat),
-        "explained_variance": experience.explained_variance,
+        **({"explained_variance": experience.explained_variance} if config.advantage == "gae" else {}),
     }

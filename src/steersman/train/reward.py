@@ -6,23 +6,18 @@ rankings -> one tree per prompt (the prompt once, K answers as branches) -> scor
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from steersman import stats
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
-from steersman.models.decoder import branch_scores, init_score_head, share_trunk
+from steersman.models.decoder import branch_scores, init_score_head
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
 from steersman.models.lora import quantized, save_trained, set_trainable
@@ -33,51 +28,19 @@ from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
-from steersman.train.memory import CACHE_BYTES
 from steersman.train.plan import check_memory, lengths_of
+from steersman.train.rankings import (
+    RankedTree,
+    frozen_states,
+    pair_report,
+    plan_batches,
+    sources,
+    split_holdout,
+    states_below,
+    to_ranked_trees,
+)
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation, Ranking
-
-
-@dataclass(frozen=True)
-class RankedTree:
-    """A ranking as tokens: a tree with a branch per answer, the strict pairs, and what the length baseline needs."""
-
-    tree: Tree
-    pairs: tuple[tuple[int, int], ...]
-    characters: tuple[int, ...]
-    steps: tuple[int, ...] = ()
-    """Grades between winner and loser of each pair."""
-
-
-def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
-    """Rankings with at least one strict pair, and how many had none. Raises ValueError on one beyond the context."""
-    out = []
-    for ranking in rankings:
-        pairs = ranking.pairs()
-        if not pairs:
-            continue
-        trunk = template.prompt_ids(ranking.prompt)
-        branches = tuple(template.answer_ids(a) for a in ranking.answers)
-        longest = len(trunk) + max(map(len, branches))
-        if longest > context:
-            raise ValueError(
-                f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}"
-            )
-        out.append(RankedTree(Tree(trunk, branches), pairs, tuple(map(len, ranking.answers)), ranking.grade_steps()))
-    return out, len(rankings) - len(out)
-
-
-def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
-    """(training, held out) by prompt: rankings of one prompt never straddle."""
-    keys = sorted({_prompt_key(r) for r in rankings})
-    random.Random(f"{seed}/reward/holdout").shuffle(keys)
-    held = set(keys[: round(len(keys) * fraction)])
-    return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
-
-
-def _prompt_key(ranking: Ranking) -> str:
-    return "\x00".join(f"{m.role}\x01{m.content}" for m in ranking.prompt.messages)
 
 
 def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
@@ -94,35 +57,8 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
 
 @torch.no_grad()
 def evaluate(model: Any, held: Sequence[RankedTree], row_tokens: int, seed: int) -> dict[str, Any]:
-    """Held-out accuracy with a 95 % interval clustered by prompt, beside 'the longer answer wins', and calibration."""
-    correct, longer, probabilities, groups = [], [], [], []
-    for number, (item, scores) in enumerate(
-        zip(held, score_trees(model, [h.tree for h in held], row_tokens), strict=True)
-    ):
-        values = scores.tolist()
-        for winner, loser in item.pairs:
-            margin = values[winner] - values[loser]
-            correct.append(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0)
-            extra = item.characters[winner] - item.characters[loser]
-            longer.append(1.0 if extra > 0 else 0.5 if extra == 0 else 0.0)
-            probabilities.append(margin)
-            groups.append(number)
-    p = 1 / (1 + np.exp(-np.array(probabilities)))
-    right = np.array(correct)
-    # each pair once, from the side the model favours: how sure was it, and was it right
-    bins = stats.calibration(np.maximum(p, 1 - p), right)
-    accuracy = stats.accuracy_interval(right, groups=np.array(groups), seed=seed)
-    length = stats.accuracy_interval(np.array(longer), groups=np.array(groups), seed=seed)
-    lead = stats.paired_bootstrap(right, np.array(longer), groups=np.array(groups), seed=seed)
-    return {
-        "accuracy": accuracy.to_json(),
-        "length_baseline": length.to_json(),
-        "lead_over_length": lead.to_json(),
-        "calibration": bins,
-        "ece": stats.expected_calibration_error(bins),
-        "n_pairs": len(correct),
-        "n_prompts": len(held),
-    }
+    """`pair_report` of the model's scores of held-out rankings."""
+    return pair_report(held, score_trees(model, [h.tree for h in held], row_tokens), seed)
 
 
 @torch.no_grad()
@@ -144,20 +80,6 @@ def demonstration_mean(
         for d in demonstrations
     ]
     return float(torch.cat(score_trees(model, trees, row_tokens)).mean())
-
-
-def frozen_states(model: Any, trees: Sequence[Tree], config: RewardConfig) -> list[Tensor]:
-    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large."""
-    frozen = len(model.model.layers) - config.train_layers if config.train_layers else 0
-    trunk, _ = share_trunk([model], frozen)
-    if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
-        return []
-    states: dict[int, Tensor] = {}
-    for group in fill_rows([t.size for t in trees], config.row_tokens):
-        row = to_device(build_row([trees[i] for i in group]), model.device)
-        pieces = torch.split(trunk(row), [*(trees[i].size for i in group), row.padding])
-        states.update(zip(group, pieces[:-1], strict=True))
-    return [states[i] for i in range(len(trees))]
 
 
 @torch.no_grad()
@@ -216,11 +138,8 @@ def run(
     folder = StageFolder(
         output, "reward", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
     )
-    batches = []
-    for epoch in range(config.epochs):
-        order = list(range(len(items)))
-        random.Random(f"{seed}/reward/{epoch}" + (f"/{member}" if member > 1 else "")).shuffle(order)
-        batches += [order[i : i + config.batch_prompts] for i in range(0, len(order), config.batch_prompts)]
+    variant = f"/{member}" if member > 1 else ""
+    batches = plan_batches(len(items), config.batch_prompts, config.epochs, seed, "reward", variant)
 
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
     step = 0
@@ -229,7 +148,7 @@ def run(
         step = int(point[1]["step"])
     # of several processes, each may meet another part of the trees in every epoch
     lasting = config.epochs > 1 and parallel.size() == 1
-    states = frozen_states(model, [b.tree for b in items], config) if lasting else []
+    states = frozen_states(model, [b.tree for b in items], config.train_layers, config.row_tokens) if lasting else []
     warmup = round(config.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals)
     pairs, began = 0, time.monotonic()
@@ -240,9 +159,7 @@ def run(
             for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
-                below = None
-                if states:
-                    below = F.pad(torch.cat([states[batches[step][i]] for i in group]), (0, 0, 0, row.padding))
+                below = states_below(states, [batches[step][i] for i in group], row)
                 scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
                 margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
                 losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
@@ -275,20 +192,14 @@ def run(
         for path in further if parallel.is_first() else ():
             shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
     save_trained(model, tokenizer, folder.path, base)
-    simulated = sum(r.simulated for r in rankings)
+    counts, notes = sources(rankings)
     report |= {
         "n_train_prompts": len(items),
         "all_ties": ties,
-        "simulated": simulated,
-        "human": len(rankings) - simulated,
+        **counts,
         "normalised_on": len(demonstrations),
         "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
     }
-    notes = (
-        (f"{simulated} of {len(rankings)} rankings are simulated by a rule judge, not made by people",)
-        if simulated
-        else ()
-    )
     folder.finish(report, notes)
     shutil.rmtree(nursery(output), ignore_errors=True)
     return report

@@ -36,7 +36,7 @@ def member_folders(reward: Path) -> list[Path]:
 
 @dataclass
 class Actors:
-    """The four models. Policy and critic learn; reference and reward model do not."""
+    """The models. Policy and critic learn; reference and reward model do not. Without GAE there is no critic."""
 
     policy: Any
     reference: Any
@@ -55,23 +55,27 @@ class Actors:
 
     @staticmethod
     def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig, seed: int = 0) -> Actors:
+        needs_critic = config.advantage == "gae"
         if config.lora_rank:
             policy, reference, critic, scorers = load_over_one_base(
                 sft, [reward, *member_folders(reward)], config, model_config, seed
             )
+            learning = [policy, critic] if needs_critic else [policy]
         else:
             device, extra = pick_device(model_config.device), quantized(model_config, 0)
             options = (model_config.dtype, model_config.trust_remote_code)
             policy, reference = (use_packed_rows(load_causal(sft, *options, **extra)).to(device) for _ in range(2))
             start = reward if config.critic_init == "reward" else sft
-            critic, *scorers = (
-                use_packed_rows(load_scalar(path, *options, **extra)).to(device)
-                for path in (start, reward, *member_folders(reward))
+            critics, scorers = (
+                [use_packed_rows(load_scalar(path, *options, **extra)).to(device) for path in paths]
+                for paths in ([start] if needs_critic else [], [reward, *member_folders(reward)])
             )
-            if config.critic_init == "sft":
-                torch.nn.init.zeros_(critic.score.weight)
-            for model in (policy, critic):
+            learning = [policy, *critics]
+            if needs_critic and config.critic_init == "sft":
+                torch.nn.init.zeros_(learning[1].score.weight)
+            for model in learning:
                 train_last_layers(model, config.train_layers)
+        critic = learning[1] if needs_critic else None
         for model in (reference, *scorers):
             model.requires_grad_(False)
         tokenizer = load_tokenizer(sft)
@@ -80,8 +84,8 @@ class Actors:
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
         frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
-        shared = share_trunk([policy, reference, critic, *scorers], frozen)
-        for model in (policy, reference, critic, *scorers):
+        shared = share_trunk([*learning, reference, *scorers], frozen)
+        for model in (*learning, reference, *scorers):
             parallel.shard(model)
         first, *members = scorers
         return Actors(policy, reference, first, critic, tokenizer, Template(tokenizer), *shared, members)
@@ -178,7 +182,7 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
             logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
             reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
-            state = response_values(actors.critic, row, below)
+            state = response_values(actors.critic, row, below) if actors.critic else torch.zeros_like(logprobs)
             entropy += weight * float(row_entropy.sum())
             for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
                 for number, part in zip(mine, per_branch(row, flat), strict=True):
@@ -192,13 +196,14 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         values=values,
         scores=scores,
         ended=torch.tensor([c.finish_reason == "stop" for c in rollouts.flat]),
-        kl_coef=kl_coef,
+        kl_coef=kl_coef if config.kl_in == "reward" else 0.0,
         no_eos_reward=config.no_eos_reward,
         gamma=config.gamma,
         lam=config.lam,
         whiten_rewards=config.whiten_rewards,
         whiten_advantages=config.whiten_advantages,
-        group=config.answers_per_prompt if config.group_baseline else 0,
+        group=config.answers_per_prompt if config.group_baseline or config.advantage != "gae" else 0,
+        advantage=config.advantage,
     )
     engine_error = float((sampled - torch.cat(old)).abs().mean())
     return experience, {"entropy": entropy / sum(lengths), "engine_logprob_error": engine_error, **figures}

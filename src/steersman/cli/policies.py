@@ -1,0 +1,158 @@
+"""`steersman dpo | kto | grpo | rloo`: other ways from the SFT model to a policy than PPO, to be compared with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steersman import config as configs
+from steersman.cli import loop, stages
+from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, open_workspace
+from steersman.cli.processes import ProcessesOption, spread
+from steersman.cli.stages import DataOption, HeldOutOption, ModelOption, OutputOption, PtxOption, RewardModelOption
+from steersman.types import Feedback, Ranking
+
+FeedbackOption = Annotated[
+    list[Path] | None,
+    typer.Option("--feedback", help="Without a workspace: files that `steersman data export feedback` wrote."),
+]
+
+
+def dpo(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    feedback: FeedbackOption = None,
+) -> None:
+    """Improve the model on the rankings directly, without a reward model (DPO).
+
+    Learns from every pair of answers that people ranked, and from answers that they edited.
+    """
+    _learn("dpo", workspace, settings, as_json, model, data, output, feedback)
+
+
+def kto(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    feedback: FeedbackOption = None,
+) -> None:
+    """Improve the model on what people liked and disliked (KTO).
+
+    Liked and well graded answers are desirable, disliked and poor ones undesirable; of ranked answers those are
+    desirable that beat more of the others than they lose to.
+    """
+    _learn("kto", workspace, settings, as_json, model, data, output, feedback)
+
+
+def _learn(
+    stage: str,
+    workspace: Path | None,
+    settings: list[str] | None,
+    as_json: bool,
+    model: str,
+    data: list[Path] | None,
+    output: Path | None,
+    feedback: list[Path] | None,
+) -> None:
+    if given := stages.alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
+        from steersman.data.dataset import load_rankings
+        from steersman.train import preference
+
+        config, folder = given
+        base = stages.resolved(model)
+        rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
+        metrics: loop.Metrics = preference.run(
+            base=base,
+            rankings=rankings + _read_feedback(feedback),
+            output=folder,
+            config=configs.of_stage(config, stage),
+            model_config=config.model,
+            seed=config.project.seed,
+            inputs=stages.hashes([*(data or ()), *(feedback or ())], sft=base),
+        )
+        made = True
+    else:
+        space = open_workspace(workspace, settings)
+        folder = space.stage_dir(stage)
+        metrics, made = loop.do_preference(space, stage)
+    stages.tell(as_json, stage, folder, metrics, made, preference_text(metrics))
+
+
+def _read_feedback(files: list[Path] | None) -> list[Ranking]:
+    from steersman.cli.exporting import as_ranking
+
+    out = []
+    for path in files or ():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                said = Feedback.from_json(json.loads(line), f"{path}:{number}")
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: expected one JSON object of feedback; {error}") from None
+            ranking = as_ranking(said)
+            out += [ranking] if ranking else []
+    return out
+
+
+def preference_text(metrics: loop.Metrics) -> str:
+    if metrics["accuracy"] is None:
+        return f"learned from {metrics['n_train_prompts']} prompts; no ranked pairs to hold out"
+    return (
+        f"{stages.reward_text(metrics)}\n"
+        f"implicit reward of held-out winners {metrics['chosen']:+.3f}, of losers {metrics['rejected']:+.3f}"
+    )
+
+
+def grpo(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    reward_model: RewardModelOption = "",
+    held_out: HeldOutOption = None,
+    demonstrations: PtxOption = None,
+    processes: ProcessesOption = 1,
+) -> None:
+    """PPO without a critic: several answers per prompt, scores normalised among them (GRPO)."""
+    spread(processes)
+    stages.optimise("grpo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+
+
+def rloo(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    model: ModelOption = "",
+    data: DataOption = None,
+    output: OutputOption = None,
+    reward_model: RewardModelOption = "",
+    held_out: HeldOutOption = None,
+    demonstrations: PtxOption = None,
+    processes: ProcessesOption = 1,
+) -> None:
+    """PPO without a critic: each answer's score against the mean of its prompt's others (RLOO)."""
+    spread(processes)
+    stages.optimise("rloo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (dpo, kto):
+        name = verb.__name__
+        alone = f"steersman {name} --model out/sft --data FILE --output out/{name}"
+        add(app, verb, panel=STAGES, examples=[f"steersman {name}", f"steersman {name} -s {name}.beta=0.3", alone])
+    for critic_free in (grpo, rloo):
+        name = critic_free.__name__
+        alone = f"--model out/sft --reward out/reward --data FILE --output out/{name} --held-out FILE"
+        more = f"steersman {name} -s {name}.answers_per_prompt=8"
+        add(app, critic_free, panel=STAGES, examples=[f"steersman {name}", more, f"steersman {name} {alone}"])

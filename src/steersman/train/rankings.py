@@ -1,0 +1,134 @@
+"""Rankings as training data, for whatever learns from them: the reward model, DPO, KTO.
+
+rankings -> held out by prompt -> one tree per prompt with a branch per answer -> shuffled batches; and how often
+scores of the answers agree with held-out rankings
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from steersman import stats
+from steersman.models.decoder import share_trunk
+from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.text.template import Template
+from steersman.train.memory import CACHE_BYTES
+from steersman.types import Ranking
+
+
+@dataclass(frozen=True)
+class RankedTree:
+    """A ranking as tokens: a tree with a branch per answer, the strict pairs, and what the length baseline needs."""
+
+    tree: Tree
+    pairs: tuple[tuple[int, int], ...]
+    characters: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+    """Grades between winner and loser of each pair."""
+
+
+def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
+    """Raises ValueError where an answer goes beyond the model's context."""
+    trunk = template.prompt_ids(ranking.prompt)
+    branches = tuple(template.answer_ids(a) for a in ranking.answers)
+    longest = len(trunk) + max(map(len, branches))
+    if longest > context:
+        raise ValueError(f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}")
+    return RankedTree(Tree(trunk, branches), ranking.pairs(), tuple(map(len, ranking.answers)), ranking.grade_steps())
+
+
+def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
+    """Rankings with at least one strict pair, and how many had none. Raises ValueError on one beyond the context."""
+    out = [to_ranked_tree(template, r, context) for r in rankings if r.pairs()]
+    return out, len(rankings) - len(out)
+
+
+def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
+    """(training, held out) by prompt: rankings of one prompt never straddle. The same for every stage of a seed."""
+    keys = sorted({_prompt_key(r) for r in rankings})
+    random.Random(f"{seed}/reward/holdout").shuffle(keys)
+    held = set(keys[: round(len(keys) * fraction)])
+    return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
+
+
+def _prompt_key(ranking: Ranking) -> str:
+    return "\x00".join(f"{m.role}\x01{m.content}" for m in ranking.prompt.messages)
+
+
+def plan_batches(count: int, batch: int, epochs: int, seed: int, stage: str, variant: str = "") -> list[list[int]]:
+    """Indices per optimizer step: each epoch shuffled anew, by seed, stage and `variant`."""
+    batches = []
+    for epoch in range(epochs):
+        order = list(range(count))
+        random.Random(f"{seed}/{stage}/{epoch}{variant}").shuffle(order)
+        batches += [order[i : i + batch] for i in range(0, count, batch)]
+    return batches
+
+
+@torch.no_grad()
+def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> list[Tensor]:
+    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large."""
+    frozen = len(model.model.layers) - train_layers if train_layers else 0
+    trunk, _ = share_trunk([model], frozen)
+    if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
+        return []
+    states: dict[int, Tensor] = {}
+    for group in fill_rows([t.size for t in trees], row_tokens):
+        row = to_device(build_row([trees[i] for i in group]), model.device)
+        pieces = torch.split(trunk(row), [*(trees[i].size for i in group), row.padding])
+        states.update(zip(group, pieces[:-1], strict=True))
+    return [states[i] for i in range(len(trees))]
+
+
+def states_below(states: Sequence[Tensor], group: Sequence[int], row: Row) -> Tensor | None:
+    """[T, hidden]: what `frozen_states` kept of a row's trees, None where it kept nothing."""
+    return F.pad(torch.cat([states[i] for i in group]), (0, 0, 0, row.padding)) if states else None
+
+
+def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int) -> dict[str, Any]:
+    """How often scores [K] of each ranking's answers order its pairs as people did.
+
+    Accuracy with a 95 % interval clustered by prompt, beside 'the longer answer wins', and calibration of
+    sigmoid(score difference), which Bradley and Terry take for the probability of a preference.
+    """
+    correct, longer, margins, groups = [], [], [], []
+    for number, (item, given) in enumerate(zip(held, scores, strict=True)):
+        values = given.tolist()
+        for winner, loser in item.pairs:
+            margin = values[winner] - values[loser]
+            correct.append(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0)
+            extra = item.characters[winner] - item.characters[loser]
+            longer.append(1.0 if extra > 0 else 0.5 if extra == 0 else 0.0)
+            margins.append(margin)
+            groups.append(number)
+    p = 1 / (1 + np.exp(-np.array(margins)))
+    right = np.array(correct)
+    # each pair once, from the side the model favours: how sure was it, and was it right
+    bins = stats.calibration(np.maximum(p, 1 - p), right)
+    accuracy = stats.accuracy_interval(right, groups=np.array(groups), seed=seed)
+    length = stats.accuracy_interval(np.array(longer), groups=np.array(groups), seed=seed)
+    lead = stats.paired_bootstrap(right, np.array(longer), groups=np.array(groups), seed=seed)
+    return {
+        "accuracy": accuracy.to_json(),
+        "length_baseline": length.to_json(),
+        "lead_over_length": lead.to_json(),
+        "calibration": bins,
+        "ece": stats.expected_calibration_error(bins),
+        "n_pairs": len(correct),
+        "n_prompts": len(held),
+    }
+
+
+def sources(rankings: Sequence[Ranking]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Who ranked, for a manifest's metrics, and the note that readers must see where a rule judge did."""
+    simulated = sum(r.simulated for r in rankings)
+    note = f"{simulated} of {len(rankings)} rankings are simulated by a rule judge, not made by people"
+    return {"simulated": simulated, "human": len(rankings) - simulated}, (note,) if simulated else ()
