@@ -13,7 +13,8 @@ import pytest
 
 from steersman.config import EvalConfig
 from steersman.eval import report_text, wording
-from steersman.eval.report import best_row, write_report
+from steersman.eval.curves import best_row
+from steersman.eval.report import write_report
 from steersman.eval.verdict import ModelAnswers, Verdict, verdict
 from steersman.types import AxisScores, Conversation, Message
 

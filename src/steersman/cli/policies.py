@@ -12,7 +12,8 @@ from steersman import config as configs
 from steersman.cli import loop, stages
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, open_workspace
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.cli.stages import DataOption, HeldOutOption, ModelOption, OutputOption, PtxOption, RewardModelOption
+from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
+from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, resolved, tell
 from steersman.types import Feedback, Ranking
 
 FeedbackOption = Annotated[
@@ -64,12 +65,12 @@ def _learn(
     output: Path | None,
     feedback: list[Path] | None,
 ) -> None:
-    if given := stages.alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
+    if given := alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
         from steersman.data.dataset import load_rankings
         from steersman.train import preference
 
         config, folder = given
-        base = stages.resolved(model)
+        base = resolved(model)
         rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
         metrics: loop.Metrics = preference.run(
             base=base,
@@ -78,14 +79,14 @@ def _learn(
             config=configs.of_stage(config, stage),
             model_config=config.model,
             seed=config.project.seed,
-            inputs=stages.hashes([*(data or ()), *(feedback or ())], sft=base),
+            inputs=hashes([*(data or ()), *(feedback or ())], sft=base),
         )
         made = True
     else:
         space = open_workspace(workspace, settings)
         folder = space.stage_dir(stage)
         metrics, made = loop.do_preference(space, stage)
-    stages.tell(as_json, stage, folder, metrics, made, preference_text(metrics))
+    tell(as_json, stage, folder, metrics, made, preference_text(metrics))
 
 
 def _read_feedback(files: list[Path] | None) -> list[Ranking]:

@@ -11,55 +11,8 @@ from steersman import config as configs
 from steersman.cli import loop
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.types import Conversation
-from steersman.workspace import MANIFEST_NAME, POLICIES, Workspace, file_sha256, hash_json, tree_hashes
-
-ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
-DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", help="Without a workspace: the folder to make.")]
-
-
-def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Path] | None:
-    """(configuration, output) where a stage is run without a workspace; None inside one. All of `needed` or none."""
-    if not any(needed.values()):
-        return None
-    missing = [f"--{name}" for name, value in needed.items() if not value]
-    if missing:
-        raise ValueError(
-            f"without a workspace a stage needs {', '.join('--' + n for n in needed)}; missing: {', '.join(missing)}"
-        )
-    output: Path = needed["output"]
-    if (output / MANIFEST_NAME).is_file():
-        raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
-    if output.is_file() or (output.is_dir() and any(output.iterdir())):  # finishing would replace what is there
-        raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
-    from steersman.train.trackers import chosen
-
-    config = configs.with_overrides(configs.Config(), settings or ())
-    chosen.set(config.project)
-    return config, output
-
-
-def resolved(model: str) -> Path:
-    from steersman.models.resolve import resolve
-
-    return resolve(model, say=say)
-
-
-def hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
-    inputs = {f"file:{path.name}": file_sha256(path) for path in files or ()}
-    return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
-
-
-def _read(files: list[Path] | None, kind: str, config: configs.Config) -> list[Conversation]:
-    from steersman.data.dataset import load_conversations
-
-    return [c for path in files or () for c in load_conversations(path, kind, config.data.max_line_mb)]
-
-
-def tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
-    head = f"{stage}: {folder}" if made else f"{stage}: {folder} is up to date"
-    emit(as_json, {"stage": stage, "path": str(folder), "made": made, "metrics": dict(metrics)}, f"{head}\n{text}")
+from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, read, resolved, tell
+from steersman.workspace import POLICIES, Workspace
 
 
 def sft(
@@ -82,7 +35,7 @@ def sft(
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            demonstrations=_read(data, "demonstrations", config),
+            demonstrations=read(data, "demonstrations", config),
             validation=[],
             output=folder,
             config=config.sft,
@@ -122,7 +75,7 @@ def sample(
         metrics: loop.Metrics = stage.run(
             model=start,
             version=start.name,
-            prompts=_read(data, "prompts", config)[: config.sample.prompts or None],
+            prompts=read(data, "prompts", config)[: config.sample.prompts or None],
             output=folder,
             config=config.sample,
             model_config=config.model,
@@ -164,7 +117,7 @@ def reward(
             stage.run,
             base=base,
             rankings=[r for path in data or () for r in load_rankings(path, config.data.max_line_mb)],
-            demonstrations=_read(demonstrations, "demonstrations", config)[:200],
+            demonstrations=read(demonstrations, "demonstrations", config)[:200],
             output=folder,
             config=config.reward,
             model_config=config.model,
@@ -251,9 +204,9 @@ def optimise(
             stage.run,
             sft=start,
             reward=scorer,
-            prompts=_read(data, "prompts", config),
-            held_out=_read(held_out, "prompts", config),
-            demonstrations=_read(demonstrations, "demonstrations", config),
+            prompts=read(data, "prompts", config),
+            held_out=read(held_out, "prompts", config),
+            demonstrations=read(demonstrations, "demonstrations", config),
             output=folder,
             config=configs.of_stage(config, stage_name),
             model_config=config.model,
@@ -312,7 +265,7 @@ def evaluate(
         scorer = resolved(reward_model) if reward_model else None
         evaluation.run(
             models=models,
-            prompts=_read(data, "prompts", config),
+            prompts=read(data, "prompts", config),
             output=folder,
             reward=scorer,
             config=config,

@@ -1,0 +1,61 @@
+"""A stage without a workspace: its options, what it reads, and where it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman import config as configs
+from steersman.cli import loop
+from steersman.cli.app import emit, say
+from steersman.types import Conversation
+from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, tree_hashes
+
+ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
+DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", help="Without a workspace: the folder to make.")]
+
+
+def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Path] | None:
+    """(configuration, output) where a stage is run without a workspace; None inside one. All of `needed` or none."""
+    if not any(needed.values()):
+        return None
+    missing = [f"--{name}" for name, value in needed.items() if not value]
+    if missing:
+        raise ValueError(
+            f"without a workspace a stage needs {', '.join('--' + n for n in needed)}; missing: {', '.join(missing)}"
+        )
+    output: Path = needed["output"]
+    if (output / MANIFEST_NAME).is_file():
+        raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):  # finishing would replace what is there
+        raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
+    from steersman.train.trackers import chosen
+
+    config = configs.with_overrides(configs.Config(), settings or ())
+    chosen.set(config.project)
+    return config, output
+
+
+def resolved(model: str) -> Path:
+    from steersman.models.resolve import resolve
+
+    return resolve(model, say=say)
+
+
+def hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
+    inputs = {f"file:{path.name}": file_sha256(path) for path in files or ()}
+    return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
+
+
+def read(files: list[Path] | None, kind: str, config: configs.Config) -> list[Conversation]:
+    from steersman.data.dataset import load_conversations
+
+    return [c for path in files or () for c in load_conversations(path, kind, config.data.max_line_mb)]
+
+
+def tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
+    head = f"{stage}: {folder}" if made else f"{stage}: {folder} is up to date"
+    emit(as_json, {"stage": stage, "path": str(folder), "made": made, "metrics": dict(metrics)}, f"{head}\n{text}")
