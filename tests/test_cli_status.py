@@ -235,9 +235,10 @@ def test_status_shows_the_resume_point(space: Workspace) -> None:
     found = stages(space)["sft"]
     assert found["state"] == "partial"
     assert found["resume"].startswith("resume/candidates.jsonl, saved ")
-    point = space.partial_dir("sft") / ".resume.safetensors"
+    (space.partial_dir("sft") / ".resume-000001.safetensors").write_bytes(b"older")
+    point = space.partial_dir("sft") / ".resume-000002.safetensors"
     point.write_bytes(b"torn")
-    assert stages(space)["sft"]["resume"].startswith(".resume.safetensors, saved ")
+    assert stages(space)["sft"]["resume"].startswith(".resume-000002.safetensors, saved ")
     header = json.dumps({"__metadata__": {"state": json.dumps({"step": 40})}}).encode()
     point.write_bytes(len(header).to_bytes(8, "little") + header + b"tensors")
     assert stages(space)["sft"]["resume"].startswith("step 40, saved ")

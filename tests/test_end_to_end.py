@@ -162,7 +162,7 @@ def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> N
     assert not list(space.root.rglob("*.partial"))
     assert not list(space.root.rglob("*.stale"))
     assert not list(space.root.rglob("*.tmp"))
-    assert not list(space.root.rglob(".resume.safetensors"))
+    assert not list(space.root.rglob(".resume-*"))
     status = inside_json(made, "status")
     assert {stage["state"] for stage in status["stages"]} == {"ready"}
     assert status["next"] == "steersman promote"
@@ -422,9 +422,9 @@ def test_demo_goes_on_where_it_was(demo: Path, tiny: Path) -> None:
 
 
 MOMENTS = {
-    "sft": ".resume.safetensors",
+    "sft": ".resume-*.safetensors",
     "samples": "candidates.jsonl",
-    "policy": ".resume.safetensors",
+    "policy": ".resume-*.safetensors",
 }
 """Stage -> the file in its working folder at whose appearance the demo is killed."""
 
@@ -434,16 +434,16 @@ def test_demo_after_kill_minus_nine(demo: Path, tiny: Path, tmp_path: Path) -> N
     root = tmp_path / "d"
     for stage, name in MOMENTS.items():
         process = steersman(*demo_args(root, tiny), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        watched = root / "rounds" / "001" / f"{stage}.partial" / name
+        partial = root / "rounds" / "001" / f"{stage}.partial"
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            if watched.is_file() and watched.stat().st_size > 0:
+            if any(path.stat().st_size > 0 for path in partial.glob(name)):
                 break
             time.sleep(0.001)
         running = process.poll() is None
         process.kill()
         process.wait()
-        assert running, f"ended with exit code {process.returncode} before {watched} was seen"
+        assert running, f"ended with exit code {process.returncode} before {partial / name} was seen"
         assert not (root / "rounds" / "001" / stage).exists()
     process = steersman(*demo_args(root, tiny), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, said = process.communicate(timeout=60)

@@ -377,6 +377,26 @@ def test_a_full_disk(how: str, alone: Alone, chats: Path, monkeypatch: pytest.Mo
     assert not partial_of(alone.output).exists()
 
 
+def test_a_disk_that_fills_up_while_a_resume_point_is_written(
+    alone: Alone, chats: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    from steersman.models import stage_folder
+
+    def full(tensors: Any, path: Path, **_: Any) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    args = alone.args("sft", chats, "-s", "sft.batch_tokens=64", "-s", "sft.save_seconds=0")
+    monkeypatch.setattr(stage_folder, "save_file", full)
+    assert "no space left" in refused(*args)
+    assert not alone.output.exists()
+    assert not list(partial_of(alone.output).glob(".resume*"))
+    monkeypatch.undo()
+    assert invoke(*args).exit_code == 0
+
+
 def test_a_disk_that_fills_up_at_the_end_of_ppo(
     alone: Alone, tiny: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import tiny as t
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
 from steersman.models.load import load_causal, use_packed_rows
-from steersman.models.stage_folder import POINT, StageFolder, partial_of
+from steersman.models.stage_folder import StageFolder, partial_of
 from steersman.train import ppo, reward, sample, sft
 from steersman.train.log import read_metrics
 from steersman.train.update import Updater, cosine
 from steersman.types import Conversation, Ranking
-from steersman.workspace import read_manifest, verify
+from steersman.workspace import POINTS, tree_hashes, verify
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SFT = SftConfig(epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
@@ -176,7 +175,7 @@ def test_golden_sft_curve(tiny: Path, tmp_path: Path) -> None:
 def test_evaluations_on_the_way_change_nothing(run: Any, tiny: Path, tmp_path: Path) -> None:
     """Evenly spaced, the last equal to what the manifest says, and the same bits as without."""
     metrics, plain = run(tiny, tmp_path / "with", evals=2), run(tiny, tmp_path / "without")
-    files = [weights_of(tmp_path / name) for name in ("with", "without")]
+    files = [tree_hashes(tmp_path / name) for name in ("with", "without")]
     assert files[0].pop("metrics.jsonl") != files[1].pop("metrics.jsonl")
     assert files[0] == files[1]
     rows = read_metrics(tmp_path / "with")
@@ -273,56 +272,34 @@ def test_ppo_stops_at_the_kl_ceiling(tiny: Path, tmp_path: Path) -> None:
     assert metrics["best"]["eval_kl"] <= 1e-4
 
 
-def weights_of(folder: Path) -> dict[str, str]:
-    return {name: digest for name, digest in read_manifest(folder).files.items() if not name.startswith("events")}
+def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path) -> None:
+    """Stopped right after each: among answers, among updates, between rounds."""
+    run_reward(tiny, tmp_path / "reward")
+    changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9}
+    run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
+    places: list[tuple[int, int | None]] = []
+    save = StageFolder.save
 
+    def stop(folder: StageFolder, tensors: Any, state: Any) -> None:
+        save(folder, tensors, state)
+        folder.wait()
+        places.append((state["iteration"], state["round"]["steps"] if "round" in state else None))
+        raise KeyboardInterrupt
 
-STAGES = ("sft", "sample", "reward", "ppo")
-
-
-def start(stage: str, tiny: Path, scorer: Path, output: Path) -> None:
-    """One stage with a resume point after every step; run in a process of its own that a test kills."""
-    if stage == "sft":
-        run_sft(tiny, output, save_seconds=0.0, epochs=8)
-    elif stage == "sample":
-        run_sample(tiny, output)
-    elif stage == "reward":
-        run_reward(tiny, output, save_seconds=0.0, epochs=8)
-    else:
-        run_ppo(tiny, scorer, output, save_seconds=0.0, ema_decay=0.9)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_kill_minus_nine_and_go_on_gives_the_same_bits(stage: str, tiny: Path, tmp_path: Path) -> None:
-    scorer = tmp_path / "reward"
-    if stage == "ppo":
-        run_reward(tiny, scorer)
-    start(stage, tiny, scorer, tmp_path / "whole")
-    output = tmp_path / "killed"
-    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-    arguments = [str(tiny), str(scorer), str(output)]
-    code += f"import test_train, pathlib as p\ntest_train.start({stage!r}, *map(p.Path, {arguments!r}))"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    partial = partial_of(output)
-    watched = partial / ("candidates.jsonl" if stage == "sample" else POINT)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if watched.is_file() and watched.stat().st_size > 0:
-            break
-        time.sleep(0.002)
-    killed = process.poll() is None
-    os.kill(process.pid, signal.SIGKILL) if killed else None
-    process.wait()
-    if killed:
-        assert not output.exists()
-        start(stage, tiny, scorer, output)
-    assert weights_of(output) == weights_of(tmp_path / "whole")
-    assert killed or stage == "sample", "the stage ended before it could be killed; make it longer"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageFolder, "save", stop)
+        while not (tmp_path / "stopped").exists():
+            with contextlib.suppress(KeyboardInterrupt):
+                run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", **changes)
+    round_ = (0, 0, 1, 2, 3, 4)
+    assert places == [*((0, step) for step in round_), (1, None), *((1, step) for step in round_)]
+    assert tree_hashes(tmp_path / "stopped") == tree_hashes(tmp_path / "whole")
 
 
 def test_resume_points_of_other_settings_are_not_used(tiny: Path, tmp_path: Path) -> None:
     folder = StageFolder(tmp_path / "x", "sft", {"lr": 1.0, "save_seconds": 1}, {"a": "1"})
     folder.save({"w": torch.ones(2)}, {"step": 3})
+    folder.wait()
     again = StageFolder(tmp_path / "x", "sft", {"lr": 1.0, "save_seconds": 9}, {"a": "1"})
     point = again.load()
     assert point is not None
@@ -335,18 +312,95 @@ def test_a_full_disk_keeps_the_last_resume_point(tmp_path: Path, monkeypatch: py
 
     folder = StageFolder(tmp_path / "x", "sft", {}, {})
     folder.save({"w": torch.ones(2)}, {"step": 1})
+    folder.wait()
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "save_file", full)
+    folder.save({"w": torch.zeros(2)}, {"step": 2})
     with pytest.raises(OSError, match="No space left"):
-        folder.save({"w": torch.zeros(2)}, {"step": 2})
+        folder.wait()
+    with pytest.raises(OSError, match="No space left"):
+        folder.finish({})
     monkeypatch.undo()
     point = folder.load()
     assert point is not None
     assert point[1] == {"step": 1}
-    assert not list(folder.path.glob("*.tmp"))
+    assert not list(folder.path.glob(".*.tmp"))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty])
+def test_a_damaged_resume_point_gives_way_to_the_one_before(
+    damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = StageFolder(tmp_path / "x", "sft", {}, {}, keep=2)
+    for step in range(1, 5):
+        folder.save({"w": torch.full((3,), step, dtype=torch.bfloat16)}, {"step": step})
+    folder.wait()
+    points = sorted(folder.path.glob(POINTS))
+    assert len(points) == 2
+    damage(points[1])
+    found = folder.load()
+    assert found is not None
+    assert (found[1], found[0]["w"].tolist()) == ({"step": 3}, [3, 3, 3])
+    assert f"{points[1]}: damaged resume point" in capsys.readouterr().err
+    assert not points[1].exists()
+    damage(points[0])
+    with pytest.raises(ValueError, match=r"damaged, as is every other resume point; remove .*x\.partial to start"):
+        folder.load()
+
+
+def test_saving_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import steersman.models.stage_folder as module
+
+    disk, save_file = threading.Event(), module.save_file
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        assert disk.wait(20)
+        save_file(*args, **kwargs)
+
+    monkeypatch.setattr(module, "save_file", slow)
+    folder = StageFolder(tmp_path / "x", "sft", {}, {}, save_seconds=0)
+    weights = torch.ones(3)
+    assert folder.save_is_due
+    folder.save({"w": weights}, {"step": 1})
+    weights += 1
+    assert not folder.save_is_due, "one at a time"
+    disk.set()
+    folder.wait()
+    assert folder.save_is_due
+    found = folder.load()
+    assert found is not None
+    assert found[0]["w"].tolist() == [1, 1, 1], "as it was when saved"
+
+
+def test_damaged_answers_are_made_again(tiny: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageFolder, "finish", lambda *_: None)
+        run_sample(tiny, tmp_path / "samples")
+    path = partial_of(tmp_path / "samples") / "candidates.jsonl"
+    whole = path.read_bytes()
+    for damaged in (whole.replace(b"logprobs", b"logprobz", 1), whole[:-100], whole[: len(whole) // 2], b""):
+        path.write_bytes(damaged)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StageFolder, "finish", lambda *_: None)
+            run_sample(tiny, tmp_path / "samples")
+        assert path.read_bytes() == whole
 
 
 def test_bad_inputs_are_named(tiny: Path, tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-NO_MATTER = ("save_seconds", "checkpointing")
+NO_MATTER = ("save_seconds", "keep_checkpoints", "checkpointing")
 """Settings of a stage that change nothing about its result."""
+SAVE_DOC = "A resume point at least this often. Training goes on while a copy, held in memory, is written."
+KEEP_DOC = "Resume points on disk: the last n. Where the newest is damaged, the one before is gone on from."
 
 
 def opt(
@@ -146,7 +148,8 @@ class SftConfig:
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates before and after only.")
-    save_seconds: float = opt(90.0, "A resume point at least this often.")
+    save_seconds: float = opt(90.0, SAVE_DOC)
+    keep_checkpoints: int = opt(2, KEEP_DOC, low=1)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ class RewardConfig:
     checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
     lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
     lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
-    save_seconds: float = opt(90.0, "A resume point at least this often.")
+    save_seconds: float = opt(90.0, SAVE_DOC)
+    keep_checkpoints: int = opt(2, KEEP_DOC, low=1)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,8 @@ class PreferenceConfig:
         0.15, "Share of the prompts held out for accuracy; those of the reward model.", high=1
     )
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
-    save_seconds: float = opt(90.0, "A resume point at least this often.")
+    save_seconds: float = opt(90.0, SAVE_DOC)
+    keep_checkpoints: int = opt(2, KEEP_DOC, low=1)
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,7 @@ class PpoConfig:
     iterations: int = opt(100, "Rollout-and-update rounds.", low=1)
     prompts_per_iteration: int = opt(64, "Prompts per round.", low=1)
     answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.", low=1)
+    rollout_prompts: int = opt(0, "Prompts answered together; resume points hold whole groups. 0: all, the fastest.")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(1.0, "Divides policy and reference logits alike.", low=0.01)
     epochs: int = opt(1, "Inner epochs over one round's answers (InstructGPT 1; Ziegler 4).", low=1)
@@ -285,7 +291,8 @@ class PpoConfig:
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Rounds between such evaluations.", low=1)
-    save_seconds: float = opt(90.0, "A resume point at least this often.")
+    save_seconds: float = opt(90.0, SAVE_DOC)
+    keep_checkpoints: int = opt(2, KEEP_DOC, low=1)
     monitors: str = opt(
         "warn", "What to do where the policy seems to trick the reward: say so, end the run, nothing.", MONITORS
     )

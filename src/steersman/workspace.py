@@ -39,6 +39,10 @@ Each has the name of its method; in small letters that is the verb that makes it
 """
 ARTIFACTS = (*STAGES[:-1], *(name for name in POLICIES if name not in STAGES), STAGES[-1])
 """All that a round may hold, in the order of the loop."""
+FINGERPRINT, POINTS = ".fingerprint", ".resume-*.safetensors"
+"""Of an unfinished run: what it is made from, and its resume points (`models.stage_folder`), which sort by age."""
+TORN = (".*.tmp", ".tmp*")
+"""What a kill leaves of a file: ours, and safetensors'."""
 
 
 def now() -> str:
@@ -150,15 +154,23 @@ def _link(source: str, target: str) -> None:
 
 def finish(partial: Path, final: Path) -> None:
     """Rename a finished `STAGE.partial` to `STAGE`, replacing a stale one."""
+    stale = final.with_name(f"{final.name}.stale")
+    shutil.rmtree(stale, ignore_errors=True)
     if final.exists():
-        stale = final.with_name(f"{final.name}.stale")
-        shutil.rmtree(stale, ignore_errors=True)
         final.replace(stale)
-        partial.replace(final)
-        shutil.rmtree(stale)
-    else:
-        partial.replace(final)
+    partial.replace(final)
     fsync_dir(final.parent)
+
+
+def sweep(final: Path) -> None:
+    """Remove what a finished stage needed while it ran, and the artifact that it replaced.
+
+    Done after the renaming, and again by who finds the artifact: a kill in between leaves nothing behind for good.
+    """
+    for pattern in (FINGERPRINT, POINTS, ".best.*", ".*.sha256", *TORN):
+        for path in final.rglob(pattern):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(final.with_name(f"{final.name}.stale"), ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)

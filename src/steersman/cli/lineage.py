@@ -24,11 +24,10 @@ from typing import Any, Literal
 from steersman import config as configs
 from steersman.data import dataset
 from steersman.types import Manifest
-from steersman.workspace import ARTIFACTS, POLICIES, STAGES, Workspace, identity, read_manifest
+from steersman.workspace import ARTIFACTS, FINGERPRINT, POINTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale"]
 GONE = "gone"
-RESUME_FILE = ".resume.safetensors"
 SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
 """Stages whose section of the configuration is named otherwise."""
 BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
@@ -121,11 +120,13 @@ def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
 
 def _resume_point(partial: Path) -> str:
     """What an unfinished run can go on from: the saved step, or the newest file."""
-    files = [p for p in partial.rglob("*") if p.is_file() and p.name != ".fingerprint" and p.suffix != ".tmp"]
+    files = [
+        p for p in partial.rglob("*") if p.is_file() and p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256")
+    ]
     if not files:
         return "nothing saved yet"
-    points = [p for p in files if p.name == RESUME_FILE]
-    newest = points[0] if points else max(files, key=lambda p: p.stat().st_mtime)
+    points = sorted(partial.glob(POINTS))
+    newest = points[-1] if points else max(files, key=lambda p: p.stat().st_mtime)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(newest.stat().st_mtime))
     place = _saved_step(newest) if points else ""
     return f"{place or newest.relative_to(partial)}, saved {when}"

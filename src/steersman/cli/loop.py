@@ -14,7 +14,7 @@ from typing import Any
 from steersman.cli.app import say
 from steersman.config import NO_MATTER, of_stage, to_dict
 from steersman.types import Conversation, Ranking
-from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, tree_hashes, verify
+from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, sweep, tree_hashes, verify
 
 Metrics = Mapping[str, Any]
 
@@ -75,6 +75,7 @@ def _make(
         }
         if same and manifest.inputs == dict(inputs):
             verify(space.stage_dir(stage))
+            sweep(space.stage_dir(stage))
             return manifest.metrics, False
         say(f"{stage}: made from other inputs or settings; making it again")
     run()

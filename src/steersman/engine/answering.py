@@ -1,20 +1,39 @@
 """Answering a list of prompts into a file, so that it can be interrupted.
 
-Prompts are answered in fixed groups, each from its own seed; a run that goes on drops a half-written group and
-makes it again, so the file's content depends on the inputs alone.
+Prompts are answered in fixed groups, each from its own seed. Beside the file lie hashes of its content up to each
+group's end; a run that goes on keeps the groups that agree with them and makes the rest again, so the file's content
+depends on the inputs alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steersman.engine.protocol import Engine, PromptTooLong
-from steersman.progress import progress
+from steersman.progress import note, progress
 from steersman.types import Candidates, Conversation, SamplingParams
+from steersman.workspace import atomic_write
+
+
+def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
+    """What is in `path` of the first groups that agree with their hashes, and these hashes."""
+    if not (path.is_file() and sums.is_file()):
+        return b"", []
+    lines = path.read_bytes().splitlines(keepends=True)
+    marks = sums.read_text().split("\n")[:-1]
+    total = hashlib.sha256()
+    for done, mark in enumerate(marks):
+        total.update(b"".join(lines[done * group : (done + 1) * group]))
+        if total.hexdigest() != mark:
+            note(f"{path}: damaged after line {done * group}; what follows is answered again")
+            marks = marks[:done]
+            break
+    return b"".join(lines[: len(marks) * group]), marks
 
 
 def answer_prompts(
@@ -31,13 +50,15 @@ def answer_prompts(
 
     Returns all of them, and this call's speed in tokens per second (None where nothing was left to do).
     """
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    if len(lines) < len(prompts):
-        lines = lines[: len(lines) // group * group]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(lines, 1)]
+    sums = path.with_name(f".{path.name}.sha256")
+    kept, marks = _finished(path, sums, group)
+    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(kept.splitlines(), 1)]
     if len(done) >= len(prompts):
         return done, None
+    for file, content in ((path, kept), (sums, "".join(f"{mark}\n" for mark in marks).encode())):
+        with atomic_write(file, "wb") as out:
+            out.write(content)
+    total = hashlib.sha256(kept)
     engine = load()
     for prompt in prompts[len(done) :]:
         length = engine.count_tokens(prompt)
@@ -45,18 +66,20 @@ def answer_prompts(
             raise PromptTooLong(f"prompt '{prompt.id}': {length} tokens; expected at most {engine.max_context - 1}")
     sampling = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
     began, tokens = time.monotonic(), 0
-    with (
-        open(path, "a", encoding="utf-8", newline="\n") as file,
-        progress(title, len(prompts), len(done), "prompt") as bar,
-    ):
+    shown = progress(title, len(prompts), len(done), "prompt")
+    with open(path, "ab") as answers, open(sums, "a") as hashes, shown as bar:
         for start in range(len(done), len(prompts), group):
             now = prompts[start : start + group]
             own = dataclasses.replace(params, seed=seed * 1_000_003 + start)
             for prompt, completions in zip(now, engine.generate(now, own), strict=True):
                 record = Candidates(prompt, tuple(completions), {**sampling, "seed": own.seed})
-                file.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
+                line = json.dumps(record.to_json(), ensure_ascii=False).encode() + b"\n"
+                answers.write(line)
+                total.update(line)
                 done.append(record)
                 tokens += sum(len(c.token_ids) for c in completions)
-            file.flush()
+            answers.flush()
+            hashes.write(f"{total.hexdigest()}\n")
+            hashes.flush()
             bar.update(len(done), tok_s=round(tokens / (time.monotonic() - began)))
     return done, round(tokens / (time.monotonic() - began))

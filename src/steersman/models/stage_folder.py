@@ -1,20 +1,27 @@
 """A stage's working folder and its resume points: what it needs to go on after a kill and end with the same bits.
 
 A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point is one safetensors file of tensors
-with the JSON state in its metadata; it replaces the one before atomically. All randomness of a stage comes from
-(seed, step), so no random states are kept. A point made under another configuration or from other inputs is not used.
+with the JSON state and a hash of both in its metadata. It appears whole or not at all, the last few are kept, and the
+newest whose content agrees with its hash is gone on from. All randomness of a stage comes from (seed, step), so no
+random states are kept. A point made under another configuration or from other inputs is not used.
+
+Training does not wait for the disk: `save` copies the tensors, a thread writes the copy. Several processes write one
+point together instead (`sharded_point`) and wait for it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,10 +29,11 @@ from torch import Tensor
 from steersman import progress
 from steersman.config import NO_MATTER
 from steersman.models import parallel, sharded_point
-from steersman.workspace import finish, fsync_dir, hash_json, write_manifest
+from steersman.workspace import FINGERPRINT, POINTS, TORN, finish, fsync_dir, hash_json, sweep, write_manifest
 
-POINT = ".resume.safetensors"
-FINGERPRINT = ".fingerprint"
+BEST = ".best.safetensors"
+_writer = ThreadPoolExecutor(1, "checkpoint")
+"""One for the process: what a run that failed was still writing is done before another one looks at its folder."""
 
 
 def partial_of(output: Path) -> Path:
@@ -33,15 +41,24 @@ def partial_of(output: Path) -> Path:
 
 
 class StageFolder:
-    """The working folder of one stage run, and its resume point."""
+    """The working folder of one stage run, and its resume points, of which the last `keep` stay on disk."""
 
     def __init__(
-        self, output: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], save_seconds: float = 90.0
+        self,
+        output: Path,
+        stage: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        save_seconds: float = 90.0,
+        keep: int = 2,
     ) -> None:
         self.output, self.stage, self.config, self.inputs = output, stage, dict(config), dict(inputs)
         self.path = partial_of(output)
-        self.save_seconds = save_seconds
+        self.save_seconds, self.keep = save_seconds, keep
         self._saved_at = time.monotonic()
+        self._copies: dict[str, Tensor] = {}
+        self._writing: Future[None] = _writer.submit(lambda: None)
+        self.wait()
         # what a stage saves when, and how long it trains, must not make its result another one
         if parallel.is_first():
             self._open(hash_json([stage, {k: v for k, v in self.config.items() if k not in NO_MATTER}, self.inputs]))
@@ -53,64 +70,142 @@ class StageFolder:
             seen = self.path / FINGERPRINT
             if not seen.is_file() or seen.read_text() != mark:
                 progress.note(f"{self.path}: unfinished work of another configuration or other inputs; starting over")
+                seen.unlink(missing_ok=True)  # first: what a kill leaves of the rest is nobody's
                 shutil.rmtree(self.path)
         if not self.path.is_dir():
             self.path.mkdir(parents=True)
             (self.path / FINGERPRINT).write_text(mark)
+        for pattern in TORN:
+            for torn in self.path.rglob(pattern):
+                torn.unlink()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """(tensors, state) of the last resume point, or None."""
-        points = [p for p in (self.path / POINT, self.path / sharded_point.NAME) if p.is_file()]
-        if not points:
-            return None
-        point = max(points, key=lambda p: p.stat().st_mtime_ns)  # two: a kill came before the older was removed
-        if point.name == sharded_point.NAME:
+        """(tensors, state) of the newest whole resume point; None before the first. ValueError if all are damaged."""
+        damaged: list[Path] = []
+        points = self._points()
+        shards = self.path / sharded_point.NAME
+        # both: a kill came before the older was removed
+        if shards.is_file() and not (points and points[-1].stat().st_mtime_ns > shards.stat().st_mtime_ns):
             return sharded_point.load(self.path)
-        try:
-            with safe_open(point, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(metadata["state"])
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{point}: damaged resume point ({error}); remove {self.path} to start over") from None
+        for path in reversed(points):
+            try:
+                found = _read(path)
+            except ValueError as error:
+                progress.note(str(error))
+                damaged.append(path)
+                continue
+            for useless in damaged:
+                useless.unlink(missing_ok=True)
+            if damaged:
+                progress.note(f"{self.path}: going on from the resume point before")
+            return found
+        if damaged:
+            raise ValueError(f"{damaged[0]}: damaged, as is every other resume point; remove {self.path} to start over")
+        return None
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Replace the resume point. Several processes call it together and write a sharded one."""
-        temporary = self.path / f"{POINT}.tmp"
+        """Copy now, write in the background. Raises what went wrong with the point before.
+
+        Several processes call it together, and all wait.
+        """
+        self.wait()
+        if parallel.size() > 1:
+            sharded_point.save(self.path, tensors, state)
+            if parallel.is_first():
+                for old in self._points():
+                    old.unlink()
+            self._saved_at = time.monotonic()
+            return
+        number = int(points[-1].name.split("-")[1].split(".")[0]) + 1 if (points := self._points()) else 1
+        self._start(self.path / f".resume-{number:06d}.safetensors", tensors, state)
+        self._saved_at = time.monotonic()
+
+    def save_best(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """Like `save`, for the one set of weights kept beside the resume points because it is the best so far."""
+        self._start(self.path / BEST, tensors, record)
+
+    def load_best(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, record) of the last `save_best`. Raises ValueError if they are damaged or gone."""
+        self.wait()
         try:
-            if parallel.size() > 1:
-                sharded_point.save(self.path, tensors, state)
-                (self.path / POINT).unlink(missing_ok=True)
-                self._saved_at = time.monotonic()
-                return
-            save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"state": json.dumps(state)})
+            return _read(self.path / BEST)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove {self.path} to start over") from None
+
+    def wait(self) -> None:
+        """Until nothing is being written. Raises what went wrong."""
+        self._writing.result()
+
+    @property
+    def save_is_due(self) -> bool:
+        """Never while a point is still being written. Raises what went wrong with it."""
+        due = self._writing.done() and time.monotonic() - self._saved_at >= self.save_seconds
+        if self._writing.done():
+            self.wait()
+        return bool(*parallel.add(due and parallel.is_first()))  # the first process's clock counts
+
+    def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
+        """Hash the files, write the manifest, give the folder its name; resume points go last."""
+        self.wait()
+        if parallel.is_first():
+            write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
+            finish(self.path, self.output)
+            sweep(self.output)
+            sharded_point.remove(self.output)
+        parallel.wait()
+
+    def _points(self) -> list[Path]:
+        return sorted(self.path.glob(POINTS))
+
+    def _start(self, path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        self.wait()
+        copies = {name: self._copy(name, tensor) for name, tensor in tensors.items()}
+        self._writing = _writer.submit(self._write, path, copies, json.dumps(state, ensure_ascii=False))
+
+    def _copy(self, name: str, tensor: Tensor) -> Tensor:
+        """On the CPU, in the same memory each time: fresh pages cost as much as writing the file."""
+        kept = self._copies.get(name)
+        if kept is None or (kept.shape, kept.dtype) != (tensor.shape, tensor.dtype):
+            kept = self._copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return kept.copy_(tensor.detach())
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], state: str) -> None:
+        temporary = path.with_name(f"{path.name}.tmp")
+        try:
+            save_file(tensors, temporary, metadata={"state": state, "sha256": _digest(tensors, state)})
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(self.path / POINT)
+            temporary.replace(path)
         except (SafetensorError, OSError) as error:
             temporary.unlink(missing_ok=True)
             raise _disk_error(error, temporary) from None
         fsync_dir(self.path)
-        sharded_point.remove(self.path)
-        self._saved_at = time.monotonic()
+        if path.name != BEST:
+            sharded_point.remove(self.path)
+        for old in self._points()[: -self.keep]:
+            old.unlink()
 
-    @property
-    def save_is_due(self) -> bool:
-        due = time.monotonic() - self._saved_at >= self.save_seconds
-        return bool(*parallel.add(due and parallel.is_first()))  # the first process's clock counts
 
-    def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
-        """Hash the files, write the manifest, give the folder its name; the resume point goes last."""
-        if parallel.is_first():
-            self._close(metrics, notes)
-        parallel.wait()
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """sha256 over names, types, shapes and bytes of CPU tensors, and the state."""
+    total = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
-    def _close(self, metrics: Mapping[str, Any], notes: tuple[str, ...]) -> None:
-        write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
-        finish(self.path, self.output)
-        for name in (POINT, f"{POINT}.tmp", FINGERPRINT):
-            (self.output / name).unlink(missing_ok=True)
-        sharded_point.remove(self.output)
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, state) of a file. Raises ValueError where it is truncated or its content is not what was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+            raise ValueError("its content differs from its hash")
+        return tensors, json.loads(metadata["state"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: damaged resume point ({error})") from None
 
 
 def _disk_error(error: Exception, where: Path) -> Exception:

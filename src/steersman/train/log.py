@@ -14,6 +14,7 @@ from typing import Any
 
 from steersman.models import parallel
 from steersman.train.trackers import open_trackers
+from steersman.workspace import atomic_write
 
 FILE = "metrics.jsonl"
 
@@ -34,7 +35,8 @@ class MetricsLog:
             parallel.wait()
             return
         kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        with atomic_write(self.path) as file:
+            file.writelines(f"{line}\n" for line in kept)
         self._trackers = open_trackers(folder, start, resumed=bool(kept))
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
         parallel.wait()  # what is dropped is gone before another process reads the file
@@ -43,7 +45,7 @@ class MetricsLog:
         """Whole lines; one that a kill cut short is dropped."""
         if not self.path.is_file():
             return []
-        return [line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if line.endswith("}")]
+        return [line.decode() for line in self.path.read_bytes().split(b"\n")[:-1] if line.endswith(b"}")]
 
     def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> dict[str, Any]:
         """Returns the line as `read_metrics` will."""

@@ -14,12 +14,11 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
@@ -38,6 +37,7 @@ from steersman.rl.rules import repetition
 from steersman.text.template import Template
 from steersman.train.average import Average
 from steersman.train.log import MetricsLog, read_metrics
+from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, member_folders, pack, score
@@ -45,8 +45,6 @@ from steersman.train.scoring import check_rewards
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
 from steersman.workspace import POLICIES
-
-BEST = ".best.safetensors"
 
 
 def prompt_order(count: int, seed: int) -> Iterator[int]:
@@ -70,14 +68,23 @@ def update(
     train_policy: bool,
     pretraining: Iterator[Row] | None,
     kl_in_loss: float = 0.0,
+    now: Round | None = None,
+    keep: Callable[[Round], None] = lambda _: None,
 ) -> dict[str, float]:
-    """Inner epochs over one round. Returns means over all minibatches. `kl_in_loss` is the price of `kl_loss`."""
-    totals = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0, "ratio_error_first": 0.0}
-    steps = 0
+    """What is left of the inner epochs over the round `now`; `keep` after each step. Returns means over all steps.
+
+    `kl_in_loss` is the price of `kl_loss`.
+    """
+    now = now or Round({})
+    totals = now.totals
     for epoch in range(config.epochs):
-        for rows, numbers, states, weights, tokens in zip(
+        minibatches = zip(
             rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, rollouts.tokens, strict=True
-        ):
+        )
+        begin = epoch * len(rollouts.minibatches)
+        for number, (rows, numbers, states, weights, tokens) in enumerate(minibatches, begin):
+            if number < now.steps:
+                continue
             (answers,) = parallel.add(sum(w * len(mine) for w, mine in zip(weights, numbers, strict=True)))
             for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
                 mask = experience.mask[mine]
@@ -100,7 +107,7 @@ def update(
                     policy.gather()
                     totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
                     totals["clip_fraction"] += weight * float(clipped.sum()) / tokens
-                    if epoch == 0 and steps == 0:
+                    if now.steps == 0:
                         error = float((logprobs.detach() - old).exp().sub(1).abs().max())
                         totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
                 if critic is not None:
@@ -117,12 +124,13 @@ def update(
                 policy.step(share)
             if critic is not None:
                 critic.step(share)
-            steps += 1
+            now.steps += 1
+            keep(now)
     first = parallel.merge(torch.tensor(totals.pop("ratio_error_first"), dtype=torch.float64))
     if critic is None:
         del totals["value_loss"]
     sums = parallel.add(*totals.values())
-    return {k: v / steps for k, v in zip(totals, sums, strict=True)} | {"ratio_error_first": float(first)}
+    return {k: v / now.steps for k, v in zip(totals, sums, strict=True)} | {"ratio_error_first": float(first)}
 
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
@@ -195,7 +203,12 @@ def run(
         if actors.critic is not None:
             use_checkpointing(actors.critic)
     folder = StageFolder(
-        output, stage, {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
+        output,
+        stage,
+        {**to_dict(config), "seed": seed, **model_config.recorded},
+        inputs,
+        config.save_seconds,
+        config.keep_checkpoints,
     )
     options: dict[str, Any] = {"weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
     policy = Updater(actors.policy, lr=config.lr, **options)
@@ -204,6 +217,7 @@ def run(
     average = Average(policy, config.ema_decay) if config.ema_decay else None
     best: dict[str, float] = {}
     start: dict[str, float] = {}
+    begun: Round | None = None
     stopped, iteration = "", 0
     if (point := folder.load()) is not None:
         policy.restore(point[0], "policy.")
@@ -211,7 +225,11 @@ def run(
             critic.restore(point[0], "critic.")
         if average:
             average.restore(point[0])
-        iteration, controller.coef, best = point[1]["iteration"], point[1]["kl_coef"], point[1]["best"]
+        iteration, controller.coef = point[1]["iteration"], point[1]["kl_coef"]
+        begun = Round.from_point(point[0], point[1]["round"]) if "round" in point[1] else None
+        if begun and not parallel.is_first():
+            begun.totals = Round({}).totals  # they are summed over the processes
+        best = folder.load_best()[1]
         start = point[1]["start"]
     engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(iteration))
     order = prompt_order(len(prompts), seed)
@@ -222,6 +240,8 @@ def run(
         size = -(-config.prompts_per_iteration // config.minibatches)
         per_round = config.epochs * -(-config.prompts_per_iteration // size)  # as `pack` cuts them
         taken = max(0, iteration - config.critic_warmup_iterations) * per_round  # warm-up rounds take none
+        if begun and iteration >= config.critic_warmup_iterations:
+            taken += begun.steps
         pretraining = pretraining_rows(actors, demonstrations, config, seed, taken)
     episodes, began = 0, time.monotonic()
 
@@ -239,48 +259,63 @@ def run(
         if result["eval_kl"] <= config.kl_ceiling and result["eval_reward"] > best.get("eval_reward", float("-inf")):
             best.clear()
             best.update(result, iteration=iteration)
-            temporary = folder.path / f"{BEST}.tmp"
             weights = parallel.whole_state(actors.policy, policy.names)
             if parallel.is_first():
-                save_file(weights, temporary)
-                temporary.replace(folder.path / BEST)
+                folder.save_best(weights, best)
         return result
+
+    def keep(now: Round | None) -> None:
+        """A resume point, if it is time for one: in the round `now` (where a process is alone), or between two."""
+        if (now is None or parallel.size() == 1) and folder.save_is_due:
+            tensors = policy.state("policy.") | (critic.state("critic.") if critic else {})
+            tensors |= average.state() if average else {}
+            state: dict[str, Any] = {"iteration": iteration, "kl_coef": controller.coef, "start": start}
+            if now:
+                more, state["round"] = now.to_point()
+                tensors |= more
+            folder.save(tensors, state)
 
     log = MetricsLog(folder.path, "iteration", iteration)
     monitors = Monitors(config, read_metrics(folder.path))
     with progress(POLICIES.get(stage, stage).lower(), config.iterations, start=iteration, unit="iteration") as bar, log:
         while iteration < config.iterations and not stopped:
-            evaluation = consider() if iteration % config.eval_every == 0 else {}
+            now = begun or Round(consider() if iteration % config.eval_every == 0 else {})
+            begun = None
             chosen = [prompts[next(order)] for _ in range(config.prompts_per_iteration)]
-            params = SamplingParams(
-                max_tokens=config.max_tokens,
-                temperature=config.temperature,
-                n=config.answers_per_prompt,
-                seed=seed * 1_000_003 + iteration,
-            )
-            answers = generate(engine, chosen, params)
+            together = config.rollout_prompts or len(chosen)
+            for first in range(len(now.answers), len(chosen), together):
+                params = SamplingParams(
+                    max_tokens=config.max_tokens,
+                    temperature=config.temperature,
+                    n=config.answers_per_prompt,
+                    seed=seed * 1_000_003 + iteration + (first << 32),
+                )
+                now.answers += generate(engine, chosen[first : first + together], params)
+                keep(now)
             device = actors.policy.device
             packing = (config.minibatches, config.row_tokens, device, actors.below)
-            rollouts = pack(actors.template, chosen, answers, *packing)
-            experience, measured = score(actors, rollouts, config, controller.coef)
-            kl = float(experience.kl.mean())
+            rollouts = pack(actors.template, chosen, now.answers, *packing)
+            if now.experience is None:
+                now.experience, now.measured = score(actors, rollouts, config, controller.coef)
+            kl = float(now.experience.kl.mean())
             train_policy = iteration >= config.critic_warmup_iterations
             share = lr_share(iteration, config)
             in_loss = controller.coef if config.kl_in == "loss" else 0.0
             learning = (policy, critic, config, share, train_policy, pretraining, in_loss)
-            losses = update(actors, rollouts, experience, *learning)
+            losses = update(actors, rollouts, now.experience, *learning, now, keep)
             if iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
                 ratio_error = losses["ratio_error_first"] if train_policy else None
-                start |= starting_point(experience, measured["engine_logprob_error"], ratio_error)
+                start |= starting_point(now.experience, now.measured["engine_logprob_error"], ratio_error)
                 check_start(start, model_config.dtype)
             metrics: dict[str, Any] = {
-                **summary(experience, rollouts, config),
-                **measured,
+                **summary(now.experience, rollouts, config),
+                **now.measured,
                 **losses,
                 "kl_coef": controller.coef,
-                **evaluation,
+                **now.evaluation,
                 "samples": [
-                    {"prompt": p.last_user, "answer": a[0].text} for p, a in zip(chosen[:2], answers[:2], strict=True)
+                    {"prompt": p.last_user, "answer": a[0].text}
+                    for p, a in zip(chosen[:2], now.answers[:2], strict=True)
                 ],
             }
             controller.update(kl, len(rollouts.flat))
@@ -300,12 +335,10 @@ def run(
                 if config.monitors == "stop":
                     stopped = stopped or f"stopped at iteration {iteration - 1}: {alarm}"
             bar.update(iteration, reward=metrics["reward"], kl=kl, length=metrics["length"])
-            if iteration < config.iterations and not stopped and folder.save_is_due:
-                tensors = policy.state("policy.") | (critic.state("critic.") if critic else {})
-                tensors |= average.state() if average else {}
-                folder.save(tensors, {"iteration": iteration, "kl_coef": controller.coef, "best": best, "start": start})
+            if iteration < config.iterations and not stopped:
+                keep(None)
         log.write(iteration, consider())
-    weights = load_file(folder.path / BEST) if parallel.is_first() else {}
+    weights = folder.load_best()[0] if parallel.is_first() else {}
     if config.lora_rank:
         actors.policy.load_state_dict(weights, strict=False)
         save_trained(actors.policy, actors.tokenizer, folder.path, sft)
@@ -320,8 +353,6 @@ def run(
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
     folder.finish(metrics, tuple(dict.fromkeys([*([stopped] if stopped else []), *monitors.alarms.values()])))
-    if parallel.is_first():
-        (output / BEST).unlink()
     return metrics
 
 

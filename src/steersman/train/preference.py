@@ -138,7 +138,12 @@ def run(
             "expected at least one of each: rank more prompts"
         )
     folder = StageFolder(
-        output, stage, {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
+        output,
+        stage,
+        {**to_dict(config), "seed": seed, **model_config.recorded},
+        inputs,
+        config.save_seconds,
+        config.keep_checkpoints,
     )
     batches = plan_batches(len(items), config.batch_prompts, config.epochs, seed, stage)
     first_epoch = batches[: len(batches) // config.epochs]

@@ -136,7 +136,12 @@ def run(
         use_checkpointing(model)
     parallel.shard(model)
     folder = StageFolder(
-        output, "reward", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
+        output,
+        "reward",
+        {**to_dict(config), "seed": seed, **model_config.recorded},
+        inputs,
+        config.save_seconds,
+        config.keep_checkpoints,
     )
     variant = f"/{member}" if member > 1 else ""
     batches = plan_batches(len(items), config.batch_prompts, config.epochs, seed, "reward", variant)

@@ -133,7 +133,12 @@ def run(
         use_checkpointing(model)
     parallel.shard(model)
     folder = StageFolder(
-        output, "sft", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs, config.save_seconds
+        output,
+        "sft",
+        {**to_dict(config), "seed": seed, **model_config.recorded},
+        inputs,
+        config.save_seconds,
+        config.keep_checkpoints,
     )
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
 

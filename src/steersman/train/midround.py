@@ -1,0 +1,59 @@
+"""How far a round of PPO has come, so that a run can go on from the middle of one.
+
+Answers that are there, the experience made from them and the optimizer steps done on it are kept in resume points;
+rows are packed again and come out the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.rl.experience import Experience
+from steersman.types import Completion
+
+ANSWERS, EXPERIENCE = "answers", "experience."
+
+
+@dataclass
+class Round:
+    """One round so far. `experience` is None until all answers are there."""
+
+    evaluation: dict[str, float]
+    """Held-out numbers of the policy that the round began with, where it was evaluated."""
+    answers: list[list[Completion]] = field(default_factory=list)
+    """Of the first prompts of the round."""
+    experience: Experience | None = None
+    measured: dict[str, float] = field(default_factory=dict)
+    """What only the scoring pass could measure."""
+    steps: int = 0
+    """Optimizer steps done on the experience."""
+    totals: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("policy_loss", "value_loss", "clip_fraction", "ratio_error_first"), 0.0)
+    )
+    """Sums over these steps."""
+
+    def to_point(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, state) that `from_point` makes an equal round of. Answers are bytes of JSON, floats to the bit."""
+        text = json.dumps([[dataclasses.asdict(c) for c in group] for group in self.answers])
+        tensors = {ANSWERS: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
+        if self.experience is not None:
+            tensors |= {f"{EXPERIENCE}{name}": value for name, value in vars(self.experience).items()}
+        plain = ("evaluation", "measured", "steps", "totals")
+        return tensors, {name: getattr(self, name) for name in plain}
+
+    @staticmethod
+    def from_point(tensors: dict[str, Tensor], state: dict[str, Any]) -> Round:
+        answers = [[_completion(c) for c in group] for group in json.loads(bytes(tensors[ANSWERS].numpy()))]
+        made = {n.removeprefix(EXPERIENCE): t for n, t in tensors.items() if n.startswith(EXPERIENCE)}
+        return Round(answers=answers, experience=Experience(**made) if made else None, **state)
+
+
+def _completion(value: dict[str, Any]) -> Completion:
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return Completion(**fields)
