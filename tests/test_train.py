@@ -288,6 +288,7 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageFolder, "save", stop)
+        patch.setattr(StageFolder, "save_is_due", property(lambda folder: folder.wait() is None))
         while not (tmp_path / "stopped").exists():
             with contextlib.suppress(KeyboardInterrupt):
                 run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", **changes)
