@@ -22,7 +22,8 @@ from steersman.models.stage_folder import StageFolder
 from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
-from test_train import FLOAT, PPO, run_ppo, run_reward, run_sft, weights_of
+from steersman.workspace import tree_hashes
+from test_train import FLOAT, PPO, run_ppo, run_reward, run_sft
 
 IDS = tuple(range(5, 25))
 
@@ -160,7 +161,7 @@ def test_a_resumed_run_gives_the_same_bits(
         run(tmp_path / "again")
     monkeypatch.undo()
     run(tmp_path / "again")
-    assert weights_of(tmp_path / "again") == weights_of(tmp_path / "whole")
+    assert tree_hashes(tmp_path / "again") == tree_hashes(tmp_path / "whole")
 
 
 def test_what_cannot_be_is_refused(tiny: Path, tmp_path: Path) -> None:
