@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,13 @@ class Worker:
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "LLAMA_SERVER": llama_server}
         self.noise = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.noise, text=True, env=env
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.noise,
+            text=True,
+            env=env,
+            start_new_session=True,
         )
         self.name, self.dtype = side.name, side.dtype
         self.weight_bytes = self.ask([first], 1)["weight_bytes"]
@@ -75,7 +82,7 @@ class Worker:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.terminate()
+        os.killpg(self.process.pid, signal.SIGKILL)  # vLLM and llama.cpp have processes of their own
         self.process.wait(60)
         self.noise.close()
 
