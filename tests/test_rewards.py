@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 import test_train as stages
 import tiny as t
 from steersman import config as configs
+from steersman import config_file
 from steersman.config import PpoConfig, RuleConfig
 from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
@@ -83,15 +84,15 @@ rules = [
 ]
 """
     (tmp_path / "a.toml").write_text(text, encoding="utf-8")
-    config = configs.load(tmp_path / "a.toml")
+    config = config_file.load(tmp_path / "a.toml")
     assert config.ppo.rules == [
         RuleConfig("length", weight=0.5, at_most=400),
         RuleConfig("must_not_match", pattern='我不知道|"'),
     ]
-    (tmp_path / "b.toml").write_text(configs.to_toml(config), encoding="utf-8")
-    assert configs.load(tmp_path / "b.toml") == config
-    assert configs.with_overrides(config, ['ppo.rules=[{rule = "json"}]']).ppo.rules == [RuleConfig("json")]
-    assert "rules" not in configs.to_toml(configs.Config(), only_changed=True)
+    (tmp_path / "b.toml").write_text(config_file.to_toml(config), encoding="utf-8")
+    assert config_file.load(tmp_path / "b.toml") == config
+    assert config_file.with_overrides(config, ['ppo.rules=[{rule = "json"}]']).ppo.rules == [RuleConfig("json")]
+    assert "rules" not in config_file.to_toml(configs.Config(), only_changed=True)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ rules = [
 def test_a_wrong_rule_is_named(value: str, said: str) -> None:
     pattern = re.escape(said).replace(r"\.\*", ".*")
     with pytest.raises(ValueError, match=pattern):
-        configs.with_overrides(configs.Config(), [f"ppo.rules={value}"])
+        config_file.with_overrides(configs.Config(), [f"ppo.rules={value}"])
 
 
 def test_ensemble_scores_against_plain_loops() -> None:

@@ -22,7 +22,8 @@ import tiny as t
 from steersman.cli import loop
 from steersman.cli.app import build
 from steersman.cli.search import edited
-from steersman.config import Config, with_overrides
+from steersman.config import Config
+from steersman.config_file import with_overrides
 from steersman.data import dataset
 from steersman.workspace import CONFIG_NAME, Workspace
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.config import ProjectConfig
 from steersman.train.log import MetricsLog
 from steersman.train.trackers import chosen
@@ -81,13 +82,13 @@ def test_none_is_imported_unless_chosen_and_a_missing_one_is_named(
 
 
 def test_the_setting_is_checked() -> None:
-    config = configs.with_overrides(configs.Config(), ["project.trackers=wandb, tensorboard"])
+    config = config_file.with_overrides(configs.Config(), ["project.trackers=wandb, tensorboard"])
     assert config.project.trackers == "wandb, tensorboard"
-    assert configs.with_overrides(configs.Config(), ['project.trackers=""']).project.trackers == ""
+    assert config_file.with_overrides(configs.Config(), ['project.trackers=""']).project.trackers == ""
     with pytest.raises(
         ValueError, match="expected any of tensorboard, wandb, trackio, got 'wandbb'; did you mean 'wandb'"
     ):
-        configs.with_overrides(config, ["project.trackers=tensorboard,wandbb"])
+        config_file.with_overrides(config, ["project.trackers=tensorboard,wandbb"])
 
 
 def test_wandb_offline(tmp_path: Path) -> None:

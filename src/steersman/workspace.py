@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from steersman import __version__
+from steersman import __version__, config_file
 from steersman import config as configs
 from steersman.types import Manifest
 
@@ -187,7 +187,7 @@ class Workspace:
         (root / "data").mkdir(parents=True, exist_ok=True)
         (root / "rounds").mkdir(exist_ok=True)
         with atomic_write(root / CONFIG_NAME) as file:
-            file.write(configs.to_toml(config))
+            file.write(config_file.to_toml(config))
         return Workspace(root, config)
 
     @staticmethod
@@ -203,7 +203,7 @@ class Workspace:
             if not places:
                 raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
             found = places[0]
-        return Workspace(found, configs.with_overrides(configs.load(found / CONFIG_NAME), settings))
+        return Workspace(found, config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings))
 
     @property
     def data(self) -> Path:

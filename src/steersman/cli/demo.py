@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli.app import PROJECT, JsonOption, SetOption, add, say
 from steersman.progress import duration
 from steersman.workspace import CONFIG_NAME, Workspace
@@ -76,7 +77,7 @@ def demo_config(language: str) -> configs.Config:
         "model": {"base": BASES[language]},
         "serve": {**SIZES["serve"], "system_prompt": SYSTEM[language]},
     }
-    return configs.from_dict(tree, "demo")
+    return config_file.from_dict(tree, "demo")
 
 
 def demo(
@@ -97,7 +98,7 @@ def demo(
         say(f"going on in {root}")
         space = Workspace.open(root, tuple(settings or ()))
     else:
-        space = Workspace.create(root, configs.with_overrides(demo_config(language), settings or ()))
+        space = Workspace.create(root, config_file.with_overrides(demo_config(language), settings or ()))
         say(f"made {root / CONFIG_NAME}")
     from steersman.cli.stages import run_all, show_verdict
     from steersman.data.bundled import import_shop

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli.app import STAGES, USER_ERROR, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.workspace import Workspace
 
@@ -45,7 +46,7 @@ def plan(
         raise ValueError(f"stage '{stage}': expected {', '.join(SECTIONS)}")
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
-    config = space.config if space else configs.with_overrides(configs.Config(), settings or ())
+    config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
     from steersman.models.load import DTYPES, pick_device
     from steersman.models.resolve import resolve
     from steersman.train.plan import Lengths, make_plan, shape_in

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli.app import PROJECT, JsonOption, SetOption, add, emit
 from steersman.workspace import CONFIG_NAME, Workspace
 
@@ -30,12 +31,12 @@ def init(
     """Make a workspace: a folder with steersman.toml, data and rounds."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
-    config = configs.from_dict({"project": {"language": language}}, "--language")
+    config = config_file.from_dict({"project": {"language": language}}, "--language")
     if name:
-        config = configs.from_dict({"project": {"name": name}}, "--name", config)
+        config = config_file.from_dict({"project": {"name": name}}, "--name", config)
     if base:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, base=base))
-    space = Workspace.create(folder, configs.with_overrides(config, settings or ()))
+    space = Workspace.create(folder, config_file.with_overrides(config, settings or ()))
     lines = [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
     lines += [
         f"  cd {folder}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
@@ -86,7 +87,7 @@ def search(
     best = result["best"]
     if apply:
         write_settings(space, stage, best["params"])
-    lines = [f"{key} = {configs.toml_text(value)}" for key, value in best["params"].items()]
+    lines = [f"{key} = {config_file.toml_text(value)}" for key, value in best["params"].items()]
     data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": apply}
     ended = sum(t["state"] == "pruned" for t in result["trials"])
     text = [
@@ -104,7 +105,7 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
     from steersman.cli.study import Dimension
 
     def value(key: str, text: str, option: str) -> Any:
-        checked = configs.from_dict({stage: {key: configs.toml_value(text)}}, option, config)
+        checked = config_file.from_dict({stage: {key: config_file.toml_value(text)}}, option, config)
         return getattr(getattr(checked, stage), key)
 
     def split(option: str, text: str, form: str) -> tuple[str, str]:
@@ -137,8 +138,8 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
     """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
     path = space.root / CONFIG_NAME
     text = edited(path.read_text(encoding="utf-8"), section, values)
-    expected = configs.from_dict({section: values}, "search", configs.load(path))
-    if configs.from_dict(tomllib.loads(text), str(path)) != expected:
+    expected = config_file.from_dict({section: values}, "search", config_file.load(path))
+    if config_file.from_dict(tomllib.loads(text), str(path)) != expected:
         raise ValueError(f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}")
     with atomic_write(path) as file:
         file.write(text)
@@ -154,7 +155,7 @@ def edited(text: str, section: str, values: dict[str, Any]) -> str:
         begin = len(lines) - 1
     end = next((i for i in heads if i > begin), len(lines))
     for key, value in values.items():
-        new = f"{key} = {configs.toml_text(value)}"
+        new = f"{key} = {config_file.toml_text(value)}"
         at = next((i for i in range(begin + 1, end) if re.match(rf"\s*{key}\s*=", lines[i])), None)
         if at is None:
             lines.insert(begin + 1, new)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli import loop
 from steersman.cli.app import emit, say
 from steersman.types import Conversation
@@ -34,7 +35,7 @@ def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Pa
         raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
     from steersman.train.trackers import chosen
 
-    config = configs.with_overrides(configs.Config(), settings or ())
+    config = config_file.with_overrides(configs.Config(), settings or ())
     chosen.set(config.project)
     return config, output
 

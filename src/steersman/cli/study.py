@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 
 from steersman import config as configs
+from steersman import config_file
 from steersman.cli import loop
 from steersman.cli.app import say
 from steersman.models.stage_folder import partial_of
@@ -166,7 +167,7 @@ class Search:
 
     def _trial(self, trial: optuna.Trial) -> float:
         values = {d.key: d.suggest(trial) for d in self.dimensions}
-        config = configs.from_dict({self.section: values}, "search", self.space.config)
+        config = config_file.from_dict({self.section: values}, "search", self.space.config)
         place = trial.user_attrs.get("folder", f"{trial.number:03d}")
         trial.set_user_attr("folder", place)
         folder = self.folder / "trials" / place
