@@ -27,7 +27,7 @@ from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_
 from steersman.models.packing import Tree, build_row, fill_rows
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
-from steersman.train import ppo, reward, rollouts, sft
+from steersman.train import ppo_update, reward, rollouts, sft
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import SamplingParams
 from train_data import Spec
@@ -190,7 +190,7 @@ def run_ppo(spec: Spec, side: str) -> Result:
             packing = (config.minibatches, config.row_tokens, device, actors.below)
             packed = rollouts.pack(actors.template, rounds[step], completions, *packing)
             experience, _ = rollouts.score(actors, packed, config, config.kl_coef)
-            ppo.update(actors, packed, experience, policy, critic, config, 1.0, True, None)
+            ppo_update.update(actors, packed, experience, policy, critic, config, 1.0, True, None)
             named = zip(policy.names, policy.parameters, strict=True)
             engine.load_weights(((name, p.detach()) for name, p in named), str(step))
             answers.append(float(experience.mask.sum()))

@@ -14,10 +14,11 @@ import test_train as stages
 from steersman.cli.stages import ppo_text
 from steersman.config import PpoConfig
 from steersman.rl.rules import repetition
-from steersman.train import ppo
 from steersman.train.average import Average
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
+from steersman.train.ppo_update import lr_share
+from steersman.train.rollouts import Actors
 from steersman.train.update import Updater
 from steersman.workspace import read_manifest
 
@@ -106,12 +107,12 @@ def test_a_ppo_run_records_its_start_and_stops_where_a_monitor_says_so(tiny: Pat
 def test_schedules_against_their_formulas() -> None:
     config = PpoConfig(iterations=13, warmup_iterations=2, critic_warmup_iterations=1, final_lr_fraction=0.2)
     shares = {
-        name: [ppo.lr_share(i, replace(config, lr_schedule=name)) for i in (3, 8, 13)]
+        name: [lr_share(i, replace(config, lr_schedule=name)) for i in (3, 8, 13)]
         for name in ("linear", "cosine", "constant")
     }
     assert shares["linear"] == pytest.approx([1, 0.6, 0.2])
     assert shares["cosine"] == pytest.approx([1, 0.6, 0.2])
-    assert ppo.lr_share(5, replace(config, lr_schedule="cosine")) == pytest.approx(0.6 + 0.4 * math.cos(math.pi / 5))
+    assert lr_share(5, replace(config, lr_schedule="cosine")) == pytest.approx(0.6 + 0.4 * math.cos(math.pi / 5))
     assert shares["constant"] == [1, 1, 1]
 
 
@@ -149,14 +150,14 @@ def test_a_policy_that_is_not_its_reference_is_refused(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages.run_reward(tiny, tmp_path / "reward")
-    load = ppo.Actors.load
+    load = Actors.load
 
     def other(*args: Any) -> Any:
         actors = load(*args)
         actors.reference.model.norm.weight.data.mul_(1.01)
         return actors
 
-    monkeypatch.setattr(ppo.Actors, "load", staticmethod(other))
+    monkeypatch.setattr(Actors, "load", staticmethod(other))
     with pytest.raises(ValueError, match="policy and reference should be the same model"):
         stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy")
     assert not (tmp_path / "policy").exists()

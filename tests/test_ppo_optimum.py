@@ -22,7 +22,7 @@ from steersman.models.load import use_packed_rows
 from steersman.models.packing import Tree, build_row
 from steersman.rl.preference import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
-from steersman.train.ppo import update
+from steersman.train.ppo_update import update
 from steersman.train.preference import answer_logprobs
 from steersman.train.rollouts import Actors, pack, score
 from steersman.train.update import Updater
