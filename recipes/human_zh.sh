@@ -36,7 +36,7 @@ began=$SECONDS
 if [ ! -f "$WORKSPACE/steersman.toml" ]; then
     "$STEERSMAN" init "$WORKSPACE" --language zh --name 小舵 --base "$BASE" \
         --set project.domain=none \
-        --set sft.epochs=1 --set sft.lr=2e-4 --set sft.batch_tokens=2048 --set sft.row_tokens=768 \
+        --set sft.epochs=1 --set sft.lr=5e-5 --set sft.batch_tokens=2048 --set sft.row_tokens=768 \
         --set sft.long_dialogues=skip --set sft.train_layers="$TRAIN_LAYERS" \
         --set reward.epochs=1 --set reward.lr=2e-4 --set reward.holdout_fraction=0.2 \
         --set reward.train_layers="$TRAIN_LAYERS" \
