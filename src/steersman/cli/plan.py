@@ -58,7 +58,8 @@ def plan(
     for name in [stage] if stage else SECTIONS:
         lengths = _lengths(space, name, folder) if space else Lengths()
         section = getattr(config, name)
-        models = {"reward_models": config.reward.members} if name == "ppo" else {}
+        shared = config.reward.lora_rank > 0
+        models = {"reward_models": config.reward.members, "shared_base": shared} if name == "ppo" else {}
         plans.append((make_plan(shape, section, lengths, config.model, free, **models), lengths))
     device = pick_device(config.model.device)
     speed = EFFICIENCY * products_per_second(DTYPES[config.model.dtype], device)

@@ -154,6 +154,9 @@ def predict(shape: Shape, s: Setting) -> dict[str, int]:
     parts |= {"master weights": FLOAT * sum(trained), "Adam's moments": 2 * FLOAT * sum(trained)}
     if s.averaged:
         parts["moving average"] = FLOAT * trained[0]
+    if not s.on_gpu:  # `models/stage_folder.py`: what is being written is a copy
+        best = trained[0] * (s.itemsize + (FLOAT if s.averaged else 0)) if s.stage == "ppo" else 0
+        parts["copy for resume points"] = 3 * FLOAT * sum(trained) + best
     if (states := s.cached_tokens * shape.hidden * s.itemsize) <= CACHE_BYTES:
         parts["states of frozen layers"] = states
     parts |= sorted(_moments(shape, s, heads, trained), key=lambda moment: sum(moment.values()))[-1]

@@ -29,6 +29,7 @@ MARGIN = 1.1
 """A plan leaves this much room above its prediction; a stage starts as long as the prediction itself fits."""
 SHORTEST_ROW = 256
 """No plan proposes shorter rows: below, matrix products get slow."""
+LORA_RANK = 16
 GIB = 2**30
 
 
@@ -96,7 +97,7 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
         row_tokens=min(row, max(batch, longest)),
         accumulate=batch > row,
         train_layers=config.train_layers,
-        lora_rank=getattr(config, "lora_rank", 0),
+        lora_rank=config.lora_rank,
         checkpointing=config.checkpointing,
         itemsize=DTYPES[model_config.dtype].itemsize,
         on_gpu=pick_device(model_config.device).type != "cpu",
@@ -145,7 +146,9 @@ class Plan:
 
 def as_options(stage: str, option: Option) -> str:
     """`--set` options for a command line."""
-    values = {key: str(value).lower() for key, value in option.changes.items()}
+    values = {
+        key: f"{value:g}" if isinstance(value, float) else str(value).lower() for key, value in option.changes.items()
+    }
     return " ".join(f"--set {stage}.{key}={value}" for key, value in values.items())
 
 
@@ -217,10 +220,15 @@ def _same_training(config: Stage, longest: int) -> Iterator[dict[str, Any]]:
 
 
 def _less_training(config: Stage, layers: int) -> Iterator[dict[str, Any]]:
-    """Fewer layers, the most first."""
+    """Fewer layers, the most first; then adapters, which want a rate some ten times higher."""
     now = config.train_layers or layers
     for count in dict.fromkeys(max(1, round(share * now)) for share in (2 / 3, 1 / 2, 1 / 3)):
         yield {"train_layers": count}
+    if not config.lora_rank:
+        rates = {name: 10 * getattr(config, name) for name in ("lr", "critic_lr") if hasattr(config, name)}
+        adapters = {"lora_rank": LORA_RANK, **rates}
+        yield adapters
+        yield adapters | {"train_layers": max(1, round(now / 3))}
 
 
 def check_memory(base: Path, config: Stage, lengths: Lengths, model_config: ModelConfig, **models: Any) -> None:

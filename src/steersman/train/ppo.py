@@ -36,6 +36,7 @@ from steersman.train.plan import check_memory, lengths_of
 from steersman.train.ppo_update import lr_share, pretraining_rows, prompt_order, update
 from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, member_folders, pack, score
 from steersman.train.scoring import check_rewards
+from steersman.train.shared_base import share_base
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
 from steersman.workspace import POLICIES
@@ -63,10 +64,12 @@ def run(
     check(config, prompts, held_out, demonstrations)
     held_out = held_out[: config.eval_prompts]
     lengths = prompt_lengths(sft, [*prompts, *held_out], model_config)
-    scorers = 1 + len(member_folders(reward))
-    check_memory(sft, config, lengths_of(lengths), model_config, reward_models=scorers)
+    rewards = [reward, *member_folders(reward)]
+    shared = config.lora_rank > 0 and share_base(sft, rewards)
+    models = {"reward_models": len(rewards), "shared_base": shared}
+    check_memory(sft, config, lengths_of(lengths), model_config, **models)
     actors = Actors.load(sft, reward, config, model_config, seed)
-    check_rewards(config, 1 + len(actors.members), [*prompts, *held_out])
+    check_rewards(config, len(rewards), [*prompts, *held_out])
     recorded = {**to_dict(config), "seed": seed, **model_config.recorded}
     folder = StageFolder(output, stage, recorded, inputs, config.save_seconds, config.keep_checkpoints)
     here = Run(actors, folder, config, prompts, held_out, demonstrations, seed)

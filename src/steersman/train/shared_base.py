@@ -25,6 +25,12 @@ from steersman.models.load import load_causal, load_scalar, pick_device, use_pac
 from steersman.models.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
 
 
+def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
+    """Whether all these reward models are adapters on the SFT model's weights."""
+    weights = weights_hash(sft)
+    return all(adapter_base(folder) == weights for folder in rewards)
+
+
 def load_over_one_base(
     sft: Path, rewards: Sequence[Path], config: PpoConfig, model_config: ModelConfig, seed: int
 ) -> tuple[Any, Any, Any, list[Any]]:
