@@ -123,7 +123,10 @@ class _Llm:
                 finish_reason="length",
             )
             finished = entry[2] == entry[1].max_tokens
-            outputs = [output] * entry[1].n
+            all_together = entry[1].output_kind == "final"  # else vLLM hands out one answer of several at a time
+            outputs = [output] * (entry[1].n if all_together else 1)
+            if all_together and not finished:
+                continue
             done.append(types.SimpleNamespace(request_id=name, outputs=outputs, finished=finished))
             if finished:
                 self.requests.pop(name)
@@ -135,7 +138,8 @@ def test_vllm_is_asked_in_its_own_words(tiny: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=r"pip install 'steersman\[vllm\]'"):
         load_engine(tiny, backend="vllm")
     kinds = types.SimpleNamespace(
-        StructuredOutputsParams=types.SimpleNamespace, RequestOutputKind=types.SimpleNamespace(CUMULATIVE=0)
+        StructuredOutputsParams=types.SimpleNamespace,
+        RequestOutputKind=types.SimpleNamespace(CUMULATIVE="cumulative", FINAL_ONLY="final"),
     )
     stand_in = types.SimpleNamespace(LLM=_Llm, SamplingParams=types.SimpleNamespace, sampling_params=kinds)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)

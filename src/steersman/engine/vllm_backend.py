@@ -140,6 +140,7 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         structured = vllm.sampling_params.StructuredOutputsParams(
             json=None if params.json_schema is None else dict(params.json_schema), regex=params.regex
         )
+    kinds = vllm.sampling_params.RequestOutputKind
     return vllm.SamplingParams(
         n=params.n,
         max_tokens=params.max_tokens,
@@ -157,5 +158,6 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         logprobs=params.top_logprobs,
         ignore_eos=params.ignore_end,
         structured_outputs=structured,
-        output_kind=vllm.sampling_params.RequestOutputKind.CUMULATIVE,
+        # of several answers it reports them one by one as they grow, and all together only at the end
+        output_kind=kinds.CUMULATIVE if params.n == 1 else kinds.FINAL_ONLY,
     )
