@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ import torch
 import torch.utils.tensorboard  # imported here, and with it what else a stage would import
 from safetensors import safe_open
 
+import test_preference as p
 import test_train as t
-from steersman.config import Config, EvalConfig
+from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig
 from steersman.eval import report  # noqa: F401
 from steersman.eval import run as evaluation
 from steersman.models.stage_folder import partial_of
@@ -84,15 +86,32 @@ Run = Callable[[Path, float], Any]
 def stages(folder: Path) -> dict[str, Run]:
     """Stage -> what runs it into a folder, with a resume point every so many seconds."""
     base, model, scorer = make_model(folder / "base"), folder / "model", folder / "scorer"
+    adapter = folder / "adapter"
     Fork(functools.partial(t.run_sft, epochs=12), base, model).wait()  # it ends some of its answers
     Fork(t.run_reward, base, scorer).wait()
+    Fork(functools.partial(t.run_reward, lora_rank=2), model, adapter).wait()
+    rounds: dict[str, Any] = {"rollout_prompts": 2, "max_tokens": 24}
+    without_critic: dict[str, Any] = {**rounds, "answers_per_prompt": 3, "critic_warmup_iterations": 0}
+
+    def preferences(config: DpoConfig | KtoConfig) -> Run:
+        longer = replace(config, epochs=6)
+        return lambda output, save: p.run(base, output, replace(longer, save_seconds=save), p.rankings())
+
     return {
         "sft": lambda output, save: t.run_sft(base, output, save_seconds=save),
         "sample": lambda output, _: t.run_sample(base, output),
         "reward": lambda output, save: t.run_reward(base, output, save_seconds=save),
-        "ppo": lambda output, save: t.run_ppo(
-            model, scorer, output, save_seconds=save, rollout_prompts=2, max_tokens=24
+        "ppo": lambda output, save: t.run_ppo(model, scorer, output, save_seconds=save, **rounds),
+        "grpo": lambda output, save: t.run_ppo(
+            model, scorer, output, save_seconds=save, advantage="grpo", kl_in="loss", **without_critic
         ),
+        "rloo": lambda output, save: t.run_ppo(
+            model, scorer, output, save_seconds=save, advantage="rloo", **without_critic
+        ),
+        "dpo": preferences(p.DPO),
+        "kto": preferences(p.KTO),
+        "sft-lora": lambda output, save: t.run_sft(base, output, save_seconds=save, lora_rank=2),
+        "ppo-lora": lambda output, save: t.run_ppo(model, adapter, output, save_seconds=save, lora_rank=4, **rounds),
         "eval": lambda output, _: evaluation.run(
             models={"sft": ("SFT", base), "policy": ("PPO", model)},
             prompts=t.prompts(),
@@ -136,7 +155,7 @@ def kill(name: str, run: Run, runs: int, folder: Path) -> dict[str, Any]:
     began, output = time.monotonic(), folder / name / "whole"
     whole = Fork(run, output, 0.0).wait()
     expected = content(output)
-    if name == "ppo":
+    if name in ("ppo", "ppo-lora", "grpo", "rloo"):
         best = read_manifest(output).metrics["best"]
         assert best["iteration"] > 0, f"the SFT model is the best, nothing was learned that could differ: {best}"
     kills, equal, moments = 0, 0, collections.Counter[str]()

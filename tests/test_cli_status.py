@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from steersman.cli import doctor
 from steersman.cli.app import build
+from steersman.cli.exporting import feedback_for, feedback_identity
 from steersman.cli.promotion import word_for
 from steersman.config import Config, to_dict
 from steersman.data.dataset import write_dataset
@@ -205,6 +206,43 @@ def test_status_tells_of_data_imported_since(space: Workspace) -> None:
     assert {s["state"] for s in closed} == {"ready", "missing"}, "what came since is for the open round"
 
 
+def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
+    """KTO learns from likes, dislikes and edits, DPO from edits; nothing else is stale because of them."""
+
+    def states() -> dict[str, list[str]]:
+        return {name: s["changed_inputs"] for name, s in stages(space).items() if s["changed_inputs"]}
+
+    def train() -> None:
+        for stage in ("dpo", "kto"):
+            said = feedback_for(space, stage)
+            artifact(space, stage, inputs={"feedback": feedback_identity(said)} if said else {})
+
+    artifact(space, "sft")
+    train()
+    assert states() == {}
+    with Store.open(space.store_path) as store:
+        chat = store.create_conversation()
+        question = store.add_question(chat.id, "Where is it?")
+        answer = store.add_answer(question.id, Completion("No.", (), (), "stop", "v"))
+        store.add_feedback(answer.id, "dislike")
+        assert states() == {"kto": ["feedback is new"]}
+        store.add_feedback(answer.id, "edit", edited="On its way.")
+        assert states() == {"dpo": ["feedback is new"], "kto": ["feedback is new"]}
+        assert run_json(space, "status")["feedback"] == {"like": 0, "dislike": 1, "edit": 1}
+        train()
+        assert states() == {}
+        store.add_feedback(answer.id, "like")
+        assert states() == {"kto": ["feedback"]}
+        shown = run(space, "status").stdout
+        assert "stale: feedback changed" in shown
+        assert "feedback: like 1, dislike 0, edit 1" in shown
+        store.delete_conversation(chat.id)
+        assert states() == {"dpo": ["feedback is gone"], "kto": ["feedback is gone"]}
+    space.next_round()
+    closed = run_json(space, "status", "--round", "1")["stages"]
+    assert not any(s["changed_inputs"] for s in closed), "what people said since is for the next round"
+
+
 def test_status_across_rounds(space: Workspace) -> None:
     policy = artifact(space, "policy", 1)
     artifact(space, "sft", 2, inputs={"001/policy": identity(policy)})
@@ -245,6 +283,19 @@ def test_status_shows_the_resume_point(space: Workspace) -> None:
     status = run(space, "status").stdout
     assert "partial; resume point" in status
     assert "next: steersman sft" in status
+
+
+def test_status_shows_which_member_of_an_ensemble_is_in_training(space: Workspace) -> None:
+    members = space.stage_dir("reward", 1).with_name("reward.members")
+    (members / "member-10").mkdir(parents=True)
+    (members / "member-9").mkdir()
+    assert stages(space)["reward"]["resume"] == "member-10, done"
+    (members / "member-11.partial").mkdir()
+    assert stages(space)["reward"]["resume"] == "member-11, nothing saved yet"
+    (members / "member-11.partial" / "metrics.jsonl").write_text("{}")
+    found = stages(space)["reward"]
+    assert found["state"] == "partial"
+    assert found["resume"].startswith("member-11, metrics.jsonl, saved ")
 
 
 def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from transformers import AutoModelForCausalLM
 
 from steersman.config import ModelConfig, SftConfig
 from steersman.engine.load import load_engine
+from steersman.models import lora
 from steersman.models.decoder import branch_scores, response_logprobs
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_packed_rows
-from steersman.models.lora import LoraLinear, quantized, save_trained, set_trainable
+from steersman.models.lora import LoraLinear, quantized, save_trained, set_trainable, weights_hash
 from steersman.models.packing import Tree, build_row
 from steersman.models.stage_folder import StageFolder
 from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
-from steersman.workspace import tree_hashes
+from steersman.workspace import file_sha256, tree_hashes
 from test_train import FLOAT, PPO, run_ppo, run_reward, run_sft
 
 IDS = tuple(range(5, 25))
@@ -163,6 +165,18 @@ def test_a_resumed_run_gives_the_same_bits(
     monkeypatch.undo()
     run(tmp_path / "again")
     assert tree_hashes(tmp_path / "again") == tree_hashes(tmp_path / "whole")
+
+
+def test_a_base_is_read_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are hashed to see which adapters stand on it, several times in a run."""
+    folder, read = shutil.copytree(tiny, tmp_path / "base"), []
+    monkeypatch.setattr(lora, "file_sha256", lambda path: read.append(path) or file_sha256(path))
+    run_reward(folder, tmp_path / "reward", lora_rank=2)
+    run_ppo(folder, tmp_path / "reward", tmp_path / "policy", lora_rank=2, iterations=1)
+    assert read == [folder / "model.safetensors"]
+    before = weights_hash(folder)
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert weights_hash(folder) != before
 
 
 def test_what_cannot_be_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from steersman.models import parallel, sharded_point
 from steersman.models.stage_folder import partial_of
 from steersman.train.log import read_metrics
 from steersman.workspace import read_manifest, verify
-from two_processes import run_ppo, stop_after
+from two_processes import run_dpo, run_kto, run_ppo, stop_after
 
 DRIVER = Path(__file__).with_name("two_processes.py")
 
@@ -47,6 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages.run_sft(tiny, root / "one" / "sft-bfloat16", model_config=ModelConfig(dtype="bfloat16", device="cpu"))
     stages.run_reward(tiny, root / "one" / "reward")
     run_ppo(tiny, root / "one" / "reward", root / "one" / "policy")
+    run_dpo(tiny, root / "one" / "dpo")
+    run_kto(tiny, root / "one" / "kto")
     stop_after(tiny, root / "two" / "resumed", 4)
     result = torchrun(str(DRIVER), "stages", str(root))
     assert result.returncode == 0, result.stderr
@@ -57,7 +59,7 @@ def curve(folder: Path, name: str = "loss") -> list[float]:
     return [m[name] for m in read_metrics(folder) if name in m]
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "resumed"])
+@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto"])
 def test_two_processes_equal_one(name: str, folder: Path) -> None:
     """In float32 sums come in another order: 1e-5 in losses, 1e-4 of a weight after Adam (its step is 1e-3)."""
     one, two = folder / "one" / ("sft" if name == "resumed" else name), folder / "two" / name
@@ -67,12 +69,14 @@ def test_two_processes_equal_one(name: str, folder: Path) -> None:
     assert a.keys() == b.keys()
     for key in a:
         torch.testing.assert_close(a[key], b[key], atol=1e-4, rtol=0)
+    for measure in ("margin", "chosen", "kl"):
+        assert curve(two, measure) == pytest.approx(curve(one, measure), abs=1e-4)
     verify(two)
     before, after = json.loads((one / "config.json").read_text()), json.loads((two / "config.json").read_text())
     assert after.pop("reward_shift", 0) == pytest.approx(before.pop("reward_shift", 0), abs=1e-4)
     assert after == before
     result, expected = read_manifest(two).metrics, read_manifest(one).metrics
-    for key in ("eval_loss", "ece"):
+    for key in ("eval_loss", "ece", "margin"):
         assert result.get(key) == pytest.approx(expected.get(key), abs=1e-3)
     assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
 

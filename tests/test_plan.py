@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.config import ModelConfig, PpoConfig, RewardConfig, SftConfig
+from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
 from steersman.models.decoder import branch_scores, response_logprobs, train_last_layers
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_causal, load_scalar, use_packed_rows
@@ -95,7 +95,7 @@ def test_checkpointing_needs_a_known_family(tiny: Path, monkeypatch: pytest.Monk
         use_checkpointing(model)
 
 
-@pytest.mark.parametrize("config", [SftConfig(), RewardConfig(), PpoConfig()])
+@pytest.mark.parametrize("config", [SftConfig(), RewardConfig(), PpoConfig(), DpoConfig(), KtoConfig()])
 def test_a_plan_changes_as_little_as_it_must(config: plan.Stage, tiny: Path) -> None:
     shape = dataclasses.replace(plan.shape_in(tiny), layers=30, hidden=576, intermediate=1536, vocabulary=49152)
     lengths = plan.Lengths(total=100_000, longest=200, documents=700)
@@ -169,6 +169,10 @@ def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage["chosen"]["set"] == {}
     assert stage["chosen"]["peak_bytes"] == sum(stage["chosen"]["parts"].values())
     assert stage["chosen"]["tokens_per_second"] > 0
+    for name in ("dpo", "kto"):
+        shown = call(name, "--memory", "2G", "-s", "model.device=cpu")
+        assert shown.exit_code == 0, shown.output
+        assert f"{name} fits as configured" in shown.stdout
     stuck = call("reward", "--memory", "100M", "-s", "model.device=cpu")
     assert stuck.exit_code == 2
     assert "Take a smaller model" in stuck.stderr

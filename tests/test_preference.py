@@ -9,25 +9,28 @@ import random
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import tiny as t
 from steersman.cli.exporting import as_ranking
 from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConfig, PpoConfig, RlooConfig, of_stage
 from steersman.models.decoder import init_score_head
 from steersman.models.load import load_causal, load_scalar, save_model
+from steersman.models.lora import adapter_base, save_trained, set_trainable, weights_hash
 from steersman.models.stage_folder import StageFolder
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
 from steersman.rl.preference import dpo_loss, kto_loss
 from steersman.text.template import Template
-from steersman.train import ppo, preference
+from steersman.train import plan, ppo, preference
 from steersman.train.log import read_metrics
 from steersman.train.rankings import plan_batches, split_holdout
 from steersman.train.update import cosine
 from steersman.types import Conversation, Feedback, Ranking
-from steersman.workspace import read_manifest
+from steersman.workspace import read_manifest, tree_hashes
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SIZES: dict[str, Any] = {
@@ -62,14 +65,17 @@ def plain_logprob(model: Any, template: Template, prompt: Conversation, answer: 
     return sum((logits[len(start) + i - 1, token] for i, token in enumerate(end)), torch.zeros(()))
 
 
-def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranking]) -> list[float]:
+def plain_losses(
+    folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranking], policy: Any = None
+) -> list[float]:
     """The papers' formulas, one answer at a time, with torch.optim.AdamW."""
-    policy, reference = load_causal(folder, "float32"), load_causal(folder, "float32")
+    policy, reference = policy or load_causal(folder, "float32"), load_causal(folder, "float32")
     template = Template(t.tokenizer())
     train, _ = split_holdout(ranked, config.holdout_fraction, 3)
     stage = "dpo" if isinstance(config, DpoConfig) else "kto"
     batches = plan_batches(len(train), config.batch_prompts, config.epochs, 3, stage)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    learning = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
     def ratio(prompt: Conversation, answer: str) -> torch.Tensor:
         with torch.no_grad():
@@ -102,7 +108,7 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
             loss = sum(terms) / len(terms)
         loss.backward()
         losses.append(float(loss.detach()))
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), config.grad_clip)
+        torch.nn.utils.clip_grad_norm_(learning, config.grad_clip)
         for group in optimizer.param_groups:
             warmup = round(config.warmup_fraction * len(batches))
             group["lr"] = config.lr * cosine(step, len(batches), warmup, config.final_lr_fraction)
@@ -124,6 +130,50 @@ def test_the_stage_equals_the_formula(config: DpoConfig | KtoConfig, tiny: Path,
 
 
 @pytest.mark.parametrize("config", [DPO, KTO], ids=["dpo", "kto"])
+def test_an_adapter_learns_as_pefts_does(config: DpoConfig | KtoConfig, tiny: Path, tmp_path: Path) -> None:
+    """The reference is the base without the adapter; only the matrices change, by no more than the adapter's rank."""
+    config = dataclasses.replace(config, lora_rank=2, lr=1e-2)
+    begun = load_causal(tiny, "float32")
+    set_trainable(begun, config, 3)
+    save_trained(begun, t.tokenizer(), tmp_path / "begun", tiny)
+    adapter = str(tmp_path / "begun" / "adapter")
+    policy = peft.PeftModel.from_pretrained(load_causal(tiny, "float32"), adapter, is_trainable=True)
+    run(tiny, tmp_path / "out", config, rankings())
+    rows = read_metrics(tmp_path / "out")
+    assert rows[0]["margin"] == 0, "the reference is the start, to the bit"
+    assert [row["loss"] for row in rows] == pytest.approx(plain_losses(tiny, config, rankings(), policy), abs=2e-4)
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny, tmp_path / "out"))
+    for name, weight in before.items():
+        rank = torch.linalg.matrix_rank(after[name] - weight, atol=1e-4) if "_proj" in name else 0
+        assert 0 < rank <= 2 or torch.equal(after[name], weight), name
+    assert adapter_base(tmp_path / "out") == weights_hash(tiny)
+
+
+@pytest.mark.parametrize("config", [DPO, KTO], ids=["dpo", "kto"])
+def test_checkpointing_changes_no_bit(config: DpoConfig | KtoConfig, tiny: Path, tmp_path: Path) -> None:
+    files = []
+    for recompute in (False, True):
+        run(tiny, tmp_path / str(recompute), dataclasses.replace(config, checkpointing=recompute), rankings())
+        files.append(tree_hashes(tmp_path / str(recompute)))
+    assert files[0] == files[1]
+
+
+def test_what_cannot_be_is_refused_before_it_starts(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four = dataclasses.replace(FLOAT, quantize="4bit")
+    with pytest.raises(ValueError, match="such weights stay frozen; expected a lora_rank"):
+        preference.run(
+            base=tiny, rankings=rankings(), output=tmp_path / "x", config=DPO, model_config=four, seed=3, inputs={}
+        )
+    monkeypatch.setattr(plan, "free_memory", lambda _: 300 << 20)
+    for name, config in (("dpo", DPO), ("kto", KTO)):
+        with pytest.raises(ValueError, match=rf"{name}: not started.*0\.3 GiB are free.*memory_check=false"):
+            run(tiny, tmp_path / name, config, rankings())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("config", [DPO, KTO], ids=["dpo", "kto"])
 def test_a_plain_preference_is_learned(config: DpoConfig | KtoConfig, tiny: Path, tmp_path: Path) -> None:
     ranked = [dataclasses.replace(r, ranks=(2, 3, 1)) for r in rankings()]
     metrics = run(tiny, tmp_path / "out", dataclasses.replace(config, epochs=6), ranked)
@@ -131,14 +181,15 @@ def test_a_plain_preference_is_learned(config: DpoConfig | KtoConfig, tiny: Path
     assert metrics["margin"] > 0.2
 
 
-@pytest.mark.parametrize("stage", ["dpo", "kto", "rloo", "grpo"])
+@pytest.mark.parametrize("stage", ["dpo", "kto", "dpo-lora", "kto-lora", "rloo", "grpo"])
 def test_interrupted_and_gone_on_gives_the_same_bits(
     stage: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def make(name: str) -> dict[str, str]:
         output = tmp_path / name
-        if stage in ("dpo", "kto"):
-            run(tiny, output, DPO if stage == "dpo" else KTO, rankings())
+        if stage.startswith(("dpo", "kto")):
+            config = dataclasses.replace(DPO if "dpo" in stage else KTO, lora_rank=2 if "lora" in stage else 0)
+            run(tiny, output, config, rankings())
         else:
             run_without_critic(stage, tiny, output)
         return dict(read_manifest(output).files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+import test_preference as preferences
 import test_train as stages
 from steersman.cli import processes
+from steersman.cli.exporting import as_ranking
 from steersman.models import parallel, sharded_point
 from steersman.train.log import MetricsLog
 
@@ -62,6 +65,18 @@ def run_ppo(model: Path, scorer: Path, output: Path) -> None:
     stages.run_ppo(model, scorer, output, **rounds)
 
 
+def run_dpo(model: Path, output: Path) -> None:
+    config = dataclasses.replace(preferences.DPO, save_seconds=90.0, length_normalised=True, train_layers=1)
+    preferences.run(model, output, config, preferences.rankings())
+
+
+def run_kto(model: Path, output: Path) -> None:
+    """Likes and dislikes alone: there is nothing to hold out."""
+    config = dataclasses.replace(preferences.KTO, save_seconds=90.0)
+    said = [preferences.feedback("like" if i % 2 else "dislike", i) for i in range(11)]
+    preferences.run(model, output, config, [r for f in said if (r := as_ranking(f))])
+
+
 def scenario(name: str, folder: Path) -> None:
     tiny, out = folder / "tiny", folder / "two"
     if name == "killed":
@@ -71,6 +86,8 @@ def scenario(name: str, folder: Path) -> None:
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "resumed", save_seconds=0.0)
         parallel.everywhere(stages.run_reward, model=tiny, output=out / "reward")
         parallel.everywhere(run_ppo, model=tiny, scorer=folder / "one" / "reward", output=out / "policy")
+        parallel.everywhere(run_dpo, model=tiny, output=out / "dpo")
+        parallel.everywhere(run_kto, model=tiny, output=out / "kto")
         half = stages.ModelConfig(dtype="bfloat16", device="cpu")
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "sft-bfloat16", model_config=half)
 

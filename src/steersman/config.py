@@ -202,6 +202,9 @@ class PreferenceConfig:
         0.15, "Share of the prompts held out for accuracy; those of the reward model.", high=1
     )
     train_layers: int = opt(0, "Train only the last N decoder layers; 0 trains the whole model.")
+    checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
+    lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
+    lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
     save_seconds: float = opt(90.0, SAVE_DOC)
     keep_checkpoints: int = opt(2, KEEP_DOC, low=1)
 

@@ -89,6 +89,20 @@ def as_ranking(said: Feedback) -> Ranking | None:
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)
 
 
+def feedback_for(space: Workspace, stage: str) -> list[Ranking]:
+    """The workspace's feedback that KTO learns from (likes, dislikes, edits) or DPO (edits), as rankings."""
+    if not space.store_path.is_file():
+        return []
+    with Store.open(space.store_path) as store:
+        rankings = [ranking for said in store.feedback() if (ranking := as_ranking(said))]
+    return [r for r in rankings if stage == "kto" or r.pairs()]
+
+
+def feedback_identity(rankings: Iterable[Ranking]) -> str:
+    """Changes with everything that people say or take back; an input of DPO and KTO."""
+    return hash_json([r.to_json() for r in rankings])
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> int:
     """Write the lines atomically; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)

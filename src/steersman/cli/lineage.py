@@ -6,6 +6,7 @@ Names in a manifest's `inputs`, and what their hash is compared with:
     001/policy          an artifact of that round
     data:NAME           the data set's content hash (`DatasetInfo.sha256`)
     store               which rankings the store holds for the round
+    feedback            what people said in chats, for DPO and KTO of the open round
     anything else       (base model, files outside the workspace) is not looked at
 """
 
@@ -92,6 +93,18 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
     return [name for name in names if name not in manifest.inputs]
 
 
+def changed_feedback(space: Workspace, manifest: Manifest) -> list[str]:
+    """['feedback ...'] where DPO or KTO would learn from other likes, dislikes or edited answers if made now."""
+    if manifest.stage not in ("dpo", "kto"):
+        return []
+    from steersman.cli.exporting import feedback_for, feedback_identity
+
+    now, recorded = feedback_for(space, manifest.stage), manifest.inputs.get("feedback")
+    if recorded is None or not now:
+        return [] if recorded is None and not now else [f"feedback is {'new' if now else GONE}"]
+    return [] if recorded == feedback_identity(now) else ["feedback"]
+
+
 def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
     """Configuration keys whose value differs from the one recorded; what a manifest did not record is not compared.
 
@@ -132,6 +145,17 @@ def _resume_point(partial: Path) -> str:
     return f"{place or newest.relative_to(partial)}, saved {when}"
 
 
+def _members_made(folder: Path) -> str:
+    """How far an ensemble's further members are, which are trained before the first; '' where there are none."""
+    members = sorted(
+        folder.parent.glob(f"{folder.name}.members/member-*"), key=lambda p: int(p.stem.removeprefix("member-"))
+    )
+    if not members:
+        return ""
+    newest = members[-1]
+    return f"{newest.stem}, " + (_resume_point(newest) if newest.suffix == ".partial" else "done")
+
+
 def _saved_step(path: Path) -> str:
     """'step 40' out of a resume point's header, read without torch; '' where the header says no step.
 
@@ -150,7 +174,7 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
     """Whether the stage's artifact exists, is unfinished, or was made from other inputs than there are now."""
     folder = space.stage_dir(stage, round_)
     partial = folder.with_name(f"{stage}.partial")
-    resume = _resume_point(partial) if partial.is_dir() else ""
+    resume = _resume_point(partial) if partial.is_dir() else _members_made(folder)
     if not space.has(stage, round_):
         return StageState(stage, "partial" if resume else "missing", resume=resume)
     manifest = read_manifest(folder)
@@ -159,8 +183,8 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
         found = current_identity(space, name, round_)
         if found is not None and found != recorded:
             changed.append(f"{name} is gone" if found == GONE else name)
-    if round_ == space.round:  # what was imported since a round was closed is for the next one
-        changed += [f"{name} is new" for name in new_data(space, manifest)]
+    if round_ == space.round:  # what was imported or said since a round was closed is for the next one
+        changed += [f"{name} is new" for name in new_data(space, manifest)] + changed_feedback(space, manifest)
     settings = changed_settings(space, manifest)
     return StageState(stage, "stale" if changed else "ready", tuple(changed), settings, resume, manifest)
 

@@ -264,17 +264,21 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
 
 def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
     """DPO or KTO on the rankings, and on what people said in chats: edited answers, and for KTO likes and dislikes."""
+    from steersman.cli.exporting import feedback_for, feedback_identity
+
     model = need(space, "sft", "sft")
-    feedback = [r for r in gather_feedback(space) if stage == "kto" or r.pairs()]
+    feedback = feedback_for(space, stage)
     rankings, inputs = gather_rankings(space, required=not feedback)
     inputs |= _artifact(space, "sft")
     if feedback:
-        inputs["feedback"] = hash_json([r.to_json() for r in feedback])
+        inputs["feedback"] = feedback_identity(feedback)
 
     def run() -> None:
+        from steersman.models import parallel
         from steersman.train import preference
 
-        preference.run(
+        parallel.everywhere(
+            preference.run,
             base=model,
             rankings=[*rankings, *feedback],
             output=space.stage_dir(stage),
@@ -285,17 +289,6 @@ def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
         )
 
     return _make(space, stage, of_stage(space.config, stage), inputs, run)
-
-
-def gather_feedback(space: Workspace) -> list[Ranking]:
-    """Likes, dislikes and edits of the workspace, as rankings."""
-    from steersman.cli.exporting import as_ranking
-    from steersman.store import Store
-
-    if not space.store_path.is_file():
-        return []
-    with Store.open(space.store_path) as store:
-        return [ranking for said in store.feedback() if (ranking := as_ranking(said))]
 
 
 def do_eval(space: Workspace) -> tuple[Metrics, bool]:
@@ -375,7 +368,9 @@ def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
         ),
         "eval": ("temperature", "max_tokens"),
     }
-    shown |= {stage: ("epochs", "lr", "beta", "train_layers") for stage in ("dpo", "kto") if space.has(stage)}
+    shown |= {
+        stage: ("epochs", "lr", "beta", "train_layers", "lora_rank") for stage in ("dpo", "kto") if space.has(stage)
+    }
     shown |= {
         stage: ("answers_per_prompt", "prompts_per_iteration", "kl_coef", "kl_in")
         for stage in ("grpo", "rloo")

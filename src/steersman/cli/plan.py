@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from steersman.train.plan import Lengths, Option, Plan
 
 SECTIONS = ("sft", "reward", "ppo")
+"""Planned unless one is named."""
+BESIDE = ("dpo", "kto")
 SAMPLE = 1000
 """Records whose length is measured."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def plan(
-    stage: Annotated[str, typer.Argument(metavar="[sft|reward|ppo]", help="The stage; default: all three.")] = "",
+    stage: Annotated[
+        str, typer.Argument(metavar="[sft|reward|ppo|dpo|kto]", help="The stage; default: the first three.")
+    ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -42,8 +46,8 @@ def plan(
     Reads config.json and the lengths of the data; no weights are loaded. Without a workspace rows count as full.
     Exit code 2 where nothing that can be set would fit.
     """
-    if stage and stage not in SECTIONS:
-        raise ValueError(f"stage '{stage}': expected {', '.join(SECTIONS)}")
+    if stage and stage not in SECTIONS + BESIDE:
+        raise ValueError(f"stage '{stage}': expected {', '.join(SECTIONS + BESIDE)}")
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
@@ -92,7 +96,7 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     template = Template(load_tokenizer(folder))
     limit = space.config.data.max_line_mb
     answers = 0
-    if stage == "reward":
+    if stage in ("reward", *BESIDE):
         paths = find(space, "rankings", "train")
         records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
         sizes = [
@@ -133,7 +137,7 @@ def _rows_per_step(p: Plan, option: Option, config: configs.Config) -> str:
     row = option.changes.get("row_tokens", section.row_tokens)
     if p.stage == "sft":
         return f"{section.batch_tokens} tokens a step in {-(-section.batch_tokens // row)} rows of {row}"
-    if p.stage == "reward":
+    if p.stage in ("reward", *BESIDE):
         return f"{section.batch_prompts} prompts a step in rows of {row}"
     prompts = -(-section.prompts_per_iteration // section.minibatches)
     return f"{prompts} prompts a step in rows of {row}"

@@ -30,11 +30,13 @@ def dpo(
     data: DataOption = None,
     output: OutputOption = None,
     feedback: FeedbackOption = None,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Improve the model on the rankings directly, without a reward model (DPO).
 
     Learns from every pair of answers that people ranked, and from answers that they edited.
     """
+    spread(processes)
     _learn("dpo", workspace, settings, as_json, model, data, output, feedback)
 
 
@@ -46,12 +48,14 @@ def kto(
     data: DataOption = None,
     output: OutputOption = None,
     feedback: FeedbackOption = None,
+    processes: ProcessesOption = 1,
 ) -> None:
     """Improve the model on what people liked and disliked (KTO).
 
     Liked and well graded answers are desirable, disliked and poor ones undesirable; of ranked answers those are
     desirable that beat more of the others than they lose to.
     """
+    spread(processes)
     _learn("kto", workspace, settings, as_json, model, data, output, feedback)
 
 
@@ -67,12 +71,14 @@ def _learn(
 ) -> None:
     if given := alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
         from steersman.data.dataset import load_rankings
+        from steersman.models import parallel
         from steersman.train import preference
 
         config, folder = given
         base = resolved(model)
         rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
-        metrics: loop.Metrics = preference.run(
+        metrics: loop.Metrics = parallel.everywhere(
+            preference.run,
             base=base,
             rankings=rankings + _read_feedback(feedback),
             output=folder,

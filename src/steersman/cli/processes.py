@@ -3,7 +3,7 @@
     steersman sft --processes 2                                  # one machine
     torchrun --nproc-per-node 2 ... -m steersman sft             # several, with a shared file system
 
-sft, reward and ppo are computed by all processes, every other stage by the first.
+The stages that train are computed by all processes, every other stage by the first.
 """
 
 from __future__ import annotations

@@ -38,6 +38,17 @@ def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
         return store.ranking_progress(round_)
 
 
+def feedback_counts(space: Workspace) -> dict[str, int]:
+    """{like, dislike, edit}: what people said in chats and DPO and KTO learn from."""
+    counts = dict.fromkeys(("like", "dislike", "edit"), 0)
+    if space.store_path.is_file():
+        from steersman.store import Store
+
+        with Store.open(space.store_path) as store:
+            counts |= Counter(said.kind for said in store.feedback(counts))
+    return counts
+
+
 def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
     """The one command that brings the loop on."""
     if not has_data:
@@ -72,6 +83,7 @@ def collect(space: Workspace, round_: int) -> dict[str, Any]:
             {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")} for i in infos
         ],
         "rankings": ranking_counts(space, round_),
+        "feedback": feedback_counts(space),
         "next": next_command(space, states, bool(infos), round_),
     }
 
@@ -128,6 +140,7 @@ def render(data: Mapping[str, Any]) -> RenderableType:
         f"rankings: of {counts['tasks']} prompts, people ranked {counts['ranked']}"
         + (f" ({people})" if people else "")
         + f", the rule judge {counts['simulated']} (simulated)",
+        "feedback: " + ", ".join(f"{kind} {n}" for kind, n in data["feedback"].items()),
         "data: " + (_dataset_text(data["datasets"]) or "none"),
         f"next: {data['next']}",
     ]

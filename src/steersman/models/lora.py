@@ -7,6 +7,7 @@ several adapters stand on one base in memory. A base may be quantised (Dettmers 
 from __future__ import annotations
 
 import copy
+import functools
 import importlib.util
 import json
 import math
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
-from steersman.config import ModelConfig, PpoConfig, RewardConfig, SftConfig
+from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.models import parallel
 from steersman.models.decoder import last_layers, train_last_layers
 from steersman.models.load import DTYPES, pick_device, save_model
@@ -47,7 +48,7 @@ class LoraLinear(nn.Module):
         return torch.add(self.base_layer(x), self.lora_B(self.lora_A(x)), alpha=self.scale)
 
 
-def set_trainable(model: Any, config: SftConfig | RewardConfig | PpoConfig, seed: int) -> None:
+def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfig | PpoConfig, seed: int) -> None:
     """Choose what a stage trains: the last `train_layers` layers (0: all), or with `lora_rank` adapters on them.
 
     Adapters go on every linear layer inside the decoder layers; a scalar head is trained too. Raises ValueError
@@ -170,8 +171,14 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, base: Path) -> None:
 
 
 def weights_hash(folder: Path) -> str:
-    """One hash over a model folder's weights."""
-    return hash_json({path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))})
+    """One hash over a model folder's weights; a file is read once per process, unless it was replaced."""
+    files = [(path, path.stat()) for path in sorted(folder.glob("*.safetensors"))]
+    return hash_json({path.name: _hash_once(path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in files})
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_once(path: Path, *_version: int) -> str:
+    return file_sha256(path)
 
 
 def adapter_base(folder: Path) -> str | None:

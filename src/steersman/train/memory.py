@@ -37,7 +37,7 @@ class Setting:
     """What of a stage's settings and data decides its memory."""
 
     stage: str
-    """sft, reward or ppo"""
+    """sft, reward, ppo, dpo or kto"""
     row_tokens: int
     """Tokens of the longest row."""
     accumulate: bool
@@ -53,7 +53,7 @@ class Setting:
     data_tokens: int = 0
     """Tokens of all data, kept as Python integers."""
     cached_tokens: int = 0
-    """Reward model over frozen layers: tokens whose states are kept for later epochs."""
+    """Reward model, DPO and KTO over frozen layers: tokens whose states are kept for later passes."""
     answers: int = 0
     """PPO: answers decoded together."""
     answer_length: int = 0
@@ -149,7 +149,7 @@ def _layer_backward(shape: Shape, s: Setting) -> int:
 def predict(shape: Shape, s: Setting) -> dict[str, int]:
     """Bytes by part at the moment of the peak; their sum is the peak."""
     parts = {"weights": _weights(shape, s)} | (_engine(shape, s) if s.stage == "ppo" else {})
-    heads = {"sft": (True,), "reward": (False,), "ppo": (True, False)}[s.stage]
+    heads = {"reward": (False,), "ppo": (True, False)}.get(s.stage, (True,))
     trained = [trained_parameters(shape, s, head) for head in heads]
     parts |= {"master weights": FLOAT * sum(trained), "Adam's moments": 2 * FLOAT * sum(trained)}
     if s.averaged:
@@ -170,7 +170,7 @@ def predict(shape: Shape, s: Setting) -> dict[str, int]:
 def _weights(shape: Shape, s: Setting) -> int:
     causal, scalar = (s.itemsize * model_parameters(shape, head) for head in (True, False))
     if s.stage != "ppo":
-        return causal if s.stage == "sft" else scalar
+        return scalar if s.stage == "reward" else causal
     if s.lora_rank:  # `train/shared_base.py`: policy and reference are one, critic and reward model another or the same
         return causal if s.shared_base else causal + s.reward_models * scalar
     return 2 * causal + (1 + s.reward_models) * scalar

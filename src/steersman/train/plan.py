@@ -16,15 +16,21 @@ from typing import Any
 
 import torch
 
-from steersman.config import ModelConfig, PpoConfig, RewardConfig, SftConfig
+from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.engine.shape import Shape, shape_of
 from steersman.models import parallel
 from steersman.models.load import DTYPES, pick_device, read_config
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations
 
-Stage = SftConfig | RewardConfig | PpoConfig
-NAMES: dict[type[Any], str] = {SftConfig: "sft", RewardConfig: "reward", PpoConfig: "ppo"}
+Stage = SftConfig | RewardConfig | PpoConfig | DpoConfig | KtoConfig
+NAMES: dict[type[Any], str] = {
+    SftConfig: "sft",
+    RewardConfig: "reward",
+    PpoConfig: "ppo",
+    DpoConfig: "dpo",
+    KtoConfig: "kto",
+}
 MARGIN = 1.1
 """A plan leaves this much room above its prediction; a stage starts as long as the prediction itself fits."""
 SHORTEST_ROW = 256
@@ -80,10 +86,11 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
     if isinstance(config, SftConfig):
         longest = min(longest, row)
         batch = config.batch_tokens
-    elif isinstance(config, RewardConfig):
+    elif isinstance(config, RewardConfig | PreferenceConfig):
         row = max(row, longest)
         batch = config.batch_prompts * (lengths.mean or row)
-        cached = lengths.total if config.epochs > 1 and config.train_layers else 0
+        passes = config.epochs + isinstance(config, PreferenceConfig)  # the SFT model's comes first
+        cached = lengths.total if passes > 1 and config.train_layers else 0
     else:
         longest += config.answers_per_prompt * config.max_tokens
         answers = config.prompts_per_iteration * config.answers_per_prompt

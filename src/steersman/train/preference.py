@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ import torch
 from torch import Tensor
 
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
-from steersman.models.decoder import response_logprobs, train_last_layers
-from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
-from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.models import parallel
+from steersman.models.decoder import response_logprobs
+from steersman.models.layers import use_checkpointing
+from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, read_config, use_packed_rows
+from steersman.models.lora import quantized, save_trained, set_trainable
+from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.preference import dpo_loss, kto_loss
 from steersman.text.template import Template
 from steersman.train.log import MetricsLog
+from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rankings import (
     RankedTree,
     frozen_states,
@@ -72,17 +77,70 @@ def mismatched(trees: Sequence[Tree], context: int) -> list[Tree]:
     return out
 
 
-def answer_logprobs(model: Any, row: Row, per_token: bool, below: Tensor | None = None) -> Tensor:
-    """[B] nats: log p of each branch given its prompt, or its mean over the branch's tokens."""
-    logprobs, _ = response_logprobs(model, row, below=below, entropy=False)
+@dataclass(frozen=True)
+class Examples:
+    """Rankings as tokens: what is learned from, with each answer's KTO label, and what is held out."""
+
+    items: list[RankedTree]
+    labels: list[tuple[int, ...]]
+    others: list[Tree]
+    """KTO: `mismatched` answers, one tree per item; DPO: none."""
+    held: list[RankedTree]
+
+    @property
+    def trees(self) -> list[Tree]:
+        return [item.tree for item in self.items]
+
+
+def prepare(
+    template: Template, rankings: Sequence[Ranking], config: DpoConfig | KtoConfig, seed: int, context: int
+) -> Examples:
+    """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
+    dpo = isinstance(config, DpoConfig)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
+    held, _ = to_ranked_trees(template, held_out, context)
+    used = [r for r in training if (r.pairs() if dpo else any(kto_labels(r)))]
+    items = [to_ranked_tree(template, r, context) for r in used]
+    # likes and dislikes alone have no pairs to hold out, and are enough for KTO
+    if not items or (dpo and not held):
+        raise ValueError(
+            f"{len(rankings)} rankings, {len(items)} with a preference to train on and {len(held)} to hold out; "
+            "expected at least one of each: rank more prompts"
+        )
+    others = [] if dpo else mismatched([item.tree for item in items], context)
+    return Examples(items, [kto_labels(r) for r in used], others, held)
+
+
+def answer_logprobs(
+    model: Any, trees: Sequence[Tree], group: Sequence[int], per_token: bool, states: Sequence[Tensor] = ()
+) -> dict[int, Tensor]:
+    """One row's trees, by number: log p [K] of each answer given its prompt in nats, or its mean over the tokens.
+
+    `states`: what `frozen_states` kept.
+    """
+    row = to_device(build_row([trees[i] for i in group]), model.device)
+    logprobs, _ = response_logprobs(model, row, below=states_below(states, group, row), entropy=False)
     count = len(row.branch_ends)
     total = torch.zeros(count, device=logprobs.device).index_add(0, row.target_branch, logprobs)
-    return total / torch.bincount(row.target_branch, minlength=count) if per_token else total
+    if per_token:
+        total = total / torch.bincount(row.target_branch, minlength=count)
+    return dict(zip(group, torch.split(total, [len(trees[i].branches) for i in group]), strict=True))
 
 
-def groups_of(trees: Sequence[Tree], batch: Sequence[int], row_tokens: int) -> list[list[int]]:
-    """The batch's trees, by number, as they share rows."""
-    return [[batch[k] for k in group] for group in fill_rows([trees[i].size for i in batch], row_tokens)]
+def my_rows(trees: Sequence[Tree], batch: Sequence[int], row_tokens: int) -> list[tuple[list[int], float]]:
+    """The batch's trees, by number, as they share rows: this process's rows and their weights."""
+    groups = fill_rows([trees[i].size for i in batch], row_tokens)
+    return parallel.share([[batch[k] for k in group] for group in groups])
+
+
+def of_all(found: Mapping[int, Tensor], trees: Sequence[Tree], batch: Sequence[int]) -> dict[int, Tensor]:
+    """One number per answer [K] of the batch's trees, which each process found for its rows, from all of them."""
+    if parallel.size() == 1:
+        return dict(found)
+    counts = [len(trees[i].branches) for i in batch]
+    parts = [found.get(i, torch.full((n,), -torch.inf)).cpu() for i, n in zip(batch, counts, strict=True)]
+    merged = parallel.merge(torch.cat(parts)).to(next(iter(found.values())).device)
+    return dict(zip(batch, torch.split(merged, counts), strict=True))
 
 
 @torch.no_grad()
@@ -94,13 +152,57 @@ def tree_logprobs(
     per_token: bool = False,
     states: Sequence[Tensor] = (),
 ) -> dict[int, Tensor]:
-    """`answer_logprobs` [K] of the trees named in `batches`, by number, from the rows that training makes of them."""
+    """`answer_logprobs` of the trees named in `batches`, from the rows that training makes of them."""
     out: dict[int, Tensor] = {}
-    for group in (g for batch in batches for g in groups_of(trees, batch, row_tokens)):
-        row = to_device(build_row([trees[i] for i in group]), model.device)
-        logprobs = answer_logprobs(model, row, per_token, states_below(states, group, row))
-        out.update(zip(group, torch.split(logprobs, [len(trees[i].branches) for i in group]), strict=True))
+    for batch in batches:
+        found: dict[int, Tensor] = {}
+        for group, _ in my_rows(trees, batch, row_tokens):
+            found |= answer_logprobs(model, trees, group, per_token, states)
+        out |= of_all(found, trees, batch)
     return out
+
+
+def answer_losses(
+    config: DpoConfig | KtoConfig, item: RankedTree, labels: Sequence[int], ratios: Tensor, kl: float
+) -> Tensor:
+    """What one prompt adds to a step's loss: DPO's [1], or KTO's of each labelled answer."""
+    if isinstance(config, DpoConfig):
+        return dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
+    return kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
+
+
+def learn(
+    model: Any,
+    updater: Updater,
+    config: DpoConfig | KtoConfig,
+    examples: Examples,
+    batch: Sequence[int],
+    reference: Mapping[int, Tensor],
+    states: Sequence[Tensor],
+    kl: float,
+) -> tuple[float, dict[int, Tensor]]:
+    """Gather one step's gradients; returns its loss and the implicit rewards [K] of the batch's answers.
+
+    `reference`: the SFT model's `tree_logprobs`; `kl`: KTO's z0, the KL from it.
+    """
+    trees, per_token = examples.trees, per_token_of(config)
+    dpo = isinstance(config, DpoConfig)
+    count = len(batch) if dpo else sum(label != 0 for i in batch for label in examples.labels[i])
+    total, rewards = 0.0, {}
+    for group, weight in my_rows(trees, batch, config.row_tokens):
+        logprobs = answer_logprobs(model, trees, group, per_token, states)
+        ratios = {i: logprobs[i] - reference[i] for i in group}
+        losses = [answer_losses(config, examples.items[i], examples.labels[i], r, kl) for i, r in ratios.items()]
+        loss = weight * torch.cat(losses).sum() / count
+        loss.backward()  # type: ignore[no-untyped-call]
+        updater.gather()
+        total += float(loss.detach())
+        rewards.update({i: config.beta * r.detach() for i, r in ratios.items()})
+    return sum(parallel.add(total)), of_all(rewards, trees, batch)
+
+
+def per_token_of(config: DpoConfig | KtoConfig) -> bool:
+    return isinstance(config, DpoConfig) and config.length_normalised
 
 
 def run(
@@ -118,25 +220,20 @@ def run(
     Returns the manifest's metrics. Resumes by itself.
     """
     stage = "dpo" if isinstance(config, DpoConfig) else "kto"
-    per_token = isinstance(config, DpoConfig) and config.length_normalised
     keep_freed_memory()
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
-    device = pick_device(model_config.device)
-    model = use_packed_rows(load_causal(base, model_config.dtype, model_config.trust_remote_code)).to(device)
-    train_last_layers(model, config.train_layers)
-    context = model.config.max_position_embeddings
-    held, _ = to_ranked_trees(template, held_out, context)
-    used = [r for r in training if (r.pairs() if stage == "dpo" else any(kto_labels(r)))]
-    items = [to_ranked_tree(template, r, context) for r in used]
-    # likes and dislikes alone have no pairs to hold out, and are enough for KTO
-    if not items or (not held and stage == "dpo"):
-        raise ValueError(
-            f"{len(rankings)} rankings, {len(items)} with a preference to train on and {len(held)} to hold out; "
-            "expected at least one of each: rank more prompts"
-        )
+    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    examples = prepare(Template(tokenizer), rankings, config, seed, context)
+    trees, others, held = examples.trees, examples.others, examples.held
+    check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.lora_rank)))
+    model.to(pick_device(model_config.device))
+    set_trainable(model, config, seed)
+    if config.checkpointing:
+        use_checkpointing(model)
+    parallel.shard(model)
     folder = StageFolder(
         output,
         stage,
@@ -145,15 +242,14 @@ def run(
         config.save_seconds,
         config.keep_checkpoints,
     )
-    batches = plan_batches(len(items), config.batch_prompts, config.epochs, seed, stage)
-    first_epoch = batches[: len(batches) // config.epochs]
-    trees, labels = [item.tree for item in items], [kto_labels(r) for r in used]
-    others = mismatched(trees, context) if stage == "kto" else []
-    states = frozen_states(model, trees, config.train_layers, config.row_tokens)
-    reference = tree_logprobs(model, trees, first_epoch, config.row_tokens, per_token, states)
-    others_reference = tree_logprobs(model, others, first_epoch if others else [], config.row_tokens)
-    held_trees, whole = [h.tree for h in held], [range(len(held))]
-    held_reference = tree_logprobs(model, held_trees, whole, config.row_tokens, per_token)
+    batches = plan_batches(len(trees), config.batch_prompts, config.epochs, seed, stage)
+    first_epoch, whole = batches[: len(batches) // config.epochs], [range(len(held))] if held else []
+    # the model is still the SFT model: nothing is restored yet, and a new adapter changes nothing
+    per_token, row_tokens = per_token_of(config), config.row_tokens
+    states = frozen_states(model, trees, config.train_layers, row_tokens)
+    reference = tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states)
+    others_reference = tree_logprobs(model, others, first_epoch, row_tokens) if others else {}
+    held_reference = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
 
     updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
     step = 0
@@ -164,51 +260,32 @@ def run(
     answers, began = 0, time.monotonic()
     with progress(stage, len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
         while step < len(batches):
-            batch = batches[step]
-            kl = 0.0
+            batch, kl = batches[step], 0.0
             if others:
-                now = tree_logprobs(model, others, [batch], config.row_tokens)
+                now = tree_logprobs(model, others, [batch], row_tokens)
                 kl = max(0.0, float(torch.cat([now[i] - others_reference[i] for i in batch]).mean()))
-            labelled = sum(label != 0 for i in batch for label in labels[i])
-            total, rewards = 0.0, {}
-            for group in groups_of(trees, batch, config.row_tokens):
-                row = to_device(build_row([trees[i] for i in group]), device)
-                logprobs = answer_logprobs(model, row, per_token, states_below(states, group, row))
-                parts = torch.split(logprobs, [len(trees[i].branches) for i in group])
-                ratios = {i: part - reference[i] for i, part in zip(group, parts, strict=True)}
-                if isinstance(config, DpoConfig):
-                    smooth = config.label_smoothing
-                    losses = [dpo_loss(r, items[i].pairs, config.beta, smooth) for i, r in ratios.items()]
-                    loss = torch.stack(losses).sum() / len(batch)
-                else:
-                    weights = (config.desirable_weight, config.undesirable_weight)
-                    losses = [kto_loss(r, labels[i], kl, config.beta, *weights) for i, r in ratios.items()]
-                    loss = torch.cat(losses).sum() / labelled
-                loss.backward()  # type: ignore[no-untyped-call]
-                updater.gather()
-                total += float(loss.detach())
-                rewards.update({i: config.beta * r.detach() for i, r in ratios.items()})
+            loss, rewards = learn(model, updater, config, examples, batch, reference, states, kl)
             share = cosine(step, len(batches), warmup, config.final_lr_fraction)
             norm = updater.step(share)
             step += 1
             answers += sum(len(r) for r in rewards.values())
-            metrics = {"loss": total, **margins([items[i] for i in batch], [rewards[i] for i in batch])}
+            metrics = {"loss": loss, **margins([examples.items[i] for i in batch], [rewards[i] for i in batch])}
             metrics |= {"kl": kl} if others else {}
             speed = answers / (time.monotonic() - began)
             log.write(step, metrics | {"lr": config.lr * share, "grad_norm": norm}, {"answers_per_second": speed})
             bar.update(step, **metrics)
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step})
-    ended = tree_logprobs(model, held_trees, whole, config.row_tokens, per_token)
+    ended = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
     implicit = [config.beta * (ended[i] - held_reference[i]) for i in range(len(held))]
     counts, notes = sources(rankings)
     report = {
         **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
-        "n_train_prompts": len(items),
+        "n_train_prompts": len(trees),
         **counts,
         "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
     }
-    save_model(model, tokenizer, folder.path)
+    save_trained(model, tokenizer, folder.path, base)
     folder.finish(report, notes)
     return report
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steersman import stats
+from steersman.models import parallel
 from steersman.models.decoder import share_trunk
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.text.template import Template
@@ -75,7 +76,12 @@ def plan_batches(count: int, batch: int, epochs: int, seed: int, stage: str, var
 
 @torch.no_grad()
 def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> list[Tensor]:
-    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large."""
+    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large.
+
+    [] too for several processes, each of which may meet another part of the trees in every epoch.
+    """
+    if parallel.size() > 1:
+        return []
     frozen = len(model.model.layers) - train_layers if train_layers else 0
     trunk, _ = share_trunk([model], frozen)
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:

@@ -151,8 +151,7 @@ def run(
     if (point := folder.load()) is not None:
         updater.restore(point[0])
         step = int(point[1]["step"])
-    # of several processes, each may meet another part of the trees in every epoch
-    lasting = config.epochs > 1 and parallel.size() == 1
+    lasting = config.epochs > 1
     states = frozen_states(model, [b.tree for b in items], config.train_layers, config.row_tokens) if lasting else []
     warmup = round(config.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals)

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from steersman.config import PpoConfig, RewardConfig, SftConfig
+from steersman.config import KtoConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.engine.shape import Shape
 from steersman.models.resolve import default_cache
 from steersman.train.memory import Setting, embedding_parameters, layer_matrices
@@ -23,7 +23,10 @@ UNCERTAINTY = 2.0
 """The time is right within this factor, where nothing else runs on the machine."""
 
 
-def operations(shape: Shape, s: Setting, config: SftConfig | RewardConfig | PpoConfig, length: int) -> float:
+Stage = SftConfig | RewardConfig | PreferenceConfig | PpoConfig
+
+
+def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
     """Floating-point operations per token and epoch; for PPO per token of prompts and answers and round.
 
     A product of [n, k] and [k, m] counts 2 n k m; a document has `length` tokens on average.
@@ -39,8 +42,13 @@ def operations(shape: Shape, s: Setting, config: SftConfig | RewardConfig | PpoC
     # the logits are made again; then the gradient of the states, and of the head where it is trained
     head_backward = vocabulary * (2 if s.train_layers or s.lora_rank else 3)
     if not isinstance(config, PpoConfig):
-        heads = vocabulary + head_backward if s.stage == "sft" else 0.0
-        return shape.layers * forward + backward + heads
+        heads = 0.0 if s.stage == "reward" else vocabulary + head_backward
+        once = shape.layers * forward + backward + heads
+        if not isinstance(config, PreferenceConfig):
+            return once
+        # the SFT model's pass; KTO passes over mismatched answers, at most as many tokens, with both models
+        more = 1 / config.epochs + (isinstance(config, KtoConfig) * (1 + 1 / config.epochs))
+        return once + more * (shape.layers * forward + vocabulary)
     below = (shape.layers - trained) * forward  # once for all models
     scoring = 4 * trained * forward + 2 * vocabulary
     training = config.epochs * (2 * (trained * forward + backward) + vocabulary + head_backward)
@@ -48,7 +56,7 @@ def operations(shape: Shape, s: Setting, config: SftConfig | RewardConfig | PpoC
     return below + scoring + training + sampling
 
 
-def tokens(config: SftConfig | RewardConfig | PpoConfig, total: int, length: int) -> int:
+def tokens(config: Stage, total: int, length: int) -> int:
     """What `operations` is to be multiplied with. Data of `total` tokens; documents of `length` tokens on average."""
     if not isinstance(config, PpoConfig):
         return total * config.epochs
