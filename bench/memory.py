@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sft-2048-checkpointing": (SMALL, "sft", {"row_tokens": 2048, "batch_tokens": 2048, "checkpointing": True}),
     "sft-2048-last-10": (SMALL, "sft", {"row_tokens": 2048, "batch_tokens": 2048, "train_layers": 10}),
     "reward-512": (SMALL, "reward", {"row_tokens": 512, "batch_prompts": 3}),
+    "dpo-512": (SMALL, "dpo", {"row_tokens": 512, "batch_prompts": 3}),
     "ppo": (SMALL, "ppo", {"row_tokens": 512, "prompts_per_iteration": 6, "minibatches": 1, "max_tokens": 32}),
     "ppo-last-10": (
         SMALL,
@@ -47,12 +48,12 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     import train_data as data
-    from steersman.config import ModelConfig, PpoConfig, RewardConfig, SftConfig
+    from steersman.config import DpoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
     from steersman.engine.shape import shape_of
     from steersman.models.load import load_tokenizer
     from steersman.models.resolve import resolve
     from steersman.text.template import Template
-    from steersman.train import plan, ppo, reward, sft
+    from steersman.train import plan, ppo, preference, reward, sft
     from steersman.train.memory import predict
 
     model, stage, changes = CASES[name]
@@ -73,17 +74,20 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         lengths = plan.lengths_of([len(template.render(c).ids) for c in chosen])
         held = data.demonstrations(2, "validation", 1)
         sft.run(base=base, demonstrations=chosen, validation=held, config=config, **common)
-    elif stage == "reward":
-        config = RewardConfig(save_seconds=0, **changes)
+    elif stage in ("reward", "dpo"):
         # every prompt beyond the two batches is held out
         held = 2
-        count = STEPS * config.batch_prompts + held
-        config = RewardConfig(save_seconds=0, holdout_fraction=held / count, **changes)
+        count = STEPS * changes["batch_prompts"] + held
+        kind = RewardConfig if stage == "reward" else DpoConfig
+        config = kind(save_seconds=0, holdout_fraction=held / count, **changes)
         ranked = data.rankings(count, 4, "train", 1)
         template = Template(load_tokenizer(base))
         trees, _ = reward.to_ranked_trees(template, ranked, 8192)
         lengths = plan.lengths_of([t.tree.size for t in trees])
-        reward.run(base=base, rankings=ranked, demonstrations=[], config=config, **common)
+        if stage == "reward":
+            reward.run(base=base, rankings=ranked, demonstrations=[], config=config, **common)
+        else:
+            preference.run(base=base, rankings=ranked, config=config, **common)
     else:
         config = PpoConfig(iterations=STEPS, eval_prompts=4, eval_every=9, kl_ceiling=1e9, save_seconds=0, **changes)
         scorer = folder / "reward"

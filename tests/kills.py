@@ -89,7 +89,7 @@ def stages(folder: Path) -> dict[str, Run]:
     adapter = folder / "adapter"
     Fork(functools.partial(t.run_sft, epochs=12), base, model).wait()  # it ends some of its answers
     Fork(t.run_reward, base, scorer).wait()
-    Fork(functools.partial(t.run_reward, lora_rank=2), model, adapter).wait()
+    Fork(functools.partial(t.run_reward, lora_rank=4, lr=1e-2), model, adapter).wait()
     rounds: dict[str, Any] = {"rollout_prompts": 2, "max_tokens": 24}
     without_critic: dict[str, Any] = {**rounds, "answers_per_prompt": 3, "critic_warmup_iterations": 0}
 
@@ -111,7 +111,9 @@ def stages(folder: Path) -> dict[str, Run]:
         "dpo": preferences(p.DPO),
         "kto": preferences(p.KTO),
         "sft-lora": lambda output, save: t.run_sft(base, output, save_seconds=save, lora_rank=2),
-        "ppo-lora": lambda output, save: t.run_ppo(model, adapter, output, save_seconds=save, lora_rank=4, **rounds),
+        "ppo-lora": lambda output, save: t.run_ppo(
+            model, adapter, output, save_seconds=save, lora_rank=4, lr=5e-3, critic_lr=5e-3, **rounds
+        ),
         "eval": lambda output, _: evaluation.run(
             models={"sft": ("SFT", base), "policy": ("PPO", model)},
             prompts=t.prompts(),

@@ -65,9 +65,7 @@ def plain_logprob(model: Any, template: Template, prompt: Conversation, answer: 
     return sum((logits[len(start) + i - 1, token] for i, token in enumerate(end)), torch.zeros(()))
 
 
-def plain_losses(
-    folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranking], policy: Any = None
-) -> list[float]:
+def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranking], policy: Any = None) -> list[float]:
     """The papers' formulas, one answer at a time, with torch.optim.AdamW."""
     policy, reference = policy or load_causal(folder, "float32"), load_causal(folder, "float32")
     template = Template(t.tokenizer())

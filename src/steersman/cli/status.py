@@ -164,7 +164,8 @@ def status(
 ) -> None:
     """Show what exists, what it was made from, what is stale, and the next command.
 
-    Stale means that an input has changed or data has been added since; 'other settings' that the configuration has.
+    Stale means that an input has changed or data has been added since (for DPO and KTO: what people said in chats);
+    'other settings' that the configuration has.
     """
     space = open_workspace(workspace, settings)
     data = collect(space, round_ or space.round)
