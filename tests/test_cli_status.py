@@ -162,7 +162,8 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     verbs = ["sft", "sample", "rank", "reward", "ppo", "eval"]
     for stage, verb in zip(steps, verbs, strict=False):
         assert run_json(space, "status")["next"] == f"steersman {verb}"
-        artifact(space, stage, inputs=inputs)
+        made = artifact(space, stage, inputs=inputs)
+        inputs |= {"rankings": identity(made)} if stage == "rankings" else {}
     assert run_json(space, "status")["next"] == "steersman eval"
     judged(space, "better", data=inputs)
     assert run_json(space, "status")["next"] == "steersman promote"
@@ -238,6 +239,8 @@ def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
         assert "feedback: like 1, dislike 0, edit 1" in shown
         store.delete_conversation(chat.id)
         assert states() == {"dpo": ["feedback is gone"], "kto": ["feedback is gone"]}
+    artifact(space, "rankings")
+    assert states()["kto"] == ["rankings is new", "feedback is gone"]
     space.next_round()
     closed = run_json(space, "status", "--round", "1")["stages"]
     assert not any(s["changed_inputs"] for s in closed), "what people said since is for the next round"

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import tiny as t
 from steersman.cli.app import build
 from steersman.eval.run import best_answers, best_of_kl
+from steersman.store import Store
 from steersman.types import Completion
 from steersman.workspace import Workspace, read_manifest, verify, write_manifest
 
@@ -172,3 +173,19 @@ def test_the_best_answer_by_hand() -> None:
     assert [c.text for c in chosen] == ["a0", "b1"]
     assert scores == [1.0, 2.0]
     assert best_of_kl(1) == 0
+
+
+def test_a_plan_counts_what_people_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
+
+    def documents(stage: str) -> int:
+        return inside(root, "plan", stage, "--memory", "4G")["stages"][0]["data"]["documents"]
+
+    assert (documents("dpo"), documents("kto")) == (12, 12)
+    with Store.open(Workspace.open(root).store_path) as store:
+        chat = store.create_conversation()
+        question = store.add_question(chat.id, "Where is it?")
+        answer = store.add_answer(question.id, Completion("No.", (), (), "stop", "v"))
+        store.add_feedback(answer.id, "dislike")
+        assert (documents("dpo"), documents("kto")) == (12, 13)
+        store.delete_conversation(chat.id)

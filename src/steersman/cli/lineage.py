@@ -76,7 +76,7 @@ def _store_identity(space: Workspace, round_: int) -> str:
 
 
 def new_data(space: Workspace, manifest: Manifest) -> list[str]:
-    """Data sets that the stage would take if it were made now and that its manifest does not name."""
+    """Data sets and the round's rankings that its manifest does not name and the stage would take if made now."""
     find = functools.partial(dataset.find, space)
     train, held = find("demonstrations", "train"), find("demonstrations", "validation")
     taken = {
@@ -90,6 +90,8 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
     }
     taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))
     names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
+    if manifest.stage in ("reward", "dpo", "kto") and space.has("rankings"):
+        names.append("rankings")
     return [name for name in names if name not in manifest.inputs]
 
 
