@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "sft-2048-last-10": (SMALL, "sft", {"row_tokens": 2048, "batch_tokens": 2048, "train_layers": 10}),
     "reward-512": (SMALL, "reward", {"row_tokens": 512, "batch_prompts": 3}),
     "dpo-512": (SMALL, "dpo", {"row_tokens": 512, "batch_prompts": 3}),
+    "dpo-512-lora": (SMALL, "dpo", {"row_tokens": 512, "batch_prompts": 3, "lora_rank": 16}),
     "ppo": (SMALL, "ppo", {"row_tokens": 512, "prompts_per_iteration": 6, "minibatches": 1, "max_tokens": 32}),
     "ppo-last-10": (
         SMALL,
