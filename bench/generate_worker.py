@@ -114,7 +114,8 @@ def vllm(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
     model = LLM(model=folder, dtype=dtype, gpu_memory_utilization=0.25, **options)
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
-        params = SamplingParams(max_tokens=max_tokens, temperature=1.0, ignore_eos=True, seed=1)
+        # no seed for each sequence: that makes sampling a loop, and 0.32 fails on a CPU once a prompt comes in chunks
+        params = SamplingParams(max_tokens=max_tokens, temperature=1.0, ignore_eos=True)
         given = [{"prompt_token_ids": ids} for ids in prompts]
         return sum(len(o.outputs[0].token_ids) for o in model.generate(given, params, use_tqdm=False))
 

@@ -23,6 +23,12 @@ def rounded(tokens: int) -> int:
     return -(-tokens // STEP) * STEP
 
 
+def bucket(count: int, unit: int = 1) -> int:
+    """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... times `unit` that holds `count`."""
+    power = 1 << (-(-count // unit) - 1).bit_length()
+    return unit * (3 * power // 4 if count <= unit * (3 * power // 4) else power)
+
+
 def default_budget(device: torch.device) -> int:
     """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free."""
     if device.type == "cuda":
@@ -49,6 +55,8 @@ class Cache:
     ) -> None:
         self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
         self.dtype, self.device, self.budget = dtype, device, budget
+        self.buckets = 0
+        """Up to so many slots, both directions come in few sizes."""
         self.slots, self.capacity = 0, 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -58,8 +66,15 @@ class Cache:
         """Bytes of one token's keys and values over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
+    def sizes(self, slots: int, capacity: int) -> tuple[int, int]:
+        """What room for `slots` sequences of `capacity` tokens is rounded up to."""
+        if not self.buckets:
+            return slots, rounded(capacity)
+        return bucket(slots) if slots <= self.buckets else slots, bucket(capacity, 2 * STEP)
+
     def fits(self, slots: int, capacity: int) -> bool:
-        return slots * rounded(capacity) * self.token_bytes <= self.budget
+        slots, capacity = self.sizes(slots, capacity)
+        return slots * capacity * self.token_bytes <= self.budget
 
     def reserve(self, slots: int, capacity: int, live: int, most_slots: int) -> bool:
         """Room for `slots` sequences of `capacity` tokens, keeping slots 0..live-1; whether the tensors were replaced.
@@ -67,10 +82,10 @@ class Cache:
         Slots grow by doubling up to `most_slots`. Where the rectangle must grow in one direction and would pass the
         budget, or double what there is or what is needed, it shrinks in the other.
         """
+        slots, capacity = self.sizes(slots, capacity)
         if slots <= self.slots and capacity <= self.capacity:
             return False
         assert self.fits(slots, capacity), "the scheduler asks before it admits"
-        capacity = rounded(capacity)
         doubled = max(slots, min(most_slots, 1 << (slots - 1).bit_length()), self.slots)
         bound = 2 * max(self.slots * self.capacity, slots * capacity)
         shapes = (

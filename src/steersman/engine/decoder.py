@@ -1,8 +1,9 @@
 """One forward step of a decoder-only transformer over a slot cache, with merged weights.
 
 Covers the Llama shape and its relatives (SmolLM, Mistral, Qwen2/2.5/3, Gemma 3). Nothing is allocated per step but
-activations. Few sequences at a time are computed by a native step where there is one (`steersman.engine.native`),
-since there a step is bounded by reading the weights and by the overhead of operators.
+activations. Few sequences at a time are computed by a native step where there is one (`steersman.engine.native`), or
+by a captured one (`steersman.engine.graphs`), since there a step is bounded by reading the weights and by the overhead
+of operators.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from steersman.engine.adapters import Adapter
 from steersman.engine.cache import Cache, default_budget
+from steersman.engine.graphs import Graphs
 from steersman.engine.native import NativeStep
 from steersman.engine.shape import inverse_frequencies, shape_of
 from steersman.engine.weights import Weights
@@ -57,6 +59,7 @@ class Decoder:
         self.adapter: Adapter | None = None
         """Applied by every step until it is changed."""
         self.native = NativeStep.of(self) if native else None
+        self.graphs = Graphs.of(self) if native else None
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy tensors in by transformers' names. Raises ValueError on an unknown name or a wrong shape."""
@@ -71,6 +74,8 @@ class Decoder:
             self.ropes = self._rope_tables(2 * self.cache.capacity)
         if replaced and self.native is not None:
             self.native.point()
+        if replaced and self.graphs is not None:
+            self.graphs.clear()
 
     def _rope_tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer (cos, sin), each [length, head_dim]; layers of one kind share a table."""
@@ -185,18 +190,34 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """One token each for the sequences in slots 0..N-1. ids, positions [N]; returns logits [N, vocab]."""
-        if (native := self.native_for(len(ids))) is not None:
+        """One token each for the sequences in slots 0..N-1.
+
+        ids, positions [N], on the CPU; returns logits [N, vocab].
+        """
+        n = len(ids)
+        if (native := self.native_for(n)) is not None:
             return native.decode(ids, positions)
+        longest = int(positions.max()) + 1
+        if self.graphs is not None and n <= self.cache.buckets:
+            logits = self.graphs.decode(ids, positions, longest)
+            if logits is not None:
+                return logits
+            self.graphs = None
+        return self.step(ids.to(self.device), positions.to(self.device), -(-longest // ALIGN) * ALIGN)
+
+    def step(self, ids: Tensor, positions: Tensor, longest: int) -> Tensor:
+        """`decode` by PyTorch, attending to the first `longest` places of the cache.
+
+        It can be captured: shapes follow from len(ids) and `longest`, and nothing is read back from the device.
+        """
         s, cache = self.shape, self.cache
         n = ids.shape[0]
         group = s.heads // s.kv_heads
         x = self._embed(ids)
-        longest = -(-(int(positions.max()) + 1) // ALIGN) * ALIGN
         rows = torch.arange(n, device=self.device)
         masks = self._decode_masks(positions, longest)
         for layer in range(s.layers):
-            cos, sin = (table[positions][:, None, None] for table in self.ropes[layer])
+            cos, sin = (table.index_select(0, positions)[:, None, None] for table in self.ropes[layer])
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, n, 1, layer, cos, sin)
             cache.keys[layer][rows, :, positions] = k[:, :, 0]

@@ -52,8 +52,8 @@ def load_engine(
 
     `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
     40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
-    `native`: whether few sequences are decoded by step.c, which is compiled on first use. `version` is stamped on
-    completions. Raises ValueError on anything that cannot be loaded.
+    `native`: whether few sequences are decoded by step.c, which is compiled on first use, or on a GPU by CUDA graphs.
+    `version` is stamped on completions. Raises ValueError on anything that cannot be loaded.
     """
     _check(dtype, backend, url, vllm_options)
     if backend == "openai":

@@ -90,8 +90,10 @@ class LocalEngine:
 
     @property
     def kernel(self) -> str:
-        """Who computes the steps of few sequences: 'native' (step.c) or 'torch'."""
-        return "torch" if self.decoder.native is None else "native"
+        """Who computes the steps of few sequences: 'native' (step.c), 'graphs' (captured on a GPU) or 'torch'."""
+        if self.decoder.native is not None:
+            return "native"
+        return "torch" if self.decoder.graphs is None else "graphs"
 
     @property
     def policy_version(self) -> str:

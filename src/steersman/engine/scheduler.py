@@ -244,15 +244,14 @@ class Scheduler:
     def _advance(self, answers: Sequence[Answer]) -> None:
         """One token more for the running sequences."""
         ids, positions = [a.ids[-1] for a in answers], [a.length - 1 for a in answers]
-        native, device = self.decoder.native_for(len(answers)), self.decoder.device
+        native = self.decoder.native_for(len(answers))
         if native is not None and all(a.plain for a in answers):
             temperature, uniform = [a.params.temperature for a in answers], [a.rng.random() for a in answers]
             sampled = native.advance(ids, positions, temperature, uniform)
             for answer, token, logprob in zip(answers, *sampled, strict=True):
                 answer.take(token, logprob, self.ends)
         else:
-            logits = self.decoder.decode(torch.tensor(ids, device=device), torch.tensor(positions, device=device))
-            self._extend(answers, logits)
+            self._extend(answers, self.decoder.decode(torch.tensor(ids), torch.tensor(positions)))
 
     def _extend(self, answers: Sequence[Answer], logits: Tensor) -> None:
         """Sample one token for each answer and see which of them end."""

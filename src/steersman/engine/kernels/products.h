@@ -8,8 +8,11 @@
 #define MOST 128     /* sequences */
 #define BLOCK 32     /* weight rows at once, at most */
 #define FEW_ROWS 16  /* where no tiles are used: what int8 is widened to stays in the first cache */
+#define SIDE 16      /* a tile: 16 rows of 64 bytes */
 
 typedef struct { const void *values; const float *scales; int64_t rows, columns; } Matrix;
+
+static inline int64_t groups_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 
 /* acc[r * MOST + i] = w[r] . x[i] for `rows` weight rows and n inputs; w [rows, k] and x [n, k] */
 #ifdef __AVX512BF16__
@@ -63,12 +66,9 @@ static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, f
 #ifdef __AMX_BF16__
 typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
 
-#define SIDE 16 /* a tile: 16 rows of 64 bytes */
 #define TILE (2 * SIDE * SIDE)
 
-static inline int64_t groups_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
-
-/* Sequences 16 group.. of x [n, k] -> packed, tiles [k / 32, groups][16 pairs of columns, 16 sequences, 2];
+/* Sequences SIDE * group.. of x [n, k] -> packed, tiles [k / 32, groups][16 pairs of columns, 16 sequences, 2];
    sequences beyond n are zeros */
 static void pack(const bf16 *x, int64_t k, int n, int group, bf16 *packed) {
     int64_t half = k / 2, groups = groups_of(n);

@@ -38,10 +38,10 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
    each thread for itself; of more, each packs some for all. */
 typedef struct { bf16 *x, *packed, *widened; int n, tiles, together, block; } Input;
 
-/* Sequences 16 group..: x [n, k], normalised where `weight` is given; row has room for k */
+/* Sequences SIDE * group..: x [n, k], normalised where `weight` is given; row has room for k */
 static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
-    int end = (group + 1) * 16 < in->n ? (group + 1) * 16 : in->n;
-    for (int i = group * 16; i < end; i++) {
+    int end = (group + 1) * SIDE < in->n ? (group + 1) * SIDE : in->n;
+    for (int i = group * SIDE; i < end; i++) {
         const float *from = x + i * k;
         if (weight) norm(m, from, weight, k, row), from = row;
         for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(from[j]);
@@ -52,7 +52,7 @@ static void take_group(const Model *m, Input *in, const float *x, int64_t k, con
 }
 
 static void take(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, float *row) {
-    int groups = (in->n + 15) / 16;
+    int groups = (int)groups_of(in->n);
     if (in->together) {
 #pragma omp for schedule(static)
         for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
@@ -259,7 +259,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         in.n = (int)n;
         in.tiles = m->tiles_from && n >= m->tiles_from;
         in.block = in.tiles ? BLOCK : FEW_ROWS;
-        in.together = in.tiles && n > 16;
+        in.together = in.tiles && n > SIDE;
         in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
         in.packed = in.x + k * MOST;
         in.widened = in.packed + k * MOST;
@@ -270,7 +270,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         TileConfig before;
         if (in.tiles) {
             TileConfig config = {.palette = 1};
-            for (int t = 0; t < 8; t++) config.bytes[t] = 64, config.rows[t] = 16;
+            for (int t = 0; t < 8; t++) config.bytes[t] = 64, config.rows[t] = SIDE;
             _tile_storeconfig(&before);
             _tile_loadconfig(&config);
         }
