@@ -7,6 +7,7 @@ all do the same work. The vllm side runs under another Python, so nothing of ste
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -90,8 +91,10 @@ def transformers(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
 def continuous(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
     """transformers' own continuous batching; its manager is made for each call, as generate_batch does."""
     import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
 
+    # by default its cache takes 60 % of all memory; this is as much as llama.cpp gets
+    room = ContinuousBatchingConfig(page_size=256, num_blocks=3 * slots, max_batch_tokens=2048)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     tensors = dict(model.named_parameters())
     if not model.config.tie_word_embeddings:
@@ -100,7 +103,9 @@ def continuous(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
         config = GenerationConfig(max_new_tokens=max_tokens, eos_token_id=None, pad_token_id=0, **sampling)
-        out = model.generate_batch(prompts, generation_config=config, warmup=False)
+        out = model.generate_batch(
+            prompts, generation_config=config, continuous_batching_config=copy.copy(room), warmup=False
+        )
         return sum(len(answer.generated_tokens) for answer in out.values())
 
     return generate, sum(p.numel() * p.element_size() for p in tensors.values())
