@@ -59,7 +59,7 @@ def test_the_next_turn_prefills_only_what_is_new(family: Path, monkeypatch: pyte
     engine: Any = load_engine(family, dtype="float32")
     seen: list[int] = []
     prefill = engine.decoder.prefill
-    monkeypatch.setattr(engine.decoder, "prefill", lambda i, *a: (seen.append(i.numel()), prefill(i, *a))[1])
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (seen.append(sum(map(len, p))), prefill(p, *a))[1])
     turns = [Message("user", "Where is the blue kettle that I ordered on 3 May, please?")]
     params = SamplingParams(max_tokens=10, temperature=0)
     for words in ("And the red one?", "谢谢"):

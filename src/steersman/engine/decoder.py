@@ -8,7 +8,8 @@ of operators.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,11 @@ from steersman.engine.weights import Weights
 FIRST_ROPE_LENGTH = 4096
 ALIGN = 8
 """Prompts are padded to multiples of this; what begins in mid-prompt should begin at one."""
+
+
+def room(tokens: int) -> int:
+    """Rows that a prompt of so many tokens takes in a prefill."""
+    return -(-tokens // ALIGN) * ALIGN
 
 
 def _aligned(rows: int) -> int:
@@ -104,19 +110,20 @@ class Decoder:
             self.adapter.add(y, x, merged, layer)
         return y
 
-    def _qkv(self, x: Tensor, n: int, t: int, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [at least N * T, hidden] -> q [N, heads, T, d], k and v [N, kv_heads, T, d], rotated."""
+    def _qkv(self, x: Tensor, layer: int, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [rows, hidden], positions [rows] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
         s, w = self.shape, self.weights
-        merged = self._project(x, "qkv", layer, w.qkv_bias[layer])[: n * t].view(n, t, -1, s.head_dim)
-        qk, v = merged[:, :, : s.heads + s.kv_heads], merged[:, :, s.heads + s.kv_heads :]
+        merged = self._project(x, "qkv", layer, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
+        qk, v = merged[:, : s.heads + s.kv_heads], merged[:, s.heads + s.kv_heads :]
         if s.qk_norm:
-            q = self._norm(qk[:, :, : s.heads], w.q_norm[layer])
-            k = self._norm(qk[:, :, s.heads :], w.k_norm[layer])
-            qk = torch.cat([q, k], dim=2)
+            q = self._norm(qk[:, : s.heads], w.q_norm[layer])
+            k = self._norm(qk[:, s.heads :], w.k_norm[layer])
+            qk = torch.cat([q, k], dim=1)
+        cos, sin = (table.index_select(0, positions)[:, None] for table in self.ropes[layer])
         half = s.head_dim // 2
         swapped = torch.cat([qk[..., half:], qk[..., :half]], dim=-1)
-        qk = torch.addcmul(qk * cos, swapped, sin).transpose(1, 2)
-        return qk[:, : s.heads], qk[:, s.heads :], v.transpose(1, 2)
+        qk = torch.addcmul(qk * cos, swapped, sin)
+        return qk[:, : s.heads], qk[:, s.heads :], v
 
     def _rest(self, x: Tensor, attended: Tensor, layer: int) -> Tensor:
         """Output projection, MLP and their residuals. x [rows, hidden], attended [rows, heads * d]."""
@@ -151,36 +158,48 @@ class Decoder:
         return seen & (distance < window) if window else seen
 
     @torch.inference_mode()
-    def prefill(self, ids: Tensor, lengths: Tensor, first_slot: int, start: int = 0) -> Tensor:
-        """Run prompts [N, T] (padded at the right) into slots first_slot..; returns last logits [N, vocab].
+    def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, start: int = 0) -> Tensor:
+        """Run prompts of token ids into slots first_slot..; returns last logits [N, vocab].
 
-        `start`: tokens that these slots hold already, the same for all; ids [N, T] go on from there.
+        `start`: tokens that these slots hold already, the same for all; the prompts go on from there. They are computed
+        one behind another, each padded only to `room`; neighbours of the same room share calls of attention.
         """
         s, cache = self.shape, self.cache
-        n, given = ids.shape
-        t = min(-(-given // ALIGN) * ALIGN, cache.capacity - start)
-        rows = n * t
-        # padding goes into the cache too, where the tokens that come next overwrite it
-        flat = F.pad(F.pad(ids, (0, t - given)).view(-1), (0, _aligned(rows) - rows))
-        x = self._embed(flat)
-        attended = x.new_zeros(len(flat), s.heads * s.head_dim)
-        slots, end = slice(first_slot, first_slot + n), start + t
-        masks = {window: self._prefill_mask(start, t, window) for window in set(s.windows)}
+        sizes = [min(room(len(prompt)), cache.capacity - start) for prompt in prompts]
+        begins = [0, *itertools.accumulate(sizes)]
+        ids = torch.zeros(_aligned(begins[-1]), dtype=torch.long)
+        positions = torch.zeros_like(ids)
+        for prompt, size, begin in zip(prompts, sizes, begins, strict=False):
+            ids[begin : begin + len(prompt)] = torch.tensor(prompt)
+            positions[begin : begin + size] = torch.arange(start, start + size)
+        positions = positions.to(self.device)
+        groups, at = [], 0
+        for size, same in itertools.groupby(sizes):
+            n = len(list(same))
+            rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
+            groups.append((rows, slots, (n, size)))
+            at += n
+        masks = {(t, w): self._prefill_mask(start, t, w) for t in set(sizes) for w in set(s.windows)}
+        x = self._embed(ids.to(self.device))
+        attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         for layer in range(s.layers):
-            cos, sin = (table[start:end, None] for table in self.ropes[layer])
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, n, t, layer, cos, sin)
-            cache.keys[layer][slots, :, start:end] = k
-            cache.values[layer][slots, :, start:end] = v
-            if start:
-                k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
-            mask = masks[s.windows[layer]]
-            a = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
-            )
-            attended[:rows].view(n, t, s.heads, s.head_dim).copy_(a.transpose(1, 2))
+            states = self._qkv(h, layer, positions)
+            for rows, slots, shape in groups:
+                end = start + shape[1]
+                q, k, v = (part[rows].unflatten(0, shape).transpose(1, 2) for part in states)
+                # padding goes into the cache too, where the tokens that come next overwrite it
+                cache.keys[layer][slots, :, start:end] = k
+                cache.values[layer][slots, :, start:end] = v
+                if start:
+                    k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
+                mask = masks[shape[1], s.windows[layer]]
+                a = F.scaled_dot_product_attention(
+                    q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
+                )
+                attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
-        last = x[torch.arange(n, device=self.device) * t + lengths - 1]
+        last = x[[begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]]
         return self.weights.head.linear(self._norm(last, self.weights.final_norm))
 
     def native_for(self, sequences: int) -> NativeStep | None:
@@ -203,7 +222,7 @@ class Decoder:
             if logits is not None:
                 return logits
             self.graphs = None
-        return self.step(ids.to(self.device), positions.to(self.device), -(-longest // ALIGN) * ALIGN)
+        return self.step(ids.to(self.device), positions.to(self.device), room(longest))
 
     def step(self, ids: Tensor, positions: Tensor, longest: int) -> Tensor:
         """`decode` by PyTorch, attending to the first `longest` places of the cache.
@@ -217,11 +236,10 @@ class Decoder:
         rows = torch.arange(n, device=self.device)
         masks = self._decode_masks(positions, longest)
         for layer in range(s.layers):
-            cos, sin = (table.index_select(0, positions)[:, None, None] for table in self.ropes[layer])
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, n, 1, layer, cos, sin)
-            cache.keys[layer][rows, :, positions] = k[:, :, 0]
-            cache.values[layer][rows, :, positions] = v[:, :, 0]
+            q, k, v = self._qkv(h, layer, positions)
+            cache.keys[layer][rows, :, positions] = k
+            cache.values[layer][rows, :, positions] = v
             a = F.scaled_dot_product_attention(
                 q.view(n, s.kv_heads, group, s.head_dim),
                 cache.keys[layer][:n, :, :longest],

@@ -37,7 +37,7 @@ Record = Callable[[Step], Step]
 
 def cuda_recorder(device: torch.device) -> Record:
     """Captures steps as CUDA graphs over one pool of memory."""
-    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(step: Step) -> Step:
         stream.wait_stream(torch.cuda.current_stream(device))

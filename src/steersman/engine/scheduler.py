@@ -20,7 +20,7 @@ from torch import Tensor
 from steersman.engine.adapters import Adapter
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.cache import rounded
-from steersman.engine.decoder import ALIGN, Decoder
+from steersman.engine.decoder import ALIGN, Decoder, room
 from steersman.engine.prefixes import Kept, Prefixes
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
@@ -117,7 +117,7 @@ class Scheduler:
         watched = any(a.streamed for a in self.active)
         budget = self.chunk_tokens if watched else self.prefill_tokens
         group: list[Request] = []
-        longest = 0
+        rows = 0
         while self._waiting:
             request = self._waiting[0][2]
             hit = self.prefixes.find(request.prompt, _adapter(request)) if request.reuse else None
@@ -128,8 +128,8 @@ class Scheduler:
                     self._pop()
                     self._begin_partial(request, hit)
                 break
-            longest = max(longest, len(request.prompt))
-            if group and longest * (len(group) + 1) > budget:
+            rows += room(len(request.prompt))
+            if group and rows > budget:
                 break
             group.append(self._pop())
         if group:
@@ -158,19 +158,14 @@ class Scheduler:
         first = len(self.active)
         self._reserve((a for r in group for a in r.answers), first)
         self._use_adapter(group[0].answers[0])
-        lengths = [len(r.prompt) for r in group]
-        ids = torch.zeros(len(group), max(lengths), dtype=torch.long)
-        for row, request in enumerate(group):
-            ids[row, : lengths[row]] = torch.tensor(request.prompt)
-        device = self.decoder.device
-        logits = self.decoder.prefill(ids.to(device), torch.tensor(lengths, device=device), first)
+        logits = self.decoder.prefill([r.prompt for r in group], first)
         # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
         # that no prompt is overwritten before it was copied
         starts = list(itertools.accumulate((len(r.answers) for r in group), initial=first))
         for g in reversed(range(len(group))):
             for copy in range(len(group[g].answers)):
                 if starts[g] + copy != first + g:
-                    self.decoder.cache.move(first + g, starts[g] + copy, lengths[g])
+                    self.decoder.cache.move(first + g, starts[g] + copy, len(group[g].prompt))
         rows = [g for g, r in enumerate(group) for _ in r.answers]
         self._start([a for r in group for a in r.answers], logits[rows])
 
@@ -191,9 +186,7 @@ class Scheduler:
             budget = self.chunk_tokens
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
-        device = self.decoder.device
-        ids = torch.tensor([chunk], device=device)
-        logits = self.decoder.prefill(ids, torch.tensor([len(chunk)], device=device), slot, partial.done)
+        logits = self.decoder.prefill([chunk], slot, partial.done)
         partial.done += len(chunk)
         if partial.done == len(request.prompt):
             self.partial = None
