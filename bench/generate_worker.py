@@ -31,7 +31,8 @@ def steersman(folder: str, dtype: str, slots: int, streamed: bool = False) -> tu
     from steersman.engine.local import LocalEngine
     from steersman.types import SamplingParams
 
-    engine = load_engine(folder, dtype=dtype, max_slots=slots)
+    # the same prompts come again and again, and no side may go on from what it kept
+    engine = load_engine(folder, dtype=dtype, max_slots=slots, reuse="off")
     if not isinstance(engine, LocalEngine):
         raise SystemExit(f"{folder}: the local engine does not compute this model")
 

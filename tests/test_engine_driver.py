@@ -52,6 +52,26 @@ def test_whoever_asks_one_thread_steps(engine: Any) -> None:
     assert not steppers[-1][0].is_alive(), "it ends with the work"
 
 
+def test_callers_who_come_during_a_step_are_begun_together(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (together.append(len(p)), prefill(p, *a))[1])
+    others = [threading.Thread(target=lambda: engine.generate([PROMPT], SHORT)) for _ in range(3)]
+
+    def during() -> None:
+        if not together:
+            for other in others:
+                other.start()
+            while len(engine._driver._arrived) < 3:
+                time.sleep(0.001)
+
+    watch(engine, during)
+    engine.generate([PROMPT], SHORT)
+    for other in others:
+        other.join()
+    assert together == [1, 3]
+
+
 def test_a_reader_is_woken_for_pieces_and_for_the_end(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each wake takes a core from the step that runs; but nobody waits for a piece where the answer is done."""
     monkeypatch.setattr(local, "PIECE_SECONDS", 60.0)

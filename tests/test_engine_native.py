@@ -29,7 +29,7 @@ def logits_of(model: Any, dtype: torch.dtype, n: int, *, int8: bool, with_native
     ids = torch.randint(3, 300, (n, 20), generator=generator)
     lengths = torch.randint(5, 21, (n,), generator=generator)
     decoder.reserve(n, 64)
-    decoder.prefill([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)], 0)
+    decoder.prefill([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)], 0, [0] * n)
     return torch.stack([decoder.decode(ids[:, step].contiguous(), lengths + step).float() for step in range(3)])
 
 
@@ -82,7 +82,7 @@ def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> 
     decoder.load(model.state_dict().items())
     ids = torch.randint(3, 300, (40, 9))
     decoder.reserve(40, 64)
-    decoder.prefill(ids.tolist(), 0)
+    decoder.prefill(ids.tolist(), 0, [0] * 40)
     many = decoder.decode(ids[:, 0].contiguous(), torch.full((40,), 9))
     for n in (1, 2, 20):
         few = decoder.decode(ids[:n, 0].contiguous(), torch.full((n,), 9))

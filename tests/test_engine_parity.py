@@ -53,14 +53,15 @@ def check(folder: Path, language: str, longest: int, most: int, chunk: int, monk
     engine: Any = load_engine(folder, dtype="float32", max_slots=24, reuse="all")
     scheduler = engine.scheduler
     scheduler.chunk_tokens = scheduler.prefill_tokens = chunk
-    shared, chunks = [], []
-    begin, go_on = scheduler._begin_partial, scheduler._continue
-    monkeypatch.setattr(scheduler, "_begin_partial", lambda r, hit: (shared.append(hit is not None), begin(r, hit)))
+    shared, long, chunks = [], [], []
+    write, begin, go_on = scheduler._write, scheduler._begin_partial, scheduler._continue
+    monkeypatch.setattr(scheduler, "_write", lambda hit, slot: (shared.append(hit[1] > 0), write(hit, slot)))
+    monkeypatch.setattr(scheduler, "_begin_partial", lambda *a: (long.append(1), begin(*a)))
     monkeypatch.setattr(scheduler, "_continue", lambda p: (chunks.append(p.done), go_on(p)))
     prompts = real_prompts(language, longest)
     answers = engine.generate(prompts, SamplingParams(max_tokens=most, temperature=0))
     assert sum(shared) > COUNT // 10, "prefixes were shared"
-    assert len(chunks) > len(shared), "prompts were prefilled in chunks"
+    assert len(chunks) > len(long), "prompts were prefilled in chunks"
     model = load_causal(folder, "float32")
     ties = 0
     for prompt, (answer,) in zip(prompts, answers, strict=True):

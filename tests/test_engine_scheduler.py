@@ -76,6 +76,36 @@ def test_the_next_turn_prefills_only_what_is_new(family: Path, monkeypatch: pyte
     assert not len(engine.prefixes), "new weights make what was kept worthless"
 
 
+def test_prompts_of_mixed_lengths_are_prefilled_together_with_little_padding(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = load_engine(tiny, dtype="float32")
+    rows: list[int] = []
+    embed = engine.decoder._embed
+    monkeypatch.setattr(engine.decoder, "_embed", lambda i: (rows.append(i.numel()), embed(i))[1])
+    prompts = [t.conversation("order " * (20 + 37 * i % 33)) for i in range(16)]
+    tokens = [engine.count_tokens(p) for p in prompts]
+    assert max(tokens) > 1.8 * min(tokens)
+    engine.generate(prompts, SamplingParams(max_tokens=1))
+    assert len(rows) == 1
+    assert sum(tokens) <= rows[0] < 1.1 * sum(tokens)
+
+
+def test_prompts_that_begin_as_others_did_are_begun_together(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = SamplingParams(max_tokens=8, seed=1)
+    prompts = [LONG, t.conversation(LONG.last_user + " Please!"), LONG, LONG]
+    expected = load_engine(tiny, dtype="float32", reuse="off").generate(prompts, params)
+    engine: Any = load_engine(tiny, dtype="float32", reuse="all")
+    engine.generate([LONG], params)
+    groups: list[list[int]] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (groups.append([*map(len, p)]), prefill(p, *a))[1])
+    assert ids(engine.generate(prompts, params)) == ids(expected)
+    ((*new,),) = groups
+    assert len(new) == 4
+    assert max(new) < 32 < engine.count_tokens(LONG)
+
+
 def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
     assert [common((1, 2, 3), x) for x in ((1, 2, 3), (1, 2), (1, 9, 3), (9,), ())] == [3, 2, 1, 0, 0]
     saved = torch.zeros(10)

@@ -39,7 +39,7 @@ def _aligned(rows: int) -> int:
     oneDNN compiles bfloat16 products for each number of rows and keeps what it compiled: with lengths as they come,
     memory would grow by the kernels of every new length.
     """
-    step = 16 if rows <= 64 else 64 if rows <= 1024 else 256
+    step = 16 if rows <= 64 else 64 if rows <= 1024 else 128 if rows <= 2048 else 256
     return -(-rows // step) * step
 
 
@@ -158,42 +158,42 @@ class Decoder:
         return seen & (distance < window) if window else seen
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, start: int = 0) -> Tensor:
+    def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]) -> Tensor:
         """Run prompts of token ids into slots first_slot..; returns last logits [N, vocab].
 
-        `start`: tokens that these slots hold already, the same for all; the prompts go on from there. They are computed
-        one behind another, each padded only to `room`; neighbours of the same room share calls of attention.
+        `starts` [N]: tokens that the slots hold already, from where the prompts go on. They are computed one behind
+        another, each padded only to `room`; neighbours of the same start and room share calls of attention.
         """
         s, cache = self.shape, self.cache
-        sizes = [min(room(len(prompt)), cache.capacity - start) for prompt in prompts]
+        sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
         ids = torch.zeros(_aligned(begins[-1]), dtype=torch.long)
         positions = torch.zeros_like(ids)
-        for prompt, size, begin in zip(prompts, sizes, begins, strict=False):
+        for prompt, begin, start, size in zip(prompts, begins, starts, sizes, strict=False):
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
             positions[begin : begin + size] = torch.arange(start, start + size)
         positions = positions.to(self.device)
         groups, at = [], 0
-        for size, same in itertools.groupby(sizes):
+        for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
             n = len(list(same))
             rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
-            groups.append((rows, slots, (n, size)))
+            masks = {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
+            groups.append((rows, slots, start, (n, size), masks))
             at += n
-        masks = {(t, w): self._prefill_mask(start, t, w) for t in set(sizes) for w in set(s.windows)}
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             states = self._qkv(h, layer, positions)
-            for rows, slots, shape in groups:
+            for rows, slots, start, shape, masks in groups:
                 end = start + shape[1]
-                q, k, v = (part[rows].unflatten(0, shape).transpose(1, 2) for part in states)
+                q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
                 # padding goes into the cache too, where the tokens that come next overwrite it
                 cache.keys[layer][slots, :, start:end] = k
                 cache.values[layer][slots, :, start:end] = v
                 if start:
                     k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
-                mask = masks[shape[1], s.windows[layer]]
+                mask = masks[s.windows[layer]]
                 a = F.scaled_dot_product_attention(
                     q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
                 )

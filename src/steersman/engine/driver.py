@@ -79,6 +79,9 @@ class Driver:
         self._waiters: set[Waiter] = set()
         self._looking = threading.Lock()
         self._run: Run | None = None
+        self._arrived: list[Iterable[Request]] = []
+        """Calls that came while a step ran."""
+        self._arriving = threading.RLock()
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -92,23 +95,33 @@ class Driver:
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """No step runs meanwhile."""
+        """No step runs meanwhile, and the scheduler knows all that has been asked for."""
         with self._turn():
             try:
+                self._take_in()
                 yield
             finally:
                 release_cores()
 
     def add(self, requests: Iterable[Request]) -> Run:
-        """Queue one call's requests, in the order in which they should run; they run at once."""
-        with self.between_steps():
-            self.scheduler.add(requests)
+        """Queue one call's requests, in the order in which they should run; the next step may begin them.
+
+        Does not wait for a step: many callers who come at once should be prefilled together.
+        """
+        release_cores()
+        with self._arriving:
+            self._arrived.append(requests)
             if self._run is None:
-                run = Run(self._drive)
-                _running.add(run)
-                run.thread.start()
-                self._run = run
+                self._run = Run(self._drive)
+                _running.add(self._run)
+                self._run.thread.start()
             return self._run
+
+    def _take_in(self) -> None:
+        with self._arriving:
+            arrived, self._arrived = self._arrived, []
+        for requests in arrived:
+            self.scheduler.add(requests)
 
     def cancel(self, answers: Iterable[Answer]) -> None:
         """End these answers, and free what they hold at once."""
@@ -151,9 +164,13 @@ class Driver:
 
     def _step(self, run: Run) -> None:
         try:
+            self._take_in()
             self.scheduler.step()
         except BaseException as error:  # raised by everybody who waits
             run.error = error
             self.scheduler.clear()
-        if not self.scheduler.busy:
-            self._run, run.over = None, True
+        with self._arriving:
+            if run.error is not None:
+                self._arrived.clear()
+            if not self.scheduler.busy and not self._arrived:
+                self._run, run.over = None, True

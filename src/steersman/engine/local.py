@@ -30,6 +30,8 @@ from steersman.types import Completion, Conversation, SamplingParams
 
 PIECE_SECONDS = 0.03
 """A stream's pieces come no faster. Each wakes its reader, which takes a core from the step that runs then."""
+PIECES = 500
+"""A second, of all streams together."""
 
 
 class LocalEngine:
@@ -144,7 +146,8 @@ class LocalEngine:
             finished, due = False, 0.0
             while not finished:
                 self._driver.wait(run, has_more)
-                finished, read, due = bool(answer.finished), len(answer.ids), time.monotonic() + PIECE_SECONDS
+                pause = max(PIECE_SECONDS, len(self.scheduler.active) / PIECES)
+                finished, read, due = bool(answer.finished), len(answer.ids), time.monotonic() + pause
                 ready = answer.text if finished else answer.stable_text()
                 if len(ready) > len(sent) and ready.startswith(sent):
                     yield ready[len(sent) :]

@@ -21,13 +21,17 @@ from steersman.engine.adapters import Adapter
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.cache import rounded
 from steersman.engine.decoder import ALIGN, Decoder, room
-from steersman.engine.prefixes import Kept, Prefixes
+from steersman.engine.prefixes import Prefixes
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
 from steersman.types import SamplingParams
 
 AHEAD = 512
 """Most tokens of an answer that have a place in the cache from the start; for longer ones the cache grows."""
+
+
+Hit = tuple[Tensor | None, int]
+"""What is kept of a prompt's beginning, as `Cache.read` gives it, and how many of its tokens are used."""
 
 
 @dataclass
@@ -117,23 +121,29 @@ class Scheduler:
         watched = any(a.streamed for a in self.active)
         budget = self.chunk_tokens if watched else self.prefill_tokens
         group: list[Request] = []
+        hits: list[Hit] = []
         rows = 0
         while self._waiting:
             request = self._waiting[0][2]
-            hit = self.prefixes.find(request.prompt, _adapter(request)) if request.reuse else None
             if not self._may_run(group, request):
                 break
-            if hit is not None or self.independent or len(request.prompt) > budget:
+            hit = self._find(request)
+            new = len(request.prompt) - hit[1]
+            if self.independent or new > budget:
                 if not group:
-                    self._pop()
-                    self._begin_partial(request, hit)
+                    self._begin_partial(self._pop(), hit)
                 break
-            rows += room(len(request.prompt))
+            rows += room(new)
             if group and rows > budget:
                 break
             group.append(self._pop())
+            hits.append(hit)
         if group:
-            self._prefill(group)
+            self._prefill(group, hits)
+
+    def _find(self, request: Request) -> Hit:
+        found = self.prefixes.find(request.prompt, _adapter(request)) if request.reuse else None
+        return (None, 0) if found is None else (found[0].saved, found[1] - found[1] % ALIGN)
 
     def _pop(self) -> Request:
         turn, _, request = heapq.heappop(self._waiting)
@@ -153,12 +163,20 @@ class Scheduler:
         together = [*self.active, *answers]
         self.decoder.reserve(len(together), max(map(_first_capacity, together)), live, self.max_slots)
 
-    def _prefill(self, group: list[Request]) -> None:
-        """Prefill whole prompts together and start their answers."""
+    def _write(self, hit: Hit, slot: int) -> None:
+        saved, length = hit
+        if saved is not None:
+            self.decoder.cache.write(slot, saved, length)
+
+    def _prefill(self, group: list[Request], hits: list[Hit]) -> None:
+        """Prefill together what is new of whole prompts, and start their answers."""
         first = len(self.active)
         self._reserve((a for r in group for a in r.answers), first)
         self._use_adapter(group[0].answers[0])
-        logits = self.decoder.prefill([r.prompt for r in group], first)
+        for slot, hit in enumerate(hits, first):
+            self._write(hit, slot)
+        known = [length for _, length in hits]
+        logits = self.decoder.prefill([r.prompt[k:] for r, k in zip(group, known, strict=True)], first, known)
         # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
         # that no prompt is overwritten before it was copied
         starts = list(itertools.accumulate((len(r.answers) for r in group), initial=first))
@@ -169,14 +187,10 @@ class Scheduler:
         rows = [g for g, r in enumerate(group) for _ in r.answers]
         self._start([a for r in group for a in r.answers], logits[rows])
 
-    def _begin_partial(self, request: Request, hit: tuple[Kept, int] | None) -> None:
+    def _begin_partial(self, request: Request, hit: Hit) -> None:
         self._reserve(request.answers, len(self.active))
-        self.partial = Partial(request, 0)
-        if hit is not None:
-            kept, length = hit
-            length -= length % ALIGN
-            self.decoder.cache.write(len(self.active), kept.saved, length)
-            self.partial.done = length
+        self._write(hit, len(self.active))
+        self.partial = Partial(request, hit[1])
 
     def _continue(self, partial: Partial) -> None:
         """One chunk of a prompt; after the last, its answers run."""
@@ -186,7 +200,7 @@ class Scheduler:
             budget = self.chunk_tokens
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
-        logits = self.decoder.prefill([chunk], slot, partial.done)
+        logits = self.decoder.prefill([chunk], slot, [partial.done])
         partial.done += len(chunk)
         if partial.done == len(request.prompt):
             self.partial = None

@@ -76,7 +76,7 @@ class Answer:
         self.logprobs.append(logprob)
         params = self.params
         ended = not params.ignore_end and (token in ends or token in params.stop_token_ids)
-        if params.stop or self.streamed:
+        if params.stop:
             self.growing.grow(self.ids)
         if ended or (params.stop and self._stop_at(self.growing.text) is not None):
             self.finish("stop")
@@ -95,7 +95,9 @@ class Answer:
         return min(places) if places else None
 
     def stable_text(self) -> str:
-        """Text that later tokens cannot change: no beginning of a stop string at the end."""
+        """Text that later tokens cannot change: no beginning of a stop string at the end. For one reader."""
+        if not self.params.stop:
+            self.growing.grow(self.ids[:])  # here, since the thread that steps has no time for it
         text = self.growing.text
         hold = 0
         for stop in self.params.stop:
