@@ -13,6 +13,7 @@ from steersman.engine import native
 from steersman.engine.decoder import Decoder
 from steersman.engine.load import load_engine
 from steersman.engine.matrix import Int8
+from steersman.models import native as kernels
 from steersman.models.load import load_causal
 from steersman.types import SamplingParams
 
@@ -122,7 +123,7 @@ def test_step_and_sampling_in_one_call_are_those_of_two(tiny: Path, monkeypatch:
 
 
 def test_without_a_compiler_torch_computes_the_steps(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native.shutil, "which", lambda _: None)
+    monkeypatch.setattr(kernels.shutil, "which", lambda _: None)
     native.library.cache_clear()
     try:
         engine: Any = load_engine(tiny)

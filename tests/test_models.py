@@ -9,17 +9,18 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from steersman.models import vocabulary
 from steersman.models.decoder import (
     branch_scores,
     init_score_head,
     response_logprobs,
     response_values,
     share_trunk,
-    token_logprobs,
     train_last_layers,
 )
 from steersman.models.load import check_folder, load_causal, load_scalar, load_tokenizer, use_packed_rows
 from steersman.models.packing import Tree, build_row, fill_rows
+from steersman.models.vocabulary import token_logprobs
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -96,9 +97,7 @@ def test_packed_gradients_equal_the_plain_loss(family: Path) -> None:
 
 def test_chunked_logprobs_and_entropy_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks that do not divide the rows, a temperature, and both outputs in the loss."""
-    import steersman.models.decoder as decoder
-
-    monkeypatch.setattr(decoder, "CHUNK", 3)
+    monkeypatch.setattr(vocabulary, "CHUNK", 3)
     hidden = torch.randn(8, 16, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(30, 16, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 30, (8,))

@@ -54,7 +54,7 @@ def plan(
     from steersman.models.load import DTYPES, pick_device
     from steersman.models.resolve import resolve
     from steersman.train.plan import Lengths, make_plan, shape_in
-    from steersman.train.speed import EFFICIENCY, products_per_second
+    from steersman.train.speed import operations_per_second
 
     folder = resolve(model or config.model.base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
@@ -66,7 +66,7 @@ def plan(
         models = {"reward_models": config.reward.members, "shared_base": shared} if name == "ppo" else {}
         plans.append((make_plan(shape, section, lengths, config.model, free, **models), lengths))
     device = pick_device(config.model.device)
-    speed = EFFICIENCY * products_per_second(DTYPES[config.model.dtype], device)
+    speed = operations_per_second(DTYPES[config.model.dtype], device)
     emit(
         as_json,
         {"model": str(folder), "stages": [_json(p, config, lengths, speed) for p, lengths in plans]},

@@ -8,30 +8,17 @@ says which.
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import logging
-import platform
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from steersman.engine.matrix import Int8, Matrix
+from steersman.models.native import Pointer, library
 
 if TYPE_CHECKING:
     from steersman.engine.decoder import Decoder
 
-log = logging.getLogger(__name__)
-
-SOURCES = sorted((Path(__file__).parent / "kernels").iterdir())
-FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11"]
-# sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
-FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
 WITHOUT_TILES = 8
 """Most sequences where the machine has no matrix tiles: for more, PyTorch's matrix products are faster."""
 INT8_TILES_FROM = 5
@@ -39,15 +26,6 @@ INT8_TILES_FROM = 5
 not depend on how many others there are."""
 SPAN = 1024
 """As in kernels/sample.c."""
-Pointer = ctypes.c_void_p
-SIGNATURES = {
-    "steersman_most": "",
-    "steersman_tiles": "",
-    "steersman_scratch": "pii",
-    "steersman_step": "pppiiipp",
-    "steersman_sample": "piippippp",
-}
-"""Arguments of kernels/*.c: pointers and int64."""
 
 
 class _Matrix(ctypes.Structure):
@@ -79,43 +57,6 @@ class _Model(ctypes.Structure):
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
     ]
-
-
-def _cpu() -> str:
-    """What `-march=native` depends on."""
-    info = Path("/proc/cpuinfo")
-    flags = [line for line in info.read_text().splitlines() if line.startswith(("flags", "model name"))][:2]
-    return platform.machine() + "".join(flags)
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The kernels for this machine, compiled once and kept in the cache folder; None where that is not possible."""
-    compiler = shutil.which("cc")
-    if compiler is None or platform.system() != "Linux":
-        log.info("no C compiler: PyTorch computes the decode steps of few sequences, more slowly")
-        return None
-    key = hashlib.sha256("".join([*(s.read_text() for s in SOURCES), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[
-        :20
-    ]
-    folder = Path("~/.cache/steersman/native").expanduser()
-    built = folder / f"step-{key}.so"
-    if not built.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            fresh = Path(temporary) / "step.so"
-            sources = [str(s) for s in SOURCES if s.suffix == ".c"]
-            run = subprocess.run([compiler, *FLAGS, "-o", str(fresh), *sources, "-lm"], capture_output=True, text=True)
-            if run.returncode:
-                log.warning("%s cannot compile the kernels; PyTorch computes the steps: %s", compiler, run.stderr[:500])
-                return None
-            fresh.replace(built)
-    found = ctypes.CDLL(str(built))
-    for name, arguments in SIGNATURES.items():
-        function = getattr(found, name)
-        function.restype = ctypes.c_int64
-        function.argtypes = [Pointer if kind == "p" else ctypes.c_int64 for kind in arguments]
-    return found
 
 
 def _address(tensor: Tensor | None) -> int | None:

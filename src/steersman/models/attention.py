@@ -1,10 +1,10 @@
 """Attention over packed rows, document by document.
 
 A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
-waste most of its T x T products. Here each document is its own small dense problem. On a CPU the forward pass is
-PyTorch's fused kernel; the backward pass is plain matrix products, which run on the matrix units where the fused
-backward does not. Query heads that share a key head are stacked, so keys are never repeated. On other devices
-the row goes through scaled_dot_product_attention with a mask.
+waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU with
+matrix tiles it is computed by kernels/rows.c. On other CPUs the forward pass is PyTorch's fused kernel and the
+backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
+other devices the row goes through scaled_dot_product_attention with a mask.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from steersman.models import native
 from steersman.models.packing import Row
 
 NAME = "steersman_rows"
@@ -56,8 +57,29 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float)
     return result
 
 
+class _Tiled(torch.autograd.Function):
+    """Attention of a whole row by kernels: q [T, heads, d], k, v [T, kv_heads, d] -> [T, heads, d]."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        out, lse = torch.empty_like(q), torch.empty(q.shape[:2])
+        native.Attention((q, k, v, out, lse), row.places, scale, window).forward()
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.rest = row.places, scale, window
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return *native.Attention(ctx.saved_tensors, *ctx.rest).backward(grad.contiguous()), None, None, None
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
-    """q [heads, T, d], k, v [kv_heads, T, d] of one packed row -> [T, heads, d]."""
+    """q [T, heads, d], k, v [T, kv_heads, d] of one packed row -> [T, heads, d]."""
+    if native.multiplies(q) and q.shape[-1] % 32 == 0:
+        tiled: Tensor = _Tiled.apply(q, k, v, row, scale, window)  # type: ignore[no-untyped-call]
+        return tiled
+    q, k, v = (x.transpose(0, 1) for x in (q, k, v))
     if q.device.type != "cpu":
         mask = row.mask
         if window:
@@ -86,7 +108,8 @@ def attend_rows(
     """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d]."""
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
-    return attend(query[0], key[0], value[0], kwargs["packed_row"], scale, window)[None], None
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return attend(q, k, v, kwargs["packed_row"], scale, window)[None], None
 
 
 AttentionInterface.register(NAME, attend_rows)

@@ -17,9 +17,7 @@ from torch import Tensor
 from steersman.models import parallel
 from steersman.models.layers import final_norm, is_known, run_layers
 from steersman.models.packing import Row
-
-CHUNK = 256
-"""Rows of logits in memory at once."""
+from steersman.models.vocabulary import embed, token_logprobs
 
 
 def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tensor:
@@ -29,7 +27,7 @@ def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tenso
     """
     if is_known(backbone.config):
         skipped = backbone.trunk_layers if below is not None else 0
-        x = backbone.embed_tokens(row.ids) if below is None else below
+        x = embed(backbone.embed_tokens, row.ids) if below is None else below
         return final_norm(backbone, run_layers(backbone, backbone.layers[skipped:], x, row))
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
@@ -76,69 +74,6 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Ten
         return parallel.call(models[0], lowest, row)
 
     return trunk, layers
-
-
-class _TokenLogprobs(torch.autograd.Function):
-    """log p(target) and entropy without keeping logits: the backward pass makes them again, chunk by chunk."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, want: bool) -> Any:
-        logprobs = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
-        entropy = torch.zeros_like(logprobs)
-        normaliser = torch.empty_like(logprobs)
-        for at in range(0, hidden.shape[0], CHUNK):
-            rows = slice(at, at + CHUNK)
-            logits = _logits(hidden[rows], weight, temperature)
-            top = logits.amax(-1, keepdim=True)
-            chosen = logits.gather(1, targets[rows, None])[:, 0]
-            logits.sub_(top)
-            weights = logits.exp() if want else logits.exp_()
-            total = weights.sum(-1)
-            normaliser[rows] = top[:, 0] + total.log()
-            logprobs[rows] = chosen - normaliser[rows]
-            if want:
-                entropy[rows] = total.log() - weights.mul_(logits).sum(-1) / total
-        ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
-        ctx.temperature, ctx.want = temperature, want
-        return logprobs, entropy
-
-    @staticmethod
-    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
-        hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for at in range(0, hidden.shape[0], CHUNK):
-            rows = slice(at, at + CHUNK)
-            log_p = _logits(hidden[rows], weight, ctx.temperature).sub_(normaliser[rows, None])
-            if ctx.want:
-                p = log_p.exp()
-                grad = p * (-grad_logprobs[rows, None] - grad_entropy[rows, None] * (log_p + entropy[rows, None]))
-            else:
-                grad = log_p.exp_().mul_(-grad_logprobs[rows, None])
-            grad.scatter_add_(1, targets[rows, None], grad_logprobs[rows, None])
-            if ctx.temperature != 1.0:
-                grad.div_(ctx.temperature)
-            small = grad.to(hidden.dtype)
-            grad_hidden[rows] = small @ weight
-            if grad_weight is not None:
-                grad_weight += small.T @ hidden[rows]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
-
-
-def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    logits = F.linear(hidden, weight).float()
-    return logits.div_(temperature) if temperature != 1.0 else logits
-
-
-def token_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True
-) -> tuple[Tensor, Tensor]:
-    """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
-
-    Without `entropy` the second is zeros, and a quarter of the work over the vocabulary is saved.
-    """
-    logprobs, entropies = _TokenLogprobs.apply(hidden, weight, targets, temperature, entropy)  # type: ignore[no-untyped-call]
-    return logprobs, entropies
 
 
 def response_logprobs(

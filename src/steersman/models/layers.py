@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from steersman.models import parallel
+from steersman.models import native, parallel
 from steersman.models.attention import attend
 from steersman.models.packing import Row
+from steersman.models.products import project
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
+GELU = {"SiLUActivation": False, "GELUTanh": True}
+"""Activations that the kernels know, by transformers' names: which is GELU."""
 
 
 def is_known(config: Any) -> bool:
@@ -34,15 +37,22 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, offset: float, eps: float) -> Tensor:
+        ctx.offset = offset
+        if native.serves(x, x.shape[1]):
+            out, inverse = native.norm(x, weight, offset, eps)
+            ctx.save_for_backward(x, weight, inverse)
+            return out
         wide = x.float()
         inverse = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
-        ctx.offset = offset
         return (wide * inverse).mul_(weight.float() + offset).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, inverse = ctx.saved_tensors
+        if native.serves(x, x.shape[1]):
+            grad_x, grad_weight = native.norm_backward(grad.contiguous(), x, weight, inverse, ctx.offset)
+            return grad_x, grad_weight.to(weight.dtype), None, None
         gain = weight.float() + ctx.offset
         unit = x.float() * inverse
         pulled = grad.float()
@@ -56,7 +66,9 @@ class _Rotate(torch.autograd.Function):
     """Rotary positions (Su et al. 2021): x * cos + (-x2, x1) * sin. The backward pass rotates the other way."""
 
     @staticmethod
-    def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+    def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
+        if native.serves(x, x.shape[-1] // 2):
+            return native.rotate(x.contiguous(), cos, sin, sign)
         half = x.shape[-1] // 2
         swapped = torch.cat([x[..., half:].neg(), x[..., :half]], dim=-1)
         return torch.addcmul(x * cos, swapped, sin, value=sign)
@@ -64,12 +76,27 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _Rotate._turned(x, cos, sin, 1.0)
+        return _Rotate._turned(x, cos, sin, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         cos, sin = ctx.saved_tensors
-        return _Rotate._turned(grad, cos, sin, -1.0), None, None
+        return _Rotate._turned(grad, cos, sin, -1), None, None
+
+
+class _Gate(torch.autograd.Function):
+    """act(gate) * up for SiLU, or for GELU by tanh."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        ctx.gelu = gelu
+        return native.gated(gate, up, gelu)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        gate, up = ctx.saved_tensors
+        return *native.gate_backward(grad.contiguous(), gate, up, ctx.gelu), None
 
 
 def _norm(x: Tensor, module: Any) -> Tensor:
@@ -81,14 +108,23 @@ def _norm(x: Tensor, module: Any) -> Tensor:
 
 
 def _attention(block: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None) -> Tensor:
-    """x [T, hidden] -> [T, hidden]; cos, sin [T, 1, d]."""
+    """x [T, hidden] -> [T, heads * d], what the output projection takes; cos, sin [T, 1, d]."""
     d = block.head_dim
-    q, k, v = (p(x).view(x.shape[0], -1, d) for p in (block.q_proj, block.k_proj, block.v_proj))
+    q, k, v = (y.view(len(x), -1, d) for y in project([block.q_proj, block.k_proj, block.v_proj], x))
     if hasattr(block, "q_norm"):
         q, k = _norm(q, block.q_norm), _norm(k, block.k_norm)
     q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
-    out = attend(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), row, block.scaling, window)
-    result: Tensor = block.o_proj(out.reshape(x.shape[0], -1))
+    return attend(q, k, v, row, block.scaling, window).reshape(len(x), -1)
+
+
+def _mlp(mlp: Any, x: Tensor) -> Tensor:
+    """x [T, hidden] -> [T, intermediate], what the down projection takes."""
+    gate, up = project([mlp.gate_proj, mlp.up_proj], x)
+    name = type(mlp.act_fn).__name__
+    if name in GELU and native.serves(gate, gate.shape[1]):
+        out: Tensor = _Gate.apply(gate, up, GELU[name])  # type: ignore[no-untyped-call]
+        return out
+    result: Tensor = mlp.act_fn(gate) * up
     return result
 
 
@@ -114,17 +150,14 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
 
 
 def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None) -> Tensor:
-    y = _attention(layer.self_attn, _norm(x, layer.input_layernorm), row, cos, sin, window)
-    sandwich = hasattr(layer, "pre_feedforward_layernorm")  # Gemma also normalises what a block returns
-    if sandwich:
-        x = x + _norm(y, layer.post_attention_layernorm)
-        h = _norm(x, layer.pre_feedforward_layernorm)
-    else:
-        x = x + y
-        h = _norm(x, layer.post_attention_layernorm)
-    mlp = layer.mlp
-    y = mlp.down_proj(mlp.act_fn(mlp.gate_proj(h)) * mlp.up_proj(h))
-    return x + (_norm(y, layer.post_feedforward_layernorm) if sandwich else y)
+    h = _attention(layer.self_attn, _norm(x, layer.input_layernorm), row, cos, sin, window)
+    attended, gated = [layer.self_attn.o_proj], [layer.mlp.down_proj]
+    if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma also normalises what a block returns
+        x = x + _norm(project(attended, h)[0], layer.post_attention_layernorm)
+        y = project(gated, _mlp(layer.mlp, _norm(x, layer.pre_feedforward_layernorm)))[0]
+        return x + _norm(y, layer.post_feedforward_layernorm)
+    x = project(attended, h, x)[0]
+    return project(gated, _mlp(layer.mlp, _norm(x, layer.post_attention_layernorm)), x)[0]
 
 
 _checkpointed = functools.partial(checkpoint, _run_layer, use_reentrant=False, preserve_rng_state=False)

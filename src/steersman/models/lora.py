@@ -25,6 +25,7 @@ from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardCon
 from steersman.models import parallel
 from steersman.models.decoder import last_layers, train_last_layers
 from steersman.models.load import DTYPES, pick_device, save_model
+from steersman.models.products import linear
 from steersman.workspace import file_sha256, hash_json, write_json
 
 ADAPTER = "adapter"
@@ -45,7 +46,10 @@ class LoraLinear(nn.Module):
         self.lora_B = nn.Linear(rank, base.out_features, **place)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(self.base_layer(x), self.lora_B(self.lora_A(x)), alpha=self.scale)
+        base, down, up = self.base_layer, self.lora_A, self.lora_B
+        if type(base) is not nn.Linear:  # quantised
+            return torch.add(base(x), up(down(x)), alpha=self.scale)
+        return torch.add(linear(x, base), linear(linear(x, down), up), alpha=self.scale)
 
 
 def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfig | PpoConfig, seed: int) -> None:

@@ -79,6 +79,15 @@ class Row:
     """Tokens at the end that belong to no tree; they form a document that nothing looks at."""
 
     @cached_property
+    def places(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What attention by kernels needs: [start, end) of each tree [D, 2]; branch, None if there are none, and
+        position of each token [T] int32."""
+        counts = torch.unique_consecutive(self.document, return_counts=True)[1]
+        ends = counts.cumsum(0)
+        branch = self.branch.int() if len(self.branch_ends) else None
+        return torch.stack([ends - counts, ends], 1), branch, self.positions.int()
+
+    @cached_property
     def documents(self) -> list[tuple[int, int, DocumentMasks]]:
         """(start, end, masks) of each tree in the row."""
         counts = torch.unique_consecutive(self.document, return_counts=True)[1].tolist()

@@ -187,6 +187,11 @@ def call(module: Any, function: Callable[..., T], *arguments: Any) -> T:
     return result
 
 
+def is_split(x: Tensor) -> bool:
+    """Whether this process holds a part of it only."""
+    return isinstance(x, DTensor)
+
+
 def local(x: Tensor) -> Tensor:
     """This process's part of a parameter or gradient, sharing its memory."""
     return x.to_local() if isinstance(x, DTensor) else x

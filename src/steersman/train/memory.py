@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from steersman.engine.cache import rounded
 from steersman.engine.shape import Shape
-from steersman.models.decoder import CHUNK
 from steersman.models.packing import MULTIPLE
+from steersman.models.vocabulary import CHUNK, PART
 
 MIB = 2**20
 PROCESS = 345 * MIB
@@ -24,7 +24,9 @@ TOKENIZER_ENTRY = 2200
 DATA_TOKEN = 48
 """Bytes per token of data kept as Python integers, with the text they came from."""
 LEFTOVERS = 220 * MIB
-"""What loading and the first steps leave on a CPU: compiled kernels, scratch buffers, Python's garbage."""
+"""What loading and the first steps leave on a CPU: PyTorch's compiled products, scratch buffers, Python's garbage."""
+LEFTOVERS_KERNELS = 40 * MIB
+"""The same where our kernels compute instead."""
 GAPS = 0.05
 """Share of a CPU's heap that lies in gaps no later tensor fits into (`keep_freed_memory`: the heap never shrinks)."""
 CACHE_BYTES = 2 << 30
@@ -48,6 +50,8 @@ class Setting:
     itemsize: int = 2
     """Bytes of a number in the compute dtype."""
     on_gpu: bool = False
+    kernels: bool = False
+    """Whether products are computed by `steersman.models.native`."""
     longest: int = 0
     """Tokens of the longest document; 0: as long as a row."""
     data_tokens: int = 0
@@ -106,8 +110,9 @@ def layer_activations(shape: Shape, s: Setting) -> int:
     numbers = 2 * shape.hidden  # the residual stream before attention and before the MLP, kept by the norms
     numbers += 2 * shape.hidden  # what the norms return, kept by the projections
     numbers += query + 2 * key + query  # q, k, v, and what attention returns
-    numbers += 4 * shape.intermediate  # gate, its activation, up, and their product
-    inverses = 2
+    # gate, up, and their product; PyTorch also keeps the gate's activation, kernels a number per query instead
+    numbers += (3 if s.kernels else 4) * shape.intermediate
+    inverses = 2 + (shape.heads if s.kernels else 0)
     if shape.sandwich_norms:
         numbers += 2 * shape.hidden
         inverses += 2
@@ -127,8 +132,8 @@ def activations(shape: Shape, s: Setting) -> int:
     stream = tokens * shape.hidden * s.itemsize
     if s.on_gpu:  # scaled_dot_product_attention keeps the mask of the whole row, and its additive form
         one += tokens * tokens * (1 + s.itemsize)
-        masks = 0
-    else:
+    masks = 0
+    if not (s.on_gpu or s.kernels):
         masks = len(set(shape.windows)) * tokens * min(tokens, s.longest or tokens) * s.itemsize
     kept = layers * stream + one if s.checkpointing else layers * one
     return kept + 3 * stream + masks  # the final norm's input and output, and the states that predict
@@ -136,6 +141,8 @@ def activations(shape: Shape, s: Setting) -> int:
 
 def _vocabulary(shape: Shape, s: Setting) -> int:
     """Bytes that the backward pass of `token_logprobs` takes for a moment."""
+    if s.kernels:
+        return s.row_tokens * (PART * s.itemsize + shape.hidden * FLOAT)
     logits = CHUNK * shape.vocabulary * (FLOAT + (s.itemsize if s.itemsize < FLOAT else 0))
     learned = not (s.train_layers or s.lora_rank)
     return logits + (embedding_parameters(shape) * (FLOAT + s.itemsize) if learned else 0)
@@ -163,7 +170,8 @@ def predict(shape: Shape, s: Setting) -> dict[str, int]:
     if s.on_gpu:
         return parts
     gaps = round(GAPS * sum(parts.values()))
-    process = PROCESS + LEFTOVERS + TOKENIZER_ENTRY * shape.vocabulary + DATA_TOKEN * s.data_tokens
+    leftovers = LEFTOVERS_KERNELS if s.kernels else LEFTOVERS
+    process = PROCESS + leftovers + TOKENIZER_ENTRY * shape.vocabulary + DATA_TOKEN * s.data_tokens
     return {"Python, libraries, data": process} | parts | {"gaps in the heap": gaps}
 
 
@@ -188,6 +196,9 @@ def _moments(shape: Shape, s: Setting, heads: tuple[bool, ...], trained: list[in
     out: list[dict[str, int]] = []
     tables = 0 if s.train_layers or s.lora_rank else embedding_parameters(shape) * s.itemsize
     kept = activations(shape, s)
+    if s.kernels:  # gradients are summed in float32 where they are made, and that room is never given back
+        brief = max(_vocabulary(shape, s) if any(heads) else 0, _layer_backward(shape, s))
+        return [{"gradients": FLOAT * sum(trained), "activations": kept, "backward pass": brief}]
     for number, head in enumerate(heads):
         # of models that come before, this row's gradients are gathered already
         gathered = FLOAT * sum(n for i, n in enumerate(trained) if s.accumulate or i < number)

@@ -18,7 +18,7 @@ import torch
 
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.engine.shape import Shape, shape_of
-from steersman.models import parallel
+from steersman.models import native, parallel
 from steersman.models.load import DTYPES, pick_device, read_config
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations
@@ -99,6 +99,7 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
         row = max(row, longest)
         mean = lengths.mean + config.answers_per_prompt * config.max_tokens
         batch = -(-config.prompts_per_iteration // config.minibatches) * mean
+    dtype, device = DTYPES[model_config.dtype], pick_device(model_config.device)
     return Setting(
         stage=NAMES[type(config)],
         row_tokens=min(row, max(batch, longest)),
@@ -106,8 +107,9 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
         train_layers=config.train_layers,
         lora_rank=config.lora_rank,
         checkpointing=config.checkpointing,
-        itemsize=DTYPES[model_config.dtype].itemsize,
-        on_gpu=pick_device(model_config.device).type != "cpu",
+        itemsize=dtype.itemsize,
+        on_gpu=device.type != "cpu",
+        kernels=native.multiplies(torch.empty(0, dtype=dtype, device=device)),
         longest=longest,
         data_tokens=lengths.total,
         cached_tokens=cached,

@@ -10,13 +10,16 @@ import torch
 
 from steersman.config import KtoConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.engine.shape import Shape
+from steersman.models import native
 from steersman.models.resolve import default_cache
 from steersman.train.memory import Setting, embedding_parameters, layer_matrices
 from steersman.workspace import write_json
 
 EFFICIENCY = 0.4
-"""Share of the speed of large matrix products that a stage reaches, its other work included: SFT of the last 10 of
-SmolLM2-135M's 30 layers at 1,100 tokens per second (docs/LOG.md) is 0.49 TFLOP/s, on a CPU whose products reach 1.2."""
+"""Share of the speed of PyTorch's large matrix products that a stage reaches, its other work included: SFT of the last
+10 of SmolLM2-135M's 30 layers at 1,100 tokens per second (docs/LOG.md) was 0.49 TFLOP/s, where products reach 1.2."""
+EFFICIENCY_KERNELS = 0.75
+"""The same where `steersman.models.native` computes: 2,000 tokens per second."""
 TARGETS = 0.5
 """Share of the tokens whose logits are computed: answers, where prompts are as long."""
 UNCERTAINTY = 2.0
@@ -62,6 +65,12 @@ def tokens(config: Stage, total: int, length: int) -> int:
         return total * config.epochs
     answers = config.answers_per_prompt * config.max_tokens  # at most: most answers end earlier
     return config.iterations * config.prompts_per_iteration * (length + answers)
+
+
+def operations_per_second(dtype: torch.dtype, device: torch.device) -> float:
+    """What a stage reaches on this machine."""
+    kernels = native.multiplies(torch.empty(0, dtype=dtype, device=device))
+    return (EFFICIENCY_KERNELS if kernels else EFFICIENCY) * products_per_second(dtype, device)
 
 
 def products_per_second(dtype: torch.dtype, device: torch.device) -> float:

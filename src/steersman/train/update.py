@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.models import parallel
+from steersman.models import native, parallel
 
 
 def keep_freed_memory() -> None:
@@ -66,11 +66,18 @@ class Updater:
         self.parameters: list[Tensor] = [p for _, p in named]
         self.masters: list[Tensor] = [parallel.local(p.detach()).float().clone() for p in self.parameters]
         self.peak_lr, self.grad_clip = lr, grad_clip
-        matrices = [m for m in self.masters if m.dim() >= 2]
-        others = [m for m in self.masters if m.dim() < 2]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-        groups = [g for g in groups if g["params"]]
-        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+        self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
+        self.wide: list[tuple[Tensor, Tensor]] = []
+        """Weights with masters that kernels step; backward passes add to their float32 `wide_grad`."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter.dim() == 2 and not parallel.is_split(parameter) and native.multiplies(parameter):
+                parameter.wide_grad = torch.zeros_like(master)  # type: ignore[attr-defined]
+                self.wide.append((parameter, master))
+        stepped = {id(master) for _, master in self.wide}
+        rest = [m for m in self.masters if id(m) not in stepped]
+        decays = ([m for m in rest if m.dim() >= 2], weight_decay), ([m for m in rest if m.dim() < 2], 0.0)
+        groups = [{"params": masters, "weight_decay": decay} for masters, decay in decays if masters]
+        self.optimizer = torch.optim.AdamW(groups or [torch.zeros(0)], lr=lr, betas=betas, eps=eps, fused=True)
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -79,7 +86,9 @@ class Updater:
             if parameter.grad is None:
                 continue
             grad = parallel.local(parameter.grad)
-            if master.grad is None:
+            if (wide := getattr(parameter, "wide_grad", None)) is not None:
+                wide += grad
+            elif master.grad is None:
                 master.grad = grad.float()
             else:
                 master.grad += grad
@@ -89,20 +98,36 @@ class Updater:
     def step(self, lr_share: float) -> float:
         """Clip, apply, copy back to the model. Returns the gradient's norm before clipping."""
         grads = [m.grad for m in self.masters if m.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads])))
+        wide_grads = [p.wide_grad for p, _ in self.wide]  # type: ignore[attr-defined]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads + wide_grads])))
         if parallel.size() > 1:
             norm = math.sqrt(*parallel.add(norm**2))
         if not math.isfinite(norm):
             raise FloatingPointError("the gradient is not finite; lower the learning rate")
-        if self.grad_clip and norm > self.grad_clip:
-            torch._foreach_mul_(grads, self.grad_clip / (norm + 1e-6))
+        scale = self.grad_clip / (norm + 1e-6) if self.grad_clip and norm > self.grad_clip else 1.0
+        if scale != 1.0 and grads:
+            torch._foreach_mul_(grads, scale)
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak_lr * lr_share
         self.optimizer.step()
+        for parameter, master in self.wide:
+            self._step_wide(parameter, master, self.peak_lr * lr_share, scale)
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            parallel.local(parameter).copy_(master)
-            master.grad = None
+            if master.grad is not None:
+                parallel.local(parameter).copy_(master)
+                master.grad = None
         return norm
+
+    def _step_wide(self, parameter: Tensor, master: Tensor, lr: float, scale: float) -> None:
+        state = self.optimizer.state[master]
+        if not state:
+            zeros = torch.zeros_like(master), torch.zeros_like(master)
+            state.update(zip(("step", "exp_avg", "exp_avg_sq"), (torch.tensor(0.0), *zeros), strict=True))
+        state["step"] += 1
+        done, (beta1, beta2) = float(state["step"]), self.betas
+        how = lr, self.weight_decay, beta1, beta2, self.eps, scale, 1 - beta1**done, 1 - beta2**done
+        grad: Tensor = parameter.wide_grad  # type: ignore[attr-defined]
+        native.adamw((master, parameter.data, grad, state["exp_avg"], state["exp_avg_sq"]), how)
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything a resumed run needs, as named tensors."""

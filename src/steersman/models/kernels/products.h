@@ -3,12 +3,11 @@
 #ifndef STEERSMAN_PRODUCTS_H
 #define STEERSMAN_PRODUCTS_H
 
-#include "common.h"
+#include "tiles.h"
 
 #define MOST 128     /* sequences */
 #define BLOCK 32     /* weight rows at once, at most */
 #define FEW_ROWS 16  /* where no tiles are used: what int8 is widened to stays in the first cache */
-#define SIDE 16      /* a tile: 16 rows of 64 bytes */
 
 typedef struct { const void *values; const float *scales; int64_t rows, columns; } Matrix;
 
@@ -64,10 +63,6 @@ static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, f
 #endif
 
 #ifdef __AMX_BF16__
-typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
-
-#define TILE (2 * SIDE * SIDE)
-
 /* Sequences SIDE * group.. of x [n, k] -> packed, tiles [k / 32, groups][16 pairs of columns, 16 sequences, 2];
    sequences beyond n are zeros */
 static void pack(const bf16 *x, int64_t k, int n, int group, bf16 *packed) {

@@ -269,10 +269,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
 #ifdef __AMX_BF16__
         TileConfig before;
         if (in.tiles) {
-            TileConfig config = {.palette = 1};
-            for (int t = 0; t < 8; t++) config.bytes[t] = 64, config.rows[t] = SIDE;
-            _tile_storeconfig(&before);
-            _tile_loadconfig(&config);
+            take_tiles(&before);
         }
 #endif
 #pragma omp for schedule(static)
@@ -294,7 +291,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
                 for (int o = 0; o < rows; o++) logits[i * vocabulary + r + o] = acc[o * MOST + i];
         }
 #ifdef __AMX_BF16__
-        if (in.tiles) _tile_loadconfig(&before);
+        if (in.tiles) give_tiles_back(&before);
 #endif
     }
 }

@@ -1,0 +1,179 @@
+/* What lies between the matrix products of a decoder layer, forward and backward: normalisation, rotary positions,
+   the gated activation, and the softmax over the vocabulary. Tensors are bfloat16, sums float32; rows are dealt to
+   threads evenly, so sums over rows depend on the number of threads alone. */
+
+#include <stdlib.h>
+#include "common.h"
+
+static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats x) {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    words bits = (words)x;
+    halves y = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
+    memcpy(to, &y, sizeof y);
+#endif
+}
+
+static inline __attribute__((always_inline)) void store(float *to, floats x) { memcpy(to, &x, sizeof x); }
+
+/* out = x / rms(x) * (weight + offset); inverse [n] keeps 1 / rms. x, out [n, d] */
+void steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse, int64_t n, int64_t d,
+                    const float *offset_eps, int64_t threads) {
+    float offset = offset_eps[0], eps = offset_eps[1];
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const bf16 *from = x + i * d;
+        floats squares = {0};
+        for (int64_t j = 0; j < d; j += LANES) {
+            floats y = load_wide(from + j);
+            squares += y * y;
+        }
+        inverse[i] = 1.0f / sqrtf(sum_of(squares) / d + eps);
+        for (int64_t j = 0; j < d; j += LANES)
+            store_narrow(out + i * d + j, load_wide(from + j) * inverse[i] * (load_wide(weight + j) + offset));
+    }
+}
+
+/* From grad [n, d], that of the output: grad_x [n, d] and, unless NULL, grad_weight [d] float32 */
+void steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight, const float *inverse, bf16 *grad_x,
+                             float *grad_weight, int64_t n, int64_t d, const float *offset_eps, int64_t threads) {
+    float *parts = grad_weight ? aligned_alloc(64, threads * d * sizeof(float)) : NULL, offset = offset_eps[0];
+    if (parts) memset(parts, 0, threads * d * sizeof(float));
+#pragma omp parallel num_threads(threads)
+    {
+        float *mine = parts ? parts + omp_get_thread_num() * d : NULL;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i++) {
+            const bf16 *from = x + i * d, *pulled = grad + i * d;
+            floats along = {0};
+            for (int64_t j = 0; j < d; j += LANES) {
+                floats product = load_wide(pulled + j) * load_wide(from + j) * inverse[i];
+                if (mine) store(mine + j, load(mine + j) + product);
+                along += product * (load_wide(weight + j) + offset);
+            }
+            float mean = sum_of(along) / d;
+            for (int64_t j = 0; j < d; j += LANES) {
+                floats straight = load_wide(pulled + j) * (load_wide(weight + j) + offset);
+                store_narrow(grad_x + i * d + j, (straight - load_wide(from + j) * (inverse[i] * mean)) * inverse[i]);
+            }
+        }
+    }
+    if (!parts) return;
+    memset(grad_weight, 0, d * sizeof(float));
+    for (int64_t t = 0; t < threads; t++)
+        for (int64_t j = 0; j < d; j++) grad_weight[j] += parts[t * d + j];
+    free(parts);
+}
+
+/* out = x * cos + (-x2, x1) * sin * sign; x, out [n, heads, d], cos, sin [n, d] */
+void steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out, int64_t n, int64_t heads, int64_t d,
+                      int64_t sign, int64_t threads) {
+    int64_t half = d / 2;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t h = 0; h < heads; h++) {
+            const bf16 *from = x + (i * heads + h) * d;
+            bf16 *to = out + (i * heads + h) * d;
+            for (int64_t j = 0; j < half; j += LANES) {
+                floats low = load_wide(from + j), high = load_wide(from + half + j);
+                floats turn = load_wide(sin + i * d + j) * (float)sign, turn2 = load_wide(sin + i * d + half + j) * (float)sign;
+                store_narrow(to + j, low * load_wide(cos + i * d + j) - high * turn);
+                store_narrow(to + half + j, high * load_wide(cos + i * d + half + j) + low * turn2);
+            }
+        }
+}
+
+/* y = 1 / (1 + exp(-x)) */
+static inline __attribute__((always_inline)) floats sigmoid(floats x) { return 1.0f / (1.0f + exp_lanes(-x)); }
+
+/* Value and slope of SiLU, or of GELU by tanh (Hendrycks and Gimpel 2016): tanh(z) is 2 sigmoid(2 z) - 1 */
+static inline __attribute__((always_inline)) void activation(floats x, int64_t gelu, floats *value, floats *slope) {
+    floats z = gelu ? x * (x * x * 0.044715f + 1.0f) * 1.5957691216f : x, s = sigmoid(z);
+    *value = x * s;
+    *slope = s + x * s * (1.0f - s) * (gelu ? x * x * (3 * 0.044715f * 1.5957691216f) + 1.5957691216f : (floats){0} + 1.0f);
+}
+
+/* out = act(gate) * up, all [n] */
+void steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t gelu, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i += LANES) {
+        floats value, slope;
+        activation(load_wide(gate + i), gelu, &value, &slope);
+        store_narrow(out + i, value * load_wide(up + i));
+    }
+}
+
+void steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up, bf16 *grad_gate, bf16 *grad_up, int64_t n,
+                             int64_t gelu, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i += LANES) {
+        floats value, slope, pulled = load_wide(grad + i);
+        activation(load_wide(gate + i), gelu, &value, &slope);
+        store_narrow(grad_up + i, pulled * value);
+        store_narrow(grad_gate + i, pulled * slope * load_wide(up + i));
+    }
+}
+
+/* Running softmax over a vocabulary that comes in parts: logits [n, size] are tokens first .. first + size. sums [n, 4]:
+   the largest so far, sum of exp(x - largest), sum of x exp(x - largest), and the target's logit */
+void steersman_softmax_part(const bf16 *logits, const int64_t *targets, float *sums, int64_t n, int64_t size, int64_t first,
+                            const float *heat, int64_t threads) {
+    float colder = 1.0f / *heat;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const bf16 *row = logits + i * size;
+        float *own = sums + 4 * i;
+        floats most = (floats){0} - INFINITY, total = {0}, weighted = {0};
+        for (int64_t j = 0; j < size; j += LANES) most = larger(most, load_wide(row + j));
+        float top = own[0];
+        for (int l = 0; l < LANES; l++) top = most[l] * colder > top ? most[l] * colder : top;
+        for (int64_t j = 0; j < size; j += LANES) {
+            floats x = load_wide(row + j) * colder, p = exp_lanes(x - top);
+            total += p;
+            weighted += p * x;
+        }
+        float scale = own[0] == top ? 1.0f : expf(own[0] - top);
+        own[0] = top;
+        own[1] = own[1] * scale + sum_of(total);
+        own[2] = own[2] * scale + sum_of(weighted);
+        if (targets[i] >= first && targets[i] < first + size) own[3] = wide(row[targets[i] - first]) * colder;
+    }
+}
+
+/* logits -> the gradient with respect to them, in place, from those of log p(target) and entropy; about [n, 4]: the
+   softmax's normaliser, the entropy, and both gradients */
+void steersman_softmax_part_backward(bf16 *logits, const int64_t *targets, const float *about, int64_t n, int64_t size,
+                                     int64_t first, const float *heat, int64_t threads) {
+    float colder = 1.0f / *heat;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        bf16 *row = logits + i * size;
+        float normaliser = about[4 * i], entropy = about[4 * i + 1], pulled = about[4 * i + 2], spread = about[4 * i + 3];
+        int64_t target = targets[i] - first;
+        float chosen = target >= 0 && target < size ? wide(row[target]) * colder - normaliser : 0;
+        for (int64_t j = 0; j < size; j += LANES) {
+            floats log_p = load_wide(row + j) * colder - normaliser;
+            store_narrow(row + j, exp_lanes(log_p) * -(pulled + spread * (log_p + entropy)) * colder);
+        }
+        if (target >= 0 && target < size) {
+            float p = exp_(chosen);
+            row[target] = narrow((pulled - p * (pulled + spread * (chosen + entropy))) * colder);
+        }
+    }
+}
+
+/* AdamW (Loshchilov and Hutter 2019) on n numbers, the gradient scaled first and zeroed after; weight gets the new
+   master rounded. how: rate, decay, beta1, beta2, eps, scale of the gradient, 1 - beta1^t, 1 - beta2^t */
+void steersman_adamw(float *master, bf16 *weight, float *grad, float *mean, float *square, int64_t n, const float *how,
+                     int64_t threads) {
+    float rate = how[0] / how[6], kept = 1.0f - how[0] * how[1], beta1 = how[2], beta2 = how[3], eps = how[4], scale = how[5];
+    float spread = 1.0f / sqrtf(how[7]);
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * scale, m = mean[i] + (1.0f - beta1) * (g - mean[i]), s = beta2 * square[i] + (1.0f - beta2) * g * g;
+        float x = master[i] * kept - rate * m / (sqrtf(s) * spread + eps);
+        mean[i] = m, square[i] = s, master[i] = x, grad[i] = 0;
+        weight[i] = narrow(x);
+    }
+}

@@ -1,0 +1,152 @@
+"""Between tokens and states: log-probabilities without keeping logits, and the embedding.
+
+A vocabulary is wide: logits of a row of 1,024 tokens are larger than all that a layer keeps. So they are made a part
+at a time, and again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from steersman.models import native
+from steersman.models.products import weight_gradient
+
+CHUNK = 256
+"""Rows of logits in memory at once, where PyTorch makes them."""
+PART = 2048
+"""Tokens of the vocabulary at once, where kernels do: each part of the matrix then serves all rows."""
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """log p(target) and entropy, some rows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, want: bool) -> Any:
+        logprobs = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        entropy = torch.zeros_like(logprobs)
+        normaliser = torch.empty_like(logprobs)
+        for at in range(0, hidden.shape[0], CHUNK):
+            rows = slice(at, at + CHUNK)
+            logits = _logits(hidden[rows], weight, temperature)
+            top = logits.amax(-1, keepdim=True)
+            chosen = logits.gather(1, targets[rows, None])[:, 0]
+            logits.sub_(top)
+            weights = logits.exp() if want else logits.exp_()
+            total = weights.sum(-1)
+            normaliser[rows] = top[:, 0] + total.log()
+            logprobs[rows] = chosen - normaliser[rows]
+            if want:
+                entropy[rows] = total.log() - weights.mul_(logits).sum(-1) / total
+        ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
+        ctx.temperature, ctx.want = temperature, want
+        return logprobs, entropy
+
+    @staticmethod
+    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
+        hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        for at in range(0, hidden.shape[0], CHUNK):
+            rows = slice(at, at + CHUNK)
+            log_p = _logits(hidden[rows], weight, ctx.temperature).sub_(normaliser[rows, None])
+            if ctx.want:
+                p = log_p.exp()
+                grad = p * (-grad_logprobs[rows, None] - grad_entropy[rows, None] * (log_p + entropy[rows, None]))
+            else:
+                grad = log_p.exp_().mul_(-grad_logprobs[rows, None])
+            grad.scatter_add_(1, targets[rows, None], grad_logprobs[rows, None])
+            if ctx.temperature != 1.0:
+                grad.div_(ctx.temperature)
+            small = grad.to(hidden.dtype)
+            grad_hidden[rows] = small @ weight
+            if grad_weight is not None:
+                grad_weight += small.T @ hidden[rows]
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    logits = F.linear(hidden, weight).float()
+    return logits.div_(temperature) if temperature != 1.0 else logits
+
+
+class _TiledLogprobs(torch.autograd.Function):
+    """The same by kernels, a part of the vocabulary at a time: the softmax's sums run on from part to part."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> Any:
+        sums = torch.zeros(len(hidden), 4)
+        sums[:, 0] = -torch.inf
+        for at in range(0, len(weight), PART):
+            native.softmax_part(_part(hidden, weight, at), targets, sums, at, temperature)
+        top, total, weighted, chosen = sums.unbind(1)
+        normaliser = top + total.log()
+        entropy = normaliser - weighted / total
+        ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
+        ctx.temperature = temperature
+        return chosen - normaliser, entropy
+
+    @staticmethod
+    def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
+        hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
+        about = torch.stack([normaliser, entropy, grad_logprobs, grad_entropy], 1)
+        grad_hidden = torch.zeros(hidden.shape)
+        grad_weight = weight_gradient(weight) if ctx.needs_input_grad[1] else None
+        for at in range(0, len(weight), PART):
+            grad = _part(hidden, weight, at)
+            native.softmax_part_backward(grad, targets, about, at, ctx.temperature)
+            native.multiply([(grad, weight[at : at + PART])], grad_hidden)
+            if grad_weight is not None:
+                native.multiply([(grad.T, hidden)], grad_weight.sum[at : at + PART])
+        return grad_hidden.to(hidden.dtype), None if grad_weight is None else grad_weight.rest(), None, None
+
+
+def _part(hidden: Tensor, weight: Tensor, at: int) -> Tensor:
+    part = weight[at : at + PART]
+    return native.multiply([(hidden, part.T)], hidden.new_empty(len(hidden), len(part)))
+
+
+def token_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True
+) -> tuple[Tensor, Tensor]:
+    """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
+
+    Without `entropy` the second is not to be used: computing it may be left out.
+    """
+    if native.multiplies(hidden) and native.serves(hidden, len(weight)):
+        logprobs, entropies = _TiledLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
+    else:
+        logprobs, entropies = _TokenLogprobs.apply(hidden, weight, targets, temperature, entropy)  # type: ignore[no-untyped-call]
+    return logprobs, entropies
+
+
+class _Embed(torch.autograd.Function):
+    """Rows of a table whose gradient is summed in float32; see `products.WeightGradient`."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(ids, weight)
+        ctx.padding = padding
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        ids, weight = ctx.saved_tensors
+        total = weight_gradient(weight)
+        grad = grad.float()
+        if ctx.padding is not None:
+            grad[ids == ctx.padding] = 0.0
+        total.sum.index_add_(0, ids, grad)
+        return None, total.rest(), None
+
+
+def embed(module: Any, ids: Tensor) -> Tensor:
+    """[T] -> [T, hidden], as a transformers model's embedding does it."""
+    known = type(module).__name__ in ("Embedding", "Gemma3TextScaledWordEmbedding")
+    if known and hasattr(module.weight, "wide_grad"):
+        states: Tensor = _Embed.apply(ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
+        return states * module.embed_scale.to(states.dtype) if hasattr(module, "embed_scale") else states
+    return module(ids)  # type: ignore[no-any-return]
