@@ -239,6 +239,7 @@ def test_random_traffic_says_what_each_says_alone(tiny: Path) -> None:
 def test_streams_are_read_while_a_batch_is_driven(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch's thread steps all the time; a stream's reader still gets every second turn."""
     monkeypatch.setattr(local, "PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(local, "PIECES", 10**9)
     engine: Any = load_engine(tiny, dtype="float32", max_slots=4)
     params = SamplingParams(max_tokens=60, seed=1, ignore_end=True)
     batch = threading.Thread(target=lambda: engine.generate([SHORT[0]] * 30, params))

@@ -22,6 +22,7 @@ from steersman.engine.graphs import Graphs
 from steersman.engine.native import NativeStep
 from steersman.engine.shape import inverse_frequencies, shape_of
 from steersman.engine.weights import Weights
+from steersman.models import native as kernels
 
 FIRST_ROPE_LENGTH = 4096
 ALIGN = 8
@@ -100,6 +101,9 @@ class Decoder:
         return result
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        if kernels.serves(x, x.shape[-1]):
+            flat = x.reshape(-1, x.shape[-1])
+            return kernels.norm(flat, weight, self.shape.norm_offset, self.shape.eps)[0].view(x.shape)
         if self.shape.norm_offset:
             return (F.rms_norm(x.float(), (x.shape[-1],), eps=self.shape.eps) * (1.0 + weight.float())).to(x.dtype)
         return F.rms_norm(x, (x.shape[-1],), weight, self.shape.eps)
@@ -121,6 +125,8 @@ class Decoder:
             qk = torch.cat([q, k], dim=1)
         cos, sin = (table.index_select(0, positions)[:, None] for table in self.ropes[layer])
         half = s.head_dim // 2
+        if kernels.serves(qk, half):
+            return *(kernels.rotate(x, cos, sin, (1, 1)) for x in (qk[:, : s.heads], qk[:, s.heads :])), v
         swapped = torch.cat([qk[..., half:], qk[..., :half]], dim=-1)
         qk = torch.addcmul(qk * cos, swapped, sin)
         return qk[:, : s.heads], qk[:, s.heads :], v
@@ -136,8 +142,11 @@ class Decoder:
             x = x + y
             h = self._norm(x, norms["post_attention_layernorm"][layer])
         gate, up = self._project(h, "gate_up", layer).chunk(2, dim=-1)
-        gate = F.gelu(gate, approximate="tanh") if s.gelu else F.silu(gate)
-        y = self._project(gate * up, "down", layer)
+        if kernels.serves(gate, gate.shape[1]):
+            product = kernels.gated(gate, up, s.gelu)
+        else:
+            product = (F.gelu(gate, approximate="tanh") if s.gelu else F.silu(gate)) * up
+        y = self._project(product, "down", layer)
         if s.sandwich_norms:
             y = self._norm(y, norms["post_feedforward_layernorm"][layer])
         return x + y
@@ -173,6 +182,12 @@ class Decoder:
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
             positions[begin : begin + size] = torch.arange(start, start + size)
         positions = positions.to(self.device)
+        x = self._embed(ids.to(self.device))
+        attended = x.new_zeros(len(ids), s.heads * s.head_dim)
+        # what begins a dialogue is attended to by kernels, all prompts at once; what goes on from the cache is not
+        tiled = kernels.multiplies(x) and s.head_dim % 32 == 0
+        whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
+        places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
         for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
             n = len(list(same))
@@ -180,17 +195,21 @@ class Decoder:
             masks = {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
             groups.append((rows, slots, start, (n, size), masks))
             at += n
-        x = self._embed(ids.to(self.device))
-        attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             states = self._qkv(h, layer, positions)
+            if tiled and whole:
+                q, k, v = (part.contiguous() for part in states)
+                tensors = q, k, v, attended.view(q.shape), torch.empty(q.shape[:2])
+                kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
             for rows, slots, start, shape, masks in groups:
                 end = start + shape[1]
                 q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
                 # padding goes into the cache too, where the tokens that come next overwrite it
                 cache.keys[layer][slots, :, start:end] = k
                 cache.values[layer][slots, :, start:end] = v
+                if tiled and not start:
+                    continue
                 if start:
                     k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
                 mask = masks[s.windows[layer]]

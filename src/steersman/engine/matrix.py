@@ -10,6 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steersman.models import native
+
+MANY = 32
+"""Rows from which on kernels multiply faster than PyTorch."""
+
 
 class Dense:
     """[rows, columns] in the model's dtype."""
@@ -37,7 +42,7 @@ class Dense:
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [..., columns] -> [..., rows]."""
-        return F.linear(x, self.weight, bias)
+        return _linear(x, self.weight, bias)
 
 
 class Int8:
@@ -65,8 +70,14 @@ class Int8:
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [..., columns] -> [..., rows]; scales are applied to the product, which keeps the integers exact."""
-        y = F.linear(x, self.values.to(self.dtype)) * self.scales.to(self.dtype)
+        y = _linear(x, self.values.to(self.dtype), None) * self.scales.to(self.dtype)
         return y if bias is None else y + bias
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if x.dim() == 2 and len(x) >= MANY and native.multiplies(x):
+        return native.multiply([(x, weight.T)], x.new_empty(len(x), len(weight)), bias=bias)
+    return F.linear(x, weight, bias)
 
 
 Matrix = Dense | Int8

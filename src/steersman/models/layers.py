@@ -68,7 +68,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
         if native.serves(x, x.shape[-1] // 2):
-            return native.rotate(x.contiguous(), cos, sin, sign)
+            return native.rotate(x.contiguous(), cos, sin, (-sign, sign))
         half = x.shape[-1] // 2
         swapped = torch.cat([x[..., half:].neg(), x[..., :half]], dim=-1)
         return torch.addcmul(x * cos, swapped, sin, value=sign)

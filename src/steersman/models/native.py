@@ -43,8 +43,8 @@ SIGNATURES = {
     "steersman_attend_backward": "ppi",
     "steersman_norm": "ppppiipi",
     "steersman_norm_backward": "ppppppiipi",
-    "steersman_rotate": "ppppiiiii",
-    "steersman_gate": "pppiii",
+    "steersman_rotate": "ppppiiiiiii",
+    "steersman_gate": "pppiiiii",
     "steersman_gate_backward": "pppppiii",
     "steersman_adamw": "pppppipi",
     "steersman_softmax_part": "pppiiipi",
@@ -207,17 +207,22 @@ def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, inverse: Tensor, offs
     return grad_x, grad_weight
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
-    """x [n, heads, d] by cos, sin [n, 1, d]; sign -1 turns back."""
-    out = torch.empty_like(x)
-    _call("steersman_rotate", x, cos, sin, out, *x.shape, sign)
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, signs: tuple[int, int]) -> Tensor:
+    """x [n, heads, d] * cos + (x2, x1) * sin, halves of sin times `signs`: (-1, 1), or (1, -1) to turn back.
+
+    cos, sin [n, 1, d]; only rows of x may lie apart.
+    """
+    out = x.new_empty(x.shape)
+    assert x.stride()[1:] == out.stride()[1:]
+    _call("steersman_rotate", x, cos, sin, out, *x.shape, x.stride(0), *signs)
     return out
 
 
 def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
-    """act(gate) * up, for SiLU or GELU by tanh."""
-    out = torch.empty_like(gate)
-    _call("steersman_gate", gate, up, out, gate.numel(), gelu)
+    """act(gate) * up [n, d], for SiLU or GELU by tanh; rows of both may lie equally far apart."""
+    assert gate.stride() == up.stride()
+    out = gate.new_empty(gate.shape)
+    _call("steersman_gate", gate, up, out, *gate.shape, gate.stride(0), gelu)
     return out
 
 

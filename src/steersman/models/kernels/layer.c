@@ -66,20 +66,20 @@ void steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight
     free(parts);
 }
 
-/* out = x * cos + (-x2, x1) * sin * sign; x, out [n, heads, d], cos, sin [n, d] */
+/* out = x * cos + (x2 * low, x1 * high) * sin; x, out [n, heads, d], rows of x `stride` apart, cos, sin [n, d] */
 void steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out, int64_t n, int64_t heads, int64_t d,
-                      int64_t sign, int64_t threads) {
+                      int64_t stride, int64_t low, int64_t high, int64_t threads) {
     int64_t half = d / 2;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
         for (int64_t h = 0; h < heads; h++) {
-            const bf16 *from = x + (i * heads + h) * d;
+            const bf16 *from = x + i * stride + h * d;
             bf16 *to = out + (i * heads + h) * d;
             for (int64_t j = 0; j < half; j += LANES) {
-                floats low = load_wide(from + j), high = load_wide(from + half + j);
-                floats turn = load_wide(sin + i * d + j) * (float)sign, turn2 = load_wide(sin + i * d + half + j) * (float)sign;
-                store_narrow(to + j, low * load_wide(cos + i * d + j) - high * turn);
-                store_narrow(to + half + j, high * load_wide(cos + i * d + half + j) + low * turn2);
+                floats x1 = load_wide(from + j), x2 = load_wide(from + half + j);
+                floats sin1 = load_wide(sin + i * d + j) * (float)low, sin2 = load_wide(sin + i * d + half + j) * (float)high;
+                store_narrow(to + j, x1 * load_wide(cos + i * d + j) + x2 * sin1);
+                store_narrow(to + half + j, x2 * load_wide(cos + i * d + half + j) + x1 * sin2);
             }
         }
 }
@@ -94,14 +94,16 @@ static inline __attribute__((always_inline)) void activation(floats x, int64_t g
     *slope = s + x * s * (1.0f - s) * (gelu ? x * x * (3 * 0.044715f * 1.5957691216f) + 1.5957691216f : (floats){0} + 1.0f);
 }
 
-/* out = act(gate) * up, all [n] */
-void steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t gelu, int64_t threads) {
+/* out [n, d] = act(gate) * up, whose rows are `stride` apart */
+void steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t d, int64_t stride, int64_t gelu,
+                    int64_t threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < n; i += LANES) {
-        floats value, slope;
-        activation(load_wide(gate + i), gelu, &value, &slope);
-        store_narrow(out + i, value * load_wide(up + i));
-    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < d; j += LANES) {
+            floats value, slope;
+            activation(load_wide(gate + i * stride + j), gelu, &value, &slope);
+            store_narrow(out + i * d + j, value * load_wide(up + i * stride + j));
+        }
 }
 
 void steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up, bf16 *grad_gate, bf16 *grad_up, int64_t n,
