@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 import tiny as t
 from steersman.engine import native
@@ -151,3 +152,19 @@ def test_int8_rows_are_within_half_a_step(tiny: Path) -> None:
         engine.generate(["Hi"], SamplingParams(max_tokens=8, temperature=0))[0][0].token_ids == expected[0][0].token_ids
     )
     assert expected[0][0].token_ids != before
+
+
+@needs_native
+def test_prefill_by_kernels_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    config = t.config("llama")
+    config.update({"hidden_size": 128, "head_dim": 32})
+    model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    decoder = Decoder(config, torch.bfloat16, CPU)
+    decoder.load(model.state_dict().items())
+    if not kernels.multiplies(decoder.weights.embed):
+        pytest.skip("this processor has no matrix tiles")
+    decoder.reserve(4, 128)
+    prompts = [list(range(3, 3 + n)) for n in (2, 33, 100, 64)]
+    together = decoder.prefill(prompts, 0, [0] * 4)
+    for prompt, logits in zip(prompts, together, strict=True):
+        assert torch.equal(decoder.prefill([prompt], 0, [0])[0], logits)

@@ -19,6 +19,7 @@ from torch import Tensor
 from steersman.engine.adapters import Adapter
 from steersman.engine.cache import Cache, default_budget
 from steersman.engine.graphs import Graphs
+from steersman.engine.matrix import MANY
 from steersman.engine.native import NativeStep
 from steersman.engine.shape import inverse_frequencies, shape_of
 from steersman.engine.weights import Weights
@@ -126,7 +127,8 @@ class Decoder:
         cos, sin = (table.index_select(0, positions)[:, None] for table in self.ropes[layer])
         half = s.head_dim // 2
         if kernels.serves(qk, half):
-            return *(kernels.rotate(x, cos, sin, (1, 1)) for x in (qk[:, : s.heads], qk[:, s.heads :])), v
+            q, k = (kernels.rotate(x, cos, sin, (1, 1)) for x in (qk[:, : s.heads], qk[:, s.heads :]))
+            return q, k, v
         swapped = torch.cat([qk[..., half:], qk[..., :half]], dim=-1)
         qk = torch.addcmul(qk * cos, swapped, sin)
         return qk[:, : s.heads], qk[:, s.heads :], v
@@ -176,7 +178,9 @@ class Decoder:
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
-        ids = torch.zeros(_aligned(begins[-1]), dtype=torch.long)
+        tiled = kernels.multiplies(self.weights.embed) and s.head_dim % 32 == 0
+        whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
+        ids = torch.zeros(whole_rows, dtype=torch.long)
         positions = torch.zeros_like(ids)
         for prompt, begin, start, size in zip(prompts, begins, starts, sizes, strict=False):
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
@@ -185,7 +189,6 @@ class Decoder:
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         # what begins a dialogue is attended to by kernels, all prompts at once; what goes on from the cache is not
-        tiled = kernels.multiplies(x) and s.head_dim % 32 == 0
         whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
         places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
@@ -218,8 +221,11 @@ class Decoder:
                 )
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
-        last = x[[begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]]
-        return self.weights.head.linear(self._norm(last, self.weights.final_norm))
+        ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
+        if tiled:  # so many rows that kernels multiply them, whose results do not depend on the number
+            ends += [0] * (-len(ends) % MANY)
+        last = self._norm(x[ends], self.weights.final_norm)
+        return self.weights.head.linear(last)[: len(prompts)]
 
     def native_for(self, sequences: int) -> NativeStep | None:
         """What decodes so many at a time in PyTorch's place, where something does."""

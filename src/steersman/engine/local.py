@@ -42,10 +42,10 @@ class LocalEngine:
     the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16,
     depending on what ran before; `generate` with the default does not depend on it.
 
-    In bfloat16 the last digits of a prompt's states depend on which prompts are prefilled together. With `independent`
-    every prompt is prefilled alone, in chunks of one size, so that (with `reuse` off) a sequence's result is the same
-    to the bit whoever shares its batch, at the price of slower prefill. Decoding is so in any case where the native
-    step has matrix tiles.
+    In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
+    on who is prefilled beside it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
+    (with `reuse` off) a sequence's result is the same to the bit whoever shares its batch, at the price of slower
+    prefill. Decoding is so in any case where the native step has matrix tiles.
     """
 
     def __init__(
