@@ -158,13 +158,13 @@ def test_dpo_reaches_the_closed_form_optimum() -> None:
     optimum = (start + r / beta).log_softmax(0)
     before = float((optimum.exp() * (optimum - start)).sum())
     updater = Updater(policy, lr=3e-3, weight_decay=0.0, grad_clip=1.0)
-    row, reference = build_row([Tree(PROMPT, tuple(answers))]), start.float()
+    trees, reference = [Tree(PROMPT, tuple(answers))], start.float()
     steps = 250
     for step in range(steps):
         i, j = torch.randint(len(answers), (2, 256), generator=generator)
         first = torch.rand(256, generator=generator) < torch.sigmoid(r[i] - r[j])
         pairs = [(a, b) if f else (b, a) for a, b, f in zip(i.tolist(), j.tolist(), first.tolist(), strict=True)]
-        dpo_loss(answer_logprobs(policy, row, False) - reference, pairs, beta).backward()
+        dpo_loss(answer_logprobs(policy, trees, [0], False)[0] - reference, pairs, beta).backward()
         updater.gather()
         updater.step(1 - step / steps)
     after = float((optimum.exp() * (optimum - exact(policy, answers))).sum())
