@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from steersman.data.shop import generate, judge
 from steersman.data.shop.generate import answers_to
@@ -39,6 +40,10 @@ class Spec:
     seed: int
     output: str = ""
     """Where a peer that cannot import steersman leaves its model."""
+    no_eos_reward: float = -1.0
+    """PPO: score of an answer without an end."""
+    peer: dict[str, Any] = field(default_factory=dict)
+    """Further settings of TRL's trainer."""
 
     @property
     def rounds(self) -> int:

@@ -34,7 +34,7 @@ class Clock(TrainerCallback):
     """Seconds and losses from the end of the warm-up on."""
 
     def __init__(self, warmup: int) -> None:
-        self.warmup, self.began, self.ended, self.losses = warmup, 0.0, 0.0, []
+        self.warmup, self.began, self.ended, self.losses, self.rows = warmup, 0.0, 0.0, [], []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.began = time.perf_counter()
@@ -47,6 +47,8 @@ class Clock(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
             self.losses.append(float(logs["loss"]))
+        if logs and "objective/kl" in logs:
+            self.rows.append(dict(logs))
 
     @property
     def seconds(self) -> float:
@@ -146,27 +148,91 @@ def old_model(kind: Any, folder: str, **extra: Any) -> Any:
     return kind.from_pretrained(folder, config=config, dtype=torch.float32)
 
 
+def scorer(folder: str) -> Any:
+    """A reward model; the head's bias is the shift of ours, which transformers' head has no place for."""
+    model = old_model(AutoModelForSequenceClassification, folder, num_labels=1)
+    head = torch.nn.Linear(model.score.in_features, 1)
+    with torch.no_grad():
+        head.weight.copy_(model.score.weight)
+        head.bias.fill_(-getattr(model.config, "reward_shift", 0.0))
+    model.score = head
+    return model
+
+
+def train_last_layers(model: Any, layers: int) -> None:
+    """As steersman's `train_last_layers`."""
+    if layers:
+        model.requires_grad_(False)
+        for part in (
+            *model.model.layers[-layers:],
+            model.model.norm,
+            *([model.score] if hasattr(model, "score") else []),
+        ):
+            part.requires_grad_(True)
+
+
+def adapt(ppo: Any, reward: Any, spec: SimpleNamespace, eos: int) -> list[int]:
+    """What every side shares, put into the module of TRL's PPOTrainer; returns a list that lengths of answers go to.
+
+    Generation, reference, reward model and the values of rollouts run outside accelerate's autocast, so in float32:
+    here in bfloat16 with float32 results, as all else. An answer without an end scores `no_eos_reward`.
+    """
+    lengths: list[int] = []
+
+    def in_bfloat16(function: Any) -> Any:
+        def inside(*args: Any) -> Any:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return function(*args)
+
+        return inside
+
+    run_forward, run_reward = in_bfloat16(ppo.forward), in_bfloat16(ppo.get_reward)
+
+    def forward(*args: Any) -> Any:
+        out = run_forward(*args)
+        if not isinstance(out, tuple):  # the reference's
+            out.logits = out.logits.float()
+        return out
+
+    def get_reward(model: Any, ids: torch.Tensor, pad: int, context: int) -> Any:
+        values, scores, ends = run_reward(model, ids, pad, context)
+        scores = scores.float()
+        if model is reward:
+            lengths.extend((ends - context + 1).tolist())
+            scores = torch.where((ids[:, context:] == eos).any(dim=1), scores, spec.no_eos_reward)
+        return values.float(), scores, ends
+
+    ppo.batch_generation, ppo.forward, ppo.get_reward = in_bfloat16(ppo.batch_generation), forward, get_reward
+    return lengths
+
+
 def run_ppo(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[str, Any]:
     from trl import PPOConfig, PPOTrainer
+    from trl.trainer import ppo_trainer
 
     tokenizer = old_tokenizer(spec.model, data)
     policy, reference = (old_model(AutoModelForCausalLM, spec.model) for _ in range(2))
-    reward, critic = (old_model(AutoModelForSequenceClassification, spec.reward, num_labels=1) for _ in range(2))
+    reward, critic = (scorer(spec.reward) for _ in range(2))
+    for model in (policy, critic):
+        train_last_layers(model, spec.train_layers)
+    for model in (reference, reward):
+        model.to(torch.bfloat16)
+    lengths = adapt(ppo_trainer, reward, spec, data["eos"])
     clock = Clock(spec.warmup)
-    shared = settings(spec, data, folder)
     dataset = Dataset.from_list(data["rows"])
+    chosen = {
+        **settings(spec, data, folder),
+        "total_episodes": (spec.warmup + spec.steps) * spec.episodes,
+        "num_ppo_epochs": spec.epochs,
+        "num_mini_batches": spec.minibatches,
+        "local_rollout_forward_batch_size": spec.episodes,
+        "response_length": spec.max_tokens,
+        "temperature": 1.0,
+        "stop_token": "eos",
+        "num_sample_generations": 0,
+    }
     trainer = PPOTrainer(
-        args=PPOConfig(
-            **shared,
-            total_episodes=(spec.warmup + spec.steps) * spec.episodes,
-            num_ppo_epochs=spec.epochs,
-            num_mini_batches=spec.minibatches,
-            local_rollout_forward_batch_size=spec.episodes,
-            response_length=spec.max_tokens,
-            temperature=1.0,
-            stop_token="eos",
-            num_sample_generations=0,
-        ),
+        args=PPOConfig(**(chosen | spec.peer)),
         processing_class=tokenizer,
         model=policy,
         ref_model=reference,
@@ -177,9 +243,16 @@ def run_ppo(spec: SimpleNamespace, data: dict[str, Any], folder: str) -> dict[st
         callbacks=[clock],
     )
     trainer.train()
-    units = spec.steps * spec.episodes
-    peak = own_peak_mib()
-    return {"units": units, "seconds": clock.seconds, "per_second": units / clock.seconds, "peak_mib": peak}
+    units, peak = spec.steps * spec.episodes, own_peak_mib()
+    trainer.model.policy.to(torch.bfloat16).save_pretrained(spec.output)
+    return {
+        "units": units,
+        "seconds": clock.seconds,
+        "per_second": units / clock.seconds,
+        "peak_mib": peak,
+        "answer_tokens": sum(lengths) / len(lengths),
+        "log": [{key: row[key] for key in ("objective/kl", "objective/scores")} for row in clock.rows],
+    }
 
 
 def main() -> None:
