@@ -1,7 +1,7 @@
 """Over-optimisation: a proxy reward rises while the gold reward behind it falls (Gao et al. 2022).
 
     .venv/bin/python bench/overoptimisation.py WORKSPACE                    # best-of-N, gold = the shop's rule judge
-    .venv/bin/python bench/overoptimisation.py WORKSPACE --gold out/gold    # gold = another reward model
+    .venv/bin/python bench/overoptimisation.py WORKSPACE --gold out/gold --gold-prompts 800     # gold = a reward model
     .venv/bin/python bench/overoptimisation.py WORKSPACE --ppo out/policy   # and a PPO run's own curve
 
 WORKSPACE has a finished round: its SFT model answers N times per prompt, its reward model (the proxy) picks among n of
@@ -10,16 +10,18 @@ same where it logged gold without optimising it:
 
     steersman ppo -s 'ppo.rules=[{rule = "judge", weight = 0}]' -s ppo.kl_coef=0 -s ppo.kl_ceiling=200
 
-A gold reward model for --gold should come from other and more rankings than the proxy:
-`steersman reward --model WORKSPACE/rounds/001/sft --data MORE.jsonl --output out/gold`. The picture has both rewards
-against d, the square root of the KL, in standard deviations of the SFT model's own answers. Gao's curves are fitted to
-gold: d (alpha - beta d) for best-of-N, d (alpha - beta log d) for PPO.
+A gold reward model is learned from rankings that the proxy never saw: with --gold-prompts the SFT model answers so many
+of the prompts for PPO, which nobody ranked, the rule judge ranks without errors, and the folder --gold is made. One
+from elsewhere does too: `steersman reward --model WORKSPACE/rounds/001/sft --data MORE.jsonl --output out/gold`. The
+picture has both rewards against d, the square root of the KL, in standard deviations of the SFT model's own answers.
+Gao's curves are fitted to gold: d (alpha - beta d) for best-of-N, d (alpha - beta log d) for PPO.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +33,11 @@ from steersman.data.dataset import find, load_conversations
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.figures import COLOURS, Panel, Series, curves
-from steersman.eval.judges import judge_for
+from steersman.eval.judges import Judge, judge_for, simulated_ranking
 from steersman.eval.run import rewards
+from steersman.train import reward
 from steersman.train.log import read_metrics
-from steersman.types import Candidates, SamplingParams
+from steersman.types import Candidates, Conversation, Ranking, SamplingParams
 from steersman.workspace import Workspace
 
 Curve = list[tuple[float, float]]
@@ -64,13 +67,55 @@ def peak(alpha: float, beta: float, ppo: bool) -> float:
     """d where Gao's curve is highest; infinite where it only rises."""
     if beta <= 0:
         return math.inf
-    return math.exp(alpha / beta - 1) if ppo else alpha / (2 * beta)
+    return math.exp(alpha / beta - 1) if ppo else max(0.0, alpha / (2 * beta))
 
 
-def score(records: Sequence[Candidates], reward: Path, settings: ModelConfig) -> np.ndarray:
+def prompts_of(space: Workspace, *where: str) -> list[Conversation]:
+    limit = space.config.data.max_line_mb
+    return [c for path in find(space, "prompts", *where) for c in load_conversations(path, "prompts", limit)]
+
+
+def score(records: Sequence[Candidates], model: Path, settings: ModelConfig) -> np.ndarray:
     """[P, N] a reward model's scores."""
     answers = [list(column) for column in zip(*(r.completions for r in records), strict=True)]
-    return np.array(rewards(reward, [r.prompt for r in records], answers, settings)).T
+    return np.array(rewards(model, [r.prompt for r in records], answers, settings)).T
+
+
+def make_gold(space: Workspace, prompts: Sequence[Conversation], folder: Path) -> None:
+    """A reward model from answers of the SFT model to `prompts`, ranked by the rule judge without errors."""
+    judge, settings, seed = the_judge(space), space.config.sample, space.config.project.seed
+    answered, _ = answer_prompts(
+        lambda: load_engine(space.stage_dir("sft"), version="sft", **space.config.model.loading),
+        prompts,
+        folder.with_suffix(".answers.jsonl"),
+        SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, n=settings.answers),
+        group=settings.batch_prompts,
+        seed=seed + 1,
+        title="answers for gold",
+    )
+    rankings = []
+    for i, record in enumerate(answered):
+        texts = tuple(c.text for c in record.completions)
+        ranks, _ = simulated_ranking(record.prompt, texts, judge, random.Random(i), 0.0, space.config.rank.tie_margin)
+        rankings.append(Ranking(f"gold-{i}", record.prompt, texts, ranks, simulated=True))
+    metrics = reward.run(
+        base=space.stage_dir("sft"),
+        rankings=rankings,
+        demonstrations=[],
+        output=folder,
+        config=space.config.reward,
+        model_config=space.config.model,
+        seed=seed + 1,
+        inputs={},
+    )
+    say(f"gold: held-out accuracy {metrics['accuracy']['value']:.3f} on {metrics['n_pairs']} pairs")
+
+
+def the_judge(space: Workspace) -> Judge:
+    judge = judge_for(space.config.project.domain)
+    if judge is None:
+        raise SystemExit("this workspace has no rule judge; expected --gold FOLDER of a reward model")
+    return judge
 
 
 def ppo_curves(folder: Path, deviations: tuple[float, float]) -> tuple[Curve, Curve]:
@@ -89,16 +134,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--gold", type=Path, help="a reward model's folder; default: the domain's rule judge")
-    parser.add_argument("--ppo", type=Path, help="a policy's folder, gold logged in it")
+    parser.add_argument(
+        "--gold-prompts", type=int, default=0, help="make --gold from so many prompts if it is not there"
+    )
+    parser.add_argument("--ppo", type=Path, help="a policy's folder, the rule judge logged in it")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--answers", type=int, default=64)
     parser.add_argument("--output", type=Path, default=Path("overoptimisation"))
     options = parser.parse_args()
+    if options.gold and options.ppo:
+        parser.error("a PPO run logs the rule judge: expected --gold or --ppo, not both")
     space = Workspace.open(options.workspace)
     options.output.mkdir(parents=True, exist_ok=True)
-    limit = space.config.data.max_line_mb
-    prompts = [c for path in find(space, "prompts", "test") for c in load_conversations(path, "prompts", limit)]
-    prompts = prompts[: options.prompts]
+    prompts = prompts_of(space, "test")[: options.prompts]
     sft, proxy_folder, settings = space.stage_dir("sft"), space.stage_dir("reward"), space.config.model
     records, _ = answer_prompts(
         lambda: load_engine(sft, version="sft", **settings.loading),
@@ -111,11 +159,11 @@ def main() -> None:
     )
     proxy = score(records, proxy_folder, settings)
     if options.gold:
+        if options.gold_prompts and not options.gold.is_dir():
+            make_gold(space, prompts_of(space, "train", "ppo")[: options.gold_prompts], options.gold)
         gold, name = score(records, options.gold, settings), str(options.gold)
     else:
-        judge = judge_for(space.config.project.domain)
-        if judge is None:
-            raise SystemExit("this workspace has no rule judge; expected --gold FOLDER")
+        judge = the_judge(space)
         name = judge.name
         gold = np.array([[judge.score(r.prompt, c.text).overall for c in r.completions] for r in records])
     deviations = (float(proxy.std()), float(gold.std()))
