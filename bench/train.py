@@ -11,6 +11,8 @@ its own; repeats are interleaved (A B A B), and ratios are medians of the ratios
 whole model, but the row that says `last N layers`. "Held-out" is measured by one function for all sides: nats per
 token (SFT) or accuracy (reward model) before and after the same number of tokens.
 
+Tasks named -real take public conversations of mixed length from --data instead.
+
 Peers: --trl-python has trl 1.16 (SFTTrainer, RewardTrainer), --trl-ppo-python has trl 0.23.1 with transformers 4.57.1.
 """
 
@@ -36,6 +38,11 @@ UNITS = {"sft": "tokens/s", "reward": "pairs/s", "ppo": "episodes/s"}
 HELD = {"sft": "held-out loss", "reward": "held-out accuracy"}
 TASKS = {"sft": ("sft", 2), "reward-2": ("reward", 2), "reward-4": ("reward", 4), "ppo": ("ppo", 2)}
 """Name of a table -> (stage, answers per ranking)."""
+REAL = {
+    "sft-real": ("sft", "sft/en_lima_1k.jsonl.xz", 512),
+    "reward-real": ("reward", "pref/en_hh_harmless_train1800.jsonl.xz", 384),
+}
+"""Name of a table -> (stage, file under --data, tokens of the longest record): conversations of mixed length."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,9 @@ def show(title: str, stage: str, rows: list[dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m", help="anything that model.base takes")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
+    names = [*TASKS, *REAL]
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=names, metavar="TASK", help=", ".join(names))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the -real tasks' files")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the clock runs")
     parser.add_argument("--steps", type=int, default=6, help="steps timed; PPO: a third of them, at least 1")
     parser.add_argument("--repeats", type=int, default=3)
@@ -176,11 +185,13 @@ def parse() -> argparse.Namespace:
 
 
 def spec_of(arguments: argparse.Namespace, task: str, folder: Path, reward: Path) -> Spec:
-    stage, answers = TASKS[task]
+    stage, answers = TASKS[task] if task in TASKS else (REAL[task][0], 2)
     given = {f.name for f in dataclasses.fields(Spec)} & set(vars(arguments)) - {"model"}
     values = {name: getattr(arguments, name) for name in given}
     if stage == "ppo":  # a round holds many steps and includes generation, so one is enough to warm up
         values |= {"warmup": 1, "steps": max(1, arguments.steps // 3)}
+    if task in REAL:
+        values |= {"file": str(arguments.data / REAL[task][1]), "longest": REAL[task][2]}
     return Spec(**values, task=stage, model=str(folder), reward=str(reward), answers=answers)
 
 
@@ -199,14 +210,14 @@ def main() -> None:
         reward = scratch / "reward"
         run_worker("prepare", spec_of(arguments, "sft", folder, reward), scratch)
         for task in arguments.tasks:
-            stage, answers = TASKS[task]
             spec = spec_of(arguments, task, folder, reward)
+            stage = spec.task
             sides = sides_of(stage, arguments)
             say(f"{task}: {len(sides)} sides, {arguments.repeats} repeats of {spec.warmup} + {spec.steps} steps")
             rows = summarise(stage, measure(sides, spec, arguments.repeats, scratch))
             result[task] = {"spec": dataclasses.asdict(spec), "rows": rows}
-            title = {"sft": "SFT", "reward": f"Reward model, {answers} answers a prompt", "ppo": "PPO"}[stage]
-            print(show(title, stage, rows), flush=True)
+            title = {"sft": "SFT", "reward": f"Reward model, {spec.answers} answers a prompt", "ppo": "PPO"}[stage]
+            print(show(f"{title}, {REAL[task][1]}" if task in REAL else title, stage, rows), flush=True)
     write_json(arguments.json, result)
 
 

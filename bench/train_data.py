@@ -1,12 +1,14 @@
-"""Data of the training benchmark: the bundled shop's dialogues and rankings, the same for every side."""
+"""Data of the training benchmark, the same for every side: the bundled shop's dialogues and rankings, or a file's."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from steersman.data.importing import parse_file
 from steersman.data.shop import generate, judge
 from steersman.data.shop.generate import answers_to
 from steersman.text.template import Template
@@ -38,6 +40,10 @@ class Spec:
     minibatches: int
     lr: float
     seed: int
+    file: str = ""
+    """Records in the place of the shop's, as `steersman data import` reads them."""
+    longest: int = 0
+    """Tokens of the longest record that is taken from `file`."""
     output: str = ""
     """Where a peer that cannot import steersman leaves its model."""
     no_eos_reward: float = -1.0
@@ -52,6 +58,13 @@ class Spec:
 
 def demonstrations(count: int, split: str, seed: int) -> list[Conversation]:
     return list(generate("demonstrations", split, count, "en", seed))  # type: ignore[arg-type]
+
+
+def of_file(spec: Spec, kind: str, size: Callable[[Any], int]) -> tuple[list[Any], list[Any]]:
+    """(to train on, held out): the file's records of at most `longest` tokens in random order, 64 of them held out."""
+    records = [r for r in parse_file(Path(spec.file), kind, skip_bad=True).records if size(r) <= spec.longest]
+    random.Random(spec.seed).shuffle(records)
+    return records[64:], records[:64]
 
 
 def prompts(count: int, seed: int) -> list[Conversation]:

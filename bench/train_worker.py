@@ -29,7 +29,7 @@ from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train import ppo_update, reward, rollouts, sft
 from steersman.train.update import Updater, keep_freed_memory
-from steersman.types import SamplingParams
+from steersman.types import Ranking, SamplingParams
 from train_data import Spec
 
 ROW_TOKENS = 1024
@@ -50,10 +50,15 @@ def timed(spec: Spec, one: Callable[[int], float]) -> Result:
 
 def sft_data(spec: Spec, template: Template) -> tuple[list[Tree], list[list[int]], list[Tree]]:
     """(trees, batches, held-out trees): enough demonstrations for every step."""
+    config = SftConfig(epochs=1, batch_tokens=spec.batch_tokens)
+    if spec.file:
+        records = data.of_file(spec, "demonstrations", lambda record: len(template.render(record).ids))
+        trees, held = (sft.to_trees(template, part, ROW_TOKENS, "skip")[0] for part in records)
+        return trees, sft.plan_batches(trees, config, spec.seed)[: spec.rounds], held
     count = 32
     while True:
         trees, _ = sft.to_trees(template, data.demonstrations(count, "train", spec.seed), ROW_TOKENS, "skip")
-        batches = sft.plan_batches(trees, SftConfig(epochs=1, batch_tokens=spec.batch_tokens), spec.seed)
+        batches = sft.plan_batches(trees, config, spec.seed)
         if len(batches) > spec.rounds:  # the last may be short
             break
         count *= 2
@@ -103,11 +108,27 @@ def run_sft(spec: Spec, side: str) -> Result:
     return timed(spec, one) | {"losses": losses, "before": before, "after": held_loss(model, held)}
 
 
+def rankings(spec: Spec, template: Template) -> tuple[list[Ranking], list[Ranking]]:
+    """(as many as the steps take, held out)."""
+    count = spec.rounds * spec.batch_prompts
+    if not spec.file:
+        train = data.rankings(count, spec.answers, "train", spec.seed)
+        return train, data.rankings(HELD, spec.answers, "validation", spec.seed)
+
+    def size(ranking: Ranking) -> int:
+        trunk = len(template.prompt_ids(ranking.prompt))
+        return trunk + max(len(template.answer_ids(answer)) for answer in ranking.answers)
+
+    chosen, held = data.of_file(spec, "rankings", size)
+    return chosen[:count], held
+
+
 def reward_data(spec: Spec, template: Template, context: int) -> tuple[list[list[reward.RankedTree]], list[Any]]:
     """(batches, held-out rankings as trees)."""
     count = spec.rounds * spec.batch_prompts
-    items, _ = reward.to_ranked_trees(template, data.rankings(count, spec.answers, "train", spec.seed), context)
-    held, _ = reward.to_ranked_trees(template, data.rankings(HELD, spec.answers, "validation", spec.seed), context)
+    train, validation = rankings(spec, template)
+    items, _ = reward.to_ranked_trees(template, train, context)
+    held, _ = reward.to_ranked_trees(template, validation, context)
     return [items[i : i + spec.batch_prompts] for i in range(0, count, spec.batch_prompts)], held
 
 
@@ -211,9 +232,7 @@ def write_peer_data(spec: Spec, path: Path) -> None:
         out["rows"] = [{"input_ids": t.trunk, "completion_mask": [int(x) for x in t.learn]} for t in flat]
         out["batch"] = round(len(flat) / len(batches))
     elif spec.task == "reward":
-        count = spec.rounds * spec.batch_prompts
-        items = data.rankings(count, spec.answers, "train", spec.seed)
-        out["rows"] = data.pair_ids(template, items)
+        out["rows"] = data.pair_ids(template, rankings(spec, template)[0])
         out["batch"] = len(out["rows"]) // spec.rounds
     else:
         chosen = data.prompts(spec.rounds * spec.episodes, spec.seed)
