@@ -120,6 +120,26 @@ def test_options_reach_the_reader(root: Path) -> None:
     assert "no such file" in run("data", "import", "none.jsonl").stderr
 
 
+def test_objectives_are_read_set_kept_apart_and_written_again(root: Path) -> None:
+    pair = {"prompt": "Q", "chosen": "a", "rejected": "b"}
+    own = write(root / "own.jsonl", pair, pair | {"objective": "kind"}, pair | {"objective": "overall"})
+    info = run_json("data", "import", own)
+    assert info["dropped"] == {"duplicates": 1}, "overall is what a ranking without an objective is"
+    rankings = load_rankings(root / "data" / "own.jsonl")
+    assert [(r.objective, "objective" in r.to_json()) for r in rankings] == [("", False), ("kind", True)]
+    assert len({r.id for r in rankings}) == 2
+    run_json("data", "import", own, "--objective", "brief", "--name", "whole")
+    assert [r.objective for r in load_rankings(root / "data" / "whole.jsonl")] == ["brief"]
+    assert run_json("data", "export", "own", "-o", "again.jsonl")["count"] == 2
+    assert load_rankings(root / "again.jsonl") == rankings
+    assert (
+        "--objective brief: expected"
+        in run("data", "import", write(root / "d.jsonl", dialogue("Q")), "--objective", "brief").stderr
+    )
+    bad = run("data", "import", write(root / "bad.jsonl", pair | {"objective": 3}))
+    assert (bad.exit_code, "bad.jsonl:1: objective: expected a name" in bad.stderr) == (2, True)
+
+
 def test_default_names() -> None:
     assert default_name(Path("a/zh chats.v2.jsonl.xz")) == "zh-chats.v2"
     assert default_name(Path("客服.csv")) == "客服"

@@ -132,3 +132,13 @@ def test_unknown_task_and_missing_labeler(client: TestClient) -> None:
     assert client.post("/api/rank/nope", json={"labeler": "ann", "all_bad": True}).status_code == 404
     for query in ("", "?labeler=", "?labeler=%20", "?labeler=a%00b", "?labeler=" + "x" * 101):
         assert client.get(f"/api/rank/next{query}").status_code == 400
+
+
+def test_what_to_judge_by_is_shown_and_kept(store: Store, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store.db", "礼貌") as by:
+        app = create_app(FakeEngine(), by, name="Shop", language="zh")
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            task = next_task(client, "安")["task"]
+            assert task["objective"] == "礼貌"
+            client.post(f"/api/rank/{task['id']}", json={"labeler": "安", "all_bad": True})
+    assert [r.objective for r in store.rankings()] == ["礼貌"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sqlite3
 import subprocess
@@ -31,6 +32,22 @@ def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
     database.close()
+
+
+def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with Store.open(path) as store:
+        store.add_candidates(1, [candidates(0)])
+        (task,) = store.tasks()
+        store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
+        kept = list(store.rankings())
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
+        connection.execute("ALTER TABLE rankings DROP COLUMN objective")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    with Store.open(path) as store:
+        assert list(store.rankings()) == kept
+        assert "objective" not in kept[0].to_json()
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

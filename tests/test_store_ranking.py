@@ -37,6 +37,23 @@ def test_candidates_are_added_once_per_round_and_policy(store: Store) -> None:
     assert tasks[0].keys == ()
 
 
+def test_each_objective_is_ranked_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with Store.open(path, "helpful") as helpful, Store.open(path, "overall") as overall, Store.open(path) as every:
+        helpful.add_candidates(1, [candidates(0, k=2)])
+        (task,) = every.tasks()
+        helpful.add_ranking(task.id, ranks=[2, 1], labeler="ann")
+        assert helpful.next_task("ann") is every.next_task("ann") is None
+        assert overall.next_task("ann") is not None, "on the whole it was not ranked yet"
+        assert (helpful.ranking_progress()["ranked"], overall.ranking_progress()["ranked"]) == (1, 0)
+        overall.add_ranking(task.id, ranks=[1, 2], labeler="ann")
+        helpful.add_ranking(task.id, ranks=[1, 1], labeler="ann")
+        assert [(r.objective, r.ranks) for r in every.rankings()] == [("", (1, 2)), ("helpful", (1, 1))]
+        assert every.ranking_progress()["by_labeler"] == {"ann": 1}
+    with pytest.raises(StoreError, match="objective: "):
+        Store.open(path, "x" * 101)
+
+
 def test_a_bad_item_adds_nothing(store: Store) -> None:
     with pytest.raises(StoreError, match=r"'p1'.*at least 2 answers, got 1"):
         store.add_candidates(1, [candidates(0), candidates(1, k=1)])

@@ -161,6 +161,7 @@ class SampleConfig:
 class RankConfig:
     error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.", high=1)
     tie_margin: float = opt(0.05, "`rank --simulated`: scores nearer than this are ties.")
+    objective: str = opt("", "What people rank by alone, such as helpful; kept with each ranking. Empty: all in all.")
 
 
 @dataclass(frozen=True)

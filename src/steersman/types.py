@@ -24,6 +24,8 @@ FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
 ROLES: tuple[str, ...] = get_args(Role)
 GRADES: tuple[str, ...] = get_args(Grade)
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
+OVERALL = "overall"
+"""Objective of a ranking that names none."""
 
 Json = dict[str, Any]
 
@@ -249,6 +251,7 @@ class Ranking:
 
     Exactly one of `ranks` (1 is best, equal numbers are ties) and `grades` is set. `all_bad` says that no
     answer was acceptable; the order among them still counts. `simulated` marks a rule judge, never a person.
+    `objective` names what the answers were compared by, such as "helpful"; empty: on the whole (`OVERALL`).
     """
 
     id: str
@@ -260,6 +263,7 @@ class Ranking:
     labeler: str = ""
     simulated: bool = False
     created: str = ""
+    objective: str = ""
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -289,12 +293,13 @@ class Ranking:
             out["ranks"] = list(self.ranks)
         if self.grades is not None:
             out["grades"] = list(self.grades)
-        return out | {
+        out |= {
             "all_bad": self.all_bad,
             "labeler": self.labeler,
             "simulated": self.simulated,
             "created": self.created,
         }
+        return out | ({"objective": self.objective} if self.objective else {})
 
     @staticmethod
     def from_json(value: Any, where: str = "ranking") -> Ranking:
@@ -322,7 +327,16 @@ class Ranking:
             str(value.get("labeler", "")),
             bool(value.get("simulated", False)),
             str(value.get("created", "")),
+            to_objective(value.get("objective"), f"{where}.objective"),
         )
+
+
+def to_objective(value: Any, where: str) -> str:
+    """An objective's name; '' for `OVERALL` and None, so that a ranking on the whole is written in one way."""
+    value = "" if value is None else value
+    _expect(isinstance(value, str), where, f"a name such as 'helpful', or '{OVERALL}'", value)
+    name: str = value.strip()
+    return "" if name == OVERALL else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
+from steersman.types import Ranking, to_objective
 from steersman.workspace import Workspace, atomic_write, file_sha256
 
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
@@ -79,6 +81,10 @@ def data_import(
     ] = None,
     speakers: Annotated[str, typer.Option("--speakers", metavar="USER,ASSISTANT", help="Names in a chat log.")] = "",
     encoding: Annotated[str, typer.Option("--encoding", help="utf-8, gb18030, or auto to try both.")] = "utf-8",
+    objective: Annotated[
+        str,
+        typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
+    ] = "",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
     ] = False,
@@ -113,6 +119,8 @@ def data_import(
         mapping=parse_columns(columns),
         speakers=speakers,
     )
+    if objective:
+        found.records[:] = [_by_objective(record, objective, path) for record in found.records]
     records, dropped = clean(found.records)
     origin: dict[str, Any] = {
         "source": str(path),
@@ -122,9 +130,16 @@ def data_import(
     }
     origin["skipped"] = {**found.reasons(), **dropped}
     how = {"format": found.format, "split": split, "max_records": max_records}
+    how |= {"objective": objective} if objective else {}
     infos = _write_splits(space, stem, found.kind, split_records(records, shares), origin, how)
     keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     emit(as_json, *_shown(infos, found.reasons(), dropped))
+
+
+def _by_objective(record: Parsed, name: str, path: Path) -> Ranking:
+    if not isinstance(record, Ranking):
+        raise ValueError(f"--objective {name}: expected {path} to hold rankings; import it with --kind rankings")
+    return dataclasses.replace(record, objective=to_objective(name, "--objective"))
 
 
 def _write_splits(
@@ -239,6 +254,7 @@ def register(app: typer.Typer) -> None:
         "steersman data import tickets.csv --map question=Subject,answer=Reply --encoding auto",
         "steersman data import log.txt --format chatlog --speakers Customer,Agent",
         "steersman data import prompts.jsonl --kind prompts --purpose ppo",
+        "steersman data import harmless.jsonl --kind rankings --objective harmless",
     ]
     add(group, data_import, name="import", panel=DATA, examples=imports)
     add(group, data_list, name="list", panel=DATA, examples=["steersman data list", "steersman data list --json"])

@@ -143,7 +143,8 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
     for ranking in rankings:
         for pair in ranking.comparisons():
             prompt = [m.to_json() for m in pair.prompt.messages]
-            yield {"prompt": prompt, "chosen": pair.chosen, "rejected": pair.rejected, "source": ranking.id}
+            out = {"prompt": prompt, "chosen": pair.chosen, "rejected": pair.rejected, "source": ranking.id}
+            yield out | ({"objective": ranking.objective} if ranking.objective else {})
 
 
 def _edits(store: Store) -> Iterator[Conversation]:

@@ -124,7 +124,7 @@ def interview(store: Store, round_: int, labeler: str, console: Console, limit: 
             break
         again = None
         began = time.monotonic()
-        show_task(console, task, f"{len(ranked) + 1}")
+        show_task(console, task, f"{len(ranked) + 1}{f', by: {store.objective}' if store.objective else ''}")
         said = _ask(console, len(task.answers))
         if said == "quit":
             break
@@ -179,7 +179,8 @@ def rank(
         labeler = getpass.getuser()
     if not space.store_path.is_file():
         samples_file(space, number)  # so that a workspace without answers gets no store either
-    with Store.open(space.store_path) as store:
+    # the rule judge judges on the whole
+    with Store.open(space.store_path, None if simulated else space.config.rank.objective) as store:
         fresh = fill_store(space, store, number)
         if fresh:
             say(f"{fresh} prompts are waiting to be ranked")

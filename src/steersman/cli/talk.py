@@ -158,7 +158,7 @@ def run_server(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     config = space.config.serve
     engine = load(space, model, dtype)
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
             engine,
             store,

@@ -33,7 +33,8 @@ def text_of(record: Parsed) -> str:
         return record
     if isinstance(record, Ranking):
         ordered = [f"{rank}\x1e{answer}" for rank, answer in zip(record.order, record.answers, strict=True)]
-        return "\x1f".join([text_of(record.prompt), *sorted(ordered)])
+        named = [record.objective] if record.objective else []
+        return "\x1f".join([text_of(record.prompt), *sorted(ordered), *named])
     return "\x1f".join(f"{m.role}\x1e{m.content}" for m in record.messages)
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from steersman.types import Conversation, Message, Ranking
+from steersman.types import Conversation, Message, Ranking, to_objective
 
 Parsed = Conversation | Ranking | str
 Turn = tuple[str, str]
@@ -85,12 +85,15 @@ def conversation(turns: Sequence[Turn], field: str, record: Mapping[str, Any]) -
     return Conversation(name, messages, meta)
 
 
-def ranking(prompt: Conversation, answers: Sequence[str], ranks: Sequence[int] | None = None) -> Ranking:
-    """Answers best first (or with `ranks`, 1 best) as a Ranking."""
+def ranking(
+    prompt: Conversation, answers: Sequence[str], record: Mapping[str, Any], ranks: Sequence[int] | None = None
+) -> Ranking:
+    """Answers best first (or with `ranks`, 1 best) as a Ranking by the `objective` of the record, where it has one."""
     if not prompt.is_prompt:
         raise ValueError("prompt: expected a dialogue that ends with the user, it ends with the assistant")
-    name = content_id(prompt.id, *answers)
-    return Ranking(name, prompt, tuple(answers), tuple(ranks or range(1, len(answers) + 1)))
+    objective = to_objective(record.get("objective"), "objective")
+    name = content_id(prompt.id, *answers, *([objective] if objective else []))
+    return Ranking(name, prompt, tuple(answers), tuple(ranks or range(1, len(answers) + 1)), objective=objective)
 
 
 def role_list(value: Any, field: str) -> list[Turn]:
@@ -217,13 +220,13 @@ def from_hh(record: Mapping[str, Any]) -> Parsed:
         raise ValueError(
             "rejected: expected the same dialogue as chosen up to the last answer, but they differ before it"
         )
-    return ranking(conversation(chosen[:-1], "chosen", record), [chosen[-1][1], rejected[-1][1]])
+    return ranking(conversation(chosen[:-1], "chosen", record), [chosen[-1][1], rejected[-1][1]], record)
 
 
 def from_comparison(record: Mapping[str, Any]) -> Parsed:
     """prompt (text or turns), chosen, rejected."""
     answers = [_one_answer(record.get(key), key).strip() for key in ("chosen", "rejected")]
-    return ranking(conversation(prompt_turns(record), "prompt", record), answers)
+    return ranking(conversation(prompt_turns(record), "prompt", record), answers, record)
 
 
 def from_ranking(record: Mapping[str, Any]) -> Parsed:
@@ -237,7 +240,7 @@ def from_ranking(record: Mapping[str, Any]) -> Parsed:
     good = isinstance(ranks, list) and len(ranks) == len(answers) and all(type(r) is int and r >= 1 for r in ranks)
     if ranks is not None and not good:
         raise ValueError(f"ranks: expected {len(answers)} integers, 1 for the best, got {shown(ranks)}")
-    return ranking(conversation(prompt_turns(record), "prompt", record), answers, ranks)
+    return ranking(conversation(prompt_turns(record), "prompt", record), answers, record, ranks)
 
 
 def from_prompt(record: Mapping[str, Any]) -> Parsed:

@@ -46,6 +46,7 @@ def next_task(ctx: Ctx, labeler: Annotated[Text, Query()]) -> dict[str, Any]:
         messages = [message.to_json() for message in task.prompt.messages]
         answers = [{"key": key, "text": text} for key, text in task.presented]
         shown = {"id": task.id, "messages": messages, "answers": answers}
+        shown |= {"objective": ctx.store.objective} if ctx.store.objective else {}
     return {"task": shown, "progress": _progress(ctx, labeler)}
 
 

@@ -30,16 +30,20 @@ __all__ = ["Chat", "ChatMessage", "NotFound", "RankingTask", "Reaction", "Store"
 class Store:
     """An open store. Thread-safe. Close it, or use it in a `with` statement."""
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    def __init__(self, database: Database, objective: str | None = None) -> None:
+        self._db, self.objective = database, objective
 
     @classmethod
-    def open(cls, path_or_url: str | Path) -> Store:
+    def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
         """Open or create the database and bring its schema up to date.
 
+        What is ranked is ranked by `objective` ('': on the whole), and what waits to be ranked is what was not ranked
+        by it. None ranks on the whole and looks at rankings by whatever objective.
         ValueError where the folder is missing, the file is not a database, or a newer Steersman wrote it.
         """
-        return cls(Database(path_or_url))
+        if objective is not None:
+            objective = ranking.clean_objective(objective)
+        return cls(Database(path_or_url), objective)
 
     def close(self) -> None:
         self._db.close()
@@ -70,7 +74,7 @@ class Store:
         Asked again without an answer, it is the same task in the same order.
         """
         with self._db.read() as session:
-            return ranking.next_task(session, labeler, round)
+            return ranking.next_task(session, labeler, round, self.objective)
 
     def task(self, task_id: str, labeler: str | None = None) -> RankingTask:
         """One task, with the keys that `labeler` sees where one is named. Raises NotFound."""
@@ -115,6 +119,7 @@ class Store:
                 labeler=labeler,
                 simulated=simulated,
                 seconds=seconds,
+                objective=self.objective or "",
             )
 
     def skip_task(self, task_id: str, labeler: str, reason: str = "") -> None:
@@ -123,7 +128,10 @@ class Store:
             ranking.add_skip(session, task_id, labeler, reason)
 
     def rankings(self, round: int | None = None, simulated: bool | None = None) -> Iterator[Ranking]:
-        """Each labeler's latest ranking of each task, by order of tasks, people before judges, then labeler's name."""
+        """Each labeler's latest ranking of each task by each objective.
+
+        In the order of tasks, people before judges, then by labeler's name and objective.
+        """
         after = 0
         while True:
             with self._db.read() as session:
@@ -138,7 +146,7 @@ class Store:
         """{tasks, ranked, by_labeler, simulated}: tasks in all, tasks that at least one person ranked,
         {person: tasks}, and tasks that a simulated judge ranked."""
         with self._db.read() as session:
-            return ranking.progress(session, round)
+            return ranking.progress(session, round, self.objective)
 
     # Chat
 

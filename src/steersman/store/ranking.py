@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, case, func, insert, select
+from sqlalchemy import ColumnElement, Select, case, func, insert, select, true
 from sqlalchemy.orm import Session
 
 from steersman.store.errors import NotFound, StoreError, clean_text, expect
 from steersman.store.schema import RankingRow, SkipRow, TaskRow, iso, utc_now
-from steersman.types import GRADES, Candidates, Conversation, Grade, Ranking
+from steersman.types import GRADES, Candidates, Conversation, Grade, Ranking, to_objective
 
 LABELER_LIMIT = 100
+OBJECTIVE_LIMIT = 100
 _PAGE = 500
 """Rows per query; stays below every database's limit on parameters."""
 
@@ -52,6 +53,10 @@ class RankingTask:
 
 def _clean_labeler(labeler: object) -> str:
     return clean_text(labeler, "labeler", limit=LABELER_LIMIT).strip()
+
+
+def clean_objective(objective: object) -> str:
+    return to_objective(clean_text(objective, "objective", limit=OBJECTIVE_LIMIT, empty=True), "objective")
 
 
 def _to_task(row: TaskRow, labeler: str | None = None) -> RankingTask:
@@ -120,22 +125,25 @@ def get_task(session: Session, task_id: str, labeler: str | None = None) -> Rank
     return _to_task(row, None if labeler is None else _clean_labeler(labeler))
 
 
-def next_task(session: Session, labeler: str, round_: int | None) -> RankingTask | None:
-    """The task with the fewest rankings by people that `labeler` has neither ranked nor skipped.
+def _by(objective: str | None) -> ColumnElement[bool]:
+    """Rankings by this objective; None: by any."""
+    return true() if objective is None else RankingRow.objective == objective
+
+
+def next_task(session: Session, labeler: str, round_: int | None, objective: str | None) -> RankingTask | None:
+    """The task with the fewest rankings by people that `labeler` has neither ranked (by `objective`) nor skipped.
 
     Among equals, each labeler starts at another place of the list, so that several who begin together
     spread over the tasks instead of all ranking the first.
     """
     labeler = _clean_labeler(labeler)
-    rankings = (
-        select(
-            RankingRow.task_id,
-            func.count(func.distinct(case((RankingRow.simulated.is_(False), RankingRow.labeler)))).label("people"),
-            func.count().label("total"),
-        )
-        .group_by(RankingRow.task_id)
-        .subquery()
+    counted = select(
+        RankingRow.task_id,
+        func.count(func.distinct(case((RankingRow.simulated.is_(False), RankingRow.labeler)))).label("people"),
+        func.count().label("total"),
     )
+    rankings = counted.where(_by(objective)).group_by(RankingRow.task_id).subquery()
+    mine = select(RankingRow.seq).where(RankingRow.task_id == TaskRow.id, RankingRow.labeler == labeler)
     bounds = select(func.min(TaskRow.seq), func.max(TaskRow.seq))
     first, last = session.execute(bounds if round_ is None else bounds.where(TaskRow.round == round_)).one()
     if first is None:
@@ -145,7 +153,7 @@ def next_task(session: Session, labeler: str, round_: int | None) -> RankingTask
         select(TaskRow)
         .outerjoin(rankings, rankings.c.task_id == TaskRow.id)
         .where(
-            ~select(RankingRow.seq).where(RankingRow.task_id == TaskRow.id, RankingRow.labeler == labeler).exists(),
+            ~mine.where(_by(objective)).exists(),
             ~select(SkipRow.seq).where(SkipRow.task_id == TaskRow.id, SkipRow.labeler == labeler).exists(),
         )
         .order_by(
@@ -196,6 +204,7 @@ def add_ranking(
     labeler: str,
     simulated: bool,
     seconds: float | None,
+    objective: str,
 ) -> Ranking:
     """Append one submission. "All bad" may be said without an order; otherwise one of ranks and grades is needed."""
     task = session.scalar(select(TaskRow).where(TaskRow.id == task_id))
@@ -215,6 +224,7 @@ def add_ranking(
         all_bad=bool(all_bad),
         seconds=seconds,
         created=utc_now(),
+        objective=objective,
     )
     session.add(row)
     session.flush()
@@ -244,40 +254,43 @@ def _to_ranking(task: TaskRow, row: RankingRow) -> Ranking:
         row.labeler,
         row.simulated,
         iso(row.created),
+        row.objective,
     )
 
 
 def _latest(round_: int | None, simulated: bool | None) -> Select[Any]:
-    """Row number of each labeler's last submission for each task."""
+    """Row number of each labeler's last submission for each task and objective."""
     query = select(func.max(RankingRow.seq))
     if simulated is not None:
         query = query.where(RankingRow.simulated.is_(simulated))
     if round_ is not None:
         query = query.join(TaskRow, TaskRow.id == RankingRow.task_id).where(TaskRow.round == round_)
-    return query.group_by(RankingRow.task_id, RankingRow.labeler, RankingRow.simulated)
+    return query.group_by(RankingRow.task_id, RankingRow.labeler, RankingRow.simulated, RankingRow.objective)
 
 
 def rankings_of(session: Session, tasks: Iterable[TaskRow], simulated: bool | None) -> Iterator[Ranking]:
-    """The latest rankings of `tasks`, ordered by task, then people before judges, then labeler."""
+    """The latest rankings of `tasks`, ordered by task, then people before judges, then labeler, then objective."""
     by_id = {task.id: task for task in tasks}
     latest = _latest(None, simulated).where(RankingRow.task_id.in_(by_id))
     rows: dict[str, list[RankingRow]] = {}
     for row in session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest))):
         rows.setdefault(row.task_id, []).append(row)
     for id_, task in by_id.items():
-        for row in sorted(rows.get(id_, ()), key=lambda r: (r.simulated, r.labeler)):
+        for row in sorted(rows.get(id_, ()), key=lambda r: (r.simulated, r.labeler, r.objective)):
             yield _to_ranking(task, row)
 
 
-def progress(session: Session, round_: int | None) -> dict[str, Any]:
+def progress(session: Session, round_: int | None, objective: str | None) -> dict[str, Any]:
     """{tasks, ranked: tasks that a person ranked, by_labeler: {person: tasks}, simulated: tasks that a judge ranked}"""
 
     def count(query: Select[Any]) -> int:
         return int(session.scalar(query if round_ is None else query.where(TaskRow.round == round_)) or 0)
 
-    ranked = select(func.count(func.distinct(RankingRow.task_id))).join(TaskRow, TaskRow.id == RankingRow.task_id)
+    distinct = func.count(func.distinct(RankingRow.task_id))
+    ranked = select(distinct).where(_by(objective)).join(TaskRow, TaskRow.id == RankingRow.task_id)
     mine = (
-        select(RankingRow.labeler, func.count(func.distinct(RankingRow.task_id)))
+        select(RankingRow.labeler, distinct)
+        .where(_by(objective))
         .join(TaskRow, TaskRow.id == RankingRow.task_id)
         .where(RankingRow.simulated.is_(False))
         .group_by(RankingRow.labeler)

@@ -74,7 +74,7 @@ class TaskRow(Base):
 
 
 class RankingRow(Base):
-    """One submission. A labeler's later submission for the same task is a new row; the largest `seq` counts."""
+    """One submission. A labeler's later one for the same task and objective is a new row; the largest `seq` counts."""
 
     __tablename__ = "rankings"
     __table_args__ = (Index(None, "task_id", "labeler"),)
@@ -88,6 +88,7 @@ class RankingRow(Base):
     all_bad: Mapped[bool]
     seconds: Mapped[float | None] = mapped_column(Double)
     created: Mapped[dt.datetime]
+    objective: Mapped[str] = mapped_column(String(100), server_default="")
 
 
 class SkipRow(Base):

@@ -67,6 +67,8 @@ export interface RankTask {
   id: Id
   messages: { role: Role; content: string }[]
   answers: { key: string; text: string }[]
+  /** What alone the answers are to be compared by. */
+  objective?: string
 }
 
 export interface Progress {
