@@ -78,7 +78,7 @@ def prompts_of(space: Workspace, *where: str) -> list[Conversation]:
 def score(records: Sequence[Candidates], model: Path, settings: ModelConfig) -> np.ndarray:
     """[P, N] a reward model's scores."""
     answers = [list(column) for column in zip(*(r.completions for r in records), strict=True)]
-    return np.array(rewards(model, [r.prompt for r in records], answers, settings)).T
+    return np.array(rewards(model, [r.prompt for r in records], answers, settings)[0]).T
 
 
 def make_gold(space: Workspace, prompts: Sequence[Conversation], folder: Path) -> None:

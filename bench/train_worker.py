@@ -134,7 +134,7 @@ def reward_data(spec: Spec, template: Template, context: int) -> tuple[list[list
 
 def held_accuracy(model: Any, held: list[Any]) -> float:
     ready = use_packed_rows(model.to(torch.bfloat16).eval())
-    return float(reward.evaluate(ready, held, ROW_TOKENS, 0)["accuracy"]["value"])
+    return reward.held_out_metrics(ready, held, ROW_TOKENS)["eval_accuracy"]
 
 
 def run_reward(spec: Spec, side: str) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import math
 import random
@@ -317,6 +318,22 @@ def test_what_is_missing_is_left_out(tmp_path: Path, everything: Any) -> None:
 
     write_report(path, verdict(bare[:1], prompts, CONFIG), prompts, bare[:1], title="Report")
     assert t["none"] in checked(path).text
+
+
+def test_each_objective_has_a_column_and_an_accuracy(tmp_path: Path, everything: Any) -> None:
+    prompts, models, _ = everything
+    parts = [{"有用": i / 64, "<b>": 2.0} for i in range(64)]
+    named = [dataclasses.replace(m, objectives=parts) for m in models]
+    report = {"objectives": {"有用": {"accuracy": {"value": 0.625, "low": 0.5, "high": 0.7, "n": 80}}}}
+    path = tmp_path / "r.html"
+    write_report(path, verdict(named, prompts, CONFIG), prompts, named, title="Report", reward_report=report)
+    text = checked(path).text
+    t = report_text.EN
+    assert f"{t['reward']}: 有用" in text
+    assert f"{t['reward']}: <b>" in text
+    assert "0.49" in text
+    assert f"有用: {t['rm_accuracy']}" in text
+    assert "62.5" in text
 
 
 def test_empty_and_odd_curves(tmp_path: Path, everything: Any) -> None:

@@ -178,6 +178,13 @@ class RewardConfig:
     train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
+    objectives: dict[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "doc": "Objectives that rankings name, with weights, such as {helpful = 1.0, harmless = 0.5}; a head each.",
+            "choices": (),
+        },
+    )
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates at the end only.")
     checkpointing: bool = opt(False, "Keep less for the backward pass and compute it again: less memory, more time.")
     lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
@@ -306,6 +313,13 @@ class PpoConfig:
         metadata={
             "doc": 'Rules added to the score, such as [{rule = "length", at_most = 400, weight = 0.5}].',
             "choices": RULES,
+        },
+    )
+    objectives: dict[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "doc": "Other weights of the reward model's objectives, all named; none: as it was trained with.",
+            "choices": (),
         },
     )
     ensemble: str = opt(

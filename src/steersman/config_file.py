@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import typing
 from pathlib import Path
@@ -26,6 +27,8 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """`value` as the field's type, or a ValueError that says what was expected at `where`."""
     if field.type == "list[RuleConfig]":
         return _checked_rules(value, where)
+    if field.type == "dict[str, float]":
+        return _checked_weights(value, where)
     kind = {"str": str, "int": int, "float": float, "bool": bool}[str(field.type)]
     if kind is float and type(value) is int:
         value = float(value)
@@ -43,6 +46,16 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
         expected = f"{'any' if several else 'one'} of {', '.join(choices)}"
         raise ValueError(f"{where}: expected {expected}, got {wrong[0]!r}; {_nearest(str(wrong[0]), list(choices))}")
     return value
+
+
+def _checked_weights(value: Any, where: str) -> dict[str, float]:
+    good = isinstance(value, dict) and all(type(w) in (int, float) and 0 <= w < math.inf for w in value.values())
+    if not good or (value and not any(value.values())):
+        raise ValueError(
+            f"{where}: expected a table of names and weights of at least 0, one above 0, such as {{helpful = 1.0}}, "
+            f"got {value!r}"
+        )
+    return {name: float(weight) for name, weight in sorted(value.items())}  # the order of a reward model's heads
 
 
 def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
@@ -123,6 +136,8 @@ def toml_value(text: str) -> Any:
 def toml_text(value: Any) -> str:
     if isinstance(value, list):
         return _rules_toml(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(k, ensure_ascii=False)} = {v!r}' for k, v in value.items())}}}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
 
 

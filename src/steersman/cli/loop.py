@@ -305,6 +305,8 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
     reward = need(space, "reward", "reward") if space.has("reward") else None
     if reward:
         inputs |= _artifact(space, "reward")
+    if reward and space.config.ppo.objectives:
+        inputs |= {"ppo.objectives": hash_json(space.config.ppo.objectives)}
 
     def run() -> None:
         from steersman.eval import run as evaluation

@@ -133,15 +133,21 @@ def reward(
 
 
 def reward_text(metrics: loop.Metrics) -> str:
-    def percent(name: str) -> str:
-        i = metrics[name]
+    def percent(i: loop.Metrics) -> str:
         if i["low"] is None or i["high"] is None:  # a single prompt says nothing of the spread between prompts
             return f"{100 * i['value']:.1f} % [too few prompts for an interval]"
         return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
 
-    lines = [
-        f"held-out accuracy {percent('accuracy')} over {metrics['n_pairs']} pairs of {metrics['n_prompts']} prompts;"
-        f" 'the longer answer wins' {percent('length_baseline')}"
+    def held_out(report: loop.Metrics) -> str:
+        return (
+            f"held-out accuracy {percent(report['accuracy'])} over {report['n_pairs']} pairs of {report['n_prompts']} "
+            f"prompts; 'the longer answer wins' {percent(report['length_baseline'])}"
+        )
+
+    lines = [held_out(metrics)]
+    lines += [
+        f"{name} (weight {of['weight']:g}): {held_out(of)}; the heads' weighted sum {percent(of['sum'])}"
+        for name, of in metrics.get("objectives", {}).items()
     ]
     if "accuracies" in metrics:
         each = ", ".join(f"{100 * a:.1f}" for a in metrics["accuracies"])

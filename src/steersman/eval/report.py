@@ -76,6 +76,7 @@ def write_report(
         "outcomes": [_outcome(p, language) for p in verdict.pairs],
         "outcomes_text": _outcomes_text(verdict, t),
         "model_rows": _model_rows(verdict, language),
+        "objectives": _objectives(verdict),
         "figures": dict.fromkeys(FIGURES) | _figures(verdict, models, curves, t, kl_ceiling),
         "training": training(curves, t),
         "reward": _reward(reward_report, t, language),
@@ -134,6 +135,11 @@ def _signed(interval: Interval, language: str) -> str:
     return f"{wording.number(interval.value, sign=True)} ({wording.span(interval, language, sign=True)})"
 
 
+def _objectives(verdict: Verdict) -> list[str]:
+    """Names of the reward model's objectives."""
+    return list(dict.fromkeys(name for m in verdict.models for name in m.objectives))
+
+
 def _model_rows(verdict: Verdict, language: str) -> list[dict[str, Any]]:
     def cell(interval: Interval | None, digits: int) -> tuple[str, str] | None:
         if interval is None:
@@ -147,6 +153,7 @@ def _model_rows(verdict: Verdict, language: str) -> list[dict[str, Any]]:
             "cells": [
                 cell(m.overall, 3),
                 cell(m.reward, 2),
+                *(cell(m.objectives.get(name), 2) for name in _objectives(verdict)),
                 (f"≤ {wording.number(m.kl.value, 2)}", "") if m.kl and m.kl_bound else cell(m.kl, 2),
                 cell(m.tokens, 1),
             ],
@@ -184,15 +191,15 @@ def _reward(report: Mapping[str, Any] | None, t: Mapping[str, str], language: st
     if report is None:
         return None
     bars = []
-    for key, label, tint in (
-        ("accuracy", t["rm_accuracy"], figures.COLOURS["sft"]),
-        ("length_baseline", t["rm_baseline"], figures.COLOURS["base"]),
-    ):
-        if report.get(key) is not None:
-            interval = Interval.from_json(report[key], f"reward report: {key}")
-            bars.append(
-                {"label": label, "text": wording.percent(interval, language), "bar": _bar(interval, 0, 1), "tint": tint}
-            )
+    for prefix, part in {"": report, **{f"{k}: ": v for k, v in report.get("objectives", {}).items()}}.items():
+        for key, label, tint in (
+            ("accuracy", t["rm_accuracy"], figures.COLOURS["sft"]),
+            ("length_baseline", t["rm_baseline"], figures.COLOURS["base"]),
+        ):
+            if part.get(key) is not None:
+                interval = Interval.from_json(part[key], f"reward report: {prefix}{key}")
+                text, bar = wording.percent(interval, language), _bar(interval, 0, 1)
+                bars.append({"label": prefix + label, "text": text, "bar": bar, "tint": tint})
     bins = report.get("calibration") or []
     picture = figures.calibration(bins, t["predicted"], t["observed"], t["ideal"], t["calibration"]) if bins else None
     notes = []

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,8 +22,9 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, ModelAnswers, Verdict, verdict
-from steersman.models.decoder import branch_scores, response_logprobs, share_trunk
+from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.text.template import Template
@@ -32,6 +33,7 @@ from steersman.workspace import write_json
 
 REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -41,16 +43,16 @@ def _per_answer(
     prompts: Sequence[Conversation],
     answers: Sequence[Sequence[Completion]],
     device: torch.device,
-) -> list[list[float]]:
-    """One number per answer, from packed rows in which a prompt is computed once for all models' answers to it.
+) -> list[list[Any]]:
+    """What `compute` gives each answer (its first axis), from packed rows that hold a prompt once for all models.
 
-    `answers`: per model, one per prompt; so are the numbers.
+    `answers`: per model, one per prompt; so is what comes back.
     """
     trees = [
         Tree(template.prompt_ids(prompt), tuple(a.token_ids or (template.end_of_turn,) for a in given))
         for prompt, given in zip(prompts, zip(*answers, strict=True), strict=True)
     ]
-    out = [[0.0] * len(trees) for _ in answers]
+    out: list[list[Any]] = [[None] * len(trees) for _ in answers]
     for group in fill_rows([t.size for t in trees], ROW_TOKENS):
         row = to_device(build_row([trees[i] for i in group]), device)
         values = iter(compute(row).tolist())
@@ -65,12 +67,24 @@ def rewards(
     prompts: Sequence[Conversation],
     answers: Sequence[Sequence[Completion]],
     model_config: ModelConfig,
-) -> list[list[float]]:
-    """The reward model's score of every answer, one list per set of answers."""
+    weights: Mapping[str, float] | None = None,
+) -> tuple[list[list[float]], list[list[dict[str, float]]]]:
+    """The reward model's score of every answer, one list per set of answers; and the same by objective, if it has any.
+
+    `weights`: other weights of the objectives than those that the reward model was trained with.
+    """
     device = pick_device(model_config.device)
     scorer = use_packed_rows(load_scalar(model, model_config.dtype, model_config.trust_remote_code)).to(device)
-    template = Template(load_tokenizer(model))
-    return _per_answer(lambda row: branch_scores(scorer, row), template, prompts, answers, device)
+    reweigh(scorer.config, weights or {}, "ppo.objectives")
+    names = list(weights_of(scorer.config))
+
+    def compute(row: Row) -> torch.Tensor:
+        heads = branch_heads(scorer, row)
+        return torch.cat([weighted(heads, scorer.config)[:, None], heads], dim=1)
+
+    measured = _per_answer(compute, Template(load_tokenizer(model)), prompts, answers, device)
+    scores = [[score for score, *_ in given] for given in measured]
+    return scores, [[dict(zip(names, heads, strict=False)) for _, *heads in given] for given in measured]
 
 
 def answer_kl(
@@ -95,9 +109,7 @@ def answer_kl(
     return _per_answer(compute, Template(load_tokenizer(model)), prompts, [answers], device)[0]
 
 
-def best_answers(
-    answers: Sequence[Sequence[Completion]], scores: Sequence[Sequence[float]]
-) -> tuple[list[Completion], list[float]]:
+def best_answers(answers: Sequence[Sequence[T]], scores: Sequence[Sequence[float]]) -> tuple[list[T], list[float]]:
     """Of N answers to each prompt, both given as N lists: the one that scores highest, and its score."""
     best = [max(range(len(row)), key=row.__getitem__) for row in zip(*scores, strict=True)]
     return [answers[k][i] for i, k in enumerate(best)], [scores[k][i] for i, k in enumerate(best)]
@@ -151,15 +163,19 @@ def collect(
         )
         several = [list(answers) for answers in zip(*(r.completions for r in records), strict=True)]
     scored: list[list[float] | None] = [None] * len(given)
+    objectives: list[list[dict[str, float]]] = []
     if reward is not None:
-        measured = rewards(reward, prompts, [*given.values(), *several], config.model)
+        sets = [*given.values(), *several]
+        measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
         scored = [*measured[: len(given)]]
         if several:
+            by_objective, _ = best_answers(objectives[len(given) :], measured[len(given) :])
+            objectives = [*objectives[: len(given)], by_objective]
             given[BEST_OF], chosen = best_answers(several, measured[len(given) :])
             scored.append(chosen)
             models = {**models, BEST_OF: (f"Best of {settings.best_of}", models["sft"][1])}
     out = []
-    for (name, answers), reward_scores in zip(given.items(), scored, strict=True):
+    for order, ((name, answers), reward_scores) in enumerate(zip(given.items(), scored, strict=True)):
         label, path = models[name]
         kl = None
         if name == BEST_OF:
@@ -176,6 +192,7 @@ def collect(
                 finish=[a.finish_reason for a in answers],
                 scores=[judge.score(p, a.text) for p, a in zip(prompts, answers, strict=True)] if judge else None,
                 reward=reward_scores,
+                objectives=objectives[order] if objectives and objectives[order][0] else None,
                 kl=kl,
                 kl_bound=name == BEST_OF,
             )

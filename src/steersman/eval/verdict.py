@@ -71,9 +71,11 @@ class ModelAnswers:
     """Nats per answer to the SFT reference."""
     kl_bound: bool = False
     """`kl` is a bound that the method implies, not measured."""
+    objectives: Sequence[Mapping[str, float]] | None = None
+    """Reward model's score of each answer by objective, without weights; None where it has no named ones."""
 
     def __post_init__(self) -> None:
-        for key in ("tokens", "finish", "scores", "reward", "kl"):
+        for key in ("tokens", "finish", "scores", "reward", "objectives", "kl"):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.answers):
                 raise ValueError(f"answers of {self.name}: expected {len(self.answers)} {key}, got {len(values)}")
@@ -92,6 +94,7 @@ class ModelSummary:
     tokens: Interval
     no_eos: Interval
     kl_bound: bool = False
+    objectives: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,7 @@ def summarise(
         return None if values is None else bootstrap_mean(values, groups, resamples, seed)
 
     scored = model.scores is not None
+    parts = model.objectives or [{}]
     return ModelSummary(
         model.name,
         model.label,
@@ -318,6 +322,7 @@ def summarise(
         tokens=bootstrap_mean(model.tokens, groups, resamples, seed),
         no_eos=proportion_interval(_unfinished(model), groups, resamples, seed),
         kl_bound=model.kl_bound,
+        objectives={k: bootstrap_mean([p[k] for p in parts], groups, resamples, seed) for k in parts[0]},
     )
 
 

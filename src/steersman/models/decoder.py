@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steersman.models import parallel
 from steersman.models.layers import final_norm, is_known, run_layers
+from steersman.models.objectives import normalised, weighted
 from steersman.models.packing import Row
 from steersman.models.vocabulary import embed, token_logprobs
 
@@ -90,21 +91,25 @@ def response_logprobs(
 
 def response_values(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[N] float32: a scalar model's output at the state before each target token."""
-    return _scalar(model, row, below, row.predictors)
+    return weighted(_heads(model, row, below, row.predictors), model.config)
 
 
 def branch_scores(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
-    """[B] float32: a scalar model's output on the last real token of each branch."""
-    return _scalar(model, row, below, row.branch_ends)
+    """[B] float32: a scalar model's output on the last real token of each branch, the weighted sum of its heads."""
+    return weighted(branch_heads(model, row, below), model.config)
 
 
-def _scalar(model: Any, row: Row, below: Tensor | None, places: Tensor) -> Tensor:
-    """The head in float32: scores are differences of near numbers, which bfloat16 would round away."""
-    shift = float(getattr(model.config, "reward_shift", 0.0))
+def branch_heads(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
+    """[B, heads] float32: each objective's score of each branch, on the scale of `normalised`."""
+    return _heads(model, row, below, row.branch_ends)
+
+
+def _heads(model: Any, row: Row, below: Tensor | None, places: Tensor) -> Tensor:
+    """The heads in float32: scores are differences of near numbers, which bfloat16 would round away."""
 
     def compute(below: Tensor | None) -> Tensor:
         hidden = hidden_states(model.model, row, below)[places]
-        return F.linear(hidden.float(), model.score.weight.float())[:, 0] - shift
+        return normalised(F.linear(hidden.float(), model.score.weight.float()), model.config)
 
     return parallel.call(model, compute, below)
 

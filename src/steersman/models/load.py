@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from steersman.models import parallel
+from steersman.models.objectives import saved_scale
 from steersman.workspace import MANIFEST_NAME, verify
 
 Model = Any
@@ -160,9 +161,15 @@ def use_packed_rows(model: Model) -> Model:
     return model
 
 
-def load_scalar(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
-    """A decoder with one scalar output per token (`score`); a new head is zero until initialised."""
-    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=1, **extra)
+def load_scalar(
+    folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, heads: int = 0, **extra: Any
+) -> Model:
+    """A decoder with a scalar output per token and objective (`score`); new heads are zero until initialised.
+
+    `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
+    """
+    heads = heads or len(saved_scale(folder).get("objectives", ())) or 1
+    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
 
 
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:

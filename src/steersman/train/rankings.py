@@ -22,7 +22,7 @@ from steersman.models.decoder import share_trunk
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
-from steersman.types import Ranking
+from steersman.types import OVERALL, Ranking
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class RankedTree:
     characters: tuple[int, ...]
     steps: tuple[int, ...] = ()
     """Grades between winner and loser of each pair."""
+    objective: str = OVERALL
 
 
 def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
@@ -43,7 +44,13 @@ def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> Ranked
     longest = len(trunk) + max(map(len, branches))
     if longest > context:
         raise ValueError(f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}")
-    return RankedTree(Tree(trunk, branches), ranking.pairs(), tuple(map(len, ranking.answers)), ranking.grade_steps())
+    return RankedTree(
+        Tree(trunk, branches),
+        ranking.pairs(),
+        tuple(map(len, ranking.answers)),
+        ranking.grade_steps(),
+        ranking.objective or OVERALL,
+    )
 
 
 def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:

@@ -1,6 +1,6 @@
-"""Reward model: a scalar head on the last real token, learned from rankings.
+"""Reward model: a scalar head on the last real token, learned from rankings; a head per objective where they have some.
 
-rankings -> one tree per prompt (the prompt once, K answers as branches) -> scores [K]
+rankings -> one tree per prompt (the prompt once, K answers as branches) -> scores [K] of the ranking's objective
 -> kwise_loss over all pairs of the prompt -> AdamW; then shifted so that demonstrations score 0 on average
 """
 
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
-from steersman.models.decoder import branch_scores, init_score_head
+from steersman.models.decoder import branch_heads, init_score_head
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
 from steersman.models.lora import quantized, save_trained, set_trainable
+from steersman.models.objectives import name_heads
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -28,6 +29,7 @@ from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
+from steersman.train.objectives import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rankings import (
     RankedTree,
@@ -43,55 +45,47 @@ from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_me
 from steersman.types import Conversation, Ranking
 
 
+@torch.no_grad()
 def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
-    """Scores [K] of each tree's branches, in the trees' order, on the CPU."""
+    """Scores [K, heads] of each tree's branches, in the trees' order, on the CPU."""
     counts = [len(t.branches) for t in trees]
-    scores = [torch.full((count,), -torch.inf) for count in counts]
+    scores = [torch.full((count, model.score.out_features), -torch.inf) for count in counts]
     for group, _ in parallel.share(fill_rows([t.size for t in trees], row_tokens)):
         row = to_device(build_row([trees[i] for i in group]), model.device)
-        parts = torch.split(branch_scores(model, row).cpu(), [counts[i] for i in group])
+        parts = torch.split(branch_heads(model, row).cpu(), [counts[i] for i in group])
         for i, part in zip(group, parts, strict=True):
             scores[i] = part
     return list(torch.split(parallel.merge(torch.cat(scores)), counts))
 
 
-@torch.no_grad()
-def evaluate(model: Any, held: Sequence[RankedTree], row_tokens: int, seed: int) -> dict[str, Any]:
-    """`pair_report` of the model's scores of held-out rankings."""
-    return pair_report(held, score_trees(model, [h.tree for h in held], row_tokens), seed)
-
-
-@torch.no_grad()
 def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) -> dict[str, float]:
     """Loss in nats per pair and share of pairs in the right order, for the curve and for a search."""
-    scores = score_trees(model, [h.tree for h in held], row_tokens)
+    scores = own_scores(score_trees(model, [h.tree for h in held], row_tokens), held, model.config)
     loss = torch.stack([kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
     right = [float(s[w] > s[l]) for s, h in zip(scores, held, strict=True) for w, l in h.pairs]
     return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
 
 
-@torch.no_grad()
-def demonstration_mean(
+def demonstration_means(
     model: Any, template: Template, demonstrations: Sequence[Conversation], row_tokens: int
-) -> float:
-    """Mean score of demonstrations' answers, the zero of the reward scale (Ouyang et al. 2022)."""
+) -> list[float]:
+    """Each head's mean score of demonstrations' answers, the zero of the reward scale (Ouyang et al. 2022)."""
     trees = [
         Tree(template.prompt_ids(d.without_answer()), (template.answer_ids(d.messages[-1].content),))
         for d in demonstrations
     ]
-    return float(torch.cat(score_trees(model, trees, row_tokens)).mean())
+    return [float(head.mean()) for head in torch.cat(score_trees(model, trees, row_tokens)).unbind(dim=1)]
 
 
-@torch.no_grad()
 def compare_members(
     first: Any, further: Sequence[Path], held: Sequence[RankedTree], config: RewardConfig, model_config: ModelConfig
 ) -> dict[str, Any]:
     """How the members of an ensemble do on the held-out rankings, alone and together."""
     trees = [h.tree for h in held]
-    scores = [[s.cpu() for s in score_trees(first, trees, config.row_tokens)]]
+    scores = [own_scores(score_trees(first, trees, config.row_tokens), held, first.config)]
     for path in further:
         model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
-        scores.append([s.cpu() for s in score_trees(model, trees, config.row_tokens)])
+        scores.append(own_scores(score_trees(model, trees, config.row_tokens), held, model.config))
     return agreement(scores, [h.pairs for h in held])
 
 
@@ -117,6 +111,7 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
+    check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
     context = read_config(base, model_config.trust_remote_code).max_position_embeddings
     items, ties = to_ranked_trees(template, training, context)
@@ -126,10 +121,13 @@ def run(
             f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
             "expected at least one of each: rank more prompts"
         )
+    check_split(items, held, config.objectives)
     check_memory(base, config, lengths_of([b.tree.size for b in items]), model_config)
     device = pick_device(model_config.device)
-    options = (model_config.dtype, model_config.trust_remote_code)
+    options = (model_config.dtype, model_config.trust_remote_code, len(config.objectives) or 1)
     model = use_packed_rows(load_scalar(base, *options, **quantized(model_config, config.lora_rank))).to(device)
+    if config.objectives:
+        name_heads(model.config, config.objectives)
     init_score_head(model, seed + member - 1)
     set_trainable(model, config, seed + member - 1)
     if config.checkpointing:
@@ -164,7 +162,8 @@ def run(
                 part = [batch[i] for i in group]
                 row = to_device(build_row([b.tree for b in part]), device)
                 below = states_below(states, [batches[step][i] for i in group], row)
-                scores = torch.split(branch_scores(model, row, below), [len(b.tree.branches) for b in part])
+                heads = torch.split(branch_heads(model, row, below), [len(b.tree.branches) for b in part])
+                scores = own_scores(heads, part, model.config)
                 margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
                 losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
                 loss = weight * torch.stack(losses).sum() / len(batch)
@@ -187,10 +186,14 @@ def run(
                 folder.save(updater.state(), {"step": step})
         if config.evals:
             log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
-    if demonstrations:
-        mean = demonstration_mean(model, template, demonstrations, config.row_tokens)
-        model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + mean
-    report = evaluate(model, held, config.row_tokens, seed)
+    zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
+    if zero and not config.objectives:
+        model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
+    measured = score_trees(model, [h.tree for h in held], config.row_tokens)
+    report = pair_report(held, own_scores(measured, held, model.config), seed)
+    if config.objectives:
+        settle_scale(model.config, measured, zero)
+        report["objectives"] = objective_report(model.config, held, measured, seed)
     if further:
         report |= compare_members(model, further, held, config, model_config)
         for path in further if parallel.is_first() else ():

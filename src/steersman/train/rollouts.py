@@ -20,6 +20,7 @@ from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.lora import quantized
+from steersman.models.objectives import reweigh
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
@@ -76,6 +77,8 @@ class Actors:
             for model in learning:
                 train_last_layers(model, config.train_layers)
         critic = learning[1] if needs_critic else None
+        for model in [*scorers, *([critic] if needs_critic and config.critic_init == "reward" else [])]:
+            reweigh(model.config, config.objectives, "ppo.objectives")
         for model in (reference, *scorers):
             model.requires_grad_(False)
         tokenizer = load_tokenizer(sft)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from steersman.config import PpoConfig, RuleConfig
 from steersman.models import parallel
-from steersman.models.decoder import branch_scores
+from steersman.models.decoder import branch_heads
+from steersman.models.objectives import weighted, weights_of
 from steersman.rl.rules import rule_reward
 from steersman.types import Conversation
 
@@ -45,7 +46,10 @@ def combine(members: Tensor, how: str, uncertainty_coef: float) -> Tensor:
 
 @dataclass(frozen=True)
 class RewardModels:
-    """Scalar models over packed rows; one model gives exactly its scores."""
+    """Scalar models over packed rows; one model gives exactly its scores.
+
+    Where they have objectives, each one's mean score is logged without its weight.
+    """
 
     models: Sequence[Any]
     weight: float
@@ -54,16 +58,19 @@ class RewardModels:
 
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
-        scores = torch.full((len(self.models), len(rollouts.flat)), -torch.inf)
+        config = self.models[0].config
+        heads = torch.full((len(self.models), len(rollouts.flat), len(weights_of(config)) or 1), -torch.inf)
         for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
             for row, mine, below in zip(rows, numbers, states, strict=True):
                 for member, model in enumerate(self.models):
-                    scores[member, mine] = branch_scores(model, row, below).cpu()
-        parallel.merge(scores)
+                    heads[member, mine] = branch_heads(model, row, below).cpu()
+        scores = weighted(parallel.merge(heads), config)
+        means = heads.mean(dim=(0, 1)).tolist()
+        figures = {f"objective_{name}": mean for name, mean in zip(weights_of(config), means, strict=False)}
         if len(self.models) == 1:
-            return self.weight * scores[0], {}
-        spread = float(scores.std(dim=0, unbiased=False).mean())
-        return self.weight * combine(scores, self.how, self.uncertainty_coef), {"reward_std": spread}
+            return self.weight * scores[0], figures
+        figures["reward_std"] = float(scores.std(dim=0, unbiased=False).mean())
+        return self.weight * combine(scores, self.how, self.uncertainty_coef), figures
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ critic then shares that one, with an adapter that is new.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from steersman import progress
 from steersman.config import ModelConfig, PpoConfig
 from steersman.models.load import load_causal, load_scalar, pick_device, use_packed_rows
 from steersman.models.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
+from steersman.models.objectives import saved_scale
 
 
 def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
@@ -67,19 +67,19 @@ def load_over_one_base(
     return policy, reference, critic, scorers
 
 
-def _with_head(base: Any) -> Any:
-    """A scalar model over `base`, its head zero."""
+def _with_head(base: Any, heads: int = 1) -> Any:
+    """A scalar model over `base`, its heads zero."""
     model: Any = nn.Module()
     model.model, model.config = twin(base).model, copy.deepcopy(base.config)
-    model.score = nn.Linear(base.config.hidden_size, 1, bias=False, device=base.device, dtype=base.dtype)
+    model.score = nn.Linear(base.config.hidden_size, heads, bias=False, device=base.device, dtype=base.dtype)
     nn.init.zeros_(model.score.weight)
     return model
 
 
 def _scalar(base: Any, reward: Path) -> Any:
     """The reward model over `base`; what it has of its own, adapter and head, can be trained."""
-    model = _with_head(base)
-    saved = json.loads((reward / "config.json").read_text(encoding="utf-8"))
-    model.config.reward_shift = saved.get("reward_shift", 0.0)
+    scale = saved_scale(reward)
+    model = _with_head(base, len(scale.get("objectives", ())) or 1)
+    model.config.update(scale)
     load_adapter(model, reward)
     return model
