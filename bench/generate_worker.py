@@ -130,22 +130,34 @@ def vllm(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
 
 
 def llama(file: str, dtype: str, slots: int) -> tuple[Generate, int]:
-    """llama.cpp's server, started here and asked by one thread per sequence; `dtype` is whatever the file holds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [os.environ["LLAMA_SERVER"], "-m", file, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--parallel", str(slots), "--ctx-size", str(slots * 768), "--no-webui"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(1200):
-        if server.poll() is not None:
-            raise SystemExit(f"{command[0]}: ended with code {server.returncode}")
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                break
-        except OSError:
-            time.sleep(0.1)
+    """llama.cpp's server, started here and asked by one thread per sequence; `dtype` is whatever the file holds.
+
+    With more slots than sequences it is slower, so each number of sequences has a server of its own, whose start falls
+    into a size's first repeat, which does not count.
+    """
+    server: subprocess.Popen[bytes] | None = None
+    url, serving = "", 0
+
+    def serve(slots: int) -> None:
+        nonlocal server, url, serving
+        if server is not None:
+            server.kill()
+            server.wait()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [os.environ["LLAMA_SERVER"], "-m", file, "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--parallel", str(slots), "--ctx-size", str(slots * 768), "--no-webui"]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        url, serving = f"http://127.0.0.1:{port}", slots
+        for _ in range(1200):
+            if server.poll() is not None:
+                raise SystemExit(f"{command[0]}: ended with code {server.returncode}")
+            try:
+                with urllib.request.urlopen(f"{url}/health", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.1)
 
     def one(ids: list[int], max_tokens: int) -> int:
         body = {"prompt": ids, "n_predict": max_tokens, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -157,6 +169,8 @@ def llama(file: str, dtype: str, slots: int) -> tuple[Generate, int]:
             return int(json.load(reply)["tokens_predicted"])
 
     def generate(prompts: Prompts, max_tokens: int) -> int:
+        if len(prompts) != serving:
+            serve(len(prompts))
         with ThreadPoolExecutor(len(prompts)) as pool:
             return sum(pool.map(lambda ids: one(ids, max_tokens), prompts))
 
