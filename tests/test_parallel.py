@@ -20,10 +20,11 @@ import test_train as stages
 import tiny as t
 from steersman.config import ModelConfig
 from steersman.models import parallel, sharded_point
-from steersman.models.stage_folder import partial_of
+from steersman.models.lora import ADAPTER, CONFIG, WEIGHTS, adapter_base
+from steersman.models.stage_folder import StageFolder, partial_of
 from steersman.train.log import read_metrics
-from steersman.workspace import read_manifest, verify
-from two_processes import run_dpo, run_kto, run_ppo, stop_after
+from steersman.workspace import read_manifest, tree_hashes, verify
+from two_processes import PPO_KINDS, Stop, ppo_kind, run_dpo, run_kto, run_ppo, stop_after, with_adapters
 
 DRIVER = Path(__file__).with_name("two_processes.py")
 
@@ -49,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_ppo(tiny, root / "one" / "reward", root / "one" / "policy")
     run_dpo(tiny, root / "one" / "dpo")
     run_kto(tiny, root / "one" / "kto")
-    stop_after(tiny, root / "two" / "resumed", 4)
+    with_adapters(root / "one", tiny, root / "one")
+    stop_after(4, stages.run_sft, tiny, root / "two" / "resumed")
     result = torchrun(str(DRIVER), "stages", str(root))
     assert result.returncode == 0, result.stderr
     return root
@@ -59,7 +61,7 @@ def curve(folder: Path, name: str = "loss") -> list[float]:
     return [m[name] for m in read_metrics(folder) if name in m]
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto"])
+@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto", "lora-sft", "lora-reward"])
 def test_two_processes_equal_one(name: str, folder: Path) -> None:
     """In float32 sums come in another order: 1e-5 in losses, 1e-4 of a weight after Adam (its step is 1e-3)."""
     one, two = folder / "one" / ("sft" if name == "resumed" else name), folder / "two" / name
@@ -79,18 +81,34 @@ def test_two_processes_equal_one(name: str, folder: Path) -> None:
     for key in ("eval_loss", "ece", "margin"):
         assert result.get(key) == pytest.approx(expected.get(key), abs=1e-3)
     assert sorted(p.name for p in two.iterdir()) == sorted(p.name for p in one.iterdir())
+    if name.startswith("lora"):
+        equal_adapters(one, two)
 
 
-def test_two_processes_do_the_same_rounds_of_ppo(folder: Path) -> None:
+def equal_adapters(one: Path, two: Path) -> None:
+    assert (one / ADAPTER / CONFIG).read_text() == (two / ADAPTER / CONFIG).read_text()
+    assert adapter_base(one) == adapter_base(two)
+    torch.testing.assert_close(*(load_file(folder / ADAPTER / WEIGHTS) for folder in (one, two)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["policy", "lora-policy", "lora-beside"])
+def test_two_processes_do_the_same_rounds_of_ppo(name: str, folder: Path) -> None:
     """They generate half of the answers each, and the same ones; scores, advantages and steps are of all."""
-    one, two = (read_metrics(folder / name / "policy") for name in ("one", "two"))
-    assert len(one) == 3
-    for a, b in zip(one, two, strict=True):
+    one, two = (folder / which / name for which in ("one", "two"))
+    assert len(read_metrics(one)) == (2 if name == "lora-beside" else 3)
+    same_rounds(one, two, 2e-3 if name == "policy" else 1e-4)
+    assert read_metrics(two)[0]["ratio_error_first"] < 1e-5
+    if name != "policy":
+        equal_adapters(one, two)
+
+
+def same_rounds(one: Path, two: Path, atol: float) -> None:
+    """The same answers, figures and weights. Each process's share is summed in another order."""
+    for a, b in zip(read_metrics(one), read_metrics(two), strict=True):
         assert a.pop("samples", None) == b.pop("samples", None)
-        assert b == pytest.approx(a, abs=2e-3)
-    assert two[0]["ratio_error_first"] < 1e-5
-    weights = [load_file(folder / name / "policy" / "model.safetensors") for name in ("one", "two")]
-    torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+        assert b == pytest.approx(a, abs=atol)
+    weights = [load_file(folder / "model.safetensors") for folder in (one, two)]
+    torch.testing.assert_close(*weights, atol=atol / 10, rtol=0)
 
 
 def test_two_processes_equal_one_in_bfloat16(folder: Path) -> None:
@@ -112,6 +130,35 @@ def test_a_process_killed_while_saving_leaves_the_point_before(folder: Path) -> 
     stages.run_sft(folder / "tiny", output, save_seconds=0.0)
     assert curve(output) == pytest.approx(curve(folder / "one" / "sft"), abs=1e-5)
     assert [p.name for p in output.iterdir() if p.name.startswith(".")] == [".tensorboard"]
+
+
+@pytest.mark.slow
+def test_ppo_goes_on_in_as_many_processes_and_in_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many: to the bit. Two after one that stopped inside a round, and one after two: to rounding."""
+    save, two = StageFolder.save, folder / "two"
+
+    def stop_inside(self: StageFolder, tensors: Any, state: Any) -> None:
+        save(self, tensors, state)
+        if state["iteration"] == 1 and state.get("round", {}).get("steps") == 1:
+            self.wait()
+            raise Stop
+
+    for kind in PPO_KINDS:
+        ppo_kind(kind, folder, folder / "one" / f"whole-{kind}")
+        with monkeypatch.context() as patch, pytest.raises(Stop):
+            patch.setattr(StageFolder, "save", stop_inside)
+            patch.setattr(StageFolder, "save_is_due", property(lambda self: self.wait() is None))
+            ppo_kind(kind, folder, two / f"inside-{kind}", save_seconds=0.0)
+    assert torchrun(str(DRIVER), "stopped_ppo", str(folder)).returncode != 0
+    for kind in PPO_KINDS:
+        shutil.copytree(partial_of(two / f"stopped-{kind}"), partial_of(two / f"alone-{kind}"))
+        ppo_kind(kind, folder, two / f"alone-{kind}")
+    result = torchrun(str(DRIVER), "resumed_ppo", str(folder))
+    assert result.returncode == 0, result.stderr
+    for kind in PPO_KINDS:
+        assert tree_hashes(two / f"stopped-{kind}") == tree_hashes(two / f"whole-{kind}")
+        for name in ("whole", "inside", "alone"):
+            same_rounds(folder / "one" / f"whole-{kind}", two / f"{name}-{kind}", 2e-3)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from steersman.cli import processes
 from steersman.cli.exporting import as_ranking
 from steersman.models import parallel, sharded_point
 from steersman.train.log import MetricsLog
+from steersman.train.rollouts import Actors
 
 torch.set_num_threads(1)
 
@@ -26,8 +27,8 @@ class Stop(Exception):
     pass
 
 
-def stop_after(model: Path, output: Path, steps: int) -> None:
-    """SFT that ends by an exception once so many steps have their resume point."""
+def stop_after(steps: int, run: Any, *arguments: Any, **changes: Any) -> None:
+    """A stage that ends by an exception once so many steps have their resume point."""
     write = MetricsLog.write
 
     def counted(self: MetricsLog, step: int, *rest: Any) -> None:
@@ -37,7 +38,7 @@ def stop_after(model: Path, output: Path, steps: int) -> None:
 
     MetricsLog.write = counted  # type: ignore[method-assign]
     try:
-        stages.run_sft(model, output, save_seconds=0.0)
+        run(*arguments, save_seconds=0.0, **changes)
     except Stop:
         pass
     finally:
@@ -60,9 +61,55 @@ def die_while_saving(model: Path, output: Path) -> None:
     stages.run_sft(model, output, save_seconds=0.0)
 
 
-def run_ppo(model: Path, scorer: Path, output: Path) -> None:
+def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> None:
     rounds = {"iterations": 2, "eval_every": 1, "critic_warmup_iterations": 0, "row_tokens": 64, "ema_decay": 0.5}
-    stages.run_ppo(model, scorer, output, **rounds)
+    stages.run_ppo(model, scorer, output, **{**rounds, **changes})
+
+
+def with_adapters(one: Path, tiny: Path, out: Path) -> None:
+    """Every stage with LoRA into `out`, on the models in `one`; PPO with the reward model over its base, and beside."""
+    stages.run_sft(tiny, out / "lora-sft", lora_rank=2)
+    stages.run_reward(one / "lora-sft", out / "lora-reward", lora_rank=3)
+    run_ppo(one / "lora-sft", one / "lora-reward", out / "lora-policy", lora_rank=4)
+    run_ppo(one / "lora-sft", one / "reward", out / "lora-beside", lora_rank=4, iterations=1)
+
+
+def check_what_is_split(one: Path) -> None:
+    """PPO's four models over one base: its weights are split once for all, adapters and the critic's head are whole."""
+    config = dataclasses.replace(stages.PPO, lora_rank=4)
+    actors = Actors.load(one / "lora-sft", one / "lora-reward", config, stages.FLOAT)
+    for model in (actors.policy, actors.reference, actors.reward, actors.critic):
+        names = dict(model.named_parameters())
+        assert {n for n, p in names.items() if not parallel.is_split(p)} == {
+            n for n in names if ".lora_" in n or n == "score.weight"
+        }
+        assert model.model.embed_tokens is actors.policy.model.embed_tokens
+
+
+PPO_KINDS = {"full": ("tiny", "one/reward", 0), "lora": ("one/lora-sft", "one/lora-reward", 4)}
+
+
+def ppo_kind(kind: str, folder: Path, output: Path, **changes: Any) -> None:
+    """Three rounds of PPO, of all weights or of adapters on one base; the average of the weights is kept too."""
+    model, scorer, rank = PPO_KINDS[kind]
+    run_ppo(folder / model, folder / scorer, output, **{"iterations": 3, "lora_rank": rank, **changes})
+
+
+def stopped_ppo(folder: Path) -> None:
+    """Two uninterrupted runs, and two that end after the second round: by an exception, and by a signal."""
+    for kind in PPO_KINDS:
+        ppo_kind(kind, folder, folder / "two" / f"whole-{kind}")
+    stop_after(1, ppo_kind, "full", folder, folder / "two" / "stopped-full")
+    if dist.get_rank() == 1:
+        Stop.__init__ = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment]
+    stop_after(1, ppo_kind, "lora", folder, folder / "two" / "stopped-lora")
+
+
+def resumed_ppo(folder: Path) -> None:
+    """Both go on, and so do runs that one process left in the middle of a round."""
+    for kind in PPO_KINDS:
+        ppo_kind(kind, folder, folder / "two" / f"stopped-{kind}")
+        ppo_kind(kind, folder, folder / "two" / f"inside-{kind}")
 
 
 def run_dpo(model: Path, output: Path) -> None:
@@ -81,6 +128,8 @@ def scenario(name: str, folder: Path) -> None:
     tiny, out = folder / "tiny", folder / "two"
     if name == "killed":
         parallel.everywhere(die_while_saving, model=tiny, output=out / "killed")
+    elif name in ("stopped_ppo", "resumed_ppo"):
+        parallel.everywhere({"stopped_ppo": stopped_ppo, "resumed_ppo": resumed_ppo}[name], folder=folder)
     else:
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "sft")
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "resumed", save_seconds=0.0)
@@ -88,6 +137,8 @@ def scenario(name: str, folder: Path) -> None:
         parallel.everywhere(run_ppo, model=tiny, scorer=folder / "one" / "reward", output=out / "policy")
         parallel.everywhere(run_dpo, model=tiny, output=out / "dpo")
         parallel.everywhere(run_kto, model=tiny, output=out / "kto")
+        parallel.everywhere(with_adapters, one=folder / "one", tiny=tiny, out=out)
+        parallel.everywhere(check_what_is_split, one=folder / "one")
         half = stages.ModelConfig(dtype="bfloat16", device="cpu")
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "sft-bfloat16", model_config=half)
 

@@ -61,8 +61,6 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
     if not config.lora_rank:
         train_last_layers(model, config.train_layers)
         return
-    if parallel.size() > 1:
-        raise ValueError("lora_rank: adapters are trained by one process so far; expected 0, or no torchrun")
     layers = last_layers(model, config.train_layers)
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
@@ -94,11 +92,11 @@ def twin(model: Any) -> Any:
 
 
 def _matrix(linear: Any) -> Tensor:
-    """What a linear layer multiplies by, [out, in]: not quantised, its adapter added in float32 and rounded once."""
+    """What a linear layer multiplies by, [out, in]: whole, not quantised, its adapter added in float32, rounded once."""
     if isinstance(linear, LoraLinear):
         down, up = linear.lora_A.weight.detach(), linear.lora_B.weight.detach()
         return (_matrix(linear.base_layer).float() + up.float() @ down.float() * linear.scale).to(up.dtype)
-    weight: Tensor = linear.weight
+    weight = parallel.whole(linear.weight)
     if _is_quantised(linear):
         weight = dequantize_bnb_weight(linear.weight, getattr(linear, "state", None))
     return weight.detach()
@@ -139,16 +137,32 @@ def _is_quantised(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and not module.weight.is_floating_point()
 
 
+def _whole_state(model: Any) -> dict[str, Tensor]:
+    """As `parallel.whole_state`, adapters merged."""
+    own = {name.replace(".base_layer.", ".") for name, _ in model.named_parameters()}  # tied weights once
+    state = {}
+    for name, tensor in named_weights(model):
+        tensor = parallel.whole(tensor)
+        if parallel.is_first() and name in own:
+            state[name] = tensor.cpu()
+    return state
+
+
 def save_trained(model: Any, tokenizer: Any, folder: Path, base: Path) -> None:
     """Write what a stage trained as a plain Hugging Face folder; adapters merged, and alone in its `adapter` folder.
 
     `base`: the folder that the model was loaded from, remembered by the adapter (`adapter_base`).
     """
-    save_model(merged(model), tokenizer, folder)
+    if parallel.size() > 1:
+        save_model(model, tokenizer, folder, _whole_state(model))
+    else:
+        save_model(merged(model), tokenizer, folder)
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
     if not adapted:
         return
-    tensors = {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    tensors = parallel.whole_state(model, {n for n, p in model.named_parameters() if p.requires_grad})
+    if not parallel.is_first():
+        return
     first = next(iter(adapted.values()))
     rank = first.lora_A.weight.shape[0]
     layers = sorted({int(name.split(".layers.")[1].split(".")[0]) for name in adapted})
@@ -168,7 +182,7 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, base: Path) -> None:
     (folder / ADAPTER).mkdir(exist_ok=True)
     write_json(folder / ADAPTER / CONFIG, config)
     save_file(
-        {PREFIX + name: tensor for name, tensor in tensors.items()},
+        {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()},
         folder / ADAPTER / WEIGHTS,
         metadata={"base": weights_hash(base)},  # one key: safetensors writes several in any order
     )
@@ -216,6 +230,11 @@ def quantized(model_config: ModelConfig, lora_rank: int) -> dict[str, Any]:
         raise ValueError(f"model.quantize = '{model_config.quantize}': such weights stay frozen; expected a lora_rank")
     if pick_device(model_config.device).type != "cuda":
         raise ValueError(f"model.quantize = '{model_config.quantize}': expected a CUDA device; on a CPU use 'none'")
+    if parallel.size() > 1:
+        raise ValueError(
+            f"model.quantize = '{model_config.quantize}': such weights are not split over processes yet; expected one "
+            "process, or model.quantize = 'none'"
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("model.quantize: needs bitsandbytes; install it with: pip install 'steersman[quantize]'")
     from transformers import BitsAndBytesConfig

@@ -127,6 +127,15 @@ def add(*values: float) -> tuple[float, ...]:
     return tuple(sums.tolist())
 
 
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Each tensor replaced by its sum over the processes; all of one type."""
+    if size() > 1 and tensors:
+        sums = torch.cat([x.flatten() for x in tensors])
+        dist.all_reduce(sums)
+        for x, total in zip(tensors, torch.split(sums, [x.numel() for x in tensors]), strict=True):
+            x.copy_(total.view_as(x))
+
+
 def merge(x: Tensor) -> Tensor:
     """A tensor on the CPU of which each process filled some entries and left the others -inf, filled everywhere."""
     if size() > 1:
@@ -158,23 +167,35 @@ def share(items: Sequence[T]) -> list[tuple[T, float]]:
     return [(items[i + mine], 1.0) if i + mine < len(items) else (items[i], 0.0) for i in rounds]
 
 
-def shard(model: Any) -> Any:
-    """Split a transformers decoder over the processes: each layer, and the rest. Gradients are reduced in float32."""
+def shard(*models: Any) -> None:
+    """Split transformers decoders over the processes: each layer, and the rest. Gradients are reduced in float32.
+
+    Of models over the same weights (`lora.twin`) the first is split and gathers them for all. Adapters stay whole in
+    every process, as does a twin's head: they are small, and summed once a step instead of row by row (`add_up`).
+    """
     if size() == 1:
-        return model
+        return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-    mesh = init_device_mesh(model.device.type, (size(),))
+    mesh = init_device_mesh(models[0].device.type, (size(),))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for module in [*model.model.layers, model]:
-        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
-        # losses are divided by the whole step's count already
-        module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)
-        module.apply_sharded = lambda function, *arguments: function(*arguments)
-        register_fsdp_forward_method(module, "apply_sharded")
-    return model
+    split: dict[Any, list[Any]] = {}
+    for model in models:
+        modules = [*model.model.layers, model]
+        first = split.setdefault(model.model.embed_tokens, modules)
+        if first is not modules:
+            for module, owner in zip(modules, first, strict=True):
+                module.apply_sharded = owner.apply_sharded
+            continue
+        adapters = {p for name, p in model.named_parameters() if ".lora_" in name}
+        for module in modules:
+            fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True, ignored_params=adapters)
+            # losses are divided by the whole step's count already
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+            module.apply_sharded = lambda function, *arguments: function(*arguments)
+            register_fsdp_forward_method(module, "apply_sharded")
 
 
 def call(module: Any, function: Callable[..., T], *arguments: Any) -> T:
@@ -214,8 +235,10 @@ def whole_state(model: Any, names: Collection[str] | None = None) -> dict[str, T
 
 
 def part(x: Tensor, parameter: Tensor) -> Tensor:
-    """This process's part of `x`, a whole tensor or one split as `parameter` is; a scalar has no parts."""
-    if isinstance(x, DTensor) or not isinstance(parameter, DTensor) or x.dim() == 0:
+    """Of `x`, whole or split, what this process has of `parameter`; a scalar has no parts."""
+    if not isinstance(parameter, DTensor):
+        return whole(x)
+    if isinstance(x, DTensor) or x.dim() == 0:
         return local(x)
     return local(distribute_tensor(x, parameter.device_mesh, parameter.placements, src_data_rank=None))
 

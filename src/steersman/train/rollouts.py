@@ -88,8 +88,7 @@ class Actors:
             )
         frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
         shared = share_trunk([*learning, reference, *scorers], frozen)
-        for model in (*learning, reference, *scorers):
-            parallel.shard(model)
+        parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
         return Actors(policy, reference, first, critic, tokenizer, Template(tokenizer), *shared, members)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,6 +43,12 @@ def cosine(step: int, total: int, warmup: int, final: float) -> float:
 def evenly_spaced(steps: int, count: int) -> set[int]:
     """`count` of the steps 1 to `steps` - 1, as evenly as they go; fewer where there are fewer."""
     return {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    if not tensors:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in tensors])))
 
 
 class Updater:
@@ -97,16 +104,18 @@ class Updater:
     @torch.no_grad()
     def step(self, lr_share: float) -> float:
         """Clip, apply, copy back to the model. Returns the gradient's norm before clipping."""
-        grads = [m.grad for m in self.masters if m.grad is not None]
-        wide_grads = [p.wide_grad for p, _ in self.wide]  # type: ignore[attr-defined]
-        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads + wide_grads])))
-        if parallel.size() > 1:
-            norm = math.sqrt(*parallel.add(norm**2))
+        wide = [p.wide_grad for p, _ in self.wide]  # type: ignore[attr-defined]
+        named = zip(self.parameters, self.masters, strict=True)
+        halves = [(parallel.is_split(p), m.grad) for p, m in named if m.grad is not None]
+        split, whole = ([g for is_split, g in halves if is_split is wanted] for wanted in (True, False))
+        parallel.add_up([*whole, *wide])
+        (square,) = parallel.add(_norm(split) ** 2)
+        norm = math.hypot(math.sqrt(square), _norm([*whole, *wide]))
         if not math.isfinite(norm):
             raise FloatingPointError("the gradient is not finite; lower the learning rate")
         scale = self.grad_clip / (norm + 1e-6) if self.grad_clip and norm > self.grad_clip else 1.0
-        if scale != 1.0 and grads:
-            torch._foreach_mul_(grads, scale)
+        if scale != 1.0 and halves:
+            torch._foreach_mul_([*split, *whole], scale)
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak_lr * lr_share
         self.optimizer.step()
