@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 from pathlib import Path
@@ -17,15 +18,18 @@ from steersman.config import ModelConfig, SftConfig
 from steersman.engine.load import load_engine
 from steersman.models import lora
 from steersman.models.decoder import branch_scores, response_logprobs
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_packed_rows
-from steersman.models.lora import LoraLinear, quantized, save_trained, set_trainable, weights_hash
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, save_model, use_packed_rows
+from steersman.models.lora import LoraLinear, merged, quantized, set_trainable, settle, weights_hash
 from steersman.models.packing import Tree, build_row
 from steersman.models.stage_folder import StageFolder
+from steersman.text.template import Template
+from steersman.train import reward, sft
 from steersman.train.log import read_metrics
+from steersman.train.rankings import split_holdout, to_ranked_trees
 from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
 from steersman.workspace import file_sha256, tree_hashes
-from test_train import FLOAT, PPO, run_ppo, run_reward, run_sft
+from test_train import FLOAT, PPO, REWARD, SFT, demonstrations, rankings, run_ppo, run_reward, run_sft
 
 IDS = tuple(range(5, 25))
 
@@ -44,9 +48,9 @@ def adapted(base: Path, layers: int) -> Any:
 @pytest.mark.parametrize("layers", [0, 1])
 def test_forward_and_gradients_equal_pefts(family: Path, layers: int, tmp_path: Path) -> None:
     model = adapted(family, layers)
-    save_trained(model, load_tokenizer(family), tmp_path / "out", family)
+    settle(copy.deepcopy(model), tmp_path, family)
     theirs = peft.PeftModel.from_pretrained(
-        load_causal(family, "float32"), str(tmp_path / "out" / "adapter"), is_trainable=True
+        load_causal(family, "float32"), str(tmp_path / "adapter"), is_trainable=True
     )
     ours, _ = response_logprobs(model, build_row([Tree(IDS, learn=(False,) + (True,) * (len(IDS) - 1))]))
     logits = theirs(torch.tensor([IDS])).logits[0, :-1]
@@ -63,18 +67,23 @@ def test_forward_and_gradients_equal_pefts(family: Path, layers: int, tmp_path: 
 
 def test_the_folder_is_merged_and_the_engine_switches_the_adapter(tiny: Path, tmp_path: Path) -> None:
     model = adapted(tiny, 0)
-    save_trained(model, load_tokenizer(tiny), tmp_path / "out", tiny)
+    row = build_row([Tree(IDS, learn=(False,) + (True,) * (len(IDS) - 1))])
+    own = response_logprobs(model, row)[0].detach()
+    save_model(merged(model), load_tokenizer(tiny), tmp_path / "out")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert not any("lora" in name for name in plain.state_dict())
+    settle(model, tmp_path / "out", tiny)
+    assert torch.equal(model.lm_head.weight, plain.lm_head.weight)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, plain.state_dict()[name]), name
     with torch.no_grad():
-        own, _ = response_logprobs(model, build_row([Tree(IDS, learn=(False,) + (True,) * (len(IDS) - 1))]))
         expected = plain(torch.tensor([IDS])).logits[0, :-1].log_softmax(-1)
     torch.testing.assert_close(own, expected.gather(1, torch.tensor(IDS[1:])[:, None])[:, 0], atol=1e-5, rtol=1e-5)
-    merged, base = (load_engine(folder, dtype="float32") for folder in (tmp_path / "out", tiny))
-    base.load_adapter("a", tmp_path / "out" / "adapter")  # type: ignore[attr-defined]
+    engines = [load_engine(folder, dtype="float32") for folder in (tmp_path / "out", tiny)]
+    engines[1].load_adapter("a", tmp_path / "out" / "adapter")  # type: ignore[attr-defined]
     params = SamplingParams(max_tokens=8, temperature=0, ignore_end=True)
-    (one,), (two,) = merged.generate(["Hi", "Where"], params)
-    switched = base.generate(["Hi", "Where"], dataclasses.replace(params, adapter="a"))
+    (one,), (two,) = engines[0].generate(["Hi", "Where"], params)
+    switched = engines[1].generate(["Hi", "Where"], dataclasses.replace(params, adapter="a"))
     assert [one.token_ids, two.token_ids] == [a[0].token_ids for a in switched]
 
 
@@ -89,6 +98,26 @@ def test_sft_changes_the_matrices_by_rank_r_and_nothing_else(tiny: Path, tmp_pat
             assert torch.linalg.matrix_rank(change, atol=1e-4) == 2, name
         else:
             assert not change.any(), name
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward"])
+def test_what_is_reported_was_measured_of_the_folder(stage: str, tiny: Path, tmp_path: Path) -> None:
+    """In bfloat16 merging rounds, so the adapter's figures are others; these are those of the weights on disk."""
+    half, out = ModelConfig(dtype="bfloat16", device="cpu"), tmp_path / "out"
+    run = run_sft if stage == "sft" else run_reward
+    run(tiny, out, model_config=half, lora_rank=2, evals=1)
+    reported = read_metrics(out)[-1]["eval_loss"]
+    if stage == "sft":
+        template = Template(load_tokenizer(out))
+        _, held = sft.split_validation(demonstrations(), SFT.eval_fraction, 3)
+        rows = sft.rows_of(sft.to_trees(template, held, SFT.row_tokens, "keep_end")[0], SFT.row_tokens)
+        measured = sft.mean_loss(use_packed_rows(load_causal(out)), rows)
+    else:
+        held, _ = to_ranked_trees(
+            Template(load_tokenizer(out)), split_holdout(rankings(), REWARD.holdout_fraction, 3)[1], 512
+        )
+        measured = reward.held_out_metrics(use_packed_rows(load_scalar(out)), held, REWARD.row_tokens)["eval_loss"]
+    assert reported == pytest.approx(measured, abs=1e-6)
 
 
 def test_ppo_stands_on_one_base(tiny: Path, tmp_path: Path) -> None:

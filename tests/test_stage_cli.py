@@ -369,7 +369,7 @@ def test_a_full_disk(how: str, alone: Alone, chats: Path, monkeypatch: pytest.Mo
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     args = alone.args("sft", chats, "-s", "sft.epochs=1")
-    monkeypatch.setattr(sft, "save_trained", full)
+    monkeypatch.setattr(sft, "save_model", full)
     assert "no space left" in refused(*args)
     assert not alone.output.exists()
     monkeypatch.undo()

@@ -74,14 +74,20 @@ def run_sft(model: Path, output: Path, model_config: ModelConfig = FLOAT, **chan
     )
 
 
-def run_reward(model: Path, output: Path, given: list[Ranking] | None = None, **changes: Any) -> dict[str, Any]:
+def run_reward(
+    model: Path,
+    output: Path,
+    given: list[Ranking] | None = None,
+    model_config: ModelConfig = FLOAT,
+    **changes: Any,
+) -> dict[str, Any]:
     return reward.run(
         base=model,
         rankings=given or rankings(),
         demonstrations=demonstrations(5),
         output=output,
         config=dataclasses.replace(REWARD, **changes),
-        model_config=FLOAT,
+        model_config=model_config,
         seed=3,
         inputs={},
     )

@@ -24,7 +24,7 @@ from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.models import parallel
 from steersman.models.decoder import last_layers, train_last_layers
-from steersman.models.load import DTYPES, pick_device, save_model
+from steersman.models.load import DTYPES, pick_device
 from steersman.models.products import linear
 from steersman.workspace import file_sha256, hash_json, write_json
 
@@ -92,7 +92,7 @@ def twin(model: Any) -> Any:
 
 
 def _matrix(linear: Any) -> Tensor:
-    """What a linear layer multiplies by, [out, in]: whole, not quantised, its adapter added in float32, rounded once."""
+    """What a linear layer multiplies by, whole [out, in]: not quantised, its adapter added in float32, rounded once."""
     if isinstance(linear, LoraLinear):
         down, up = linear.lora_A.weight.detach(), linear.lora_B.weight.detach()
         return (_matrix(linear.base_layer).float() + up.float() @ down.float() * linear.scale).to(up.dtype)
@@ -137,32 +137,28 @@ def _is_quantised(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and not module.weight.is_floating_point()
 
 
-def _whole_state(model: Any) -> dict[str, Tensor]:
-    """As `parallel.whole_state`, adapters merged."""
-    own = {name.replace(".base_layer.", ".") for name, _ in model.named_parameters()}  # tied weights once
-    state = {}
-    for name, tensor in named_weights(model):
-        tensor = parallel.whole(tensor)
-        if parallel.is_first() and name in own:
-            state[name] = tensor.cpu()
-    return state
+@torch.no_grad()
+def settle(model: Any, folder: Path, base: Path) -> None:
+    """Training is over: write the adapters, peft's way, into `folder`'s `adapter` and add them to the weights in place.
 
-
-def save_trained(model: Any, tokenizer: Any, folder: Path, base: Path) -> None:
-    """Write what a stage trained as a plain Hugging Face folder; adapters merged, and alone in its `adapter` folder.
-
-    `base`: the folder that the model was loaded from, remembered by the adapter (`adapter_base`).
+    What is measured from here on is measured of the weights that `save_model` writes, rounded as they will be (a
+    quantised base keeps its adapters; `merged` adds them). `base`: the folder that the model was loaded from,
+    remembered by the adapter (`adapter_base`). Does nothing where there are no adapters.
     """
-    if parallel.size() > 1:
-        save_model(model, tokenizer, folder, _whole_state(model))
-    else:
-        save_model(merged(model), tokenizer, folder)
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
     if not adapted:
         return
     tensors = parallel.whole_state(model, {n for n, p in model.named_parameters() if p.requires_grad})
-    if not parallel.is_first():
-        return
+    if parallel.is_first():
+        _write(model, adapted, tensors, folder / ADAPTER, base)
+    for name, module in adapted.items():
+        weight = module.base_layer.weight
+        if not _is_quantised(module.base_layer):
+            parallel.local(weight).copy_(parallel.part(_matrix(module), weight))
+            model.set_submodule(name, module.base_layer)
+
+
+def _write(model: Any, adapted: dict[str, LoraLinear], tensors: dict[str, Tensor], folder: Path, base: Path) -> None:
     first = next(iter(adapted.values()))
     rank = first.lora_A.weight.shape[0]
     layers = sorted({int(name.split(".layers.")[1].split(".")[0]) for name in adapted})
@@ -179,11 +175,11 @@ def save_trained(model: Any, tokenizer: Any, folder: Path, base: Path) -> None:
         "modules_to_save": ["score"] if hasattr(model, "score") else None,
         "inference_mode": True,
     }
-    (folder / ADAPTER).mkdir(exist_ok=True)
-    write_json(folder / ADAPTER / CONFIG, config)
+    folder.mkdir(exist_ok=True)
+    write_json(folder / CONFIG, config)
     save_file(
         {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()},
-        folder / ADAPTER / WEIGHTS,
+        folder / WEIGHTS,
         metadata={"base": weights_hash(base)},  # one key: safetensors writes several in any order
     )
 
@@ -209,7 +205,7 @@ def adapter_base(folder: Path) -> str | None:
 
 
 def load_adapter(model: Any, folder: Path) -> None:
-    """Put the adapter that `save_trained` wrote below `folder` on a model, its scalar head too."""
+    """Put the adapter that `settle` wrote below `folder` on a model, its scalar head too."""
     config = json.loads((folder / ADAPTER / CONFIG).read_text(encoding="utf-8"))
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER / WEIGHTS).items()}
     for name in tensors:

@@ -21,7 +21,7 @@ from steersman.engine.load import engine_of
 from steersman.models import parallel
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_tokenizer, read_config, save_model
-from steersman.models.lora import named_weights, save_trained
+from steersman.models.lora import merged, named_weights, settle
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.experience import Experience
@@ -97,7 +97,8 @@ def run(
     weights = folder.load_best()[0] if parallel.is_first() else {}
     if config.lora_rank:
         actors.policy.load_state_dict(weights, strict=False)
-        save_trained(actors.policy, actors.tokenizer, folder.path, sft)
+        settle(actors.policy, folder.path, sft)
+        save_model(merged(actors.policy), actors.tokenizer, folder.path)
     else:
         save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
     metrics = {

@@ -19,8 +19,16 @@ from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import branch_heads, init_score_head
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import check_folder, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
-from steersman.models.lora import quantized, save_trained, set_trainable
+from steersman.models.load import (
+    check_folder,
+    load_scalar,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    save_model,
+    use_packed_rows,
+)
+from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.objectives import name_heads
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
@@ -184,6 +192,7 @@ def run(
             bar.update(step, loss=total, accuracy=right / count)
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step})
+        settle(model, folder.path, base)
         if config.evals:
             log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
     zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
@@ -198,7 +207,7 @@ def run(
         report |= compare_members(model, further, held, config, model_config)
         for path in further if parallel.is_first() else ():
             shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
-    save_trained(model, tokenizer, folder.path, base)
+    save_model(merged(model), tokenizer, folder.path)
     counts, notes = sources(rankings)
     report |= {
         "n_train_prompts": len(items),

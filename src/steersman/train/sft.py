@@ -18,8 +18,8 @@ from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, use_packed_rows
-from steersman.models.lora import quantized, save_trained, set_trainable
+from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
+from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -176,9 +176,10 @@ def run(
             bar.update(step, loss=total, tok_s=round(speed))
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step, "loss_before": loss_before})
+        settle(model, folder.path, base)
         loss_after = mean_loss(model, held_rows) if held else 0.0
         log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
-    save_trained(model, tokenizer, folder.path, base)
+    save_model(merged(model), tokenizer, folder.path)
     result: dict[str, Any] = {
         "eval_loss_before": round(loss_before, 4),
         "eval_loss": round(loss_after, 4),
