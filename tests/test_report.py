@@ -241,7 +241,10 @@ SEARCH = {
         {"key": "long_dialogues", "values": ["skip", "keep_end"], "low": 0, "high": 0, "log": False},
     ],
     "trials": [
-        {"number": n, "state": state, "value": value, "params": {"lr": 1e-5 * 2**n, "long_dialogues": kind}}
+        {
+            **{"number": n, "state": state, "value": value, "metrics": {"eval_kl": 0.5 * n}},
+            "params": {"lr": 1e-5 * 2**n, "long_dialogues": kind},
+        }
         for n, (state, value, kind) in enumerate(
             [
                 ("complete", 2.5, "skip"),
@@ -254,6 +257,7 @@ SEARCH = {
         )
     ],
     "best": {"number": 2, "value": 1.25},
+    "configured": {"number": 0, "value": 2.5},
     "importances": {"lr": 0.75, "long_dialogues": 0.25},
 }
 
@@ -266,12 +270,14 @@ def test_searches_are_shown_best_first(tmp_path: Path, everything: Any, language
     assert t["searches"] in page.headings
     assert page.headings.count(t["search_of"].format(stage="sft", objective="eval_loss")) == 1, "none without a result"
     table = path.read_text().split('id="searches"')[1].split("</section>")[0].split("<tr><td>")[1:]
-    assert [row.split("</td>")[:4] for row in table] == [
-        ["2", "<td>1.25", "<td>4e-05", "<td>keep_end"],
-        ["5", "<td>1.5", "<td>0.00032", "<td>skip"],
-        ["0", "<td>2.5", "<td>1e-05", "<td>skip"],
+    assert [row.split("</td>")[:5] for row in table] == [
+        ["2", "<td>1.25", "<td>1", "<td>4e-05", "<td>keep_end"],
+        ["5", "<td>1.5", "<td>2.5", "<td>0.00032", "<td>skip"],
+        ["0", "<td>2.5", "<td>0", "<td>1e-05", "<td>skip"],
     ]
     assert "lr 75 %" in page.text
+    assert t["search_configured"].format(number=0, value="2.5") in page.text
+    assert t["search_text"].format(n=5, pruned=2, way=t["minimize"]) in page.text, "one was interrupted"
     assert t["best_so_far"] in page.text, "the picture's words are text"
 
 

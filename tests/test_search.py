@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,13 +20,17 @@ pytest.importorskip("optuna", reason="pip install 'steersman[search]'")
 
 from typer.testing import CliRunner
 
+import test_train as stages
 import tiny as t
 from steersman.cli import loop
 from steersman.cli.app import build
-from steersman.cli.search import edited
+from steersman.cli.search import edited, summed_up
 from steersman.config import Config
 from steersman.config_file import with_overrides
 from steersman.data import dataset
+from steersman.eval import report_text, searches
+from steersman.models import stage_folder
+from steersman.train.log import MetricsLog
 from steersman.workspace import CONFIG_NAME, Workspace
 
 runner = CliRunner()
@@ -42,10 +48,34 @@ def space(tiny: Path, tmp_path: Path) -> Workspace:
     return made
 
 
-def search(space: Workspace, *args: str, code: int = 0) -> Any:
-    result = runner.invoke(build(), ["search", "sft", *args, "-w", str(space.root), "--json"])
+def search(space: Workspace, *args: str, stage: str = "sft", code: int = 0) -> Any:
+    result = runner.invoke(build(), ["search", stage, *args, "-w", str(space.root), "--json"])
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose SFT and reward model are there. Tests work on copies."""
+    root = tmp_path_factory.mktemp("search")
+    sizes = ["ppo.iterations=4", "ppo.prompts_per_iteration=4", "ppo.max_tokens=4", "ppo.minibatches=2"]
+    sizes += ["ppo.eval_every=1", "ppo.eval_prompts=4", "ppo.save_seconds=0", "ppo.monitors=off"]
+    sizes += ["model.device=cpu", "model.dtype=float32", "reward.holdout_fraction=0.25", "reward.batch_prompts=4"]
+    config = with_overrides(Config(), [f'model.base="{t.make_model(root / "tiny")}"', *sizes])
+    space = Workspace.create(root / "w", config)
+    records = {"demonstrations": stages.demonstrations(), "rankings": stages.rankings(), "prompts": stages.prompts()}
+    for kind, content in records.items():
+        dataset.write_dataset(space.data, kind, kind, "train", content, "test", {})
+    held = [t.conversation(f"Where is {i}?", id=f"h{i}") for i in range(4)]
+    dataset.write_dataset(space.data, "held", "prompts", "validation", held, "test", {})
+    loop.do_sft(space)
+    loop.do_reward(space)
+    return space.root
+
+
+@pytest.fixture
+def round_(made: Path, tmp_path: Path) -> Workspace:
+    return Workspace.open(shutil.copytree(made, tmp_path / "w"))
 
 
 def test_a_search_finds_keeps_and_writes(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,12 +184,111 @@ def test_a_killed_search_goes_on_with_the_interrupted_trial(space: Workspace) ->
     assert [x["step"] for x in lines] == list(range(1, len(lines) + 1))
 
 
+def metrics_of(space: Workspace, search: str) -> dict[str, list[dict[str, Any]]]:
+    """By trial; also that nothing else of a trial is kept."""
+    out = {}
+    for trial in sorted((space.root / "search" / search / "trials").iterdir()):
+        assert [p.name for p in trial.iterdir()] == ["metrics.jsonl"]
+        out[trial.name] = [json.loads(line) for line in (trial / "metrics.jsonl").read_text().splitlines()]
+    return out
+
+
+def test_the_reward_model_is_searched(round_: Workspace) -> None:
+    """By accuracy, the loss beside it; the settings as they are come first; the report shows it."""
+    args = ["--range", "reward.lr=1e-7:1e-2:log", "--choice", "reward.epochs=1,2", "--trials", "3", "--evals", "1"]
+    said = search(round_, *args, stage="reward")
+    assert said["trials"][0]["params"] == {"lr": round_.config.reward.lr, "epochs": round_.config.reward.epochs}
+    assert said["configured"] == said["trials"][0]
+    assert [x["value"] for x in said["trials"]] == pytest.approx(
+        [rows[-1]["eval_accuracy"] for rows in metrics_of(round_, "001-reward").values()]
+    )
+    assert said["best"]["value"] == max(x["value"] for x in said["trials"])
+    assert {tuple(x["metrics"]) for x in said["trials"]} == {("eval_loss",)}
+    assert round_.has("reward"), "the round's own reward model stays"
+    language = report_text.LANGUAGES["zh"]
+    (section,) = searches.sections(loop.searches(round_), language)
+    assert section["head"] == [language["trial"], "eval_accuracy", "eval_loss", "lr", "epochs"]
+    assert len(section["rows"]) == 3
+
+
+def test_ppo_is_searched_pruned_and_gone_on_with(round_: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second trial is interrupted in its third round and pruned later, while a resume point is being written."""
+    from optuna.pruners import NopPruner
+
+    from steersman.cli import study
+
+    class Second(NopPruner):
+        def prune(self, _: Any, trial: Any) -> bool:
+            return trial.params == second and trial.last_step == 3
+
+    second: dict[str, float] = {}
+    write, save = MetricsLog.write, stage_folder.save_file
+
+    def interrupted(self: MetricsLog, step: int, *rest: Any) -> Any:
+        if self.path.parent.name == "001.partial" and step == 2:
+            raise KeyboardInterrupt
+        return write(self, step, *rest)
+
+    def slow(*args: Any, **options: Any) -> None:
+        time.sleep(0.05)
+        save(*args, **options)
+
+    monkeypatch.setitem(study.PRUNERS, "median", Second)
+    monkeypatch.setattr(MetricsLog, "write", interrupted)
+    args = ["--range", "ppo.lr=1e-5:1e-2:log", "--trials", "3"]
+    command = ["search", "ppo", *args, "-w", str(round_.root)]
+    result = runner.invoke(build(), command)
+    assert result.exit_code == 130
+    assert "interrupted; run the same command again to continue" in result.stderr
+    monkeypatch.setattr(MetricsLog, "write", write)
+    monkeypatch.setattr(stage_folder, "save_file", slow)
+    with sqlite3.connect(round_.root / "search/001-ppo/study.db") as database:
+        ((lr,),) = database.execute(
+            "select param_value from trial_params join trials using (trial_id) where number = 1"
+        ).fetchall()
+    second["lr"] = lr
+    said = search(round_, *args, stage="ppo")
+    assert [x["state"] for x in said["trials"]] == ["complete", "fail", "pruned", "complete"]
+    assert said["trials"][1]["params"] == said["trials"][2]["params"] == pytest.approx(second)
+    rows = metrics_of(round_, "001-ppo")
+    assert list(rows) == ["000", "001", "003"]
+    assert [row["iteration"] for row in rows["001"]] == [0, 1, 2, 3], "gone on with, and ended before its last round"
+    for trial, name in ((said["trials"][0], "000"), (said["trials"][3], "003")):
+        best = max(rows[name], key=lambda row: row["eval_reward"])
+        assert trial["value"] == pytest.approx(best["eval_reward"], abs=1e-6)
+        assert trial["metrics"] == pytest.approx({k: best[k] for k in ("eval_no_eos", "eval_kl")}, abs=1e-6)
+    result = runner.invoke(build(), command)
+    assert f"the best of 3 (1 ended early): eval_reward {said['best']['value']:.4g}" in result.stdout
+    (section,) = searches.sections(loop.searches(round_), report_text.LANGUAGES["en"])
+    assert section["text"].startswith("3 trials, 1 ended early")
+
+
+def test_what_is_said_of_the_best() -> None:
+    def trial(number: int, value: float) -> dict[str, Any]:
+        return {"number": number, "state": "complete", "value": value, "metrics": {"eval_kl": 2.0 * number}}
+
+    def said(best: dict[str, Any], *trials: dict[str, Any], key: str = "kl_coef") -> str:
+        result = {"objective": "eval_reward", "space": [{"key": key}], "trials": trials, "configured": trials[0]}
+        return "\n".join(summed_up("ppo", {**result, "best": best}))
+
+    a, b = trial(0, 0.5), trial(1, 0.75)
+    text = said(b, a, b)
+    assert "trial 1 is the best of 2 (0 ended early): eval_reward 0.75  eval_kl 2" in text
+    assert "the settings as they are: eval_reward 0.5  eval_kl 0" in text
+    assert "a lower price of KL always buys reward" in text
+    text = said(a, a, trial(1, 0.5), key="lr")
+    assert "that is the settings as they are" in text
+    assert "all trials that came to their end have this eval_reward" in text
+    assert "KL" not in text
+
+
 def test_bad_input_says_what_was_expected(space: Workspace) -> None:
     cases = [
         (["--range", "sft.lr=1:1e-3"], "LOW the smaller one"),
         (["--range", "sft.lr=0:1:log"], "above 0 with :log"),
         (["--range", "ppo.lr=1e-5:1e-3"], "expected sft.KEY=LOW:HIGH"),
         (["--range", "sft.rl=1e-5:1e-3"], "unknown key sft.rl; did you mean 'lr'?"),
+        (["--choice", "sft.eval_fraction=0.1,0.2"], "sft.eval_fraction changes what trials are judged by"),
         (["--choice", "sft.long_dialogues=skip,drop"], "expected one of error, skip, keep_end"),
         ([], "expected --range or --choice"),
         ([*LR, "--objective", "loss"], "--objective loss: expected one of eval_loss"),

@@ -14,6 +14,7 @@ from steersman import config_file
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
+from steersman.progress import metric_text
 from steersman.workspace import CONFIG_NAME, Workspace, atomic_write
 
 if TYPE_CHECKING:
@@ -89,10 +90,8 @@ def search(
         write_settings(space, stage, best["params"])
     lines = [f"{key} = {config_file.toml_text(value)}" for key, value in best["params"].items()]
     data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": apply}
-    ended = sum(t["state"] == "pruned" for t in result["trials"])
     text = [
-        f"trial {best['number']} is the best of {len(result['trials'])} ({ended} ended early): "
-        f"{objective} {best['value']:.4f}",
+        *summed_up(stage, result),
         f"written to {space.root / CONFIG_NAME}:" if apply else f"for {CONFIG_NAME} (--apply writes it):",
         f"[{stage}]",
         *lines,
@@ -100,9 +99,29 @@ def search(
     emit(as_json, data, "\n".join(text))
 
 
+def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
+    """The best trial beside the settings as they are, and what speaks against taking it at its word."""
+    best, now, objective = result["best"], result["configured"], result["objective"]
+    values = [t["value"] for t in result["trials"] if t["state"] == "complete"]
+    ended = sum(t["state"] == "pruned" for t in result["trials"])
+    shown = metric_text({objective: best["value"], **best["metrics"]})
+    out = [f"trial {best['number']} is the best of {len(values) + ended} ({ended} ended early): {shown}"]
+    if now:
+        out.append(
+            "that is the settings as they are"
+            if now["number"] == best["number"]
+            else f"the settings as they are: {metric_text({objective: now['value'], **now['metrics']})}"
+        )
+    if len(values) > 1 and len(set(values)) == 1:
+        out.append(f"caution: all trials that came to their end have this {objective}, so it says nothing for the best")
+    if stage == "ppo" and any(d["key"].startswith("kl_") for d in result["space"]):
+        out.append("caution: a lower price of KL always buys reward; compare eval_kl, and bound it by ppo.kl_ceiling")
+    return out
+
+
 def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choices: list[str]) -> list[Dimension]:
     """What the options ask for, each value checked as if it stood in the file."""
-    from steersman.cli.study import Dimension
+    from steersman.cli import study
 
     def value(key: str, text: str, option: str) -> Any:
         checked = config_file.from_dict({stage: {key: config_file.toml_value(text)}}, option, config)
@@ -124,11 +143,13 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
         numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
         if not numbers or ends[0] >= ends[1] or scale not in ("", "log") or (scale and ends[0] <= 0):
             raise ValueError(f"--range {text}: expected LOW:HIGH of a number, LOW the smaller one; above 0 with :log")
-        out.append(Dimension(key, low=ends[0], high=ends[1], log=scale == "log"))
+        out.append(study.Dimension(key, low=ends[0], high=ends[1], log=scale == "log"))
     for text in choices:
         key, values = split("--choice", text, "KEY=A,B,..., such as train_layers=0,10")
-        out.append(Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
+        out.append(study.Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
     keys = [d.key for d in out]
+    if judging := [key for key in keys if key in study.STAGES[stage].judging]:
+        raise ValueError(f"search: {stage}.{judging[0]} changes what trials are judged by; expected other settings")
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")
     return out

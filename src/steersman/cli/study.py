@@ -28,7 +28,7 @@ from steersman import config as configs
 from steersman import config_file
 from steersman.cli import loop
 from steersman.cli.app import say
-from steersman.models.stage_folder import partial_of
+from steersman.models.stage_folder import flush, partial_of
 from steersman.progress import metric_text
 from steersman.train.log import FILE, read_metrics, watch
 from steersman.workspace import Workspace, read_manifest, write_json
@@ -36,17 +36,34 @@ from steersman.workspace import Workspace, read_manifest, write_json
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that can be searched: its artifact, what makes it, its held-out metrics and which way each improves."""
+    """A stage that can be searched: its artifact, what makes it, its held-out metrics and which way each improves.
+
+    `judging` are settings that change how those metrics are measured, so trials that differ in them do not compare.
+    """
 
     artifact: str
     make: Callable[[Workspace], tuple[loop.Metrics, bool]]
     objectives: Mapping[str, str]
+    judging: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    """Further metrics that are shown with a trial's result."""
 
 
 STAGES = {
-    "sft": Stage("sft", loop.do_sft, {"eval_loss": "minimize"}),
-    "reward": Stage("reward", loop.do_reward, {"eval_accuracy": "maximize", "eval_loss": "minimize"}),
-    "ppo": Stage("policy", loop.do_ppo, {"eval_reward": "maximize", "eval_no_eos": "minimize"}),
+    "sft": Stage("sft", loop.do_sft, {"eval_loss": "minimize"}, ("eval_fraction", "row_tokens")),
+    "reward": Stage(
+        "reward", loop.do_reward, {"eval_accuracy": "maximize", "eval_loss": "minimize"}, ("holdout_fraction",)
+    ),
+    "ppo": Stage(
+        "policy",
+        loop.do_ppo,
+        {"eval_reward": "maximize", "eval_no_eos": "minimize"},
+        (
+            *("reward_weight", "rules", "ensemble", "uncertainty_coef", "no_eos_reward"),
+            *("eval_prompts", "max_tokens", "temperature", "kl_ceiling"),
+        ),
+        ("eval_kl",),
+    ),
 }
 """By section of the configuration; the first objective is the default."""
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
@@ -65,6 +82,9 @@ class Dimension:
     low: float = 0
     high: float = 0
     log: bool = False
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values if self.values else self.low <= value <= self.high
 
     def suggest(self, trial: optuna.Trial) -> Any:
         if self.values:
@@ -103,12 +123,12 @@ class Search:
         self.space, self.section, self.dimensions, self.objective = space, section, dimensions, objective
         self.stage, self.folder = STAGES[section], folder
         self._pruner = PRUNERS[pruner]()
-        searched = {d.key for d in dimensions}
         config = space.config
-        base = {k: v for k, v in configs.to_dict(getattr(config, section)).items() if k not in searched}
-        base |= {"seed": config.project.seed, "base": config.model.base, "dtype": config.model.dtype}
+        values = configs.to_dict(getattr(config, section))
+        self._configured = {d.key: values.pop(d.key) for d in dimensions}
+        values |= {"seed": config.project.seed, "base": config.model.base, "dtype": config.model.dtype}
         asked = {"stage": section, "objective": objective, "space": list(map(dataclasses.asdict, dimensions))}
-        self._asked = json.loads(json.dumps(asked | {"settings": base}))
+        self._asked = json.loads(json.dumps(asked | {"settings": values}))
 
     def __enter__(self) -> Search:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +138,7 @@ class Search:
         except BlockingIOError:
             self._lock.close()
             raise ValueError(f"{self.folder}: this search is going on in another process") from None
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs every error with a traceback; the verb says it
         url = URL.create("sqlite", database=str((self.folder / "study.db").resolve()))
         self._storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
         self.study = optuna.create_study(
@@ -137,6 +157,8 @@ class Search:
                 "expected the same, or another --name"
             )
         self.study.set_user_attr("asked", self._asked)
+        if not self.study.trials and all(d.holds(self._configured[d.key]) for d in self.dimensions):
+            self.study.enqueue_trial(self._configured)  # what the others have to beat
         self._retry_interrupted()
         # a search that goes on must not propose its first settings again
         self.study.sampler = optuna.samplers.TPESampler(seed=self.space.config.project.seed + len(self.study.trials))
@@ -189,9 +211,11 @@ class Search:
             raise optuna.TrialPruned from error
         rows = [row for row in read_metrics(folder) if self.objective in row]
         keep_metrics(folder)
-        value = float(metrics.get("best", rows[-1])[self.objective])
-        say(f"trial {trial.number}: {self.objective} {value:.4f}")
-        return value
+        last = metrics.get("best", rows[-1])
+        shown = {k: last[k] for k in (*self.stage.objectives, *self.stage.beside) if k != self.objective}
+        trial.set_user_attr("metrics", shown)
+        say(f"trial {trial.number}: {metric_text({self.objective: last[self.objective], **shown})}")
+        return float(last[self.objective])
 
     @contextlib.contextmanager
     def _pruning(self, trial: optuna.Trial, partial: Path) -> Iterator[None]:
@@ -229,6 +253,7 @@ class Search:
         importances: dict[str, float] = {}
         if len(self.dimensions) > 1 and len({t.value for t in complete}) > 3:
             importances = optuna.importance.get_param_importances(self.study)
+        configured = next((t for t in complete if t.params == self._configured), None)
         summary = {
             "stage": self.section,
             "objective": self.objective,
@@ -236,6 +261,7 @@ class Search:
             "space": self._asked["space"],
             "trials": [_trial_json(t) for t in trials if t.state.is_finished()],
             "best": _trial_json(self.study.best_trial) if complete else None,
+            "configured": _trial_json(configured) if configured else None,
             "importances": importances,
         }
         write_json(self.folder / "study.json", summary)
@@ -249,6 +275,7 @@ def _trial_json(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name.lower(),
         "value": trial.value if trial.value is not None else last,
+        "metrics": trial.user_attrs.get("metrics", {}),
         "params": trial.params,
         "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else None,
     }
@@ -256,6 +283,7 @@ def _trial_json(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def keep_metrics(folder: Path) -> None:
     """Of a trial's folder, finished or not, keep the metrics alone."""
+    flush()  # a trial that was pruned may still be writing a resume point
     working = folder if folder.is_dir() else partial_of(folder)
     content = (working / FILE).read_bytes() if (working / FILE).is_file() else b""
     shutil.rmtree(working, ignore_errors=True)

@@ -126,6 +126,7 @@ EN = {
     "search_of": "{stage}: {objective}",
     "search_text": "{n} trials, {pruned} ended early; {way} is better. Judged on data held out of training, not on the "
     "test prompts, and the best of many is a little better there than it really is.",
+    "search_configured": " Trial {number} took the settings as they were: {value}.",
     "minimize": "less",
     "maximize": "more",
     "trial": "trial",
@@ -251,6 +252,7 @@ ZH = {
     "search_of": "{stage}：{objective}",
     "search_text": "共 {n} 次试验，提前结束 {pruned} 次；{way}为好。依据训练之外的留出数据评判，未使用测试提示；"
     "从许多次中挑出的最好者，在这份数据上会略好于实际。",
+    "search_configured": "第 {number} 次试验用的是原有设置：{value}。",
     "minimize": "越小",
     "maximize": "越大",
     "trial": "试验",

@@ -22,20 +22,30 @@ def _section(order: int, search: Mapping[str, Any], t: Mapping[str, str]) -> dic
     done = [trial for trial in trials if trial["state"] == "complete"]
     ranked = sorted(done, key=lambda trial: trial["value"], reverse=search["direction"] == "maximize")
     keys = [d["key"] for d in search["space"]]
-    counts = {"n": len(trials), "pruned": sum(trial["state"] == "pruned" for trial in trials)}
-    rows = [[str(r["number"]), f"{r['value']:.4g}", *(_text(r["params"][key]) for key in keys)] for r in ranked[:ROWS]]
+    pruned = sum(trial["state"] == "pruned" for trial in trials)
+    text = t["search_text"].format(n=len(done) + pruned, pruned=pruned, way=t[search["direction"]])
+    if now := search.get("configured"):
+        text += t["search_configured"].format(number=now["number"], value=f"{now['value']:.4g}")
+    beside = list(ranked[0].get("metrics", {}))
+    rows = [
+        [
+            str(r["number"]),
+            *map(_text, (r["value"], *r.get("metrics", {}).values(), *(r["params"][key] for key in keys))),
+        ]
+        for r in ranked[:ROWS]
+    ]
     return {
         "title": t["search_of"].format(stage=search["stage"], objective=search["objective"]),
-        "text": t["search_text"].format(**counts, way=t[search["direction"]]),
+        "text": text,
         "picture": figures.trials(f"search-{order}", t["searches"], _panels(search, t), _points(trials), t),
-        "head": [t["trial"], search["objective"], *keys],
+        "head": [t["trial"], search["objective"], *beside, *keys],
         "rows": rows,
         "importances": ", ".join(f"{key} {100 * share:.0f} %" for key, share in importances.items()),
     }
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _points(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -36,6 +36,11 @@ _writer = ThreadPoolExecutor(1, "checkpoint")
 """One for the process: what a run that failed was still writing is done before another one looks at its folder."""
 
 
+def flush() -> None:
+    """Until nothing is being written by anybody. What went wrong is not raised."""
+    _writer.submit(lambda: None).result()
+
+
 def partial_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
