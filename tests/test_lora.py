@@ -87,6 +87,22 @@ def test_the_folder_is_merged_and_the_engine_switches_the_adapter(tiny: Path, tm
     assert [one.token_ids, two.token_ids] == [a[0].token_ids for a in switched]
 
 
+def test_merging_in_bfloat16_keeps_updates_smaller_than_the_last_digit(tiny: Path) -> None:
+    """On average; to the nearest, updates of a quarter of a digit would be lost. A new adapter changes nothing."""
+    model, before = load_causal(tiny), load_causal(tiny).state_dict()
+    set_trainable(model, SftConfig(lora_rank=3), 1)
+    assert all(torch.equal(weight, before[name]) for name, weight in lora.named_weights(model))
+    up, update = model.model.layers[0].mlp.up_proj, 2**-12  # the last digit of weights from 1/8 to 1/4 is 2**-10
+    with torch.no_grad():
+        up.lora_A.weight.fill_(1.0)
+        up.lora_B.weight.fill_(update / (3 * up.scale))
+    weight = before["model.layers.0.mlp.up_proj.weight"].float()
+    after = dict(lora.named_weights(model))["model.layers.0.mlp.up_proj.weight"].float()
+    wide = weight.abs() >= 0.125
+    assert torch.equal((weight + update)[wide].bfloat16().float(), weight[wide])
+    assert float((after - weight)[wide].mean()) == pytest.approx(update, rel=0.15)
+
+
 def test_sft_changes_the_matrices_by_rank_r_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     metrics = run_sft(tiny, tmp_path / "sft", epochs=4, lr=1e-2, lora_rank=2)
     assert metrics["eval_loss"] < metrics["eval_loss_before"] - 0.3

@@ -61,7 +61,7 @@ def curve(folder: Path, name: str = "loss") -> list[float]:
     return [m[name] for m in read_metrics(folder) if name in m]
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto", "lora-sft", "lora-reward"])
+@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto", "lora-sft", "lora-reward", "lora-dpo"])
 def test_two_processes_equal_one(name: str, folder: Path) -> None:
     """In float32 sums come in another order: 1e-5 in losses, 1e-4 of a weight after Adam (its step is 1e-3)."""
     one, two = folder / "one" / ("sft" if name == "resumed" else name), folder / "two" / name

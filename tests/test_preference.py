@@ -19,7 +19,7 @@ from steersman.cli.exporting import as_ranking
 from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConfig, PpoConfig, RlooConfig, of_stage
 from steersman.models.decoder import init_score_head
 from steersman.models.load import load_causal, load_scalar, save_model
-from steersman.models.lora import adapter_base, save_trained, set_trainable, weights_hash
+from steersman.models.lora import adapter_base, set_trainable, settle, weights_hash
 from steersman.models.stage_folder import StageFolder
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
@@ -133,8 +133,8 @@ def test_an_adapter_learns_as_pefts_does(config: DpoConfig | KtoConfig, tiny: Pa
     config = dataclasses.replace(config, lora_rank=2, lr=1e-2)
     begun = load_causal(tiny, "float32")
     set_trainable(begun, config, 3)
-    save_trained(begun, t.tokenizer(), tmp_path / "begun", tiny)
-    adapter = str(tmp_path / "begun" / "adapter")
+    settle(begun, tmp_path, tiny)
+    adapter = str(tmp_path / "adapter")
     policy = peft.PeftModel.from_pretrained(load_causal(tiny, "float32"), adapter, is_trainable=True)
     run(tiny, tmp_path / "out", config, rankings())
     rows = read_metrics(tmp_path / "out")

@@ -72,6 +72,7 @@ def with_adapters(one: Path, tiny: Path, out: Path) -> None:
     stages.run_reward(one / "lora-sft", out / "lora-reward", lora_rank=3)
     run_ppo(one / "lora-sft", one / "lora-reward", out / "lora-policy", lora_rank=4)
     run_ppo(one / "lora-sft", one / "reward", out / "lora-beside", lora_rank=4, iterations=1)
+    run_dpo(tiny, out / "lora-dpo", lora_rank=2)
 
 
 def check_what_is_split(one: Path) -> None:
@@ -112,8 +113,8 @@ def resumed_ppo(folder: Path) -> None:
         ppo_kind(kind, folder, folder / "two" / f"inside-{kind}")
 
 
-def run_dpo(model: Path, output: Path) -> None:
-    config = dataclasses.replace(preferences.DPO, save_seconds=90.0, length_normalised=True, train_layers=1)
+def run_dpo(model: Path, output: Path, **changes: Any) -> None:
+    config = dataclasses.replace(preferences.DPO, save_seconds=90.0, length_normalised=True, train_layers=1, **changes)
     preferences.run(model, output, config, preferences.rankings())
 
 

@@ -92,14 +92,26 @@ def twin(model: Any) -> Any:
 
 
 def _matrix(linear: Any) -> Tensor:
-    """What a linear layer multiplies by, whole [out, in]: not quantised, its adapter added in float32, rounded once."""
+    """What a linear layer multiplies by, whole [out, in]: de-quantised, its adapter added in float32 and `_rounded`."""
     if isinstance(linear, LoraLinear):
         down, up = linear.lora_A.weight.detach(), linear.lora_B.weight.detach()
-        return (_matrix(linear.base_layer).float() + up.float() @ down.float() * linear.scale).to(up.dtype)
+        return _rounded(_matrix(linear.base_layer).float() + up.float() @ down.float() * linear.scale, up.dtype)
     weight = parallel.whole(linear.weight)
     if _is_quantised(linear):
         weight = dequantize_bnb_weight(linear.weight, getattr(linear, "state", None))
     return weight.detach()
+
+
+def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 `x` in `dtype`: to bfloat16 up or down at random, the nearer the likelier, always by the same numbers.
+
+    Stochastic rounding (Gupta et al. 2015): to the nearest, an update smaller than half a weight's last digit is lost.
+    """
+    if dtype != torch.bfloat16:
+        return x.to(dtype)
+    generator = torch.Generator(x.device).manual_seed(0)
+    noise = torch.randint(1 << 16, x.shape, generator=generator, dtype=torch.int32, device=x.device)
+    return ((x.view(torch.int32) + noise) & -(1 << 16)).view(torch.float32).to(dtype)
 
 
 def named_weights(model: Any, trained_only: bool = False) -> Iterator[tuple[str, Tensor]]:

@@ -22,8 +22,16 @@ from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, read_config, use_packed_rows
-from steersman.models.lora import quantized, save_trained, set_trainable
+from steersman.models.load import (
+    check_folder,
+    load_causal,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    save_model,
+    use_packed_rows,
+)
+from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
@@ -276,6 +284,7 @@ def run(
             bar.update(step, **metrics)
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step})
+    settle(model, folder.path, base)
     ended = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
     implicit = [config.beta * (ended[i] - held_reference[i]) for i in range(len(held))]
     counts, notes = sources(rankings)
@@ -285,7 +294,7 @@ def run(
         **counts,
         "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
     }
-    save_trained(model, tokenizer, folder.path, base)
+    save_model(merged(model), tokenizer, folder.path)
     folder.finish(report, notes)
     return report
 
