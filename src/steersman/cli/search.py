@@ -53,7 +53,8 @@ def search(
 ) -> None:
     """Search a stage's settings with Optuna; bad trials end early, and a search that was stopped goes on.
 
-    The judge is the stage's own held-out data; the test split is never read. Models of trials are not kept.
+    The judge is the stage's own held-out data; the test split is never read. The first trial takes the settings as
+    they are, where they lie within what is searched. Models of trials are not kept.
     """
     if launched():
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
