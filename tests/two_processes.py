@@ -68,8 +68,8 @@ def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> None:
 
 def with_adapters(one: Path, tiny: Path, out: Path) -> None:
     """Every stage with LoRA into `out`, on the models in `one`; PPO with the reward model over its base, and beside."""
-    stages.run_sft(tiny, out / "lora-sft", lora_rank=2)
-    stages.run_reward(one / "lora-sft", out / "lora-reward", lora_rank=3)
+    stages.run_sft(tiny, out / "lora-sft", lora_rank=2, epochs=1)
+    stages.run_reward(one / "lora-sft", out / "lora-reward", lora_rank=3, epochs=1)
     run_ppo(one / "lora-sft", one / "lora-reward", out / "lora-policy", lora_rank=4)
     run_ppo(one / "lora-sft", one / "reward", out / "lora-beside", lora_rank=4, iterations=1)
     run_dpo(tiny, out / "lora-dpo", lora_rank=2)

@@ -96,7 +96,7 @@ def run(
         log.write(here.iteration, here.consider())
     weights = folder.load_best()[0] if parallel.is_first() else {}
     if config.lora_rank:
-        actors.policy.load_state_dict(weights, strict=False)
+        actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
         settle(actors.policy, folder.path, sft)
         save_model(merged(actors.policy), actors.tokenizer, folder.path)
     else:
