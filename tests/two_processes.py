@@ -129,6 +129,9 @@ def scenario(name: str, folder: Path) -> None:
     tiny, out = folder / "tiny", folder / "two"
     if name == "killed":
         parallel.everywhere(die_while_saving, model=tiny, output=out / "killed")
+    elif name == "adapters":
+        parallel.everywhere(with_adapters, one=folder / "one", tiny=tiny, out=out)
+        parallel.everywhere(check_what_is_split, one=folder / "one")
     elif name in ("stopped_ppo", "resumed_ppo"):
         parallel.everywhere({"stopped_ppo": stopped_ppo, "resumed_ppo": resumed_ppo}[name], folder=folder)
     else:
@@ -138,8 +141,6 @@ def scenario(name: str, folder: Path) -> None:
         parallel.everywhere(run_ppo, model=tiny, scorer=folder / "one" / "reward", output=out / "policy")
         parallel.everywhere(run_dpo, model=tiny, output=out / "dpo")
         parallel.everywhere(run_kto, model=tiny, output=out / "kto")
-        parallel.everywhere(with_adapters, one=folder / "one", tiny=tiny, out=out)
-        parallel.everywhere(check_what_is_split, one=folder / "one")
         half = stages.ModelConfig(dtype="bfloat16", device="cpu")
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "sft-bfloat16", model_config=half)
 
