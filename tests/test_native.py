@@ -176,9 +176,16 @@ def test_checkpointing_changes_no_bit(tmp_path: Path) -> None:
     row = build_row([Tree(tuple(range(3, 90)), learn=(False,) + (True,) * 86)])
     model = load_causal(folder, "bfloat16")
     use_checkpointing(model)
-    (logprobs, grads), (again, same) = gradients(load_causal(folder, "bfloat16"), row), gradients(model, row)
+    peer = load_causal(folder, "bfloat16")
+    (logprobs, grads), (again, same) = gradients(peer, row), gradients(model, row)
     assert torch.equal(logprobs, again)
     assert all(torch.equal(grad, same[name]) for name, grad in grads.items())
+    for one in (model, peer):  # and where gradients are summed in float32
+        updater = Updater(one, lr=0.01, weight_decay=0.0, grad_clip=1.0)
+        gradients(one, row)
+        updater.gather()
+        updater.step(1.0)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), peer.parameters(), strict=True))
 
 
 @needs_tiles

@@ -39,8 +39,8 @@ class _Project(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, residual: Tensor | None, count: int, *parameters: Tensor | None) -> Any:
         weights, biases = parameters[:count], parameters[count:]
-        ctx.save_for_backward(x, *weights)
-        ctx.count = count
+        ctx.save_for_backward(x)
+        ctx.weights = weights  # themselves: checkpointing hands back copies, without `wide_grad`
         return tuple(
             native.multiply([(x, w.T)], x.new_empty(len(x), len(w)), residual, b)
             for w, b in zip(weights, biases, strict=True)
@@ -49,7 +49,7 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, *weights = ctx.saved_tensors
+        (x,), weights = ctx.saved_tensors, ctx.weights
         grads = tuple(grad.contiguous() for grad in grads)
         needs = ctx.needs_input_grad
         grad_x = native.multiply(list(zip(grads, weights, strict=True)), torch.empty_like(x)) if needs[0] else None
@@ -61,7 +61,9 @@ class _Project(torch.autograd.Function):
             total = weight_gradient(weight)
             native.multiply([(grad.T, x)], total.sum)
             out.append(total.rest())
-        biases = [grad.sum(0) if needed else None for grad, needed in zip(grads, needs[3 + ctx.count :], strict=True)]
+        biases = [
+            grad.sum(0) if needed else None for grad, needed in zip(grads, needs[3 + len(weights) :], strict=True)
+        ]
         return grad_x, grads[0] if needs[1] else None, None, *out, *biases
 
 

@@ -1,28 +1,15 @@
 /* Products of matrices as training and prefill need them: many rows, weights as transformers keep them.
 
-   The second operand is laid out by whoever uses it, as many columns as stay in the second cache; rows of the first
-   are read as they lie, or laid out once for all threads. PyTorch's own bfloat16 products reach a fifth to a third of
-   what the matrix units can do at such sizes. */
+   Each thread lays out as much of the second operand as stays in its second cache, and goes through rows of the first,
+   as they lie or some laid out at a time. PyTorch's own bfloat16 products reach a fifth to a third of what the matrix
+   units can do at such sizes. */
 
-#include <stdlib.h>
 #include "multiply.h"
 
 #ifdef __AMX_BF16__
 #define NEAR (5 << 18) /* bytes of the second operand that shall stay in the second cache */
 #define AT_ONCE 4     /* blocks of the first that are laid out together */
 
-/* Room of this thread, which grows and stays */
-static void *room(int which, int64_t bytes) {
-    static __thread struct { void *at; int64_t bytes; } rooms[2];
-    if (rooms[which].bytes < bytes) {
-        free(rooms[which].at);
-        rooms[which].at = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        rooms[which].bytes = bytes;
-    }
-    return rooms[which].at;
-}
-
-static inline int64_t blocks_of(int64_t n) { return (n + WIDE - 1) / WIDE; }
 static inline int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 static inline int64_t at_least_1(int64_t x) { return x < 1 ? 1 : x; }
 

@@ -4,6 +4,7 @@
 #ifndef STEERSMAN_MULTIPLY_H
 #define STEERSMAN_MULTIPLY_H
 
+#include <stdlib.h>
 #include "tiles.h"
 
 #define WIDE (2 * SIDE) /* rows and columns of a block of results, and what a tile is long */
@@ -15,6 +16,20 @@ typedef struct { const bf16 *at; int64_t stride; int across; } Side;
 typedef struct { Side a, b; int64_t k; } Term;
 
 #ifdef __AMX_BF16__
+
+static inline int64_t blocks_of(int64_t n) { return (n + WIDE - 1) / WIDE; }
+static inline int64_t up(int64_t n) { return blocks_of(n) * WIDE; }
+
+/* Room of this thread, which grows and stays */
+static void *room(int which, int64_t bytes) {
+    static __thread struct { void *at; int64_t bytes; } rooms[2];
+    if (rooms[which].bytes < bytes) {
+        free(rooms[which].at);
+        rooms[which].at = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        rooms[which].bytes = bytes;
+    }
+    return rooms[which].at;
+}
 
 /* Where results go: to float32, added to what is there, or to bfloat16 with what `add` [m, n] and `bias` [n] hold */
 typedef struct { float *wide; bf16 *narrow; const bf16 *add, *bias; int64_t stride; } Result;
@@ -92,8 +107,8 @@ static inline __attribute__((always_inline)) void transpose(const __m512i *in, b
     }
 }
 
-/* 32 of n from `first`, 32 of k from `from`; beyond `n` and `k` are zeros. words[h][i]: as the second operand's tiles
-   want it if `pairs`: row i holds terms 2i and 2i + 1 of 16 columns; otherwise row i of 16 holds 32 terms */
+/* 32 of n from `first`, 32 of k from `from`; beyond `n` and `k` are zeros. words[h][i]: of an
+   operand that lies across, terms 2i and 2i + 1 of 16 rows; of another, the 32 terms of row 16h + i */
 static inline __attribute__((always_inline)) void fetch(
     const Side *s, int64_t n, int64_t k, int64_t first, int64_t from, __m512i words[2][SIDE]) {
     int64_t rows = n - first < WIDE ? n - first : WIDE, terms = k - from < WIDE ? k - from : WIDE;

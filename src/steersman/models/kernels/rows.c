@@ -1,7 +1,6 @@
 /* Attention over packed rows, forward and backward, in matrix tiles: each document by itself, in blocks of 32 queries
    and 32 keys. A block of queries has its scores against all its keys at hand, so the softmax is the plain one. */
 
-#include <stdlib.h>
 #include "multiply.h"
 
 /* Documents of a row, [start, end) in `bounds`; key j is seen from i if it is not later, not in another branch
@@ -19,19 +18,6 @@ typedef struct {
 typedef struct { const bf16 *grad; bf16 *q, *k, *v; } Gradients;
 
 #ifdef __AMX_BF16__
-
-static inline int64_t up(int64_t n) { return (n + WIDE - 1) / WIDE * WIDE; }
-
-/* Room of this thread, which grows and stays */
-static char *room(int64_t bytes) {
-    static __thread struct { char *at; int64_t bytes; } mine;
-    if (mine.bytes < bytes) {
-        free(mine.at);
-        mine.at = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        mine.bytes = bytes;
-    }
-    return mine.at;
-}
 
 static void *cut(char **from, int64_t bytes) {
     char *at = *from;
@@ -135,7 +121,7 @@ static void forward(const Attention *a, int threads) {
     int64_t most = up(longest(a)), size = most * a->d * sizeof(bf16);
 #pragma omp parallel num_threads(threads)
     {
-        char *space = room(2 * size + WIDE * (a->d * 2 + most * 6 + WIDE * 4) + 1024);
+        char *space = room(0, 2 * size + WIDE * (a->d * 2 + most * 6 + WIDE * 4) + 1024);
         Keys keys = {cut(&space, size), NULL, NULL, cut(&space, size)};
         TileConfig before;
         take_tiles(&before);
@@ -223,7 +209,7 @@ static void backward(const Attention *a, const Gradients *g, int threads) {
     int64_t block = WIDE * (shared * most * 4 + most * 8 + (d > shared * WIDE ? d : shared * WIDE) * 2 + shared * d * 4 + WIDE * 4);
 #pragma omp parallel num_threads(threads)
     {
-        char *space = room(7 * size + block + 2048);
+        char *space = room(0, 7 * size + block + 2048);
         Keys keys = {cut(&space, size), cut(&space, size), cut(&space, size), NULL};
         float *sums[2] = {cut(&space, 2 * size), cut(&space, 2 * size)};
         TileConfig before;
