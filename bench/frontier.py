@@ -5,13 +5,14 @@
 
 WORKSPACE has a finished round: its SFT model is everybody's start and reference, its reward model everybody's reward
 (an answer without an end gets `ppo.no_eos_reward` on both sides), its prompts for PPO are learned from. Every side
-trains as many layers, samples answers of the same length at the same temperature, and its learning rate is the best of
-the same few, by reward - price * KL at the middle price on prompts that the frontier is not measured on. Then each side
-runs at every price of KL. One function measures all: answers sampled by our engine to held-out prompts, the reward
-model's mean score, and the mean over answers of the sum of log p_policy - log p_sft.
+trains as many layers, samples answers of the same length at the same temperature, and runs at every learning rate and
+price of KL of the same grid. One function measures all: answers sampled by our engine to held-out prompts, the reward
+model's mean score, and the mean over answers of the sum of log p_policy - log p_sft. A side's frontier is the most
+reward that a mixture of its policies, the SFT model among them, has at no more than so much KL: the upper concave hull
+of its points (KL is convex, so a mixture costs at most the line between two of them).
 
-Sides: the workspace's own [ppo] settings; our loop with TRL's default settings; TRL's defaults. Results are kept point
-by point in points.json of --output; the same command goes on where it was.
+Sides: the workspace's own [ppo] settings; TRL's defaults; our loop with TRL's defaults. Results are kept point by point
+in points.json of --output; the same command goes on where it was, and --report shows what is there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -194,10 +196,19 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def along(kl: np.ndarray, reward: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Reward at the KLs `at`, on straight lines between a side's points in order of KL."""
-    order = np.argsort(kl)
-    return np.interp(at, kl[order], reward[order])
+def frontier(kl: np.ndarray, reward: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Reward at the KLs `at` (rising) on the upper concave hull of the points, never falling with KL."""
+    hull: list[tuple[float, float]] = []
+    for x, y in sorted(zip(np.maximum(kl, 0.0).tolist(), reward.tolist(), strict=True)):
+        if hull and x == hull[-1][0]:
+            hull.pop()  # the lower of two at one place
+        while len(hull) > 1:
+            (a, b), (c, d) = hull[-2:]
+            if (d - b) * (x - a) > (y - b) * (c - a):
+                break
+            hull.pop()
+        hull.append((x, y))
+    return np.maximum.accumulate(np.interp(at, *zip(*hull, strict=True)))
 
 
 def difference(first: Sequence[Point], second: Sequence[Point], draws: np.ndarray) -> dict[str, Any]:
@@ -208,7 +219,7 @@ def difference(first: Sequence[Point], second: Sequence[Point], draws: np.ndarra
     kl = [means(points, "kl", draws) for points in (first, second)]
     reward = [means(points, "reward", draws) for points in (first, second)]
     grid = np.linspace(0, min(float(k[0].max()) for k in kl), 101)
-    rows = [along(kl[0][b], reward[0][b], grid) - along(kl[1][b], reward[1][b], grid) for b in range(len(draws))]
+    rows = [frontier(kl[0][b], reward[0][b], grid) - frontier(kl[1][b], reward[1][b], grid) for b in range(len(draws))]
     gaps = np.array(rows)
     at = {f"{grid[i]:.2f}": (float(gaps[0, i]), *bounds(gaps[1:, i])) for i in (25, 50, 75, 100)}
     return {"up_to": float(grid[-1]), "mean": (float(gaps[0].mean()), *bounds(gaps[1:].mean(axis=1))), "at": at}
@@ -222,19 +233,33 @@ def plot(path: Path, sides: dict[str, list[Point]], draws: np.ndarray) -> None:
     tints = {OURS: COLOURS["policy"], THEIR_WAY: SPARE[1], TRL: COLOURS["sft"]}
     for side, points in sides.items():
         kl, reward = (means(points, name, draws) for name in ("kl", "reward"))
-        order = np.argsort(kl[0])
         errors = []
         for values in (kl, reward):
             low, high = np.percentile(values[1:], (2.5, 97.5), axis=0)
-            errors.append(np.maximum([values[0] - low, high - values[0]], 0)[:, order])
+            errors.append(np.maximum([values[0] - low, high - values[0]], 0))
+        grid = np.linspace(0, kl[0].max(), 200)
+        axes.plot(grid, frontier(kl[0], reward[0], grid), color=tints[side], linewidth=1.4, label=side)
         axes.errorbar(
-            kl[0][order], reward[0][order], xerr=errors[0], yerr=errors[1], fmt="o-", capsize=2, linewidth=1.2,
-            markersize=4, color=tints[side], label=side,
-        )  # fmt: skip
-        for i in order:
-            if points[i]["price"] is not None:
-                axes.annotate(f"{points[i]['price']:g}", (kl[0][i], reward[0][i]), (4, 5), textcoords="offset points")
-    axes.set(xlabel="KL to the SFT model, nats per answer", ylabel="reward, same reward model")
+            kl[0],
+            reward[0],
+            xerr=errors[0],
+            yerr=errors[1],
+            fmt="o",
+            capsize=2,
+            linewidth=0.8,
+            markersize=4,
+            color=tints[side],
+        )
+        for i, point in enumerate(points[1:], 1):
+            text = f"{point['price']:g}, {point['lr']:g}"
+            axes.annotate(
+                text, (kl[0][i], reward[0][i]), (4, 5), textcoords="offset points", fontsize=7, color=tints[side]
+            )
+    axes.set(
+        xlabel="KL to the SFT model, nats per answer",
+        ylabel="reward, same reward model",
+        title="points: price of KL, learning rate",
+    )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
@@ -251,9 +276,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=32, help="answers per round")
     parser.add_argument("--max-tokens", type=int, default=56, help="most tokens per answer")
     parser.add_argument("--prompt-tokens", type=int, default=85, help="longer ones are not trained on")
-    parser.add_argument("--prompts", type=int, default=128, help="held-out prompts, a quarter of them for the rates")
+    parser.add_argument("--prompts", type=int, default=128, help="held-out prompts")
     parser.add_argument("--answers", type=int, default=3, help="answers measured per held-out prompt")
     parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument("--report", action="store_true", help="train nothing more, show what is measured")
     parser.add_argument("--output", type=Path, default=Path("frontier"))
     return parser.parse_args()
 
@@ -311,40 +337,29 @@ def main() -> None:
     space = Workspace.open(options.workspace)
     options.output.mkdir(parents=True, exist_ok=True)
     points = Points(options, space)
-    sides = [side for side in options.sides if side != TRL or options.trl_ppo_python]
-    quarter = len(points.held) // 4
-    choosing = np.arange(quarter)
-    middle = options.prices[(len(options.prices) - 1) // 2]
     sft = points.get("SFT", None, None)
-    rates = {}
-    for side in sides:
-        worth = {
-            lr: float(means([p], "reward", choosing)[0] - middle * means([p], "kl", choosing)[0])
-            for lr in options.rates
-            for p in [points.get(side, middle, lr)]
-        }
-        rates[side] = max(worth, key=worth.__getitem__)
-        say(f"{side}: rate {rates[side]:g} of " + ", ".join(f"{lr:g} ({w:.3f})" for lr, w in worth.items()))
-    found = {side: [sft] for side in sides}
-    for price in options.prices:
-        for side in sides:
-            found[side].append(points.get(side, price, rates[side]))
-    rest = np.arange(quarter, len(points.held))
-    resampled = np.random.default_rng(0).choice(rest, (options.resamples, len(rest)))
-    draws = np.concatenate([rest[None], resampled])
+    if not options.report:
+        for lr, price, side in product(options.rates, options.prices, options.sides):
+            if side != TRL or options.trl_ppo_python:
+                points.get(side, price, lr)
+    measured = list(points.found["points"].values())
+    found = {side: [sft, *(p for p in measured if p["side"] == side)] for side in options.sides}
+    found = {side: its for side, its in found.items() if len(its) > 1}
+    everything = np.arange(len(sft["kl"]))
+    draws = np.random.default_rng(0).choice(everything, (options.resamples + 1, len(everything)))
+    draws[0] = everything
     rows = []
-    for p in points.found["points"].values():
+    for p in measured:
         values = [means([p], name, draws)[:, 0] for name in ("kl", "reward")]
         shown = [f"{v[0]:.2f} [{low:.2f}, {high:.2f}]" for v in values for low, high in [bounds(v[1:])]]
-        tokens, unended = (float(means([p], name, rest)[0]) for name in ("tokens", "unended"))
-        used = p["price"] is None or p["lr"] == rates.get(p["side"])
+        tokens, unended = (float(np.mean(p[name])) for name in ("tokens", "unended"))
         named = ["-" if x is None else f"{x:g}" for x in (p["price"], p["lr"])]
-        rows.append([p["side"], *named, "yes" if used else "no", *shown, f"{tokens:.1f}", f"{100 * unended:.0f} %"])
-    head = ["side", "KL price", "rate", "on the frontier", "KL, nats", "reward", "tokens per answer", "unended"]
+        rows.append([p["side"], *named, *shown, f"{tokens:.1f}", f"{100 * unended:.0f} %"])
+    head = ["side", "KL price", "rate", "KL, nats", "reward", "tokens per answer", "unended"]
     print(f"{machine_line(points.found['machine'])}\n\n{table(head, rows)}\n")
     compared = {}
-    for side in sides:
-        if side == TRL or TRL not in sides:
+    for side in found:
+        if side == TRL or TRL not in found:
             continue
         compared[side] = gap = difference(found[side], found[TRL], draws)
         mean, low, high = gap["mean"]
@@ -355,7 +370,7 @@ def main() -> None:
             f"{high:+.3f}]: {verdict}\n  {each}"
         )
     plot(options.output / "frontier.png", found, draws)
-    write_json(options.output / "frontier.json", {"rates": rates, "compared": compared})
+    write_json(options.output / "frontier.json", compared)
 
 
 if __name__ == "__main__":
