@@ -179,7 +179,7 @@ def ppo_config(spec: Spec) -> PpoConfig:
         lr=spec.lr,
         critic_lr=spec.lr,
         train_layers=spec.train_layers,
-        row_tokens=ROW_TOKENS,
+        row_tokens=2 * ROW_TOKENS,  # a whole optimizer step
     )
 
 
