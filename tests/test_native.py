@@ -56,6 +56,17 @@ def test_products_of_any_size_and_orientation(m: int, n: int, k: int) -> None:
 
 
 @needs_tiles
+def test_products_of_nothing() -> None:
+    bias, start = random(5), torch.randn(3, 5)
+    assert torch.equal(native.multiply([(random(3, 0), random(0, 5))], start.clone()), start)
+    assert torch.equal(native.multiply([(random(3, 0), random(0, 5))], random(3, 5), bias=bias), bias.expand(3, 5))
+    assert native.multiply([(random(0, 4), random(4, 5))], random(0, 5)).shape == (0, 5)
+    hidden = random(0, 64).requires_grad_()
+    token_logprobs(hidden, random(176, 64), torch.zeros(0, dtype=torch.long))[0].sum().backward()
+    assert hidden.grad is not None
+
+
+@needs_tiles
 def test_a_product_leaves_what_lies_beside_it_alone() -> None:
     out = torch.zeros(40, 64)
     native.multiply([(random(40, 32), random(32, 33))], out[:, :33])

@@ -141,6 +141,13 @@ def multiply(
     rounding.
     """
     m, n = out.shape
+    terms = [term for term in terms if term[0].shape[1]]
+    if not (m and n and terms):  # a sum of nothing
+        if out.dtype != torch.float32:
+            out.zero_()
+            for more in (add, bias):
+                out += 0 if more is None else more
+        return out
     parts = (_Term * len(terms))(*(_Term(_side(a), _side(b.T), a.shape[1]) for a, b in terms))
     wide = out.dtype == torch.float32
     address = out.data_ptr()
