@@ -240,3 +240,21 @@ def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
         torch.testing.assert_close(mine, expected.detach(), atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(parameter.detach(), mine.bfloat16(), atol=0, rtol=0)
     assert not any(parameter.wide_grad.any() for parameter, _ in updater.wide)
+
+
+def test_a_cache_that_cannot_be_written_leaves_pytorch_to_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "home"
+    blocked.write_text("a file where the cache folder should be")
+    monkeypatch.setenv("HOME", str(blocked))
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr(native, "FLAGS", ["--no-such-flag"])
+        native.library.cache_clear()
+        assert native.library() is None
+        assert not list(tmp_path.rglob("*.so"))
+    finally:
+        native.library.cache_clear()

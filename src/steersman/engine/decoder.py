@@ -115,8 +115,16 @@ class Decoder:
             self.adapter.add(y, x, merged, layer)
         return y
 
-    def _qkv(self, x: Tensor, layer: int, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [rows, hidden], positions [rows] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
+    def _rotations(self, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per layer (cos, sin), each [rows, 1, d], of positions [rows]; made once for layers of one kind."""
+        made: dict[int, tuple[Tensor, Tensor]] = {}
+        for cos, sin in self.ropes:
+            if id(cos) not in made:
+                made[id(cos)] = cos.index_select(0, positions)[:, None], sin.index_select(0, positions)[:, None]
+        return [made[id(cos)] for cos, _ in self.ropes]
+
+    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [rows, hidden], cos, sin [rows, 1, d] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
         s, w = self.shape, self.weights
         merged = self._project(x, "qkv", layer, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
         qk, v = merged[:, : s.heads + s.kv_heads], merged[:, s.heads + s.kv_heads :]
@@ -124,7 +132,6 @@ class Decoder:
             q = self._norm(qk[:, : s.heads], w.q_norm[layer])
             k = self._norm(qk[:, s.heads :], w.k_norm[layer])
             qk = torch.cat([q, k], dim=1)
-        cos, sin = (table.index_select(0, positions)[:, None] for table in self.ropes[layer])
         half = s.head_dim // 2
         if kernels.serves(qk, half):
             q, k = (kernels.rotate(x, cos, sin, (1, 1)) for x in (qk[:, : s.heads], qk[:, s.heads :]))
@@ -186,6 +193,7 @@ class Decoder:
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
             positions[begin : begin + size] = torch.arange(start, start + size)
         positions = positions.to(self.device)
+        rotations = self._rotations(positions)
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         # what begins a dialogue is attended to by kernels, all prompts at once; what goes on from the cache is not
@@ -200,7 +208,7 @@ class Decoder:
             at += n
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            states = self._qkv(h, layer, positions)
+            states = self._qkv(h, layer, *rotations[layer])
             if tiled and whole:
                 q, k, v = (part.contiguous() for part in states)
                 tensors = q, k, v, attended.view(q.shape), torch.empty(q.shape[:2])
@@ -259,10 +267,10 @@ class Decoder:
         group = s.heads // s.kv_heads
         x = self._embed(ids)
         rows = torch.arange(n, device=self.device)
-        masks = self._decode_masks(positions, longest)
+        masks, rotations = self._decode_masks(positions, longest), self._rotations(positions)
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, layer, positions)
+            q, k, v = self._qkv(h, layer, *rotations[layer])
             cache.keys[layer][rows, :, positions] = k
             cache.values[layer][rows, :, positions] = v
             a = F.scaled_dot_product_attention(

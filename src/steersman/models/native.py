@@ -60,6 +60,17 @@ def _cpu() -> str:
     return platform.machine() + "".join(flags)
 
 
+def _build(compiler: str, built: Path) -> None:
+    """Compile; the library appears whole or not at all."""
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=built.parent) as temporary:
+        fresh = Path(temporary) / built.name
+        sources = [str(s) for s in SOURCES if s.suffix == ".c"]
+        command = [compiler, *FLAGS, "-o", str(fresh), *sources, "-lm"]
+        subprocess.run(command, capture_output=True, text=True, check=True)
+        fresh.replace(built)
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The kernels for this machine, compiled once and kept in the cache folder; None where that is not possible."""
@@ -70,18 +81,14 @@ def library() -> ctypes.CDLL | None:
     key = hashlib.sha256("".join([*(s.read_text() for s in SOURCES), *FLAGS, compiler, _cpu()]).encode()).hexdigest()[
         :20
     ]
-    folder = Path("~/.cache/steersman/native").expanduser()
-    built = folder / f"kernels-{key}.so"
-    if not built.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            fresh = Path(temporary) / "kernels.so"
-            sources = [str(s) for s in SOURCES if s.suffix == ".c"]
-            run = subprocess.run([compiler, *FLAGS, "-o", str(fresh), *sources, "-lm"], capture_output=True, text=True)
-            if run.returncode:
-                log.warning("%s cannot compile the kernels; PyTorch computes instead: %s", compiler, run.stderr[:500])
-                return None
-            fresh.replace(built)
+    built = Path("~/.cache/steersman/native").expanduser() / f"kernels-{key}.so"
+    try:
+        if not built.is_file():
+            _build(compiler, built)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = error.stderr[:500] if isinstance(error, subprocess.CalledProcessError) else error
+        log.warning("no kernels, PyTorch computes instead, more slowly: %s", reason)
+        return None
     found = ctypes.CDLL(str(built))
     for name, arguments in SIGNATURES.items():
         function = getattr(found, name)

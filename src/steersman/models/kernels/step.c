@@ -268,9 +268,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         float acc[BLOCK * MOST] __attribute__((aligned(64)));
 #ifdef __AMX_BF16__
         TileConfig before;
-        if (in.tiles) {
-            take_tiles(&before);
-        }
+        if (in.tiles) take_tiles(&before);
 #endif
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n; i++)
