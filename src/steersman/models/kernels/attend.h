@@ -1,5 +1,5 @@
-/* Attention of one position over a sequence's cache; head sizes are multiples of LANES. The query heads that share a key head are computed together, so
-   that each key and value is read and widened once for all of them. */
+/* Attention of one position over a sequence's cache; head sizes are multiples of LANES. The query heads that share a
+   key head are computed together, so that each key and value is read once for all of them. */
 
 #ifndef STEERSMAN_ATTEND_H
 #define STEERSMAN_ATTEND_H
@@ -7,85 +7,188 @@
 #include "common.h"
 
 #define TOGETHER 4 /* query heads at once */
-#define AHEAD 12 /* keys fetched before they are needed */
+#define KEYS 4     /* keys at once: TOGETHER * KEYS scores are one vector, those of head g at g * KEYS */
+#define CHUNK (2 * LANES)
 
-/* scores[g * room + t] = q[g] . keys[t] * scale; q [heads, d], keys and values [count, d]. The values are fetched
-   into the cache meanwhile. */
-static inline __attribute__((always_inline)) void dot_keys(const float *q, const bf16 *keys, const bf16 *values,
-                                                           int64_t d, int64_t count, int64_t room, int heads,
-                                                           float scale, float *scores) {
-    for (int64_t t = 0; t < count; t++) {
-        floats sums[TOGETHER] = {0};
-        for (int64_t j = 0; j < d; j += LANES) {
-            if (j % (2 * LANES) == 0) {
-                __builtin_prefetch(keys + (t + AHEAD) * d + j);
-                __builtin_prefetch(values + t * d + j);
+/* Into the second cache, a line for each that is read: memory is as busy as the arithmetic then */
+static inline __attribute__((always_inline)) void fetch_line(const bf16 **next) {
+    __builtin_prefetch(*next, 0, 2);
+    *next += CHUNK;
+}
+
+/* 32 numbers in bfloat16; the upper half is zero where only `left` <= 16 are there */
+#ifdef __AVX512BF16__
+typedef __m512i Pairs;
+static inline __attribute__((always_inline)) Pairs load_pairs(const bf16 *x, int64_t left) {
+    return _mm512_maskz_loadu_epi16(left > LANES ? 0xffffffff : 0xffff, x);
+}
+/* sum[l] + x[2l] y[2l] + x[2l + 1] y[2l + 1] */
+static inline __attribute__((always_inline)) floats add_dots(floats sum, Pairs x, Pairs y) {
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
+}
+static inline __attribute__((always_inline)) Pairs pair_everywhere(const bf16 *x) {
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    return _mm512_set1_epi32(pair);
+}
+/* The pairs (x[i], y[i]), in two halves of an order of their own that `in_order` turns into the usual one */
+static inline __attribute__((always_inline)) void interleave(Pairs x, Pairs y, Pairs *out) {
+    out[0] = _mm512_unpacklo_epi16(x, y), out[1] = _mm512_unpackhi_epi16(x, y);
+}
+static inline __attribute__((always_inline)) void in_order(const floats *x, floats *out) {
+    out[0] = __builtin_shuffle(x[0], x[1], (words){0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23});
+    out[1] = __builtin_shuffle(x[0], x[1], (words){8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31});
+}
+static inline __attribute__((always_inline)) void store_narrow(bf16 *out, floats x) {
+    _mm256_storeu_si256((__m256i *)out, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+}
+#else
+typedef struct { floats even, odd; } Pairs;
+static inline Pairs load_pairs(const bf16 *x, int64_t left) {
+    Pairs y = {{0}, {0}};
+    for (int l = 0; l < LANES; l++)
+        if (2 * l < left) y.even[l] = wide(x[2 * l]), y.odd[l] = wide(x[2 * l + 1]);
+    return y;
+}
+static inline floats add_dots(floats sum, Pairs x, Pairs y) { return sum + x.even * y.even + x.odd * y.odd; }
+static inline Pairs pair_everywhere(const bf16 *x) { return (Pairs){(floats){0} + wide(x[0]), (floats){0} + wide(x[1])}; }
+static inline void interleave(Pairs x, Pairs y, Pairs *out) {
+    out[0] = (Pairs){x.even, y.even}, out[1] = (Pairs){x.odd, y.odd};
+}
+static inline void in_order(const floats *x, floats *out) {
+    out[0] = __builtin_shuffle(x[0], x[1], (words){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+    out[1] = __builtin_shuffle(x[0], x[1], (words){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+}
+static inline void store_narrow(bf16 *out, floats x) {
+    bf16 all[LANES];
+    for (int l = 0; l < LANES; l++) all[l] = narrow(x[l]);
+    memcpy(out, all, sizeof all);
+}
+#endif
+
+#define QUADS(a, b, i, j, k, l) __builtin_shuffle(a, b, (words){4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3, \
+    4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3, 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3, 4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3})
+
+/* sums[g][t] -> the sum over lanes of each, at g * KEYS + t */
+static inline __attribute__((always_inline)) floats sums_of(floats sums[TOGETHER][KEYS]) {
+    floats quads[TOGETHER], halves_[2];
+#pragma GCC unroll 4
+    for (int g = 0; g < TOGETHER; g++) {
+        const words low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29}, high = low + 2;
+        const words left = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, right = left + 2;
+        floats *s = sums[g];
+        floats a = __builtin_shuffle(s[0], s[1], low) + __builtin_shuffle(s[0], s[1], high);
+        floats b = __builtin_shuffle(s[2], s[3], low) + __builtin_shuffle(s[2], s[3], high);
+        quads[g] = __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        floats a = quads[2 * i], b = quads[2 * i + 1];
+        halves_[i] = QUADS(a, b, 0, 1, 4, 5) + QUADS(a, b, 2, 3, 6, 7);
+    }
+    return QUADS(halves_[0], halves_[1], 0, 2, 4, 6) + QUADS(halves_[0], halves_[1], 1, 3, 5, 7);
+}
+
+/* scores [count / KEYS][TOGETHER][KEYS] = q . keys * scale, -inf beyond `count`; q and keys are rows of d. Returns the
+   largest of each lane. */
+static inline __attribute__((always_inline)) floats dot_keys(const bf16 *q, const bf16 *keys, int64_t d, int64_t count,
+                                                             int heads, float scale, float *scores, const bf16 **next) {
+    floats most = (floats){0} - INFINITY;
+    for (int64_t t = 0; t < count; t += KEYS, scores += LANES) {
+        floats sums[TOGETHER][KEYS] = {0};
+        for (int64_t j = 0; j < d; j += CHUNK) {
+            Pairs key[KEYS];
+#pragma GCC unroll 4
+            for (int i = 0; i < KEYS; i++) {
+                key[i] = load_pairs(keys + (t + i < count ? t + i : t) * d + j, d - j);
+                fetch_line(next);
             }
-            floats key = load_wide(keys + t * d + j);
 #pragma GCC unroll 4
-            for (int g = 0; g < heads; g++) sums[g] += load(q + g * d + j) * key;
+            for (int g = 0; g < heads; g++) {
+                Pairs query = load_pairs(q + g * d + j, d - j);
+#pragma GCC unroll 4
+                for (int i = 0; i < KEYS; i++) sums[g][i] = add_dots(sums[g][i], query, key[i]);
+            }
         }
-#pragma GCC unroll 4
-        for (int g = 0; g < heads; g++) scores[g * room + t] = sum_of(sums[g]) * scale;
+        floats all = sums_of(sums) * scale;
+        for (int l = 0; t + KEYS > count && l < LANES; l++)
+            if (t + l % KEYS >= count) all[l] = -INFINITY;
+        most = larger(most, all);
+        memcpy(scores, &all, sizeof all);
     }
+    return most;
 }
 
-/* scores [count] -> their softmax, in place; room up to the next multiple of LANES is overwritten */
-static inline void softmax(float *scores, int64_t count) {
-    for (int64_t t = count; t % LANES; t++) scores[t] = -INFINITY;
-    floats most = load(scores), total = {0};
-    for (int64_t t = LANES; t < count; t += LANES) most = larger(most, load(scores + t));
-    float top = most[0];
-    for (int l = 1; l < LANES; l++) top = most[l] > top ? most[l] : top;
-    for (int64_t t = 0; t < count; t += LANES) {
-        floats x = exp_lanes(load(scores + t) - top);
-        total += x;
-        memcpy(scores + t, &x, sizeof x);
-    }
-    float inverse = 1.0f / sum_of(total);
-    for (int64_t t = 0; t < count; t += LANES) {
-        floats x = load(scores + t) * inverse;
-        memcpy(scores + t, &x, sizeof x);
-    }
+/* Every lane of a head -> its largest, or its sum */
+static inline __attribute__((always_inline)) floats over_head(floats x, int sum) {
+    const words by_one = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
+    const words by_two = {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+    floats y = __builtin_shuffle(x, by_one);
+    x = sum ? x + y : larger(x, y);
+    y = __builtin_shuffle(x, by_two);
+    return sum ? x + y : larger(x, y);
 }
 
-/* out[g] = sum of scores[g * room + t] * values[t] over t, in columns j.. j + LANES * parts */
-static inline __attribute__((always_inline)) void mix_values(const float *scores, const bf16 *values, int64_t d,
-                                                             int64_t count, int64_t room, int heads, int parts,
-                                                             int64_t j, float *out) {
-    floats sums[TOGETHER][4] = {0};
-    for (int64_t t = 0; t < count; t++)
+/* out[g] = sum of the chances of head g * values over t, in the columns j.. of a chunk */
+static inline __attribute__((always_inline)) void mix_values(const bf16 *chances, const bf16 *values, int64_t d,
+                                                             int64_t count, int heads, int64_t j, int chunks,
+                                                             const float *inverse, float *out, const bf16 **next) {
+    floats sums[TOGETHER][2][2] = {0};
+    for (int64_t t = 0; t < count; t += 2) {
+        const bf16 *pair = chances + t / KEYS * LANES + t % KEYS;
+        const bf16 *one = values + t * d, *two = t + 1 < count ? one + d : one;
+#pragma GCC unroll 2
+        for (int c = 0; c < chunks; c++) {
+            int64_t at = j + c * CHUNK;
+            Pairs both[2];
+            fetch_line(next), fetch_line(next);
+            interleave(load_pairs(one + at, d - at), load_pairs(two + at, d - at), both);
 #pragma GCC unroll 4
-        for (int c = 0; c < parts; c++) {
-            floats value = load_wide(values + t * d + j + c * LANES);
-#pragma GCC unroll 4
-            for (int g = 0; g < heads; g++) sums[g][c] += scores[g * room + t] * value;
+            for (int g = 0; g < heads; g++) {
+                Pairs chance = pair_everywhere(pair + g * KEYS);
+                sums[g][c][0] = add_dots(sums[g][c][0], both[0], chance);
+                sums[g][c][1] = add_dots(sums[g][c][1], both[1], chance);
+            }
         }
+    }
 #pragma GCC unroll 4
     for (int g = 0; g < heads; g++)
-#pragma GCC unroll 4
-        for (int c = 0; c < parts; c++) memcpy(out + g * d + j + c * LANES, &sums[g][c], sizeof(floats));
+#pragma GCC unroll 2
+        for (int c = 0; c < chunks; c++) {
+            floats mixed[2];
+            int64_t at = j + c * CHUNK;
+            in_order(sums[g][c], mixed);
+            mixed[0] *= inverse[g * KEYS], mixed[1] *= inverse[g * KEYS];
+            memcpy(out + g * d + at, mixed, d - at > LANES ? sizeof mixed : sizeof mixed[0]);
+        }
 }
 
-static inline __attribute__((always_inline)) void attend_heads(const float *q, const bf16 *keys, const bf16 *values,
+static inline __attribute__((always_inline)) void attend_heads(const bf16 *q, const bf16 *keys, const bf16 *values,
                                                                int64_t d, int64_t count, int heads, float scale,
-                                                               float *scores, float *out) {
-    int64_t room = (count + LANES - 1) / LANES * LANES;
-    dot_keys(q, keys, values, d, count, room, heads, scale, scores);
-    for (int g = 0; g < heads; g++) softmax(scores + g * room, count);
+                                                               float *scores, float *out, const bf16 **next) {
+    const bf16 *here = values;
+    floats most = over_head(dot_keys(q, keys, d, count, heads, scale, scores, &here), 0), total = {0};
+    bf16 *chances = (bf16 *)scores; /* in place: written behind what is read */
+    for (int64_t t = 0; t < count; t += KEYS) {
+        floats x = exp_lanes(load(scores + t * LANES / KEYS) - most);
+        total += x;
+        store_narrow(chances + t * LANES / KEYS, x);
+    }
+    floats inverse = 1.0f / over_head(total, 1);
     int64_t j = 0;
-    for (; j + 4 * LANES <= d; j += 4 * LANES) mix_values(scores, values, d, count, room, heads, 4, j, out);
-    for (; j < d; j += LANES) mix_values(scores, values, d, count, room, heads, 1, j, out);
+    for (; j + CHUNK < d; j += 2 * CHUNK) mix_values(chances, values, d, count, heads, j, 2, (float *)&inverse, out, next);
+    if (j < d) mix_values(chances, values, d, count, heads, j, 1, (float *)&inverse, out, next);
 }
 
-/* q [heads, d] against keys and values [count, d] -> out [heads, d]; scores has room for TOGETHER * (count + LANES) */
-static void attend(const float *q, const bf16 *keys, const bf16 *values, int64_t d, int64_t count, int heads,
-                   float scale, float *scores, float *out) {
+/* q [heads, d] against keys and values [count, d] -> out [heads, d]; scores has room for LANES * (count / KEYS + 1).
+   Meanwhile what comes next is fetched. */
+static void attend(const bf16 *q, const bf16 *keys, const bf16 *values, int64_t d, int64_t count, int heads,
+                   float scale, float *scores, float *out, const bf16 *next) {
     for (; heads >= TOGETHER; heads -= TOGETHER, q += TOGETHER * d, out += TOGETHER * d)
-        attend_heads(q, keys, values, d, count, TOGETHER, scale, scores, out);
-    if (heads == 3) attend_heads(q, keys, values, d, count, 3, scale, scores, out);
-    if (heads == 2) attend_heads(q, keys, values, d, count, 2, scale, scores, out);
-    if (heads == 1) attend_heads(q, keys, values, d, count, 1, scale, scores, out);
+        attend_heads(q, keys, values, d, count, TOGETHER, scale, scores, out, &next);
+    if (heads == 3) attend_heads(q, keys, values, d, count, 3, scale, scores, out, &next);
+    if (heads == 2) attend_heads(q, keys, values, d, count, 2, scale, scores, out, &next);
+    if (heads == 1) attend_heads(q, keys, values, d, count, 1, scale, scores, out, &next);
 }
 
 #endif

@@ -76,37 +76,6 @@ static inline __attribute__((always_inline)) void write_some(Waiting *w, int64_t
     for (; rows > 0 && w->next < w->rows; rows--) write_row(w, w->next++);
 }
 
-/* 16 rows of 16 words -> their transpose */
-static inline __attribute__((always_inline)) void transpose(const __m512i *in, bf16 *out) {
-    __m512i a[16], b[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_epi32(in[i], in[i + 1]);
-        a[i + 1] = _mm512_unpackhi_epi32(in[i], in[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
-        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
-        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
-        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        a[i] = _mm512_shuffle_i32x4(b[i], b[i + 4], 0x88);
-        a[i + 4] = _mm512_shuffle_i32x4(b[i], b[i + 4], 0xdd);
-        a[i + 8] = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0x88);
-        a[i + 12] = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        _mm512_store_si512(out + i * WIDE, _mm512_shuffle_i32x4(a[i], a[i + 8], 0x88));
-        _mm512_store_si512(out + (i + 4) * WIDE, _mm512_shuffle_i32x4(a[i + 4], a[i + 12], 0x88));
-        _mm512_store_si512(out + (i + 8) * WIDE, _mm512_shuffle_i32x4(a[i], a[i + 8], 0xdd));
-        _mm512_store_si512(out + (i + 12) * WIDE, _mm512_shuffle_i32x4(a[i + 4], a[i + 12], 0xdd));
-    }
-}
-
 /* 32 of n from `first`, 32 of k from `from`; beyond `n` and `k` are zeros. words[h][i]: of an
    operand that lies across, terms 2i and 2i + 1 of 16 rows; of another, the 32 terms of row 16h + i */
 static inline __attribute__((always_inline)) void fetch(
@@ -144,7 +113,7 @@ static inline __attribute__((always_inline)) void lay_out_step(
         if (s->across == second)
             for (int i = 0; i < SIDE; i++) _mm512_store_si512(out + h * TILE + i * WIDE, words[h][i]);
         else
-            transpose(words[h], out + h * TILE);
+            transpose(words[h], (__m512i *)(out + h * TILE));
 }
 
 /* `blocks` times 32 rows of an operand from `first` on -> each [ceil(k / 32)][2 tiles], `size` elements apart */

@@ -79,7 +79,7 @@ static void pack(const bf16 *x, int64_t k, int n, int group, bf16 *packed) {
 
 /* Products of 32 weight rows [.., k] with `columns` (1 or 2) tiles of sequences; a tile of weights serves both */
 static inline __attribute__((always_inline)) void tile_pair(
-    const bf16 *w, const bf16 *packed, int64_t k, int64_t groups, int columns, float *acc) {
+    const bf16 *w, const bf16 *packed, int64_t k, int64_t groups, int columns, float *acc, const char *soon, int lines) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -89,7 +89,7 @@ static inline __attribute__((always_inline)) void tile_pair(
         _tile_loadd(4, w + j, 2 * k);
         _tile_loadd(5, w + SIDE * k + j, 2 * k);
         _tile_loadd(6, in, 64);
-        for (int r = 0; r < BLOCK; r++) _mm_prefetch((const char *)(w + (BLOCK + r) * k + j), _MM_HINT_T0);
+        for (int r = 0; r < lines; r++) _mm_prefetch(soon + (r * k + j) * 2, _MM_HINT_T0);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 5, 6);
         if (columns > 1) {
@@ -107,9 +107,12 @@ static inline __attribute__((always_inline)) void tile_pair(
 }
 
 static void tile_products(const bf16 *w, const bf16 *packed, int64_t k, int n, float *acc) {
-    int64_t groups = groups_of(n), g = 0;
-    for (; g + 2 <= groups; g += 2) tile_pair(w, packed + g * TILE, k, groups, 2, acc + g * SIDE);
-    if (g < groups) tile_pair(w, packed + g * TILE, k, groups, 1, acc + g * SIDE);
+    int64_t groups = groups_of(n), g = 0, pairs = (groups + 1) / 2;
+    int lines = (int)((BLOCK + pairs - 1) / pairs);
+    const char *soon = (const char *)(w + BLOCK * k);
+    int64_t step = (int64_t)lines * k * 2; /* bytes prefetched by one pair */
+    for (; g + 2 <= groups; g += 2, soon += step) tile_pair(w, packed + g * TILE, k, groups, 2, acc + g * SIDE, soon, lines);
+    if (g < groups) tile_pair(w, packed + g * TILE, k, groups, 1, acc + g * SIDE, soon, lines);
 }
 #endif
 

@@ -83,15 +83,39 @@ static inline int rows_at(const Input *in, int64_t row, int64_t total) {
     return total - row < in->block ? (int)(total - row) : in->block;
 }
 
-/* One head of one sequence: normalised where the model does that, and rotated to its position, in place */
-static void place(const Model *m, float *x, const bf16 *weight, const bf16 *cos, const bf16 *sin, float *row) {
+/* One head of one sequence: normalised where the model does that, rotated to its position, in bfloat16 */
+static void place(const Model *m, const float *x, const bf16 *weight, const bf16 *cos, const bf16 *sin, float *row, bf16 *out) {
     int64_t d = m->head_dim, half = d / 2;
-    if (weight) norm(m, x, weight, d, row);
-    else memcpy(row, x, d * sizeof(float));
+    if (weight) norm(m, x, weight, d, row), x = row;
     for (int64_t j = 0; j < half; j++) {
-        x[j] = row[j] * wide(cos[j]) + row[j + half] * wide(sin[j]);
-        x[j + half] = row[j + half] * wide(cos[j + half]) + row[j] * wide(sin[j + half]);
+        out[j] = narrow(x[j] * wide(cos[j]) + x[j + half] * wide(sin[j]));
+        out[j + half] = narrow(x[j + half] * wide(cos[j + half]) + x[j] * wide(sin[j + half]));
     }
+}
+
+/* Rows of a product, acc[r * MOST + i] -> out[i * stride + r], added to what is there, or with a bias */
+static void put(const float *acc, int rows, int n, int add, const bf16 *bias, float *out, int64_t stride) {
+    int r = 0;
+#ifdef __AMX_BF16__
+    for (; r + LANES <= rows; r += LANES) {
+        floats more = {0};
+        if (bias) more = load_wide(bias + r);
+        for (int first = 0; first < n; first += LANES) {
+            __m512i in[LANES], turned[LANES];
+            for (int i = 0; i < LANES; i++) in[i] = _mm512_loadu_si512(acc + (r + i) * MOST + first);
+            transpose(in, turned);
+            for (int i = 0; i < LANES && first + i < n; i++) {
+                float *to = out + (first + i) * stride + r;
+                floats x = (floats)turned[i] + more;
+                if (add) x += load(to);
+                memcpy(to, &x, sizeof x);
+            }
+        }
+    }
+#endif
+    for (; r < rows; r++)
+        for (int i = 0; i < n; i++)
+            out[i * stride + r] = acc[r * MOST + i] + (bias ? wide(bias[r]) : 0.0f) + (add ? out[i * stride + r] : 0.0f);
 }
 
 static inline floats activate(const Model *m, floats x) {
@@ -103,6 +127,11 @@ static inline floats activate(const Model *m, floats x) {
 /* The buffers that all threads share */
 typedef struct { float *x, *qkv, *attended, *y, *mid; bf16 *input, *packed, *packed_mid; } Shared;
 
+/* The first position that one at `last` attends to */
+static inline int64_t first_seen(const Layer *l, int64_t last) {
+    return l->window && last >= l->window ? last - l->window + 1 : 0;
+}
+
 static void attention(const Model *m, const Layer *l, const int64_t *positions, int n, Shared *s, Input *in,
                       float *row, float *scores) {
     int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv, group = heads / kv;
@@ -112,27 +141,22 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
     for (int64_t r = 0; r < l->qkv.rows; r += in->block) {
         int rows = rows_at(in, r, l->qkv.rows);
         block(&l->qkv, r, rows, in, acc);
-        for (int i = 0; i < n; i++)
-            for (int o = 0; o < rows; o++)
-                s->qkv[i * all * d + r + o] = acc[o * MOST + i] + (l->bias ? wide(l->bias[r + o]) : 0.0f);
-    }
-#pragma omp for schedule(static)
-    for (int64_t u = 0; u < n * all; u++) {
-        int64_t i = u / all, h = u % all, p = positions[i];
-        float *x = s->qkv + u * d;
-        if (h < heads + kv) place(m, x, h < heads ? l->q_norm : l->k_norm, l->cos + p * d, l->sin + p * d, row);
-        if (h < heads) continue;
-        bf16 *cache = h < heads + kv ? l->keys : l->values;
-        cache += ((i * kv + (h - heads) % kv) * m->capacity + p) * d;
-        for (int64_t j = 0; j < d; j++) cache[j] = narrow(x[j]);
+        put(acc, rows, n, 0, l->bias ? l->bias + r : 0, s->qkv + r, all * d);
     }
 #pragma omp for schedule(static)
     for (int64_t u = 0; u < n * kv; u++) {
-        int64_t i = u / kv, h = u % kv * group, last = positions[i];
-        int64_t first = l->window && last >= l->window ? last - l->window + 1 : 0;
-        int64_t at = (u * m->capacity + first) * d;
-        attend(s->qkv + (i * all + h) * d, l->keys + at, l->values + at, d, last - first + 1, (int)group, m->scale,
-               scores, s->attended + (i * heads + h) * d);
+        int64_t i = u / kv, which = u % kv, last = positions[i], first = first_seen(l, last);
+        float *of = s->qkv + i * all * d;
+        const bf16 *cos = l->cos + last * d, *sin = l->sin + last * d;
+        bf16 *keys = l->keys + u * m->capacity * d, *values = l->values + u * m->capacity * d;
+        float *value = of + (heads + kv + which) * d;
+        for (int64_t g = 0; g < group; g++)
+            place(m, of + (which * group + g) * d, l->q_norm, cos, sin, row, in->widened + g * d);
+        place(m, of + (heads + which) * d, l->k_norm, cos, sin, row, keys + last * d);
+        for (int64_t j = 0; j < d; j++) values[last * d + j] = narrow(value[j]);
+        int64_t after = u + 1 < n * kv ? first_seen(l, positions[(u + 1) / kv]) : 0;
+        attend(in->widened, keys + first * d, values + first * d, d, last - first + 1, (int)group, m->scale, scores,
+               s->attended + (i * heads + which * group) * d, keys + (m->capacity + after) * d);
     }
 }
 
@@ -144,11 +168,7 @@ static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, 
     for (int64_t r = 0; r < d; r += in->block) {
         int rows = rows_at(in, r, d);
         block(w, r, rows, in, acc);
-        for (int i = 0; i < n; i++)
-            for (int o = 0; o < rows; o++) {
-                if (weight) s->y[i * d + r + o] = acc[o * MOST + i];
-                else s->x[i * d + r + o] += acc[o * MOST + i];
-            }
+        put(acc, rows, n, !weight, 0, (weight ? s->y : s->x) + r, d);
     }
     if (!weight) return;
 #pragma omp for schedule(static)
@@ -195,8 +215,7 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
             continue;
         }
 #endif
-        for (int i = 0; i < n; i++)
-            for (int o = 0; o < rows; o++) s->mid[i * wide_ + r + o] = gate[o * MOST + i];
+        put(gate, rows, n, 0, 0, s->mid + r, wide_);
     }
     Input middle = *in;
     middle.packed = s->packed_mid;
@@ -285,8 +304,7 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         for (int64_t r = 0; r < vocabulary; r += in.block) {
             int rows = rows_at(&in, r, vocabulary);
             block(&m->head, r, rows, &in, acc);
-            for (int i = 0; i < n; i++)
-                for (int o = 0; o < rows; o++) logits[i * vocabulary + r + o] = acc[o * MOST + i];
+            put(acc, rows, (int)n, 0, 0, logits + r, vocabulary);
         }
 #ifdef __AMX_BF16__
         if (in.tiles) give_tiles_back(&before);
