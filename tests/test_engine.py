@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,28 @@ def test_a_small_engine_gives_the_same_answers_as_a_large_one(tiny: Path) -> Non
     wide = load_engine(tiny, dtype="float32", max_slots=64).generate(PROMPTS, params)
     narrow = load_engine(tiny, dtype="float32", max_slots=3).generate(PROMPTS, params)
     assert [[c.token_ids for c in cs] for cs in wide] == [[c.token_ids for c in cs] for cs in narrow]
+
+
+def test_parts_come_while_others_are_being_answered(tiny: Path) -> None:
+    """And hold what one call for all gives. The engine waits with its last steps for the first part to be taken."""
+    params = SamplingParams(max_tokens=12, seed=9, n=2)
+    whole = load_engine(tiny, dtype="float32", max_slots=2).generate(PROMPTS, params)
+    engine: Any = load_engine(tiny, dtype="float32", max_slots=2)
+    handed_out, step = threading.Event(), engine.scheduler.step
+    steps = itertools.count(1)
+
+    def patient_step() -> None:
+        step()
+        if next(steps) == 30:  # of some 50: the first part has its answers
+            assert handed_out.wait(20), "the first part was kept back"
+
+    engine.scheduler.step = patient_step
+    answers = []
+    for part in engine.generate_parts([PROMPTS[:1], PROMPTS[1:3], PROMPTS[3:]], params):
+        handed_out.set()
+        answers += part
+    assert [[c.token_ids for c in cs] for cs in answers] == [[c.token_ids for c in cs] for cs in whole]
+    assert next(steps) > 30
 
 
 def test_reference_engine_agrees(tiny: Path) -> None:

@@ -25,7 +25,7 @@ from steersman.rl.preference import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
 from steersman.train.ppo_update import update
 from steersman.train.preference import answer_logprobs
-from steersman.train.rollouts import Actors, pack, score
+from steersman.train.rollouts import Actors, experience_of, pack, score
 from steersman.train.update import Updater
 from steersman.types import Completion, Conversation, Message
 
@@ -152,7 +152,7 @@ def optimise(config: PpoConfig, seed: int) -> Found:
             for j in drawn
         ]
         rollouts = pack(actors.template, [prompt], [completions], 1, 4096, torch.device("cpu"))
-        experience, _ = score(actors, rollouts, config, beta)
+        experience, _ = experience_of(rollouts.flat, [score(actors, rollouts, config)], config, beta)
         update(actors, rollouts, experience, *updaters, config, 1 - i / iterations, i >= 5, None, in_loss)
     after, distance_after = objective()
     return Found(best, before, after, distance_before, distance_after)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import tiny as t
@@ -278,10 +279,22 @@ def test_ppo_stops_at_the_kl_ceiling(tiny: Path, tmp_path: Path) -> None:
     assert metrics["best"]["eval_kl"] <= 1e-4
 
 
-def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path) -> None:
+def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_path: Path) -> None:
+    run_reward(tiny, tmp_path / "reward")
+    apart, together = (
+        run_ppo(tiny, tmp_path / "reward", tmp_path / name, iterations=2, overlap=name == "overlap")
+        for name in ("apart", "overlap")
+    )
+    assert apart["best"] == together["best"]
+    weights, same = (load_file(tmp_path / name / "model.safetensors") for name in ("apart", "overlap"))
+    torch.testing.assert_close(weights, same, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap: bool) -> None:
     """Stopped right after each: among answers, among updates, between rounds."""
     run_reward(tiny, tmp_path / "reward")
-    changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9}
+    changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
     places: list[tuple[int, int | None]] = []
     save = StageFolder.save

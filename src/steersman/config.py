@@ -237,6 +237,7 @@ class PpoConfig:
     prompts_per_iteration: int = opt(64, "Prompts per round.", low=1)
     answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.", low=1)
     rollout_prompts: int = opt(0, "Prompts answered together; resume points hold whole groups. 0: all, the fastest.")
+    overlap: bool = opt(False, "Score each minibatch as soon as its answers are there, while others are being sampled.")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(1.0, "Divides policy and reference logits alike.", low=0.01)
     epochs: int = opt(1, "Inner epochs over one round's answers (InstructGPT 1; Ziegler 4).", low=1)

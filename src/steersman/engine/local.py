@@ -7,6 +7,8 @@ server's requests share batches. One call's prompts are queued together, so that
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +34,13 @@ PIECE_SECONDS = 0.03
 """A stream's pieces come no faster. Each wakes its reader, which takes a core from the step that runs then."""
 PIECES = 500
 """A second, of all streams together."""
+
+
+def _all_done(left: list[Request]) -> bool:
+    """Asked after each step: does not look at every request each time, but takes those that are done off `left`."""
+    while left and left[-1].done:
+        left.pop()
+    return not left
 
 
 class LocalEngine:
@@ -112,23 +121,29 @@ class LocalEngine:
 
         `first`: the first prompt's number, where several engines share one call's prompts and its seed.
         """
+        (answers,) = self.generate_parts([prompts], params, first)
+        return answers
+
+    def generate_parts(
+        self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
+    ) -> Iterator[list[list[Completion]]]:
+        """As `generate` of all prompts, part by part: a part is yielded as soon as its answers and those of the parts
+        before it are there, and the caller works on it while the others are answered. An answer is the same either way.
+        """
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        requests = [self._request(p, params, f"{seed}/{i}", streamed=False) for i, p in enumerate(prompts, first)]
-        left = requests[::-1]
-
-        def all_done() -> bool:  # asked after each step: does not look at every request each time
-            while left and left[-1].done:
-                left.pop()
-            return not left
-
+        numbers = itertools.count(first)
+        asked = [[self._request(p, params, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
+        # similar lengths side by side, so that prefill pads little
+        queue = [r for requests in asked for r in sorted(requests, key=lambda r: -len(r.prompt))]
         try:
-            # similar lengths side by side, so that prefill pads little
-            run = self._driver.add(sorted(requests, key=lambda r: -len(r.prompt)))
-            self._driver.wait(run, all_done)
-        except BaseException:
-            self._driver.cancel(a for r in requests for a in r.answers)
-            raise
-        return [[a.completion() for a in r.answers] for r in requests]
+            run = self._driver.add(queue)
+            for requests in asked:
+                release_cores()  # what the caller has computed meanwhile
+                self._driver.wait(run, functools.partial(_all_done, list(reversed(requests))))
+                yield [[a.completion() for a in r.answers] for r in requests]
+        finally:
+            if not all(r.done for r in queue):
+                self._driver.cancel(a for r in queue for a in r.answers)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""

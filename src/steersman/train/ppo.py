@@ -11,8 +11,9 @@ with the best held-out reward among those evaluated whose KL stayed under the ce
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,19 @@ from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.ppo_update import lr_share, pretraining_rows, prompt_order, update
-from steersman.train.rollouts import Actors, Rollouts, evaluate, generate, member_folders, pack, score
+from steersman.train.rollouts import (
+    Actors,
+    Rollouts,
+    Scored,
+    beside_the_engine,
+    evaluate,
+    experience_of,
+    generate,
+    join,
+    member_folders,
+    pack,
+    score,
+)
 from steersman.train.scoring import check_rewards
 from steersman.train.shared_base import share_base
 from steersman.train.update import Updater, keep_freed_memory
@@ -215,10 +228,13 @@ class Run:
                 tensors |= more
             self.folder.save(tensors, state)
 
-    def _answer(self, chosen: Sequence[Conversation], now: Round) -> None:
-        """The answers that are missing in the round `now`."""
+    def _answer(self, chosen: Sequence[Conversation], size: int, now: Round) -> Iterator[None]:
+        """The answers that are missing in the round `now`: stops whenever some have come, with `overlap` those of a
+        minibatch (`size` prompts) while the others are being sampled.
+        """
         config = self.config
         together = config.rollout_prompts or len(chosen)
+        yield
         for first in range(len(now.answers), len(chosen), together):
             params = SamplingParams(
                 max_tokens=config.max_tokens,
@@ -226,8 +242,33 @@ class Run:
                 n=config.answers_per_prompt,
                 seed=self.seed * 1_000_003 + self.iteration + (first << 32),
             )
-            now.answers += generate(self.engine, chosen[first : first + together], params)
+            end = min(first + together, len(chosen))
+            cuts = [first, *(i for i in range(first + 1, end) if config.overlap and i % size == 0), end]
+            for answers in generate(self.engine, [chosen[i:j] for i, j in itertools.pairwise(cuts)], params):
+                now.answers += answers
+                yield
             self.keep(now)
+
+    def _collect(self, chosen: Sequence[Conversation], now: Round) -> Rollouts:
+        """The round's answers as rows, and the experience made of them."""
+        config, actors = self.config, self.actors
+        size = -(-len(chosen) // config.minibatches)
+        packed: list[Rollouts] = []
+        scored: list[Scored] = []
+        for _ in self._answer(chosen, size, now):
+            with beside_the_engine(actors.policy.device) if config.overlap else contextlib.nullcontext():
+                while (first := len(packed) * size) < len(now.answers):
+                    mine = slice(first, first + size)
+                    if len(now.answers) < min(first + size, len(chosen)):
+                        break
+                    given = (chosen[mine], now.answers[mine], 1, config.row_tokens, actors.policy.device, actors.below)
+                    packed.append(pack(actors.template, *given))
+                    if now.experience is None:
+                        scored.append(score(actors, packed[-1], config))
+        rollouts = join(packed)
+        if now.experience is None:
+            now.experience, now.measured = experience_of(rollouts.flat, scored, config, self.controller.coef)
+        return rollouts
 
     def round(self) -> dict[str, Any]:
         """Answer, score and learn once, or what is left of that; returns the round's metrics."""
@@ -235,11 +276,8 @@ class Run:
         now = self._begun or Round(self.consider() if self.iteration % config.eval_every == 0 else {})
         self._begun = None
         chosen = [self.prompts[next(self._order)] for _ in range(config.prompts_per_iteration)]
-        self._answer(chosen, now)
-        packing = (config.minibatches, config.row_tokens, actors.policy.device, actors.below)
-        rollouts = pack(actors.template, chosen, now.answers, *packing)
-        if now.experience is None:
-            now.experience, now.measured = score(actors, rollouts, config, self.controller.coef)
+        rollouts = self._collect(chosen, now)
+        assert now.experience is not None
         kl, kl_coef = float(now.experience.kl.mean()), self.controller.coef
         losses = update(
             actors,

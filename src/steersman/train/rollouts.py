@@ -1,11 +1,12 @@
 """One round of PPO as data: answers packed into rows, scored by the four models.
 
-`Actors` are the models, `Rollouts` the rows, `score` makes the experience that `steersman.train.ppo` learns from.
+`Actors` are the models, `Rollouts` the rows; `score` and `experience_of` make what `steersman.train.ppo` learns from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,15 +154,49 @@ def pack(
     return Rollouts(prompts, completions, rows, episodes, below, weights, tokens)
 
 
-def generate(engine: Engine, prompts: Sequence[Conversation], params: SamplingParams) -> list[list[Completion]]:
-    """As `engine.generate`; of several processes each generates a block of the answers, and all return all of them."""
-    if parallel.size() == 1:
-        return engine.generate(prompts, params)
+def join(parts: Sequence[Rollouts]) -> Rollouts:
+    """Parts of one round, in the order of their prompts, as one."""
+    episodes: list[list[list[int]]] = []
+    before = 0
+    for part in parts:
+        episodes += [[[before + e for e in row] for row in rows] for rows in part.episodes]
+        before += len(part.flat)
+    lists = (
+        [x for part in parts for x in getattr(part, name)]
+        for name in ("prompts", "completions", "minibatches", "below", "weights", "tokens")
+    )
+    prompts, completions, minibatches, below, weights, tokens = lists
+    return Rollouts(prompts, completions, minibatches, episodes, below, weights, tokens)
+
+
+def generate(
+    engine: Engine, parts: Sequence[Sequence[Conversation]], params: SamplingParams
+) -> Iterator[list[list[Completion]]]:
+    """As `LocalEngine.generate_parts`; of several processes each generates a block of the answers, and all yield all of
+    them at once.
+    """
     assert isinstance(engine, LocalEngine)  # as `engine_of` makes it
+    if parallel.size() == 1:
+        yield from engine.generate_parts(parts, params)
+        return
+    prompts = [p for part in parts for p in part]
     size = -(-len(prompts) // parallel.size())
     first = parallel.rank() * size
     mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
-    return [answers for part in parallel.gather(mine) for answers in part]
+    yield [answers for part in parallel.gather(mine) for answers in part]
+
+
+@contextlib.contextmanager
+def beside_the_engine(device: torch.device) -> Iterator[None]:
+    """What is computed here runs on a GPU beside the engine's steps, not between them."""
+    if device.type != "cuda":
+        yield
+        return
+    stream, usual = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(usual)
+    with torch.cuda.stream(stream):
+        yield
+    usual.wait_stream(stream)
 
 
 def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
@@ -170,9 +205,25 @@ def per_branch(row: Row, flat: Tensor) -> list[Tensor]:
     return list(torch.split(flat, counts.tolist()))
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What the models say of some answers, in their order."""
+
+    old: Sequence[Tensor]
+    """Log-probabilities [t] of each answer under the policy that sampled it"""
+    ref: Sequence[Tensor]
+    values: Sequence[Tensor]
+    scores: Tensor
+    """[E]"""
+    entropy: float
+    """Sum over tokens"""
+    figures: dict[str, float]
+    """Means over answers"""
+
+
 @torch.no_grad()
-def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float) -> tuple[Experience, dict[str, float]]:
-    """Run the four models over the rows; returns the experience and what only this pass can measure."""
+def score(actors: Actors, rollouts: Rollouts, config: PpoConfig) -> Scored:
+    """Run the four models over the rows."""
     lengths = [len(c.token_ids) for c in rollouts.flat]
     old = [torch.full((length,), -torch.inf) for length in lengths]
     ref, values = list(old), list(old)
@@ -191,13 +242,20 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
                     kept[number] = part.cpu()
     old, ref, values = (list(torch.split(parallel.merge(torch.cat(parts)), lengths)) for parts in (old, ref, values))
     (entropy,) = parallel.add(entropy)
-    sampled = torch.cat([torch.tensor(c.logprobs) for c in rollouts.flat])
+    return Scored(old, ref, values, scores, entropy, figures)
+
+
+def experience_of(
+    answers: Sequence[Completion], parts: Sequence[Scored], config: PpoConfig, kl_coef: float
+) -> tuple[Experience, dict[str, float]]:
+    """The round's experience from its parts' scores, and what only scoring could measure."""
+    old, ref, values = ([x for part in parts for x in getattr(part, name)] for name in ("old", "ref", "values"))
     experience = make_experience(
         old_logprobs=old,
         ref_logprobs=ref,
         values=values,
-        scores=scores,
-        ended=torch.tensor([c.finish_reason == "stop" for c in rollouts.flat]),
+        scores=torch.cat([part.scores for part in parts]),
+        ended=torch.tensor([c.finish_reason == "stop" for c in answers]),
         kl_coef=kl_coef if config.kl_in == "reward" else 0.0,
         no_eos_reward=config.no_eos_reward,
         gamma=config.gamma,
@@ -207,8 +265,15 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig, kl_coef: float)
         group=config.answers_per_prompt if config.group_baseline or config.advantage != "gae" else 0,
         advantage=config.advantage,
     )
-    engine_error = float((sampled - torch.cat(old)).abs().mean())
-    return experience, {"entropy": entropy / sum(lengths), "engine_logprob_error": engine_error, **figures}
+    sampled, tokens = torch.cat([torch.tensor(c.logprobs) for c in answers]), torch.cat(old)
+    figures = {
+        name: sum(part.figures[name] * len(part.scores) for part in parts) / len(answers) for name in parts[0].figures
+    }
+    measured = {
+        "entropy": sum(part.entropy for part in parts) / len(tokens),
+        "engine_logprob_error": float((sampled - tokens).abs().mean()),
+    }
+    return experience, measured | figures
 
 
 @torch.no_grad()
@@ -217,7 +282,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
-    answers = generate(engine, prompts, params)
+    (answers,) = generate(engine, [prompts], params)
     device = actors.policy.device
     rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
     scores, _ = answer_scores(sources(actors, config), rollouts)
