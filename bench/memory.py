@@ -37,6 +37,18 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "ppo",
         {"row_tokens": 512, "prompts_per_iteration": 6, "minibatches": 1, "max_tokens": 32, "train_layers": 10},
     ),
+    "grpo": (
+        SMALL,
+        "ppo",
+        {
+            "advantage": "grpo",
+            "answers_per_prompt": 2,
+            "row_tokens": 512,
+            "prompts_per_iteration": 6,
+            "minibatches": 1,
+            "max_tokens": 32,
+        },
+    ),
     "gemma-sft-512": (OTHER, "sft", {"row_tokens": 512, "batch_tokens": 512}),
 }
 """Name -> (model, stage, what differs from the stage's defaults)."""

@@ -118,6 +118,19 @@ def test_a_plan_changes_as_little_as_it_must(config: plan.Stage, tiny: Path) -> 
         pytest.fail("something fits into nothing")
 
 
+def test_without_a_critic_less_is_needed(tiny: Path) -> None:
+    """RLOO and GRPO keep and train one model less than PPO."""
+    shape, lengths = plan.shape_in(tiny), plan.Lengths(total=1000, longest=20, documents=50)
+    with_critic, without = (
+        plan.make_plan(shape, PpoConfig(answers_per_prompt=2, advantage=how), lengths, FLOAT, free=1 << 40).options[0]
+        for how in ("gae", "rloo")
+    )
+    trained = memory.trained_parameters(shape, memory.Setting("ppo", 64, False), head=False)
+    assert with_critic.parts["master weights"] - without.parts["master weights"] == 4 * trained
+    assert with_critic.peak > without.peak
+    assert with_critic.operations > without.operations
+
+
 def test_rows_never_get_shorter_than_a_document(tiny: Path) -> None:
     config = SftConfig(row_tokens=4096)
     found = plan.make_plan(plan.shape_in(tiny), config, plan.Lengths(9000, 900, 20), FLOAT, free=1)

@@ -20,6 +20,7 @@ from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConf
 from steersman.models.decoder import init_score_head
 from steersman.models.load import load_causal, load_scalar, save_model
 from steersman.models.lora import adapter_base, set_trainable, settle, weights_hash
+from steersman.models.packing import Tree
 from steersman.models.stage_folder import StageFolder
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
@@ -27,7 +28,7 @@ from steersman.rl.preference import dpo_loss, kto_loss
 from steersman.text.template import Template
 from steersman.train import plan, ppo, preference
 from steersman.train.log import read_metrics
-from steersman.train.rankings import plan_batches, split_holdout
+from steersman.train.rankings import RankedTree, pair_report, plan_batches, split_holdout
 from steersman.train.update import cosine
 from steersman.types import Conversation, Feedback, Ranking
 from steersman.workspace import read_manifest, tree_hashes
@@ -314,3 +315,14 @@ def test_thumbs_alone_are_enough_for_kto(tiny: Path, tmp_path: Path) -> None:
     assert as_ranking(feedback("regenerate", 1)) is None
     with pytest.raises(ValueError, match=r"feedback\.kind: expected one of like"):
         Feedback.from_json({"kind": "love"})
+
+
+def test_rankings_of_one_prompt_are_no_independent_witnesses() -> None:
+    """Four rankings of each of three prompts: intervals as wide as those of three prompts, not of twelve."""
+    held = [RankedTree(Tree((prompt,), ((1,), (2,))), ((0, 1),), (prompt, 2)) for prompt in range(3) for _ in range(4)]
+    right = [torch.tensor([float(item.tree.trunk[0] > 0), 0.5]) for item in held]
+    report = pair_report(held, right, seed=0)
+    assert (report["n_prompts"], report["n_pairs"]) == (3, 12)
+    assert report["accuracy"]["value"] == pytest.approx(2 / 3)
+    once = pair_report(held[::4], right[::4], seed=0)
+    assert report["lead_over_length"]["low"] == once["lead_over_length"]["low"]

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 
 SECTIONS = ("sft", "reward", "ppo")
 """Planned unless one is named."""
-BESIDE = ("dpo", "kto")
+BESIDE = ("grpo", "rloo", "dpo", "kto")
 SAMPLE = 1000
 """Records whose length is measured."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
+class Planned(NamedTuple):
+    stage: str
+    section: Any
+    """The settings it runs with"""
+    plan: Plan
+    lengths: Lengths
+
+
 def plan(
     stage: Annotated[
-        str, typer.Argument(metavar="[sft|reward|ppo|dpo|kto]", help="The stage; default: the first three.")
+        str, typer.Argument(metavar="[sft|reward|ppo|grpo|rloo|dpo|kto]", help="The stage; default: the first three.")
     ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -58,23 +66,24 @@ def plan(
 
     folder = resolve(model or config.model.base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
-    plans: list[tuple[Plan, Lengths]] = []
+    plans: list[Planned] = []
     for name in [stage] if stage else SECTIONS:
         lengths = _lengths(space, name, folder) if space else Lengths()
-        section = getattr(config, name)
+        section = configs.of_stage(config, name)
         shared = config.reward.lora_rank > 0
-        models = {"reward_models": config.reward.members, "shared_base": shared} if name == "ppo" else {}
-        plans.append((make_plan(shape, section, lengths, config.model, free, **models), lengths))
+        optimises = isinstance(section, configs.PpoConfig)
+        models = {"reward_models": config.reward.members, "shared_base": shared} if optimises else {}
+        plans.append(Planned(name, section, make_plan(shape, section, lengths, config.model, free, **models), lengths))
     device = pick_device(config.model.device)
     speed = operations_per_second(DTYPES[config.model.dtype], device)
     emit(
         as_json,
-        {"model": str(folder), "stages": [_json(p, config, lengths, speed) for p, lengths in plans]},
-        _text(plans, config, speed),
+        {"model": str(folder), "stages": [_json(p, speed) for p in plans]},
+        _text(plans, speed),
     )
-    stuck = [p for p, _ in plans if p.chosen is None]
+    stuck = [p for p in plans if p.plan.chosen is None]
     for p in stuck:
-        say(f"{p.stage}: {p.advice}")
+        say(f"{p.stage}: {p.plan.advice}")
     if stuck:
         raise typer.Exit(USER_ERROR)
 
@@ -97,10 +106,10 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     template = Template(load_tokenizer(folder))
     limit = space.config.data.max_line_mb
     answers = 0
-    if stage in ("reward", *BESIDE):
+    if stage in ("reward", "dpo", "kto"):
         paths = find(space, "rankings", "train")
         records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
-        records += feedback_for(space, stage) if stage in BESIDE else []
+        records += feedback_for(space, stage) if stage != "reward" else []
         sizes = [
             len(template.prompt_ids(r.prompt)) + sum(len(template.answer_ids(a)) for a in r.answers)
             for r in _sample(records)
@@ -134,52 +143,53 @@ def _seconds(option: Option, section: Any, lengths: Lengths, speed: float) -> fl
     return option.operations * tokens(section, lengths.total, lengths.mean) / speed if lengths.total else None
 
 
-def _rows_per_step(p: Plan, option: Option, config: configs.Config) -> str:
-    section = getattr(config, p.stage)
+def _rows_per_step(p: Planned, option: Option) -> str:
+    section = p.section
     row = option.changes.get("row_tokens", section.row_tokens)
-    if p.stage == "sft":
+    if isinstance(section, configs.SftConfig):
         return f"{section.batch_tokens} tokens a step in {-(-section.batch_tokens // row)} rows of {row}"
-    if p.stage in ("reward", *BESIDE):
+    if not isinstance(section, configs.PpoConfig):
         return f"{section.batch_prompts} prompts a step in rows of {row}"
     prompts = -(-section.prompts_per_iteration // section.minibatches)
     return f"{prompts} prompts a step in rows of {row}"
 
 
-def _json(p: Plan, config: configs.Config, lengths: Lengths, speed: float) -> dict[str, Any]:
+def _json(p: Planned, speed: float) -> dict[str, Any]:
     def one(option: Option) -> dict[str, Any]:
         return {
-            "set": {f"{p.stage}.{key}": value for key, value in option.changes.items()},
+            "set": {f"{p.plan.stage}.{key}": value for key, value in option.changes.items()},
             "peak_bytes": option.peak,
             "parts": option.parts,
             "tokens_per_second": speed / option.operations,
-            "seconds": _seconds(option, getattr(config, p.stage), lengths, speed),
-            "fits": p.fits(option),
+            "seconds": _seconds(option, p.section, p.lengths, speed),
+            "fits": p.plan.fits(option),
             "trains_less": option.trains_less,
         }
 
+    chosen = p.plan.chosen
     return {
         "stage": p.stage,
-        "free_bytes": p.free,
-        "data": dataclasses.asdict(lengths),
-        "chosen": one(p.chosen) if p.chosen else None,
-        "options": [one(option) for option in p.options],
+        "free_bytes": p.plan.free,
+        "data": dataclasses.asdict(p.lengths),
+        "chosen": one(chosen) if chosen else None,
+        "options": [one(option) for option in p.plan.options],
     }
 
 
-def _text(plans: list[tuple[Plan, Lengths]], config: configs.Config, speed: float) -> RenderableType:
+def _text(plans: list[Planned], speed: float) -> RenderableType:
     from rich.console import Group
 
-    return Group(*(part for p, lengths in plans for part in _stage_text(p, lengths, config, speed)))
+    return Group(*(part for p in plans for part in _stage_text(p, speed)))
 
 
-def _stage_text(p: Plan, lengths: Lengths, config: configs.Config, speed: float) -> list[RenderableType]:
+def _stage_text(planned: Planned, speed: float) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
     from steersman.train.plan import MARGIN, as_options, shown
     from steersman.train.speed import UNCERTAINTY
 
-    section = getattr(config, p.stage)
+    stage, p = planned.stage, planned.plan
     asked, chosen = p.options[0], p.chosen
     parts = Table("part", "GiB", box=None, padding=(0, 2, 0, 0))
     for name, size in (chosen or asked).parts.items():
@@ -190,16 +200,16 @@ def _stage_text(p: Plan, lengths: Lengths, config: configs.Config, speed: float)
     for option in p.options:
         if option is not chosen and len(option.changes) > 1:  # combinations are of interest where they are chosen
             continue
-        seconds = _seconds(option, section, lengths, speed)
+        seconds = _seconds(option, planned.section, planned.lengths, speed)
         name = as_options(p.stage, option) or "as configured"
         name += (" (trains less)" if option.trains_less else "") + (" *" if option is chosen else "")
         time = f"{speed / option.operations:.0f} tokens/s" if seconds is None else _duration(seconds)
         options.add_row(Text(name), f"{option.peak / 2**30:.2f}", "yes" if p.fits(option) else "no", time)
-    heading = f"{p.stage}: {_rows_per_step(p, chosen or asked, config)}; {shown(p.free)} are free\n"
+    heading = f"{stage}: {_rows_per_step(planned, chosen or asked)}; {shown(p.free)} are free\n"
     last = "fits as configured" if chosen is asked else "does not fit as configured"
     last += f"; {p.advice}" if chosen not in (asked, None) else ""
     note = f"(a setting fits if {MARGIN:g} times its peak is free; times are right within a factor of {UNCERTAINTY:g})"
-    return [Text(heading), parts, Text(""), options, Text(f"\n{p.stage} {last}\n{note}\n")]
+    return [Text(heading), parts, Text(""), options, Text(f"\n{stage} {last}\n{note}\n")]
 
 
 def _duration(seconds: float) -> str:

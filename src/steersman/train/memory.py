@@ -66,6 +66,8 @@ class Setting:
     """PPO: whether a moving average of the policy's weights is kept."""
     reward_models: int = 1
     """PPO: an ensemble's members."""
+    critic: bool = True
+    """PPO: GRPO and RLOO have none."""
     shared_base: bool = False
     """PPO with adapters: whether the reward model is an adapter on the same weights."""
 
@@ -156,7 +158,9 @@ def _layer_backward(shape: Shape, s: Setting) -> int:
 def predict(shape: Shape, s: Setting) -> dict[str, int]:
     """Bytes by part at the moment of the peak; their sum is the peak."""
     parts = {"weights": _weights(shape, s)} | (_engine(shape, s) if s.stage == "ppo" else {})
-    heads = {"reward": (False,), "ppo": (True, False)}.get(s.stage, (True,))
+    heads: tuple[bool, ...] = (s.stage != "reward",)
+    if s.stage == "ppo" and s.critic:
+        heads = (True, False)
     trained = [trained_parameters(shape, s, head) for head in heads]
     parts |= {"master weights": FLOAT * sum(trained), "Adam's moments": 2 * FLOAT * sum(trained)}
     if s.averaged:
@@ -181,7 +185,7 @@ def _weights(shape: Shape, s: Setting) -> int:
         return scalar if s.stage == "reward" else causal
     if s.lora_rank:  # `train/shared_base.py`: policy and reference are one, critic and reward model another or the same
         return causal if s.shared_base else causal + s.reward_models * scalar
-    return 2 * causal + (1 + s.reward_models) * scalar
+    return 2 * causal + (s.critic + s.reward_models) * scalar
 
 
 def _engine(shape: Shape, s: Setting) -> dict[str, int]:

@@ -82,7 +82,7 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
     """What of a stage's configuration and data decides its memory. `models`: PPO's `reward_models`, `shared_base`."""
     row, longest = config.row_tokens, lengths.longest
     answers = answer_length = cached = 0
-    averaged = False
+    averaged, critic = False, True
     if isinstance(config, SftConfig):
         longest = min(longest, row)
         batch = config.batch_tokens
@@ -95,7 +95,7 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
         longest += config.answers_per_prompt * config.max_tokens
         answers = config.prompts_per_iteration * config.answers_per_prompt
         answer_length = lengths.longest + config.max_tokens
-        averaged = config.ema_decay > 0
+        averaged, critic = config.ema_decay > 0, config.advantage == "gae"
         row = max(row, longest)
         mean = lengths.mean + config.answers_per_prompt * config.max_tokens
         batch = -(-config.prompts_per_iteration // config.minibatches) * mean
@@ -116,6 +116,7 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
         answers=min(128, answers),
         answer_length=answer_length,
         averaged=averaged,
+        critic=critic,
         **models,
     )
 

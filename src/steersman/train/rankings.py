@@ -113,7 +113,9 @@ def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int)
     sigmoid(score difference), which Bradley and Terry take for the probability of a preference.
     """
     correct, longer, margins, groups = [], [], [], []
-    for number, (item, given) in enumerate(zip(held, scores, strict=True)):
+    prompts: dict[tuple[int, ...], int] = {}
+    for item, given in zip(held, scores, strict=True):
+        number = prompts.setdefault(item.tree.trunk, len(prompts))
         values = given.tolist()
         for winner, loser in item.pairs:
             margin = values[winner] - values[loser]
@@ -136,7 +138,7 @@ def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int)
         "calibration": bins,
         "ece": stats.expected_calibration_error(bins),
         "n_pairs": len(correct),
-        "n_prompts": len(held),
+        "n_prompts": len(prompts),
     }
 
 

@@ -53,8 +53,9 @@ def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
         more = 1 / config.epochs + (isinstance(config, KtoConfig) * (1 + 1 / config.epochs))
         return once + more * (shape.layers * forward + vocabulary)
     below = (shape.layers - trained) * forward  # once for all models
-    scoring = 4 * trained * forward + 2 * vocabulary
-    training = config.epochs * (2 * (trained * forward + backward) + vocabulary + head_backward)
+    learning = 2 if s.critic else 1
+    scoring = (2 + learning) * trained * forward + 2 * vocabulary
+    training = config.epochs * (learning * (trained * forward + backward) + vocabulary + head_backward)
     sampling = shape.layers * forward + vocabulary
     return below + scoring + training + sampling
 
