@@ -280,12 +280,14 @@ def experience_of(
 def evaluate(
     actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
 ) -> dict[str, float]:
-    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt."""
+    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
+    of a reward model with objectives each one's mean score too.
+    """
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
     (answers,) = generate(engine, [prompts], params)
     device = actors.policy.device
     rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
-    scores, _ = answer_scores(sources(actors, config), rollouts)
+    scores, figures = answer_scores(sources(actors, config), rollouts)
     kl = torch.full((len(prompts),), -torch.inf)
     for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
         own, reference = (
@@ -300,4 +302,5 @@ def evaluate(
         "eval_reward": float(rewards.mean()),
         "eval_kl": float(parallel.merge(kl).mean()),
         "eval_no_eos": 1 - float(ended.float().mean()),
+        **{f"eval_{name}": mean for name, mean in figures.items() if name.startswith("objective_")},
     }
