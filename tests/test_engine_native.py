@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def logits_of(model: Any, dtype: torch.dtype, n: int, *, int8: bool, with_native: bool) -> torch.Tensor:
-    """float32 [3, n, vocab]: three decode steps after random prompts of mixed lengths."""
+    """float32 [4, n, vocab]: random prompts of mixed lengths, and three decode steps after them."""
     decoder = Decoder(model.config, dtype, CPU, int8=int8, native=with_native)
     decoder.load(model.state_dict().items())
     assert (decoder.native is not None) == with_native
@@ -31,22 +31,29 @@ def logits_of(model: Any, dtype: torch.dtype, n: int, *, int8: bool, with_native
     ids = torch.randint(3, 300, (n, 20), generator=generator)
     lengths = torch.randint(5, 21, (n,), generator=generator)
     decoder.reserve(n, 64)
-    decoder.prefill([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)], 0, [0] * n)
-    return torch.stack([decoder.decode(ids[:, step].contiguous(), lengths + step).float() for step in range(3)])
+    first = decoder.prefill([row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)], 0, [0] * n)
+    steps = [decoder.decode(ids[:, step].contiguous(), lengths + step).float() for step in range(3)]
+    return torch.stack([first.float(), *steps])
 
 
 @needs_native
 @pytest.mark.parametrize("int8", [False, True])
-def test_each_family_equals_float32_as_nearly_as_torch_does(family: Path, int8: bool) -> None:
+def test_each_family_equals_float32_as_nearly_as_torch_does(
+    family: Path, int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = load_causal(family, "bfloat16")
     exact = load_causal(family, "float32")
     exact.load_state_dict({name: tensor.float() for name, tensor in small.state_dict().items()})
     for n in (1, 3, 17, 70):
         expected = logits_of(exact, torch.float32, n, int8=int8, with_native=False)
-        plain = logits_of(small, torch.bfloat16, n, int8=int8, with_native=False)
         mine = logits_of(small, torch.bfloat16, n, int8=int8, with_native=True)
-        error, theirs = ((x - expected).square().mean().sqrt() for x in (mine, plain))
-        assert error < 1.1 * theirs + 1e-3, "no further from float32 than PyTorch's bfloat16"
+        with monkeypatch.context() as patch:
+            for name in ("serves", "multiplies"):
+                patch.setattr(kernels, name, lambda *_: False)
+            plain = logits_of(small, torch.bfloat16, n, int8=int8, with_native=False)
+        for step in (slice(0, 1), slice(1, 4)):
+            error, theirs = ((x - expected)[step].square().mean().sqrt() for x in (mine, plain))
+            assert error < 1.2 * theirs + 1e-3, "no further from float32 than PyTorch's bfloat16"
 
 
 @needs_native

@@ -63,6 +63,7 @@ def config(family: str) -> transformers.PretrainedConfig:
         common["head_dim"] = 16
     if family == "gemma3_text":
         common |= {
+            "num_key_value_heads": 1,  # as the smallest has
             "num_hidden_layers": 3,
             "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
             "sliding_window": 8,

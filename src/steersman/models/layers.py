@@ -51,7 +51,7 @@ class _RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, inverse = ctx.saved_tensors
         if native.serves(x, x.shape[1]):
-            grad_x, grad_weight = native.norm_backward(grad.contiguous(), x, weight, inverse, ctx.offset)
+            grad_x, grad_weight = native.norm_backward(grad, x, weight, inverse, ctx.offset)
             return grad_x, grad_weight.to(weight.dtype), None, None
         gain = weight.float() + ctx.offset
         unit = x.float() * inverse

@@ -116,6 +116,7 @@ def multiplies(x: Tensor) -> bool:
 
 def _call(name: str, *arguments: Any) -> None:
     """Tensors are given by their addresses, all contiguous; the number of threads comes last."""
+    assert all(a.is_contiguous() for a in arguments if isinstance(a, Tensor)), name
     given = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     getattr(library(), name)(*given, torch.get_num_threads())
 
@@ -209,6 +210,7 @@ class Attention:
 
 def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
     """(x / rms(x) * (weight + offset), 1 / rms(x)) of x [n, d]."""
+    x = x.contiguous()
     out, inverse = torch.empty_like(x), torch.empty(len(x))
     _call("steersman_norm", x, weight, out, inverse, *x.shape, _reals(offset, eps))
     return out, inverse
@@ -216,6 +218,7 @@ def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, 
 
 def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, inverse: Tensor, offset: float) -> tuple[Tensor, Tensor]:
     """Gradients of x, and of weight in float32."""
+    grad, x = grad.contiguous(), x.contiguous()
     grad_x, grad_weight = torch.empty_like(x), torch.empty(len(weight))
     _call("steersman_norm_backward", grad, x, weight, inverse, grad_x, grad_weight, *x.shape, _reals(offset, 0.0))
     return grad_x, grad_weight
@@ -228,7 +231,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, signs: tuple[int, int]) -> Tenso
     """
     out = x.new_empty(x.shape)
     assert x.stride()[1:] == out.stride()[1:]
-    _call("steersman_rotate", x, cos, sin, out, *x.shape, x.stride(0), *signs)
+    _call("steersman_rotate", x.data_ptr(), cos, sin, out, *x.shape, x.stride(0), *signs)
     return out
 
 
@@ -236,7 +239,7 @@ def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
     """act(gate) * up [n, d], for SiLU or GELU by tanh; rows of both may lie equally far apart."""
     assert gate.stride() == up.stride()
     out = gate.new_empty(gate.shape)
-    _call("steersman_gate", gate, up, out, *gate.shape, gate.stride(0), gelu)
+    _call("steersman_gate", gate.data_ptr(), up.data_ptr(), out, *gate.shape, gate.stride(0), gelu)
     return out
 
 
