@@ -257,9 +257,9 @@ class Run:
         scored: list[Scored] = []
         for _ in self._answer(chosen, size, now):
             with beside_the_engine(actors.policy.device) if config.overlap else contextlib.nullcontext():
-                while (first := len(packed) * size) < len(now.answers):
+                for first in range(len(packed) * size, len(now.answers), size):
                     mine = slice(first, first + size)
-                    if len(now.answers) < min(first + size, len(chosen)):
+                    if len(now.answers[mine]) < len(chosen[mine]):
                         break
                     given = (chosen[mine], now.answers[mine], 1, config.row_tokens, actors.policy.device, actors.below)
                     packed.append(pack(actors.template, *given))
