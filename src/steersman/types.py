@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Grade = Literal["good", "average", "poor"]
 FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
@@ -42,33 +42,58 @@ class Message:
 
     role: Role
     content: str
+    learn: bool = True
+    """False: an assistant's turn that is context alone, never a target of training."""
+    thinking: str = ""
+    """What the assistant thought before it spoke, where its model thinks aloud; never part of `content`."""
+    tool_calls: tuple[Json, ...] = ()
+    """What the assistant asked tools to do, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
+    tool_call_id: str = ""
+    """Of a tool's turn: the call that it answers."""
+    name: str = ""
+    """Of a tool's turn: the tool's name."""
 
     def to_json(self) -> Json:
-        return {"role": self.role, "content": self.content}
+        out: Json = {"role": self.role, "content": self.content}
+        if not self.learn:
+            out["learn"] = False
+        if self.tool_calls:
+            out["tool_calls"] = list(self.tool_calls)
+        given = {"thinking": self.thinking, "tool_call_id": self.tool_call_id, "name": self.name}
+        return out | {key: value for key, value in given.items() if value}
 
     @staticmethod
     def from_json(value: Any, where: str = "message") -> Message:
         _expect(isinstance(value, Mapping), where, "an object with 'role' and 'content'", value)
         _expect(value.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}", value.get("role"))
         _expect(isinstance(value.get("content"), str), f"{where}.content", "a string", value.get("content"))
-        return Message(value["role"], value["content"])
+        learn, calls = value.get("learn", True), value.get("tool_calls", [])
+        _expect(isinstance(learn, bool), f"{where}.learn", "true or false", learn)
+        good = isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)
+        _expect(good, f"{where}.tool_calls", "a list of objects", calls)
+        texts = {key: value.get(key, "") for key in ("thinking", "tool_call_id", "name")}
+        for key, text in texts.items():
+            _expect(isinstance(text, str), f"{where}.{key}", "a string", text)
+        return Message(value["role"], value["content"], learn, tool_calls=tuple(map(dict, calls)), **texts)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A dialogue: optional system message first, then user and assistant in turn.
+    """A dialogue, its turns in any order that people and models speak; what a model can take, its template says.
 
-    As a *prompt* it ends with the user; as a *demonstration* it ends with the assistant.
+    As a *prompt* it ends with the user (or with a tool's result); as a *demonstration* it ends with the assistant.
     `meta` is JSON-able and travels with the record (the shop domain keeps its checkable facts there).
     """
 
     id: str
     messages: tuple[Message, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Json, ...] = ()
+    """Tools that the assistant may call, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
 
     @property
     def is_prompt(self) -> bool:
-        return bool(self.messages) and self.messages[-1].role == "user"
+        return bool(self.messages) and self.messages[-1].role != "assistant"
 
     @property
     def last_user(self) -> str:
@@ -87,6 +112,8 @@ class Conversation:
 
     def to_json(self) -> Json:
         out: Json = {"id": self.id, "messages": [m.to_json() for m in self.messages]}
+        if self.tools:
+            out["tools"] = list(self.tools)
         if self.meta:
             out["meta"] = dict(self.meta)
         return out
@@ -97,15 +124,12 @@ class Conversation:
         raw = value.get("messages")
         _expect(isinstance(raw, list) and len(raw) > 0, f"{where}.messages", "a non-empty list", raw)
         messages = tuple(Message.from_json(m, f"{where}.messages[{i}]") for i, m in enumerate(raw))
-        turns = messages[1:] if messages[0].role == "system" else messages
-        _expect(bool(turns), f"{where}.messages", "at least one user turn", "only a system message")
-        for i, message in enumerate(turns):
-            want = "user" if i % 2 == 0 else "assistant"
-            at = i + len(messages) - len(turns)
-            _expect(message.role == want, f"{where}.messages[{at}].role", f"'{want}' (turns alternate)", message.role)
+        tools = value.get("tools", [])
+        good = isinstance(tools, list) and all(isinstance(tool, Mapping) for tool in tools)
+        _expect(good, f"{where}.tools", "a list of objects", tools)
         meta = value.get("meta", {})
         _expect(isinstance(meta, Mapping), f"{where}.meta", "an object", meta)
-        return Conversation(str(value.get("id", "")), messages, dict(meta))
+        return Conversation(str(value.get("id", "")), messages, dict(meta), tuple(map(dict, tools)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable
 
@@ -35,7 +36,14 @@ def text_of(record: Parsed) -> str:
         ordered = [f"{rank}\x1e{answer}" for rank, answer in zip(record.order, record.answers, strict=True)]
         named = [record.objective] if record.objective else []
         return "\x1f".join([text_of(record.prompt), *sorted(ordered), *named])
-    return "\x1f".join(f"{m.role}\x1e{m.content}" for m in record.messages)
+    tools = [json.dumps(record.tools, sort_keys=True, ensure_ascii=False)] if record.tools else []
+    return "\x1f".join([*tools, *map(_said, record.messages)])
+
+
+def _said(message: Message) -> str:
+    calls = json.dumps(message.tool_calls, sort_keys=True, ensure_ascii=False) if message.tool_calls else ""
+    context = "" if message.learn else "context"
+    return "\x1e".join((message.role, message.content, *filter(None, (message.thinking, calls, context))))
 
 
 def words_of(record: Parsed) -> str:
@@ -47,7 +55,8 @@ def words_of(record: Parsed) -> str:
 
 
 def _clean_conversation(record: Conversation) -> Conversation:
-    return dataclasses.replace(record, messages=tuple(Message(m.role, normalise(m.content)) for m in record.messages))
+    cleaned = (dataclasses.replace(m, content=normalise(m.content)) for m in record.messages)
+    return dataclasses.replace(record, messages=tuple(cleaned))
 
 
 def _clean_ranking(record: Ranking, counts: Counter[str]) -> Ranking | None:
