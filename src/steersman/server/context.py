@@ -12,7 +12,8 @@ from typing import Annotated
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, Refused
+from steersman.server.errors import unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
 from steersman.store import Store
@@ -39,11 +40,21 @@ class Context:
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Those who tokenise: few at a time, so that they leave the event loop its turn."""
 
-    async def fit(self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False) -> Fitted:
-        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`."""
+    async def fit(
+        self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
+    ) -> Fitted:
+        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`.
+
+        ApiError where the model's template cannot say the dialogue, whose first `inserted` turns are not the caller's.
+        """
         wanted = self.max_tokens if max_tokens is None else max_tokens
         find = functools.partial(fit, self.engine, prompt, wanted, truncate=truncate)
-        return await to_thread.run_sync(find, limiter=self.counting)
+        try:
+            return await to_thread.run_sync(find, limiter=self.counting)
+        except Refused:
+            raise
+        except ValueError as error:
+            raise unsayable(error, inserted) from None
 
 
 async def _context(request: Request) -> Context:
