@@ -21,7 +21,7 @@ from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
-from steersman.eval.verdict import BEST_OF, ModelAnswers, Verdict, verdict
+from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
@@ -150,8 +150,7 @@ def collect(
         given[name] = [r.completions[0] for r in records]
     several: list[list[Completion]] = []
     if settings.best_of:
-        if reward is None or "sft" not in models:
-            raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+        assert reward is not None
         records, _ = answer_prompts(
             lambda: load_engine(models["sft"][1], version="sft", **config.model.loading),
             prompts,
@@ -213,8 +212,12 @@ def run(
     reward_report: Mapping[str, Any] | None,
     simulated_rankings: bool,
     searches: Sequence[Mapping[str, Any]] = (),
+    known: Sequence[Caution] = (),
 ) -> Verdict:
-    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself."""
+    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself.
+
+    `known`: cautions of what is known before anything is answered. Raises ValueError where nobody could judge.
+    """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
     prompts = list(prompts[: config.eval.prompts or None])
@@ -223,6 +226,14 @@ def run(
     judge = judge_for(config.project.domain)
     if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
         judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
+    if config.eval.best_of and (reward is None or "sft" not in models):
+        raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+    if judge is None and reward is None:
+        raise ValueError(
+            "nobody can judge the answers: the test prompts are of no domain with rules "
+            f"(project.domain = '{config.project.domain}') and there is no reward model; learn one from rankings "
+            "(steersman reward), or name one with --reward"
+        )
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
@@ -233,6 +244,7 @@ def run(
         judge=judge.name if judge else "",
         kl_ceiling=config.ppo.kl_ceiling,
         simulated_rankings=simulated_rankings,
+        known=known,
         seed=config.project.seed,
     )
     write_json(folder.path / VERDICT, result.to_json())
@@ -246,6 +258,7 @@ def run(
             "reward_report": reward_report,
             "judge": judge.name if judge else "",
             "simulated_rankings": simulated_rankings,
+            "cautions": [dataclasses.asdict(c) for c in known],
         },
     )
     with open(folder.path / PROMPTS, "w", encoding="utf-8", newline="\n") as file:
@@ -275,6 +288,7 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         judge=kept["judge"],
         kl_ceiling=config.ppo.kl_ceiling,
         simulated_rankings=kept["simulated_rankings"],
+        known=[Caution(**c) for c in kept.get("cautions", ())],
         seed=config.project.seed,
     )
     return result, prompts, models, kept

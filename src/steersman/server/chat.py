@@ -14,9 +14,9 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__, store
-from steersman.server.context import Context, Ctx
+from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
-from steersman.server.generation import Generation
+from steersman.server.generation import Generation, Place
 from steersman.server.sse import event, stream
 from steersman.server.text import Text
 from steersman.store import Chat, ChatMessage
@@ -117,8 +117,8 @@ def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
 
 
 @router.post("/conversations/{id}/messages")
-async def ask(ctx: Ctx, id: str, body: Question) -> EventSourceResponse:
-    ctx.generations.check()
+async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceResponse:
+    place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
     if not body.content.strip():
@@ -128,12 +128,12 @@ async def ask(ctx: Ctx, id: str, body: Question) -> EventSourceResponse:
     prompt = Conversation(id, (*before.messages, Message("user", body.content)))
     params = await _params(ctx, prompt)
     question = await run_in_threadpool(ctx.store.add_question, id, body.content, body.parent_id)
-    return stream(_answer(ctx, question, prompt, params))
+    return stream(_answer(ctx, place, question, prompt, params))
 
 
 @router.post("/messages/{id}/regenerate")
-async def regenerate(ctx: Ctx, id: str) -> EventSourceResponse:
-    ctx.generations.check()
+async def regenerate(ctx: Ctx, id: str, at_end: AtEnd) -> EventSourceResponse:
+    place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
     old = await run_in_threadpool(ctx.store.message, id)
     if old.role != "assistant" or old.parent_id is None:
@@ -142,7 +142,7 @@ async def regenerate(ctx: Ctx, id: str) -> EventSourceResponse:
     params = await _params(ctx, prompt)
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
     await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
-    return stream(_answer(ctx, question, prompt, params))
+    return stream(_answer(ctx, place, question, prompt, params))
 
 
 @router.post("/messages/{id}/feedback")
@@ -161,7 +161,7 @@ async def _params(ctx: Context, prompt: Conversation) -> SamplingParams:
 
 
 async def _answer(
-    ctx: Context, question: ChatMessage, prompt: Conversation, params: SamplingParams
+    ctx: Context, place: Place, question: ChatMessage, prompt: Conversation, params: SamplingParams
 ) -> AsyncGenerator[ServerSentEvent]:
     """Events start, delta*, then done or error. The answer is stored before `done`, and also if the reader leaves."""
     answer_id = store.new_id()
@@ -172,7 +172,7 @@ async def _answer(
 
     generation = Generation(ctx.engine, prompt, params, keep, (question.conversation_id, answer_id))
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation)) as items:
+        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
             yield event({"type": "start", "user": message_json(question), "assistant_id": answer_id})
             async for item in items:
                 if isinstance(item, str):

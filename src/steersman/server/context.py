@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -56,3 +57,12 @@ async def _context(request: Request) -> Context:
 
 
 Ctx = Annotated[Context, Depends(_context)]
+
+
+async def _at_end() -> AsyncGenerator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+AtEnd = Annotated[contextlib.ExitStack, Depends(_at_end)]
+"""What is left when the response has been sent, or could not be, such as a place among the answers in the making."""

@@ -18,11 +18,20 @@ INTERNAL = "The server failed to answer this request; its log says why."
 
 
 class ApiError(Exception):
-    """A request that is answered with `status`; the message is shown to the caller."""
+    """A request that is answered with `status`; the message is shown to the caller, who may `retry_after` seconds."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 def error_body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def _first_problem(problems: Sequence[Any]) -> tuple[str, str | None]:
 def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def on_api_error(_request: Request, error: ApiError) -> JSONResponse:
-        return error_response(error.status, error.message, error.param, error.code)
+        return error_response(error.status, error.message, error.param, error.code, error.headers)
 
     @app.exception_handler(StoreError)
     @app.exception_handler(Refused)

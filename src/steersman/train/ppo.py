@@ -30,6 +30,7 @@ from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
 from steersman.text.template import Template
 from steersman.train.average import Average
+from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
@@ -122,6 +123,7 @@ def run(
         "warnings": monitors.alarms,
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
+    metrics["cautions"] = cautions(here.iteration * config.epochs * config.minibatches, folder.path)
     folder.finish(metrics, tuple(dict.fromkeys([*([here.stopped] if here.stopped else []), *monitors.alarms.values()])))
     return metrics
 

@@ -37,6 +37,7 @@ from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.preference import dpo_loss, kto_loss
 from steersman.text.template import Template
+from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rankings import (
@@ -295,6 +296,7 @@ def run(
         "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
     }
     save_model(merged(model), tokenizer, folder.path)
+    report["cautions"] = cautions(len(batches), folder.path)
     folder.finish(report, notes)
     return report
 

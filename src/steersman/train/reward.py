@@ -35,6 +35,7 @@ from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
+from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
 from steersman.train.objectives import check_objectives, check_split, objective_report, own_scores, settle_scale
@@ -216,6 +217,7 @@ def run(
         "normalised_on": len(demonstrations),
         "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
     }
+    report["cautions"] = cautions(len(batches), folder.path)
     folder.finish(report, notes)
     shutil.rmtree(nursery(output), ignore_errors=True)
     return report
