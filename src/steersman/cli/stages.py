@@ -93,7 +93,7 @@ def sample(
         space = open_workspace(workspace, settings)
         folder = space.stage_dir("samples")
         metrics, made = loop.do_sample(space)
-    text = f"{metrics['answers']} answers to each of {metrics['prompts']} prompts"
+    text = "\n".join([f"{metrics['answers']} answers to each of {metrics['prompts']} prompts", *cautions_of(metrics)])
     tell(as_json, "sample", folder, metrics, made, text)
 
 
