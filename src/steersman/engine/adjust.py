@@ -15,7 +15,6 @@ from torch import Tensor
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
-
 COLDEST = 1e-4
 """A lower temperature than this that is not 0 would take logits past what a float holds."""
 

@@ -7,6 +7,7 @@ server's requests share batches. One call's prompts are queued together, so that
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import random
 import threading
@@ -27,7 +28,7 @@ from steersman.engine.prefixes import Prefixes
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse, alone
 from steersman.engine.scheduler import Scheduler
-from steersman.engine.sequence import Answer, Request
+from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -37,15 +38,13 @@ PIECES = 500
 """A second, of all streams together."""
 
 
-def _all_done(left: list[Request]) -> bool:
+def _over(faults: list[Exception], left: list[Request]) -> bool:
     """Asked after each step: does not look at every request each time, but takes those that are done off `left`."""
+    if faults:
+        return True
     while left and left[-1].done:
         left.pop()
     return not left
-
-
-def _seed(params: SamplingParams) -> int | float:
-    return random.SystemRandom().random() if params.seed is None else params.seed
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class LocalEngine:
         return self.scheduler.version
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
@@ -147,7 +146,7 @@ class LocalEngine:
         """As `generate` of all prompts, part by part: a part is yielded as soon as its answers and those of the parts
         before it are there, and the caller works on it while the others are answered. An answer is the same either way.
         """
-        seed, numbers = _seed(params), itertools.count(first)
+        seed, numbers = drawn_seed(params), itertools.count(first)
         call = self._call(params)
         asked = [[self._request(p, call, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
         # similar lengths side by side, so that prefill pads little
@@ -157,7 +156,7 @@ class LocalEngine:
             for requests in asked:
                 release_cores()  # what the caller has computed meanwhile
                 left = list(reversed(requests))
-                self._driver.wait(run, lambda left=left: bool(call.faults) or _all_done(left))
+                self._driver.wait(run, functools.partial(_over, call.faults, left))
                 if call.faults:
                     raise call.faults[0]
                 yield [[a.completion() for a in r.answers] for r in requests]
@@ -173,7 +172,7 @@ class LocalEngine:
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
         """See `Engine.answers`."""
-        request = self._request(prompt, self._call(params), f"{_seed(params)}/0", streamed=True)
+        request = self._request(prompt, self._call(params), f"{drawn_seed(params)}/0", streamed=True)
         return self._answers(request, cancelled or threading.Event())
 
     def _answers(self, request: Request, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:

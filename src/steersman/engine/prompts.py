@@ -34,6 +34,10 @@ class Prompts:
             raise Refused(f"prompt: expected token ids from 0 to {self._vocabulary - 1}, got {wrong}")
         return ids
 
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, whether the model takes it or not."""
+        return len(self._ids(prompt))
+
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, Conversation):
             if self.template is None:

@@ -84,8 +84,9 @@ class Engine(Protocol):
     def answers(
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
-        """`params.n` answers to one prompt as they come, the same as `generate` gives with the same seed: pieces of text
-        and, last of each answer, its Completion, each with the answer's number.
+        """`params.n` answers to one prompt as they come, those that `generate` gives with the same seed.
+
+        Gives the answer's number with each piece of text and, last of each answer, with its Completion.
 
         Once `cancelled` is set, all end soon, with what they have. Closing the iterator cancels too.
         """

@@ -20,12 +20,8 @@ from steersman.engine.grammar import Grammars
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
-from steersman.engine.sequence import Answer
+from steersman.engine.sequence import Answer, drawn_seed
 from steersman.types import Completion, SamplingParams
-
-
-def _seed(params: SamplingParams) -> int | float:
-    return random.SystemRandom().random() if params.seed is None else params.seed
 
 
 class ReferenceEngine:
@@ -46,7 +42,7 @@ class ReferenceEngine:
         return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
@@ -55,7 +51,7 @@ class ReferenceEngine:
         return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
-        params, seed = bounded(params, self._vocabulary), _seed(params)
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
         asked = [[self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)] for i, p in enumerate(prompts)]
         for answer in (a for answers in asked for a in answers):
             for _ in self._run(answer):
@@ -69,7 +65,7 @@ class ReferenceEngine:
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
         """See `Engine.answers`. A token of each in turn."""
-        params, seed = bounded(params, self._vocabulary), _seed(params)
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
         answers = [self._answer(prompt, params, f"{seed}/0/{j}", streamed=True) for j in range(params.n)]
         return self._answers(answers, cancelled or threading.Event())
 

@@ -308,8 +308,10 @@ class Scheduler:
     def _sample(
         self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
     ) -> tuple[Tensor, Tensor, dict[int, tuple[tuple[int, float], ...]]]:
-        """(ids, logprobs, the likeliest tokens of rows that ask for them). A row does not depend on what others ask for:
-        native code samples those that ask for nothing, whoever stands beside them."""
+        """(ids, logprobs, the likeliest tokens of rows that ask for them).
+
+        A row does not depend on what others ask for: native code samples those that ask for nothing.
+        """
         device, native = logits.device, self.decoder.native
         temperature = torch.tensor([p.temperature for p in params], device=device)
         shaped = [i for i, p in enumerate(params) if p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs]

@@ -13,6 +13,10 @@ from steersman.engine.text import Growing, Stops
 from steersman.types import Completion, FinishReason, SamplingParams
 
 
+def drawn_seed(params: SamplingParams) -> int | float:
+    return random.SystemRandom().random() if params.seed is None else params.seed
+
+
 @dataclass(eq=False)
 class Answer:
     """One sequence: what was asked for, and what has been generated.

@@ -1,8 +1,8 @@
 """From an answer's tokens to its text, piece by piece.
 
-A text is what the bytes of its tokens say in UTF-8. Tokens may end in the midst of a character: those bytes wait for the
-rest, and where the answer ends before it came they are left out. Bytes that can be no character, with others after
-them, become U+FFFD as in any decoder, and so does nothing else.
+A text is what the bytes of its tokens say in UTF-8. Tokens may end in the midst of a character: those bytes wait for
+the rest, and where the answer ends before it came they are left out, as are other bytes at the end that are none. In
+mid-text such bytes become U+FFFD as in any decoder; elsewhere that stands only where the model said that character.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+_NO_CHARACTER = re.compile("[\udc80-\udcff]+")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
+_SURROGATES = "".join(map(chr, range(0xDC80, 0xDD00)))
 _SAMPLES = ("Where is it?\n  Two  days, ok.", "好的，谢谢。1～2天🙂é")
 
 
@@ -118,7 +120,9 @@ class ByteText:
 
     def __init__(self, tokens: TokenBytes) -> None:
         self._tokens, self._began = tokens, False
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._held = ""
+        """Bytes that are no character, as lone surrogates, until something follows them."""
 
     def grow(self, ids: Sequence[int]) -> str:
         pieces = [self._tokens.of(token) for token in ids]
@@ -126,7 +130,14 @@ class ByteText:
             start = next((i for i, piece in enumerate(pieces) if piece), None)
             if start is not None:
                 pieces[start], self._began = self._tokens.first(pieces[start]), True
-        return self._decoder.decode(b"".join(pieces))
+        text = self._held + self._decoder.decode(b"".join(pieces))
+        ready = text.rstrip(_SURROGATES)
+        self._held = text[len(ready) :]
+        return _NO_CHARACTER.sub(_replaced_bytes, ready)
+
+
+def _replaced_bytes(found: re.Match[str]) -> str:
+    return found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class DecodedText:

@@ -8,15 +8,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import Prompt, PromptTooLong, Refused
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.types import Completion, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass
+class _Result:
+    """What vLLM has told of one request; its answers by their number."""
+
+    outputs: dict[int, Any] = field(default_factory=dict)
+    finished: bool = False
 
 
 class VllmEngine:
@@ -36,83 +45,110 @@ class VllmEngine:
         self._engine = self._llm.llm_engine
         self.model_name, self.policy_version = model_name, version
         self._numbers, self._lock = itertools.count(), threading.RLock()
-        self._results: dict[str, Any] = {}
+        self._results: dict[str, _Result] = {}
 
     @property
     def max_context(self) -> int:
         return int(self._engine.model_config.max_model_len)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         """See `Engine.generate`."""
-        names = self._add(prompts, params)
+        names = self._add(prompts, params, streamed=False)
         try:
-            return [[self._completion(o) for o in self._finished(name).outputs] for name in names]
+            for name in names:
+                while not self._results[name].finished:
+                    self._step(name)
+            return [[self._completion(self._results[name].outputs[i]) for i in range(params.n)] for name in names]
         finally:
             self._drop(names)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""
-        names = self._add([prompt], dataclasses.replace(params, n=1))
-        return self._stream(names)
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
 
-    def _stream(self, names: list[str]) -> Iterator[str | Completion]:
-        sent = ""
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`."""
+        (name,) = self._add([prompt], params, streamed=True)
+        return self._answers(name, params.n, cancelled or threading.Event())
+
+    def _answers(self, name: str, n: int, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        sent, left, result = [""] * n, set(range(n)), self._results[name]
         try:
-            while True:
-                result = self._results.get(names[0])
-                if result is not None:
-                    text = result.outputs[0].text
-                    ready = text if result.finished else text.rstrip("\ufffd")
-                    if len(ready) > len(sent) and ready.startswith(sent):
-                        yield ready[len(sent) :]
-                        sent = ready
-                    if result.finished:
-                        yield self._completion(result.outputs[0])
-                        return
-                self._step(names[0])
+            while left:
+                for i in sorted(left):
+                    output = result.outputs.get(i)
+                    ended = cancelled.is_set() or (output is not None and output.finish_reason is not None)
+                    text = "" if output is None else self._whole(output) if ended else output.text.rstrip("\ufffd")
+                    if len(text) > len(sent[i]) and text.startswith(sent[i]):
+                        yield i, text[len(sent[i]) :]
+                        sent[i] = text
+                    if ended:
+                        left.remove(i)
+                        yield i, self._completion(output)
+                if left:
+                    self._step(name)
         finally:
-            self._drop(names)
+            self._drop([name])
 
-    def _add(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[str]:
+    def _add(self, prompts: Sequence[Prompt], params: SamplingParams, *, streamed: bool) -> list[str]:
         every = [self._prompts.ids(p) for p in prompts]
         for ids in every:
-            if not 0 < len(ids) < self.max_context:
+            if len(ids) >= self.max_context:
                 raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         names = [f"steersman-{next(self._numbers)}" for _ in every]
+        asked = [_translated(self._vllm, params, place, streamed) for place in range(len(every))]
         with self._lock:
-            for place, (name, ids) in enumerate(zip(names, every, strict=True)):
-                given = {"prompt_token_ids": list(ids)}
-                self._engine.add_request(name, given, _translated(self._vllm, params, place))
+            try:
+                for name, ids, how in zip(names, every, asked, strict=True):
+                    self._engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
+                    self._results[name] = _Result()
+            except ValueError as error:  # what vLLM does not take; the call's other prompts must not run on
+                self._drop([name for name in names if name in self._results])
+                raise Refused(str(error)) from None
         return names
-
-    def _finished(self, name: str) -> Any:
-        while (result := self._results.get(name)) is None or not result.finished:
-            self._step(name)
-        return result
 
     def _step(self, name: str) -> None:
         with self._lock:
-            result = self._results.get(name)
-            if result is None or not result.finished:  # another driver may have finished it
-                for output in self._engine.step():
-                    self._results[output.request_id] = output
+            if not self._results[name].finished:  # another driver may have finished it
+                for told in self._engine.step():
+                    result = self._results.get(told.request_id)
+                    if result is not None:
+                        # a step may tell of one request several times, each time of some of its answers
+                        result.outputs |= {output.index: output for output in told.outputs}
+                        result.finished = told.finished
 
     def _drop(self, names: list[str]) -> None:
         with self._lock:
-            running = [n for n in names if n not in self._results or not self._results[n].finished]
+            running = [n for n in names if not self._results[n].finished]
             if running:
                 self._engine.abort_request(running)
             for name in names:
-                self._results.pop(name, None)
+                del self._results[name]
+
+    def _whole(self, output: Any) -> str:
+        """An answer's text, without a character that it was cut within."""
+        text: str = output.text
+        cut = text.rstrip("\ufffd")
+        real = b"".join(map(self._prompts.token_bytes, output.token_ids)).endswith("\ufffd".encode())
+        return text if real else cut
 
     def _completion(self, output: Any) -> Completion:
-        reason: FinishReason = "length" if output.finish_reason == "length" else "stop"
+        """`output` is None where it was cancelled before it began."""
+        if output is None:
+            return Completion("", (), (), "cancelled", self.policy_version)
+        told = output.finish_reason
+        reason: FinishReason = "cancelled" if told is None else "length" if told == "length" else "stop"
         ids = tuple(output.token_ids)
         steps = output.logprobs or []
         chosen = tuple(float(step[token].logprob) for token, step in zip(ids, steps, strict=True))
@@ -120,7 +156,7 @@ class VllmEngine:
             tuple((token, float(entry.logprob)) for token, entry in sorted(step.items(), key=lambda item: item[1].rank))
             for step in steps
         )
-        return Completion(output.text, ids, chosen, reason, self.policy_version, tops)
+        return Completion(self._whole(output), ids, chosen, reason, self.policy_version, tops)
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Into vLLM's own process-wide model; needs VLLM_ALLOW_INSECURE_SERIALIZATION=1 where workers are processes."""
@@ -131,7 +167,7 @@ class VllmEngine:
             self.policy_version = version
 
 
-def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
+def _translated(vllm: Any, params: SamplingParams, place: int, streamed: bool) -> Any:
     """vLLM's parameters. Every prompt of a call has its own seed, as equal prompts want different answers."""
     if params.adapter is not None:
         raise Refused("sampling.adapter: the vllm backend has no adapters here; expected None")
@@ -145,7 +181,7 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         n=params.n,
         max_tokens=params.max_tokens,
         temperature=params.temperature,
-        top_k=params.top_k,
+        top_k=min(params.top_k, 2**31 - 1),
         top_p=params.top_p,
         min_p=params.min_p,
         seed=None if params.seed is None else (params.seed + place) % 2**63,
@@ -158,6 +194,5 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         logprobs=params.top_logprobs,
         ignore_eos=params.ignore_end,
         structured_outputs=structured,
-        # of several answers it reports them one by one as they grow, and all together only at the end
-        output_kind=kinds.CUMULATIVE if params.n == 1 else kinds.FINAL_ONLY,
+        output_kind=kinds.CUMULATIVE if streamed else kinds.FINAL_ONLY,
     )

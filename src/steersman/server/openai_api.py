@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import time
 import uuid
@@ -14,7 +13,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
@@ -81,15 +79,21 @@ def _finish(completion: Completion) -> str:
 
 
 def _logprobs(ctx: Context, completion: Completion) -> dict[str, Any]:
-    """Every token with its log-probability under the distribution that it was sampled from, and the likeliest ones."""
+    """Every token of the text with its log-probability under the distribution that it was sampled from, and the
+    likeliest ones. Together their bytes are the text: tokens that were cut from its end are left out."""
 
-    def shown(token: int, logprob: float) -> dict[str, Any]:
-        text = ctx.engine.token_text(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+    def shown(token: int, logprob: float, part: bytes) -> dict[str, Any]:
+        return {"token": ctx.engine.token_text(token), "logprob": logprob, "bytes": list(part)}
 
     tops = completion.top_logprobs or ((),) * len(completion.token_ids)
-    each = zip(completion.token_ids, completion.logprobs, tops, strict=True)
-    content = [shown(token, p) | {"top_logprobs": [shown(*pair) for pair in top]} for token, p, top in each]
+    content, began, left = [], False, len(completion.text.encode("utf-8", "replace"))
+    for token, logprob, top in zip(completion.token_ids, completion.logprobs, tops, strict=True):
+        part = ctx.engine.token_bytes(token, first=not began)
+        if part and left <= 0:
+            break
+        likeliest = [shown(other, p, ctx.engine.token_bytes(other, first=not began)) for other, p in top]
+        content.append(shown(token, logprob, part[:left]) | {"top_logprobs": likeliest})
+        began, left = began or bool(part), left - len(part)
     return {"content": content, "refusal": None}
 
 
@@ -115,15 +119,13 @@ def _head(ctx: Context, kind: str) -> dict[str, Any]:
 async def _complete(
     ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
 ) -> list[Completion]:
-    """The whole answers. A single one is streamed from the engine, so that it ends when the client leaves;
-    several are generated together, which is faster than one by one."""
-    if params.n > 1:
-        return (await run_in_threadpool(ctx.engine.generate, [prompt], params))[0]
+    """The whole answers, in their order. They are streamed from the engine, so that they end when the client leaves."""
     generation = Generation(ctx.engine, prompt, params)
     watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
-            return [item async for item in items if isinstance(item, Completion)]
+        async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
+            done = {number: item async for number, item in items if isinstance(item, Completion)}
+        return [done[number] for number in range(params.n)]
     finally:
         watch.cancel()
 
@@ -143,7 +145,7 @@ async def _chunks(
     include_usage: bool,
     logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers one after the other, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
+    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
@@ -152,20 +154,17 @@ async def _chunks(
         choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
         return event(head | {"choices": [choice]})
 
-    completions = []
+    completions, generation = [], Generation(ctx.engine, prompt, params)
     try:
-        for index in range(params.n):
-            seed = None if params.seed is None else (params.seed + index) % 2**63
-            one = dataclasses.replace(params, n=1, seed=seed)
-            generation = Generation(ctx.engine, prompt, one)
-            async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
+        async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
+            for index in range(params.n):
                 yield chunk(index, {"role": "assistant", "content": ""})
-                async for item in items:
-                    if isinstance(item, str):
-                        yield chunk(index, {"content": item})
-                    else:
-                        completions.append(item)
-                        yield chunk(index, {}, item)
+            async for index, item in items:
+                if isinstance(item, str):
+                    yield chunk(index, {"content": item})
+                else:
+                    completions.append(item)
+                    yield chunk(index, {}, item)
         if include_usage:
             yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
         yield event("[DONE]")
