@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from steersman.engine.adjust import adjusts
 from steersman.engine.grammar import Grammar
-from steersman.engine.text import Growing, Stops
+from steersman.engine.text import Growing, Stops, ending_whole, shown
 from steersman.types import Completion, FinishReason, SamplingParams
 
 
@@ -115,17 +115,17 @@ class Answer:
         held = 0 if finished else pieces[-1][1] if pieces else len(self._kept)
         if finished and self._cut is not None:
             text = text[: self._cut - self._told]
-        ready = text[: len(text) - held]
+        ready = ending_whole(text[: len(text) - held])
         self._kept = text[len(ready) :]
         self._told += len(ready)
-        return ready
+        return shown(ready)
 
     @property
     def text(self) -> str:
         """Of a finished answer: all of it, without what ended it. It ends with a whole character."""
         if self._stops is None:
             self._grow()
-        return "".join(piece for piece, _ in self._pieces)[: self._cut]
+        return shown(ending_whole("".join(piece for piece, _ in self._pieces)[: self._cut]))
 
     def completion(self) -> Completion:
         """Raises what went wrong."""

@@ -111,8 +111,18 @@ def _stripped(step: dict[str, Any]) -> int:
 
 class Growing(Protocol):
     def grow(self, ids: Sequence[int]) -> str:
-        """The text that these further tokens add."""
+        """The text that these further tokens add; bytes that are no character as lone surrogates, for `shown`."""
         ...
+
+
+def ending_whole(text: str) -> str:
+    """Without bytes at its end that are no character."""
+    return text.rstrip(_SURROGATES)
+
+
+def shown(text: str) -> str:
+    """With U+FFFD for bytes that are no character."""
+    return _NO_CHARACTER.sub(lambda b: b[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
 
 
 class ByteText:
@@ -121,8 +131,6 @@ class ByteText:
     def __init__(self, tokens: TokenBytes) -> None:
         self._tokens, self._began = tokens, False
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self._held = ""
-        """Bytes that are no character, as lone surrogates, until something follows them."""
 
     def grow(self, ids: Sequence[int]) -> str:
         pieces = [self._tokens.of(token) for token in ids]
@@ -130,14 +138,7 @@ class ByteText:
             start = next((i for i, piece in enumerate(pieces) if piece), None)
             if start is not None:
                 pieces[start], self._began = self._tokens.first(pieces[start]), True
-        text = self._held + self._decoder.decode(b"".join(pieces))
-        ready = text.rstrip(_SURROGATES)
-        self._held = text[len(ready) :]
-        return _NO_CHARACTER.sub(_replaced_bytes, ready)
-
-
-def _replaced_bytes(found: re.Match[str]) -> str:
-    return found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return self._decoder.decode(b"".join(pieces))
 
 
 class DecodedText:
