@@ -21,6 +21,12 @@ fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 """True: unfinished work is thrown away (--fresh)."""
 
 
+SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
+"""Stages whose section of the configuration is named otherwise."""
+BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
+"""Settings of other sections that stages record beside their own."""
+
+
 def _mark(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     # what a stage saves when, and how long it trains, must not make its result another one
     return hash_json([stage, {k: v for k, v in config.items() if k not in NO_MATTER}, dict(inputs)])
@@ -55,7 +61,10 @@ def differences(partial: Path, stage: str, config: Mapping[str, Any], inputs: Ma
         return ["other settings or inputs"]
     now = json.loads(json.dumps(dict(config)))
     keys = [key for key in {**old, **now} if key not in NO_MATTER and old.get(key) != now.get(key)]
-    out = [f"{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
+    section = SECTION.get(stage, stage)
+    out = [
+        f"{BESIDE.get(key, section)}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys
+    ]
     for name in {**parts, **inputs}:
         if parts.get(name) != inputs.get(name):
             what = "is gone" if name not in inputs else "is new" if name not in parts else "has changed"

@@ -55,8 +55,8 @@ def spread(processes: int) -> None:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
+        signals_to_handle="",  # its own handlers give the processes 30 s, and then kill
     )
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ""  # its own handlers give the processes 30 s, and then kill
     stopping.install(_pass_on)
     progress.quiet()  # the first of the processes speaks from here on
     try:
