@@ -62,9 +62,7 @@ def differences(partial: Path, stage: str, config: Mapping[str, Any], inputs: Ma
     now = json.loads(json.dumps(dict(config)))
     keys = [key for key in {**old, **now} if key not in NO_MATTER and old.get(key) != now.get(key)]
     section = SECTION.get(stage, stage)
-    out = [
-        f"{BESIDE.get(key, section)}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys
-    ]
+    out = [f"{BESIDE.get(key, section)}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
     for name in {**parts, **inputs}:
         if parts.get(name) != inputs.get(name):
             what = "is gone" if name not in inputs else "is new" if name not in parts else "has changed"
