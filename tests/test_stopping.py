@@ -115,11 +115,11 @@ def test_a_signal_saves_a_resume_point_and_the_run_goes_on_to_the_same_bits(
 ) -> None:
     output = tmp_path / "out"
     first = run(0.4, *stage(folder, name, output))
-    first.until(rf"{name}  step")
+    first.until(rf"{name}  step [1-9]")
     sent = time.monotonic()
     first.signal(signum)
     assert first.end() == 128 + signum
-    assert time.monotonic() - sent < 5
+    assert time.monotonic() - sent < 10
     said = first.text.splitlines()[-1]
     stopped = re.search(
         rf"{name} stopped at step (\d+) of \d+; a resume point is saved in .*run the same command", said
@@ -166,7 +166,7 @@ def test_other_settings_do_not_delete_unfinished_work(
 ) -> None:
     output = tmp_path / "out"
     first = run(0.4, *stage(folder, "sft", output))
-    first.until("sft  step")
+    first.until("sft  step [1-9]")
     first.signal(signal.SIGTERM)
     assert first.end() == 143
     points = sorted(p.name for p in partial_of(output).glob(POINTS))
@@ -185,7 +185,7 @@ def test_other_settings_do_not_delete_unfinished_work(
 def test_two_processes_stop_and_go_on(folder: Path, tmp_path: Path, run: Callable[..., Command]) -> None:
     output = tmp_path / "out"
     first = run(0.4, *stage(folder, "sft", output), "-s", "sft.epochs=300", "--processes", "2")
-    first.until("sft  step")
+    first.until("sft  step [1-9]")
     sent = time.monotonic()
     first.signal(signal.SIGINT)
     assert first.end() == 130, first.text

@@ -386,7 +386,7 @@ def test_a_damaged_resume_point_gives_way_to_the_one_before(
     assert f"{points[1]}: damaged resume point" in capsys.readouterr().err
     assert not points[1].exists()
     damage(points[0])
-    with pytest.raises(ValueError, match=r"damaged, as is every other resume point; remove .*x\.partial to start"):
+    with pytest.raises(ValueError, match=r"damaged, as is every other resume point; --fresh begins anew .*x\.partial"):
         folder.load()
 
 

@@ -120,6 +120,11 @@ def keep(folder: Path) -> None:
     _kept.enter_context(making(folder))
 
 
+def forget(folder: Path) -> None:
+    """Remove the lock's file of a folder that nobody else will make."""
+    _lock_of(folder).unlink(missing_ok=True)
+
+
 def _take_over(reader: Path) -> str | None:
     """Remove what a reader that is gone has left; of one that is there, who it is. Our own counts as gone."""
     if reader.name.split(".")[-2] == str(os.getpid()):

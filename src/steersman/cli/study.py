@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 
 from steersman import config as configs
-from steersman import config_file
+from steersman import config_file, locks
 from steersman.cli import loop
 from steersman.cli.app import say
 from steersman.cli.making import Metrics
@@ -284,6 +284,7 @@ def _trial_json(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def keep_metrics(folder: Path) -> None:
     """Of a trial's folder, finished or not, keep the metrics alone."""
+    locks.forget(folder)
     flush()  # a trial that was pruned may still be writing a resume point
     working = folder if folder.is_dir() else partial_of(folder)
     content = (working / FILE).read_bytes() if (working / FILE).is_file() else b""
