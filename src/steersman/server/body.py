@@ -39,7 +39,7 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
     if body is None:
         raise BodyRefused(413, f"The body is larger than {BODY_LIMIT} bytes")
     if _values(body) > VALUES_LIMIT and _values(_STRING.sub(b"", body)) > VALUES_LIMIT:
-        raise BodyRefused(413, f"The body has more than {VALUES_LIMIT} values")
+        raise BodyRefused(400, f"The body has more than {VALUES_LIMIT} values")
     return body
 
 
