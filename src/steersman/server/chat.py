@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -18,7 +18,7 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
 from steersman.server.sse import event, stream
-from steersman.server.text import Text
+from steersman.server.text import Said, Text
 from steersman.store import Chat, ChatMessage
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
@@ -26,27 +26,31 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api")
 
 
+_TITLE, _COMMENT = 200, 10_000
+"""Characters; the store's limits."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
 class NewConversation(_Body):
-    title: Text = ""
+    title: Annotated[Text, Field(max_length=_TITLE)] = ""
 
 
 class Title(_Body):
-    title: Text
+    title: Annotated[Said, Field(max_length=_TITLE)]
 
 
 class Question(_Body):
-    content: Text
+    content: Said
     parent_id: Text | None = None
 
 
 class Reaction(_Body):
     kind: Literal["like", "dislike", "edit", "clear"]
     edited: Text | None = None
-    comment: Text = ""
+    comment: Annotated[Text, Field(max_length=_COMMENT)] = ""
 
 
 def chat_json(chat: Chat) -> dict[str, Any]:
@@ -116,13 +120,11 @@ def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
     return {"ok": True}
 
 
-@router.post("/conversations/{id}/messages")
+@router.post("/conversations/{id}/messages", response_class=EventSourceResponse)
 async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceResponse:
     place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
-    if not body.content.strip():
-        raise ApiError(400, "content: expected some text, got none", param="content")
     # Whether the dialogue fits is asked before the question is stored; a refused one leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
     prompt = Conversation(id, (*before.messages, Message("user", body.content)))
@@ -131,7 +133,7 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     return stream(_answer(ctx, place, question, prompt, params))
 
 
-@router.post("/messages/{id}/regenerate")
+@router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
 async def regenerate(ctx: Ctx, id: str, at_end: AtEnd) -> EventSourceResponse:
     place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
@@ -156,8 +158,8 @@ async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
 
 
 async def _params(ctx: Context, prompt: Conversation) -> SamplingParams:
-    _, room = await ctx.fit(prompt, None)
-    return SamplingParams(max_tokens=room, temperature=ctx.temperature)
+    fitted = await ctx.fit(prompt, None)
+    return SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
 
 
 async def _answer(

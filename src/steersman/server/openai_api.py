@@ -49,16 +49,16 @@ def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
     return _model_json(ctx)
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     _check_model(ctx, body.model)
     refuse_unsupported(body)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
-    prompt = to_prompt(body, ctx.system_prompt)
-    prompt_tokens, max_tokens = await ctx.fit(prompt, body.answer_tokens)
-    params = to_params(body, max_tokens, ctx.temperature)
+    fitted = await ctx.fit(to_prompt(body, ctx.system_prompt), body.answer_tokens)
+    prompt, prompt_tokens = fitted.prompt, fitted.tokens
+    params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
-        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return stream(_chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
     completions = await _complete(ctx, place, request, prompt, params)
     choices = [
