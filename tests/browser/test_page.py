@@ -1,105 +1,16 @@
-"""The built page in a real browser against the real server with an engine that has no model.
-
-Needs the package playwright and a browser: Chromium on the path, or the one that `playwright install chromium` fetches.
-"""
+"""The built page in a real browser against the real server with an engine that has no model."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
 
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
-
-from server_double import FakeEngine, live
-from steersman.server.app import create_app
-from steersman.server.pages import STATIC
-from steersman.store import Store
-from steersman.types import Candidates, Completion, Conversation, Message
-
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not (STATIC / "index.html").is_file():
-        pytest.skip("the page is not built: npm ci && npm run build in web/")
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        except Error as error:
-            pytest.skip(f"no browser can be started: {error.message.splitlines()[0]}")
-        yield opened
-        opened.close()
-
-
-@dataclass
-class Site:
-    url: str
-    engine: FakeEngine
-    store: Store
-    browser: Browser
-    complaints: list[str]
-    workspace: Path
-    refusals: bool = False
-    """The test makes requests that fail, which the browser writes to the console."""
-
-    def open(self, path: str = "/", **context: Any) -> Page:
-        page = self.browser.new_context(**context).new_page()
-        page.set_default_timeout(5000)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", self._heard)
-        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        page.goto(self.url + path)
-        return page
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        if message.type not in ("error", "warning"):
-            return
-        if not (self.refusals and message.text.startswith("Failed to load resource")):
-            self.complaints.append(message.text)
-
-    def ask(self, page: Page, text: str) -> None:
-        page.locator("#composer").fill(text)
-        page.locator("#composer").press("Enter")
-
-    def messages(self) -> list[Any]:
-        return self.store.messages(self.store.conversations()[0].id)
-
-
-@pytest.fixture
-def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
-    """A server with one ranking task. The test fails if the page wrote an error or warning to the console."""
-    engine = FakeEngine(pieces=PIECES)
-    with Store.open(tmp_path / "store.db") as store:
-        prompt = Conversation("p", (Message("system", "Order 7: a lamp."), Message("user", "<b>Where</b> is it?")))
-        answers = tuple(Completion(text, (1,), (-0.1,), "stop", "sft-1") for text in ("alpha", "beta", "gamma"))
-        store.add_candidates(1, [Candidates(prompt, answers)])
-        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20, workspace=tmp_path)
-        with live(app) as url:
-            site = Site(url, engine, store, browser, [], tmp_path)
-            yield site
-            for context in browser.contexts:
-                context.close()
-    assert site.complaints == []
-
-
-def button(where: Page | Locator, name: str) -> Locator:
-    return where.get_by_role("button", name=name, exact=True)
+from browser_site import Site, button
+from playwright.sync_api import expect
 
 
 def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
