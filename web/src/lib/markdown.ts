@@ -67,6 +67,13 @@ const marked = new Marked(cjk, {
     },
   },
   renderer: {
+    // Models begin code on the line of the fence: what is no language's name is code and not dropped.
+    code({ text, lang = '' }: Tokens.Code) {
+      const [, name = '', rest = ''] = /^([\w+#.-]*)\s*(.*)$/.exec(lang) ?? []
+      const named = !rest || /^(?:[{[]|\w+=)/.test(rest)
+      const language = named && name ? ` class="language-${escape(name)}"` : ''
+      return `<pre><code${language}>${escape(named ? text : `${lang}\n${text}`)}\n</code></pre>\n`
+    },
     html: (token: Tokens.HTML | Tokens.Tag) => (token.block ? `<p>${escape(token.text)}</p>` : escape(token.text)),
     image: ({ href, text }: Tokens.Image) => link(href, escape(text || href)),
     link({ href, tokens }: Tokens.Link) {
