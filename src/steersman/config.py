@@ -373,6 +373,16 @@ class ServeConfig:
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    allowed_hosts: str = opt(
+        "",
+        "Other names than this machine's own that requests may name as Host, comma-separated, such as "
+        "host.docker.internal; the server listens on loopback all the same.",
+    )
+    key: str = opt(
+        "",
+        "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
+        "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
+    )
     dtype: str = opt(
         "model",
         "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",

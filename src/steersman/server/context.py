@@ -12,8 +12,9 @@ from typing import Annotated
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, Refused
 from steersman.server.answers import Answers
+from steersman.server.errors import unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
 from steersman.store import Store
@@ -44,11 +45,21 @@ class Context:
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", Answers(self.engine, self.store, self.generations))
 
-    async def fit(self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False) -> Fitted:
-        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`."""
+    async def fit(
+        self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
+    ) -> Fitted:
+        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`.
+
+        ApiError where the model's template cannot say the dialogue, whose first `inserted` turns are not the caller's.
+        """
         wanted = self.max_tokens if max_tokens is None else max_tokens
         find = functools.partial(fit, self.engine, prompt, wanted, truncate=truncate)
-        return await to_thread.run_sync(find, limiter=self.counting)
+        try:
+            return await to_thread.run_sync(find, limiter=self.counting)
+        except Refused:
+            raise
+        except ValueError as error:
+            raise unsayable(error, inserted) from None
 
 
 async def _context(request: Request) -> Context:

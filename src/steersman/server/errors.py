@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,16 @@ def shown_error(error: Exception) -> dict[str, Any]:
         code = "outdated" if isinstance(error, Outdated) else None
         return error_body(_store_status(error), str(error), code=code)
     return error_body(500, INTERNAL)
+
+
+def unsayable(error: ValueError, inserted: int) -> ApiError:
+    """What a chat template says of a dialogue that it cannot render, in the caller's count of turns."""
+    message = re.sub(r"^conversation '[^']*': ", "", str(error))
+    turn = re.search(r"messages\[(\d+)\]", message)
+    if turn is None:
+        return ApiError(400, f"messages: {message}", param="messages")
+    place = f"messages[{max(0, int(turn[1]) - inserted)}]"
+    return ApiError(400, message.replace(turn[0], place), param=place)
 
 
 def allowed_methods(request: Request) -> list[str]:

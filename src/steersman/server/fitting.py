@@ -34,7 +34,7 @@ def fit(engine: Engine, prompt: Conversation, wanted: int, *, truncate: bool = F
 
     PromptTooLong where the context leaves none. With `truncate`, as many of the earliest turns (system messages and the
     last question apart) are left out as it takes to leave room for the answer, or for a quarter of the context.
-    ApiError where the model's template cannot say the dialogue.
+    ValueError where the model's template cannot say the dialogue.
     """
     context = engine.max_context
     tokens, left_out = _count(engine, prompt), 0

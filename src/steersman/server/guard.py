@@ -19,12 +19,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server.body import BodyRefused, read_body, replay
+from steersman.server.connection import HEAD_LIMIT
 from steersman.server.errors import error_response
 from steersman.server.key import Key
 
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
-"""Bytes; a header is limited by the HTTP parser."""
+"""Bytes."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -114,6 +115,8 @@ class Guard:
         if len(scope["path"].encode("utf-8", "replace")) > PATH_LIMIT or len(scope["query_string"]) > QUERY_LIMIT:
             expected = f"{PATH_LIMIT} bytes of path and {QUERY_LIMIT} of query"
             return error_response(414, f"The address is too long; expected at most {expected}")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_LIMIT:
+            return error_response(431, f"The headers are too long; expected at most {HEAD_LIMIT} bytes")
         return None
 
     def _trusted(self, host: str) -> bool:

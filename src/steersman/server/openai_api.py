@@ -34,7 +34,7 @@ def _model_json(ctx: Context) -> dict[str, Any]:
 
 def _check_model(ctx: Context, name: str) -> None:
     if name != ctx.engine.model_name:
-        message = f"The model {name!r} does not exist; this server has {ctx.engine.model_name!r}"
+        message = f"The model `{name[:100]}` does not exist; this server has `{ctx.engine.model_name}`"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
@@ -54,7 +54,8 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     _check_model(ctx, body.model)
     refuse_unsupported(body)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
-    fitted = await ctx.fit(to_prompt(body, ctx.system_prompt), body.answer_tokens)
+    asked = to_prompt(body, ctx.system_prompt)
+    fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
     prompt, prompt_tokens = fitted.prompt, fitted.tokens
     params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
