@@ -18,6 +18,8 @@ from steersman.server.guard import is_loopback
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
 """How long open requests may take to end after Ctrl-C; streamed answers are cancelled at once."""
+_SETTLE_SECONDS = 3
+"""How long what was written of answers that nobody reads may take to be stored after that."""
 
 
 class _Server(uvicorn.Server):
@@ -38,6 +40,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._context.generations.close()
         await super().shutdown(sockets)
+        await self._context.answers.settle(_SETTLE_SECONDS)
 
 
 def _allow_files(number: int) -> None:
