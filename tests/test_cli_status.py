@@ -51,28 +51,57 @@ def artifact(
 
 
 def judged(
-    space: Workspace, word: str, round_: int = 1, a: str = "policy", b: str = "sft", data: dict[str, str] | None = None
+    space: Workspace,
+    word: str,
+    round_: int = 1,
+    a: str = "policy",
+    b: str = "sft",
+    data: dict[str, str] | None = None,
+    n: int = 200,
 ) -> None:
     """A policy with a report that says `word` of a against b."""
     inputs = {stage: identity(artifact(space, stage, round_, data)) for stage in ("policy", "sft")}
-    verdict = json.dumps({"pairs": [{"a": a, "b": b, "word": word}]})
+    verdict = json.dumps({"pairs": [{"a": a, "b": b, "word": word, "n": n}]})
     artifact(space, "report", round_, inputs, verdict_json=verdict)
 
 
 # promote and rollback
 
 
-@pytest.mark.parametrize("word", ["better", "no evidence"])
-def test_promote_what_is_not_worse(space: Workspace, word: str) -> None:
-    judged(space, word)
+def test_promote_what_is_better(space: Workspace) -> None:
+    judged(space, "better")
     path = run_json(space, "promote")["promoted"]["path"]
     assert path.startswith("promoted/001-policy-")
     assert space.current() == space.root / path
     shutil.rmtree(space.stage_dir("policy", 1))
     assert (space.root / path / "weights").read_text(), "what is promoted stays when its stage is made anew"
-    judged(space, word)
+    judged(space, "better")
     assert run_json(space, "promote")["changed"] is False
     assert len(space.history()) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "n", "why"),
+    [("no evidence", 200, "no evidence that policy is better"), ("better", 12, "compared on 12 prompts only")],
+)
+def test_promotion_without_evidence_asks_first(space: Workspace, word: str, n: int, why: str) -> None:
+    judged(space, word, n=n)
+    refused = run(space, "promote")
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+    assert "--anyway" in refused.stderr
+    assert space.current() is None
+    assert run_json(space, "promote", "--anyway")["changed"]
+
+
+def test_promote_names_what_can_be_promoted(space: Workspace) -> None:
+    assert "nothing yet" in run(space, "promote").stderr
+    for stage in ("sft", "dpo"):
+        artifact(space, stage)
+    told = run(space, "promote")
+    assert told.exit_code == 2
+    assert "no model of PPO" in told.stderr
+    assert "steersman promote --stage sft or steersman promote --stage dpo" in told.stderr
 
 
 @pytest.mark.parametrize(("a", "b", "word"), [("policy", "sft", "worse"), ("sft", "policy", "better")])

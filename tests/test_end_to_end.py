@@ -248,7 +248,7 @@ def say_of_policy(root: Path, word: str) -> None:
 
 
 def test_promote_gate_rollback_and_chat(root: Path) -> None:
-    assert inside_json(root, "promote", "--stage", "sft")["promoted"]["stage"] == "sft"
+    assert inside_json(root, "promote", "--stage", "sft", "--anyway")["promoted"]["stage"] == "sft"
     say_of_policy(root, "worse")
     assert "policy is worse than sft" in inside(root, "promote", code=2).stderr
     assert Workspace.open(root).history()[-1]["stage"] == "sft"
@@ -257,7 +257,7 @@ def test_promote_gate_rollback_and_chat(root: Path) -> None:
     assert inside_json(root, "rollback")["current"]["stage"] == "sft"
     assert inside_json(root, "chat", "-m", "Where is it?")["policy_version"] == "001/sft"
     say_of_policy(root, "better")
-    assert inside_json(root, "promote")["forced_against"] is None
+    assert inside_json(root, "promote", "--anyway")["forced_against"] is None
     assert inside_json(root, "status")["next"] == "steersman serve"
     greedy = [inside(root, "chat", "-m", "Where is it?", "--temperature", "0").stdout for _ in range(2)]
     assert greedy[0] == greedy[1] != ""
@@ -301,7 +301,7 @@ def get(url: str, body: Any = None) -> tuple[int, str]:
 def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
     from openai import OpenAI
 
-    inside(root, "promote")
+    inside(root, "promote", "--anyway")
     process = steersman("serve", "-w", str(root), "--port", "0", "--json", stdout=-1, stderr=-1)
     try:
         assert process.stdout is not None
@@ -412,7 +412,7 @@ def demo(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_demo_goes_on_where_it_was(demo: Path, tiny: Path) -> None:
     assert {stage["state"] for stage in states(demo).values()} == {"ready"}
-    assert [entry["stage"] for entry in Workspace.open(demo).history()] == ["policy"]
+    assert [entry["stage"] for entry in Workspace.open(demo).history()] == ["sft"], "no evidence that PPO helped"
     before = footprint(demo)
     for again in (demo_args(demo, tiny), ["demo", str(demo), "--headless"]):
         assert "going on in" in invoke(*again).stderr
@@ -457,7 +457,7 @@ def test_demo_after_kill_minus_nine(demo: Path, tiny: Path, tmp_path: Path) -> N
         mine, theirs = (folder / "rounds" / "001" / name for folder in (root, demo))
         assert mine.read_bytes() == theirs.read_bytes(), name
     assert identities(root)["sft"] == identities(demo)["sft"]
-    assert [entry["stage"] for entry in Workspace.open(root).history()] == ["policy"]
+    assert [entry["stage"] for entry in Workspace.open(root).history()] == ["sft"]
     assert not list((root / "rounds").rglob("*.partial"))
 
 

@@ -150,7 +150,7 @@ def test_all_on_one_report_and_the_gate(root: Path) -> None:
     write_manifest(folder, "report", made.config, made.inputs, made.metrics)
     refused = invoke("promote", "--stage", "kto", "-w", str(root), code=2).stderr
     assert "kto is worse than sft" in refused
-    assert inside(root, "promote", "--stage", "dpo")["promoted"]["stage"] == "dpo"
+    assert inside(root, "promote", "--stage", "dpo", "--anyway")["promoted"]["stage"] == "dpo"
     assert inside(root, "chat", "-m", "Where?")["policy_version"] == "001/dpo"
 
 

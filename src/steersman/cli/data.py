@@ -133,6 +133,10 @@ def data_import(
     how |= {"objective": objective} if objective else {}
     infos = _write_splits(space, stem, found.kind, split_records(records, shares), origin, how)
     keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
+    from steersman.cli.evidence import overlap_of_import
+
+    if (same := overlap_of_import(space, infos)) is not None and same.found:
+        say(f"caution: {same}")
     emit(as_json, *_shown(infos, found.reasons(), dropped))
 
 

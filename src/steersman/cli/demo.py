@@ -105,7 +105,7 @@ def demo(
 
     import_shop(space.data, space.config)
     run_all(space, simulated=True)
-    promote_if_not_worse(space)
+    promote_best(space)
     say(f"the loop took {duration(time.monotonic() - began)}")
     show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
     if headless:
@@ -121,13 +121,15 @@ def demo(
     )
 
 
-def promote_if_not_worse(space: Workspace) -> None:
-    """The gate of `steersman promote`, once per model: the policy, else the SFT model."""
-    from steersman.cli.promotion import refusal
+def promote_best(space: Workspace) -> None:
+    """The gate of `steersman promote`: the policy where it is better, else the SFT model unless it is worse."""
+    from steersman.cli.promotion import doubt, refusal
     from steersman.workspace import identity, read_manifest
 
     for stage in ("policy", "sft"):
         why = refusal(space, stage, space.round)
+        if why is None and stage == "policy":
+            why = doubt(space, stage, space.round)
         if why is not None:
             say(f"not promoted: {why}")
             continue

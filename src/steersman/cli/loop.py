@@ -221,12 +221,22 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
     return _make(space, "reward", space.config.reward, inputs, run)
 
 
+def stale_reward(space: Workspace) -> str:
+    """What has changed since the round's reward model was made; '' where nothing has or there is none."""
+    from steersman.cli.lineage import stage_state
+
+    state = stage_state(space, "reward", space.round)
+    return ", ".join((*state.changed, *state.settings))
+
+
 def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
     """PPO, or GRPO and RLOO where `stage` is theirs."""
     settings = of_stage(space.config, stage)
     sft, reward = need(space, "sft", "sft"), need(space, "reward", "reward")
     prompts, inputs = _data(space, "prompts", "train", "ppo")
-    _demand(prompts, "prompts for PPO", space)
+    _demand(prompts, f"prompts for {POLICIES[stage]}", space)
+    if changed := stale_reward(space):
+        say(f"caution: the reward model is stale ({changed} changed); make it again: steersman reward")
     held, held_inputs = _data(space, "prompts", "validation")
     inputs |= held_inputs | _artifact(space, "sft") | _artifact(space, "reward")
     demonstrations: list[Path] = []
@@ -309,13 +319,16 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
         inputs |= {"ppo.objectives": hash_json(space.config.ppo.objectives)}
 
     def run() -> None:
+        from steersman.cli.evidence import known_cautions
         from steersman.eval import run as evaluation
 
+        prompts = _conversations(paths, "prompts", space.config.data.max_line_mb)
+        known = known_cautions(space, [name for name in models if name != "base"], prompts)
         reward_report = dict(read_manifest(reward).metrics) if reward else None
         simulated = bool(reward_report and reward_report.get("simulated"))
         evaluation.run(
             models=models,
-            prompts=_conversations(paths, "prompts", space.config.data.max_line_mb),
+            prompts=prompts,
             output=space.stage_dir("report"),
             reward=reward,
             config=space.config,
@@ -325,6 +338,7 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
             searches=searches(space),
             reward_report=reward_report,
             simulated_rankings=simulated,
+            known=known,
         )
 
     return _make(space, "report", space.config.eval, inputs, run)

@@ -112,7 +112,8 @@ def _read_feedback(files: list[Path] | None) -> list[Ranking]:
 
 def preference_text(metrics: loop.Metrics) -> str:
     if metrics["accuracy"] is None:
-        return f"learned from {metrics['n_train_prompts']} prompts; no ranked pairs to hold out"
+        learned = f"learned from {metrics['n_train_prompts']} prompts; no ranked pairs to hold out"
+        return "\n".join([learned, *stages.cautions_of(metrics)])
     return (
         f"{stages.reward_text(metrics)}\n"
         f"implicit reward of held-out winners {metrics['chosen']:+.3f}, of losers {metrics['rejected']:+.3f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,10 @@ VERDICT_FILE = "verdict.json"
 BASELINE = {"sft": "base"} | dict.fromkeys(POLICIES, "sft")
 """What a stage's model must not be worse than."""
 OPPOSITE = {"better": "worse", "worse": "better", "no evidence": "no evidence"}
+
+
+ENOUGH = 50
+"""Test prompts below which a promotion asks first: only large differences show on so few."""
 
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
@@ -62,6 +67,29 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
     return f"{folder / VERDICT_FILE}: {stage} is worse than {BASELINE[stage]}" if word == "worse" else None
 
 
+def doubt(space: Workspace, stage: str, round_: int) -> str | None:
+    """Why `stage`, which nothing forbids to promote, should be promoted by choice only; None where it is better."""
+    path = space.stage_dir("report", round_) / VERDICT_FILE
+    pairs = read_pairs(path)
+    if word_for(pairs, stage, BASELINE[stage]) == "no evidence":
+        return f"{path}: there is no evidence that {stage} is better than {BASELINE[stage]}"
+    n = min((p.get("n", ENOUGH) for p in pairs if {p["a"], p["b"]} == {stage, BASELINE[stage]}), default=ENOUGH)
+    return f"{path}: {stage} was compared on {n} prompts only; expected at least {ENOUGH}" if n < ENOUGH else None
+
+
+def _made(space: Workspace, stage: str, round_: int) -> None:
+    """ValueError naming what can be promoted where `stage` of the round is not there."""
+    if space.has(stage, round_):
+        return
+    there = [f"steersman promote --stage {name}" for name in BASELINE if space.has(name, round_)]
+    can = " or ".join(there) or "nothing yet (steersman run makes some)"
+    raise ValueError(f"round {round_} has no model of {POLICIES.get(stage, stage)}; what can be promoted: {can}")
+
+
+def _sure(question: str, as_json: bool) -> bool:
+    return not as_json and sys.stdin.isatty() and typer.confirm(f"{question}. Promote it anyway?", err=True)
+
+
 def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
     made = read_manifest(space.stage_dir(stage, round_)) if space.has(stage, round_) else None
     return made is not None and report.inputs.get(stage) == identity(made)
@@ -70,11 +98,14 @@ def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
 def promote(
     round_: Annotated[int, typer.Option("--round", min=0, help="Promote this round's model; 0 means the latest.")] = 0,
     stage: Annotated[str, typer.Option("--stage", help="sft, policy (PPO's), grpo, rloo, dpo or kto.")] = "policy",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Promote without asking where there is no evidence, or few test prompts.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Promote whatever the verdict says.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a round's model the current one, unless its report says that it is worse.
+    """Make a round's model the current one, unless its report says that it is worse; asks where it is not better.
 
     The model before it is kept: steersman rollback brings it back.
     """
@@ -82,12 +113,16 @@ def promote(
     if stage not in BASELINE:
         raise ValueError(f"--stage {stage}: expected one of {', '.join(BASELINE)}")
     number = round_ or space.round
-    folder = space.stage_dir(stage, number)
-    manifest = read_manifest(folder)
+    _made(space, stage, number)
+    manifest = read_manifest(space.stage_dir(stage, number))
     history = space.history()
     reason = refusal(space, stage, number)
     if reason and not force:
         raise ValueError(f"not promoted: {reason}. Promote it all the same with --force")
+    if reason is None and not (anyway or force) and (reason := doubt(space, stage, number)):
+        if not _sure(reason, as_json):
+            raise ValueError(f"not promoted: {reason}. Promote it all the same with --anyway")
+        anyway = True
     known = history[-1] if history else None
     if known and known["identity"] == identity(manifest):
         emit(as_json, {"promoted": known, "changed": False}, f"{known['path']} is the current model already")
@@ -135,6 +170,7 @@ def register(app: typer.Typer) -> None:
         "steersman promote",
         "steersman promote --round 2 --stage sft",
         "steersman promote --stage dpo",
+        "steersman promote --anyway",
         "steersman promote --force",
     ]
     add(app, promote, panel=MODELS, examples=examples)

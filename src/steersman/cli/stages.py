@@ -52,10 +52,16 @@ def sft(
 
 
 def sft_text(metrics: loop.Metrics) -> str:
-    return (
-        f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token, "
-        f"{metrics['demonstrations']} demonstrations, {metrics['steps']} steps"
-    )
+    loss = "no held-out demonstrations, so no held-out loss"
+    if metrics["held_out"]:
+        loss = f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token"
+    text = f"{loss}, {metrics['demonstrations']} demonstrations, {metrics['steps']} steps"
+    return "\n".join([text, *cautions_of(metrics)])
+
+
+def cautions_of(metrics: loop.Metrics) -> list[str]:
+    """Lines on what a reader must know beside a stage's numbers."""
+    return [f"caution: {text}" for text in metrics.get("cautions", ())]
 
 
 def sample(
@@ -87,7 +93,7 @@ def sample(
         space = open_workspace(workspace, settings)
         folder = space.stage_dir("samples")
         metrics, made = loop.do_sample(space)
-    text = f"{metrics['answers']} answers to each of {metrics['prompts']} prompts"
+    text = "\n".join([f"{metrics['answers']} answers to each of {metrics['prompts']} prompts", *cautions_of(metrics)])
     tell(as_json, "sample", folder, metrics, made, text)
 
 
@@ -157,7 +163,7 @@ def reward_text(metrics: loop.Metrics) -> str:
     lead = metrics["lead_over_length"]["low"]
     if lead is None or lead <= 0:
         lines.append("caution: not shown to be better than length alone; more or cleaner rankings are needed")
-    return "\n".join(lines)
+    return "\n".join([*lines, *cautions_of(metrics)])
 
 
 RewardModelOption = Annotated[str, typer.Option("--reward", help="Without a workspace: folder of the reward model.")]
@@ -242,7 +248,7 @@ def ppo_text(metrics: loop.Metrics) -> str:
         )
         lines.append("at the start: " + ", ".join(f"{text} {start[name]:.2g}" for name, text in off if name in start))
     lines += [f"warning: {text}" for text in metrics.get("warnings", {}).values()]
-    return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else [])])
+    return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else []), *cautions_of(metrics)])
 
 
 def evaluate(
@@ -258,9 +264,14 @@ def evaluate(
     data: DataOption = None,
     output: OutputOption = None,
     reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option("--trained-on", help="Without a workspace: files that the models learned from."),
+    ] = None,
 ) -> None:
     """Compare base, SFT and PPO on held-out prompts and say whether it helped."""
     if given := alone(settings, model=model, data=data, output=output):
+        from steersman.cli.evidence import cautions_alone
         from steersman.eval import run as evaluation
 
         config, folder = given
@@ -269,9 +280,11 @@ def evaluate(
             raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
         models = {name: (name, resolved(path)) for name, path in named.items()}
         scorer = resolved(reward_model) if reward_model else None
+        prompts = read(data, "prompts", config)
         evaluation.run(
             models=models,
-            prompts=read(data, "prompts", config),
+            prompts=prompts,
+            known=cautions_alone(prompts, trained_on or ()),
             output=folder,
             reward=scorer,
             config=config,

@@ -26,6 +26,7 @@ ModelChoice = Annotated[
         help="base, sft, policy (grpo, rloo, dpo, kto), or any model that model.base takes; default: the promoted one.",
     ),
 ]
+KEY_VARIABLE = "STEERSMAN_KEY"
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
@@ -129,10 +130,14 @@ def serve(
         typer.Option("--port", help="Default: serve.port; the next free one where it is taken. 0: any free one."),
     ] = None,
     dtype: DtypeChoice = "",
+    key: Annotated[
+        str,
+        typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key."),
+    ] = "",
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine."""
     space = open_workspace(workspace, settings)
-    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)), dtype)
+    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)), dtype, key)
 
 
 def _where(url: str) -> str:
@@ -140,7 +145,13 @@ def _where(url: str) -> str:
 
 
 def run_server(
-    space: Workspace, model: str, host: str, port: int | None, on_ready: Callable[[str], None], dtype: str = ""
+    space: Workspace,
+    model: str,
+    host: str,
+    port: int | None,
+    on_ready: Callable[[str], None],
+    dtype: str = "",
+    key: str = "",
 ) -> None:
     """Load the model and serve until Ctrl-C."""
     from steersman.server.app import create_app
@@ -170,6 +181,8 @@ def run_server(
             report=report,
             round=space.round,
             workspace=space.root,
+            allowed_hosts=config.allowed_hosts,
+            key=key or config.key,
         )
         serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
 

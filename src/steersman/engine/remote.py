@@ -5,16 +5,16 @@ An endpoint returns text: completions have no token ids and no log-probabilities
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from steersman.engine.protocol import Prompt, Refused
 from steersman.types import Completion, Conversation, FinishReason, SamplingParams
@@ -24,16 +24,30 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 """Of a request that the endpoint was too busy for (429, 502, 503, 504)."""
+LARGEST, LONGEST = 64 << 20, 4 << 20
+"""Bytes of a reply, and of a line of a stream; what is longer is no answer."""
+REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call"}
 
 
 class RemoteEngine:
-    """`url` is what OpenAI's clients call base_url, such as http://127.0.0.1:8000/v1."""
+    """`url` is what OpenAI's clients call base_url, such as http://127.0.0.1:8000/v1.
+
+    The key goes to that host alone: a redirect is followed only within it. What an endpoint says is checked; whatever
+    is no whole answer is a RuntimeError that names the endpoint and the field.
+    """
 
     def __init__(
         self, url: str, model: str, *, api_key: str, max_context: int, parallel: int, timeout: float = 600
     ) -> None:
-        self.url, self.model_name, self.max_context = url.rstrip("/"), model, max_context
-        self._key, self._parallel, self._timeout = api_key, parallel, timeout
+        self.url, self.model_name, self.max_context = _checked(url), model, max_context
+        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+            raise ValueError("api_key: expected printable ASCII characters without spaces")
+        self._options: dict[str, Any] = {
+            "headers": {"Authorization": f"Bearer {api_key or 'none'}"},
+            "timeout": httpx.Timeout(timeout, connect=min(timeout, 10)),
+            "verify": httpx.create_ssl_context(),
+        }
+        self._parallel = parallel
         self._version, self._lock = model, threading.Lock()
 
     @property
@@ -63,32 +77,45 @@ class RemoteEngine:
     def _ask(self, prompt: Prompt, params: SamplingParams) -> list[Completion]:
         path, body = _request(self.model_name, prompt, params)
         with self._post(path, body) as reply:
-            answer = json.load(reply)
+            answer = self._json(_whole(reply))
+        if "error" in answer:
+            raise RuntimeError(f"{self.url}: {_message(answer)}")
+        choices = [self._choice(c) for c in self._list(answer, "choices")]
+        if len(choices) != params.n:
+            raise RuntimeError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
         version = self._stamp(answer)
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
-        texts = [c["message"]["content"] if "message" in c else c["text"] for c in choices]
-        return [
-            Completion(text or "", (), (), _reason(choice.get("finish_reason")), version)
-            for text, choice in zip(texts, choices, strict=True)
-        ]
+        answers = []
+        for choice in sorted(choices, key=lambda choice: self._index(choice)):
+            holder = choice.get("message", choice)
+            text = self._text(holder, "content" if "message" in choice else "text")
+            answers.append(Completion(text, (), (), self._reason(choice, text), version))
+        return answers
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`; closing the iterator closes the connection, which cancels at the endpoint."""
         path, body = _request(self.model_name, prompt, params)
         body |= {"stream": True, "n": 1}
-        text, reason = "", None
+        text, last, done = "", None, False
         with self._post(path, body) as reply:
-            for chunk in _events(reply):
+            for data in _events(reply):
+                if done := data == "[DONE]":
+                    break
+                chunk = self._json(data.encode())
                 if "error" in chunk:
-                    raise RuntimeError(f"{self.url}: {chunk['error'].get('message', chunk['error'])}")
+                    raise RuntimeError(f"{self.url}: {_message(chunk)}")
                 self._stamp(chunk)
-                for choice in chunk.get("choices", ()):
-                    piece = (choice["delta"].get("content") if "delta" in choice else choice.get("text")) or ""
-                    reason = choice.get("finish_reason") or reason
+                for choice in map(self._choice, self._list(chunk, "choices")):
+                    if self._index(choice):
+                        continue
+                    holder = choice.get("delta", choice)
+                    piece = self._text(holder, "content" if "delta" in choice else "text")
+                    last = choice if choice.get("finish_reason") else last
                     if piece:
                         text += piece
                         yield piece
-        yield Completion(text, (), (), _reason(reason), self._version)
+        if last is None and not done:
+            raise RuntimeError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
+        yield Completion(text, (), (), "stop" if last is None else self._reason(last, text), self._version)
 
     def _stamp(self, reply: Mapping[str, Any]) -> str:
         version = reply.get("system_fingerprint") or reply.get("model") or self.model_name
@@ -96,24 +123,86 @@ class RemoteEngine:
             self._version = str(version)
         return str(version)
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """An open reply. RuntimeError where the endpoint cannot be reached or fails."""
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key or 'none'}"}
-        request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers)
-        for attempt in range(ATTEMPTS):
-            try:
-                return urllib.request.urlopen(request, timeout=self._timeout)
-            except urllib.error.HTTPError as error:
-                with error:
-                    said = _message(error.read())
-                if error.code in (400, 404, 413, 422):
-                    raise Refused(f"{self.url}: {said}") from None
-                if error.code not in (429, 502, 503, 504) or attempt == ATTEMPTS - 1:
-                    raise RuntimeError(f"{self.url}: {error.code}: {said}") from None
-            except urllib.error.URLError as error:
-                raise RuntimeError(f"{self.url} cannot be reached: {error.reason}") from None
-            time.sleep(0.5 * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+    @contextmanager
+    def _post(self, path: str, body: Mapping[str, Any]) -> Iterator[httpx.Response]:
+        """An open reply of status 200. RuntimeError where the endpoint cannot be reached, fails or sends elsewhere."""
+        url, attempt = f"{self.url}{path}", 0
+        try:
+            while True:
+                with httpx.Client(**self._options) as client, client.stream("POST", url, json=body) as reply:
+                    if reply.status_code == 200:
+                        yield reply
+                        return
+                    attempt += 1
+                    wait = self._turned_away(reply, attempt)
+                    url = str(reply.next_request.url) if reply.next_request is not None else url
+                time.sleep(wait)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            what = str(error) or type(error).__name__
+            connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
+            raise RuntimeError(f"{self.url} {'broke off' if connected else 'cannot be reached'}: {what}") from None
+
+    def _turned_away(self, reply: httpx.Response, attempt: int) -> float:
+        """Seconds after which to ask again. Raises where that is of no use."""
+        code = reply.status_code
+        if reply.next_request is not None:
+            there, here = reply.next_request.url, reply.request.url
+            if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+                raise RuntimeError(
+                    f"{self.url}: sends on to {there.scheme}://{there.netloc.decode()}, which gets neither key nor "
+                    "words; expected the endpoint's own url"
+                )
+            if code in (307, 308) and attempt < ATTEMPTS:
+                return 0.0
+            raise RuntimeError(f"{self.url}: {code}: redirects to {there}; expected the endpoint's own url")
+        said = _whole(reply)
+        try:
+            told = _message(json.loads(said))
+        except (ValueError, RecursionError):
+            told = said[:300].decode("utf-8", "replace")
+        if code in (400, 404, 413, 422):
+            raise Refused(f"{self.url}: {told}")
+        if code not in (429, 502, 503, 504) or attempt == ATTEMPTS:
+            raise RuntimeError(f"{self.url}: {code}: {told}")
+        after = reply.headers.get("retry-after", "")
+        return min(30.0, float(after)) if after.isdecimal() else 0.5 * 2 ** (attempt - 1)
+
+    def _json(self, body: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise RuntimeError(f"{self.url}: reply: not JSON: {body[:200].decode('utf-8', 'replace')!r}") from None
+        return self._is(value, dict, "an object", "reply")  # type: ignore[no-any-return]
+
+    def _is(self, value: Any, kind: type, expected: str, where: str) -> Any:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise RuntimeError(f"{self.url}: {where}: expected {expected}, got {str(value)[:100]!r}")
+        return value
+
+    def _list(self, reply: Mapping[str, Any], field: str) -> list[Any]:
+        # a last event may count tokens and have none
+        return self._is(reply.get(field, [] if "usage" in reply else None), list, "a list", field)  # type: ignore[no-any-return]
+
+    def _choice(self, value: Any) -> dict[str, Any]:
+        choice: dict[str, Any] = self._is(value, dict, "an object", "choices")
+        for field in {"message", "delta"} & choice.keys():
+            self._is(choice[field], dict, "an object", f"choices.{field}")
+        return choice
+
+    def _index(self, choice: Mapping[str, Any]) -> int:
+        return self._is(choice.get("index", 0), int, "a number", "choices.index")  # type: ignore[no-any-return]
+
+    def _text(self, holder: Mapping[str, Any], field: str) -> str:
+        return self._is(holder.get(field) or "", str, "text", f"choices.{field}")  # type: ignore[no-any-return]
+
+    def _reason(self, choice: Mapping[str, Any], text: str) -> FinishReason:
+        reason = choice.get("finish_reason")
+        if not isinstance(reason, str) or reason not in REASONS:
+            raise RuntimeError(
+                f"{self.url}: choices.finish_reason: expected one of {', '.join(sorted(REASONS))} after {len(text)} "
+                f"characters, got {str(reason)[:100]!r}"
+            )
+        return "length" if reason == "length" else "stop"
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         raise ValueError("the openai backend cannot replace an endpoint's weights; expected a local or vllm backend")
@@ -153,21 +242,43 @@ def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, d
     return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
 
 
-def _reason(told: str | None) -> FinishReason:
-    return "length" if told == "length" else "stop"
+def _checked(url: str) -> str:
+    """ValueError unless it is an address of http or https, without a name or a key in it."""
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ValueError(f"url '{url}': {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"url '{url}': expected http://... or https://...")
+    if parts.userinfo or parts.query or parts.fragment:
+        raise ValueError(
+            f"url of {parts.host}: expected no name, password, '?' or '#' in it; the key goes into api_key"
+        )
+    return url.rstrip("/")
 
 
-def _events(reply: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON objects of server-sent events, up to [DONE]."""
-    for line in reply:
-        field, _, value = line.decode("utf-8").strip().partition(":")
-        if field == "data":
-            if value.strip() == "[DONE]":
-                return
-            yield json.loads(value)
+def _whole(reply: httpx.Response) -> bytes:
+    body = bytearray()
+    for part in reply.iter_bytes():
+        body += part
+        if len(body) > LARGEST:
+            raise RuntimeError(f"{reply.url}: a reply of more than {LARGEST} bytes")
+    return bytes(body)
 
 
-def _message(body: bytes) -> str:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(json.loads(body)["error"]["message"])
-    return body[:300].decode("utf-8", "replace")
+def _events(reply: httpx.Response) -> Iterator[str]:
+    """The data of server-sent events. Lines end in CR, LF or both, and in nothing else."""
+    rest, size = b"", 0
+    for part in reply.iter_bytes():
+        size += len(part)
+        if size > LARGEST or len(rest) > LONGEST:
+            raise RuntimeError(f"{reply.url}: a stream of more than {LARGEST} bytes, or {LONGEST} in a line")
+        *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
+        for line in [line for line in lines if line.startswith(b"data:")]:
+            yield line[5:].decode("utf-8", "replace").strip(" ")
+
+
+def _message(reply: Any) -> str:
+    """What an error object says: {"error": {"message": ...}}, or whatever stands there."""
+    error = reply.get("error", reply) if isinstance(reply, dict) else reply
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:500]

@@ -325,6 +325,6 @@ def _limits(verdict: Verdict, t: Mapping[str, str]) -> list[str]:
     keys = ["interval_limit", *(["reward_limit"] if by_reward and wording.optimisers(verdict) else [])]
     keys += [] if by_reward else ["rules_limit"]
     keys += ["simulated_limit"] if "simulated" in codes else []
-    keys += ["held_out_limit", "length_limit"]
+    keys += [*([] if codes & {"contaminated", "unchecked"} else ["held_out_limit"]), "length_limit"]
     keys += ["reward_scale"] if any(m.reward is not None for m in verdict.models) else []
     return [t[k].format(by=wording.optimisers(verdict)) for k in keys]

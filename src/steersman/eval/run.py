@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +22,13 @@ from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
-from steersman.eval.verdict import BEST_OF, ModelAnswers, Verdict, verdict
+from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
+from steersman.text.length import fit_prompts
 from steersman.text.template import Template
 from steersman.types import AxisScores, Completion, Conversation, SamplingParams
 from steersman.workspace import write_json
@@ -150,8 +152,7 @@ def collect(
         given[name] = [r.completions[0] for r in records]
     several: list[list[Completion]] = []
     if settings.best_of:
-        if reward is None or "sft" not in models:
-            raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+        assert reward is not None
         records, _ = answer_prompts(
             lambda: load_engine(models["sft"][1], version="sft", **config.model.loading),
             prompts,
@@ -200,6 +201,19 @@ def collect(
     return out
 
 
+def fit_all(
+    prompts: Sequence[Conversation], models: Sequence[Path], config: Config
+) -> tuple[list[Conversation], list[Caution]]:
+    """The prompts that leave room for an answer in every model's context, as `eval.long` says, and a caution of it."""
+    kept, counts = list(prompts), Counter[str]()
+    for path in dict.fromkeys(models):
+        context = int(read_config(path, config.model.trust_remote_code).max_position_embeddings)
+        fitted = fit_prompts(Template(load_tokenizer(path)), kept, context, config.eval.long)
+        kept = fitted.records
+        counts.update(skipped=fitted.skipped, cut=fitted.cut)
+    return kept, [Caution("long", dict(counts))] if any(counts.values()) else []
+
+
 def run(
     *,
     models: Mapping[str, tuple[str, Path]],
@@ -213,16 +227,29 @@ def run(
     reward_report: Mapping[str, Any] | None,
     simulated_rankings: bool,
     searches: Sequence[Mapping[str, Any]] = (),
+    known: Sequence[Caution] = (),
 ) -> Verdict:
-    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself."""
+    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself.
+
+    `known`: cautions of what is known before anything is answered. Raises ValueError where nobody could judge.
+    """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
-    prompts = list(prompts[: config.eval.prompts or None])
+    prompts, too_long = fit_all(prompts[: config.eval.prompts or None], [path for _, path in models.values()], config)
+    known = (*known, *too_long)
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
     judge = judge_for(config.project.domain)
     if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
         judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
+    if config.eval.best_of and (reward is None or "sft" not in models):
+        raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+    if judge is None and reward is None:
+        raise ValueError(
+            "nobody can judge the answers: the test prompts are of no domain with rules "
+            f"(project.domain = '{config.project.domain}') and there is no reward model; learn one from rankings "
+            "(steersman reward), or name one with --reward"
+        )
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
@@ -233,6 +260,7 @@ def run(
         judge=judge.name if judge else "",
         kl_ceiling=config.ppo.kl_ceiling,
         simulated_rankings=simulated_rankings,
+        known=known,
         seed=config.project.seed,
     )
     write_json(folder.path / VERDICT, result.to_json())
@@ -246,6 +274,7 @@ def run(
             "reward_report": reward_report,
             "judge": judge.name if judge else "",
             "simulated_rankings": simulated_rankings,
+            "cautions": [dataclasses.asdict(c) for c in known],
         },
     )
     with open(folder.path / PROMPTS, "w", encoding="utf-8", newline="\n") as file:
@@ -275,6 +304,7 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         judge=kept["judge"],
         kl_ceiling=config.ppo.kl_ceiling,
         simulated_rankings=kept["simulated_rankings"],
+        known=[Caution(**c) for c in kept.get("cautions", ())],
         seed=config.project.seed,
     )
     return result, prompts, models, kept

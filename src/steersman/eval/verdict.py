@@ -334,9 +334,12 @@ def verdict(
     judge: str = "",
     kl_ceiling: float = 20.0,
     simulated_rankings: bool = False,
+    known: Sequence[Caution] = (),
     seed: int = 17,
 ) -> Verdict:
     """Compare the models present as PAIRS says, summarise each, and collect what must be warned of.
+
+    `known`: cautions that were found before anything was answered, such as test prompts that were trained on.
 
     `judge` names the rule judge (shown to readers), `kl_ceiling` is in nats per answer, `simulated_rankings` says
     that the reward model learned from a rule judge and not from people. Raises ValueError as `compare` does.
@@ -355,7 +358,7 @@ def verdict(
     pairs = tuple(compare(named[a], named[b], prompts, **options) for a, b in wanted)
     summaries = tuple(summarise(m, prompts, config.bootstrap, seed) for m in models)
     result = Verdict(len(prompts), judge, config.tie_margin, summaries, pairs)
-    return dataclasses.replace(result, cautions=_cautions(result, kl_ceiling, simulated_rankings))
+    return dataclasses.replace(result, cautions=(*known, *_cautions(result, kl_ceiling, simulated_rankings)))
 
 
 def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caution, ...]:
@@ -363,8 +366,8 @@ def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caut
     if result.n < SMALL_N:
         found.append(Caution("few" if result.n >= MIN_PROMPTS else "too_few", {"n": result.n, "least": MIN_PROMPTS}))
     if any(p.judge == "reward model" for p in result.pairs):
-        by = wording.optimisers(result)
-        found.append(Caution("reward_judge", {"by": by}) if by else Caution("reward_judge_learned"))
+        kind = wording.reward_judge(result).replace(" ", "_")
+        found.append(Caution(f"reward_judge{kind}", {"by": wording.optimisers(result)}))
     if simulated:
         found.append(Caution("simulated"))
     for m in result.models:

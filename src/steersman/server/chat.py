@@ -6,19 +6,19 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__, store
-from steersman.server.context import Context, Ctx
+from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
-from steersman.server.generation import Generation
+from steersman.server.generation import Generation, Place
 from steersman.server.sse import event, stream
-from steersman.server.text import Text
+from steersman.server.text import Said, Text
 from steersman.store import Chat, ChatMessage
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
@@ -26,27 +26,31 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api")
 
 
+_TITLE, _COMMENT = 200, 10_000
+"""Characters; the store's limits."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
 class NewConversation(_Body):
-    title: Text = ""
+    title: Annotated[Text, Field(max_length=_TITLE)] = ""
 
 
 class Title(_Body):
-    title: Text
+    title: Annotated[Said, Field(max_length=_TITLE)]
 
 
 class Question(_Body):
-    content: Text
+    content: Said
     parent_id: Text | None = None
 
 
 class Reaction(_Body):
     kind: Literal["like", "dislike", "edit", "clear"]
     edited: Text | None = None
-    comment: Text = ""
+    comment: Annotated[Text, Field(max_length=_COMMENT)] = ""
 
 
 def chat_json(chat: Chat) -> dict[str, Any]:
@@ -116,24 +120,22 @@ def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
     return {"ok": True}
 
 
-@router.post("/conversations/{id}/messages")
-async def ask(ctx: Ctx, id: str, body: Question) -> EventSourceResponse:
-    ctx.generations.check()
+@router.post("/conversations/{id}/messages", response_class=EventSourceResponse)
+async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceResponse:
+    place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
-    if not body.content.strip():
-        raise ApiError(400, "content: expected some text, got none", param="content")
     # Whether the dialogue fits is asked before the question is stored; a refused one leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
     prompt = Conversation(id, (*before.messages, Message("user", body.content)))
     params = await _params(ctx, prompt)
     question = await run_in_threadpool(ctx.store.add_question, id, body.content, body.parent_id)
-    return stream(_answer(ctx, question, prompt, params))
+    return stream(_answer(ctx, place, question, prompt, params))
 
 
-@router.post("/messages/{id}/regenerate")
-async def regenerate(ctx: Ctx, id: str) -> EventSourceResponse:
-    ctx.generations.check()
+@router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
+async def regenerate(ctx: Ctx, id: str, at_end: AtEnd) -> EventSourceResponse:
+    place = at_end.enter_context(ctx.generations.reserve())
     await ctx.generations.settle(id)
     old = await run_in_threadpool(ctx.store.message, id)
     if old.role != "assistant" or old.parent_id is None:
@@ -142,7 +144,7 @@ async def regenerate(ctx: Ctx, id: str) -> EventSourceResponse:
     params = await _params(ctx, prompt)
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
     await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
-    return stream(_answer(ctx, question, prompt, params))
+    return stream(_answer(ctx, place, question, prompt, params))
 
 
 @router.post("/messages/{id}/feedback")
@@ -156,12 +158,12 @@ async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
 
 
 async def _params(ctx: Context, prompt: Conversation) -> SamplingParams:
-    _, room = await ctx.fit(prompt, None)
-    return SamplingParams(max_tokens=room, temperature=ctx.temperature)
+    fitted = await ctx.fit(prompt, None)
+    return SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
 
 
 async def _answer(
-    ctx: Context, question: ChatMessage, prompt: Conversation, params: SamplingParams
+    ctx: Context, place: Place, question: ChatMessage, prompt: Conversation, params: SamplingParams
 ) -> AsyncGenerator[ServerSentEvent]:
     """Events start, delta*, then done or error. The answer is stored before `done`, and also if the reader leaves."""
     answer_id = store.new_id()
@@ -172,7 +174,7 @@ async def _answer(
 
     generation = Generation(ctx.engine, prompt, params, keep, (question.conversation_id, answer_id))
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation)) as items:
+        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
             yield event({"type": "start", "user": message_json(question), "assistant_id": answer_id})
             async for item in items:
                 if isinstance(item, str):

@@ -16,6 +16,9 @@ from steersman.engine.protocol import Engine
 from steersman.server.errors import ApiError
 from steersman.types import Completion, Conversation, SamplingParams
 
+RETRY_SECONDS = 2
+"""How long a client that was refused is told to wait."""
+
 MAX_LIVE = 32
 """Answers in the making at a time, those that wait for the engine included. Below the size of the thread pool that
 serves the other requests, so that these stay quick whatever is generated."""
@@ -118,38 +121,66 @@ class Generation:
         raise RuntimeError("the engine's stream ended without a Completion")
 
 
+class Place:
+    """Room for some answers, kept until everybody who holds it has dropped it. Used from the event loop only."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._holders, self._give_back = 1, give_back
+
+    def hold(self) -> None:
+        self._holders += 1
+
+    def drop(self) -> None:
+        self._holders -= 1
+        if not self._holders:
+            self._give_back()
+
+
 class Generations:
     """Those that run now. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._live: set[Generation] = set()
-        self._batches = 0
+        self._taken = 0
         self._closing = False
 
-    def check(self) -> None:
-        """Raises ApiError where no other answer can be begun; to be asked before a response is begun."""
-        if self._closing:
-            raise ApiError(503, "The server is shutting down")
-        if len(self._live) + self._batches >= MAX_LIVE:
-            raise ApiError(429, f"{MAX_LIVE} answers are being written already; try again in a moment")
+    @contextlib.contextmanager
+    def reserve(self, answers: int = 1) -> Iterator[Place]:
+        """Room for so many answers, until the block is left and the generations run in it have left the engine.
 
-    async def run(self, generation: Generation) -> AsyncGenerator[str | Completion]:
-        """`generation.items()`, counted until the engine is left."""
-        self.check()
+        To be entered before a response is begun and anything is stored. ApiError (429, 503) where there is none.
+        """
+        if self._closing:
+            raise ApiError(503, "The server is shutting down", retry_after=RETRY_SECONDS)
+        if self._taken + answers > MAX_LIVE:
+            raise ApiError(
+                429,
+                f"At most {MAX_LIVE} answers are written at a time, and {self._taken} are; try again in a moment",
+                retry_after=RETRY_SECONDS,
+            )
+
+        def give_back() -> None:
+            self._taken -= answers
+
+        self._taken += answers
+        place = Place(give_back)
+        try:
+            yield place
+        finally:
+            place.drop()
+
+    async def run(self, generation: Generation, place: Place) -> AsyncGenerator[str | Completion]:
+        """`generation.items()`; `place` is held until the engine is left."""
+
+        def left() -> None:
+            self._live.discard(generation)
+            place.drop()
+
         self._live.add(generation)
-        async with contextlib.aclosing(generation.items(lambda: self._live.discard(generation))) as items:
+        place.hold()
+        async with contextlib.aclosing(generation.items(left)) as items:
             async for item in items:
                 yield item
-
-    @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
-        """Counts a blocking call of `engine.generate`."""
-        self.check()
-        self._batches += 1
-        try:
-            yield
-        finally:
-            self._batches -= 1
 
     async def settle(self, id_: str) -> None:
         """Wait until the answers with this id (a chat's or a message's) whose reader has left are stored.

@@ -16,9 +16,9 @@ from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from steersman.server.context import Context, Ctx
+from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
-from steersman.server.generation import Generation
+from steersman.server.generation import Generation, Place
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, stream
 from steersman.types import Completion, Conversation, SamplingParams
@@ -34,7 +34,7 @@ def _model_json(ctx: Context) -> dict[str, Any]:
 
 def _check_model(ctx: Context, name: str) -> None:
     if name != ctx.engine.model_name:
-        message = f"The model {name!r} does not exist; this server has {ctx.engine.model_name!r}"
+        message = f"The model `{name[:100]}` does not exist; this server has `{ctx.engine.model_name}`"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
@@ -49,18 +49,19 @@ def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
     return _model_json(ctx)
 
 
-@router.post("/chat/completions")
-async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest) -> Response:
+@router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
+async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     _check_model(ctx, body.model)
     refuse_unsupported(body)
-    ctx.generations.check()
-    prompt = to_prompt(body, ctx.system_prompt)
-    prompt_tokens, max_tokens = await ctx.fit(prompt, body.answer_tokens)
-    params = to_params(body, max_tokens, ctx.temperature)
+    place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
+    asked = to_prompt(body, ctx.system_prompt)
+    fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
+    prompt, prompt_tokens = fitted.prompt, fitted.tokens
+    params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
-        include_usage = body.stream_options is not None and body.stream_options.include_usage
-        return stream(_chunks(ctx, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
-    completions = await _complete(ctx, request, prompt, params)
+        include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+        return stream(_chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
+    completions = await _complete(ctx, place, request, prompt, params)
     choices = [
         {
             "index": i,
@@ -111,16 +112,17 @@ def _head(ctx: Context, kind: str) -> dict[str, Any]:
     }
 
 
-async def _complete(ctx: Context, request: Request, prompt: Conversation, params: SamplingParams) -> list[Completion]:
+async def _complete(
+    ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
+) -> list[Completion]:
     """The whole answers. A single one is streamed from the engine, so that it ends when the client leaves;
     several are generated together, which is faster than one by one."""
     if params.n > 1:
-        with ctx.generations.batch():
-            return (await run_in_threadpool(ctx.engine.generate, [prompt], params))[0]
+        return (await run_in_threadpool(ctx.engine.generate, [prompt], params))[0]
     generation = Generation(ctx.engine, prompt, params)
     watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation)) as items:
+        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
             return [item async for item in items if isinstance(item, Completion)]
     finally:
         watch.cancel()
@@ -133,7 +135,13 @@ async def _cancel_on_disconnect(request: Request, generation: Generation) -> Non
 
 
 async def _chunks(
-    ctx: Context, prompt: Conversation, params: SamplingParams, prompt_tokens: int, include_usage: bool, logprobs: bool
+    ctx: Context,
+    place: Place,
+    prompt: Conversation,
+    params: SamplingParams,
+    prompt_tokens: int,
+    include_usage: bool,
+    logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
     """`n` answers one after the other, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
@@ -149,7 +157,8 @@ async def _chunks(
         for index in range(params.n):
             seed = None if params.seed is None else (params.seed + index) % 2**63
             one = dataclasses.replace(params, n=1, seed=seed)
-            async with contextlib.aclosing(ctx.generations.run(Generation(ctx.engine, prompt, one))) as items:
+            generation = Generation(ctx.engine, prompt, one)
+            async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
                 yield chunk(index, {"role": "assistant", "content": ""})
                 async for item in items:
                     if isinstance(item, str):

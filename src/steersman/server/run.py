@@ -10,6 +10,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
 from steersman.server.guard import is_loopback
 
@@ -35,6 +36,17 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _allow_files(number: int) -> None:
+    """Let this process have so many files open, where the system lets it; a connection is one."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows, which has no such limit
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the port or, where that is in use, to the next free one of 20. Port 0: any free one.
 
@@ -55,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))
-            sock.listen(128)
+            sock.listen(1024)
             return sock
         except OSError as error:
             sock.close()
@@ -69,14 +81,8 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
-    """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
-
-    ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
-    """
-    sock = listen(host, port)
-    url = url_of(sock)
-    config = uvicorn.Config(
+def config_of(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         log_level="warning",
@@ -84,7 +90,19 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = 
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="off",
+        http=Connection,
+        h11_max_incomplete_event_size=HEAD_LIMIT,
     )
+
+
+def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
+    """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
+
+    ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
+    """
+    sock = listen(host, port)
+    url = url_of(sock)
+    _allow_files(2 * MOST_CONNECTIONS)
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
-        _Server(config, app, lambda: on_ready(url)).run(sockets=[sock])
+        _Server(config_of(app), app, lambda: on_ready(url)).run(sockets=[sock])
     return url

@@ -28,8 +28,10 @@ from steersman.progress import progress
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
+from steersman.text.length import fit_prompts
 from steersman.text.template import Template
 from steersman.train.average import Average
+from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
@@ -74,9 +76,12 @@ def run(
     `held_out` prompts choose the checkpoint; `demonstrations` are needed for PPO-ptx alone.
     """
     keep_freed_memory()
+    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
+    template = Template(load_tokenizer(sft))
     check(config, prompts, held_out, demonstrations)
-    held_out = held_out[: config.eval_prompts]
-    lengths = prompt_lengths(sft, [*prompts, *held_out], model_config)
+    fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))
+    prompts, held_out = fitted.records, chosen.records[: config.eval_prompts]
+    lengths = [len(template.prompt_ids(prompt)) for prompt in (*prompts, *held_out)]
     rewards = [reward, *member_folders(reward)]
     shared = config.lora_rank > 0 and share_base(sft, rewards)
     models = {"reward_models": len(rewards), "shared_base": shared}
@@ -115,6 +120,7 @@ def run(
     else:
         save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
     metrics = {
+        **fitted.counts(),
         "best": here.best,
         "iterations": here.iteration,
         "stopped": here.stopped,
@@ -122,6 +128,8 @@ def run(
         "warnings": monitors.alarms,
         "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
     }
+    steps = here.iteration * config.epochs * config.minibatches
+    metrics["cautions"] = [*cautions(steps, folder.path), *fitted.cautions("ppo"), *chosen.cautions("ppo")]
     folder.finish(metrics, tuple(dict.fromkeys([*([here.stopped] if here.stopped else []), *monitors.alarms.values()])))
     return metrics
 
@@ -335,20 +343,6 @@ def check(
         raise ValueError(
             f"ppo.advantage = {config.advantage} has no critic: expected ppo.critic_warmup_iterations of 0"
         )
-
-
-def prompt_lengths(sft: Path, prompts: Sequence[Conversation], model_config: ModelConfig) -> list[int]:
-    """Tokens of each. Raises ValueError naming a prompt that leaves no room for an answer, before hours are spent."""
-    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
-    template = Template(load_tokenizer(sft))
-    lengths = []
-    for prompt in prompts:
-        lengths.append(len(template.prompt_ids(prompt)))
-        if lengths[-1] >= context:
-            raise ValueError(
-                f"prompt '{prompt.id}': {lengths[-1]} tokens; expected at most {context - 1}, the model's context"
-            )
-    return lengths
 
 
 def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> dict[str, float]:

@@ -36,7 +36,9 @@ from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.preference import dpo_loss, kto_loss
+from steersman.text.length import fit_rankings
 from steersman.text.template import Template
+from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rankings import (
@@ -232,6 +234,8 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    fitted = fit_rankings(Template(tokenizer), rankings, context, config.long)
+    rankings = fitted.records
     examples = prepare(Template(tokenizer), rankings, config, seed, context)
     trees, others, held = examples.trees, examples.others, examples.held
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
@@ -292,9 +296,11 @@ def run(
         **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
         "n_train_prompts": len(trees),
         **counts,
+        **fitted.counts(),
         "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
     }
     save_model(merged(model), tokenizer, folder.path)
+    report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions(stage)]
     folder.finish(report, notes)
     return report
 

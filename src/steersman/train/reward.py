@@ -34,7 +34,9 @@ from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.rl.losses import kwise_loss
+from steersman.text.length import fit_rankings
 from steersman.text.template import Template
+from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
 from steersman.train.objectives import check_objectives, check_split, objective_report, own_scores, settle_scale
@@ -74,14 +76,17 @@ def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) ->
     return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
 
 
+def to_tree(template: Template, demonstration: Conversation) -> Tree:
+    """Its last answer as the one branch of what came before."""
+    prompt, answer = demonstration.without_answer(), demonstration.messages[-1].content
+    return Tree(template.prompt_ids(prompt), (template.answer_ids(answer),))
+
+
 def demonstration_means(
     model: Any, template: Template, demonstrations: Sequence[Conversation], row_tokens: int
 ) -> list[float]:
     """Each head's mean score of demonstrations' answers, the zero of the reward scale (Ouyang et al. 2022)."""
-    trees = [
-        Tree(template.prompt_ids(d.without_answer()), (template.answer_ids(d.messages[-1].content),))
-        for d in demonstrations
-    ]
+    trees = [to_tree(template, d) for d in demonstrations]
     return [float(head.mean()) for head in torch.cat(score_trees(model, trees, row_tokens)).unbind(dim=1)]
 
 
@@ -119,9 +124,12 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer)
+    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    fitted = fit_rankings(template, rankings, context, config.long)
+    rankings = fitted.records
+    demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
-    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
@@ -213,9 +221,11 @@ def run(
         "n_train_prompts": len(items),
         "all_ties": ties,
         **counts,
+        **fitted.counts(),
         "normalised_on": len(demonstrations),
         "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
     }
+    report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions("reward")]
     folder.finish(report, notes)
     shutil.rmtree(nursery(output), ignore_errors=True)
     return report

@@ -24,6 +24,7 @@ from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import progress
 from steersman.text.template import Template
+from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
 from steersman.train.plan import check_memory, lengths_of
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
@@ -145,9 +146,9 @@ def run(
     step = 0
     if (point := folder.load()) is not None:
         updater.restore(point[0])
-        step, loss_before = int(point[1]["step"]), float(point[1]["loss_before"])
+        step, loss_before = int(point[1]["step"]), point[1]["loss_before"]
     else:
-        loss_before = mean_loss(model, held_rows) if held else 0.0
+        loss_before = mean_loss(model, held_rows) if held else None
     warmup = round(config.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals) if held else set()
     tokens, began = 0, time.monotonic()
@@ -177,17 +178,19 @@ def run(
             if step < len(batches) and folder.save_is_due:
                 folder.save(updater.state(), {"step": step, "loss_before": loss_before})
         settle(model, folder.path, base)
-        loss_after = mean_loss(model, held_rows) if held else 0.0
-        log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
+        loss_after = mean_loss(model, held_rows) if held else None
+        if loss_before is not None and loss_after is not None:
+            log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
     save_model(merged(model), tokenizer, folder.path)
     result: dict[str, Any] = {
-        "eval_loss_before": round(loss_before, 4),
-        "eval_loss": round(loss_after, 4),
+        "eval_loss_before": None if loss_before is None else round(loss_before, 4),
+        "eval_loss": None if loss_after is None else round(loss_after, 4),
         "demonstrations": len(trees),
         "skipped_long": skipped,
         "held_out": len(held),
         "steps": len(batches),
         "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
     }
+    result["cautions"] = cautions(len(batches), folder.path, before=loss_before, after=loss_after)
     folder.finish(result)
     return result

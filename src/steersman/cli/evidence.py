@@ -1,0 +1,88 @@
+"""What is known of an evaluation before it begins, and must be said beside its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from steersman.cli.app import say
+from steersman.cli.exporting import RANKINGS_FILE
+from steersman.cli.loop import stale_reward
+from steersman.data.contamination import Overlap, overlap
+from steersman.data.dataset import DatasetInfo, load_conversations, load_rankings, load_texts, read_info
+from steersman.data.importing import parse_file
+from steersman.eval.verdict import Caution
+from steersman.types import Conversation, Ranking
+from steersman.workspace import Workspace, read_manifest
+
+
+def known_cautions(space: Workspace, models: Sequence[str], prompts: Sequence[Conversation]) -> list[Caution]:
+    """Test prompts that the round's `models` were trained on, and a reward model that is stale."""
+    found = []
+    if changed := stale_reward(space):
+        found.append(Caution("stale_reward", {"changed": changed}))
+    files, gone = _trained_on(space, [*models, "reward"])
+    found += contaminated(prompts, files)
+    if gone:
+        found.append(Caution("unchecked", {"why": f"{', '.join(gone)} is gone or has changed since training"}))
+    return found
+
+
+def contaminated(prompts: Sequence[Conversation], files: Sequence[tuple[Path, str]]) -> list[Caution]:
+    """A caution where test prompts stand in `files` (each with the kind of its records, '' where it is to be seen)."""
+    say(f"eval: looking for the test prompts in {len(files)} files that the models were trained on")
+    of = overlap(prompts, _records(files))
+    if not of.found:
+        return []
+    shown = {"exact": of.exact, "near": of.near, "n": of.total, "examples": ", ".join(of.examples)}
+    return [Caution("contaminated", shown)]
+
+
+def cautions_alone(prompts: Sequence[Conversation], trained_on: Sequence[Path]) -> list[Caution]:
+    """The same without a workspace, where only the user knows what the models were trained on."""
+    if not trained_on:
+        return [Caution("unchecked", {"why": "name the training files with --trained-on"})]
+    return contaminated(prompts, [(path, "") for path in trained_on])
+
+
+def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Files (with the kind of their records) that the stages' manifests name, and names of those that are gone."""
+    files: dict[Path, str] = {}
+    gone = []
+    for stage in filter(space.has, stages):
+        for name, recorded in read_manifest(space.stage_dir(stage)).inputs.items():
+            round_, _, artifact = name.rpartition("/")
+            if artifact == "rankings":
+                files[space.stage_dir("rankings", int(round_ or space.round)) / RANKINGS_FILE] = "rankings"
+            elif name.startswith("data:"):
+                path = space.data / f"{name.removeprefix('data:')}.jsonl"
+                if path.is_file() and (info := read_info(path)).sha256 == recorded:
+                    files[path] = info.kind
+                else:
+                    gone.append(name)
+    return [(path, kind) for path, kind in files.items() if path.is_file()], sorted(set(gone))
+
+
+def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Conversation | Ranking | str]:
+    for path, kind in files:
+        if kind == "rankings":
+            yield from load_rankings(path)
+        elif kind == "texts":
+            yield from load_texts(path)
+        else:
+            yield from load_conversations(path) if kind else parse_file(path).records
+
+
+def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
+    """Test prompts of the workspace that stand in its training data, where `infos` (just imported) have part in it."""
+    from steersman.data.dataset import datasets
+
+    known, new = datasets(space), {info.name for info in infos}
+    tests = [i for i in known if i.split == "test" and i.kind in ("prompts", "demonstrations")]
+    training = [i for i in known if i.split == "train"]
+    if not new & {i.name for i in tests}:  # then only what was added to the training data can be new in it
+        training = [i for i in training if i.name in new]
+    if not tests or not training:
+        return None
+    prompts = [c for info in tests for c in load_conversations(info.path)]
+    return overlap(prompts, _records([(info.path, info.kind) for info in training]))

@@ -1,0 +1,94 @@
+"""Were the test prompts in what the models were trained on? Exactly, or nearly.
+
+Exact: a training record says the same, from its beginning to one of its user turns, upper case, punctuation and
+white space aside. Near: at least NEAR of the prompt's runs of RUN words (of a Chinese or Japanese text: characters)
+stand in one training record. A prompt too short to have MIN_RUNS such runs is compared exactly alone: "how do I
+return it" says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from steersman.types import Conversation, Message, Ranking
+
+RUN, MIN_RUNS, NEAR = 4, 6, 0.7
+UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many of `total` test prompts were trained on; at most a few of them by id."""
+
+    total: int
+    exact: int = 0
+    near: int = 0
+    examples: tuple[str, ...] = field(default=())
+
+    @property
+    def found(self) -> bool:
+        return self.exact + self.near > 0
+
+    def __str__(self) -> str:
+        kinds = [f"{n} {how}" for n, how in ((self.exact, "exactly"), (self.near, "nearly")) if n]
+        return (
+            f"{self.exact + self.near} of {self.total} test prompts are in the training data ({', '.join(kinds)}; "
+            f"such as {', '.join(self.examples)}): what is measured on them is memory, not skill"
+        )
+
+
+def units(text: str) -> tuple[str, ...]:
+    """Words in small letters, Chinese and Japanese characters one by one."""
+    return tuple(UNIT.findall(text.casefold()))
+
+
+def _messages(record: Conversation | Ranking | str) -> tuple[Message, ...]:
+    if isinstance(record, str):
+        return ()
+    return (record.prompt if isinstance(record, Ranking) else record).messages
+
+
+def _asked(messages: Sequence[Message]) -> str:
+    return "\n".join(m.content for m in messages if m.role == "user")
+
+
+def _prefixes(messages: Sequence[Message]) -> Iterable[tuple[str, ...]]:
+    """What was asked up to each user turn, as units."""
+    asked: tuple[str, ...] = ()
+    for message in messages:
+        if message.role == "user":
+            asked += units(message.content)
+            yield asked
+
+
+def _runs(text: tuple[str, ...]) -> set[tuple[str, ...]]:
+    return {text[i : i + RUN] for i in range(len(text) - RUN + 1)}
+
+
+def overlap(prompts: Sequence[Conversation], training: Iterable[Conversation | Ranking | str]) -> Overlap:
+    """Which of `prompts` are in `training`, which is read once; memory grows with the prompts alone."""
+    asked = [units(_asked(p.messages)) for p in prompts]
+    exactly: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    index: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    for i, text in enumerate(asked):
+        exactly[text].append(i)
+        runs = _runs(text)
+        sizes.append(len(runs))
+        if len(runs) >= MIN_RUNS:
+            for run in runs:
+                index[run].append(i)
+    exact: set[int] = set()
+    near: set[int] = set()
+    for record in training:
+        messages = _messages(record)
+        exact.update(i for prefix in _prefixes(messages) for i in exactly.get(prefix, ()))
+        said = record if isinstance(record, str) else "\n".join(m.content for m in messages)
+        hits = Counter(i for run in _runs(units(said)) for i in index.get(run, ()))
+        near.update(i for i, n in hits.items() if n >= NEAR * sizes[i])
+    near -= exact
+    shown = tuple(prompts[i].id for i in [*sorted(exact), *sorted(near)][:3])
+    return Overlap(len(prompts), len(exact), len(near), shown)

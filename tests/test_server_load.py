@@ -1,0 +1,85 @@
+"""More requests than the server answers at a time: refused before a response begins, and nothing else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.server.generation import MAX_LIVE
+from steersman.store import Store
+
+USER: list[Any] = [{"role": "user", "content": "Go on"}]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as opened:
+        yield opened
+
+
+async def _burst(client: httpx.AsyncClient, path: str, bodies: list[dict[str, Any]]) -> list[httpx.Response]:
+    """The answers' heads; every stream is open until all heads are there."""
+
+    async def one(body: dict[str, Any]) -> httpx.Response:
+        return await client.send(client.build_request("POST", path, json=body), stream=True)
+
+    responses = await asyncio.gather(*(one(body) for body in bodies))
+    for response in responses:
+        if response.status_code == 429:
+            await response.aread()
+    for response in responses:
+        await response.aclose()
+    return responses
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> None:
+    engine = FakeEngine(endless=True)
+    app = create_app(engine, store, name="S", language="en")
+
+    async def run(url: str) -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+            body = {"model": "tiny", "messages": USER, "stream": True, "n": n}
+            return await _burst(client, "/v1/chat/completions", [body] * 200)
+
+    with live(app) as url:
+        responses = asyncio.run(run(url))
+        statuses = collections.Counter(r.status_code for r in responses)
+        assert statuses == {200: MAX_LIVE // n, 429: 200 - MAX_LIVE // n}
+        refused = next(r for r in responses if r.status_code == 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_refused_question_is_not_stored(store: Store) -> None:
+    engine = FakeEngine(endless=True)
+    app = create_app(engine, store, name="S", language="en")
+    chats = [store.create_conversation("").id for _ in range(3 * MAX_LIVE)]
+
+    async def run(url: str) -> list[int]:
+        async with httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=30) as client:
+
+            async def ask(chat: str) -> httpx.Response:
+                path = f"/api/conversations/{chat}/messages"
+                return await client.send(client.build_request("POST", path, json={"content": "Go on"}), stream=True)
+
+            responses = await asyncio.gather(*map(ask, chats))
+            for response in responses:
+                await response.aclose()
+            return [r.status_code for r in responses]
+
+    with live(app) as url:
+        statuses = asyncio.run(run(url))
+        assert statuses.count(200) == MAX_LIVE
+        assert statuses.count(429) == 2 * MAX_LIVE
+        for chat, status in zip(chats, statuses, strict=True):
+            assert bool(store.messages(chat)) == (status == 200)
