@@ -86,6 +86,11 @@ class ProjectConfig:
         ("tensorboard", "wandb", "trackio"),
         several=True,
     )
+    private: bool = opt(
+        True,
+        "Files with people's words (store, data, rankings, samples, reports) can be read by their owner alone; false: "
+        "as the umask says.",
+    )
 
 
 @dataclass(frozen=True)

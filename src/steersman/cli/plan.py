@@ -223,4 +223,4 @@ def register(app: typer.Typer) -> None:
         "steersman plan ppo --memory 8G",
         "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
     ]
-    add(app, plan, panel=STAGES, examples=examples)
+    add(app, plan, panel=STAGES, examples=examples, slow=True)

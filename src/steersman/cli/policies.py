@@ -10,7 +10,17 @@ import typer
 
 from steersman import config as configs
 from steersman.cli import loop, stages
-from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, open_workspace
+from steersman.cli.app import (
+    STAGES,
+    FreshOption,
+    JsonOption,
+    SetOption,
+    WaitOption,
+    WorkspaceOption,
+    add,
+    open_workspace,
+)
+from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
 from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, resolved, tell
@@ -31,6 +41,8 @@ def dpo(
     output: OutputOption = None,
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Improve the model on the rankings directly, without a reward model (DPO).
 
@@ -49,6 +61,8 @@ def kto(
     output: OutputOption = None,
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Improve the model on what people liked and disliked (KTO).
 
@@ -77,7 +91,7 @@ def _learn(
         config, folder = given
         base = resolved(model)
         rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
-        metrics: loop.Metrics = parallel.everywhere(
+        metrics: Metrics = parallel.everywhere(
             preference.run,
             base=base,
             rankings=rankings + _read_feedback(feedback),
@@ -89,7 +103,7 @@ def _learn(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir(stage)
         metrics, made = loop.do_preference(space, stage)
     tell(as_json, stage, folder, metrics, made, preference_text(metrics))
@@ -110,7 +124,7 @@ def _read_feedback(files: list[Path] | None) -> list[Ranking]:
     return out
 
 
-def preference_text(metrics: loop.Metrics) -> str:
+def preference_text(metrics: Metrics) -> str:
     if metrics["accuracy"] is None:
         learned = f"learned from {metrics['n_train_prompts']} prompts; no ranked pairs to hold out"
         return "\n".join([learned, *stages.cautions_of(metrics)])
@@ -131,6 +145,8 @@ def grpo(
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """PPO without a critic: several answers per prompt, scores normalised among them (GRPO)."""
     spread(processes)
@@ -148,6 +164,8 @@ def rloo(
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """PPO without a critic: each answer's score against the mean of its prompt's others (RLOO)."""
     spread(processes)
@@ -158,9 +176,17 @@ def register(app: typer.Typer) -> None:
     for verb in (dpo, kto):
         name = verb.__name__
         alone = f"steersman {name} --model out/sft --data FILE --output out/{name}"
-        add(app, verb, panel=STAGES, examples=[f"steersman {name}", f"steersman {name} -s {name}.beta=0.3", alone])
+        add(
+            app,
+            verb,
+            panel=STAGES,
+            examples=[f"steersman {name}", f"steersman {name} -s {name}.beta=0.3", alone],
+            slow=True,
+        )
     for critic_free in (grpo, rloo):
         name = critic_free.__name__
         alone = f"--model out/sft --reward out/reward --data FILE --output out/{name} --held-out FILE"
         more = f"steersman {name} -s {name}.answers_per_prompt=8"
-        add(app, critic_free, panel=STAGES, examples=[f"steersman {name}", more, f"steersman {name} {alone}"])
+        add(
+            app, critic_free, panel=STAGES, examples=[f"steersman {name}", more, f"steersman {name} {alone}"], slow=True
+        )
