@@ -95,6 +95,9 @@ def test_an_endpoint_refuses_and_is_left(endpoint: tuple[Engine, FakeEngine]) ->
         load_engine("m", backend="openai")
 
 
+LETTER = t.tokenizer().convert_tokens_to_ids("a")
+
+
 class _Llm:
     """Says one letter per step; takes vLLM's calls as its 0.11 line names them."""
 
@@ -121,8 +124,8 @@ class _Llm:
                 types.SimpleNamespace(
                     index=index,
                     text="a" * entry[2],
-                    token_ids=[65] * entry[2],
-                    logprobs=[{65: entry_logprob}] * entry[2],
+                    token_ids=[LETTER] * entry[2],
+                    logprobs=[{LETTER: entry_logprob}] * entry[2],
                     finish_reason="length" if finished else None,
                 )
                 for index in range(entry[1].n)
@@ -157,7 +160,7 @@ def test_vllm_is_asked_in_its_own_words(tiny: Path, monkeypatch: pytest.MonkeyPa
     assert [next(stream), next(stream)] == ["a", "a"]
     stream.close()
     assert len(engine._llm.aborted) == 1
-    assert not engine._results
+    assert not engine._asked
     with pytest.raises(PromptTooLong):
         engine.generate([t.conversation("word " * 100)], SamplingParams())
 

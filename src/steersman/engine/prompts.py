@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steersman.engine.protocol import Prompt, Refused
-from steersman.engine.text import ByteText, DecodedText, Growing, TokenBytes
+from steersman.engine.text import ByteText, DecodedText, Growing, TokenBytes, Words
 from steersman.text.template import Template
 from steersman.types import Conversation
 
@@ -14,14 +14,14 @@ class Prompts:
     """For one tokenizer, and a model of `vocabulary` tokens where that is known here. Without a chat template (an
     encoder-decoder may have none) it takes text and ids only."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep") -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._bytes = TokenBytes(tokenizer)
-        self.template = Template(tokenizer) if tokenizer.chat_template else None
-        self.ends = {tokenizer.eos_token_id} - {None}
+        self.template = Template(tokenizer, thinking) if tokenizer.chat_template else None
+        self.ends: set[int] = {tokenizer.eos_token_id} - {None}
         """Tokens that end an answer."""
         if self.template is not None:
-            self.ends.add(self.template.end_of_turn)
+            self.ends |= self.template.ends
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
         """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are.
@@ -49,6 +49,11 @@ class Prompts:
 
     def growing(self) -> Growing:
         """For the text of one answer."""
+        if self.template is not None and self.template.hides:
+            return Words(self._text, self.template.words_from)
+        return self._text()
+
+    def _text(self) -> Growing:
         return ByteText(self._bytes) if self._bytes.exact else DecodedText(self._tokenizer)
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:

@@ -12,6 +12,12 @@ from steersman.engine.grammar import Grammar
 from steersman.engine.text import Growing, Stops, ending_whole, shown
 from steersman.types import Completion, FinishReason, SamplingParams
 
+AGAIN = ("", -1)
+
+
+def _last_text(pieces: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return pieces[len(pieces) - pieces[::-1].index(AGAIN) :] if AGAIN in pieces else pieces
+
 
 def drawn_seed(params: SamplingParams) -> int | float:
     return random.SystemRandom().random() if params.seed is None else params.seed
@@ -47,13 +53,13 @@ class Answer:
         p = self.params
         self.plain = not (adjusts(p) or p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs)
         """Sampled from the model's own distribution, at a temperature."""
-        self._stops = Stops(p.stop) if p.stop else None
+        self._stops = Stops(p.stop)
         self._stop_ids = frozenset(p.stop_token_ids)
         self._said = 0
         """How many of `ids` are the answer's words: all but the token that ended it."""
         self._read = 0
         self._pieces: list[tuple[str, int]] = []
-        """Text, and how many characters at its end may still be taken back."""
+        """Text, and how many characters at its end may still be taken back; `AGAIN` where the text begins anew."""
         self._cut: int | None = None
         """Where the text ends because a stop string begins there."""
         self._taken, self._told, self._kept = 0, 0, ""
@@ -76,7 +82,7 @@ class Answer:
         self.logprobs.append(logprob)
         ended = not params.ignore_end and (token in ends or token in self._stop_ids)
         self._said += not ended
-        if self._stops is not None:
+        if params.stop:
             self._grow()
         if ended or self._cut is not None:
             self.finish("stop")
@@ -98,19 +104,22 @@ class Answer:
         said = self._said
         text = self.growing.grow(self.ids[self._read : said])
         self._read = said
-        if self._stops is None:
-            self._pieces.append((text, 0))
-        elif text:
+        if self.growing.again:
+            self._stops = Stops(self.params.stop)
+            self._pieces.append(AGAIN)
+        if text:
             self._cut = self._stops.find(text)
             self._pieces.append((text, self._stops.held if self._cut is None else self._stops.length - self._cut))
 
     def fresh(self) -> str:
         """Text that later tokens cannot change and that was not handed out yet."""
         finished = self.finished
-        if self._stops is None:
+        if not self.params.stop:
             self._grow()
         pieces = self._pieces[self._taken :]
         self._taken += len(pieces)
+        if AGAIN in pieces:
+            pieces, self._kept, self._told = _last_text(pieces), "", 0
         text = self._kept + "".join(piece for piece, _ in pieces)
         held = 0 if finished else pieces[-1][1] if pieces else len(self._kept)
         if finished and self._cut is not None:
@@ -123,9 +132,9 @@ class Answer:
     @property
     def text(self) -> str:
         """Of a finished answer: all of it, without what ended it. It ends with a whole character."""
-        if self._stops is None:
+        if not self.params.stop:
             self._grow()
-        return shown(ending_whole("".join(piece for piece, _ in self._pieces)[: self._cut]))
+        return shown(ending_whole("".join(piece for piece, _ in _last_text(self._pieces))[: self._cut]))
 
     def completion(self) -> Completion:
         """Raises what went wrong."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -110,9 +110,36 @@ def _stripped(step: dict[str, Any]) -> int:
 
 
 class Growing(Protocol):
+    again: bool
+    """Whether the text of the last call begins the words anew: what came before was none."""
+
     def grow(self, ids: Sequence[int]) -> str:
         """The text that these further tokens add; bytes that are no character as lone surrogates, for `shown`."""
         ...
+
+
+class Words:
+    """`Growing` of the words meant for people alone: `words_from` says how many of an answer's tokens come before them,
+    its thoughts for one. That may turn out late."""
+
+    def __init__(self, begin: Callable[[], Growing], words_from: Callable[[Sequence[int]], int]) -> None:
+        self._begin, self._words_from = begin, words_from
+        self._ids: list[int] = []
+        self._first, self._next = 0, 0
+        """The first of the words, and the token that is read next."""
+        self._words = begin()
+        self.again = False
+
+    def grow(self, ids: Sequence[int]) -> str:
+        self._ids.extend(ids)
+        first = self._words_from(self._ids)
+        self.again = first != self._first and self._next > self._first
+        if first != self._first:
+            self._first = self._next = first
+            self._words = self._begin()
+        text = self._words.grow(self._ids[self._next :])
+        self._next = len(self._ids)
+        return text
 
 
 def ending_whole(text: str) -> str:
@@ -131,6 +158,7 @@ class ByteText:
     def __init__(self, tokens: TokenBytes) -> None:
         self._tokens, self._began = tokens, False
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.again = False
 
     def grow(self, ids: Sequence[int]) -> str:
         pieces = [self._tokens.of(token) for token in ids]
@@ -149,6 +177,7 @@ class DecodedText:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._settled, self._read = 0, 0
+        self.again = False
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
-from steersman.types import Completion, FinishReason, SamplingParams
+from steersman.engine.sequence import Answer
+from steersman.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass
-class _Result:
-    """What vLLM has told of one request; its answers by their number."""
+class _Asked:
+    """The answers to one request, and whether vLLM has told all of them."""
 
-    outputs: dict[int, Any] = field(default_factory=dict)
+    answers: list[Answer]
     finished: bool = False
 
 
@@ -32,20 +34,29 @@ class VllmEngine:
     """`options` go to vLLM's LLM class, such as tensor_parallel_size and gpu_memory_utilization."""
 
     def __init__(
-        self, folder: str, tokenizer: Any, *, dtype: str, model_name: str, version: str, max_slots: int, **options: Any
+        self,
+        folder: str,
+        tokenizer: Any,
+        *,
+        dtype: str,
+        model_name: str,
+        version: str,
+        max_slots: int,
+        thinking: str = "keep",
+        **options: Any,
     ) -> None:
         try:
             import vllm
         except ImportError:
             raise ValueError("backend 'vllm' needs the package vllm: pip install 'steersman[vllm]'") from None
-        self._vllm, self._prompts = vllm, Prompts(tokenizer)
+        self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking=thinking)
         # vLLM restricts a step's logits before it reports log-probabilities only where it is asked to
         options = {"max_num_seqs": max_slots, "logprobs_mode": "processed_logprobs", **options}
         self._llm = vllm.LLM(model=folder, dtype=dtype, **options)
         self._engine = self._llm.llm_engine
         self.model_name, self.policy_version = model_name, version
         self._numbers, self._lock = itertools.count(), threading.RLock()
-        self._results: dict[str, _Result] = {}
+        self._asked: dict[str, _Asked] = {}
 
     @property
     def max_context(self) -> int:
@@ -65,9 +76,9 @@ class VllmEngine:
         names = self._add(prompts, params, streamed=False)
         try:
             for name in names:
-                while not self._results[name].finished:
+                while not self._asked[name].finished:
                     self._step(name)
-            return [[self._completion(self._results[name].outputs[i]) for i in range(params.n)] for name in names]
+            return [[answer.completion() for answer in self._asked[name].answers] for name in names]
         finally:
             self._drop(names)
 
@@ -80,22 +91,21 @@ class VllmEngine:
     ) -> Generator[tuple[int, str | Completion]]:
         """See `Engine.answers`."""
         (name,) = self._add([prompt], params, streamed=True)
-        return self._answers(name, params.n, cancelled or threading.Event())
+        return self._answers(name, cancelled or threading.Event())
 
-    def _answers(self, name: str, n: int, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
-        sent, left, result = [""] * n, set(range(n)), self._results[name]
+    def _answers(self, name: str, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        left = dict(enumerate(self._asked[name].answers))
         try:
             while left:
-                for i in sorted(left):
-                    output = result.outputs.get(i)
-                    ended = cancelled.is_set() or (output is not None and output.finish_reason is not None)
-                    text = "" if output is None else self._whole(output) if ended else output.text.rstrip("\ufffd")
-                    if len(text) > len(sent[i]) and text.startswith(sent[i]):
-                        yield i, text[len(sent[i]) :]
-                        sent[i] = text
-                    if ended:
-                        left.remove(i)
-                        yield i, self._completion(output)
+                for i, answer in list(left.items()):
+                    if cancelled.is_set() and not answer.finished:
+                        answer.finish("cancelled")
+                    finished = answer.finished
+                    if piece := answer.fresh():
+                        yield i, piece
+                    if finished:
+                        del left[i]
+                        yield i, answer.completion()
                 if left:
                     self._step(name)
         finally:
@@ -112,51 +122,49 @@ class VllmEngine:
             try:
                 for name, ids, how in zip(names, every, asked, strict=True):
                     self._engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
-                    self._results[name] = _Result()
+                    self._asked[name] = _Asked([self._answer(ids, params) for _ in range(params.n)])
             except ValueError as error:  # what vLLM does not take; the call's other prompts must not run on
-                self._drop([name for name in names if name in self._results])
+                self._drop([name for name in names if name in self._asked])
                 raise Refused(str(error)) from None
         return names
 
+    def _answer(self, ids: tuple[int, ...], params: SamplingParams) -> Answer:
+        """What reads the text of vLLM's tokens, as the local engine reads that of its own."""
+        answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing())
+        answer.version = self.policy_version
+        return answer
+
     def _step(self, name: str) -> None:
         with self._lock:
-            if not self._results[name].finished:  # another driver may have finished it
+            if not self._asked[name].finished:  # another driver may have finished it
                 for told in self._engine.step():
-                    result = self._results.get(told.request_id)
-                    if result is not None:
+                    asked = self._asked.get(told.request_id)
+                    if asked is not None:
                         # a step may tell of one request several times, each time of some of its answers
-                        result.outputs |= {output.index: output for output in told.outputs}
-                        result.finished = told.finished
+                        for output in told.outputs:
+                            self._read(asked.answers[output.index], output)
+                        asked.finished = told.finished
+
+    def _read(self, answer: Answer, output: Any) -> None:
+        """What is new of an answer."""
+        steps = output.logprobs or []
+        for at in range(len(answer.ids), len(output.token_ids)):
+            if answer.finished:
+                return
+            token, step = output.token_ids[at], steps[at]
+            ranked = sorted(step.items(), key=lambda item: item[1].rank)
+            answer.tops.append(tuple((other, float(entry.logprob)) for other, entry in ranked))
+            answer.take(token, float(step[token].logprob), self._prompts.ends)
+        if output.finish_reason is not None and not answer.finished:
+            answer.finish("length" if output.finish_reason == "length" else "stop")
 
     def _drop(self, names: list[str]) -> None:
         with self._lock:
-            running = [n for n in names if not self._results[n].finished]
+            running = [n for n in names if not self._asked[n].finished]
             if running:
                 self._engine.abort_request(running)
             for name in names:
-                del self._results[name]
-
-    def _whole(self, output: Any) -> str:
-        """An answer's text, without a character that it was cut within."""
-        text: str = output.text
-        cut = text.rstrip("\ufffd")
-        real = b"".join(map(self._prompts.token_bytes, output.token_ids)).endswith("\ufffd".encode())
-        return text if real else cut
-
-    def _completion(self, output: Any) -> Completion:
-        """`output` is None where it was cancelled before it began."""
-        if output is None:
-            return Completion("", (), (), "cancelled", self.policy_version)
-        told = output.finish_reason
-        reason: FinishReason = "cancelled" if told is None else "length" if told == "length" else "stop"
-        ids = tuple(output.token_ids)
-        steps = output.logprobs or []
-        chosen = tuple(float(step[token].logprob) for token, step in zip(ids, steps, strict=True))
-        tops = tuple(
-            tuple((token, float(entry.logprob)) for token, entry in sorted(step.items(), key=lambda item: item[1].rank))
-            for step in steps
-        )
-        return Completion(self._whole(output), ids, chosen, reason, self.policy_version, tops)
+                del self._asked[name]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Into vLLM's own process-wide model; needs VLLM_ALLOW_INSECURE_SERIALIZATION=1 where workers are processes."""
