@@ -20,6 +20,7 @@ from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer
+from steersman.models.families import context_of
 from steersman.types import Completion, SamplingParams
 
 
@@ -36,9 +37,7 @@ class ReferenceEngine:
 
     @property
     def max_context(self) -> int:
-        config = self.model.config
-        # T5's relative positions have no end; its tokenizers give 512 as the length it was taught
-        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
+        return context_of(self.model.config)
 
     def count_tokens(self, prompt: Prompt) -> int:
         return len(self._prompts.ids(prompt))

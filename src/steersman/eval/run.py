@@ -22,6 +22,7 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
+from steersman.models import families
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
@@ -99,7 +100,7 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, len(pair[0].model.layers))
+    trunk, _ = share_trunk(pair, len(families.layers(pair[0])))
 
     def compute(row: Row) -> torch.Tensor:
         below = trunk(row) if trunk else None

@@ -19,9 +19,16 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
-from steersman.models import parallel
+from steersman.models import families, parallel
+from steersman.models.attention import NAME
 from steersman.models.objectives import saved_scale
 from steersman.workspace import MANIFEST_NAME, verify
 
@@ -29,6 +36,12 @@ Model = Any
 """A transformers model; its classes carry no usable types."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TEXT_PART = {
+    r"^(model\.)?language_model\.model\.": "model.",
+    r"^model\.language_model\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+}
+"""Names of a decoder's weights inside a model that also sees or hears, and alone."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -118,26 +131,67 @@ def set_pad_token(tokenizer: Any) -> None:
 
 
 def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
+    """`kind`: one of transformers' Auto classes."""
     check_folder(folder)
+    config = read_config(folder, trust_remote_code)
+    options: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": trust_remote_code, **extra}
+    if kind is not AutoModelForSeq2SeqLM and "auto_map" not in config.to_dict():
+        config = text_config(config)
+        kind = _class_for(kind, config)
+        options |= {"config": config, "key_mapping": TEXT_PART}
+        if "num_labels" in options:
+            config.num_labels = options.pop("num_labels")
     with _quiet():
         try:
-            model, info = kind.from_pretrained(
-                str(folder),
-                dtype=DTYPES[dtype],
-                trust_remote_code=trust_remote_code,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                **extra,
-            )
+            model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}") from None
-    allowed = {"score.weight"} if kind is AutoModelForSequenceClassification else set()
+    allowed = {"score.weight"} if hasattr(model, "score") else set()
     missing = sorted(set(info["missing_keys"]) - allowed)
     if missing:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
+    use_plain_attention(model)
     model.eval()
     model.config.use_cache = False
     return model
+
+
+def text_config(config: Any) -> Any:
+    """The decoder's part of a model that also sees or hears; any other config as it is."""
+    part = config if config.is_encoder_decoder else config.get_text_config()
+    if part is not config:
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(part, name, None) is None:
+                setattr(part, name, getattr(config, name, None))
+        part.tie_word_embeddings = config.tie_word_embeddings or part.tie_word_embeddings
+    return part
+
+
+def _class_for(kind: Any, config: Any) -> Any:
+    """transformers' class for the family. Raises ValueError where it has none.
+
+    Where it has a decoder but no scalar one, that is made as transformers makes the others.
+    """
+    known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if kind is AutoModelForSequenceClassification else None
+    if known is not None and type(config) in known:
+        return known[type(config)]
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"config.json: model_type '{config.model_type}' is no decoder that transformers generates with"
+        )
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if known is None:
+        return causal
+    plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
+    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
+    # by its module transformers knows which names of weights are converted
+    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+
+
+def use_plain_attention(model: Model) -> None:
+    """transformers' fused attention, or its plain one where a model has what that does not compute."""
+    capped = getattr(model.config, "attn_logit_softcapping", None)
+    model.set_attn_implementation("sdpa" if model._supports_sdpa and not capped else "eager")
 
 
 def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
@@ -154,10 +208,14 @@ def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bo
 
 
 def use_packed_rows(model: Model) -> Model:
-    """Switch a model to attention over packed rows (`steersman.models.decoder`); it then takes nothing else."""
-    from steersman.models.attention import NAME
+    """Switch a model to attention over packed rows (`steersman.models.decoder`); it then takes nothing else.
 
-    model.set_attn_implementation(NAME)
+    Models whose rows are not packed (`families.packs`) stay as they are.
+    """
+    if families.packs(model.config):
+        model.set_attn_implementation(NAME)
+    elif parallel.size() > 1:
+        raise ValueError(f"model type '{model.config.model_type}' trains in one process only; expected --processes 1")
     return model
 
 

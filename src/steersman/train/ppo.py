@@ -20,6 +20,7 @@ from typing import Any
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_tokenizer, read_config, save_model
 from steersman.models.lora import merged, named_weights, settle
@@ -341,7 +342,7 @@ def check(
 
 def prompt_lengths(sft: Path, prompts: Sequence[Conversation], model_config: ModelConfig) -> list[int]:
     """Tokens of each. Raises ValueError naming a prompt that leaves no room for an answer, before hours are spent."""
-    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
+    context = context_of(read_config(sft, model_config.trust_remote_code))
     template = Template(load_tokenizer(sft))
     lengths = []
     for prompt in prompts:

@@ -18,6 +18,7 @@ from torch import Tensor
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import branch_heads, init_score_head
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import (
     check_folder,
@@ -122,7 +123,7 @@ def run(
     template = Template(tokenizer)
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
-    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    context = context_of(read_config(base, model_config.trust_remote_code))
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:

@@ -17,7 +17,7 @@ from torch import Tensor
 from steersman.config import ModelConfig, PpoConfig
 from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine
-from steersman.models import parallel
+from steersman.models import families, parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.lora import quantized
@@ -87,7 +87,7 @@ class Actors:
             raise ValueError(
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
-        frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
+        frozen = len(families.layers(policy)) - config.train_layers if config.train_layers else 0
         shared = share_trunk([*learning, reference, *scorers], frozen)
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
