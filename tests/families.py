@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+import tiny
+from steersman.models.load import save_model
+from steersman.text.template import CHATML
 
 SIZES = {
     "hidden_size": 32,
@@ -26,6 +34,15 @@ SIZES = {
     "attention_dropout": 0.0,
 }
 SLIDING = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 64.0,
+    "original_max_position_embeddings": 8,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+}
+MIXED = {"num_local_experts": 4, "num_experts_per_tok": 2}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
 
@@ -76,7 +93,12 @@ FAMILIES = (
         },
     ),
     Family("Mistral", "mistral", "Mistral-Small-3.2-24B-Instruct-2506", {"tie_word_embeddings": False}),
-    Family("Ministral 3", "ministral3", "mistralai-Ministral-3-14B-Reasoning-2512", {"tie_word_embeddings": False}),
+    Family(
+        "Ministral 3",
+        "ministral3",
+        "mistralai-Ministral-3-14B-Reasoning-2512",
+        {"tie_word_embeddings": False, "rope_parameters": YARN | {"llama_4_scaling_beta": 0.1}},
+    ),
     Family(
         "Phi 3 and 4", "phi3", "microsoft-Phi-3.5-mini-instruct", {"sliding_window": 8, "tie_word_embeddings": False}
     ),
@@ -128,7 +150,8 @@ FAMILIES = (
         "gpt-oss",
         "gpt_oss",
         "openai-gpt-oss-120b",
-        SLIDING | {"num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False},
+        SLIDING
+        | {"num_local_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": False, "rope_parameters": YARN},
     ),
     Family("Qwen 3 mixture of experts", "qwen3_moe", "Qwen3-Coder", MOE),
     Family(
@@ -194,3 +217,55 @@ def random_model(family: Family, vocabulary: int, seed: int = 0) -> Any:
             if parameter.dim() == 1 or "norm" in name or "bias" in name or "sinks" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model.eval()
+
+
+TEMPLATES = Path(__file__).parents[2] / "shared" / "data" / "templates"
+"""Chat templates of published models, as data; not part of this repository."""
+MARK = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</?s>|<(?:start|end)_of_turn>|\[/?[A-Z_]{3,25}\]|<\|?turn\|?>|<bos>|<eos>"
+)
+
+
+def template_text(family: Family) -> str | None:
+    """The chat template of a published model of the family; None where its file is not here."""
+    if family.template == "chatml":
+        return CHATML
+    file = TEMPLATES / f"{family.template}.jinja"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def tokenizer_for(template: str) -> Any:
+    """Byte-level BPE of some 350 tokens, and whatever looks like a special token in the template.
+
+    The end of an answer is the special token that follows one in the rendered template.
+    """
+    marks = [m for m in dict.fromkeys(MARK.findall(template)) if not m.startswith("<|im_")]
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tiny.tokenizer().backend_tokenizer.to_str()),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+    )
+    made.add_special_tokens({"additional_special_tokens": marks})
+    made.chat_template = template
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "Rzq"}]
+    after = str(made.apply_chat_template(turns, tokenize=False)).rpartition("Rzq")[2]
+    found = [m for m in (*marks, "<|im_end|>") if after.lstrip().startswith(m)]
+    if found:
+        made.eos_token = max(found, key=len)
+    return made
+
+
+def make_folder(family: Family, tokenizer: Any, folder: Path) -> Path:
+    save_model(random_model(family, len(tokenizer)), tokenizer, folder)
+    return folder
+
+
+def greedy(folder: Path, ids: Sequence[int], count: int, dtype: str = "float32") -> list[int]:
+    """What plain transformers says, without Steersman and without a cache."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    whole = list(ids)
+    with torch.no_grad():
+        for _ in range(count):
+            whole.append(int(model(torch.tensor([whole]), use_cache=False).logits[0, -1].argmax()))
+    return whole[len(ids) :]

@@ -6,6 +6,7 @@ not compute, encoder-decoders among them.
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,12 +47,27 @@ class ReferenceEngine:
         return self._prompts.token_text(token)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        return next(self.generate_parts([prompts], params))
+
+    def generate_parts(
+        self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
+    ) -> Iterator[list[list[Completion]]]:
+        """As `LocalEngine.generate_parts`."""
         seed = random.SystemRandom().random() if params.seed is None else params.seed
-        asked = [[self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)] for i, p in enumerate(prompts)]
-        for answer in (a for answers in asked for a in answers):
-            for _ in self._run(answer):
-                pass
-        return [[a.completion() for a in answers] for answers in asked]
+        numbers = itertools.count(first)
+        asked = [
+            [
+                [self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)]
+                for p in part
+                for i in [next(numbers)]
+            ]
+            for part in parts
+        ]
+        for part in asked:
+            for answer in (a for answers in part for a in answers):
+                for _ in self._run(answer):
+                    pass
+            yield [[a.completion() for a in answers] for answers in part]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         seed = random.SystemRandom().random() if params.seed is None else params.seed

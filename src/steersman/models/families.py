@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from steersman.models.attention import NAME
-from steersman.models.layers import is_known
+from steersman.models.layers import is_known, turns_by_length
 
 PACKED = {
     "apertus",
@@ -43,7 +43,7 @@ PACKED = {
 
 def packs(config: Any) -> bool:
     """Whether dialogues of this model may lie side by side in a row."""
-    return is_known(config) or config.model_type in PACKED
+    return is_known(config) or (config.model_type in PACKED and not turns_by_length(config))
 
 
 def is_packed(model: Any) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from steersman.config import ModelConfig, PpoConfig
 from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine
+from steersman.engine.reference import ReferenceEngine
 from steersman.models import families, parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
@@ -175,13 +176,14 @@ def generate(
     """As `LocalEngine.generate_parts`; of several processes each generates a block of the answers, and all yield all of
     them at once.
     """
-    assert isinstance(engine, LocalEngine)  # as `engine_of` makes it
+    assert isinstance(engine, LocalEngine | ReferenceEngine)  # as `engine_of` makes it
     if parallel.size() == 1:
         yield from engine.generate_parts(parts, params)
         return
     prompts = [p for part in parts for p in part]
     size = -(-len(prompts) // parallel.size())
     first = parallel.rank() * size
+    assert isinstance(engine, LocalEngine)
     mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
     yield [answers for part in parallel.gather(mine) for answers in part]
 
