@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from steersman.engine.protocol import Engine, Prompt, PromptTooLong
-from steersman.server.run import _Server, listen, url_of
+from steersman.server.run import _Server, config_of, listen, url_of
 from steersman.types import Completion, Conversation, SamplingParams
 
 
@@ -24,6 +23,8 @@ class FakeEngine:
     pieces: tuple[str, ...] = ("Hello", ", ", "世界", "!\u2028\n")
     endless: bool = False
     failure: Exception | None = None
+    refused: str = ""
+    """What the template says no with."""
     model_name: str = "tiny"
     policy_version: str = "ppo-7"
     max_context: int = 100
@@ -34,8 +35,10 @@ class FakeEngine:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        assert isinstance(prompt, Conversation)
-        return sum(len(message.content.split()) for message in prompt.messages)
+        if self.refused:
+            raise ValueError(self.refused)
+        texts = [m.content for m in prompt.messages] if isinstance(prompt, Conversation) else [str(prompt)]
+        return sum(len(text.split()) for text in texts)
 
     def token_text(self, token: int) -> str:
         return f"<{token}>"
@@ -90,8 +93,7 @@ def live(app: FastAPI) -> Iterator[str]:
     """The app on a real socket; gives its URL. Fails where the server does not stop within seconds."""
     sock = listen("127.0.0.1", 0)
     started = threading.Event()
-    config = uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
-    server = _Server(config, app, started.set)
+    server = _Server(config_of(app), app, started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     try:

@@ -164,8 +164,8 @@ LONG = "word " * 600
 @pytest.mark.parametrize(
     ("verb", "settings", "expected"),
     [
-        ("sample", [], "prompt 'long one': "),
-        ("eval", [], "prompt 'long one': "),
+        ("sample", ["-s", "sample.long=error"], "prompt 'long one': "),
+        ("eval", ["-s", "eval.long=error"], "prompt 'long one': "),
         ("sft", ["-s", "sft.row_tokens=512"], "demonstration 'long one': "),
     ],
 )

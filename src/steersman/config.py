@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 NO_MATTER = ("save_seconds", "keep_checkpoints", "checkpointing")
 """Settings of a stage that change nothing about its result."""
+LONG = ("skip", "cut", "error")
+LONG_DOC = "What to do with {} longer than the model's context: leave it out, cut the prompt's beginning, end the run."
 SAVE_DOC = "A resume point at least this often. Training goes on while a copy, held in memory, is written."
 KEEP_DOC = "Resume points on disk: the last n. Where the newest is damaged, the one before is gone on from."
 
@@ -84,6 +86,11 @@ class ProjectConfig:
         ("tensorboard", "wandb", "trackio"),
         several=True,
     )
+    private: bool = opt(
+        True,
+        "Files with people's words (store, data, rankings, samples, reports) can be read by their owner alone; false: "
+        "as the umask says.",
+    )
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class SampleConfig:
     model: str = opt("sft", "Which model answers.", ("sft", "policy", "grpo", "rloo", "dpo", "kto", "base"))
     answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(1.0, "Sampling temperature.")
     top_p: float = opt(1.0, "Nucleus sampling.", low=0.001, high=1)
@@ -174,6 +182,7 @@ class RewardConfig:
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
     batch_prompts: int = opt(8, "Prompts (each with all its pairs) per optimizer step.", low=1)
     row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
+    long: str = opt("skip", LONG_DOC.format("a ranking"), LONG)
     holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     train_layers: int = opt(0, "Train only the last N decoder layers and the head; 0 trains the whole model.")
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
@@ -206,6 +215,7 @@ class PreferenceConfig:
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
     batch_prompts: int = opt(8, "Prompts (each with all its ranked answers) per optimizer step.", low=1)
     row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
+    long: str = opt("skip", LONG_DOC.format("a ranking"), LONG)
     holdout_fraction: float = opt(
         0.15, "Share of the prompts held out for accuracy; those of the reward model.", high=1
     )
@@ -295,6 +305,7 @@ class PpoConfig:
     lora_rank: int = opt(0, "Rank of LoRA adapters on those layers' matrices, which then stay frozen; 0 is off.")
     lora_alpha: float = opt(32.0, "LoRA: updates are scaled by lora_alpha / lora_rank.")
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
     eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Rounds between such evaluations.", low=1)
     save_seconds: float = opt(90.0, SAVE_DOC)
@@ -350,6 +361,7 @@ class GrpoConfig(RlooConfig):
 @dataclass(frozen=True)
 class EvalConfig:
     prompts: int = opt(0, "Test prompts to use; 0 means all.")
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
     batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)
@@ -366,6 +378,16 @@ class ServeConfig:
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    allowed_hosts: str = opt(
+        "",
+        "Other names than this machine's own that requests may name as Host, comma-separated, such as "
+        "host.docker.internal; the server listens on loopback all the same.",
+    )
+    key: str = opt(
+        "",
+        "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
+        "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
+    )
     dtype: str = opt(
         "model",
         "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",

@@ -173,4 +173,4 @@ def doctor(
 
 
 def register(app: typer.Typer) -> None:
-    add(app, doctor, panel=PROJECT, examples=["steersman doctor", "steersman doctor --offline --json"])
+    add(app, doctor, panel=PROJECT, examples=["steersman doctor", "steersman doctor --offline --json"], slow=True)

@@ -25,14 +25,11 @@ from typing import Any, Literal
 from steersman import config as configs
 from steersman.data import dataset
 from steersman.types import Manifest
+from steersman.unfinished import BESIDE, SECTION
 from steersman.workspace import ARTIFACTS, FINGERPRINT, POINTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale"]
 GONE = "gone"
-SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
-"""Stages whose section of the configuration is named otherwise."""
-BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
-"""Settings of other sections that stages record beside their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +86,7 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
         "report": find("prompts", "test"),
     }
     taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))
+    taken["kto"] = taken["kto"] + find("feedback", "train")
     names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
     if manifest.stage in ("reward", "dpo", "kto") and space.has("rankings"):
         names.append("rankings")

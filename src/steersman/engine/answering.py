@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from steersman.engine.protocol import Engine, PromptTooLong
@@ -24,7 +26,7 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
     """What is in `path` of the first groups that agree with their hashes, and these hashes."""
     if not (path.is_file() and sums.is_file()):
         return b"", []
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = io.BytesIO(path.read_bytes()).readlines()  # at \n alone
     marks = sums.read_text().split("\n")[:-1]
     total = hashlib.sha256()
     for done, mark in enumerate(marks):
@@ -34,6 +36,12 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
             marks = marks[:done]
             break
     return b"".join(lines[: len(marks) * group]), marks
+
+
+def _so_far(engine: Engine, before: int) -> int:
+    """Prompts answered, those of the group that is under way included where the engine counts them."""
+    count = getattr(engine, "answered", None)
+    return before + (count() if count is not None else 0)
 
 
 def answer_prompts(
@@ -52,7 +60,7 @@ def answer_prompts(
     """
     sums = path.with_name(f".{path.name}.sha256")
     kept, marks = _finished(path, sums, group)
-    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(kept.splitlines(), 1)]
+    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(io.BytesIO(kept), 1)]
     if len(done) >= len(prompts):
         return done, None
     for file, content in ((path, kept), (sums, "".join(f"{mark}\n" for mark in marks).encode())):
@@ -71,7 +79,10 @@ def answer_prompts(
         for start in range(len(done), len(prompts), group):
             now = prompts[start : start + group]
             own = dataclasses.replace(params, seed=seed * 1_000_003 + start)
-            for prompt, completions in zip(now, engine.generate(now, own), strict=True):
+            bar.probe = partial(_so_far, engine, len(done))
+            answered = engine.generate(now, own)
+            bar.probe = None
+            for prompt, completions in zip(now, answered, strict=True):
                 record = Candidates(prompt, tuple(completions), {**sampling, "seed": own.seed})
                 line = json.dumps(record.to_json(), ensure_ascii=False).encode() + b"\n"
                 answers.write(line)

@@ -86,6 +86,7 @@ class LocalEngine:
         )
         self.scheduler.version = version
         self._driver = Driver(self.scheduler)
+        self._asked: list[Request] = []
         release_cores()
 
     @property
@@ -135,6 +136,7 @@ class LocalEngine:
         asked = [[self._request(p, params, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
         # similar lengths side by side, so that prefill pads little
         queue = [r for requests in asked for r in sorted(requests, key=lambda r: -len(r.prompt))]
+        self._asked = queue
         try:
             run = self._driver.add(queue)
             for requests in asked:
@@ -144,6 +146,10 @@ class LocalEngine:
         finally:
             if not all(r.done for r in queue):
                 self._driver.cancel(a for r in queue for a in r.answers)
+
+    def answered(self) -> int:
+        """How many prompts of the last call of `generate` have their answers; any thread may ask."""
+        return sum(r.done for r in self._asked)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +25,12 @@ from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.models import families
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.models.families import context_of
+from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
+from steersman.text.length import fit_prompts
 from steersman.text.template import Template
 from steersman.types import AxisScores, Completion, Conversation, SamplingParams
 from steersman.workspace import write_json
@@ -200,6 +203,19 @@ def collect(
     return out
 
 
+def fit_all(
+    prompts: Sequence[Conversation], models: Sequence[Path], config: Config
+) -> tuple[list[Conversation], list[Caution]]:
+    """The prompts that leave room for an answer in every model's context, as `eval.long` says, and a caution of it."""
+    kept, counts = list(prompts), Counter[str]()
+    for path in dict.fromkeys(models):
+        context = context_of(read_config(path, config.model.trust_remote_code))
+        fitted = fit_prompts(Template(load_tokenizer(path)), kept, context, config.eval.long)
+        kept = fitted.records
+        counts.update(skipped=fitted.skipped, cut=fitted.cut)
+    return kept, [Caution("long", dict(counts))] if any(counts.values()) else []
+
+
 def run(
     *,
     models: Mapping[str, tuple[str, Path]],
@@ -221,7 +237,8 @@ def run(
     """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
-    prompts = list(prompts[: config.eval.prompts or None])
+    prompts, too_long = fit_all(prompts[: config.eval.prompts or None], [path for _, path in models.values()], config)
+    known = (*known, *too_long)
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
     judge = judge_for(config.project.domain)
@@ -280,8 +297,8 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         scores = raw.pop("scores")
         axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
         models.append(ModelAnswers(scores=axes, **raw))
-    lines = (folder / PROMPTS).read_text(encoding="utf-8").splitlines()
-    prompts = [Conversation.from_json(json.loads(line)) for line in lines]
+    lines = (folder / PROMPTS).read_bytes().split(b"\n")  # JSON holds other line ends
+    prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
     result = verdict(
         models,
         prompts,

@@ -57,6 +57,8 @@ EN = {
     "prefer.",
     "caution.contaminated": "{exact} of the {n} test prompts stand in the training data word for word and {near} "
     "nearly so (such as {examples}): on those the models show memory, not skill. Import other test prompts.",
+    "caution.long": "Of the test prompts {skipped} were left out and {cut} cut at their beginning, being longer "
+    "than the models' context (eval.long).",
     "caution.unchecked": "Whether the test prompts were trained on was not checked: {why}.",
     "caution.stale_reward": "The reward model is stale ({changed} changed since); make it again: steersman reward.",
     "caution.reward_judge_learned": "No rule judge exists for this domain. The judge is the reward model, learned from "
@@ -114,6 +116,7 @@ ZH = {
     "但它只了解所学的排序，很少能说明人会更喜欢什么。",
     "caution.contaminated": "{n} 条测试提示中有 {exact} 条与训练数据完全相同，{near} 条近乎相同（如 {examples}）："
     "模型在这些提示上表现的是记忆而非能力。请导入其他测试提示。",
+    "caution.long": "因超出模型的上下文长度，{skipped} 条测试提示被略去，{cut} 条从开头截短（eval.long）。",
     "caution.unchecked": "没有检查测试提示是否在训练数据中：{why}。",
     "caution.stale_reward": "奖励模型并非出自现在的数据或设置（{changed}）；请重新训练：steersman reward。",
     "caution.reward_judge_learned": "该领域没有规则评判者。评判者是奖励模型，它与各模型学自相同的排序；"

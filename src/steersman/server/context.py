@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 
-from steersman.engine.protocol import Engine, PromptTooLong
+from steersman.engine.protocol import Engine, Refused
+from steersman.server.answers import Answers
+from steersman.server.errors import unsayable
+from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
 from steersman.store import Store
 from steersman.types import Conversation
+
+_COUNTING = 2
 
 
 @dataclass(frozen=True)
@@ -32,22 +38,28 @@ class Context:
     round: int
     workspace: Path | None
     generations: Generations = field(default_factory=Generations)
+    answers: Answers = field(init=False)
+    counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
+    """Those who tokenise: few at a time, so that they leave the event loop its turn."""
 
-    async def fit(self, prompt: Conversation, max_tokens: int | None) -> tuple[int, int]:
-        """(tokens of the prompt, tokens the answer may have).
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answers", Answers(self.engine, self.store, self.generations))
 
-        Where the request does not say how long the answer may be, it is the default or what the context leaves.
-        Raises PromptTooLong.
+    async def fit(
+        self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
+    ) -> Fitted:
+        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`.
+
+        ApiError where the model's template cannot say the dialogue, whose first `inserted` turns are not the caller's.
         """
-        used = await run_in_threadpool(self.engine.count_tokens, prompt)
-        room = self.engine.max_context - used
-        wanted = max_tokens if max_tokens is not None else max(1, min(self.max_tokens, room))
-        if wanted > room:
-            raise PromptTooLong(
-                f"This model's context is {self.engine.max_context} tokens; the messages take {used} "
-                f"and the answer may take {wanted}. Send less, or ask for fewer tokens."
-            )
-        return used, wanted
+        wanted = self.max_tokens if max_tokens is None else max_tokens
+        find = functools.partial(fit, self.engine, prompt, wanted, truncate=truncate)
+        try:
+            return await to_thread.run_sync(find, limiter=self.counting)
+        except Refused:
+            raise
+        except ValueError as error:
+            raise unsayable(error, inserted) from None
 
 
 async def _context(request: Request) -> Context:

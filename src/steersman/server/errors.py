@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from steersman.engine.protocol import PromptTooLong, Refused
-from steersman.store import NotFound, StoreError
+from steersman.server.validation import first_problem
+from steersman.store import NotFound, Outdated, StoreError
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large", 429: "rate_limit_exceeded"}
+_CODES = {
+    401: "invalid_api_key",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    414: "uri_too_long",
+    429: "rate_limit_exceeded",
+    503: "overloaded",
+}
 INTERNAL = "The server failed to answer this request; its log says why."
 
 
@@ -51,6 +63,10 @@ def error_response(
     return JSONResponse(error_body(status, message, param, code), status, headers)
 
 
+def _store_status(error: Exception) -> int:
+    return 404 if isinstance(error, NotFound) else 409 if isinstance(error, Outdated) else 400
+
+
 def shown_error(error: Exception) -> dict[str, Any]:
     """The error object for a stream that has already begun; what was not meant for the caller is not told."""
     if isinstance(error, ApiError):
@@ -60,19 +76,27 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, Refused):
         return error_body(400, str(error))
     if isinstance(error, StoreError):
-        return error_body(404 if isinstance(error, NotFound) else 400, str(error))
+        code = "outdated" if isinstance(error, Outdated) else None
+        return error_body(_store_status(error), str(error), code=code)
     return error_body(500, INTERNAL)
 
 
-def _first_problem(problems: Sequence[Any]) -> tuple[str, str | None]:
-    """(message, parameter) of the first validation error, without what the request contained."""
-    problem = problems[0]
-    place = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
-    if problem["type"] == "json_invalid":
-        return f"The body is not valid JSON: {problem.get('ctx', {}).get('error', 'it cannot be parsed')}", None
-    if not place:
-        return f"The body is not as expected: {problem['msg']}; send a JSON object as application/json", None
-    return f"{'.'.join(place)}: {problem['msg']}", place[0]
+def unsayable(error: ValueError, inserted: int) -> ApiError:
+    """What a chat template says of a dialogue that it cannot render, in the caller's count of turns."""
+    message = re.sub(r"^conversation '[^']*': ", "", str(error))
+    turn = re.search(r"messages\[(\d+)\]", message)
+    if turn is None:
+        return ApiError(400, f"messages: {message}", param="messages")
+    place = f"messages[{max(0, int(turn[1]) - inserted)}]"
+    return ApiError(400, message.replace(turn[0], place), param=place)
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """What the path may be asked by. Several routes may have it, and Starlette names the first one's methods only."""
+    routes = request.app.state.routes
+    path = next((route.path for route in routes if route.matches(request.scope)[0] != Match.NONE), None)
+    methods = {method for route in routes if route.path == path for method in route.methods}
+    return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -83,18 +107,21 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     @app.exception_handler(Refused)
     async def on_known_error(_request: Request, error: Exception) -> JSONResponse:
-        status = 404 if isinstance(error, NotFound) else 400
-        return JSONResponse(shown_error(error), status)
+        return JSONResponse(shown_error(error), _store_status(error))
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
-        message, param = _first_problem(error.errors())
-        return error_response(400, message, param)
+        return error_response(400, *first_problem(error.errors(), error.body))
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(allowed_methods(request))
+            if request.method == "OPTIONS":
+                return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return error_response(error.status_code, message, headers=error.headers)
+        return error_response(error.status_code, message, headers=headers)
 
     @app.exception_handler(Exception)
     async def on_any_other(_request: Request, _error: Exception) -> JSONResponse:

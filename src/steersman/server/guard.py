@@ -1,25 +1,31 @@
 """What every request passes before the application sees it, and headers that every response gets.
 
-The server has no accounts and trusts whoever reaches it, so only this machine may: a web page that the user happens
-to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (the Host header tells) nor
-by posting across origins (the Origin header tells).
+The server trusts whoever reaches it (and has the key, where one is set), so only this machine may: a web page that the
+user happens to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (the Host header
+tells) nor by posting across origins (the Origin header tells). Pages that this machine serves itself, on whatever port,
+may call `/v1` as any other program may.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from steersman.server.body import BodyRefused, read_body, replay
+from steersman.server.connection import HEAD_LIMIT
 from steersman.server.errors import error_response
+from steersman.server.key import Key
 
-BODY_LIMIT = 1_000_000
-"""Bytes of a request's body."""
-
-_DRAIN = 8 * BODY_LIMIT
-"""Of a body that is too large, this much is read and dropped, so that the client gets to see the answer."""
+PATH_LIMIT = 2_000
+QUERY_LIMIT = 8_000
+"""Bytes."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -32,6 +38,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 def is_loopback(host: str) -> bool:
@@ -44,74 +51,110 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _names_loopback(url: str) -> bool:
+def host_names(setting: str) -> frozenset[str]:
+    """The names of `serve.allowed_hosts`. ValueError where one is no host name."""
+    names = frozenset(name.strip().lower() for name in setting.split(",") if name.strip())
+    for name in sorted(names):
+        if not _HOST.fullmatch(name):
+            raise ValueError(f"serve.allowed_hosts: expected host names such as host.docker.internal, got {name!r}")
+    return names
+
+
+def _host_of(url: str) -> str:
     try:
-        return is_loopback(urlsplit(url).hostname or "")
+        return (urlsplit(url).hostname or "").lower()
     except ValueError:
-        return False
+        return ""
 
 
 class Guard:
-    """ASGI middleware: loopback only, bodies of limited size, protective headers."""
+    """ASGI middleware: hosts and origins, the key, limits of size and time, protective headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = (), key: Key | None = None) -> None:
+        self.app, self._allowed, self._key = app, frozenset(allowed_hosts), key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        scope = {**scope, "path": _plain(scope["path"])}
+        shared = _shared(scope["path"], headers.get("origin"))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                given = MutableHeaders(scope=message)
+                for name, value in (_HEADERS | shared).items():
+                    given.setdefault(name, value)
             await send(message)
 
-        headers = Headers(scope=scope)
+        answer = self._refusal(scope, headers) or _preflight(scope, headers)
+        if answer is None:
+            try:
+                body = await read_body(headers, receive)
+            except BodyRefused as refused:
+                # what is left of the body is not read, so the connection cannot be used again
+                answer = error_response(refused.status, str(refused), headers={"Connection": "close"})
+            else:
+                answer = self._key.answer(scope, headers, body) if self._key else None
+        if answer is not None:
+            await answer(scope, receive, send_with_headers)
+            return
+        # a HEAD is a GET whose body the server leaves out
+        scope["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.app(scope, replay(body, receive), send_with_headers)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not _names_loopback(f"//{host}"):
-            refusal = error_response(
-                403, f"This server answers on loopback only, not as {host!r}", code="host_not_allowed"
+        if not self._trusted(_host_of(f"//{host}")):
+            return error_response(
+                403, f"This server answers on loopback only, not as {host[:200]!r}", code="host_not_allowed"
             )
-        elif origin is not None and not _names_loopback(origin):
-            refusal = error_response(403, f"No requests from pages of {origin!r}", code="origin_not_allowed")
-        else:
-            body = await _read_body(headers, receive)
-            if body is not None:
-                await self.app(scope, _replay(body, receive), send_with_headers)
-                return
-            refusal = error_response(413, f"The body is larger than {BODY_LIMIT} bytes")
-        await refusal(scope, receive, send_with_headers)
-
-
-async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
-    """The whole body, or None where it is too large."""
-    announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > _DRAIN:
+        if origin is not None and not self._trusted(_host_of(origin)):
+            return error_response(403, f"No requests from pages of {origin[:200]!r}", code="origin_not_allowed")
+        if len(scope["path"].encode("utf-8", "replace")) > PATH_LIMIT or len(scope["query_string"]) > QUERY_LIMIT:
+            expected = f"{PATH_LIMIT} bytes of path and {QUERY_LIMIT} of query"
+            return error_response(414, f"The address is too long; expected at most {expected}")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_LIMIT:
+            return error_response(431, f"The headers are too long; expected at most {HEAD_LIMIT} bytes")
         return None
-    chunks, size, more = [], 0, True
-    while more and size <= _DRAIN:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        size += len(chunk)
-        if size <= BODY_LIMIT:
-            chunks.append(chunk)
-    return b"".join(chunks) if size <= BODY_LIMIT else None
+
+    def _trusted(self, host: str) -> bool:
+        return is_loopback(host) or host in self._allowed
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives `body` once and then whatever comes, which is the client's disconnect."""
-    given = False
+def _is_api(path: str) -> bool:
+    return path.split("/", 2)[1:2] in (["v1"], ["api"])
 
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
 
-    return replay
+def _plain(path: str) -> str:
+    """An API's path without doubled slashes and one at its end, which come of base URLs that end in a slash."""
+    plain = re.sub(r"//+", "/", path)
+    return (plain.rstrip("/") or "/") if _is_api(plain) else path
+
+
+def _shared(path: str, origin: str | None) -> dict[str, str]:
+    """CORS headers: a page of this machine may read what `/v1` answers."""
+    if origin is None or path.split("/", 2)[1:2] != ["v1"] or not is_loopback(_host_of(origin)):
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
+        "Vary": "Origin",
+    }
+
+
+def _preflight(scope: Scope, headers: Headers) -> Response | None:
+    """What a browser is told before it sends a page's request; whether there is such a path it then learns."""
+    if scope["method"] != "OPTIONS" or not _shared(scope["path"], headers.get("origin")):
+        return None
+    if "access-control-request-method" not in headers:
+        return None
+    allowed: dict[str, Any] = {
+        "Access-Control-Allow-Methods": "GET, HEAD, POST",
+        "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "Authorization, Content-Type"),
+        "Access-Control-Max-Age": "600",
+    }
+    if headers.get("access-control-request-private-network") == "true":
+        allowed["Access-Control-Allow-Private-Network"] = "true"
+    return Response(None, 204, allowed)

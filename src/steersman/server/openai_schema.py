@@ -7,28 +7,69 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic_core import PydanticCustomError
 
 from steersman.server.errors import ApiError
-from steersman.server.text import Text
+from steersman.server.text import WHOLE, Number, Text
 from steersman.types import Conversation, Message, Role, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
-    "store": (False,),
-    "service_tier": ("auto", "default"),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
 }
 """Parameters that are not supported, with the values that ask for nothing."""
 
-_IGNORED = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
-"""Parameters that say who asks, and do not concern the answer."""
+_IGNORED = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "store",
+    "prediction",
+    "parallel_tool_calls",
+)
+"""Parameters that do not concern the answer: who asks, what to keep of it, how fast it should come."""
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_ROLES: dict[str, Role] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_STOP_LENGTH = 1000
+_REGEX_LENGTH = 20_000
+_MOST_BIASES = 1024
+
+
+def _close(schema: dict[str, Any]) -> None:
+    """What the model's own fields do not tell: other parameters, and which ones go together."""
+    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
+    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["additionalProperties"] = False
+    without_logprobs = {"properties": {"top_logprobs": {"enum": [0, None]}}}
+    free = {
+        "properties": {"response_format": {"anyOf": [{"$ref": "#/components/schemas/TextFormat"}, {"type": "null"}]}}
+    }
+    schema["allOf"] = [
+        {"anyOf": [without_logprobs, {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]}]},
+        {"anyOf": [free, {"properties": {"regex": {"type": "null"}}}]},
+    ]
+
+
+def _few(biases: Any) -> Any:
+    if isinstance(biases, dict) and len(biases) > _MOST_BIASES:  # pydantic would look at each of them first
+        raise PydanticCustomError("text", "{expected}", {"expected": f"a length of at most {_MOST_BIASES}"})
+    return biases
 
 
 class TextPart(BaseModel):
@@ -36,19 +77,61 @@ class TextPart(BaseModel):
     text: Text
 
 
-class ChatMessageIn(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+class RefusalPart(BaseModel):
+    type: Literal["refusal"]
+    refusal: Text
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return self.refusal
+
+
+Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
+class CalledFunction(BaseModel):
+    name: Text
+    arguments: Text
+
+
+class ToolCall(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: Text | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ChatMessageIn(BaseModel):
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": {"enum": [None, []]}})
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Text | Annotated[list[Part], Field(fail_fast=True)] | None = None
+    name: Text | None = None
+    refusal: Text | None = None
+    reasoning_content: Text | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    tool_call_id: Text | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or self.refusal or ""
+
+    def message(self) -> Message:
+        """The turn. Who of several people speaks (`name`) is known of tools alone."""
+        role = _ROLES[self.role]
+        calls = tuple(call.model_dump(exclude_none=True) for call in self.tool_calls or ())
+        if role == "tool":
+            return Message(role, self.text, tool_call_id=self.tool_call_id or "", name=self.name or "")
+        if role == "assistant":
+            return Message(role, self.text, thinking=self.reasoning_content or "", tool_calls=calls)
+        return Message(role, self.text)
 
 
 class StreamOptions(BaseModel):
-    include_usage: StrictBool = False
+    include_usage: StrictBool | None = None
 
 
 class JsonSchema(BaseModel):
@@ -57,52 +140,49 @@ class JsonSchema(BaseModel):
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
-class ResponseFormat(BaseModel):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-    @property
-    def schema_of_answer(self) -> dict[str, Any] | None:
-        if self.type == "text":
-            return None
-        if self.type == "json_object":
-            return {"type": "object"}
-        if self.json_schema is None:
-            raise ApiError(400, "response_format.json_schema: expected with this type", param="response_format")
-        return self.json_schema.schema_
+class TextFormat(BaseModel):
+    type: Literal["text"]
 
 
+class JsonObjectFormat(BaseModel):
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(BaseModel):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Stop = Annotated[Text, Field(min_length=1, max_length=_STOP_LENGTH)]
 
 
 class ChatRequest(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
 
     model: Text
-    messages: Annotated[list[ChatMessageIn], Field(min_length=1)]
+    messages: Annotated[list[ChatMessageIn], Field(min_length=1, fail_fast=True)]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[StrictInt, Field(ge=0)] | None = None
-    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
-    n: Annotated[StrictInt, Field(ge=1, le=16)] | None = None
-    stop: (
-        Annotated[Text, Field(min_length=1)]
-        | Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=4)]
-        | None
-    ) = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=-1, le=2**31 - 1), WHOLE] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]+$")], Bias] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=_MOST_BIASES), BeforeValidator(_few)] | None = None
     logprobs: StrictBool | None = None
-    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
     response_format: ResponseFormat | None = None
     # what OpenAI's API has not got
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[Number, Field(gt=0, le=10)] | None = None
-    regex: Annotated[Text, Field(min_length=1)] | None = None
+    regex: Annotated[Text, Field(min_length=1, max_length=_REGEX_LENGTH)] | None = None
     adapter: Text | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -115,18 +195,27 @@ class ChatRequest(BaseModel):
     def answer_tokens(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
+    @property
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        match self.response_format:
+            case JsonObjectFormat():
+                return {"type": "object"}
+            case JsonSchemaFormat(json_schema=told):
+                return told.schema_
+        return None
+
 
 def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> SamplingParams:
     """How to sample; `temperature` where the request names none. ApiError where parameters contradict each other."""
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs: allowed only with logprobs", param="top_logprobs")
-    schema = request.response_format.schema_of_answer if request.response_format is not None else None
+    schema = request.schema_of_answer
     if schema is not None and request.regex is not None:
         raise ApiError(400, "regex: allowed only without response_format", param="regex")
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=temperature if request.temperature is None else request.temperature,
-        top_k=request.top_k or 0,
+        top_k=max(request.top_k or 0, 0),
         top_p=1.0 if request.top_p is None else request.top_p,
         n=request.n or 1,
         seed=None if request.seed is None else request.seed % 2**63,
@@ -153,27 +242,22 @@ def refuse_unsupported(request: ChatRequest) -> None:
             raise ApiError(400, f"{name}: this server does not support it", param=name, code="unsupported_parameter")
     for i, message in enumerate(request.messages):
         for name, value in (message.model_extra or {}).items():
-            if name != "name" and value not in (None, []):
+            if value not in (None, []):
                 where = f"messages[{i}].{name}"
                 raise ApiError(
                     400, f"{where}: this server does not support it", param=where, code="unsupported_parameter"
                 )
-    if request.stream_options is not None and not request.stream:
-        raise ApiError(400, "stream_options: allowed only with stream", param="stream_options")
 
 
 def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
-    """The request's dialogue, after `system_prompt` where it has no system message. ApiError where it is no prompt."""
-    roles: dict[str, Role] = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
-    messages = [Message(roles[m.role], m.text) for m in request.messages]
-    if system_prompt and messages[0].role != "system":
+    """The request's dialogue, after `system_prompt` where it has no system message; its template says what it takes.
+
+    A dialogue that ends with the assistant is gone on with: the answer is what follows its last words.
+    """
+    messages = [message.message() for message in request.messages]
+    if messages[-1].tool_calls:
+        last = f"messages[{len(messages) - 1}]"
+        raise ApiError(400, f"{last}: expected the results of its tool calls after it", param=f"{last}.tool_calls")
+    if system_prompt and not any(message.role == "system" for message in messages):
         messages.insert(0, Message("system", system_prompt))
-    try:
-        prompt = Conversation.from_json({"messages": [m.to_json() for m in messages]}, "dialogue")
-    except ValueError as error:
-        raise ApiError(400, str(error), param="messages") from None
-    if not prompt.is_prompt:
-        raise ApiError(400, "messages: expected the last message to be the user's", param="messages")
-    if not prompt.last_user.strip():
-        raise ApiError(400, "messages: the last message is empty", param="messages")
-    return prompt
+    return Conversation("", tuple(messages))

@@ -43,10 +43,11 @@ def _file(path: Path, cache: str) -> FileResponse:
 
 def _static(relative: str) -> Path | None:
     """The file of that name below the page's folder, or None; nothing outside is ever found."""
-    if "\x00" in relative:
+    try:
+        path = (STATIC / relative).resolve()
+        return path if path.is_relative_to(STATIC.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # longer than a file's name can be, or with a NUL in it
         return None
-    path = (STATIC / relative).resolve()
-    return path if path.is_relative_to(STATIC.resolve()) and path.is_file() else None
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
-from steersman.server.text import Text
+from steersman.server.text import Said, Text
 from steersman.store import RankingTask
+from steersman.store.ranking import LABELER_LIMIT
 from steersman.types import Grade
 
 router = APIRouter(prefix="/api/rank")
 T = TypeVar("T")
+Labeler = Annotated[Said, Field(max_length=LABELER_LIMIT)]
 
 
 class Submission(BaseModel):
@@ -23,12 +25,12 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    labeler: Text
+    labeler: Labeler
     ranks: dict[Text, StrictInt] | None = None
     grades: dict[Text, Grade] | None = None
     all_bad: StrictBool = False
     skip: StrictBool = False
-    reason: Text = ""
+    reason: Annotated[Text, Field(max_length=2000)] = ""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
@@ -39,7 +41,7 @@ def _progress(ctx: Context, labeler: str) -> dict[str, int]:
 
 
 @router.get("/next")
-def next_task(ctx: Ctx, labeler: Annotated[Text, Query()]) -> dict[str, Any]:
+def next_task(ctx: Ctx, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None
     if task is not None:

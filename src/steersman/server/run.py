@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
+from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
 from steersman.server.guard import is_loopback
 
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
 """How long open requests may take to end after Ctrl-C; streamed answers are cancelled at once."""
+_SETTLE_SECONDS = 3
+"""How long what was written of answers that nobody reads may take to be stored after that."""
 
 
 class _Server(uvicorn.Server):
@@ -28,11 +32,26 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # what a model's libraries brought in stays; looking through it again and again took the loop 0.1 s and more
+        gc.collect()
+        gc.freeze()
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._context.generations.close()
         await super().shutdown(sockets)
+        await self._context.answers.settle(_SETTLE_SECONDS)
+
+
+def _allow_files(number: int) -> None:
+    """Let this process have so many files open, where the system lets it; a connection is one."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows, which has no such limit
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -55,7 +74,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))
-            sock.listen(128)
+            sock.listen(1024)
             return sock
         except OSError as error:
             sock.close()
@@ -69,14 +88,8 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
-    """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
-
-    ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
-    """
-    sock = listen(host, port)
-    url = url_of(sock)
-    config = uvicorn.Config(
+def config_of(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         log_level="warning",
@@ -84,7 +97,19 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = 
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="off",
+        http=Connection,
+        h11_max_incomplete_event_size=HEAD_LIMIT,
     )
+
+
+def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
+    """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
+
+    ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
+    """
+    sock = listen(host, port)
+    url = url_of(sock)
+    _allow_files(2 * MOST_CONNECTIONS)
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
-        _Server(config, app, lambda: on_ready(url)).run(sockets=[sock])
+        _Server(config_of(app), app, lambda: on_ready(url)).run(sockets=[sock])
     return url

@@ -8,6 +8,7 @@ behaves the same in any other software. People's text is never parsed for specia
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,10 @@ class Template:
         self.tokenizer = tokenizer
         if not tokenizer.chat_template:
             raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
+        # A copy of its own: several threads render, and one that set the tokenizer's flag and back would have another
+        # one's text parsed for special tokens in between.
+        self._spelling = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._spelling.encode_special_tokens = True
         turns = _probe(tokenizer)
         self._no_system = self._special(turns.no_system)
         self._before_system = self._special(turns.before_system)
@@ -129,13 +134,8 @@ class Template:
 
     def content(self, text: str) -> tuple[int, ...]:
         """Ids of somebody's words; text that looks like a special token is spelled out, never obeyed."""
-        backend = self.tokenizer.backend_tokenizer
-        before = backend.encode_special_tokens
-        backend.encode_special_tokens = True
-        try:
-            return tuple(backend.encode(text, add_special_tokens=False).ids)
-        finally:
-            backend.encode_special_tokens = before
+        # encode_batch, since encode holds Python's lock, for a second where the text is a megabyte
+        return tuple(self._spelling.encode_batch([text], add_special_tokens=False)[0].ids)
 
     def render(self, conversation: Conversation) -> Rendered:
         """Ids and mask of a whole dialogue; of a prompt, everything up to where the assistant starts to speak."""

@@ -38,12 +38,10 @@ class RankedTree:
 
 
 def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
-    """Raises ValueError where an answer goes beyond the model's context."""
+    """A ranking that fits into the model's context (`text.length.fit_rankings`)."""
     trunk = template.prompt_ids(ranking.prompt)
     branches = tuple(template.answer_ids(a) for a in ranking.answers)
-    longest = len(trunk) + max(map(len, branches))
-    if longest > context:
-        raise ValueError(f"ranking '{ranking.id}': {longest} tokens; expected at most the model's context, {context}")
+    assert len(trunk) + max(map(len, branches)) <= context, f"ranking '{ranking.id}' is longer than {context} tokens"
     return RankedTree(
         Tree(trunk, branches),
         ranking.pairs(),
@@ -54,7 +52,7 @@ def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> Ranked
 
 
 def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
-    """Rankings with at least one strict pair, and how many had none. Raises ValueError on one beyond the context."""
+    """Rankings with at least one strict pair, and how many had none."""
     out = [to_ranked_tree(template, r, context) for r in rankings if r.pairs()]
     return out, len(rankings) - len(out)
 

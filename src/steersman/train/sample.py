@@ -9,7 +9,11 @@ from typing import Any
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
+from steersman.models.families import context_of
+from steersman.models.load import load_tokenizer, read_config
 from steersman.models.stage_folder import StageFolder
+from steersman.text.length import fit_prompts
+from steersman.text.template import Template
 from steersman.types import Conversation, SamplingParams
 
 FILE = "candidates.jsonl"
@@ -29,6 +33,9 @@ def run(
     """Write `output`/candidates.jsonl, one `Candidates` per line; returns the manifest's metrics. Resumes by itself."""
     if not prompts:
         raise ValueError("no prompts to answer")
+    context = context_of(read_config(model, model_config.trust_remote_code))
+    fitted = fit_prompts(Template(load_tokenizer(model)), prompts, context, config.long)
+    prompts = fitted.records
     folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs)
     params = SamplingParams(
         max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p, n=config.answers
@@ -47,6 +54,8 @@ def run(
         "answers": config.answers,
         "policy_version": version,
         "tokens_per_second": speed,
+        **fitted.counts(),
+        "cautions": fitted.cautions("sample"),
     }
     folder.finish(metrics)
     return metrics

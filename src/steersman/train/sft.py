@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from steersman import stopping
 from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
@@ -22,7 +23,7 @@ from steersman.models.load import check_folder, load_causal, load_tokenizer, pic
 from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
@@ -84,9 +85,13 @@ def rows_of(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
     """Nats per target token over packed rows."""
     total, count = 0.0, sum(len(row.targets) for row in rows)
-    for row, weight in parallel.share(rows):
-        logprobs, _ = response_logprobs(model, to_device(row, model.device), entropy=False)
-        total -= weight * float(logprobs.double().sum())
+    mine = parallel.share(rows)
+    with activity("held-out loss", len(mine), "row") as shown:
+        for done, (row, weight) in enumerate(mine, 1):
+            parallel.halt()
+            logprobs, _ = response_logprobs(model, to_device(row, model.device), entropy=False)
+            total -= weight * float(logprobs.double().sum())
+            shown.update(done)
     return sum(parallel.add(total)) / max(1, count)
 
 
@@ -152,45 +157,53 @@ def run(
     warmup = round(config.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals) if held else set()
     tokens, began = 0, time.monotonic()
-    with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-        while step < len(batches):
-            batch = [trees[i] for i in batches[step]]
-            rows = rows_of(batch, config.row_tokens)
-            targets = sum(len(row.targets) for row in rows)
-            total = 0.0
-            for row, weight in parallel.share(rows):
-                logprobs, _ = response_logprobs(model, to_device(row, device), entropy=False)
-                loss = -weight * logprobs.sum() / targets
-                loss.backward()  # type: ignore[no-untyped-call]
-                updater.gather()
-                total += float(loss.detach())
-            (total,) = parallel.add(total)
-            share = cosine(step, len(batches), warmup, config.final_lr_fraction)
-            norm = updater.step(share)
-            tokens += sum(t.size for t in batch)
-            metrics = {"loss": total, "lr": config.lr * share, "grad_norm": norm, "tokens": sum(t.size for t in batch)}
-            speed = tokens / (time.monotonic() - began)
-            step += 1
-            if step in evaluated:
-                metrics["eval_loss"] = mean_loss(model, held_rows)
-            log.write(step, metrics, {"tokens_per_second": speed})
-            bar.update(step, loss=total, tok_s=round(speed))
-            if step < len(batches) and folder.save_is_due:
-                folder.save(updater.state(), {"step": step, "loss_before": loss_before})
-        settle(model, folder.path, base)
-        loss_after = mean_loss(model, held_rows) if held else None
-        if loss_before is not None and loss_after is not None:
-            log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
-    save_model(merged(model), tokenizer, folder.path)
-    result: dict[str, Any] = {
-        "eval_loss_before": None if loss_before is None else round(loss_before, 4),
-        "eval_loss": None if loss_after is None else round(loss_after, 4),
-        "demonstrations": len(trees),
-        "skipped_long": skipped,
-        "held_out": len(held),
-        "steps": len(batches),
-        "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
-    }
-    result["cautions"] = cautions(len(batches), folder.path, before=loss_before, after=loss_after)
-    folder.finish(result)
+    with folder.resumable(lambda: (updater.state(), {"step": step, "loss_before": loss_before})):
+        with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
+            while step < len(batches):
+                batch = [trees[i] for i in batches[step]]
+                rows = rows_of(batch, config.row_tokens)
+                targets = sum(len(row.targets) for row in rows)
+                total = 0.0
+                for row, weight in parallel.share(rows):
+                    parallel.halt()
+                    logprobs, _ = response_logprobs(model, to_device(row, device), entropy=False)
+                    loss = -weight * logprobs.sum() / targets
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    updater.gather()
+                    total += float(loss.detach())
+                (total,) = parallel.add(total)
+                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                norm = updater.step(share)
+                tokens += sum(t.size for t in batch)
+                metrics = {
+                    "loss": total,
+                    "lr": config.lr * share,
+                    "grad_norm": norm,
+                    "tokens": sum(t.size for t in batch),
+                }
+                speed = tokens / (time.monotonic() - began)
+                step += 1
+                if step in evaluated:
+                    with stopping.held():  # a point of this step must have its line
+                        metrics["eval_loss"] = mean_loss(model, held_rows)
+                log.write(step, metrics, {"tokens_per_second": speed})
+                bar.update(step, loss=total, tok_s=round(speed))
+                if step < len(batches) and folder.save_is_due:
+                    folder.save(updater.state(), {"step": step, "loss_before": loss_before})
+            settle(model, folder.path, base)
+            loss_after = mean_loss(model, held_rows) if held else None
+            if loss_before is not None and loss_after is not None:
+                log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
+        save_model(merged(model), tokenizer, folder.path)
+        result: dict[str, Any] = {
+            "eval_loss_before": None if loss_before is None else round(loss_before, 4),
+            "eval_loss": None if loss_after is None else round(loss_after, 4),
+            "demonstrations": len(trees),
+            "skipped_long": skipped,
+            "held_out": len(held),
+            "steps": len(batches),
+            "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
+        }
+        result["cautions"] = cautions(len(batches), folder.path, before=loss_before, after=loss_after)
+        folder.finish(result)
     return result

@@ -1,0 +1,79 @@
+"""A request's body, read whole before anything else happens: of limited size, and within limited time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive
+
+BODY_LIMIT = 1_000_000
+"""Bytes of a request's body."""
+BODY_SECONDS = 20.0
+"""In which the whole of it must have come."""
+
+VALUES_LIMIT = 20_000
+"""Values of a body: reading a megabyte of small ones would hold everybody up for a second."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_DRAIN = 8 * BODY_LIMIT
+"""Of a body that is too large, this much is read and dropped, so that the client gets to see the answer."""
+
+
+class BodyRefused(Exception):
+    """The body is too large or does not come."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_body(headers: Headers, receive: Receive) -> bytes:
+    """Raises BodyRefused."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _read(headers, receive)
+    except TimeoutError:
+        raise BodyRefused(408, f"The body did not come within {BODY_SECONDS:g} seconds") from None
+    if body is None:
+        raise BodyRefused(413, f"The body is larger than {BODY_LIMIT} bytes")
+    if _values(body) > VALUES_LIMIT and _values(_STRING.sub(b"", body)) > VALUES_LIMIT:
+        raise BodyRefused(400, f"The body has more than {VALUES_LIMIT} values")
+    return body
+
+
+def _values(text: bytes) -> int:
+    """At most so many values are in this JSON, where its strings have been taken out; else more."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes | None:
+    """None where it is too large."""
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > _DRAIN:
+        return None
+    chunks, size, more = [], 0, True
+    while more and size <= _DRAIN:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        size += len(chunk)
+        if size <= BODY_LIMIT:
+            chunks.append(chunk)
+    return b"".join(chunks) if size <= BODY_LIMIT else None
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives `body` once and then whatever comes, which is the client's disconnect."""
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -1,0 +1,77 @@
+"""HTTP connections of limited patience: a request's head must come, and there are only so many at a time.
+
+uvicorn waits for the head of a request as long as the client likes. Refusals here are written by hand, since no request
+is there yet that the application could answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from steersman.server.errors import error_body
+
+HEAD_SECONDS = 10.0
+"""In which a request's first line and headers must have come."""
+MOST_CONNECTIONS = 2000
+HEAD_LIMIT = 65_536
+"""Bytes of a request's first line and headers."""
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, with a time limit for each request's head and a limit on their number."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            self._refuse(503, f"There are {MOST_CONNECTIONS} connections already", "Retry-After: 2\r\n")
+        else:
+            self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering or self.transport.is_closing():
+            self._stop_waiting()
+        elif self._head is None:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or has a head that is too large."""
+        self._refuse(400, f"{msg} The first line and the headers may have {HEAD_LIMIT} bytes together")
+
+    def _wait_for_head(self) -> None:
+        self._head = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _late(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(408, f"The request did not come within {HEAD_SECONDS:g} seconds")
+
+    def _refuse(self, status: int, message: str, headers: str = "") -> None:
+        self._stop_waiting()
+        body = json.dumps(error_body(status, message))
+        reason = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        if self.cycle is None or self.cycle.response_complete:  # else it would end up within an answer
+            self.transport.write(f"{head}{headers}Connection: close\r\n\r\n{body}".encode())
+        with contextlib.suppress(h11.LocalProtocolError):
+            self.conn.send(h11.ConnectionClosed())
+        self.transport.close()

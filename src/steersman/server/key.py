@@ -1,0 +1,92 @@
+"""`serve --key`: a machine that several people share is not yet one person's loopback.
+
+Programs send the key as OpenAI's clients do; a browser gives it once and gets a cookie, which holds a digest of the key
+instead and which no script can read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import re
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Scope
+
+from steersman.server.errors import error_response
+
+_OPEN = ("/healthz",)
+_MONTH = 30 * 24 * 3600
+_LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</title>
+<body style='font:16px/1.5 sans-serif;max-width:26em;margin:4em auto;padding:0 1em'>
+<h1>Steersman</h1><p>%s</p>
+<form method=post action=/login><input type=hidden name=next value="%s">
+<label>Key <input type=password name=key autofocus></label> <button>Go on</button></form>"""
+
+
+class Key:
+    """Who has it may ask. ValueError where it cannot be sent as a header."""
+
+    def __init__(self, key: str) -> None:
+        if not re.fullmatch(r"[!-~]+", key):
+            raise ValueError("serve.key: expected printable ASCII characters without spaces")
+        self._bearer = f"Bearer {key}".encode()
+        self._key = key.encode()
+        self._token = hmac.new(self._key, b"steersman page", hashlib.sha256).hexdigest()
+        # cookies know no ports: two servers of one machine must not take each other's
+        self._cookie = f"steersman_{self._token[:8]}"
+
+    def answer(self, scope: Scope, headers: Headers, body: bytes) -> Response | None:
+        """None where the request may pass; else the way in for a browser, or 401."""
+        path, method = scope["path"], scope["method"]
+        if path in _OPEN:
+            return None
+        if method == "POST" and path == "/login":
+            form = parse_qs(body.decode("utf-8", "replace"))
+            return self._enter(form.get("key", [""])[0], form.get("next", ["/"])[0])
+        if method == "GET" and b"key=" in scope["query_string"] and not _is_api(path):
+            query = parse_qsl(scope["query_string"].decode("latin-1"))
+            rest = urlencode([pair for pair in query if pair[0] != "key"])
+            return self._enter(dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
+        if "authorization" in headers:
+            right = hmac.compare_digest(headers["authorization"].encode("latin-1"), self._bearer)
+        else:
+            right = self._has_cookie(headers) and _own_origin(headers)
+        return None if right else _refusal(path, "")
+
+    def _has_cookie(self, headers: Headers) -> bool:
+        for part in ";".join(headers.getlist("cookie")).split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self._cookie:
+                return hmac.compare_digest(value.encode("latin-1", "replace"), self._token.encode())
+        return False
+
+    def _enter(self, key: str, place: str) -> Response:
+        if not hmac.compare_digest(key.encode("utf-8", "replace"), self._key):
+            return _refusal("/", "That is not the key.", place)
+        # a path of this server, never another one's address
+        place = place if re.fullmatch(r"/(?![/\\])[!-~]*", place) else "/"
+        response = RedirectResponse(place, 303)
+        response.set_cookie(self._cookie, self._token, max_age=_MONTH, httponly=True, samesite="strict")
+        return response
+
+
+def _is_api(path: str) -> bool:
+    return path.split("/", 2)[1:2] in (["v1"], ["api"])
+
+
+def _own_origin(headers: Headers) -> bool:
+    """A cookie goes to every port of the machine and comes with pages of every port; those may not use it."""
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+
+
+def _refusal(path: str, why: str, place: str = "") -> Response:
+    if _is_api(path):
+        message = "Incorrect API key, or none: expected 'Authorization: Bearer KEY' with the key of serve --key"
+        return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
+    text = why or "This server asks for the key that it was started with."
+    return HTMLResponse(_LOGIN % (text, html.escape(place or path, quote=True)), 401)

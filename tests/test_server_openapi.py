@@ -1,0 +1,40 @@
+"""/api/openapi.json and what the server answers agree: tried by schemathesis with requests of its own making."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.store import Store
+
+EXAMPLES = 4
+"""Requests of its own making for each operation, besides those that cover each bound of each parameter."""
+
+
+def test_openapi_and_answers_agree(tmp_path: Path) -> None:
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": 17,
+            "generation": {"max-examples": EXAMPLES, "deterministic": True},
+            "phases": {"stateful": {"enabled": False}, "examples": {"enabled": False}},
+            "warnings": False,
+        }
+    )
+    with Store.open(tmp_path / "store.db") as store:
+        store.create_conversation("")
+        app = create_app(FakeEngine(max_context=10**9, pieces=("Hi",)), store, name="S", language="en")
+        with live(app) as url:
+            schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=config)
+            wrong, cases = [], 0
+            for event in from_schema(schema).execute():
+                if isinstance(event, events.ScenarioFinished):
+                    cases += len(event.recorder.cases)
+                    for checks in event.recorder.checks.values():
+                        wrong += [f"{event.label}: {c.failure_info.failure}" for c in checks if c.failure_info]
+    assert cases > 200
+    assert not wrong, "\n\n".join(sorted(set(map(str, wrong))))
