@@ -17,8 +17,7 @@ from steersman.engine.load import load_engine
 from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
 from steersman.models.families import is_packed
 from steersman.models.load import load_causal, load_scalar, save_model, use_packed_rows
-from steersman.models.packing import Row, build_row
-from steersman.text.template import CHATML
+from steersman.models.packing import build_row
 from steersman.types import SamplingParams
 from test_models import trees
 
@@ -46,8 +45,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def row() -> Row:
-    return build_row(trees())
+ROW = build_row(trees())
 
 
 def expected(model: Any, forest: Any, temperature: float) -> torch.Tensor:
@@ -138,7 +136,7 @@ def test_the_loop(family: Family, tmp_path: Path) -> None:
             plain.set_attn_implementation("eager")
         with torch.no_grad():
             torch.testing.assert_close(
-                response_logprobs(ours, row())[0], response_logprobs(plain, row())[0], atol=5e-5, rtol=1e-4
+                response_logprobs(ours, ROW)[0], response_logprobs(plain, ROW)[0], atol=5e-5, rtol=1e-4
             )
 
 
@@ -187,6 +185,3 @@ def test_every_family_has_its_template_here() -> None:
         pytest.skip("../shared/data/templates is absent")
     for family in FAMILIES:
         assert template_text(family), family.template
-
-
-_ = CHATML

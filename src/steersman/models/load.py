@@ -187,13 +187,13 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
     unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
-    modules, inside = dict(model.named_modules()), re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
-    count = len(families.layers(model)) if not model.config.is_encoder_decoder else 0
+    modules, inside = dict(model.named_modules()), re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")
+    count = 0 if model.config.is_encoder_decoder else len(families.layers(model))
     layers = [
         name
         for name in unused
         if not name.endswith("inv_freq")
-        and (name.rpartition(".")[0] in modules or ((at := inside.search(name)) and int(at[1]) < count))
+        and (name.rpartition(".")[0] in modules or ((at := inside.match(name)) and int(at[1]) < count))
     ]
     if layers:
         raise ValueError(
