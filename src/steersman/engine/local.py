@@ -69,9 +69,10 @@ class LocalEngine:
         chunk_tokens: int = 256,
         reuse: Reuse = "streams",
         independent: bool = False,
+        thinking: str = "keep",
     ) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer)
+        self._prompts = Prompts(tokenizer, thinking)
         self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)

@@ -27,10 +27,14 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
-from steersman import progress
+from steersman.config import ModelConfig
 from steersman.models import checks, families, parallel
 from steersman.models.attention import NAME
 from steersman.models.objectives import saved_scale
+from steersman.progress import note
+from steersman.text.bases import add_chat_template
+from steersman.text.template import Template
+from steersman.types import Conversation, Message
 from steersman.workspace import MANIFEST_NAME, verify
 
 Model = Any
@@ -98,8 +102,12 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
             raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, with a pad token that is not the end-of-turn token."""
+def load_tokenizer(folder: Path, template: str = "auto") -> Any:
+    """The folder's tokenizer, with a pad token that is not the end-of-turn token.
+
+    `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
+    tokens tell nothing.
+    """
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
         if (folder / name).is_file():
             checks.read_object(folder / name)
@@ -115,7 +123,18 @@ def load_tokenizer(folder: Path) -> Any:
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     if not ids:
         raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    if not tokenizer.chat_template:
+        try:
+            note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
+        except ValueError:
+            if template != "auto":
+                raise
     return tokenizer
+
+
+def load_template(folder: Path, config: ModelConfig) -> Template:
+    """The renderer of the folder's dialogues, as the section [model] of the settings says."""
+    return Template(load_tokenizer(folder, config.template), config.thinking)
 
 
 def set_pad_token(tokenizer: Any) -> None:
@@ -202,7 +221,7 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
         )
     if unused:
         parts = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in unused))
-        progress.note(f"{folder}: {len(unused)} tensors are not of the decoder and are left out ({parts[:200]})")
+        note(f"{folder}: {len(unused)} tensors are not of the decoder and are left out ({parts[:200]})")
 
 
 def text_config(config: Any) -> Any:
@@ -225,9 +244,8 @@ def _class_for(kind: Any, config: Any, folder: Path) -> Any:
     if known is not None and type(config) in known:
         return known[type(config)]
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(
-            f"config.json: model_type '{config.model_type}' is no decoder that transformers generates with"
-        )
+        kind = config.model_type
+        raise ValueError(f"{folder / 'config.json'}: model_type '{kind}' is no decoder that transformers knows")
     causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     if known is None:
         return causal
@@ -275,8 +293,8 @@ def load_scalar(
 
     `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
     """
-    check_folder(folder)
-    heads = heads or len(saved_scale(folder).get("objectives", ())) or 1
+    names = saved_scale(folder).get("objectives")
+    heads = heads or (len(names) if isinstance(names, list) else 0) or 1
     return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
 
 
@@ -294,6 +312,8 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
         state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
     folder.mkdir(parents=True, exist_ok=True)
     use_cache, model.config.use_cache = model.config.use_cache, True
+    if tokenizer.chat_template:
+        agree_on_ends(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -303,6 +323,22 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o644)
     model.config.use_cache = use_cache
+
+
+def agree_on_ends(model: Model, tokenizer: Any) -> None:
+    """Config, generation config and tokenizer name the tokens that end a turn, so that other software stops there."""
+    template = Template(tokenizer)
+    ends: int | list[int] = template.end_of_turn
+    if template.ends != {ends}:
+        ends = [template.end_of_turn, *sorted(template.ends - {template.end_of_turn})]
+    model.config.eos_token_id = ends
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = ends
+    before, probe = tokenizer.eos_token, Conversation("probe", (Message("user", "?"), Message("assistant", "!")))
+    rows = template.examples(probe)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(template.end_of_turn)
+    if Template(tokenizer).examples(probe) != rows:  # the template writes the old one elsewhere
+        tokenizer.eos_token = before
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
@@ -322,8 +358,6 @@ def convert_gguf(file: Path, folder: Path) -> None:
         model.load_state_dict(quantised.state_dict())
         model.to(torch.bfloat16)
         if not tokenizer.chat_template:
-            from steersman.text.template import add_chat_template
-
             add_chat_template(tokenizer)
     set_pad_token(tokenizer)
     save_model(model, tokenizer, folder)
