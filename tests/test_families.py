@@ -46,6 +46,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 ROW = build_row(trees())
+LONG = {"row_tokens": 1024}
+"""Some templates write hundreds of tokens before the first turn."""
 
 
 def expected(model: Any, forest: Any, temperature: float) -> torch.Tensor:
@@ -119,13 +121,13 @@ def real_folder(family: Family, folder: Path) -> Path:
 def test_the_loop(family: Family, tmp_path: Path) -> None:
     """SFT (whole, one layer, LoRA), reward model and PPO, and what they leave, loaded by transformers alone."""
     base = real_folder(family, tmp_path / "base")
-    metrics = stages.run_sft(base, tmp_path / "sft")
+    metrics = stages.run_sft(base, tmp_path / "sft", **LONG)
     assert metrics["eval_loss"] < metrics["eval_loss_before"] - 0.1
-    stages.run_reward(tmp_path / "sft", tmp_path / "reward")
-    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", iterations=1)
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", **LONG)
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", iterations=1, **LONG)
     for changes in ({"train_layers": 1}, {"lora_rank": 2}):
         place = tmp_path / next(iter(changes))
-        metrics = stages.run_sft(base, place, **changes)
+        metrics = stages.run_sft(base, place, **changes, **LONG)
         assert metrics["eval_loss"] < metrics["eval_loss_before"]
     for name in ("sft", "ppo", "lora_rank"):
         plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32)
