@@ -248,6 +248,12 @@ class Template:
 
     # words
 
+    @property
+    def hides(self) -> bool:
+        """Whether anything of an answer may not be meant for people."""
+        told = self._channel or self._head_ids or self._closes is not None or self._opened
+        return self.thinking != "show" and bool(told)
+
     def words_from(self, ids: Sequence[int]) -> int:
         """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
         if self.thinking == "show":
