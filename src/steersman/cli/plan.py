@@ -97,7 +97,7 @@ def _bytes(text: str) -> int:
 
 def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
-    from steersman.cli.exporting import feedback_for
+    from steersman.cli.exporting import feedback_for, imported_feedback
     from steersman.data.dataset import find, load_conversations, load_rankings
     from steersman.models.load import load_tokenizer
     from steersman.text.template import Template
@@ -110,6 +110,7 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
         paths = find(space, "rankings", "train")
         records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
         records += feedback_for(space, stage) if stage != "reward" else []
+        records += imported_feedback(space) if stage == "kto" else []
         sizes = [
             len(template.prompt_ids(r.prompt)) + sum(len(template.answer_ids(a)) for a in r.answers)
             for r in _sample(records)

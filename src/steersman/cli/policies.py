@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,23 @@ from steersman.cli import loop, stages
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, open_workspace
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
-from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, resolved, tell
-from steersman.types import Feedback, Ranking
+from steersman.cli.standalone import (
+    DataOption,
+    EncodingOption,
+    ModelOption,
+    OutputOption,
+    alone,
+    hashes,
+    read_judged,
+    read_rankings,
+    resolved,
+    tell,
+)
+from steersman.data.importing import JUDGED
 
 FeedbackOption = Annotated[
     list[Path] | None,
-    typer.Option("--feedback", help="Without a workspace: files that `steersman data export feedback` wrote."),
+    typer.Option("--feedback", help="Without a workspace: answers that were liked or not: exports, or public forms."),
 ]
 
 
@@ -29,6 +39,7 @@ def dpo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
@@ -37,7 +48,7 @@ def dpo(
     Learns from every pair of answers that people ranked, and from answers that they edited.
     """
     spread(processes)
-    _learn("dpo", workspace, settings, as_json, model, data, output, feedback)
+    _learn("dpo", workspace, settings, as_json, model, data, output, feedback, encoding)
 
 
 def kto(
@@ -47,6 +58,7 @@ def kto(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
@@ -56,7 +68,7 @@ def kto(
     desirable that beat more of the others than they lose to.
     """
     spread(processes)
-    _learn("kto", workspace, settings, as_json, model, data, output, feedback)
+    _learn("kto", workspace, settings, as_json, model, data, output, feedback, encoding)
 
 
 def _learn(
@@ -68,19 +80,23 @@ def _learn(
     data: list[Path] | None,
     output: Path | None,
     feedback: list[Path] | None,
+    encoding: str,
 ) -> None:
     if given := alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
-        from steersman.data.dataset import load_rankings
         from steersman.models import parallel
         from steersman.train import preference
 
         config, folder = given
         base = resolved(model)
-        rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
+        if stage == "kto":
+            rankings = read_judged(data, JUDGED, config, encoding)
+        else:
+            rankings = read_rankings(data, config, encoding)
+        rankings += read_judged(feedback, "feedback", config, encoding)
         metrics: loop.Metrics = parallel.everywhere(
             preference.run,
             base=base,
-            rankings=rankings + _read_feedback(feedback),
+            rankings=rankings,
             output=folder,
             config=configs.of_stage(config, stage),
             model_config=config.model,
@@ -93,21 +109,6 @@ def _learn(
         folder = space.stage_dir(stage)
         metrics, made = loop.do_preference(space, stage)
     tell(as_json, stage, folder, metrics, made, preference_text(metrics))
-
-
-def _read_feedback(files: list[Path] | None) -> list[Ranking]:
-    from steersman.cli.exporting import as_ranking
-
-    out = []
-    for path in files or ():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                said = Feedback.from_json(json.loads(line), f"{path}:{number}")
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: expected one JSON object of feedback; {error}") from None
-            ranking = as_ranking(said)
-            out += [ranking] if ranking else []
-    return out
 
 
 def preference_text(metrics: loop.Metrics) -> str:
@@ -127,6 +128,7 @@ def grpo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -134,7 +136,9 @@ def grpo(
 ) -> None:
     """PPO without a critic: several answers per prompt, scores normalised among them (GRPO)."""
     spread(processes)
-    stages.optimise("grpo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    stages.optimise(
+        "grpo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def rloo(
@@ -144,6 +148,7 @@ def rloo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -151,7 +156,9 @@ def rloo(
 ) -> None:
     """PPO without a critic: each answer's score against the mean of its prompt's others (RLOO)."""
     spread(processes)
-    stages.optimise("rloo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    stages.optimise(
+        "rloo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,18 @@ from steersman import config as configs
 from steersman.cli import loop
 from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, read, resolved, tell
+from steersman.cli.standalone import (
+    DataOption,
+    EncodingOption,
+    ModelOption,
+    OutputOption,
+    alone,
+    hashes,
+    read,
+    read_rankings,
+    resolved,
+    tell,
+)
 from steersman.workspace import POLICIES, Workspace
 
 
@@ -22,6 +33,7 @@ def sft(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     processes: ProcessesOption = 1,
 ) -> None:
     """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
@@ -35,7 +47,7 @@ def sft(
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            demonstrations=read(data, "demonstrations", config),
+            demonstrations=read(data, "demonstrations", config, encoding),
             validation=[],
             output=folder,
             config=config.sft,
@@ -71,6 +83,7 @@ def sample(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
 ) -> None:
     """Let the fine-tuned model answer each ranking prompt K times."""
     if given := alone(settings, model=model, data=data, output=output):
@@ -81,7 +94,7 @@ def sample(
         metrics: loop.Metrics = stage.run(
             model=start,
             version=start.name,
-            prompts=read(data, "prompts", config)[: config.sample.prompts or None],
+            prompts=read(data, "prompts", config, encoding)[: config.sample.prompts or None],
             output=folder,
             config=config.sample,
             model_config=config.model,
@@ -104,6 +117,7 @@ def reward(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     demonstrations: Annotated[
         list[Path] | None,
         typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
@@ -113,7 +127,6 @@ def reward(
     """Learn a reward model from the rankings."""
     spread(processes)
     if given := alone(settings, model=model, data=data, output=output):
-        from steersman.data.dataset import load_rankings
         from steersman.models import parallel
         from steersman.train import reward as stage
 
@@ -122,8 +135,8 @@ def reward(
         metrics: loop.Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            rankings=[r for path in data or () for r in load_rankings(path, config.data.max_line_mb)],
-            demonstrations=read(demonstrations, "demonstrations", config)[:200],
+            rankings=read_rankings(data, config, encoding),
+            demonstrations=read(demonstrations, "demonstrations", config, encoding)[:200],
             output=folder,
             config=config.reward,
             model_config=config.model,
@@ -182,6 +195,7 @@ def ppo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -189,7 +203,9 @@ def ppo(
 ) -> None:
     """Improve the model against the reward model, under a KL price to the fine-tuned model."""
     spread(processes)
-    optimise("policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    optimise(
+        "policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def optimise(
@@ -203,6 +219,7 @@ def optimise(
     reward_model: str,
     held_out: list[Path] | None,
     demonstrations: list[Path] | None,
+    encoding: str,
 ) -> None:
     """PPO, or the same loop without a critic where `stage_name` is grpo or rloo."""
     needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
@@ -216,9 +233,9 @@ def optimise(
             stage.run,
             sft=start,
             reward=scorer,
-            prompts=read(data, "prompts", config),
-            held_out=read(held_out, "prompts", config),
-            demonstrations=read(demonstrations, "demonstrations", config),
+            prompts=read(data, "prompts", config, encoding),
+            held_out=read(held_out, "prompts", config, encoding),
+            demonstrations=read(demonstrations, "demonstrations", config, encoding),
             output=folder,
             config=configs.of_stage(config, stage_name),
             model_config=config.model,
@@ -263,6 +280,7 @@ def evaluate(
     ] = None,
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
     trained_on: Annotated[
         list[Path] | None,
@@ -280,7 +298,7 @@ def evaluate(
             raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
         models = {name: (name, resolved(path)) for name, path in named.items()}
         scorer = resolved(reward_model) if reward_model else None
-        prompts = read(data, "prompts", config)
+        prompts = read(data, "prompts", config, encoding)
         evaluation.run(
             models=models,
             prompts=prompts,

@@ -97,7 +97,9 @@ def _arguments(call: Json) -> str:
 def _clean_conversation(record: Conversation, changed: Counter[str]) -> Conversation:
     cleaned = [
         dataclasses.replace(
-            m, content=bare(m.content, changed) if m.role == "assistant" else normalise(m.content), thinking=m.thinking.strip()
+            m,
+            content=bare(m.content, changed) if m.role == "assistant" else normalise(m.content),
+            thinking=m.thinking.strip(),
         )
         for m in record.messages
     ]
@@ -133,7 +135,9 @@ def _clean_ranking(record: Ranking, dropped: Counter[str], changed: Counter[str]
     here: Counter[str] = Counter()
     ranked = distinct_answers(dataclasses.replace(record, prompt=prompt, answers=answers), here)
     if ranked is None:
-        dropped["rankings whose answers are all the same" if all(answers) else "rankings with fewer than two answers"] += 1
+        dropped[
+            "rankings whose answers are all the same" if all(answers) else "rankings with fewer than two answers"
+        ] += 1
         return None
     changed.update(here)
     return ranked

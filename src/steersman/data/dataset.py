@@ -173,6 +173,10 @@ Tell = Callable[[str], None]
 """Where a loader says what it left out or changed."""
 
 
+def unsaid(text: str) -> None:
+    """For callers whose records were cleaned and counted before."""
+
+
 def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) -> list[Parsed]:
     """Records of a data set as they are, of any other file as `data import` would clean them, repeated ones kept.
 
@@ -207,7 +211,7 @@ def _repeats(ranking: Ranking) -> bool:
 
 
 def load_conversations(
-    path: Path, kind: str | None = None, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = str
+    path: Path, kind: str | None = None, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
 ) -> list[Conversation]:
     """Dialogues of a data set, or of a file in any format that can be recognised.
 
@@ -218,21 +222,21 @@ def load_conversations(
     return [record for record in records if isinstance(record, Conversation)]
 
 
-def load_rankings(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = str) -> list[Ranking]:
+def load_rankings(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[Ranking]:
     """Rankings of a data set, of an export, or of a file of comparisons in any format that can be recognised."""
     records = _load(path, "rankings", max_line_mb, encoding, tell)
     return [record for record in records if isinstance(record, Ranking)]
 
 
 def load_judged(
-    path: Path, kind: str = JUDGED, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = str
+    path: Path, kind: str = JUDGED, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
 ) -> list[Ranking | Feedback]:
     """Feedback (`kind` "feedback"), or feedback and rankings, of a data set, an export or a file in a known format."""
     records = _load(path, kind, max_line_mb, encoding, tell)
     return [record for record in records if isinstance(record, Ranking | Feedback)]
 
 
-def load_texts(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = str) -> list[str]:
+def load_texts(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[str]:
     """Plain texts of a data set or of a file with a field 'text'."""
     return [record for record in _load(path, "texts", max_line_mb, encoding, tell) if isinstance(record, str)]
 

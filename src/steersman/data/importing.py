@@ -14,9 +14,10 @@ from typing import Any
 from steersman.data import formats, tables
 from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed
-from steersman.data.formats.comparisons import Scored, rankings_of, scored_answer
 from steersman.data.formats.expand import expanded, is_tree_row, trees
-from steersman.data.formats.fields import MAPPABLE, lost, plain
+from steersman.data.formats.fields import lost, plain
+from steersman.data.formats.names import MAPPABLE
+from steersman.data.formats.ranked import Scored, rankings_of, scored_answer
 from steersman.data.readers import Record, scan_jsonl
 from steersman.types import Conversation, Feedback, Ranking
 
@@ -95,7 +96,9 @@ def as_kind(record: Parsed, kind: str, trim_last_user: bool = False) -> Parsed:
         if isinstance(record, Ranking) and kind != "feedback":
             return record
         expected = "one answer with a label" if kind == "feedback" else "several answers to compare"
-        raise ValueError(f"answers: expected {expected}, got {'several' if isinstance(record, Ranking) else 'one dialogue'}")
+        raise ValueError(
+            f"answers: expected {expected}, got {'several' if isinstance(record, Ranking) else 'one dialogue'}"
+        )
     if isinstance(record, Ranking):
         best = min(range(len(record.answers)), key=lambda i: record.order[i])
         return record.prompt if kind == "prompts" else record.prompt.with_answer(record.answers[best])
@@ -113,8 +116,8 @@ def _feedback_as(said: Feedback, kind: str) -> Parsed:
         return said.prompt
     if kind == "rankings":
         raise ValueError(
-            "answers: expected several answers to compare, got one answer with a label; import such with --kind feedback "
-            "(steersman kto learns from it)"
+            "answers: expected several answers to compare, got one answer with a label; import such with "
+            "--kind feedback (steersman kto learns from it)"
         )
     if said.kind == "edit" and said.edited:
         return said.prompt.with_answer(said.edited)
@@ -383,7 +386,7 @@ def _check_mapping(path: Path, name: str | None, mapping: Mapping[str, str], got
             if plain(column) not in got.seen:
                 near = difflib.get_close_matches(plain(column), sorted(got.seen), n=1, cutoff=0.0)
                 raise ValueError(
-                    f"{path}: --map {role}={column}: no record has such a field; did you mean '{near[0] if near else ''}'?"
+                    f"{path}: --map {role}={column}: no record has such a field; did you mean '{''.join(near)}'?"
                 )
 
 
@@ -401,9 +404,9 @@ def _check_content(path: Path, got: _Gathered) -> None:
     read = ", ".join(f"{role} = {key}" for role, key in _most_frequent(got.taken).items()) or "nothing"
     sample = " ".join(found.sample.split())
     raise ValueError(
-        f"{path}:{found.line}: field '{name}' looks like something said ({sample[:40]!r}) and would be lost{more}; read "
-        f"so far: {read}; say what it is, such as --map answer={name} (or {', '.join(MAPPABLE[:7])}), or leave it out: "
-        f"--map ignore={name}"
+        f"{path}:{found.line}: field '{name}' looks like something said ({sample[:40]!r}) and would be lost{more}; "
+        f"read so far: {read}; say what it is, such as --map answer={name} (or {', '.join(MAPPABLE[:7])}), or leave it "
+        f"out: --map ignore={name}"
     )
 
 
@@ -416,8 +419,8 @@ def _settle_kind(path: Path, got: _Gathered, skip_bad: bool) -> str:
     if others and not skip_bad:
         counts = ", ".join(f"{len(r)} {k} (first at line {r[0][0]})" for k, r in got.kinds.items())
         raise ValueError(
-            f"{path}: expected records of one kind, got {counts}; import it once per kind with --kind and --skip-bad, or "
-            f"with --skip-bad alone to keep the {kind}"
+            f"{path}: expected records of one kind, got {counts}; import it once per kind with --kind and --skip-bad, "
+            f"or with --skip-bad alone to keep the {kind}"
         )
     for other, records in others.items():
         for line, parsed in records:

@@ -295,8 +295,8 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         scores = raw.pop("scores")
         axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
         models.append(ModelAnswers(scores=axes, **raw))
-    lines = (folder / PROMPTS).read_text(encoding="utf-8").splitlines()
-    prompts = [Conversation.from_json(json.loads(line)) for line in lines]
+    lines = (folder / PROMPTS).read_bytes().split(b"\n")  # JSON holds other line ends
+    prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
     result = verdict(
         models,
         prompts,

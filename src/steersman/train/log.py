@@ -79,4 +79,4 @@ def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a stage's metrics.jsonl, or [] where there are none."""
     path = folder / FILE
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []

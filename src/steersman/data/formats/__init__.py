@@ -6,20 +6,34 @@ was expected; who reads the file adds its name and line. `detect` recognises a f
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from steersman.data.formats import comparisons, dialogues, feedback
-from steersman.data.formats.dialogues import Turn, content_id, conversation
-from steersman.data.formats.fields import MAPPABLE, Fields, parsed_json, plain, shown
+from steersman.data.formats import comparisons, dialogues, feedback, ranked
+from steersman.data.formats.dialogues import Turn, conversation
+from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.data.formats.names import MAPPABLE
 from steersman.data.formats.transcripts import is_hh
 from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
 
 Parsed = Conversation | Ranking | Feedback | str
 __all__ = [
-    *("DEFAULT_KIND", "FORMATS", "IMPORTERS", "MAPPABLE", "Fields", "Parsed", "Turn", "content_id", "conversation"),
-    *("detect", "from_steersman", "parse", "shown", "to_line"),
+    "DEFAULT_KIND",
+    "FORMATS",
+    "IMPORTERS",
+    "MAPPABLE",
+    "Fields",
+    "Parsed",
+    "Turn",
+    "conversation",
+    "detect",
+    "detect_fields",
+    "from_steersman",
+    "parse",
+    "shown",
+    "to_line",
 ]
 OWN_TURN = {"role", "content", "learn", "thinking", "tool_calls", "tool_call_id", "name"}
 """Keys of a turn in our own JSON."""
@@ -54,7 +68,7 @@ IMPORTERS: dict[str, Callable[[Fields], Parsed]] = {
     "hh": comparisons.from_comparison,
     "comparisons": comparisons.from_comparison,
     "sides": comparisons.from_sides,
-    "rankings": comparisons.from_ranking,
+    "rankings": ranked.from_ranking,
     "feedback": feedback.from_feedback,
     "prompts": dialogues.from_prompt,
     "text": _text,
@@ -102,7 +116,7 @@ def detect_fields(fields: Fields) -> str:
     if comparisons.sides_of(fields) is not None:
         return "sides"
     asked = fields.has("question") or fields.has("messages") or fields.has("context")
-    if asked and comparisons.list_of(fields) is not None:
+    if asked and ranked.list_of(fields) is not None:
         return "rankings"
     answered = fields.has("answer") and (asked or fields.has("history"))
     if (answered or fields.has("messages")) and feedback.label_of(fields) is not None:
@@ -112,11 +126,17 @@ def detect_fields(fields: Fields) -> str:
             return "prompts"
         return "sharegpt" if plain(key).startswith("conversation") else "messages"
     if answered:
-        return "alpaca" if fields.find("question") == "instruction" and fields.find("answer") == "output" else "input_target"
+        return (
+            "alpaca"
+            if fields.find("question") == "instruction" and fields.find("answer") == "output"
+            else "input_target"
+        )
     if fields.has("question"):
         return "prompts"
     if fields.has("text"):
         return "text"
+    if "messages" in fields.keys:
+        return "messages"  # whose importer says what is wrong with them
     names = ", ".join(map(str, fields.record)) or "none"
     raise ValueError(
         f"record: no known format has these fields: {names}; name one with --format: {', '.join(FORMATS)}, or say what "
@@ -149,7 +169,7 @@ def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
     """Whether nothing has to be settled: the user begins, nobody but tools speaks twice in a row, nothing is empty."""
     roles = [t["role"] for t in turns]
     begins = next((role for role in roles if role != "system"), "") == "user"
-    twice = any(one == other != "tool" for one, other in zip(roles, roles[1:], strict=False))
+    twice = any(one == other != "tool" for one, other in itertools.pairwise(roles))
     return begins and not twice and all(t["content"].strip() or t.get("tool_calls") for t in turns[:-1])
 
 

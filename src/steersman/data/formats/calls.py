@@ -16,14 +16,16 @@ QUOTED_ARGUMENTS = re.compile(r"""("arguments"\s*:\s*)'(.*)'(\s*})\s*$""", re.DO
 
 
 def call_of(value: Any, field: str) -> Json:
-    """One call as {"type": "function", "function": {"name", "arguments"}} with its id, arguments as a string of JSON."""
+    """One call as {"id", "type": "function", "function": {"name", "arguments"}}, arguments as a string of JSON."""
     value = parsed_json(value)
     inner = value.get("function", value) if isinstance(value, Mapping) else None
     name = inner.get("name") if isinstance(inner, Mapping) else inner if isinstance(inner, str) else None
     if not isinstance(name, str) or not isinstance(value, Mapping):
         raise ValueError(f"{field}: expected a call with the name of a function and its arguments, got {shown(value)}")
     holder = inner if isinstance(inner, Mapping) else value
-    given = next((holder[k] for k in ("arguments", "parameters", "input", "args") if holder.get(k) is not None), {})
+    given: Any = next(
+        (holder[k] for k in ("arguments", "parameters", "input", "args") if holder.get(k) is not None), {}
+    )
     arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     own = value.get("id") or value.get("toolUseId")
     return ({"id": str(own)} if own else {}) | {"type": "function", "function": {"name": name, "arguments": arguments}}

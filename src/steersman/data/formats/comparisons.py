@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from steersman.data.formats.dialogues import answer_message, content_id, conversation, prompt_of, with_system
-from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
+from steersman.data.formats.fields import Fields, empty, plain, shown, trimmed, turns_in
 from steersman.data.formats.transcripts import hh_turns, is_hh
 from steersman.data.formats.turns import turns_of
 from steersman.types import Conversation, Message, Ranking, to_objective
@@ -21,9 +20,23 @@ WINNERS = (
     *(("pos", "neg"), ("good", "bad"), ("y_w", "y_l"), ("采纳", "拒绝"), ("好", "坏")),
 )
 AFFIXES = ("response", "answer", "output", "completion", "message", "messages", "text", "conversation", "conversations")
-SIDED = ("response", "answer", "output", "completion", "conversation", "human_ref", "reply", "candidate", "text", "option")
-TEXT_OF_ANSWER = ("response", "answer", "text", "content", "completion", "output", "value", "generated_text", "回答")
-SCORE_OF_ANSWER = ("overall_score", "score", "rating", "reward", "quality", "fine-grained_score", "fine_grained_score")
+SIDED = (
+    "response",
+    "answer",
+    "output",
+    "completion",
+    "conversation",
+    "human_ref",
+    "reply",
+    "candidate",
+    "text",
+    "option",
+)
+SCORES_OF_PAIRS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+)
 TIES = ("tie", "both", "equal", "same", "draw", "平", "平局", "一样", "none", "neither")
 BOTH_BAD = ("tie (bothbad)", "bothbad", "both_bad", "both bad", "neither", "都不好")
 
@@ -52,14 +65,23 @@ def _forms() -> tuple[tuple[str, str], ...]:
     out = []
     for winner, loser in WINNERS:
         out += [(winner, loser)]
-        out += [(f"{winner}_{a}", f"{loser}_{a}") for a in AFFIXES] + [(f"{a}_{winner}", f"{a}_{loser}") for a in AFFIXES]
+        out += [(f"{winner}_{a}", f"{loser}_{a}") for a in AFFIXES] + [
+            (f"{a}_{winner}", f"{a}_{loser}") for a in AFFIXES
+        ]
         out += [(f"{winner}{a}", f"{loser}{a}") for a in ("回答", "答案")]
     return tuple(out)
 
 
 def rejected_alone(fields: Fields) -> str | None:
     """ms-swift: the field of a rejected answer (or dialogue) beside an ordinary one, which was chosen."""
-    names = ("rejected_response", "rejected_messages", "rejected", "rejected_answer", "rejected_output", "rejected_completion")
+    names = (
+        "rejected_response",
+        "rejected_messages",
+        "rejected",
+        "rejected_answer",
+        "rejected_output",
+        "rejected_completion",
+    )
     return next((fields.keys[n] for n in names if n in fields.keys and not empty(fields.record[fields.keys[n]])), None)
 
 
@@ -84,21 +106,6 @@ def _side_forms() -> tuple[tuple[str, str, str, tuple[str, str]], ...]:
         for one, other, third in (("0", "1", "2"), ("1", "2", "3"), ("a", "b", "c"))
         for gap in ("_", "")
     )
-
-
-def list_of(fields: Fields) -> str | None:
-    """The field that lists several answers to one prompt."""
-    for name in fields.names("answers"):
-        key = fields.keys.get(name)
-        value = fields.record[key] if key is not None else None
-        if key is not None and isinstance(value, list) and len(value) >= 2 and not _is_dialogue(value):
-            return key
-    return None
-
-
-def _is_dialogue(value: list[Any]) -> bool:
-    """Whether a list is one answer of several turns rather than several answers."""
-    return all(isinstance(v, Mapping) and ("role" in v or "from" in v) for v in value)
 
 
 def ranking(
@@ -135,11 +142,15 @@ def from_comparison(fields: Fields) -> Ranking:
     values = [turns_in(fields.record[key]) for key in pair]
     _look_at_scores(fields)
     if isinstance(values[1], list) and len(values[1]) > 1 and all(isinstance(v, str) for v in values[1]):
-        best = _answer(values[0], pair[0], fields)
-        return ranking(_prompt(fields), [best, *values[1]], fields, [1, *[2] * len(values[1])])
+        best = answer_text(values[0], pair[0], fields)
+        return ranking(prompt_for(fields), [best, *values[1]], fields, [1, *[2] * len(values[1])])
     transcripts = all(is_hh(v) for v in values) and not fields.has("question")
     sides = [
-        hh_turns(v, key) if transcripts else turns_of(v, key, fields) if isinstance(v, list) else [answer_message(v, key, fields)]
+        hh_turns(v, key)
+        if transcripts
+        else turns_of(v, key, fields)
+        if isinstance(v, list)
+        else [answer_message(v, key, fields)]
         for v, key in zip(values, pair, strict=True)
     ]
     return _of_dialogues(fields, pair, sides)
@@ -150,7 +161,7 @@ def _of_dialogues(fields: Fields, pair: tuple[str, str], sides: list[list[Messag
     for key, turns in zip(pair, sides, strict=True):
         if turns[-1].role != "assistant":
             raise ValueError(f"{key}: expected a transcript that ends with the Assistant's turn")
-    heads = [_asked(turns[:-1]) for turns in sides]
+    heads = [asked(turns[:-1]) for turns in sides]
     if heads[0] != heads[1]:
         raise ValueError(
             f"{pair[1]}: expected the same dialogue as {pair[0]} up to the last answer, but they differ before it"
@@ -165,10 +176,10 @@ def _of_dialogues(fields: Fields, pair: tuple[str, str], sides: list[list[Messag
         raise ValueError(
             f"{pair[0]}: expected a prompt: a field for it, or dialogues that begin with it, got {shown(texts[0])}"
         )
-    return ranking(_prompt(fields, texts[0]), _without_prompt(texts, fields), fields)
+    return ranking(prompt_for(fields, texts[0]), _without_prompt(texts, fields), fields)
 
 
-def _asked(turns: Sequence[Message]) -> list[tuple[str, str]]:
+def asked(turns: Sequence[Message]) -> list[tuple[str, str]]:
     return [(m.role, m.content.strip()) for m in turns]
 
 
@@ -180,7 +191,7 @@ def _spoken(message: Message, key: str, fields: Fields) -> str:
     return trimmed(message.content)
 
 
-def _answer(value: Any, key: str, fields: Fields) -> str:
+def answer_text(value: Any, key: str, fields: Fields) -> str:
     return _spoken(answer_message(value, key, fields), key, fields)
 
 
@@ -193,7 +204,7 @@ def _without_prompt(texts: list[str], fields: Fields) -> list[str]:
     return texts
 
 
-def _prompt(fields: Fields, chosen: str = "") -> Conversation:
+def prompt_for(fields: Fields, chosen: str = "") -> Conversation:
     """The prompt of a comparison. A dialogue that ends in the chosen answer itself is the prompt up to it."""
     turns, key = prompt_of(fields)
     if chosen and len(turns) > 1 and turns[-1].role == "assistant" and turns[-1].content.strip() == chosen.strip():
@@ -209,7 +220,7 @@ def _against_answer(fields: Fields, worse: str) -> Ranking:
     value = turns_in(fields.record[worse])
     if (better := fields.find("answer")) is not None:
         turns, _ = prompt_of(fields)
-        best = _answer(fields.take("answer")[1], better, fields)
+        best = answer_text(fields.take("answer")[1], better, fields)
     else:
         turns, better = prompt_of(fields)
         if turns[-1].role != "assistant":
@@ -218,7 +229,7 @@ def _against_answer(fields: Fields, worse: str) -> Ranking:
     if isinstance(value, list) and len(value) > 1 and not all(isinstance(v, str) for v in value):
         value = turns_of(value, worse, fields)[-1].content
     others = value if isinstance(value, list) and all(isinstance(v, str) for v in value) else [value]
-    texts = [_answer(v, worse, fields) for v in others]
+    texts = [answer_text(v, worse, fields) for v in others]
     turns, tools = with_system(turns, fields)
     prompt = conversation(turns, "prompt", fields, tools)
     return ranking(prompt, [best, *texts], fields, [1, *[2] * len(texts)])
@@ -226,10 +237,16 @@ def _against_answer(fields: Fields, worse: str) -> Ranking:
 
 def _look_at_scores(fields: Fields) -> None:
     """Notes where the scores beside a pair say the opposite of chosen and rejected."""
-    for better, worse in (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating")):
+    for better, worse in (
+        ("score_chosen", "score_rejected"),
+        ("chosen_score", "rejected_score"),
+        ("chosen_rating", "rejected_rating"),
+    ):
         pair = [fields.record.get(fields.keys.get(n, "")) for n in (better, worse)]
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair) and pair[0] < pair[1]:  # type: ignore[operator]
-            fields.note(f"'{better}' is below '{worse}': the answer called chosen is taken for the better one all the same")
+            fields.note(
+                f"'{better}' is below '{worse}': the answer called chosen is taken for the better one all the same"
+            )
 
 
 def from_sides(fields: Fields) -> Ranking:
@@ -246,8 +263,8 @@ def from_sides(fields: Fields) -> Ranking:
         turns = [turns_of(v, key, fields) for v, key in zip(sides, (one, other), strict=True)]
         made = _of_dialogues(fields, (one, other), turns)
         return ranking(made.prompt, made.answers, fields, ranks, all_bad)
-    texts = [_answer(v, key, fields) for v, key in zip(sides, (one, other), strict=True)]
-    return ranking(_prompt(fields), texts, fields, ranks, all_bad)
+    texts = [answer_text(v, key, fields) for v, key in zip(sides, (one, other), strict=True)]
+    return ranking(prompt_for(fields), texts, fields, ranks, all_bad)
 
 
 def _verdict(fields: Fields, suffixes: tuple[str, str], first_is_one: bool) -> tuple[tuple[int, int], bool]:
@@ -255,11 +272,14 @@ def _verdict(fields: Fields, suffixes: tuple[str, str], first_is_one: bool) -> t
     for stem in ("score", "scores", "rating", "reward"):
         keys = [fields.keys.get(f"{stem}_{s}", fields.keys.get(f"{stem}{s}")) for s in suffixes]
         values = [fields.record[k] for k in keys if k is not None]
-        if len(values) == 2 and all(_number(v) is not None for v in values):
+        if len(values) == 2 and all(number(v) is not None for v in values):
             fields.used |= {k for k in keys if k is not None}
             fields.taken["scores"] = ", ".join(str(k) for k in keys)
-            return ranks_of(values), False  # type: ignore[return-value]
-    marks = {name: fields.keys[name] for name in ("winner_model_a", "winner_model_b", "winner_tie") if name in fields.keys}
+            first, second = ranks_of(values)
+            return (first, second), False
+    marks = {
+        name: fields.keys[name] for name in ("winner_model_a", "winner_model_b", "winner_tie") if name in fields.keys
+    }
     if len(marks) == 3:
         fields.used |= set(marks.values())
         said = [bool(fields.record[key]) for key in marks.values()]
@@ -267,7 +287,7 @@ def _verdict(fields: Fields, suffixes: tuple[str, str], first_is_one: bool) -> t
     key = fields.find("preference")
     if key is None:
         raise ValueError(
-            f"record: expected a field that says which answer is better (such as {', '.join(fields.names('preference')[:5])}), "
+            "record: expected a field that says which answer is better (better_response_id, winner, ...), "
             "got none; name it with --map preference=FIELD"
         )
     value = fields.take("preference")[1]
@@ -296,124 +316,16 @@ def _named(value: Any, key: str, suffixes: tuple[str, str], first_is_one: bool) 
     raise ValueError(f"{key}: expected {suffixes[0]}, {suffixes[1]} or tie, got {shown(value)}")
 
 
-def from_ranking(fields: Fields) -> Ranking:
-    """A prompt and a list of answers with scores (more is better) or ranks (1 is best), or best first where it is said.
-
-    Lists called `output` are best first by their format (LLaMA-Factory); others need --ordered best-first to be so.
-    """
-    key = list_of(fields)
-    if key is None:
-        key = next((fields.keys[n] for n in fields.names("answers") if n in fields.keys), "answers")
-        raise ValueError(f"{key}: expected a list of at least two answers, got {shown(fields.record.get(key))}")
-    values = fields.record[key]
-    fields.used.add(key)
-    fields.taken["answers"] = key
-    texts = [_answer_text(value, f"{key}[{i}]", fields) for i, value in enumerate(values)]
-    ranks = _ranks(values, key, fields)
-    return ranking(_prompt(fields), texts, fields, ranks)
-
-
-def _answer_text(value: Any, field: str, fields: Fields) -> str:
-    if isinstance(value, Mapping) and "role" not in value and "from" not in value:
-        found = next((value[k] for k in TEXT_OF_ANSWER if isinstance(value.get(k), str)), None)
-        if found is None:
-            raise ValueError(f"{field}: expected an object with the answer as response, answer or text, got {shown(dict(value))}")
-        value = found
-    return _answer(value, field, fields)
-
-
-def _ranks(values: list[Any], key: str, fields: Fields) -> tuple[int, ...] | None:
-    """A rank per answer, 1 best; None: as they stand. ValueError where nothing says the order."""
-    n = len(values)
-    if (field := fields.find("ranks")) is not None and field != key and isinstance(ranks := parsed_json(fields.record[field]), list):
-        fields.take("ranks")
-        if len(ranks) != n or not all(type(r) is int and r >= 0 for r in ranks) or (min(ranks) < 1 and 0 not in ranks):
-            raise ValueError(f"{field}: expected {n} integers, 1 for the best, got {shown(ranks)}")
-        return ranks_of([-r for r in ranks]) if 0 in ranks else tuple(ranks)
-    if (field := fields.find("scores")) is not None and isinstance(scores := parsed_json(fields.record[field]), list):
-        fields.take("scores")
-        numbers = [_number(s) for s in scores]
-        if len(scores) != n or any(s is None for s in numbers):
-            raise ValueError(f"{field}: expected {n} numbers, one per answer, more is better, got {shown(scores)}")
-        return ranks_of(numbers)
-    if all(isinstance(v, Mapping) for v in values):
-        own = [_number(v.get("rank")) for v in values]
-        if all(r is not None for r in own):
-            fields.taken["ranks"] = f"{key}[].rank"
-            return ranks_of([-r for r in own if r is not None])
-        name = next((s for s in (*SCORE_OF_ANSWER, "annotations") if all(_score(v, s) is not None for v in values)), None)
-        if name is not None:
-            fields.taken["scores"] = f"{key}[].{name}"
-            return ranks_of([_score(v, name) for v in values])
-    if fields.ordered == "best-first":
-        return None
-    if fields.ordered == "worst-first":
-        return tuple(range(n, 0, -1))
-    if plain(key) == "output" and all(isinstance(v, str) for v in values):
-        fields.note("lists 'output' taken as best first, as LLaMA-Factory has them")
-        return None
-    raise ValueError(
-        f"{key}: expected scores or ranks beside {n} answers, got none; --map scores=FIELD or ranks=FIELD names them, "
-        "--ordered best-first says that they stand in order"
-    )
-
-
-def _score(value: Mapping[str, Any], name: str) -> float | None:
-    """An answer's own score; of UltraFeedback's annotations the mean of the ratings by aspect."""
-    if name != "annotations":
-        return _number(value.get(name))
-    aspects = value.get("annotations")
-    ratings = [a.get("Rating", a.get("rating")) for a in aspects.values() if isinstance(a, Mapping)] if isinstance(aspects, Mapping) else []
-    numbers = [r for r in map(_number, ratings) if r is not None]
-    return sum(numbers) / len(numbers) if numbers else None
-
-
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """A finite number, or a string of one; None for anything else."""
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 else None
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One answer with a score; a ranking needs several to one prompt."""
-
-    prompt: Conversation
-    answer: str
-    score: float
-
-
-def scored_answer(fields: Fields, found: str, kind: str | None) -> Scored | None:
-    """The answer of a record that has one answer and a score: HelpSteer's, or any where rankings are asked for."""
-    if found not in ("alpaca", "input_target"):
-        return None
-    names = ("helpfulness",) if {"helpfulness", "correctness"} <= fields.keys.keys() else fields.names("scores")
-    if kind is None and names != ("helpfulness",):
-        return None
-    key = next((fields.keys[n] for n in names if n in fields.keys and _number(fields.record[fields.keys[n]]) is not None), None)
-    if key is None:
-        return None
-    better = fields.find("answer")
-    text = _answer(fields.take("answer")[1], str(better), fields)
-    return Scored(_prompt(fields), text, float(fields.record[key]))
-
-
-def rankings_of(scored: Sequence[tuple[int, Scored]]) -> tuple[list[tuple[int, Ranking]], int]:
-    """(rankings of the answers to one prompt each with its first line, answers whose prompt has no other)."""
-    groups: dict[tuple[tuple[str, str], ...], list[tuple[int, Scored]]] = {}
-    for line, one in scored:
-        groups.setdefault(tuple(_asked(one.prompt.messages)), []).append((line, one))
-    made = []
-    for group in groups.values():
-        texts, ranks = [s.answer for _, s in group], ranks_of([s.score for _, s in group])
-        if len(group) > 1:
-            prompt = group[0][1].prompt
-            made.append((group[0][0], Ranking(content_id(prompt.id, *texts), prompt, tuple(texts), ranks)))
-    return made, sum(len(group) == 1 for group in groups.values())
+    return (
+        float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 else None
+    )
 
 
 def ranks_of(scores: Sequence[Any]) -> tuple[int, ...]:

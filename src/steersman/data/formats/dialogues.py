@@ -16,6 +16,8 @@ from steersman.types import Conversation, Json, Message
 Turn = tuple[str, str]
 KEPT_META = ("source", "type", "category", "topic", "answer_choices", "meta", "language", "lang", "domain", "url")
 """Fields that travel with a record, where it has them."""
+AS_TEXT = ("chat", "conversation", "dialogue")
+"""Fields that may hold a dialogue as one text."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -87,7 +89,9 @@ def with_system(turns: list[Message], fields: Fields) -> tuple[list[Message], tu
 def asks_in_turn(fields: Fields, key: str) -> bool:
     """MT-bench's `turns` are questions alone, each asked after the answer to the one before: the first is a prompt."""
     value = fields.record[key]
-    return plain(key) == "turns" and "question_id" in fields.keys and isinstance(value, list) and isinstance(value[0], str)
+    return (
+        plain(key) == "turns" and "question_id" in fields.keys and isinstance(value, list) and isinstance(value[0], str)
+    )
 
 
 def past_turns(fields: Fields) -> list[Message]:
@@ -123,7 +127,7 @@ def prompt_of(fields: Fields) -> tuple[list[Message], str]:
         if plain(key) == "chat" and isinstance(value, Mapping):
             return moss_turns(value, key), key
         return turns_of(value, key, fields), key
-    if key is not None and isinstance(fields.record[key], str) and plain(key) in ("chat", "conversation", "dialogue"):
+    if key is not None and isinstance(fields.record[key], str) and plain(key) in AS_TEXT:
         text = fields.take("messages")[1]
         if re.match(r"\s*USER:", text) and ("ASSISTANT:" in text or "FUNCTION RESPONSE" in text):
             return glaive_turns(text, key, fields), key
@@ -138,7 +142,10 @@ def prompt_of(fields: Fields) -> tuple[list[Message], str]:
     value = turns_in(value)
     past = past_turns(fields)
     if isinstance(value, list | Mapping):
-        return [*past, *turns_of([value] if isinstance(value, Mapping) and "messages" not in value else value, key, fields)], key
+        return [
+            *past,
+            *turns_of([value] if isinstance(value, Mapping) and "messages" not in value else value, key, fields),
+        ], key
     if not isinstance(value, str):
         raise ValueError(f"{key}: expected a string, got {shown(value)}")
     before, extra = _context(fields) if role == "question" else ([], "")
@@ -156,9 +163,9 @@ def _context(fields: Fields) -> tuple[list[Message], str]:
             turns += turns_of(value, key, fields)
         elif value not in ("", []):
             texts.append(said_text(value, key))
-    if (key := fields.find("text")) is not None and fields.has("answer") and isinstance(fields.record[key], str):
-        if not _renders(fields.record[key], fields):
-            texts.append(fields.take("text")[1])
+    key = fields.find("text") if fields.has("answer") else None
+    if key is not None and isinstance(fields.record[key], str) and not _renders(fields.record[key], fields):
+        texts.append(fields.take("text")[1])
     return turns, "\n\n".join(filter(None, texts))
 
 
@@ -230,12 +237,19 @@ def take_answer(fields: Fields, turns: list[Message]) -> list[Message]:
 
 
 def from_dialogue(fields: Fields) -> Conversation:
-    """Turns (OpenAI, ShareGPT, Gemini, Bedrock, Cohere, xTuner, ...), with system, tools and, where apart, an answer."""
-    if not fields.has("messages"):
-        raise ValueError("messages: expected a non-empty list of turns, got no such field")
+    """Turns (OpenAI, ShareGPT, Gemini, Bedrock, Cohere, xTuner), with system, tools and, where apart, an answer."""
+    key = fields.find("messages")
+    if key is None or not (plain(key) in AS_TEXT or isinstance(parsed_json(fields.record[key]), list | Mapping)):
+        key = key or next((fields.keys[n] for n in fields.names("messages") if n in fields.keys), "messages")
+        got = shown(fields.record[key]) if key in fields.record else "no such field"
+        raise ValueError(f"{key}: expected a non-empty list of turns, got {got}")
     turns, key = prompt_of(fields)
     if turns and turns[-1].role != "assistant" and fields.has("answer"):
         turns = take_answer(fields, turns)
+    context = fields.find("context")
+    if context is not None and isinstance(fields.record[context], str) and not fields.has("system"):
+        fields.take("system", context)
+        turns = [Message("system", fields.record[context]), *turns]
     turns, tools = with_system(turns, fields)
     return conversation(turns, key, fields, tools)
 

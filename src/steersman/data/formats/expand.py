@@ -45,12 +45,14 @@ def _columns(record: Record, fields: Fields) -> list[Record] | None:
 def _labelled(record: Record, fields: Fields) -> list[Record]:
     """One record per answer where each of several answers to one prompt has a label of its own."""
     key = labels_of(fields)
-    answers = next((k for n in fields.names("answers") if (k := fields.keys.get(n)) and isinstance(record[k], list)), None)
+    answers = next(
+        (k for n in fields.names("answers") if (k := fields.keys.get(n)) and isinstance(record[k], list)), None
+    )
     if key is None or answers is None or len(record[answers]) != len(record[key]):
         return [record]
     if {plain(k) for k in (key, answers)} == {"labels", "completions"} and "answers" not in fields.mapping:
         raise ValueError(
-            f"{key}: 'completions' with 'labels' are steps of one answer in TRL's form, which cannot be learned from yet; "
+            f"{key}: 'completions' with 'labels' are steps of one answer in TRL's form, which cannot be learned yet; "
             f"if they are answers by themselves: --map answers={answers},label={key}"
         )
     rest = {k: v for k, v in record.items() if k not in (key, answers)}

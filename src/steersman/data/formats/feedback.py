@@ -11,7 +11,22 @@ from steersman.types import Feedback, Message
 GOOD = ("true", "good", "positive", "pos", "like", "liked", "up", "thumbs_up", "thumbsup", "desirable", "upvote", "yes")
 MORE_GOOD = ("chosen", "accepted", "safe", "1", "+1", "👍", "好", "赞", "喜欢", "满意", "正确", "helpful", "desired")
 BAD = ("false", "bad", "negative", "neg", "dislike", "disliked", "down", "thumbs_down", "thumbsdown", "undesirable")
-MORE_BAD = ("downvote", "no", "rejected", "unsafe", "0", "-1", "👎", "坏", "差", "踩", "不喜欢", "不满意", "错误", "unhelpful")
+MORE_BAD = (
+    "downvote",
+    "no",
+    "rejected",
+    "unsafe",
+    "0",
+    "-1",
+    "👎",
+    "坏",
+    "差",
+    "踩",
+    "不喜欢",
+    "不满意",
+    "错误",
+    "unhelpful",
+)
 LIKED = {**dict.fromkeys((*GOOD, *MORE_GOOD), True), **dict.fromkeys((*BAD, *MORE_BAD, "undesired"), False)}
 
 
@@ -20,7 +35,7 @@ def verdict(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return {1: True, 0: False, -1: False}.get(value)
+        return bool(value == 1) if value in (1, 0, -1) else None
     return LIKED.get(plain(value)) if isinstance(value, str) else None
 
 
@@ -34,7 +49,7 @@ def label_of(fields: Fields) -> str | None:
 def labels_of(fields: Fields) -> str | None:
     """The field with one label for each of several answers."""
     for name in ("labels", "label", *fields.mapping.get("label", ())):
-        key = fields.keys.get(name)
+        key: str | None = fields.keys.get(name)
         value = parsed_json(fields.record[key]) if key is not None else None
         if key is not None and isinstance(value, list) and value and all(verdict(v) is not None for v in value):
             return key
@@ -45,7 +60,9 @@ def from_feedback(fields: Fields) -> Feedback:
     """A prompt (or a dialogue) with its answer, and a label that calls it good or not."""
     key = label_of(fields)
     if key is None:
-        raise ValueError("label: expected a field that says whether the answer is good: true or false, 1 or 0, got none")
+        raise ValueError(
+            "label: expected a field that says whether the answer is good: true or false, 1 or 0, got none"
+        )
     value = fields.take("label", key)[1]
     liked = verdict(value)
     if liked is None:

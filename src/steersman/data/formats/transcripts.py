@@ -116,7 +116,10 @@ def moss_turns(value: Mapping[str, Any], field: str) -> list[Message]:
         if said.get("commands", "None") not in ("", "None", None):
             raise ValueError(f"{where}.Commands: expected None; calls of MOSS's plugins cannot be learned yet")
         thoughts = said.get("inner_thoughts") or ""
-        out += [Message("user", said["human"]), Message("assistant", said["moss"], thinking="" if thoughts == "None" else thoughts)]
+        out += [
+            Message("user", said["human"]),
+            Message("assistant", said["moss"], thinking="" if thoughts == "None" else thoughts),
+        ]
     return out
 
 

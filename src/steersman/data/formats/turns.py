@@ -67,7 +67,8 @@ def _speakerless(turns: list[Any]) -> list[str] | None:
     """The texts of turns that are strings, or objects that name no speaker; None where any does."""
     texts = [next((t[k] for k in TEXT_KEYS if k in t), None) if isinstance(t, Mapping) else t for t in turns]
     named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
-    return None if named or not all(isinstance(text, str) for text in texts) else texts
+    said = [text for text in texts if isinstance(text, str)]
+    return None if named or len(said) < len(texts) else said
 
 
 def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
@@ -125,7 +126,9 @@ def _exchange(item: Mapping[str, Any], field: str) -> list[Message]:
 def learned(item: Mapping[str, Any], field: str) -> bool:
     """False where a turn says weight 0, loss false, train false, masked true or the like."""
     if any(isinstance(piece, Mapping) and piece.get("train") is False for piece in item.get("train_detail") or ()):
-        raise ValueError(f"{field}.train_detail: expected a turn that is learned as a whole or not; parts cannot be yet")
+        raise ValueError(
+            f"{field}.train_detail: expected a turn that is learned as a whole or not; parts cannot be yet"
+        )
     for keys, negative in ((LEARN_KEYS, False), (MASK_KEYS, True)):
         for key in keys:
             value = item.get(key)
@@ -143,7 +146,8 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
     calls = item.get("tool_calls") or ([item["function_call"]] if item.get("function_call") else [])
     calls = [call_of(call, f"{field}.tool_calls[{i}]") for i, call in enumerate(parsed_json(calls))]
     thoughts = [item[k] for k in THOUGHT_KEYS if isinstance(item.get(k), str) and item[k].strip()]
-    content, before = item.get(key), []
+    content: Any = item.get(key)
+    before: list[Message] = []
     if isinstance(content, list | Mapping) and role == "tool" and not _is_parts(content):
         content = result_text(content)
     if isinstance(content, Mapping):
@@ -158,7 +162,9 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
             raise ValueError(f"{field}.{key}: expected a string, got no such field")
     if not isinstance(content, str):
         raise ValueError(f"{field}.{key}: expected a string, got {shown(content)}")
-    if role in ("user", "assistant") and (PAGE_MARK.search(content) or (role == "assistant" and PAGE.fullmatch(content))):
+    if role in ("user", "assistant") and (
+        PAGE_MARK.search(content) or (role == "assistant" and PAGE.fullmatch(content))
+    ):
         raise ValueError(f"{field}.{key}: expected text, got HTML of the page that it was copied from")
     if role == "assistant":
         thought_text, content = split_thoughts(content)
@@ -173,9 +179,13 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
 
 
 def _is_parts(content: Any) -> bool:
-    return isinstance(content, list) and bool(content) and all(
-        isinstance(p, str) or (isinstance(p, Mapping) and (p.get("type") in ("text", "tool_result") or "text" in p))
-        for p in content
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(
+            isinstance(p, str) or (isinstance(p, Mapping) and (p.get("type") in ("text", "tool_result") or "text" in p))
+            for p in content
+        )
     )
 
 
@@ -203,7 +213,9 @@ def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[dict[
         elif isinstance(part.get("text"), str) and kind in (None, "text", "input_text", "output_text"):
             text += part["text"]
         else:
-            raise ValueError(f"{field}[{i}]: expected text; a part of type {shown(kind or list(part))} cannot be learned yet")
+            raise ValueError(
+                f"{field}[{i}]: expected text; a part of type {shown(kind or list(part))} cannot be learned yet"
+            )
     return text, thoughts, calls, results
 
 
@@ -265,5 +277,3 @@ def _named(turns: list[Message]) -> list[Message]:
                 m = Message("tool", m.content, tool_call_id=str(call.get("id") or ""), name=name)
         out.append(m)
     return out
-
-
