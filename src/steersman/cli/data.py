@@ -17,6 +17,7 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
+from steersman.data.reading import Reading
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
@@ -125,11 +126,9 @@ def data_import(
         skip_bad=skip_bad,
         trim_last_user=trim_last_user,
         max_records=max_records,
-        max_line_mb=space.config.data.max_line_mb,
-        encoding=encoding,
         mapping=parse_columns(columns),
-        speakers=speakers,
         ordered=ordered,
+        reading=Reading(encoding=encoding, speakers=speakers, tell=say),
     )
     if objective:
         found.records[:] = [_by_objective(record, objective, path) for record in found.records]

@@ -21,7 +21,7 @@ from steersman import __version__
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import DIALOGUES, JUDGED, parse_file
-from steersman.data.readers import read_jsonl
+from steersman.data.json_values import read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 from steersman.workspace import Workspace, atomic_write, file_sha256, now
 
@@ -183,7 +183,7 @@ def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) 
     Raises ValueError 'file:line: what was expected', and where nothing is left.
     """
     _checked_whole(path)
-    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding)
+    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)
     if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
         records, dropped = _distinct(found.records, changed)

@@ -183,7 +183,7 @@ def marked(head: bytes) -> str | None:
 def by_zeros(head: bytes) -> str | None:
     """UTF-16 or UTF-32 without a mark, by where the zero bytes stand; None where that says nothing."""
     head = head[: len(head) // 4 * 4]
-    if not head or head.count(0) < len(head) // 40 or not head.strip(b"\0"):
+    if not head or head.count(0) * 100 < len(head) or not head.strip(b"\0"):
         return None
     zeros = [head[i::4].count(0) for i in range(4)]
     quarter = len(head) // 4
@@ -224,11 +224,11 @@ def guesses(sample: bytes) -> list[Guess]:
             text = codecs.getincrementaldecoder(name)("strict").decode(data, False)
         except UnicodeDecodeError:
             continue
-        if text in found:
-            continue
         pairs, words = _pairs(text), Counter(re.findall(r"(?<!\w)[a-z]+(?!\w)", text[:PRICED].lower()))
         language, cost = min(((lang, _cost(pairs, words, lang)) for lang in languages), key=lambda item: item[1])
-        found[text] = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text)
+        guess = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text)
+        if text not in found or guess.cost < found[text].cost:
+            found[text] = guess
     return sorted(found.values(), key=lambda guess: guess.cost)
 
 
@@ -261,7 +261,11 @@ def _price(before: str, c: str, after: str, language: Language) -> float:
         cost = -math.log(language.rare if own else 1e-7) if script(c) else -math.log(2e-5)
     if not script(c):
         inside = before.isalpha() and after.isalpha() and c not in "’·・、，。：；"
-        return cost + (0 if language.dense and ord(before) > 127 else -math.log(0.05)) + (5 if inside and not language.dense else 0)
+        return (
+            cost
+            + (0 if language.dense and ord(before) > 127 else -math.log(0.05))
+            + (5 if inside and not language.dense else 0)
+        )
     if kind == "Lu":
         cost += 7 if before.islower() else 1.2 if before.isupper() else 0.7
     elif kind == "Ll" and before.isupper() and ord(before) < 128 and after.isupper():
