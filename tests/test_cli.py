@@ -181,9 +181,14 @@ def test_plain_progress_prints_lines_on_stderr(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress_module, "_said_at", 0.0)
     with progress("sft", 120, start=20) as shown:
-        for done in range(21, 61):
-            clock[0] += 1
+        for done in range(21, 61, 10):
+            shown.update(done, loss=3.0)
+            clock[0] += 2
+            shown.update(done, loss=3.0)  # the line before is not long enough ago
+            clock[0] += 8
+            done += 9
             shown.update(done, loss=2.3149)
         shown.note("saved")
         note("by name")
@@ -191,6 +196,7 @@ def test_plain_progress_prints_lines_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
+        "sft: going on at step 20 of 120",
         "sft  step 30/120  loss 2.315  ETA 1m30s",
         "sft  step 40/120  loss 2.315  ETA 1m20s",
         "sft  step 50/120  loss 2.315  ETA 1m10s",

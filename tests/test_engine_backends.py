@@ -78,7 +78,7 @@ def test_an_endpoint_answers(endpoint: tuple[Engine, FakeEngine]) -> None:
 
 def test_an_endpoint_refuses_and_is_left(endpoint: tuple[Engine, FakeEngine]) -> None:
     engine, served = endpoint
-    with pytest.raises(Refused, match="context is 100 tokens"):
+    with pytest.raises(Refused, match="context length is 100 tokens"):
         engine.generate([t.conversation("word " * 200)], SamplingParams())
     with pytest.raises(Refused, match="top_logprobs"):
         engine.generate(PROMPTS, SamplingParams(top_logprobs=2))

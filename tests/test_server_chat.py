@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def wait_for(condition: Any, seconds: float = 5.0) -> None:
         time.sleep(0.01)
 
 
+def feedback(
+    liked: bool | None = None, edited: str | None = None, comment: str = "", about_edit: bool = False
+) -> dict[str, Any]:
+    return {"liked": liked, "edited": edited, "comment": comment, "about_edit": about_edit}
+
+
 def test_config(client: TestClient) -> None:
     assert client.get("/api/config").json() == {
         "name": "Shop",
@@ -87,13 +94,15 @@ def test_an_answer_is_streamed_and_stored(client: TestClient, engine: FakeEngine
         "content": ANSWER,
         "policy_version": "ppo-7",
         "finish_reason": "stop",
+        "left_out": 0,
         "created": answer["created"],
-        "feedback": {"liked": None, "edited": None, "comment": ""},
+        "feedback": feedback(),
     }
     assert client.get(f"/api/conversations/{chat}").json() == {
         "id": chat,
         "title": "我的包裹在哪里? 😀",
         "messages": [question, answer],
+        "writing": [],
     }
     ask(client, chat, "And now?", answer["id"])
     prompt, params = engine.seen[-1]
@@ -151,57 +160,179 @@ def test_feedback_is_stored(client: TestClient, store: Store) -> None:
     chat = new_chat(client)
     answer = ask(client, chat, "Hi")[-1]["message"]
     url = f"/api/messages/{answer['id']}/feedback"
-    assert client.post(url, json={"kind": "like"}).json() == {
-        "feedback": {"liked": True, "edited": None, "comment": ""}
-    }
-    assert client.post(url, json={"kind": "dislike"}).json()["feedback"]["liked"] is False
-    edited = client.post(url, json={"kind": "edit", "edited": "更好", "comment": "shorter"}).json()
-    assert edited == {"feedback": {"liked": False, "edited": "更好", "comment": ""}}
-    why = client.post(url, json={"kind": "dislike", "comment": "错了"}).json()["feedback"]
-    assert why == {"liked": False, "edited": "更好", "comment": "错了"}
-    assert [(f.kind, f.comment) for f in store.feedback({"dislike"})] == [("dislike", "错了")]
-    assert client.post(url, json={"kind": "clear"}).json()["feedback"] == {
-        "liked": None,
-        "edited": "更好",
-        "comment": "",
-    }
+
+    def give(**said: str) -> dict[str, Any]:
+        response = client.post(url, json=said)
+        assert response.status_code == 200, response.text
+        return dict(response.json()["feedback"])
+
+    assert give(kind="like") == feedback(liked=True)
+    assert give(kind="dislike")["liked"] is False
+    assert give(kind="edit", edited="更好", comment="shorter") == feedback(False, "更好")
+    assert give(kind="dislike", comment="错了") == feedback(False, "更好", "错了", about_edit=True)
+    assert [(f.kind, f.answer, f.comment) for f in store.feedback({"dislike"})] == [("dislike", "更好", "错了")]
+    assert give(kind="clear") == feedback(edited="更好")
     assert client.get(f"/api/conversations/{chat}").json()["messages"][1]["feedback"]["edited"] == "更好"
     assert [(f.kind, f.edited, f.comment) for f in store.feedback()] == [("edit", "更好", "shorter")]
+    assert give(kind="withdraw") == feedback()
+    assert list(store.feedback()) == []
+    assert client.post(url, json={"kind": "withdraw"}).status_code == 400
     question = f"/api/messages/{answer['parent_id']}/feedback"
     assert client.post(question, json={"kind": "like"}).status_code == 400
     assert client.post(url, json={"kind": "regenerate"}).status_code == 400
 
 
-def test_a_client_that_stops_closes_the_engines_iterator(store: Store) -> None:
-    engine = FakeEngine(endless=True)
-    with live(create_app(engine, store, name="Shop", language="en")) as url, httpx.Client(base_url=url) as client:
+def test_the_model_goes_on_from_what_a_person_wrote(client: TestClient, engine: FakeEngine) -> None:
+    chat = new_chat(client)
+    answer = ask(client, chat, "Hi")[-1]["message"]
+    client.post(f"/api/messages/{answer['id']}/feedback", json={"kind": "edit", "edited": "Better"})
+    ask(client, chat, "And?", answer["id"])
+    assert [m.content for m in engine.seen[-1][0].messages] == ["Be kind.", "Hi", "Better", "And?"]
+
+
+@contextlib.contextmanager
+def begun(store: Store, **engine: Any) -> Iterator[tuple[FakeEngine, httpx.Client, str, dict[str, Any]]]:
+    """(engine, client, chat, the event "start"): an endless answer, whose reader left after the first words."""
+    fake = FakeEngine(endless=True, **engine)
+    with live(create_app(fake, store, name="Shop", language="en")) as url, httpx.Client(base_url=url) as client:
         chat = new_chat(client)
         body = {"content": "Go on", "parent_id": None}
         with client.stream("POST", f"/api/conversations/{chat}/messages", json=body) as response:
             lines = (line for line in response.iter_lines() if line)
             start, first = (events(next(lines))[0] for _ in range(2))
             assert first == {"type": "delta", "text": "Hello"}
-            assert not engine.closed.is_set()
-        assert engine.closed.wait(5), "generation goes on although nobody reads"
-        # At once, without waiting for the server: the page goes on from the answer that it stopped.
-        messages = client.get(f"/api/conversations/{chat}").json()["messages"]
-        assert messages[1]["id"] == start["assistant_id"]
-        assert messages[1]["finish_reason"] == "cancelled"
-        assert messages[1]["content"].startswith("Hello, 世界")
+            assert [m.content for m in store.messages(chat)][:1] == ["Go on"], "stored before the answer begins"
+        yield fake, client, chat, start
+
+
+def read_along(client: httpx.Client, id_: str, lines: int) -> list[dict[str, Any]]:
+    with client.stream("GET", f"/api/messages/{id_}/stream") as response:
+        assert response.status_code == 200
+        told = (line for line in response.iter_lines() if line)
+        return [events(next(told))[0] for _ in range(lines)]
+
+
+def test_an_answer_goes_on_without_a_reader_and_can_be_read_along(store: Store) -> None:
+    with begun(store) as (engine, client, chat, start):
+        id_ = start["assistant_id"]
+        wait_for(lambda: len(client.get(f"/api/conversations/{chat}").json()["messages"][1]["content"]) > 40)
+        assert not engine.closed.is_set(), "the answer ended with its reader"
+        shown = client.get(f"/api/conversations/{chat}").json()
+        assert shown["writing"] == [id_]
+        assert (shown["messages"][1]["id"], shown["messages"][1]["finish_reason"]) == (id_, None)
+        again, delta = read_along(client, id_, 2)
+        assert again["type"] == "start"
+        assert again["user"] == start["user"]
+        assert again["answer"]["content"].startswith(shown["messages"][1]["content"])
+        assert delta["type"] == "delta"
+        # What is written is stored meanwhile, for the case that the server dies.
+        wait_for(lambda: len(store.messages(chat)) == 2)
+        assert store.message(id_).finish_reason is None
         engine.endless = False
-        assert ask(client, chat, "Shorter", start["assistant_id"])[-1]["type"] == "done"
+        wait_for(lambda: store.message(id_).finish_reason == "stop")
+        wait_for(lambda: client.get(f"/api/conversations/{chat}").json()["writing"] == [])
+        assert [e["type"] for e in read_along(client, id_, 1)] == ["done"]
 
 
-def test_the_page_may_go_on_right_after_stopping(store: Store) -> None:
-    engine = FakeEngine(endless=True)
+def test_stop_is_asked_for_and_keeps_what_is_written(store: Store) -> None:
+    with begun(store) as (engine, client, chat, start):
+        id_ = start["assistant_id"]
+        stopped = client.post(f"/api/messages/{id_}/stop").json()["message"]
+        assert engine.closed.is_set()
+        assert (stopped["id"], stopped["finish_reason"]) == (id_, "cancelled")
+        assert stopped["content"].startswith("Hello")
+        messages = client.get(f"/api/conversations/{chat}").json()["messages"]
+        assert messages[1] == stopped
+        assert client.post(f"/api/messages/{id_}/stop").json()["message"] == stopped
+        assert client.post(f"/api/messages/{start['user']['id']}/stop").status_code == 400
+        engine.endless = False
+        assert ask(client, chat, "Shorter", id_)[-1]["type"] == "done"
+
+
+def test_an_answer_stopped_before_its_first_word_is_none(store: Store) -> None:
+    engine = FakeEngine(endless=True, pieces=("",))
     with live(create_app(engine, store, name="Shop", language="en")) as url, httpx.Client(base_url=url) as client:
         chat = new_chat(client)
         with client.stream("POST", f"/api/conversations/{chat}/messages", json={"content": "Go on"}) as response:
             start = events(next(line for line in response.iter_lines() if line))[0]
-        engine.endless = False
-        kind = {"kind": "dislike"}
-        response = client.post(f"/api/messages/{start['assistant_id']}/feedback", json=kind)
-        assert response.status_code == 200, response.text
+            told = client.post(f"/api/messages/{start['assistant_id']}/stop")
+        assert told.json() == {"message": None}
+        assert [m.content for m in store.messages(chat)] == ["Go on"]
+
+
+def test_a_question_without_an_answer_is_answered(client: TestClient, engine: FakeEngine, store: Store) -> None:
+    chat = new_chat(client)
+    question = store.add_question(chat, "Hi")
+    said = events(client.post(f"/api/messages/{question.id}/answer").text)
+    assert [said[0]["type"], said[-1]["type"]] == ["start", "done"]
+    assert said[0]["user"]["id"] == said[-1]["message"]["parent_id"] == question.id
+    assert [m.content for m in store.messages(chat)] == ["Hi", ANSWER]
+    assert list(store.feedback()) == [], "this is no wish for another answer"
+    refused = client.post(f"/api/messages/{said[-1]['message']['id']}/answer")
+    assert refused.status_code == 400
+
+
+def test_what_needs_a_whole_answer_waits_for_it(store: Store) -> None:
+    with begun(store) as (_engine, client, chat, start):
+        id_ = start["assistant_id"]
+        for path, body in (
+            (f"/api/conversations/{chat}/messages", {"content": "x", "parent_id": id_}),
+            (f"/api/messages/{id_}/regenerate", {}),
+            (f"/api/messages/{id_}/feedback", {"kind": "like"}),
+        ):
+            response = client.post(path, json=body)
+            assert response.status_code == 409, path
+            assert response.json()["error"]["code"] == "still_writing"
+        # A question that is being answered is not answered twice.
+        with client.stream("POST", f"/api/messages/{start['user']['id']}/answer") as response:
+            assert events(next(line for line in response.iter_lines() if line))[0]["assistant_id"] == id_
+        assert client.delete(f"/api/conversations/{chat}").status_code == 200
+        assert _engine.closed.wait(5), "the answer of a deleted chat goes on"
+
+
+def test_a_part_that_a_dead_server_left_is_shown_as_stopped(client: TestClient, store: Store) -> None:
+    chat = new_chat(client)
+    question = store.add_question(chat, "Hi")
+    store.keep_part("f" * 32, question.id, "Hel", "ppo-7")
+    shown = client.get(f"/api/conversations/{chat}").json()
+    assert [(m["content"], m["finish_reason"]) for m in shown["messages"]] == [("Hi", None), ("Hel", "cancelled")]
+    assert shown["writing"] == []
+
+
+def test_two_tabs_do_not_fork_in_silence(client: TestClient, store: Store) -> None:
+    chat = new_chat(client)
+    answer = ask(client, chat, "Hi")[-1]["message"]
+    body = {"content": "One tab", "parent_id": answer["id"], "known": 0}
+    assert client.post(f"/api/conversations/{chat}/messages", json=body).status_code == 200
+    refused = client.post(f"/api/conversations/{chat}/messages", json=body | {"content": "Another"})
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "outdated"
+    assert [m.content for m in store.messages(chat)] == ["Hi", ANSWER, "One tab", ANSWER]
+    knowing = client.post(f"/api/conversations/{chat}/messages", json=body | {"content": "Instead", "known": 1})
+    assert knowing.status_code == 200
+
+
+def test_a_dialogue_that_outgrows_the_context(client: TestClient, engine: FakeEngine, store: Store) -> None:
+    chat = new_chat(client)
+    url = f"/api/conversations/{chat}/messages"
+    first = ask(client, chat, "word " * 60)[-1]["message"]
+    body: dict[str, Any] = {"content": "more " * 40, "parent_id": first["id"]}
+    refused = client.post(url, json=body)
+    assert refused.status_code == 400
+    assert (refused.json()["error"]["code"], refused.json()["error"]["param"]) == (
+        "context_length_exceeded",
+        "messages",
+    )
+    said = events(client.post(url, json=body | {"shorten": True}).text)
+    assert [m.content for m in engine.seen[-1][0].messages] == ["Be kind.", "more " * 40]
+    assert said[0]["answer"]["left_out"] == said[-1]["message"]["left_out"] == 2
+    # From there on the chat goes on without asking again, and each answer says what it did not see.
+    third = ask(client, chat, "And " * 30, said[-1]["message"]["id"])[-1]["message"]
+    assert third["left_out"] == 2
+    assert [m["left_out"] for m in client.get(f"/api/conversations/{chat}").json()["messages"]] == [0, 0, 0, 2, 0, 2]
+    alone = client.post(url, json={"content": "word " * 99, "parent_id": third["id"], "shorten": True})
+    assert (alone.status_code, alone.json()["error"]["param"]) == (400, "content")
+    assert len(store.messages(chat)) == 6
 
 
 def test_a_failing_engine_is_told_without_details(client: TestClient, engine: FakeEngine, store: Store) -> None:
@@ -231,6 +362,15 @@ def test_a_server_that_stops_keeps_what_was_said(store: Store) -> None:
     client.close()
 
 
+def test_a_server_that_stops_keeps_what_nobody_reads(store: Store) -> None:
+    with begun(store) as (_engine, _client, chat, start):
+        pass
+    kept = store.message(start["assistant_id"])
+    assert kept.finish_reason == "cancelled"
+    assert kept.content.startswith("Hello")
+    assert len(store.messages(chat)) == 2
+
+
 def test_too_many_answers_at_once_are_refused(store: Store) -> None:
     engine = FakeEngine(endless=True)
     app = create_app(engine, store, name="Shop", language="en")
@@ -250,6 +390,8 @@ def test_too_many_answers_at_once_are_refused(store: Store) -> None:
         assert refused.json()["error"]["type"] == "rate_limit_error"
         for response, _ in open_:
             response.close()
+        assert store.messages(client.get("/api/conversations").json()[0]["id"]) == [], "what is refused is not stored"
+        engine.endless = False
         wait_for(lambda: not generations._taken)
 
 

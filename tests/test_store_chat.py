@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from steersman.store import ChatMessage, NotFound, Store, StoreError
+from steersman.store import ChatMessage, NotFound, Outdated, Store, StoreError
 from steersman.types import Completion, Message
 
 
@@ -123,7 +124,7 @@ def test_the_latest_reaction_holds_and_history_is_kept(store: Store, tmp_path: P
         ("regenerate", "a2", None, "", ""),
         ("edit", "a1", "best", "shorter", "ann"),
     ]
-    assert [m.content for m in found[2].prompt.messages] == ["Be kind.", "q1", "a1", "q2"]
+    assert [m.content for m in found[2].prompt.messages] == ["Be kind.", "q1", "best", "q2"]
     assert found[2].prompt.is_prompt
     assert found[0].policy_version == "ppo-1"
     assert len({f.id for f in found}) == 5
@@ -177,3 +178,108 @@ def test_a_deleted_chat_is_gone_with_its_feedback(store: Store) -> None:
     assert [f.kind for f in store.feedback()] == ["dislike"]
     with pytest.raises(NotFound):
         store.message(answer.id)
+
+
+LIKED, DISLIKED, EDITED = ("like", None), ("dislike", None), ("edit", "better")
+
+
+@pytest.mark.parametrize(
+    ("said", "stands", "learned"),
+    [
+        ([], "a1", False),
+        ([LIKED], "a1", True),
+        ([LIKED, ("clear", None)], "a1", False),
+        ([DISLIKED], "a1", False),
+        ([EDITED], "better", True),
+        ([DISLIKED, EDITED], "better", True),
+        ([LIKED, EDITED], "better", True),
+        ([EDITED, LIKED], "better", True),
+        ([EDITED, DISLIKED], "better", False),
+        ([EDITED, ("edit", "best"), LIKED], "best", True),
+        ([EDITED, ("withdraw", None)], "a1", False),
+        ([LIKED, EDITED, ("withdraw", None)], "a1", True),
+        ([EDITED, LIKED, ("withdraw", None)], "a1", False),
+        ([("regenerate", None)], "a1", False),
+    ],
+)
+@pytest.mark.parametrize("later", [[EDITED], [LIKED], [DISLIKED, EDITED]])
+def test_what_an_earlier_answer_is_in_the_export_of_a_later_one(
+    store: Store, said: list[Any], stands: str, learned: bool, later: list[Any]
+) -> None:
+    chat = store.create_conversation()
+    first = exchange(store, chat.id, "q1", "a1")
+    second = exchange(store, chat.id, "q2", "a2", first.id)
+    for kind, edited in later:
+        store.add_feedback(second.id, kind, edited=edited)
+    for kind, edited in said:
+        store.add_feedback(first.id, kind, edited=edited)
+    found = [f for f in store.feedback() if len(f.prompt.messages) == 3]
+    assert [f.kind for f in found] == [kind for kind, _ in later]
+    for feedback in found:
+        assert feedback.prompt.messages[1] == Message("assistant", stands, learn=learned)
+    # The model goes on from what stands, and this is no demonstration.
+    assert store.dialogue(chat.id, second.parent_id).messages[1] == Message("assistant", stands)
+
+
+def test_what_feedback_is_about(store: Store) -> None:
+    chat = store.create_conversation()
+
+    def given(*said: tuple[Any, str | None]) -> list[tuple[str, str, str | None]]:
+        answer = exchange(store, chat.id, "q", "a")
+        for kind, edited in said:
+            store.add_feedback(answer.id, kind, edited=edited)
+        out = [(f.kind, f.answer, f.edited) for f in store.feedback() if f.id.startswith(answer.id)]
+        message = store.message(answer.id)
+        assert (message.edited is not None) == any(kind == "edit" for kind, _, _ in out) or message.liked is False
+        return out
+
+    edit = ("edit", "a", "better")
+    assert given(EDITED, LIKED) == [edit, ("like", "better", None)]
+    assert given(LIKED, EDITED) == [("like", "better", None), edit]
+    assert given(DISLIKED, EDITED) == [("dislike", "a", None), edit]
+    assert given(EDITED, DISLIKED) == [("dislike", "better", None)], "nobody is taught what was disliked since"
+    assert given(DISLIKED, EDITED, ("withdraw", None)) == [("dislike", "a", None)]
+    assert given(EDITED, LIKED, ("withdraw", None)) == []
+    assert given(EDITED, ("withdraw", None), EDITED) == [edit]
+    answer = exchange(store, chat.id, "q", "a")
+    with pytest.raises(StoreError, match="somebody improved"):
+        store.add_feedback(answer.id, "withdraw")
+    assert store.add_feedback(answer.id, "dislike").about_edit is False
+    assert store.add_feedback(answer.id, "edit", edited="b").about_edit is False
+    assert store.add_feedback(answer.id, "like").about_edit is True
+
+
+def test_turns_that_the_model_was_not_shown_are_not_exported(store: Store) -> None:
+    chat = store.create_conversation(system_prompt="Be kind.")
+    first = exchange(store, chat.id, "q1", "a1")
+    question = store.add_question(chat.id, "q2", first.id)
+    second = store.add_answer(question.id, completion("a2"), {"left_out": 2})
+    assert second.left_out == 2
+    store.add_feedback(second.id, "like")
+    (liked,) = store.feedback()
+    assert [m.content for m in liked.prompt.messages] == ["Be kind.", "q2"]
+
+
+def test_parts_of_an_answer_are_kept_until_it_is_whole(store: Store) -> None:
+    question = store.add_question(store.create_conversation().id, "q")
+    store.keep_part("f" * 32, question.id, "He", "ppo-1")
+    store.keep_part("f" * 32, question.id, "Hell", "ppo-1", {"temperature": 1})
+    part = store.message("f" * 32)
+    assert (part.content, part.finish_reason, part.sampling) == ("Hell", None, {"temperature": 1})
+    whole = store.add_answer(question.id, completion("Hello"), {"temperature": 1}, "f" * 32)
+    assert (whole.content, whole.finish_reason) == ("Hello", "stop")
+    store.keep_part("f" * 32, question.id, "late", "ppo-1")
+    assert store.message("f" * 32) == whole
+    assert len(store.messages(question.conversation_id)) == 2
+
+
+def test_a_chat_that_went_on_elsewhere(store: Store) -> None:
+    chat = store.create_conversation()
+    answer = exchange(store, chat.id, "q", "a")
+    with pytest.raises(Outdated, match="went on elsewhere"):
+        store.add_question(chat.id, "first", known=0)
+    store.add_question(chat.id, "one tab", answer.id, known=0)
+    with pytest.raises(Outdated):
+        store.add_question(chat.id, "another tab", answer.id, known=0)
+    store.add_question(chat.id, "an alternative", answer.id, known=1)
+    assert len(store.messages(chat.id)) == 4

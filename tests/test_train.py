@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import tiny as t
+from steersman import unfinished
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
 from steersman.models.load import load_causal, use_packed_rows
 from steersman.models.stage_folder import StageFolder, partial_of
@@ -324,7 +325,11 @@ def test_resume_points_of_other_settings_are_not_used(tiny: Path, tmp_path: Path
     point = again.load()
     assert point is not None
     assert point[1] == {"step": 3}
+    with pytest.raises(ValueError, match=r"sft.lr was 1.0, now 2.0.*--fresh"):
+        StageFolder(tmp_path / "x", "sft", {"lr": 2.0}, {"a": "1"})
+    token = unfinished.fresh.set(True)
     assert StageFolder(tmp_path / "x", "sft", {"lr": 2.0}, {"a": "1"}).load() is None
+    unfinished.fresh.reset(token)
 
 
 def test_a_full_disk_keeps_the_last_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +386,7 @@ def test_a_damaged_resume_point_gives_way_to_the_one_before(
     assert f"{points[1]}: damaged resume point" in capsys.readouterr().err
     assert not points[1].exists()
     damage(points[0])
-    with pytest.raises(ValueError, match=r"damaged, as is every other resume point; remove .*x\.partial to start"):
+    with pytest.raises(ValueError, match=r"damaged, as is every other resume point; --fresh begins anew .*x\.partial"):
         folder.load()
 
 

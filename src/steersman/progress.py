@@ -1,6 +1,11 @@
-"""Progress of long work, on stderr: a bar with ETA on a terminal, a plain line every ten seconds elsewhere.
+"""Progress of long work, on stderr: a bar on a terminal, plain lines elsewhere.
 
-stdout is left to results, so that `steersman VERB --json | jq` works while this talks to the person.
+    with progress("sft", 41) as bar:     # steps of known number; a line as each begins and ends
+        bar.update(4, loss=2.31)
+    with activity("loading the model"):  # what takes a while; shown only while it does
+
+stdout is left to results, so that `steersman VERB --json | jq` works while this talks to the person. Inside
+`heartbeat`, a thread sees to it that something is said every three seconds, whatever the work itself does.
 """
 
 from __future__ import annotations
@@ -8,23 +13,30 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from steersman import stopping, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
 Metric = float | int | str
 
-EVERY_SECONDS = 10.0
-"""Seconds between plain lines."""
+EVERY_SECONDS = 2.5
+"""Seconds between plain lines; with what a busy machine adds, something comes every three."""
+FIRST_SECONDS = 0.6
+"""A command that has said nothing after this says that it works."""
 
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True asks for plain lines even on a terminal (the command line sets it with --json)."""
 
-
-_current: contextvars.ContextVar[Progress | None] = contextvars.ContextVar("_current", default=None)
+_stack: list[Progress] = []
+"""What is being done, the innermost last. The heartbeat's thread reads it too."""
+_said_at = time.monotonic()
 
 
 def duration(seconds: float) -> str:
@@ -50,27 +62,30 @@ class Progress:
     def __init__(self, title: str, total: int | None, start: int, unit: str, bar: RichProgress | None) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.metrics = start, ""
-        self._start, self._began, self._last = start, time.monotonic(), time.monotonic()
+        self.probe: Callable[[], int] | None = None
+        """Asked for `done` between two updates, by another thread."""
+        self._start, self._began = start, time.monotonic()
         self._bar = bar
-        self._task = bar.add_task(title, total=total, completed=start, metrics="") if bar else None
+        self._task = bar.add_task(title, total=total, completed=start, shown=self) if bar else None
 
     def update(self, done: int, **metrics: Metric) -> None:
         """`done` of `total` units are finished; the metrics shown are those of the last call that gave any."""
         self.done = done
         if metrics:
             self.metrics = metric_text(metrics)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, metrics=self.metrics)
-        elif time.monotonic() - self._last >= EVERY_SECONDS:
-            self._last = time.monotonic()
-            self._line(f"{self.unit} {self._count()}", f"ETA {self.eta()}" if self.eta() else "")
+        self.show()
 
-    def note(self, text: str) -> None:
-        """A line of its own, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+    def show(self) -> None:
+        """Move the bar; without one, a line where the last was long enough ago."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done)
+        elif time.monotonic() - _said_at >= EVERY_SECONDS:
+            self.line()
+
+    def line(self) -> None:
+        """What is being done and how far it is, as a line."""
+        counted = self.total is not None or self.done != self._start
+        _line(self.title, f"{self.unit} {self.count()}" if counted else "", self.metrics, self.clock())
 
     def eta(self) -> str:
         """Time to go at the pace so far; '' while unknown. Work done before a resume does not count as pace."""
@@ -79,58 +94,146 @@ class Progress:
             return ""
         return duration((time.monotonic() - self._began) / here * max(0, self.total - self.done))
 
-    def close(self, finished: bool) -> None:
-        if self._bar is None:
-            word = "done" if finished else "stopped at"
-            self._line(f"{word} {self._count()}", f"in {duration(time.monotonic() - self._began)}")
+    def clock(self) -> str:
+        """The time to go, or while that is unknown the time that has gone."""
+        return f"ETA {self.eta()}" if self.eta() else f"for {duration(time.monotonic() - self._began)}"
 
-    def _count(self) -> str:
+    def count(self) -> str:
         return f"{self.done}/{self.total}" if self.total is not None else str(self.done)
 
-    def _line(self, head: str, tail: str) -> None:
-        print("  ".join(part for part in (self.title, head, self.metrics, tail) if part), file=sys.stderr, flush=True)
+    def place(self) -> str:
+        """'step 4 of 41'."""
+        return f"{self.unit} {self.done}" + (f" of {self.total}" if self.total is not None else "")
+
+    def close(self, finished: bool) -> None:
+        """The last line, where there is no bar to be seen."""
+        if self._bar is None:
+            word = "done" if finished else "stopped at"
+            _line(self.title, f"{word} {self.count()}", self.metrics, f"in {duration(time.monotonic() - self._began)}")
+
+    def note(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        note(text)
+
+    def leave(self) -> None:
+        if self._bar is not None and self._task is not None and len(_stack) > 1:
+            self._bar.remove_task(self._task)
+
+
+def _print(text: str) -> None:
+    global _said_at
+    _said_at = time.monotonic()
+    print(text, file=sys.stderr, flush=True)
+
+
+def _line(*parts: str) -> None:
+    _print("  ".join(part for part in parts if part))
 
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None, start: int = 0, unit: str = "step") -> Iterator[Progress]:
-    """Show work of `total` units (None: unknown), `start` of which were done before this run.
-
-    with progress("sft", 120) as p:
-        p.update(40, loss=2.31)   # sft  step 40/120  loss 2.31  ETA 1m20s
-    """
-    bar = None if plain.get() or not sys.stderr.isatty() else _bar()
-    with bar or contextlib.nullcontext():
-        shown = Progress(title, total, start, unit, bar)
-        token = _current.set(shown)
+    """Show work of `total` units (None: unknown), `start` of which were done before this run."""
+    with _shown(title, total, start, unit) as shown:
+        if start:
+            note(f"{title}: going on at {shown.place()}")
         try:
             yield shown
-        except BaseException:
+        except BaseException as error:
             shown.close(finished=False)
+            if isinstance(error, stopping.Stop):
+                error.where.append(f"{title} stopped at {shown.place()}")
             raise
-        finally:
-            _current.reset(token)
         shown.close(finished=True)
+
+
+@contextlib.contextmanager
+def activity(title: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
+    """What takes a while, of which there may be nothing to say but that it goes on."""
+    with _shown(title, total, 0, unit) as shown:
+        yield shown
+
+
+@contextlib.contextmanager
+def _shown(title: str, total: int | None, start: int, unit: str) -> Iterator[Progress]:
+    outer = next((p._bar for p in reversed(_stack) if p._bar is not None), None)
+    bar = None if outer or plain.get() or not sys.stderr.isatty() else _bar()
+    with bar or contextlib.nullcontext():
+        shown = Progress(title, total, start, unit, bar or outer)
+        _stack.append(shown)
+        try:
+            yield shown
+        finally:
+            shown.leave()
+            _stack.remove(shown)
+
+
+@contextlib.contextmanager
+def heartbeat(title: str) -> Iterator[None]:
+    """Say that `title` is at work soon after the start, and then every three seconds what is being done.
+
+    A thread does, so that no computation can hold it up.
+    """
+    global _said_at
+    ended = threading.Event()
+    _said_at = time.monotonic() - EVERY_SECONDS + FIRST_SECONDS
+    base = Progress(title, None, 0, "", None)
+
+    def beat() -> None:
+        while not ended.wait(0.1):
+            with contextlib.suppress(Exception):  # what is being done may end while it is looked at
+                now = _stack[-1]
+                if now.probe is not None:
+                    now.done = max(now.done, now.probe())
+                now.show()
+
+    _stack.append(base)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if base in _stack:
+            _stack.remove(base)
+
+
+def quiet() -> None:
+    """From now on the person talks with the command: no word of `heartbeat` between theirs."""
+    _stack.clear()
 
 
 def note(text: str) -> None:
     """A remark on stderr, above the bar where one is shown."""
-    shown = _current.get()
-    if shown is not None:
-        shown.note(text)
+    bar = next((p._bar for p in reversed(_stack) if p._bar is not None), None)
+    text = terminal.safe(text)
+    if bar is not None:
+        bar.console.print(text, markup=False, highlight=False, emoji=False)
     else:
-        print(text, file=sys.stderr, flush=True)
+        _print(text)
+
+
+def picture(text: Text) -> None:
+    """Coloured text on stderr where that is a terminal, nothing elsewhere."""
+    if not plain.get() and sys.stderr.isatty():
+        from rich.console import Console
+
+        Console(stderr=True).print(text)
 
 
 def _bar() -> RichProgress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
     from rich.progress import Progress as Rich
+    from rich.text import Text
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[metrics]}", markup=False),
-        TimeRemainingColumn(compact=True),
-    )
+    class Column(ProgressColumn):
+        """What our own object says: rich's time to go is -:--:-- for as long as it is unknown."""
+
+        def render(self, task: Task) -> Text:
+            shown: Progress = task.fields["shown"]
+            counted = shown.total is not None or shown.done
+            return Text("  ".join(p for p in (shown.count() if counted else "", shown.metrics, shown.clock()) if p))
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), Column())
     return Rich(*columns, console=Console(stderr=True))

@@ -16,17 +16,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from steersman import __version__, config_file
+from steersman import __version__, config_file, locks
 from steersman import config as configs
+from steersman.progress import activity
+from steersman.terminal import finite
 from steersman.types import Manifest
 
 CONFIG_NAME = "steersman.toml"
@@ -41,8 +45,16 @@ ARTIFACTS = (*STAGES[:-1], *(name for name in POLICIES if name not in STAGES), S
 """All that a round may hold, in the order of the loop."""
 FINGERPRINT, POINTS = ".fingerprint", ".resume-*.safetensors"
 """Of an unfinished run: what it is made from, and its resume points (`models.stage_folder`), which sort by age."""
+SHARDS = ".resume.json"
+"""Of the resume point that several processes wrote together (`models.sharded_point`)."""
 TORN = (".*.tmp", ".tmp*")
 """What a kill leaves of a file: ours, and safetensors'."""
+CURRENT = "current.json"
+WORDS = (".jsonl", ".html")
+"""Endings of files that hold what people wrote or were told."""
+BLOCK = 1 << 22
+private: ContextVar[bool] = ContextVar("private", default=True)
+"""Whether files with people's words are for their owner alone (`project.private`)."""
 
 
 def now() -> str:
@@ -58,33 +70,80 @@ def fsync_dir(path: Path) -> None:
         os.close(fd)
 
 
+def umask() -> int:
+    """What the process takes from the permissions of new files."""
+    mask = os.umask(0o077)  # it can only be read by setting it; what another thread makes meanwhile is private
+    os.umask(mask)
+    return mask
+
+
+def mode_of(path: Path, words: bool) -> int:
+    """Permissions of a new file: those that the umask leaves, and for people's words the owner's alone."""
+    return (0o600 if private.get() and (words or path.suffix in WORDS) else 0o666) & ~umask()
+
+
 @contextlib.contextmanager
-def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it."""
+def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[IO[Any]]:
+    """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it.
+
+    `words`: people's are in it, whatever the file is called (see `private`).
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(
-            temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
-        ) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            with open(
+                temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
+            ) as file:
+                os.fchmod(file.fileno(), mode_of(path, words))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    with atomic_write(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=1, sort_keys=True)
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full or read-only disk in here is said of `path`: a write that fails does not name its file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def write_json(path: Path, value: Any, words: bool = False) -> None:
+    """NaN and infinity become null: JSON has neither, and other readers would refuse the file."""
+    with atomic_write(path, words=words) as file:
+        json.dump(finite(value), file, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
         file.write("\n")
 
 
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object out of a file of ours. Raises ValueError that names the file, and that it should be `what`."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: not {what}: nested too deeply") from None
+    except ValueError as error:  # of JSON, of UTF-8, of an integer of thousands of digits
+        raise ValueError(f"{path}: not {what}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: not {what}: expected an object, found {type(raw).__name__}")
+    return raw
+
+
 def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    total, done = hashlib.sha256(), 0
+    with open(path, "rb") as file, activity(f"reading {path.name}", path.stat().st_size >> 20, "MiB") as shown:
+        while block := file.read(BLOCK):
+            total.update(block)
+            done += len(block)
+            shown.done = done >> 20
+    return total.hexdigest()
 
 
 def hash_json(value: Any) -> str:
@@ -114,17 +173,40 @@ def write_manifest(
     return manifest
 
 
+_FIELDS: dict[str, type] = {
+    **dict.fromkeys(("stage", "created", "code_version"), str),
+    **dict.fromkeys(("config", "inputs", "files", "metrics"), dict),
+    "notes": list,
+}
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Raises ValueError where the artifact is missing or its manifest is not one."""
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise ValueError(f"{folder}: no {MANIFEST_NAME} there; the artifact is missing or unfinished")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        raw["notes"] = tuple(raw.get("notes", ()))
-        return Manifest(**raw)
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a manifest: {error}") from None
+    raw = {"metrics": {}, "notes": [], **read_object(path, "a manifest")}
+    for name in (*_FIELDS, *raw):
+        if name not in raw or name not in _FIELDS or not isinstance(raw[name], _FIELDS[name]):
+            found = type(raw[name]).__name__ if name in raw else "nothing"
+            expected = _FIELDS[name].__name__ if name in _FIELDS else f"only {', '.join(_FIELDS)}"
+            raise ValueError(f"{path}: not a manifest: {name}: expected {expected}, found {found}")
+    for name in ("inputs", "files"):
+        for key, value in raw[name].items():
+            if not isinstance(value, str) or (name == "files" and not is_inside(key)):
+                raise ValueError(
+                    f"{path}: not a manifest: {name}: expected names inside the artifact and hashes, found {key!r}: "
+                    f"{value!r}"
+                )
+    if not all(isinstance(note, str) for note in raw["notes"]):
+        raise ValueError(f"{path}: not a manifest: notes: expected texts, found {raw['notes']!r}")
+    return Manifest(**{**raw, "notes": tuple(raw["notes"])})
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays below where it begins."""
+    path = PurePosixPath(name)
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts
 
 
 def verify(folder: Path) -> Manifest:
@@ -179,6 +261,8 @@ class Workspace:
 
     root: Path
     config: configs.Config
+    pinned: int = dataclasses.field(default=0, kw_only=True)
+    """The round to work in, whatever is opened meanwhile; 0: the last one."""
 
     @staticmethod
     def create(root: Path, config: configs.Config) -> Workspace:
@@ -203,7 +287,13 @@ class Workspace:
             if not places:
                 raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
             found = places[0]
-        return Workspace(found, config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings))
+        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings)
+        private.set(config.project.private)
+        return Workspace(found, config)
+
+    def pin(self) -> Workspace:
+        """The same, staying in the round of now when `steersman next` opens another beside it."""
+        return dataclasses.replace(self, pinned=self.round)
 
     @property
     def data(self) -> Path:
@@ -220,7 +310,7 @@ class Workspace:
     @property
     def round(self) -> int:
         """The round that stages work in: the last one, or 1."""
-        return (self.rounds() or [1])[-1]
+        return self.pinned or (self.rounds() or [1])[-1]
 
     def stage_dir(self, stage: str, round_: int | None = None) -> Path:
         assert stage in ARTIFACTS, stage
@@ -232,26 +322,37 @@ class Workspace:
 
     def next_round(self) -> int:
         """Open the next round; stages then work in it. Returns its number."""
-        number = self.round + 1
-        (self.root / "rounds" / f"{number:03d}").mkdir(parents=True)
+        with locks.brief(self.root / "rounds"):
+            number = self.round + 1
+            (self.root / "rounds" / f"{number:03d}").mkdir(parents=True)
         return number
 
     def has(self, stage: str, round_: int | None = None) -> bool:
         return (self.stage_dir(stage, round_) / MANIFEST_NAME).is_file()
 
     def history(self) -> list[dict[str, Any]]:
-        """Promotions, oldest first; the last is current. Each: {round, stage, path, identity, time}."""
-        path = self.root / "current.json"
+        """Promotions, oldest first; the last is current. Each: {round, stage, path, identity, time}.
+
+        Raises ValueError where current.json is damaged, or names a folder outside the workspace.
+        """
+        path = self.root / CURRENT
         if not path.is_file():
+            if path.exists() or path.is_symlink():
+                raise ValueError(f"{path}: not a file; move it away, restore it, or promote again")
             return []
         try:
-            promoted = json.loads(path.read_text(encoding="utf-8"))["promoted"]
-            assert isinstance(promoted, list)
-        except (ValueError, KeyError, TypeError, AssertionError):
-            raise ValueError(
-                f"{path}: expected an object with a list 'promoted'; restore it or promote again"
-            ) from None
-        return promoted
+            promoted: Any = read_object(path, "a list of promotions").get("promoted")
+        except ValueError as error:
+            raise ValueError(f"{error}; restore it or promote again") from None
+        kinds = {"round": int, "stage": str, "path": str, "identity": str, "time": str}
+        for number, entry in enumerate(promoted if isinstance(promoted, list) else [None]):
+            good = isinstance(entry, dict) and all(type(entry.get(name)) is kind for name, kind in kinds.items())
+            if not good or not is_inside(entry["path"]) or not 0 < entry["round"] < 10**6:
+                raise ValueError(
+                    f"{path}: expected an object with a list 'promoted' of round, stage, path (inside the workspace), "
+                    f"identity and time; entry {number} is {json.dumps(entry)[:200]}; restore it or promote again"
+                )
+        return list(promoted)
 
     def current(self) -> Path | None:
         """Folder of the promoted model, or None before the first promotion."""
@@ -271,6 +372,9 @@ class Workspace:
             temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(folder, temporary, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+            if identity(verify(temporary)) != mark:
+                shutil.rmtree(temporary)
+                raise ValueError(f"{folder}: was made anew while it was being promoted; promote again")
             temporary.replace(kept)
             fsync_dir(kept.parent)
         entry = {
@@ -280,16 +384,18 @@ class Workspace:
             "identity": mark,
             "time": now(),
         }
-        write_json(self.root / "current.json", {"promoted": [*self.history(), entry]})
+        with locks.brief(self.root / CURRENT):
+            write_json(self.root / CURRENT, {"promoted": [*self.history(), entry]})
         return entry
 
     def rollback(self) -> dict[str, Any]:
         """Make the previously promoted model current again; returns its entry."""
-        history = self.history()
-        if len(history) < 2:
-            raise ValueError(
-                f"{self.root / 'current.json'}: nothing to roll back to; {len(history)} model(s) were promoted"
-            )
-        verify(self.root / history[-2]["path"])
-        write_json(self.root / "current.json", {"promoted": history[:-1]})
+        with locks.brief(self.root / CURRENT):
+            history = self.history()
+            if len(history) < 2:
+                raise ValueError(
+                    f"{self.root / CURRENT}: nothing to roll back to; {len(history)} model(s) were promoted"
+                )
+            verify(self.root / history[-2]["path"])
+            write_json(self.root / CURRENT, {"promoted": history[:-1]})
         return dict(history[-2])

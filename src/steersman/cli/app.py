@@ -16,28 +16,33 @@ It raises ValueError or OSError for what the user can put right; `add` turns tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import importlib
 import importlib.util
-import json
 import os
+import shlex
+import shutil
+import signal
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman import __version__, progress
+from steersman import __version__, locks, progress, stopping, terminal, unfinished
 from steersman.workspace import Workspace
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+BROKEN_PIPE = 128 + signal.SIGPIPE
 STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (
@@ -46,6 +51,7 @@ MODULES = (
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -62,6 +68,12 @@ SetOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON object on stdout; progress goes to stderr.")
 ]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Throw away what an unfinished run has done, and begin anew.")
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for another command that works on the same; default: say which, and end.")
+]
 
 
 def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None) -> Workspace:
@@ -72,19 +84,31 @@ def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None
 def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:
     """The verb's result on stdout: `data` as one JSON object, or `text` (a string or a rich renderable) for people."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False, default=str))
+        print(terminal.dumps(data))
     elif isinstance(text, str):
-        print(text)
+        print(terminal.safe(text))
     else:
         from rich.console import Console
 
         # A pipe has no width of its own; 80 columns would cut names that people look for.
-        Console(width=None if sys.stdout.isatty() else 160).print(text, highlight=False)
+        console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
+        with console.capture() as shown:
+            show(console, text)
+        print(shown.get(), end="")
+
+
+def show(console: Console, text: RenderableType) -> None:
+    """Print what may hold data: no markup or control sequence in it is obeyed."""
+    from rich.segment import Segment, Segments
+
+    lines = console.render_lines(text, pad=False, new_lines=True)
+    parts = [s if s.control else Segment(terminal.safe(s.text), s.style) for line in lines for s in line]
+    console.print(Segments(parts), end="")
 
 
 def say(text: str) -> None:
     """A remark to the person, on stderr, so that stdout holds results only."""
-    print(text, file=sys.stderr, flush=True)
+    progress.note(text)
 
 
 def explain(error: BaseException) -> str | None:
@@ -93,14 +117,19 @@ def explain(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     full = isinstance(error, OSError) and error.errno in FULL_DISK
     if full or "No space left on device" in text or "database or disk is full" in text:
-        where = getattr(error, "filename", None) or "the disk"
-        return f"{where}: no space left; nothing half-written was kept. Free some space and run the same command again"
+        return _full_disk(getattr(error, "filename", None), text)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text for m in NO_MEMORY)):
+        return f"out of memory{f' ({text[:200]})' if text else ''}; `steersman plan` says what fits and what to set"
+    if isinstance(error, RecursionError):
+        return "something among the files that were read is nested too deeply; expected a few levels"
     if isinstance(cause, sqlite3.Error):
         return f"store.db: {cause}; expected a database that this version can read and write"
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return f"{error.filename}: no such file or folder"
     if isinstance(error, PermissionError) and error.filename is not None:
         return f"{error.filename}: permission denied; expected a place that you may read and write"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename or 'the disk'}: the disk is read-only; expected one that can be written to"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}"
     # FloatingPointError is how a stage says that training diverged
@@ -108,9 +137,28 @@ def explain(error: BaseException) -> str | None:
     return text or type(error).__name__ if told else None
 
 
+def _full_disk(where: str | None, text: str) -> str:
+    """What was being written, how much it needs and how much is free there, as far as that is known."""
+    known = ""
+    if where:
+        place = Path(where).absolute()
+        while not place.exists():
+            place = place.parent
+        needed = text[text.index("needs ") :].partition(")")[0] + ", " if "needs " in text else ""
+        known = f" ({needed}{shutil.disk_usage(place).free >> 20} MiB are free there)"
+    return (
+        f"{where or 'the disk'}: no space left; nothing half-written was kept{known}. Free some space and run the same "
+        "command again"
+    )
+
+
 def fail(error: BaseException, as_json: bool) -> int:
     """Say what went wrong (of several processes, the first that fails does); returns the exit code."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, stopping.Stop):
+        again = shlex.join(["steersman", *sys.argv[1:]])
+        line = f"interrupted ({error}): {'; '.join([*error.where, 'to go on, run the same command again'])}: {again}"
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
         line, code = "interrupted; run the same command again to continue", INTERRUPTED
     elif (told := explain(error)) is not None:
         line, code = f"error: {told}", USER_ERROR
@@ -123,43 +171,70 @@ def fail(error: BaseException, as_json: bool) -> int:
     if parallel is not None and not parallel.may_speak(expected=code != BUG):
         return code
     if code == BUG or os.environ.get("STEERSMAN_DEBUG") == "1":
-        traceback.print_exception(error, file=sys.stderr)
+        say("".join(traceback.format_exception(error)).rstrip())
     say(line)
     if as_json:
-        print(json.dumps({"error": line, "exit_code": code}, ensure_ascii=False))
+        print(terminal.dumps({"error": line, "exit_code": code}))
     return code
 
 
-def guard(verb: Callable[..., None]) -> Callable[..., None]:
-    """`verb` with the one error handler around it; --json also makes its progress plain lines."""
+def guard(verb: Callable[..., None], name: str, slow: bool) -> Callable[..., None]:
+    """`verb` with the one error handler around it; sets what its options --json, --fresh and --wait ask for."""
 
     @functools.wraps(verb)
     def guarded(*args: Any, **kwargs: Any) -> None:
         as_json = bool(kwargs.get("as_json", False))
-        token = progress.plain.set(as_json)
         try:
-            verb(*args, **kwargs)
+            with _options(kwargs), progress.heartbeat(name):
+                if slow and "LOCAL_RANK" not in os.environ:
+                    say(f"{name}: starting")
+                verb(*args, **kwargs)
+            sys.stdout.flush()
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except BrokenPipeError:
             # The reader of a pipe left (`| head`); point stdout elsewhere so that the exit does not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BUG) from None
+            raise typer.Exit(BROKEN_PIPE) from None
         except (Exception, KeyboardInterrupt) as error:
             raise typer.Exit(fail(error, as_json)) from None
-        finally:
-            progress.plain.reset(token)
 
     return guarded
 
 
+@contextlib.contextmanager
+def _options(given: Mapping[str, Any]) -> Iterator[None]:
+    chosen: tuple[tuple[ContextVar[Any], Any], ...] = (
+        (progress.plain, bool(given.get("as_json"))),
+        (unfinished.fresh, bool(given.get("fresh"))),
+        (locks.waits, bool(given.get("wait"))),
+        (locks.tell, say),
+    )
+    tokens = [(variable, variable.set(value)) for variable, value in chosen]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
+
+
 def add(
-    app: typer.Typer, verb: Callable[..., None], *, panel: str, examples: Sequence[str], name: str | None = None
+    app: typer.Typer,
+    verb: Callable[..., None],
+    *,
+    panel: str,
+    examples: Sequence[str],
+    name: str | None = None,
+    slow: bool = False,
 ) -> None:
-    """Register `verb` under its (or the given) name, guarded, with examples at the end of its --help."""
+    """Register `verb` under its (or the given) name, guarded, with examples at the end of its --help.
+
+    A `slow` one says at once that it works, before it imports what takes seconds.
+    """
+    name = name or verb.__name__.replace("_", "-")
     shown = [example.replace("[", "\\[") for example in examples]
     epilog = "\n\n".join(["[bold]Examples[/bold]", *shown])
-    app.command(name or verb.__name__.replace("_", "-"), epilog=epilog, rich_help_panel=panel)(guard(verb))
+    app.command(name, epilog=epilog, rich_help_panel=panel)(guard(verb, name, slow))
 
 
 def _version(wanted: bool) -> None:
@@ -195,6 +270,7 @@ def run() -> None:
     """Entry point of the process."""
     from steersman.cli import processes
 
+    stopping.install()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(
@@ -205,5 +281,5 @@ def run() -> None:
             processes.run(build())
         else:
             build()()
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, RecursionError, MemoryError) as error:
         sys.exit(fail(error, False))

@@ -10,7 +10,7 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.app import PROJECT, JsonOption, SetOption, add, say
+from steersman.cli.app import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, say
 from steersman.progress import duration
 from steersman.workspace import CONFIG_NAME, Workspace
 
@@ -88,6 +88,8 @@ def demo(
     headless: Annotated[bool, typer.Option("--headless", help="End after the verdict, without the page.")] = False,
     settings: SetOption = None,
     as_json: JsonOption = False,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Run the whole loop at a small size and end in a page to chat with the result. Goes on where it was."""
     if language not in BASES:
@@ -96,7 +98,7 @@ def demo(
     began = time.monotonic()
     if (root / CONFIG_NAME).is_file():
         say(f"going on in {root}")
-        space = Workspace.open(root, tuple(settings or ()))
+        space = Workspace.open(root, tuple(settings or ())).pin()
     else:
         space = Workspace.create(root, config_file.with_overrides(demo_config(language), settings or ()))
         say(f"made {root / CONFIG_NAME}")
@@ -140,4 +142,4 @@ def promote_best(space: Workspace) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    add(app, demo, panel=PROJECT, examples=["steersman demo", "steersman demo --lang zh --headless"])
+    add(app, demo, panel=PROJECT, examples=["steersman demo", "steersman demo --lang zh --headless"], slow=True)

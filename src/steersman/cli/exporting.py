@@ -128,7 +128,8 @@ def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
         if what not in names:
             known = ", ".join((*WHAT, *names))
             raise ValueError(f"data export {what}: expected one of {known}")
-        return iter(names[what].path.read_bytes().decode().removesuffix("\n").split("\n"))
+        # At \n alone: a string in JSON may hold U+2028 and the like, where other ways of reading lines would break it.
+        return (line for line in names[what].path.read_text(encoding="utf-8").split("\n") if line)
     return _from_store(space, what, round_)
 
 

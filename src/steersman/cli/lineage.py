@@ -25,14 +25,11 @@ from typing import Any, Literal
 from steersman import config as configs
 from steersman.data import dataset
 from steersman.types import Manifest
+from steersman.unfinished import BESIDE, SECTION
 from steersman.workspace import ARTIFACTS, FINGERPRINT, POINTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale"]
 GONE = "gone"
-SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
-"""Stages whose section of the configuration is named otherwise."""
-BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
-"""Settings of other sections that stages record beside their own."""
 
 
 @dataclass(frozen=True, slots=True)

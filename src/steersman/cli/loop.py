@@ -7,16 +7,15 @@ manifest's metrics. Names of inputs are those that `lineage` compares.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steersman.cli.app import say
-from steersman.config import NO_MATTER, of_stage, to_dict
+from steersman.cli.making import Metrics, make
+from steersman.config import of_stage
 from steersman.types import Conversation, Ranking
-from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, sweep, tree_hashes, verify
-
-Metrics = Mapping[str, Any]
+from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, tree_hashes, verify
 
 
 def base_model(space: Workspace) -> Path:
@@ -31,7 +30,10 @@ def need(space: Workspace, stage: str, command: str) -> Path:
     folder = space.stage_dir(stage)
     if not space.has(stage):
         raise ValueError(f"{folder}: not there yet; make it with: steersman {command}")
-    verify(folder)
+    try:
+        verify(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}; to make it again: steersman {command} (what is there is put aside)") from None
     return folder
 
 
@@ -58,30 +60,6 @@ def _demand(paths: list[Path], what: str, space: Workspace) -> None:
         raise ValueError(f"{space.data}: no {what}; expected some: steersman data import FILE (or: data import shop)")
 
 
-def _make(
-    space: Workspace, stage: str, settings: Any, inputs: Mapping[str, str], run: Callable[[], Any]
-) -> tuple[Metrics, bool]:
-    """Run a stage unless its artifact is there from the same inputs and settings: (metrics, made now)."""
-    from steersman.train.trackers import chosen
-
-    chosen.set(space.config.project)
-    recorded = {**to_dict(settings), "seed": space.config.project.seed, **space.config.model.recorded}
-    if space.has(stage):
-        manifest = read_manifest(space.stage_dir(stage))
-        # a setting that did not exist when the artifact was made had its default's effect
-        known = {**to_dict(type(settings)()), **manifest.config}
-        same = {k: v for k, v in known.items() if k not in NO_MATTER} == {
-            k: v for k, v in recorded.items() if k not in NO_MATTER
-        }
-        if same and manifest.inputs == dict(inputs):
-            verify(space.stage_dir(stage))
-            sweep(space.stage_dir(stage))
-            return manifest.metrics, False
-        say(f"{stage}: made from other inputs or settings; making it again")
-    run()
-    return read_manifest(space.stage_dir(stage)).metrics, True
-
-
 def do_sft(space: Workspace) -> tuple[Metrics, bool]:
     train, inputs = _data(space, "demonstrations", "train")
     _demand(train, "demonstrations", space)
@@ -106,7 +84,7 @@ def do_sft(space: Workspace) -> tuple[Metrics, bool]:
             inputs=inputs,
         )
 
-    return _make(space, "sft", space.config.sft, inputs, run)
+    return make(space, "sft", space.config.sft, inputs, run)
 
 
 def do_sample(space: Workspace) -> tuple[Metrics, bool]:
@@ -135,7 +113,7 @@ def do_sample(space: Workspace) -> tuple[Metrics, bool]:
             inputs=inputs,
         )
 
-    metrics, made = _make(space, "samples", space.config.sample, inputs, run)
+    metrics, made = make(space, "samples", space.config.sample, inputs, run)
     fill(space)
     return metrics, made
 
@@ -218,7 +196,7 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
             inputs=inputs,
         )
 
-    return _make(space, "reward", space.config.reward, inputs, run)
+    return make(space, "reward", space.config.reward, inputs, run)
 
 
 def stale_reward(space: Workspace) -> str:
@@ -269,7 +247,7 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
             stage=stage,
         )
 
-    return _make(space, stage, settings, inputs, run)
+    return make(space, stage, settings, inputs, run)
 
 
 def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
@@ -300,7 +278,7 @@ def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
             inputs=inputs,
         )
 
-    return _make(space, stage, of_stage(space.config, stage), inputs, run)
+    return make(space, stage, of_stage(space.config, stage), inputs, run)
 
 
 def do_eval(space: Workspace) -> tuple[Metrics, bool]:
@@ -343,7 +321,7 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
             known=known,
         )
 
-    return _make(space, "report", space.config.eval, inputs, run)
+    return make(space, "report", space.config.eval, inputs, run)
 
 
 def curves(space: Workspace) -> dict[str, Any]:

@@ -99,11 +99,10 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
     from steersman.cli.exporting import feedback_for, imported_feedback
     from steersman.data.dataset import find, load_conversations, load_rankings
-    from steersman.models.load import load_tokenizer
-    from steersman.text.template import Template
+    from steersman.models.load import load_template
     from steersman.train.plan import Lengths, lengths_of
 
-    template = Template(load_tokenizer(folder))
+    template = load_template(folder, space.config.model)
     limit = space.config.data.max_line_mb
     answers = 0
     if stage in ("reward", "dpo", "kto"):
@@ -124,7 +123,7 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     elif stage == "sft":
         paths = find(space, "demonstrations", "train")
         records = [c for path in paths for c in load_conversations(path, "demonstrations", limit)]
-        sizes = [len(template.render(c).ids) for c in _sample(records)]
+        sizes = [len(max((r.ids for r in template.examples(c)), key=len, default=())) for c in _sample(records)]
     else:
         paths = find(space, "prompts", "train", "ppo")
         records = [c for path in paths for c in load_conversations(path, "prompts", limit)]
@@ -225,4 +224,4 @@ def register(app: typer.Typer) -> None:
         "steersman plan ppo --memory 8G",
         "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
     ]
-    add(app, plan, panel=STAGES, examples=examples)
+    add(app, plan, panel=STAGES, examples=examples, slow=True)

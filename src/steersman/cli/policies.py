@@ -9,7 +9,17 @@ import typer
 
 from steersman import config as configs
 from steersman.cli import loop, stages
-from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, open_workspace
+from steersman.cli.app import (
+    STAGES,
+    FreshOption,
+    JsonOption,
+    SetOption,
+    WaitOption,
+    WorkspaceOption,
+    add,
+    open_workspace,
+)
+from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
 from steersman.cli.standalone import (
@@ -24,7 +34,7 @@ from steersman.cli.standalone import (
     resolved,
     tell,
 )
-from steersman.data.importing import JUDGED
+from steersman.data.kinds import JUDGED
 
 FeedbackOption = Annotated[
     list[Path] | None,
@@ -42,6 +52,8 @@ def dpo(
     encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Improve the model on the rankings directly, without a reward model (DPO).
 
@@ -61,6 +73,8 @@ def kto(
     encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Improve the model on what people liked and disliked (KTO).
 
@@ -93,7 +107,7 @@ def _learn(
         else:
             rankings = read_rankings(data, config, encoding)
         rankings += read_judged(feedback, "feedback", config, encoding)
-        metrics: loop.Metrics = parallel.everywhere(
+        metrics: Metrics = parallel.everywhere(
             preference.run,
             base=base,
             rankings=rankings,
@@ -105,13 +119,13 @@ def _learn(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir(stage)
         metrics, made = loop.do_preference(space, stage)
     tell(as_json, stage, folder, metrics, made, preference_text(metrics))
 
 
-def preference_text(metrics: loop.Metrics) -> str:
+def preference_text(metrics: Metrics) -> str:
     if metrics["accuracy"] is None:
         learned = f"learned from {metrics['n_train_prompts']} prompts; no ranked pairs to hold out"
         return "\n".join([learned, *stages.cautions_of(metrics)])
@@ -133,6 +147,8 @@ def grpo(
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """PPO without a critic: several answers per prompt, scores normalised among them (GRPO)."""
     spread(processes)
@@ -153,6 +169,8 @@ def rloo(
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """PPO without a critic: each answer's score against the mean of its prompt's others (RLOO)."""
     spread(processes)
@@ -165,9 +183,17 @@ def register(app: typer.Typer) -> None:
     for verb in (dpo, kto):
         name = verb.__name__
         alone = f"steersman {name} --model out/sft --data FILE --output out/{name}"
-        add(app, verb, panel=STAGES, examples=[f"steersman {name}", f"steersman {name} -s {name}.beta=0.3", alone])
+        add(
+            app,
+            verb,
+            panel=STAGES,
+            examples=[f"steersman {name}", f"steersman {name} -s {name}.beta=0.3", alone],
+            slow=True,
+        )
     for critic_free in (grpo, rloo):
         name = critic_free.__name__
         alone = f"--model out/sft --reward out/reward --data FILE --output out/{name} --held-out FILE"
         more = f"steersman {name} -s {name}.answers_per_prompt=8"
-        add(app, critic_free, panel=STAGES, examples=[f"steersman {name}", more, f"steersman {name} {alone}"])
+        add(
+            app, critic_free, panel=STAGES, examples=[f"steersman {name}", more, f"steersman {name} {alone}"], slow=True
+        )

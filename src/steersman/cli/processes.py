@@ -8,16 +8,20 @@ The stages that train are computed by all processes, every other stage by the fi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import uuid
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from types import FrameType
 from typing import Annotated
 
+import psutil
 import typer
 
+from steersman import progress, stopping
 from steersman.cli.app import BUG, fail, say
 
 ProcessesOption = Annotated[
@@ -51,7 +55,10 @@ def spread(processes: int) -> None:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
+        signals_to_handle="",  # its own handlers give the processes 30 s, and then kill
     )
+    stopping.install(_pass_on)
+    progress.quiet()  # the first of the processes speaks from here on
     try:
         elastic_launch(config, sys.executable)("-m", "steersman", *sys.argv[1:])
     except ChildFailedError as error:
@@ -65,13 +72,22 @@ def spread(processes: int) -> None:
     raise typer.Exit
 
 
+def _pass_on(signum: int, _frame: FrameType | None) -> None:
+    """Ctrl-C reaches this process alone: the others have sessions of their own. They end when they have saved."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.send_signal(signum)
+
+
 def run(command_line: Callable[[], None]) -> None:
     """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
-    from steersman.models import parallel
-
+    first = os.environ["RANK"] == "0"
     try:
-        parallel.join(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
-        if os.environ["RANK"] == "0":
+        with progress.heartbeat("starting the processes") if first else contextlib.nullcontext():
+            from steersman.models import parallel
+
+            parallel.join(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
+        if first:
             try:
                 command_line()
             except SystemExit as end:

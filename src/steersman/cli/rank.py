@@ -13,7 +13,8 @@ import typer
 
 from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.ranking_input import HELP, Said, parse
-from steersman.progress import progress
+from steersman.progress import progress, quiet
+from steersman.terminal import safe
 from steersman.types import Candidates
 from steersman.workspace import Workspace
 
@@ -83,11 +84,11 @@ def show_task(console: Console, task: RankingTask, head: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    console.rule(head)
+    console.rule(Text(safe(head)))
     for message in task.prompt.messages:
-        console.print(Text(f"{message.role}: ", style="bold") + Text(message.content))
+        console.print(Text(f"{message.role}: ", style="bold") + Text(safe(message.content)))
     for number, (_, answer) in enumerate(task.presented, 1):
-        console.print(Panel(Text(answer or "(empty)"), title=str(number), title_align="left"))
+        console.print(Panel(Text(safe(answer) or "(empty)"), title=str(number), title_align="left"))
 
 
 def _ask(console: Console, k: int) -> Said | str:
@@ -101,7 +102,7 @@ def _ask(console: Console, k: int) -> Said | str:
         try:
             said = parse(line, k)
         except ValueError as error:
-            console.print(str(error), markup=False, highlight=False)
+            console.print(safe(str(error)), markup=False, highlight=False)
             continue
         if said == "help":
             console.print(HELP, markup=False, highlight=False)
@@ -188,6 +189,7 @@ def rank(
         if simulated:
             result = {"ranked": simulate(space, store, number, limit), "skipped": 0}
         else:
+            quiet()
             result = dict(interview(store, number, labeler, Console(stderr=as_json), limit))
         result |= {"round": number, "labeler": SIMULATED if simulated else labeler, "simulated": simulated}
         result["progress"] = store.ranking_progress(number)

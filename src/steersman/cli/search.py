@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file
-from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman import config_file, locks
+from steersman.cli.app import (
+    STAGES,
+    FreshOption,
+    JsonOption,
+    SetOption,
+    WaitOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+)
 from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
@@ -50,6 +60,8 @@ def search(
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Search a stage's settings with Optuna; bad trials end early, and a search that was stopped goes on.
 
@@ -58,7 +70,7 @@ def search(
     """
     if launched():
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
-    space = open_workspace(workspace, settings)
+    space = open_workspace(workspace, settings).pin()
     try:
         from steersman.cli import study
     except ModuleNotFoundError as error:
@@ -159,12 +171,15 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
 def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> None:
     """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
     path = space.root / CONFIG_NAME
-    text = edited(path.read_text(encoding="utf-8"), section, values)
-    expected = config_file.from_dict({section: values}, "search", config_file.load(path))
-    if config_file.from_dict(tomllib.loads(text), str(path)) != expected:
-        raise ValueError(f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}")
-    with atomic_write(path) as file:
-        file.write(text)
+    with locks.brief(path):
+        text = edited(path.read_text(encoding="utf-8"), section, values)
+        expected = config_file.from_dict({section: values}, "search", config_file.load(path))
+        if config_file.from_dict(tomllib.loads(text), str(path)) != expected:
+            raise ValueError(
+                f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}"
+            )
+        with atomic_write(path) as file:
+            file.write(text)
 
 
 def edited(text: str, section: str, values: dict[str, Any]) -> str:
@@ -193,4 +208,4 @@ def register(app: typer.Typer) -> None:
         "steersman search sft --range sft.lr=1e-5:1e-3:log --choice sft.batch_tokens=2048,4096",
         "steersman search ppo --range ppo.kl_coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
     ]
-    add(app, search, panel=STAGES, examples=examples)
+    add(app, search, panel=STAGES, examples=examples, slow=True)

@@ -9,7 +9,19 @@ import typer
 
 from steersman import config as configs
 from steersman.cli import loop
-from steersman.cli.app import STAGES, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.app import (
+    STAGES,
+    FreshOption,
+    JsonOption,
+    SetOption,
+    WaitOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+    say,
+)
+from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.standalone import (
     DataOption,
@@ -35,6 +47,8 @@ def sft(
     output: OutputOption = None,
     encoding: EncodingOption = "utf-8",
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
     spread(processes)
@@ -44,7 +58,7 @@ def sft(
 
         config, folder = given
         base = resolved(model)
-        metrics: loop.Metrics = parallel.everywhere(
+        metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
             demonstrations=read(data, "demonstrations", config, encoding),
@@ -57,13 +71,13 @@ def sft(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("sft")
         metrics, made = loop.do_sft(space)
     tell(as_json, "sft", folder, metrics, made, sft_text(metrics))
 
 
-def sft_text(metrics: loop.Metrics) -> str:
+def sft_text(metrics: Metrics) -> str:
     loss = "no held-out demonstrations, so no held-out loss"
     if metrics["held_out"]:
         loss = f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token"
@@ -71,7 +85,7 @@ def sft_text(metrics: loop.Metrics) -> str:
     return "\n".join([text, *cautions_of(metrics)])
 
 
-def cautions_of(metrics: loop.Metrics) -> list[str]:
+def cautions_of(metrics: Metrics) -> list[str]:
     """Lines on what a reader must know beside a stage's numbers."""
     return [f"caution: {text}" for text in metrics.get("cautions", ())]
 
@@ -84,6 +98,8 @@ def sample(
     data: DataOption = None,
     output: OutputOption = None,
     encoding: EncodingOption = "utf-8",
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Let the fine-tuned model answer each ranking prompt K times."""
     if given := alone(settings, model=model, data=data, output=output):
@@ -91,7 +107,7 @@ def sample(
 
         config, folder = given
         start = resolved(model)
-        metrics: loop.Metrics = stage.run(
+        metrics: Metrics = stage.run(
             model=start,
             version=start.name,
             prompts=read(data, "prompts", config, encoding)[: config.sample.prompts or None],
@@ -103,7 +119,7 @@ def sample(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("samples")
         metrics, made = loop.do_sample(space)
     text = "\n".join([f"{metrics['answers']} answers to each of {metrics['prompts']} prompts", *cautions_of(metrics)])
@@ -123,6 +139,8 @@ def reward(
         typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
     ] = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Learn a reward model from the rankings."""
     spread(processes)
@@ -132,7 +150,7 @@ def reward(
 
         config, folder = given
         base = resolved(model)
-        metrics: loop.Metrics = parallel.everywhere(
+        metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
             rankings=read_rankings(data, config, encoding),
@@ -145,19 +163,19 @@ def reward(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("reward")
         metrics, made = loop.do_reward(space)
     tell(as_json, "reward", folder, metrics, made, reward_text(metrics))
 
 
-def reward_text(metrics: loop.Metrics) -> str:
-    def percent(i: loop.Metrics) -> str:
+def reward_text(metrics: Metrics) -> str:
+    def percent(i: Metrics) -> str:
         if i["low"] is None or i["high"] is None:  # a single prompt says nothing of the spread between prompts
             return f"{100 * i['value']:.1f} % [too few prompts for an interval]"
         return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
 
-    def held_out(report: loop.Metrics) -> str:
+    def held_out(report: Metrics) -> str:
         return (
             f"held-out accuracy {percent(report['accuracy'])} over {report['n_pairs']} pairs of {report['n_prompts']} "
             f"prompts; 'the longer answer wins' {percent(report['length_baseline'])}"
@@ -200,6 +218,8 @@ def ppo(
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Improve the model against the reward model, under a KL price to the fine-tuned model."""
     spread(processes)
@@ -229,7 +249,7 @@ def optimise(
 
         config, folder = given
         start, scorer = resolved(model), resolved(reward_model)
-        metrics: loop.Metrics = parallel.everywhere(
+        metrics: Metrics = parallel.everywhere(
             stage.run,
             sft=start,
             reward=scorer,
@@ -245,13 +265,13 @@ def optimise(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir(stage_name)
         metrics, made = loop.do_ppo(space, stage_name)
     tell(as_json, POLICIES[stage_name].lower(), folder, metrics, made, ppo_text(metrics))
 
 
-def ppo_text(metrics: loop.Metrics) -> str:
+def ppo_text(metrics: Metrics) -> str:
     best = metrics["best"]
     lines = [
         f"kept iteration {best['iteration']} of {metrics['iterations']}: held-out reward {best['eval_reward']:.2f}"
@@ -286,6 +306,8 @@ def evaluate(
         list[Path] | None,
         typer.Option("--trained-on", help="Without a workspace: files that the models learned from."),
     ] = None,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Compare base, SFT and PPO on held-out prompts and say whether it helped."""
     if given := alone(settings, model=model, data=data, output=output):
@@ -314,7 +336,7 @@ def evaluate(
         )
         made = True
     else:
-        space = open_workspace(workspace, settings)
+        space = open_workspace(workspace, settings).pin()
         config, folder = space.config, space.stage_dir("report")
         _, made = loop.do_eval(space)
     show_verdict(as_json, folder, config, made)
@@ -340,7 +362,7 @@ def show_verdict(as_json: bool, folder: Path, config: configs.Config, made: bool
 
 def report(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Show the round's verdict again and where its report lies; draws the report anew if it is gone."""
-    space = open_workspace(workspace, settings)
+    space = open_workspace(workspace, settings).pin()
     folder = space.stage_dir("report")
     if not space.has("report"):
         raise ValueError(f"{folder}: no report of this round yet; make it with: steersman eval")
@@ -359,10 +381,12 @@ def run(
         bool, typer.Option("--simulated", help="Where nobody has ranked, let the domain's rule judge do it.")
     ] = False,
     processes: ProcessesOption = 1,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
 ) -> None:
     """Do all that is missing, in order: sft, sample, (rank), reward, ppo, eval."""
     spread(processes)
-    space = open_workspace(workspace, settings)
+    space = open_workspace(workspace, settings).pin()
     run_all(space, simulated)
     show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
 
@@ -384,7 +408,7 @@ def run_all(space: Workspace, simulated: bool) -> None:
 
 def register(app: typer.Typer) -> None:
     def put(verb: Any, *examples: str, name: str | None = None) -> None:
-        add(app, verb, panel=STAGES, examples=examples, name=name)
+        add(app, verb, panel=STAGES, examples=examples, name=name, slow=verb is not report)
 
     alone = "--data FILE --output out"
     put(sft, "steersman sft", "steersman sft -s sft.epochs=1", f"steersman sft --model smollm2-135m {alone}/sft")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file
-from steersman.cli import loop
+from steersman import config_file, locks
 from steersman.cli.app import emit, say
+from steersman.cli.making import Metrics
 from steersman.types import Conversation, Ranking
 from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, tree_hashes
 
@@ -36,6 +36,7 @@ def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Pa
         raise ValueError(f"{output}: finished already; expected a folder that is not there yet")
     if output.is_file() or (output.is_dir() and any(output.iterdir())):  # finishing would replace what is there
         raise ValueError(f"{output}: something else is there already; expected a folder that is not there yet")
+    locks.keep(output)
     from steersman.train.trackers import chosen
 
     config = config_file.with_overrides(configs.Config(), settings or ())
@@ -78,6 +79,6 @@ def read_judged(files: list[Path] | None, kind: str, config: configs.Config, enc
     return [r for r in made if r is not None]
 
 
-def tell(as_json: bool, stage: str, folder: Path, metrics: loop.Metrics, made: bool, text: str) -> None:
+def tell(as_json: bool, stage: str, folder: Path, metrics: Metrics, made: bool, text: str) -> None:
     head = f"{stage}: {folder}" if made else f"{stage}: {folder} is up to date"
     emit(as_json, {"stage": stage, "path": str(folder), "made": made, "metrics": dict(metrics)}, f"{head}\n{text}")

@@ -25,9 +25,10 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 
 from steersman import config as configs
-from steersman import config_file
+from steersman import config_file, locks
 from steersman.cli import loop
 from steersman.cli.app import say
+from steersman.cli.making import Metrics
 from steersman.models.stage_folder import flush, partial_of
 from steersman.progress import metric_text
 from steersman.train.log import FILE, read_metrics, watch
@@ -42,7 +43,7 @@ class Stage:
     """
 
     artifact: str
-    make: Callable[[Workspace], tuple[loop.Metrics, bool]]
+    make: Callable[[Workspace], tuple[Metrics, bool]]
     objectives: Mapping[str, str]
     judging: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -194,7 +195,7 @@ class Search:
         trial.set_user_attr("folder", place)
         folder = self.folder / "trials" / place
         say(f"trial {trial.number}: {metric_text(values)}")
-        space = TrialSpace(self.space.root, config, self.stage.artifact, folder)
+        space = TrialSpace(self.space.root, config, self.stage.artifact, folder, pinned=self.space.pinned)
         try:
             with self._pruning(trial, partial_of(folder)):
                 metrics, _ = self.stage.make(space)
@@ -283,6 +284,7 @@ def _trial_json(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 def keep_metrics(folder: Path) -> None:
     """Of a trial's folder, finished or not, keep the metrics alone."""
+    locks.forget(folder)
     flush()  # a trial that was pruned may still be writing a resume point
     working = folder if folder.is_dir() else partial_of(folder)
     content = (working / FILE).read_bytes() if (working / FILE).is_file() else b""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steersman import progress
 from steersman.cli import loop
 from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.terminal import safe
 from steersman.types import Completion, Conversation, Message, SamplingParams
-from steersman.workspace import POLICIES, Workspace
+from steersman.workspace import MANIFEST_NAME, POLICIES, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +63,17 @@ def load(space: Workspace, model: str, dtype: str) -> Engine:
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
         options["dtype"] = dtype
-    return load_engine(folder, name=space.config.project.name, version=version, **options)
+    with progress.activity(f"loading {version}"):
+        before = _manifest(folder)
+        engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+        if _manifest(folder) != before:  # made anew meanwhile: what was read may be of both
+            engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+    return engine
+
+
+def _manifest(folder: Path) -> bytes:
+    path = folder / MANIFEST_NAME
+    return path.read_bytes() if path.is_file() else b""
 
 
 def chat(
@@ -85,6 +99,7 @@ def chat(
         return
     if as_json:
         raise ValueError("chat --json: expected --message TEXT")
+    progress.quiet()
     say(f"{engine.model_name} ({engine.policy_version}). An empty line starts over, Ctrl-D ends.")
     turns = start
     while True:
@@ -112,7 +127,7 @@ def _answer(engine: Engine, turns: tuple[Message, ...], params: SamplingParams, 
         if isinstance(piece, Completion):
             final = piece
         elif show:
-            print(piece, end="", flush=True)
+            print(safe(piece), end="", flush=True)
     if show:
         print()
     assert final is not None
@@ -144,6 +159,23 @@ def _where(url: str) -> str:
     return f"chat:   {url}\nrank:   {url}/rank\ncurves: {url}/training\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
+class Wordless(logging.Formatter):
+    """Logs say where an error happened and of what kind it is, not its text: that may quote what somebody asked.
+
+    STEERSMAN_DEBUG=1 shows all.
+    """
+
+    def formatException(self, ei: Any) -> str:
+        if os.environ.get("STEERSMAN_DEBUG") == "1":
+            return super().formatException(ei)
+        kind, _, frames = ei
+        lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(frames)]
+        return "\n".join([*lines, f"{kind.__name__ if kind else 'error'} (STEERSMAN_DEBUG=1 shows its text)"])
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe(super().format(record))
+
+
 def run_server(
     space: Workspace,
     model: str,
@@ -163,10 +195,13 @@ def run_server(
         return path if path.is_file() else None
 
     def ready(url: str) -> None:
+        progress.quiet()
         on_ready(url)
         sys.stdout.flush()
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Wordless("%(levelname)s %(name)s: %(message)s"))
     config = space.config.serve
     engine = load(space, model, dtype)
     with Store.open(space.store_path, space.config.rank.objective) as store:
@@ -188,5 +223,6 @@ def run_server(
 
 
 def register(app: typer.Typer) -> None:
-    add(app, chat, panel=PEOPLE, examples=["steersman chat", "steersman chat --model sft -m 'Where is my order?'"])
-    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --dtype int8 --port 9000"])
+    chats = ["steersman chat", "steersman chat --model sft -m 'Where is my order?'"]
+    add(app, chat, panel=PEOPLE, examples=chats, slow=True)
+    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --dtype int8 --port 9000"], slow=True)

@@ -250,9 +250,15 @@ def dialogues(said: Sequence[Said], speakers: Speakers | None, name: str, readin
         )
 
 
-def _ask_speakers(counts: Counter[str]) -> str:
-    found = ", ".join(f"{who} ({n})" for who, n in counts.most_common(12)) or "nobody"
-    return f"expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: {found}"
+def _ask_speakers(found: str) -> str:
+    return (
+        "expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: "
+        f"{found or 'nobody'}"
+    )
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
 
 
 def _bare(message: Said, changed: Counter[str]) -> Said | None:

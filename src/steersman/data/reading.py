@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from steersman.config import DataConfig
@@ -25,8 +25,8 @@ class Reading:
     """One of `sources.FILE_FORMATS`; empty: by what the file holds."""
     speakers: str = ""
     """--speakers of a chat log: the users' names, then the assistants'."""
-    mapped: bool = False
-    """Whether --map says what fields are; otherwise a table's columns must tell it themselves."""
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """--map: what is in which column; otherwise a table's columns must tell it themselves."""
     sheet: str = ""
     """The sheet of a workbook; empty: the first that holds something."""
     max_line_mb: float = DataConfig.max_line_mb

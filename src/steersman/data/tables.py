@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import itertools
 import re
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Any
 
 from steersman.data import formats
 from steersman.data.containers import Part
+from steersman.data.formats.fields import plain
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -109,15 +111,29 @@ def column_names(cells: Sequence[str]) -> list[str]:
 
 
 def check_names(names: Sequence[str], part: Part, reading: Reading, line: int) -> None:
-    """ValueError where nothing tells what the columns are."""
+    """ValueError where --map names a column that is not there, or without it nothing tells what the columns are."""
+    lower = [plain(name) for name in names]
+    for role, wanted in reading.mapping.items():
+        for column in wanted.split(","):
+            if role != "ignore" and plain(column) not in lower:
+                near = difflib.get_close_matches(column, names, n=1, cutoff=0.0)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ValueError(
+                    f"{part.name}:{line}: expected a column '{column}', the file has: {', '.join(names)}{hint}"
+                )
+    if not reading.mapping and not _tells(names):
+        raise ValueError(
+            f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
+            "say which it is, such as --map question=COLUMN,answer=COLUMN"
+        )
+
+
+def _tells(names: Sequence[str]) -> bool:
     try:
         formats.detect(dict.fromkeys(names, "?"))
     except ValueError:
-        if not reading.mapped:
-            raise ValueError(
-                f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
-                "say which it is, such as --map question=COLUMN,answer=COLUMN"
-            ) from None
+        return False
+    return True
 
 
 def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:

@@ -13,6 +13,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from steersman.engine.protocol import Engine, PromptTooLong
@@ -35,6 +36,12 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
             marks = marks[:done]
             break
     return b"".join(lines[: len(marks) * group]), marks
+
+
+def _so_far(engine: Engine, before: int) -> int:
+    """Prompts answered, those of the group that is under way included where the engine counts them."""
+    count = getattr(engine, "answered", None)
+    return before + (count() if count is not None else 0)
 
 
 def answer_prompts(
@@ -72,7 +79,10 @@ def answer_prompts(
         for start in range(len(done), len(prompts), group):
             now = prompts[start : start + group]
             own = dataclasses.replace(params, seed=seed * 1_000_003 + start)
-            for prompt, completions in zip(now, engine.generate(now, own), strict=True):
+            bar.probe = partial(_so_far, engine, len(done))
+            answered = engine.generate(now, own)
+            bar.probe = None
+            for prompt, completions in zip(now, answered, strict=True):
                 record = Candidates(prompt, tuple(completions), {**sampling, "seed": own.seed})
                 line = json.dumps(record.to_json(), ensure_ascii=False).encode() + b"\n"
                 answers.write(line)

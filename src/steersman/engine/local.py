@@ -69,9 +69,10 @@ class LocalEngine:
         chunk_tokens: int = 256,
         reuse: Reuse = "streams",
         independent: bool = False,
+        thinking: str = "keep",
     ) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer)
+        self._prompts = Prompts(tokenizer, thinking)
         self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
@@ -86,6 +87,7 @@ class LocalEngine:
         )
         self.scheduler.version = version
         self._driver = Driver(self.scheduler)
+        self._asked: list[Request] = []
         release_cores()
 
     @property
@@ -135,6 +137,7 @@ class LocalEngine:
         asked = [[self._request(p, params, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
         # similar lengths side by side, so that prefill pads little
         queue = [r for requests in asked for r in sorted(requests, key=lambda r: -len(r.prompt))]
+        self._asked = queue
         try:
             run = self._driver.add(queue)
             for requests in asked:
@@ -144,6 +147,10 @@ class LocalEngine:
         finally:
             if not all(r.done for r in queue):
                 self._driver.cancel(a for r in queue for a in r.answers)
+
+    def answered(self) -> int:
+        """How many prompts of the last call of `generate` have their answers; any thread may ask."""
+        return sum(r.done for r in self._asked)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""

@@ -12,13 +12,13 @@ from steersman.types import Conversation
 class Prompts:
     """For one tokenizer. Without a chat template (an encoder-decoder may have none) it takes text and ids only."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, thinking: str = "keep") -> None:
         self._tokenizer = tokenizer
-        self.template = Template(tokenizer) if tokenizer.chat_template else None
-        self.ends = {tokenizer.eos_token_id} - {None}
+        self.template = Template(tokenizer, thinking) if tokenizer.chat_template else None
+        self.ends: set[int] = {tokenizer.eos_token_id} - {None}
         """Tokens that end an answer."""
         if self.template is not None:
-            self.ends.add(self.template.end_of_turn)
+            self.ends |= self.template.ends
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
         """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are."""

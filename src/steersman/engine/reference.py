@@ -26,8 +26,8 @@ from steersman.types import Completion, SamplingParams
 class ReferenceEngine:
     """An `Engine` over a transformers model, causal or encoder-decoder."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str) -> None:
-        self.model, self._prompts = model, Prompts(tokenizer)
+    def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str, thinking: str = "keep") -> None:
+        self.model, self._prompts = model, Prompts(tokenizer, thinking)
         self.model_name, self.policy_version = model_name, version
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])

@@ -23,13 +23,22 @@ class VllmEngine:
     """`options` go to vLLM's LLM class, such as tensor_parallel_size and gpu_memory_utilization."""
 
     def __init__(
-        self, folder: str, tokenizer: Any, *, dtype: str, model_name: str, version: str, max_slots: int, **options: Any
+        self,
+        folder: str,
+        tokenizer: Any,
+        *,
+        dtype: str,
+        model_name: str,
+        version: str,
+        max_slots: int,
+        thinking: str = "keep",
+        **options: Any,
     ) -> None:
         try:
             import vllm
         except ImportError:
             raise ValueError("backend 'vllm' needs the package vllm: pip install 'steersman[vllm]'") from None
-        self._vllm, self._prompts = vllm, Prompts(tokenizer)
+        self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking)
         # vLLM restricts a step's logits before it reports log-probabilities only where it is asked to
         options = {"max_num_seqs": max_slots, "logprobs_mode": "processed_logprobs", **options}
         self._llm = vllm.LLM(model=folder, dtype=dtype, **options)

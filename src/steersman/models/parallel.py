@@ -22,6 +22,8 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from steersman import stopping
+
 T = TypeVar("T")
 
 TIMEOUT = datetime.timedelta(hours=4)
@@ -155,6 +157,17 @@ def gather(item: T) -> list[T]:
 def wait() -> None:
     """Until every process is here."""
     add(0.0)
+
+
+def halt() -> None:
+    """Raise Stop in all processes, at the same place, if one of them was told to stop."""
+    if size() == 1:
+        stopping.check()
+        return
+    mine = stopping.requested()
+    (anyone,) = merge(torch.tensor([float(mine)])).tolist()
+    if anyone:
+        raise stopping.Stop(int(anyone))
 
 
 def share(items: Sequence[T]) -> list[tuple[T, float]]:

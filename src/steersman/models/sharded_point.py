@@ -24,9 +24,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, empty
 
 from steersman.models import parallel
-from steersman.workspace import fsync_dir, write_json
+from steersman.workspace import SHARDS, fsync_dir, write_json
 
-NAME = ".resume.json"
+NAME = SHARDS
 FOLDERS = (".resume.0", ".resume.1")
 
 
@@ -45,7 +45,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
         raise next(iter(error.failures.values()))[0] from None
     if parallel.is_first():
         fsync_dir(path / new)
-        write_json(path / NAME, {"folder": new, "state": state})
+        write_json(path / NAME, {"folder": new, "state": state}, words=True)
         shutil.rmtree(path / old, ignore_errors=True)
     parallel.wait()
 

@@ -3,7 +3,8 @@
 A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point is one safetensors file of tensors
 with the JSON state and a hash of both in its metadata. It appears whole or not at all, the last few are kept, and the
 newest whose content agrees with its hash is gone on from. All randomness of a stage comes from (seed, step), so no
-random states are kept. A point made under another configuration or from other inputs is not used.
+random states are kept. A point made under another configuration or from other inputs is not used, and stays until
+somebody says that it may go. Inside `resumable` a signal to stop leaves a point of where the stage was.
 
 Training does not wait for the disk: `save` copies the tensors, a thread writes the copy. Several processes write one
 point together instead (`sharded_point`) and wait for it.
@@ -11,12 +12,13 @@ point together instead (`sharded_point`) and wait for it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from steersman import progress
-from steersman.config import NO_MATTER
+from steersman import progress, stopping, unfinished
 from steersman.models import parallel, sharded_point
-from steersman.workspace import FINGERPRINT, POINTS, TORN, finish, fsync_dir, hash_json, sweep, write_manifest
+from steersman.workspace import POINTS, TORN, finish, fsync_dir, sweep, write_manifest
 
 BEST = ".best.safetensors"
 _writer = ThreadPoolExecutor(1, "checkpoint")
@@ -64,25 +65,37 @@ class StageFolder:
         self._copies: dict[str, Tensor] = {}
         self._writing: Future[None] = _writer.submit(lambda: None)
         self.wait()
-        # what a stage saves when, and how long it trains, must not make its result another one
         if parallel.is_first():
-            self._open(hash_json([stage, {k: v for k, v in self.config.items() if k not in NO_MATTER}, self.inputs]))
+            self._open()
         parallel.wait()
 
-    def _open(self, mark: str) -> None:
-        """Go on in the folder that carries this mark, or start an empty one."""
-        if self.path.is_dir():
-            seen = self.path / FINGERPRINT
-            if not seen.is_file() or seen.read_text() != mark:
-                progress.note(f"{self.path}: unfinished work of another configuration or other inputs; starting over")
-                seen.unlink(missing_ok=True)  # first: what a kill leaves of the rest is nobody's
-                shutil.rmtree(self.path)
+    def _open(self) -> None:
+        """Go on in the folder of these settings and inputs, or start an empty one. ValueError if it is of others."""
+        if said := unfinished.clear_for(self.path, self.stage, self.config, self.inputs):
+            progress.note(said)
         if not self.path.is_dir():
             self.path.mkdir(parents=True)
-            (self.path / FINGERPRINT).write_text(mark)
+            unfinished.sign(self.path, self.stage, self.config, self.inputs)
         for pattern in TORN:
             for torn in self.path.rglob(pattern):
                 torn.unlink()
+
+    @contextlib.contextmanager
+    def resumable(self, point: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]] | None]) -> Iterator[None]:
+        """Signals to stop wait for `parallel.halt`; then what `point` gives, (tensors, state), is saved.
+
+        `point` must give what a stage can go on from whenever `halt` is called; None: there is nothing to save yet.
+        """
+        with stopping.deferred():
+            try:
+                yield
+            except stopping.Stop as stop:
+                if (found := point()) is not None:
+                    with progress.activity("saving a resume point"):
+                        self.save(*found)
+                        self.wait()
+                    stop.where.append(f"a resume point is saved in {self.path}")
+                raise
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """(tensors, state) of the newest whole resume point; None before the first. ValueError if all are damaged."""
@@ -105,7 +118,9 @@ class StageFolder:
                 progress.note(f"{self.path}: going on from the resume point before")
             return found
         if damaged:
-            raise ValueError(f"{damaged[0]}: damaged, as is every other resume point; remove {self.path} to start over")
+            raise ValueError(
+                f"{damaged[0]}: damaged, as is every other resume point; --fresh begins anew (or move {self.path} away)"
+            )
         return None
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -135,7 +150,7 @@ class StageFolder:
         try:
             return _read(self.path / BEST)
         except ValueError as error:
-            raise ValueError(f"{error}; remove {self.path} to start over") from None
+            raise ValueError(f"{error}; --fresh begins anew (or move {self.path} away)") from None
 
     def wait(self) -> None:
         """Until nothing is being written. Raises what went wrong."""
@@ -143,7 +158,8 @@ class StageFolder:
 
     @property
     def save_is_due(self) -> bool:
-        """Never while a point is still being written. Raises what went wrong with it."""
+        """Never while a point is still being written. Raises what went wrong with it, and Stop after a signal."""
+        parallel.halt()
         due = self._writing.done() and time.monotonic() - self._saved_at >= self.save_seconds
         if self._writing.done():
             self.wait()
@@ -153,7 +169,8 @@ class StageFolder:
         """Hash the files, write the manifest, give the folder its name; resume points go last."""
         self.wait()
         if parallel.is_first():
-            write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
+            with progress.activity("hashing what was made"):
+                write_manifest(self.path, self.stage, self.config, self.inputs, metrics, notes)
             finish(self.path, self.output)
             sweep(self.output)
             sharded_point.remove(self.output)
@@ -183,7 +200,7 @@ class StageFolder:
             temporary.replace(path)
         except (SafetensorError, OSError) as error:
             temporary.unlink(missing_ok=True)
-            raise _disk_error(error, temporary) from None
+            raise _disk_error(error, path, sum(x.nbytes for x in tensors.values())) from None
         fsync_dir(self.path)
         if path.name != BEST:
             sharded_point.remove(self.path)
@@ -213,10 +230,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path}: damaged resume point ({error})") from None
 
 
-def _disk_error(error: Exception, where: Path) -> Exception:
-    """safetensors hides the errno of a full disk in its text."""
-    if isinstance(error, OSError) and error.errno:
-        return error
-    if "No space left" in str(error) or "os error 28" in str(error):
-        return OSError(28, "No space left on device", str(where))
+def _disk_error(error: Exception, where: Path, size: int) -> Exception:
+    """safetensors hides the errno of a full disk in its text, and nobody else says what was to be written."""
+    if getattr(error, "errno", None) == errno.ENOSPC or any(s in str(error) for s in ("No space left", "os error 28")):
+        return OSError(errno.ENOSPC, f"No space left on device (needs {size >> 20} MiB)", str(where))
     return error

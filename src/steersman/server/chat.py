@@ -2,76 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import logging
-from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Literal
+import functools
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from steersman import __version__, store
+from steersman import __version__
+from steersman.engine.protocol import PromptTooLong
+from steersman.server.answers import Answer
+from steersman.server.chat_schema import (
+    NewConversation,
+    Question,
+    Reaction,
+    Title,
+    Wanted,
+    chat_json,
+    feedback_json,
+    message_json,
+)
 from steersman.server.context import AtEnd, Context, Ctx
-from steersman.server.errors import ApiError, shown_error
-from steersman.server.generation import Generation, Place
-from steersman.server.sse import event, stream
-from steersman.server.text import Said, Text
-from steersman.store import Chat, ChatMessage
-from steersman.types import Completion, Conversation, Message, SamplingParams
+from steersman.server.errors import ApiError
+from steersman.server.fitting import Fitted
+from steersman.server.generation import Place
+from steersman.server.sse import event, events_of, stream
+from steersman.store import ChatMessage, NotFound
+from steersman.types import Conversation, Message, SamplingParams
 
-log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api")
-
-
-_TITLE, _COMMENT = 200, 10_000
-"""Characters; the store's limits."""
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewConversation(_Body):
-    title: Annotated[Text, Field(max_length=_TITLE)] = ""
-
-
-class Title(_Body):
-    title: Annotated[Said, Field(max_length=_TITLE)]
-
-
-class Question(_Body):
-    content: Said
-    parent_id: Text | None = None
-
-
-class Reaction(_Body):
-    kind: Literal["like", "dislike", "edit", "clear"]
-    edited: Text | None = None
-    comment: Annotated[Text, Field(max_length=_COMMENT)] = ""
-
-
-def chat_json(chat: Chat) -> dict[str, Any]:
-    return {"id": chat.id, "title": chat.title, "updated": chat.updated}
-
-
-def message_json(message: ChatMessage) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "parent_id": message.parent_id,
-        "role": message.role,
-        "content": message.content,
-        "policy_version": message.policy_version or None,
-        "finish_reason": message.finish_reason,
-        "created": message.created,
-        "feedback": feedback_json(message),
-    }
-
-
-def feedback_json(message: ChatMessage) -> dict[str, Any]:
-    return {"liked": message.liked, "edited": message.edited, "comment": message.comment}
 
 
 @router.get("/config")
@@ -103,10 +62,20 @@ def create_conversation(ctx: Ctx, body: NewConversation | None = None) -> dict[s
 
 @router.get("/conversations/{id}")
 async def get_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
-    await ctx.generations.settle(id)
+    """The chat as it is now, answers under way included; `writing` names these."""
     chat = await run_in_threadpool(ctx.store.conversation, id)
-    messages = await run_in_threadpool(ctx.store.messages, id)
-    return {"id": chat.id, "title": chat.title, "messages": [message_json(m) for m in messages]}
+    # Asked for in this order: an answer that ends in between is stored by then.
+    writing = {answer.message.id: answer.message for answer in ctx.answers.of_chat(id)}
+    stored = await run_in_threadpool(ctx.store.messages, id)
+    whole = {m.id for m in stored if m.finish_reason is not None}
+    writing = {id_: message for id_, message in writing.items() if id_ not in whole}
+    messages = [m for m in stored if m.id not in writing] + list(writing.values())
+    return {
+        "id": chat.id,
+        "title": chat.title,
+        "messages": [message_json(m, writing=m.id in writing) for m in messages],
+        "writing": list(writing),
+    }
 
 
 @router.patch("/conversations/{id}")
@@ -115,41 +84,82 @@ def rename_conversation(ctx: Ctx, id: str, body: Title) -> dict[str, Any]:
 
 
 @router.delete("/conversations/{id}")
-def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
-    ctx.store.delete_conversation(id)
+async def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
+    await run_in_threadpool(ctx.store.delete_conversation, id)
+    for answer in ctx.answers.of_chat(id):
+        answer.generation.cancel()
     return {"ok": True}
 
 
 @router.post("/conversations/{id}/messages", response_class=EventSourceResponse)
 async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceResponse:
+    """Store a question and stream its answer, which goes on if the reader leaves."""
     place = at_end.enter_context(ctx.generations.reserve())
-    await ctx.generations.settle(id)
+    _settled(ctx, body.parent_id)
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
     # Whether the dialogue fits is asked before the question is stored; a refused one leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
     prompt = Conversation(id, (*before.messages, Message("user", body.content)))
-    params = await _params(ctx, prompt)
-    question = await run_in_threadpool(ctx.store.add_question, id, body.content, body.parent_id)
-    return stream(_answer(ctx, place, question, prompt, params))
+    fitted = await _fit(ctx, prompt, body.shorten, body.parent_id)
+    add = functools.partial(ctx.store.add_question, id, body.content, body.parent_id, known=body.known)
+    question = await run_in_threadpool(add)
+    return stream(_begin(ctx, place, question, fitted).events())
+
+
+@router.post("/messages/{id}/answer", response_class=EventSourceResponse)
+async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
+    """Answer a question that is stored, such as one whose answer failed. One that is being answered is read along."""
+    if (under_way := ctx.answers.of_question(id)) is not None:
+        return stream(under_way.events())
+    place = at_end.enter_context(ctx.generations.reserve())
+    question = await run_in_threadpool(ctx.store.message, id)
+    if question.role != "user":
+        raise ApiError(400, "Only a question can be answered, this is the id of an answer")
+    fitted = await _fit_stored(ctx, question, body)
+    return stream(_begin(ctx, place, question, fitted).events())
 
 
 @router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
-async def regenerate(ctx: Ctx, id: str, at_end: AtEnd) -> EventSourceResponse:
+async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
     place = at_end.enter_context(ctx.generations.reserve())
-    await ctx.generations.settle(id)
+    _settled(ctx, id)
     old = await run_in_threadpool(ctx.store.message, id)
     if old.role != "assistant" or old.parent_id is None:
         raise ApiError(400, "Only an answer can be regenerated, this is the id of a user's message")
-    prompt = await run_in_threadpool(ctx.store.dialogue, old.conversation_id, old.parent_id)
-    params = await _params(ctx, prompt)
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
+    fitted = await _fit_stored(ctx, question, body)
     await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
-    return stream(_answer(ctx, place, question, prompt, params))
+    return stream(_begin(ctx, place, question, fitted).events())
+
+
+@router.get("/messages/{id}/stream", response_class=EventSourceResponse)
+async def read_along(ctx: Ctx, id: str) -> EventSourceResponse:
+    """The events of an answer from where it is now; of one that is whole, its end alone."""
+    under_way = ctx.answers.get(id)
+    if under_way is not None:
+        return stream(under_way.events())
+    message = await _answer(ctx, id)
+    return stream(events_of(event({"type": "done", "message": message_json(message)})))
+
+
+@router.post("/messages/{id}/stop")
+async def stop(ctx: Ctx, id: str) -> dict[str, Any]:
+    """End an answer; what is written of it stays. `message` is None where nothing was."""
+    under_way = ctx.answers.get(id)
+    if under_way is not None:
+        await under_way.stop()
+    try:
+        message = await _answer(ctx, id)
+    except NotFound:
+        if under_way is None:
+            raise
+        return {"message": None}
+    return {"message": message_json(message, writing=ctx.answers.get(id) is not None)}
 
 
 @router.post("/messages/{id}/feedback")
 async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
-    await ctx.generations.settle(id)
+    _settled(ctx, id)
 
     def record() -> ChatMessage:
         return ctx.store.add_feedback(id, body.kind, edited=body.edited, comment=body.comment)
@@ -157,31 +167,46 @@ async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
     return {"feedback": feedback_json(await run_in_threadpool(record))}
 
 
-async def _params(ctx: Context, prompt: Conversation) -> SamplingParams:
-    fitted = await ctx.fit(prompt, None)
-    return SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
+def _settled(ctx: Context, answer: str | None) -> None:
+    """Refuse what needs a whole answer while it is being written."""
+    if ctx.answers.get(answer) is not None:
+        raise ApiError(409, "This answer is still being written", code="still_writing")
 
 
-async def _answer(
-    ctx: Context, place: Place, question: ChatMessage, prompt: Conversation, params: SamplingParams
-) -> AsyncGenerator[ServerSentEvent]:
-    """Events start, delta*, then done or error. The answer is stored before `done`, and also if the reader leaves."""
-    answer_id = store.new_id()
-    stored: list[ChatMessage] = []
+async def _answer(ctx: Context, id_: str) -> ChatMessage:
+    message = await run_in_threadpool(ctx.store.message, id_)
+    if message.role != "assistant":
+        raise ApiError(400, "Expected the id of an answer, this is the id of a user's message")
+    return message
 
-    def keep(completion: Completion) -> None:
-        stored.append(ctx.store.add_answer(question.id, completion, dataclasses.asdict(params), answer_id))
 
-    generation = Generation(ctx.engine, prompt, params, keep, (question.conversation_id, answer_id))
+def _begin(ctx: Context, place: Place, question: ChatMessage, fitted: Fitted) -> Answer:
+    params = SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
+    return ctx.answers.begin(place, question, fitted.prompt, params, fitted.left_out)
+
+
+async def _fit_stored(ctx: Context, question: ChatMessage, body: Wanted | None) -> Fitted:
+    prompt = await run_in_threadpool(ctx.store.dialogue, question.conversation_id, question.id)
+    return await _fit(ctx, prompt, body is not None and body.shorten, question.parent_id)
+
+
+async def _fit(ctx: Context, prompt: Conversation, shorten: bool, before: str | None) -> Fitted:
+    """The prompt, its earliest turns left out where it is too long and the caller, or an answer before, says so.
+
+    ApiError whose `param` says what is too long: "messages", where leaving out turns would help, or "content".
+    """
+    if not shorten and before is not None:
+        shorten = (await run_in_threadpool(ctx.store.message, before)).left_out > 0
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
-            yield event({"type": "start", "user": message_json(question), "assistant_id": answer_id})
-            async for item in items:
-                if isinstance(item, str):
-                    yield event({"type": "delta", "text": item})
-        yield event({"type": "done", "message": message_json(stored[0])})
-    except Exception as error:
-        shown = shown_error(error)["error"]
-        if shown["type"] == "server_error":
-            log.exception("an answer failed")
-        yield event({"type": "error", "message": shown["message"]})
+        return await ctx.fit(prompt, None, truncate=shorten)
+    except PromptTooLong as error:
+        param = "content" if shorten or not await _would_fit(ctx, prompt) else "messages"
+        raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None
+
+
+async def _would_fit(ctx: Context, prompt: Conversation) -> bool:
+    try:
+        await ctx.fit(prompt, None, truncate=True)
+    except PromptTooLong:
+        return False
+    return True

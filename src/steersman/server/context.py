@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from steersman.engine.protocol import Engine, Refused
+from steersman.server.answers import Answers
 from steersman.server.errors import unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
@@ -37,8 +38,12 @@ class Context:
     round: int
     workspace: Path | None
     generations: Generations = field(default_factory=Generations)
+    answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Those who tokenise: few at a time, so that they leave the event loop its turn."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answers", Answers(self.engine, self.store, self.generations))
 
     async def fit(
         self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0

@@ -14,7 +14,7 @@ from starlette.routing import Match
 
 from steersman.engine.protocol import PromptTooLong, Refused
 from steersman.server.validation import first_problem
-from steersman.store import NotFound, StoreError
+from steersman.store import NotFound, Outdated, StoreError
 
 _CODES = {
     401: "invalid_api_key",
@@ -63,6 +63,10 @@ def error_response(
     return JSONResponse(error_body(status, message, param, code), status, headers)
 
 
+def _store_status(error: Exception) -> int:
+    return 404 if isinstance(error, NotFound) else 409 if isinstance(error, Outdated) else 400
+
+
 def shown_error(error: Exception) -> dict[str, Any]:
     """The error object for a stream that has already begun; what was not meant for the caller is not told."""
     if isinstance(error, ApiError):
@@ -72,7 +76,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, Refused):
         return error_body(400, str(error))
     if isinstance(error, StoreError):
-        return error_body(404 if isinstance(error, NotFound) else 400, str(error))
+        code = "outdated" if isinstance(error, Outdated) else None
+        return error_body(_store_status(error), str(error), code=code)
     return error_body(500, INTERNAL)
 
 
@@ -102,8 +107,7 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     @app.exception_handler(Refused)
     async def on_known_error(_request: Request, error: Exception) -> JSONResponse:
-        status = 404 if isinstance(error, NotFound) else 400
-        return JSONResponse(shown_error(error), status)
+        return JSONResponse(shown_error(error), _store_status(error))
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:

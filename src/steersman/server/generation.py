@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from steersman.engine.protocol import Engine
 from steersman.server.errors import ApiError
@@ -23,9 +23,6 @@ MAX_LIVE = 32
 """Answers in the making at a time, those that wait for the engine included. Below the size of the thread pool that
 serves the other requests, so that these stay quick whatever is generated."""
 
-_NOTICE_SECONDS = 0.3
-_SETTLE_SECONDS = 10.0
-
 
 class Generation:
     """Iterate over `items()` once: pieces of text, then the Completion. Leaving the iterator cancels."""
@@ -36,13 +33,9 @@ class Generation:
         prompt: Conversation,
         params: SamplingParams,
         on_end: Callable[[Completion], None] = lambda _completion: None,
-        ids: Collection[str] = (),
     ) -> None:
         self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
-        self.ids = frozenset(ids)
-        """The chat that the answer belongs to and the message that it will be, for `Generations.settle`."""
         self.cancelled = threading.Event()
-        self.ended = threading.Event()
         self._queue: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
@@ -92,8 +85,6 @@ class Generation:
             put(outcome)
         except Exception as caught:
             put(caught)
-        finally:
-            self.ended.set()
 
     def _generate(self, text: list[str], put: Callable[[str], None]) -> Completion | None:
         """The engine's Completion, or None where it was cancelled before; pieces are appended to `text`."""
@@ -181,21 +172,6 @@ class Generations:
         async with contextlib.aclosing(generation.items(left)) as items:
             async for item in items:
                 yield item
-
-    async def settle(self, id_: str) -> None:
-        """Wait until the answers with this id (a chat's or a message's) whose reader has left are stored.
-
-        A page that stops an answer and goes on at once would otherwise not find the answer it goes on from.
-        An answer that is still being read is not waited for.
-        """
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        for generation in [g for g in self._live if id_ in g.ids]:
-            while not generation.ended.is_set():
-                waited = loop.time() - start
-                if waited > (_SETTLE_SECONDS if generation.cancelled.is_set() else _NOTICE_SECONDS):
-                    break
-                await asyncio.sleep(0.02)
 
     def close(self) -> None:
         """Cancel everything and admit nothing more: the server is shutting down."""

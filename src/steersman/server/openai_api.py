@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import time
 import uuid
@@ -12,13 +13,14 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
+from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, stream
 from steersman.types import Completion, Conversation, SamplingParams
@@ -62,35 +64,24 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return stream(_chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
     completions = await _complete(ctx, place, request, prompt, params)
-    choices = [
-        {
-            "index": i,
-            "message": {"role": "assistant", "content": completion.text, "refusal": None},
-            "logprobs": _logprobs(ctx, completion) if body.logprobs else None,
-            "finish_reason": _finish(completion),
-        }
-        for i, completion in enumerate(completions)
-    ]
+    told = functools.partial(_body, ctx, completions, prompt_tokens, bool(body.logprobs))
+    return Response(await run_in_threadpool(told), media_type="application/json")
+
+
+def _body(ctx: Context, completions: list[Completion], prompt_tokens: int, logprobs: bool) -> str:
+    """The whole answers in JSON."""
+    choices = []
+    for i, completion in enumerate(completions):
+        message = {"role": "assistant", "content": completion.text, "refusal": None}
+        choice = {"index": i, "message": message, "finish_reason": _finish(completion)}
+        choices.append(with_raw(choice, logprobs=logprobs_json(ctx.engine, completion) if logprobs else "null"))
     head = _head(ctx, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
-    return JSONResponse(head | {"choices": choices, "usage": _usage(prompt_tokens, completions)})
+    return with_raw(head | {"usage": _usage(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
 def _finish(completion: Completion) -> str:
     # OpenAI has no word for an answer that was cut off because the server stopped.
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
-
-
-def _logprobs(ctx: Context, completion: Completion) -> dict[str, Any]:
-    """Every token with its log-probability under the distribution that it was sampled from, and the likeliest ones."""
-
-    def shown(token: int, logprob: float) -> dict[str, Any]:
-        text = ctx.engine.token_text(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
-
-    tops = completion.top_logprobs or ((),) * len(completion.token_ids)
-    each = zip(completion.token_ids, completion.logprobs, tops, strict=True)
-    content = [shown(token, p) | {"top_logprobs": [shown(*pair) for pair in top]} for token, p, top in each]
-    return {"content": content, "refusal": None}
 
 
 def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
@@ -147,10 +138,9 @@ async def _chunks(
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
-        told = _logprobs(ctx, end) if logprobs and end is not None else None
-        finish = None if end is None else _finish(end)
-        choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
-        return event(head | {"choices": [choice]})
+        told = logprobs_json(ctx.engine, end) if logprobs and end is not None else "null"
+        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
+        return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
     completions = []
     try:
@@ -165,7 +155,7 @@ async def _chunks(
                         yield chunk(index, {"content": item})
                     else:
                         completions.append(item)
-                        yield chunk(index, {}, item)
+                        yield await run_in_threadpool(chunk, index, {}, item)
         if include_usage:
             yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
         yield event("[DONE]")

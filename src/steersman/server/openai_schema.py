@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic_core import PydanticCustomError
 
 from steersman.server.errors import ApiError
 from steersman.server.text import WHOLE, Number, Text
@@ -47,6 +48,7 @@ _ROLES: dict[str, Role] = {
 }
 _STOP_LENGTH = 1000
 _REGEX_LENGTH = 20_000
+_MOST_BIASES = 1024
 
 
 def _close(schema: dict[str, Any]) -> None:
@@ -62,6 +64,12 @@ def _close(schema: dict[str, Any]) -> None:
         {"anyOf": [without_logprobs, {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]}]},
         {"anyOf": [free, {"properties": {"regex": {"type": "null"}}}]},
     ]
+
+
+def _few(biases: Any) -> Any:
+    if isinstance(biases, dict) and len(biases) > _MOST_BIASES:  # pydantic would look at each of them first
+        raise PydanticCustomError("text", "{expected}", {"expected": f"a length of at most {_MOST_BIASES}"})
+    return biases
 
 
 class TextPart(BaseModel):
@@ -148,6 +156,7 @@ class JsonSchemaFormat(BaseModel):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Stop = Annotated[Text, Field(min_length=1, max_length=_STOP_LENGTH)]
 
 
@@ -166,7 +175,7 @@ class ChatRequest(BaseModel):
     seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Bias] | None = Field(None, max_length=1024)
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=_MOST_BIASES), BeforeValidator(_few)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
     response_format: ResponseFormat | None = None

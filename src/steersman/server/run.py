@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from steersman.server.guard import is_loopback
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
 """How long open requests may take to end after Ctrl-C; streamed answers are cancelled at once."""
+_SETTLE_SECONDS = 3
+"""How long what was written of answers that nobody reads may take to be stored after that."""
 
 
 class _Server(uvicorn.Server):
@@ -29,11 +32,15 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # what a model's libraries brought in stays; looking through it again and again took the loop 0.1 s and more
+        gc.collect()
+        gc.freeze()
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._context.generations.close()
         await super().shutdown(sockets)
+        await self._context.answers.settle(_SETTLE_SECONDS)
 
 
 def _allow_files(number: int) -> None:

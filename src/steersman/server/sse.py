@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -15,6 +15,11 @@ def event(value: Any) -> ServerSentEvent:
     # ASCII only: some clients also break lines at U+2028 and the like, which JSON leaves as they are.
     data = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return ServerSentEvent(data=data, sep=SEPARATOR)
+
+
+async def events_of(*events: ServerSentEvent) -> AsyncGenerator[ServerSentEvent]:
+    for one in events:
+        yield one
 
 
 def stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:

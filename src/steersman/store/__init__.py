@@ -20,11 +20,11 @@ from typing import Any
 from steersman.store import chat, ranking
 from steersman.store.chat import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
-from steersman.store.errors import NotFound, StoreError
+from steersman.store.errors import NotFound, Outdated, StoreError
 from steersman.store.ranking import RankingTask
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
-__all__ = ["Chat", "ChatMessage", "NotFound", "RankingTask", "Reaction", "Store", "StoreError", "new_id"]
+__all__ = ["Chat", "ChatMessage", "NotFound", "Outdated", "RankingTask", "Reaction", "Store", "StoreError", "new_id"]
 
 
 class Store:
@@ -183,7 +183,9 @@ class Store:
             return chat.message(session, id)
 
     def dialogue(self, conversation_id: str, last_id: str | None) -> Conversation:
-        """What was said from the start down to message `last_id`, the system prompt first where there is one."""
+        """What was said from the start down to message `last_id`, the system prompt first where there is one.
+
+        Where somebody improved an answer, the dialogue goes on from what they wrote."""
         with self._db.read() as session:
             return chat.dialogue(session, conversation_id, last_id)
 
@@ -192,31 +194,46 @@ class Store:
         with self._db.read() as session:
             chat.check_parent(session, conversation_id, parent_id)
 
-    def add_question(self, conversation_id: str, content: str, parent_id: str | None = None) -> ChatMessage:
-        """A user's message after the answer `parent_id`; a second one after the same answer is an alternative."""
+    def add_question(
+        self, conversation_id: str, content: str, parent_id: str | None = None, *, known: int | None = None
+    ) -> ChatMessage:
+        """A user's message after the answer `parent_id`; a second one after the same answer is an alternative.
+
+        Outdated where the chat has not `known` questions there: it went on elsewhere since the caller looked.
+        """
         with self._db.write() as session:
-            return chat.add_question(session, conversation_id, content, parent_id)
+            return chat.add_question(session, conversation_id, content, parent_id, known)
 
     def add_answer(
         self, parent_id: str, completion: Completion, sampling: Mapping[str, Any] | None = None, id: str | None = None
     ) -> ChatMessage:
-        """An answer to the question `parent_id`. `id` may be chosen beforehand with `new_id`."""
+        """An answer to the question `parent_id`. `id` may be chosen beforehand with `new_id`.
+
+        Where `keep_part` has stored a part of it, that becomes the whole."""
         with self._db.write() as session:
             return chat.add_answer(session, parent_id, completion, sampling or {}, id)
+
+    def keep_part(
+        self, id: str, parent_id: str, text: str, policy_version: str, sampling: Mapping[str, Any] | None = None
+    ) -> None:
+        """How far the answer `id` to the question `parent_id` is, so that it outlives whoever writes it."""
+        with self._db.write() as session:
+            chat.keep_part(session, id, parent_id, text, policy_version, sampling or {})
 
     def add_feedback(
         self, message_id: str, kind: Reaction, *, edited: str | None = None, comment: str = "", user: str = ""
     ) -> ChatMessage:
         """Record a like, a dislike, an edit (with the better text) or a wish for another answer.
 
-        "clear" takes a like or dislike back. Returns the answer with the feedback that now holds.
+        "clear" takes a like or dislike back, "withdraw" an edit. Returns the answer with the feedback that now holds.
         """
         with self._db.write() as session:
             return chat.add_feedback(session, message_id, kind, edited, comment, user)
 
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Feedback that holds, in the order given: of each user's likes and dislikes of an answer the last,
-        of their edits of it the last, and every regeneration."""
+        of their edits of it the last, and every regeneration. `answer` is the text that it is about, `prompt` the
+        dialogue as it stands; see `store.standing`."""
         wanted = chat.check_kinds(kinds)
         after: int | None = 0
         while after is not None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import case, delete, func, or_, select
+from sqlalchemy import ColumnElement, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from steersman.store.errors import NotFound, clean_text, expect
+from steersman.store.errors import NotFound, Outdated, clean_text, expect
 from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
+from steersman.store.standing import edit_holds, judged_text, standing
 from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
 
 TITLE_LIMIT = 60
 """Characters of the first user message that become a chat's title."""
 _PAGE = 200
 
-Reaction = Literal["like", "dislike", "edit", "regenerate", "clear"]
+Reaction = Literal["like", "dislike", "edit", "regenerate", "clear", "withdraw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,10 @@ class Chat:
 class ChatMessage:
     """A node of a chat's tree, with the latest feedback on it.
 
-    `parent_id` is None for a first question. `finish_reason` is None for a user's message. `liked` is None where
+    `parent_id` is None for a first question. `finish_reason` is None for a user's message, and for an answer of which
+    only a part is stored: it is being written, or who wrote it died. `liked` is None where
     nobody reacted or the reaction was taken back, `comment` is what was said with it; `edited` is the latest better
-    answer that someone wrote.
+    answer that someone wrote, and `about_edit` says that `liked` is about that one.
     """
 
     id: str
@@ -54,6 +57,12 @@ class ChatMessage:
     liked: bool | None = None
     edited: str | None = None
     comment: str = ""
+    about_edit: bool = False
+
+    @property
+    def left_out(self) -> int:
+        """Turns from the beginning of the dialogue that the model was not shown, because they did not fit."""
+        return int((self.sampling or {}).get("left_out", 0))
 
 
 def new_id() -> str:
@@ -83,33 +92,38 @@ def _to_chat(row: ConversationRow) -> Chat:
     return Chat(row.id, row.title, row.system_prompt, iso(row.created), iso(row.updated))
 
 
+def _said(session: Session, *about: ColumnElement[bool]) -> Mapping[str, list[FeedbackRow]]:
+    """All feedback on each of the messages that fulfil the conditions, in order."""
+    out: dict[str, list[FeedbackRow]] = defaultdict(list)
+    chosen = FeedbackRow.message_id.in_(select(MessageRow.id).where(*about))
+    for row in session.scalars(select(FeedbackRow).where(chosen).order_by(FeedbackRow.seq)):
+        out[row.message_id].append(row)
+    return out
+
+
 def _to_messages(session: Session, rows: Sequence[MessageRow]) -> list[ChatMessage]:
-    liked: dict[str, tuple[bool | None, str]] = {}
-    edited: dict[str, str | None] = {}
-    query = select(FeedbackRow).where(FeedbackRow.message_id.in_([r.id for r in rows])).order_by(FeedbackRow.seq)
-    for said in session.scalars(query):
-        if said.kind == "edit":
-            edited[said.message_id] = said.edited
-        elif said.kind in ("like", "dislike", "clear"):
-            liked[said.message_id] = (None if said.kind == "clear" else said.kind == "like", said.comment)
-    return [
-        ChatMessage(
-            row.id,
-            row.conversation_id,
-            row.parent_id,
-            "user" if row.role == "user" else "assistant",
-            row.content,
-            row.policy_version,
-            row.finish_reason,
-            row.sampling,
-            row.tokens,
-            iso(row.created),
-            (reaction := liked.get(row.id, (None, "")))[0],
-            edited.get(row.id),
-            reaction[1],
-        )
-        for row in rows
-    ]
+    said = _said(session, MessageRow.id.in_([row.id for row in rows]))
+    return [_to_message(row, said[row.id]) for row in rows]
+
+
+def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
+    now = standing(row.content, said)
+    return ChatMessage(
+        row.id,
+        row.conversation_id,
+        row.parent_id,
+        "user" if row.role == "user" else "assistant",
+        row.content,
+        row.policy_version,
+        row.finish_reason,
+        row.sampling,
+        row.tokens,
+        iso(row.created),
+        now.liked,
+        now.edited,
+        now.comment,
+        now.edited is not None and now.judged == now.edited,
+    )
 
 
 def create(session: Session, title: str, system_prompt: str) -> Chat:
@@ -167,10 +181,17 @@ def check_parent(session: Session, conversation_id: str, parent_id: str | None) 
     _parent(session, _chat_row(session, conversation_id), parent_id, "user")
 
 
-def add_question(session: Session, conversation_id: str, content: str, parent_id: str | None) -> ChatMessage:
+def add_question(
+    session: Session, conversation_id: str, content: str, parent_id: str | None, known: int | None
+) -> ChatMessage:
     chat = _chat_row(session, conversation_id)
     clean_text(content, "content")
     _parent(session, chat, parent_id, "user")
+    if known is not None:
+        there = (MessageRow.conversation_id == chat.id, MessageRow.parent_id == parent_id)
+        asked = session.scalar(select(func.count()).where(*there)) or 0
+        if asked != known:
+            raise Outdated(f"known: this chat has {asked} questions there and not {known}; it went on elsewhere")
     row = MessageRow(
         id=new_id(),
         conversation_id=chat.id,
@@ -192,23 +213,39 @@ def add_answer(
 ) -> ChatMessage:
     question = _message_row(session, parent_id)
     chat = _chat_row(session, question.conversation_id)
-    _parent(session, chat, parent_id, "assistant")
-    row = MessageRow(
-        id=id_ or new_id(),
-        conversation_id=chat.id,
-        parent_id=parent_id,
-        role="assistant",
-        content=clean_text(completion.text, "answer", empty=True),
-        policy_version=completion.policy_version,
-        finish_reason=completion.finish_reason,
-        sampling=dict(sampling),
-        tokens=len(completion.token_ids),
-        created=utc_now(),
-    )
-    session.add(row)
+    row = _part_row(session, question, id_ or new_id())
+    row.content = clean_text(completion.text, "answer", empty=True)
+    row.policy_version, row.finish_reason = completion.policy_version, completion.finish_reason
+    row.sampling, row.tokens = dict(sampling), len(completion.token_ids)
     session.flush()
-    chat.updated = row.created
+    chat.updated = utc_now()
     return _to_messages(session, [row])[0]
+
+
+def keep_part(session: Session, id_: str, parent_id: str, text: str, version: str, sampling: Mapping[str, Any]) -> None:
+    """Store how far an answer is, unless it is stored whole already."""
+    row = _part_row(session, _message_row(session, parent_id), id_)
+    if row.finish_reason is None:
+        row.content, row.policy_version = clean_text(text, "answer", empty=True), version
+        row.sampling = dict(sampling)
+
+
+def _part_row(session: Session, question: MessageRow, id_: str) -> MessageRow:
+    """The row of an answer, made where it is not there yet."""
+    row = session.scalar(select(MessageRow).where(MessageRow.id == id_))
+    if row is None:
+        _parent(session, _chat_row(session, question.conversation_id), question.id, "assistant")
+        row = MessageRow(
+            id=id_,
+            conversation_id=question.conversation_id,
+            parent_id=question.id,
+            role="assistant",
+            content="",
+            policy_version="",
+            created=utc_now(),
+        )
+        session.add(row)
+    return row
 
 
 def _upwards(nodes: Mapping[str, MessageRow], id_: str | None) -> list[MessageRow]:
@@ -220,10 +257,19 @@ def _upwards(nodes: Mapping[str, MessageRow], id_: str | None) -> list[MessageRo
     return path[::-1]
 
 
-def _conversation(chat: ConversationRow, path: Sequence[MessageRow]) -> Conversation:
-    said = [Message("user" if row.role == "user" else "assistant", row.content) for row in path]
+def _conversation(
+    chat: ConversationRow, path: Sequence[MessageRow], said: Mapping[str, Sequence[FeedbackRow]], *, marked: bool
+) -> Conversation:
+    """The dialogue with the answers that stand; `marked`: those that nobody vouches for are not to be learned."""
+
+    def turn(row: MessageRow) -> Message:
+        if row.role == "user":
+            return Message("user", row.content)
+        now = standing(row.content, said[row.id])
+        return Message("assistant", now.text, learn=now.learn or not marked)
+
     system = [Message("system", chat.system_prompt)] if chat.system_prompt else []
-    return Conversation(path[-1].id if path else chat.id, (*system, *said))
+    return Conversation(path[-1].id if path else chat.id, (*system, *map(turn, path)))
 
 
 def dialogue(session: Session, conversation_id: str, last_id: str | None) -> Conversation:
@@ -233,7 +279,8 @@ def dialogue(session: Session, conversation_id: str, last_id: str | None) -> Con
     nodes = {row.id: row for row in session.scalars(query)}
     if last_id is not None and last_id not in nodes:
         raise NotFound(f"no message {last_id!r} in conversation {conversation_id!r}")
-    return _conversation(chat, _upwards(nodes, last_id))
+    path = _upwards(nodes, last_id)
+    return _conversation(chat, path, _said(session, MessageRow.conversation_id == chat.id), marked=False)
 
 
 def add_feedback(
@@ -243,13 +290,17 @@ def add_feedback(
     row = _message_row(session, message_id)
     expect(row.role == "assistant", "feedback: expected an answer's id, got that of a user's message")
     expect(
-        kind in (*FEEDBACK_KINDS, "clear"), f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, clear, got {kind!r}"
+        kind in (*FEEDBACK_KINDS, "clear", "withdraw"),
+        f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, clear, withdraw, got {kind!r}",
     )
     if kind == "edit":
         clean_text(edited, "edited")
         expect(edited != row.content, "edited: expected another text than the answer itself")
     else:
         expect(edited is None, f"edited: expected nothing with kind {kind!r}")
+    if kind == "withdraw":
+        now = standing(row.content, _said(session, MessageRow.id == message_id)[message_id])
+        expect(now.edited is not None, "kind: expected an answer that somebody improved, to withdraw that")
     session.add(
         FeedbackRow(
             message_id=message_id,
@@ -276,10 +327,10 @@ def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[l
     """Some feedback in the order it was given, and where to go on (None at the end).
 
     Of each user's likes and dislikes of an answer the last counts, and of their edits the last;
-    each regeneration is one.
+    each regeneration is one. What was withdrawn since does not count.
     """
     slot = case((FeedbackRow.kind == "edit", 1), else_=0)
-    repeated = FeedbackRow.kind != "regenerate"
+    repeated = FeedbackRow.kind.not_in(("regenerate", "withdraw"))
     latest = select(func.max(FeedbackRow.seq)).where(repeated).group_by(FeedbackRow.message_id, FeedbackRow.user, slot)
     query = (
         select(FeedbackRow)
@@ -294,21 +345,33 @@ def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[l
     about = select(MessageRow.conversation_id).where(MessageRow.id.in_({r.message_id for r in rows})).distinct()
     chats = {c.id: c for c in session.scalars(select(ConversationRow).where(ConversationRow.id.in_(about)))}
     nodes = {m.id: m for m in session.scalars(select(MessageRow).where(MessageRow.conversation_id.in_(chats)))}
+    said = _said(session, MessageRow.conversation_id.in_(chats))
     out = []
     for row in rows:
         answer = nodes[row.message_id]
-        prompt = _conversation(chats[answer.conversation_id], _upwards(nodes, answer.parent_id))
-        out.append(_to_feedback(row, answer, prompt))
+        text = _answer_meant(row, answer, said[answer.id])
+        if text is not None:
+            # The model did not see what was left out for want of room, and is not to learn under it.
+            asked = _upwards(nodes, answer.parent_id)[_to_message(answer, ()).left_out :]
+            prompt = _conversation(chats[answer.conversation_id], asked, said, marked=True)
+            out.append(_to_feedback(row, answer, text, prompt))
     return out, rows[-1].seq
 
 
-def _to_feedback(row: FeedbackRow, answer: MessageRow, prompt: Conversation) -> Feedback:
+def _answer_meant(row: FeedbackRow, answer: MessageRow, said: Sequence[FeedbackRow]) -> str | None:
+    """The text of the answer that this feedback is about; None where it counts no more."""
+    if row.kind in ("like", "dislike"):
+        return judged_text(answer.content, said, row)
+    return answer.content if row.kind != "edit" or edit_holds(answer.content, said, row) else None
+
+
+def _to_feedback(row: FeedbackRow, answer: MessageRow, text: str, prompt: Conversation) -> Feedback:
     kind: FeedbackKind = row.kind  # type: ignore[assignment]  # the query admits no other
     return Feedback(
         f"{row.message_id}-{row.seq}",
         kind,
         prompt,
-        answer.content,
+        text,
         row.edited,
         row.comment,
         answer.policy_version,

@@ -2,7 +2,8 @@
 
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
-        └── NotFound    no such task, conversation or message
+        ├── NotFound    no such task, conversation or message
+        └── Outdated    the chat went on since the caller looked
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ class StoreError(ValueError):
 
 class NotFound(StoreError):
     """No record has this id."""
+
+
+class Outdated(StoreError):
+    """What the caller goes on from has changed meanwhile."""
 
 
 def expect(condition: bool, message: str) -> None:

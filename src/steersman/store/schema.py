@@ -143,7 +143,7 @@ class FeedbackRow(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     message_id: Mapped[str] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    """A FeedbackKind, or "clear", which takes a like or dislike back."""
+    """A FeedbackKind, or "clear", which takes a like or dislike back, or "withdraw", which takes an edit back."""
     edited: Mapped[str | None] = mapped_column(Text)
     comment: Mapped[str] = mapped_column(Text)
     user: Mapped[str] = mapped_column(String(100))

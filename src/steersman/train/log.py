@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.models import parallel
+from steersman.terminal import finite
 from steersman.train.trackers import open_trackers
 from steersman.workspace import atomic_write
 
@@ -34,7 +35,7 @@ class MetricsLog:
         if not self._writes:
             parallel.wait()
             return
-        kept = [line for line in self._lines() if json.loads(line)[key] < start] if start else []
+        kept = [line for line in self._lines() if _place(line, key, self.path) < start] if start else []
         with atomic_write(self.path) as file:
             file.writelines(f"{line}\n" for line in kept)
         self._trackers = open_trackers(folder, start, resumed=bool(kept))
@@ -52,7 +53,7 @@ class MetricsLog:
         row = {self.key: step, **_rounded(metrics)}
         if not self._writes:
             return row
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
         numbers = {k: v for k, v in {**metrics, **(timing or {})}.items() if isinstance(v, int | float)}
         for tracker in self._trackers:
@@ -72,11 +73,28 @@ class MetricsLog:
             tracker.finish()
 
 
+def _place(line: str, key: str, path: Path) -> float:
+    """The step or iteration of a line."""
+    try:
+        return float(json.loads(line)[key])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(
+            f"{path}: expected lines with a number '{key}', got {line[:80]!r}; move its folder away to start over"
+        ) from None
+
+
 def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 6) if isinstance(v, float) else v for k, v in metrics.items()}
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a stage's metrics.jsonl, or [] where there are none."""
-    path = folder / FILE
-    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []
+    """The lines of a stage's metrics.jsonl, or [] where there are none. ValueError names a line that is no object."""
+    path, rows = folder / FILE, []
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else [], 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+            assert isinstance(row, dict)
+        except (ValueError, AssertionError, RecursionError):
+            raise ValueError(f"{path}:{number}: expected a JSON object of metrics, got {line[:80]!r}") from None
+        rows += [row] if row else []
+    return rows

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.models import parallel
 from steersman.rl.experience import Experience
 from steersman.types import Completion
 
@@ -40,17 +41,25 @@ class Round:
 
     def to_point(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(tensors, state) that `from_point` makes an equal round of. Answers are bytes of JSON, floats to the bit."""
+        # of several processes all call this together
         text = json.dumps([[dataclasses.asdict(c) for c in group] for group in self.answers])
         tensors = {ANSWERS: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
         if self.experience is not None:
             tensors |= {f"{EXPERIENCE}{name}": value for name, value in vars(self.experience).items()}
-        plain = ("evaluation", "measured", "steps", "totals")
-        return tensors, {name: getattr(self, name) for name in plain}
+        plain = ("evaluation", "measured", "steps")
+        return tensors, {name: getattr(self, name) for name in plain} | {"totals": self._all_totals()}
+
+    def _all_totals(self) -> dict[str, float]:
+        """The totals of all processes, which are summed but for the largest error."""
+        error = parallel.merge(torch.tensor(self.totals["ratio_error_first"], dtype=torch.float64))
+        sums = dict(zip(self.totals, parallel.add(*self.totals.values()), strict=True))
+        return sums | {"ratio_error_first": float(error)}
 
     @staticmethod
     def from_point(tensors: dict[str, Tensor], state: dict[str, Any]) -> Round:
-        answers = [[_completion(c) for c in group] for group in json.loads(bytes(tensors[ANSWERS].numpy()))]
-        made = {n.removeprefix(EXPERIENCE): t for n, t in tensors.items() if n.startswith(EXPERIENCE)}
+        kept = {n: parallel.whole(t) for n, t in tensors.items() if n == ANSWERS or n.startswith(EXPERIENCE)}
+        answers = [[_completion(c) for c in group] for group in json.loads(bytes(kept.pop(ANSWERS).numpy()))]
+        made = {n.removeprefix(EXPERIENCE): t for n, t in kept.items()}
         return Round(answers=answers, experience=Experience(**made) if made else None, **state)
 
 

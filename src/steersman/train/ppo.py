@@ -17,19 +17,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from steersman import stopping
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import load_tokenizer, read_config, save_model
+from steersman.models.load import load_template, read_config, save_model
 from steersman.models.lora import merged, named_weights, settle
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
 from steersman.text.length import fit_prompts
-from steersman.text.template import Template
 from steersman.train.average import Average
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog, read_metrics
@@ -49,6 +51,7 @@ from steersman.train.rollouts import (
     member_folders,
     pack,
     score,
+    upcoming,
 )
 from steersman.train.scoring import check_rewards
 from steersman.train.shared_base import share_base
@@ -77,7 +80,7 @@ def run(
     """
     keep_freed_memory()
     context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
-    template = Template(load_tokenizer(sft))
+    template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
     fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))
     prompts, held_out = fitted.records, chosen.records[: config.eval_prompts]
@@ -95,42 +98,45 @@ def run(
     log = MetricsLog(folder.path, "iteration", here.iteration)
     monitors = Monitors(config, read_metrics(folder.path))
     title = POLICIES.get(stage, stage).lower()
-    with progress(title, config.iterations, start=here.iteration, unit="iteration") as bar, log:
-        while here.iteration < config.iterations and not here.stopped:
-            metrics = here.round()
-            check_start(here.start, model_config.dtype)
-            if here.stopped:
-                bar.note(here.stopped)
-            episodes += config.prompts_per_iteration * config.answers_per_prompt
-            speed = {"episodes_per_second": episodes / (time.monotonic() - began)}
-            row = log.write(here.iteration - 1, metrics, speed)
-            for alarm in monitors.look(row):
-                bar.note(f"warning: {alarm}")
-                if config.monitors == "stop":
-                    here.stopped = here.stopped or f"stopped at iteration {here.iteration - 1}: {alarm}"
-            bar.update(here.iteration, **{name: metrics[name] for name in ("reward", "kl", "length")})
-            if here.iteration < config.iterations and not here.stopped:
-                here.keep(None)
-        log.write(here.iteration, here.consider())
-    weights = folder.load_best()[0] if parallel.is_first() else {}
-    if config.lora_rank:
-        actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
-        settle(actors.policy, folder.path, sft)
-        save_model(merged(actors.policy), actors.tokenizer, folder.path)
-    else:
-        save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
-    metrics = {
-        **fitted.counts(),
-        "best": here.best,
-        "iterations": here.iteration,
-        "stopped": here.stopped,
-        "start": here.start,
-        "warnings": monitors.alarms,
-        "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
-    }
-    steps = here.iteration * config.epochs * config.minibatches
-    metrics["cautions"] = [*cautions(steps, folder.path), *fitted.cautions("ppo"), *chosen.cautions("ppo")]
-    folder.finish(metrics, tuple(dict.fromkeys([*([here.stopped] if here.stopped else []), *monitors.alarms.values()])))
+    with folder.resumable(here.point):
+        with progress(title, config.iterations, start=here.iteration, unit="iteration") as bar, log:
+            while here.iteration < config.iterations and not here.stopped:
+                metrics = here.round()
+                check_start(here.start, model_config.dtype)
+                if here.stopped:
+                    bar.note(here.stopped)
+                episodes += config.prompts_per_iteration * config.answers_per_prompt
+                speed = {"episodes_per_second": episodes / (time.monotonic() - began)}
+                row = log.write(here.iteration - 1, metrics, speed)
+                for alarm in monitors.look(row):
+                    bar.note(f"warning: {alarm}")
+                    if config.monitors == "stop":
+                        here.stopped = here.stopped or f"stopped at iteration {here.iteration - 1}: {alarm}"
+                bar.update(here.iteration, **{name: metrics[name] for name in ("reward", "kl", "length")})
+                if here.iteration < config.iterations and not here.stopped:
+                    here.keep(None)
+            log.write(here.iteration, here.consider())
+        weights = folder.load_best()[0] if parallel.is_first() else {}
+        if config.lora_rank:
+            actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
+            settle(actors.policy, folder.path, sft)
+            save_model(merged(actors.policy), actors.tokenizer, folder.path)
+        else:
+            save_model(actors.policy, actors.tokenizer, folder.path, parallel.whole_state(actors.policy) | weights)
+        metrics = {
+            **fitted.counts(),
+            "best": here.best,
+            "iterations": here.iteration,
+            "stopped": here.stopped,
+            "start": here.start,
+            "warnings": monitors.alarms,
+            "episodes_per_second": round(episodes / max(1e-9, time.monotonic() - began), 3) if episodes else None,
+        }
+        steps = here.iteration * config.epochs * config.minibatches
+        metrics["cautions"] = [*cautions(steps, folder.path), *fitted.cautions("ppo"), *chosen.cautions("ppo")]
+        folder.finish(
+            metrics, tuple(dict.fromkeys([*([here.stopped] if here.stopped else []), *monitors.alarms.values()]))
+        )
     return metrics
 
 
@@ -165,8 +171,16 @@ class Run:
         self.best: dict[str, float] = {}
         self.start: dict[str, float] = {}
         self._begun: Round | None = None
+        self._now: Round | None = None
+        """The round under way, between its evaluation and its last step."""
         self._resume()
-        self.engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(self.iteration))
+        self.engine = engine_of(
+            actors.policy,
+            actors.tokenizer,
+            name="policy",
+            version=str(self.iteration),
+            thinking=actors.template.thinking,
+        )
         self._order = prompt_order(len(prompts), seed)
         for _ in range(self.iteration * config.prompts_per_iteration):
             next(self._order)
@@ -187,6 +201,7 @@ class Run:
         if self.average:
             self.average.restore(tensors)
         self.iteration, self.controller.coef, self.start = state["iteration"], state["kl_coef"], state["start"]
+        self.stopped = state.get("stopped", "")
         self._begun = Round.from_point(tensors, state["round"]) if "round" in state else None
         if self._begun and not parallel.is_first():
             self._begun.totals = Round({}).totals  # they are summed over the processes
@@ -223,18 +238,21 @@ class Run:
 
     def keep(self, now: Round | None) -> None:
         """A resume point, if it is time for one: in the round `now` (where a process is alone), or between two."""
-        if (now is None or parallel.size() == 1) and self.folder.save_is_due:
-            tensors = self.policy.state("policy.") | (self.critic.state("critic.") if self.critic else {})
-            tensors |= self.average.state() if self.average else {}
-            state: dict[str, Any] = {
-                "iteration": self.iteration,
-                "kl_coef": self.controller.coef,
-                "start": self.start,
-            }
-            if now:
-                more, state["round"] = now.to_point()
-                tensors |= more
-            self.folder.save(tensors, state)
+        if (now is None or parallel.size() == 1) and self.folder.save_is_due and (point := self.point()):
+            self.folder.save(*point)
+
+    def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """(tensors, state) to go on from; None before the SFT model is evaluated, when there is nothing to lose."""
+        if not self.best:
+            return None
+        tensors = self.policy.state("policy.") | (self.critic.state("critic.") if self.critic else {})
+        tensors |= self.average.state() if self.average else {}
+        state: dict[str, Any] = {"iteration": self.iteration, "kl_coef": self.controller.coef, "start": self.start}
+        state |= {"stopped": self.stopped} if self.stopped else {}
+        if self._now:
+            more, state["round"] = self._now.to_point()
+            tensors |= more
+        return tensors, state
 
     def _answer(self, chosen: Sequence[Conversation], size: int, now: Round) -> Iterator[None]:
         """The answers that are missing in the round `now`: stops whenever some have come, with `overlap` those of a
@@ -252,7 +270,17 @@ class Run:
             )
             end = min(first + together, len(chosen))
             cuts = [first, *(i for i in range(first + 1, end) if config.overlap and i % size == 0), end]
-            for answers in generate(self.engine, [chosen[i:j] for i, j in itertools.pairwise(cuts)], params):
+            parts = generate(self.engine, [chosen[i:j] for i, j in itertools.pairwise(cuts)], params)
+            while True:
+                try:
+                    with activity("answers", end - first, "prompt") as shown:
+                        shown.probe = getattr(self.engine, "answered", None)
+                        answers = upcoming(parts)
+                except stopping.Stop:
+                    del now.answers[first:]  # a group has one seed: it is answered as a whole
+                    raise
+                if answers is None:
+                    break
                 now.answers += answers
                 yield
             self.keep(now)
@@ -282,7 +310,7 @@ class Run:
         """Answer, score and learn once, or what is left of that; returns the round's metrics."""
         config, actors = self.config, self.actors
         now = self._begun or Round(self.consider() if self.iteration % config.eval_every == 0 else {})
-        self._begun = None
+        self._begun, self._now = None, now
         chosen = [self.prompts[next(self._order)] for _ in range(config.prompts_per_iteration)]
         rollouts = self._collect(chosen, now)
         assert now.experience is not None
@@ -309,7 +337,7 @@ class Run:
             self.stopped = (
                 f"stopped at iteration {self.iteration}: KL {kl:.1f} nats passed the ceiling of {config.kl_ceiling:g}"
             )
-        self.iteration += 1
+        self.iteration, self._now = self.iteration + 1, None
         if self.average:
             self.average.update()
         self._push()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from steersman import stopping
 from steersman.config import PpoConfig
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs, response_values
@@ -28,6 +30,17 @@ def prompt_order(count: int, seed: int) -> Iterator[int]:
         random.Random(f"{seed}/ppo/{epoch}").shuffle(order)
         yield from order
         epoch += 1
+
+
+@contextlib.contextmanager
+def _as_it_was(totals: dict[str, float]) -> Iterator[None]:
+    """A minibatch that is stopped before its step has added nothing."""
+    before = dict(totals)
+    try:
+        yield
+    except stopping.Stop:
+        totals.update(before)
+        raise
 
 
 def update(
@@ -58,37 +71,39 @@ def update(
         for number, (rows, numbers, states, weights, tokens) in enumerate(minibatches, begin):
             if number < now.steps:
                 continue
-            (answers,) = parallel.add(sum(w * len(mine) for w, mine in zip(weights, numbers, strict=True)))
-            for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
-                mask = experience.mask[mine]
-                old, advantages, values, returns = (
-                    x[mine][mask].to(row.ids.device)
-                    for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
-                )
-                if train_policy:
-                    bonus = config.entropy_coef > 0
-                    logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
-                    losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
-                    if kl_in_loss:
-                        reference = experience.ref_logprobs[mine][mask].to(row.ids.device)
-                        losses = losses + kl_in_loss * kl_loss(logprobs, reference)
-                    if config.advantage == "grpo":  # every answer weighs the same, however long (equation 3)
-                        lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
-                        losses = losses * (tokens / (answers * lengths))
-                    loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
-                    (weight * loss).backward()  # type: ignore[no-untyped-call]
-                    policy.gather()
-                    totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
-                    totals["clip_fraction"] += weight * float(clipped.sum()) / tokens
-                    if now.steps == 0:
-                        error = float((logprobs.detach() - old).exp().sub(1).abs().max())
-                        totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
-                if critic is not None:
-                    predicted = response_values(actors.critic, row, below)
-                    losses = value_loss(predicted, values, returns, config.value_clip_range)
-                    (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
-                    critic.gather()
-                    totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
+            with _as_it_was(totals):
+                (answers,) = parallel.add(sum(w * len(mine) for w, mine in zip(weights, numbers, strict=True)))
+                for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
+                    parallel.halt()
+                    mask = experience.mask[mine]
+                    old, advantages, values, returns = (
+                        x[mine][mask].to(row.ids.device)
+                        for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
+                    )
+                    if train_policy:
+                        bonus = config.entropy_coef > 0
+                        logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
+                        losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
+                        if kl_in_loss:
+                            reference = experience.ref_logprobs[mine][mask].to(row.ids.device)
+                            losses = losses + kl_in_loss * kl_loss(logprobs, reference)
+                        if config.advantage == "grpo":  # every answer weighs the same, however long (equation 3)
+                            lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
+                            losses = losses * (tokens / (answers * lengths))
+                        loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
+                        (weight * loss).backward()  # type: ignore[no-untyped-call]
+                        policy.gather()
+                        totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
+                        totals["clip_fraction"] += weight * float(clipped.sum()) / tokens
+                        if now.steps == 0:
+                            error = float((logprobs.detach() - old).exp().sub(1).abs().max())
+                            totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
+                    if critic is not None:
+                        predicted = response_values(actors.critic, row, below)
+                        losses = value_loss(predicted, values, returns, config.value_clip_range)
+                        (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+                        critic.gather()
+                        totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
             if train_policy:
                 if pretraining is not None:
                     ((row, weight),) = parallel.share([next(pretraining)])

@@ -34,7 +34,7 @@ from steersman.models.load import (
 from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.rl.preference import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
@@ -164,11 +164,14 @@ def tree_logprobs(
 ) -> dict[int, Tensor]:
     """`answer_logprobs` of the trees named in `batches`, from the rows that training makes of them."""
     out: dict[int, Tensor] = {}
-    for batch in batches:
-        found: dict[int, Tensor] = {}
-        for group, _ in my_rows(trees, batch, row_tokens):
-            found |= answer_logprobs(model, trees, group, per_token, states)
-        out |= of_all(found, trees, batch)
+    with activity("log-probabilities", len(batches), "batch") as shown:
+        for done, batch in enumerate(batches, 1):
+            found: dict[int, Tensor] = {}
+            for group, _ in my_rows(trees, batch, row_tokens):
+                parallel.halt()
+                found |= answer_logprobs(model, trees, group, per_token, states)
+            out |= of_all(found, trees, batch)
+            shown.update(done)
     return out
 
 
@@ -200,6 +203,7 @@ def learn(
     count = len(batch) if dpo else sum(label != 0 for i in batch for label in examples.labels[i])
     total, rewards = 0.0, {}
     for group, weight in my_rows(trees, batch, config.row_tokens):
+        parallel.halt()
         logprobs = answer_logprobs(model, trees, group, per_token, states)
         ratios = {i: logprobs[i] - reference[i] for i in group}
         losses = [answer_losses(config, examples.items[i], examples.labels[i], r, kl) for i, r in ratios.items()]
@@ -234,9 +238,9 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     context = read_config(base, model_config.trust_remote_code).max_position_embeddings
-    fitted = fit_rankings(Template(tokenizer), rankings, context, config.long)
+    fitted = fit_rankings(Template(tokenizer, model_config.thinking), rankings, context, config.long)
     rankings = fitted.records
-    examples = prepare(Template(tokenizer), rankings, config, seed, context)
+    examples = prepare(Template(tokenizer, model_config.thinking), rankings, config, seed, context)
     trees, others, held = examples.trees, examples.others, examples.held
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     options = (model_config.dtype, model_config.trust_remote_code)
@@ -270,38 +274,39 @@ def run(
         step = int(point[1]["step"])
     warmup = round(config.warmup_fraction * len(batches))
     answers, began = 0, time.monotonic()
-    with progress(stage, len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-        while step < len(batches):
-            batch, kl = batches[step], 0.0
-            if others:
-                now = tree_logprobs(model, others, [batch], row_tokens)
-                kl = max(0.0, float(torch.cat([now[i] - others_reference[i] for i in batch]).mean()))
-            loss, rewards = learn(model, updater, config, examples, batch, reference, states, kl)
-            share = cosine(step, len(batches), warmup, config.final_lr_fraction)
-            norm = updater.step(share)
-            step += 1
-            answers += sum(len(r) for r in rewards.values())
-            metrics = {"loss": loss, **margins([examples.items[i] for i in batch], [rewards[i] for i in batch])}
-            metrics |= {"kl": kl} if others else {}
-            speed = answers / (time.monotonic() - began)
-            log.write(step, metrics | {"lr": config.lr * share, "grad_norm": norm}, {"answers_per_second": speed})
-            bar.update(step, **metrics)
-            if step < len(batches) and folder.save_is_due:
-                folder.save(updater.state(), {"step": step})
-    settle(model, folder.path, base)
-    ended = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
-    implicit = [config.beta * (ended[i] - held_reference[i]) for i in range(len(held))]
-    counts, notes = sources(rankings)
-    report = {
-        **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
-        "n_train_prompts": len(trees),
-        **counts,
-        **fitted.counts(),
-        "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
-    }
-    save_model(merged(model), tokenizer, folder.path)
-    report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions(stage)]
-    folder.finish(report, notes)
+    with folder.resumable(lambda: (updater.state(), {"step": step})):
+        with progress(stage, len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
+            while step < len(batches):
+                batch, kl = batches[step], 0.0
+                if others:
+                    now = tree_logprobs(model, others, [batch], row_tokens)
+                    kl = max(0.0, float(torch.cat([now[i] - others_reference[i] for i in batch]).mean()))
+                loss, rewards = learn(model, updater, config, examples, batch, reference, states, kl)
+                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                norm = updater.step(share)
+                step += 1
+                answers += sum(len(r) for r in rewards.values())
+                metrics = {"loss": loss, **margins([examples.items[i] for i in batch], [rewards[i] for i in batch])}
+                metrics |= {"kl": kl} if others else {}
+                speed = answers / (time.monotonic() - began)
+                log.write(step, metrics | {"lr": config.lr * share, "grad_norm": norm}, {"answers_per_second": speed})
+                bar.update(step, **metrics)
+                if step < len(batches) and folder.save_is_due:
+                    folder.save(updater.state(), {"step": step})
+        settle(model, folder.path, base)
+        ended = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
+        implicit = [config.beta * (ended[i] - held_reference[i]) for i in range(len(held))]
+        counts, notes = sources(rankings)
+        report = {
+            **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
+            "n_train_prompts": len(trees),
+            **counts,
+            **fitted.counts(),
+            "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
+        }
+        save_model(merged(model), tokenizer, folder.path)
+        report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions(stage)]
+        folder.finish(report, notes)
     return report
 
 

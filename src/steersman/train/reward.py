@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman import stopping
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import branch_heads, init_score_head
@@ -32,7 +33,7 @@ from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.objectives import name_heads
 from steersman.models.packing import Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
@@ -60,11 +61,15 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
     """Scores [K, heads] of each tree's branches, in the trees' order, on the CPU."""
     counts = [len(t.branches) for t in trees]
     scores = [torch.full((count, model.score.out_features), -torch.inf) for count in counts]
-    for group, _ in parallel.share(fill_rows([t.size for t in trees], row_tokens)):
-        row = to_device(build_row([trees[i] for i in group]), model.device)
-        parts = torch.split(branch_heads(model, row).cpu(), [counts[i] for i in group])
-        for i, part in zip(group, parts, strict=True):
-            scores[i] = part
+    mine = parallel.share(fill_rows([t.size for t in trees], row_tokens))
+    with activity("scoring", len(mine), "row") as shown:
+        for done, (group, _) in enumerate(mine, 1):
+            parallel.halt()
+            row = to_device(build_row([trees[i] for i in group]), model.device)
+            parts = torch.split(branch_heads(model, row).cpu(), [counts[i] for i in group])
+            for i, part in zip(group, parts, strict=True):
+                scores[i] = part
+            shown.update(done)
     return list(torch.split(parallel.merge(torch.cat(scores)), counts))
 
 
@@ -123,7 +128,7 @@ def run(
     further = train_members(run, output, config, inputs, seed=seed, **rest)
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer)
+    template = Template(tokenizer, model_config.thinking)
     context = read_config(base, model_config.trust_remote_code).max_position_embeddings
     fitted = fit_rankings(template, rankings, context, config.long)
     rankings = fitted.records
@@ -170,62 +175,67 @@ def run(
     warmup = round(config.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals)
     pairs, began = 0, time.monotonic()
-    with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-        while step < len(batches):
-            batch = [items[i] for i in batches[step]]
-            total, right, count = 0.0, 0.0, sum(len(b.pairs) for b in batch)
-            for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
-                part = [batch[i] for i in group]
-                row = to_device(build_row([b.tree for b in part]), device)
-                below = states_below(states, [batches[step][i] for i in group], row)
-                heads = torch.split(branch_heads(model, row, below), [len(b.tree.branches) for b in part])
-                scores = own_scores(heads, part, model.config)
-                margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
-                losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
-                loss = weight * torch.stack(losses).sum() / len(batch)
-                loss.backward()  # type: ignore[no-untyped-call]
-                updater.gather()
-                total += float(loss.detach())
-                right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
-            total, right = parallel.add(total, right)
-            share = cosine(step, len(batches), warmup, config.final_lr_fraction)
-            norm = updater.step(share)
-            step += 1
-            pairs += count
-            speed = pairs / (time.monotonic() - began)
-            metrics = {"loss": total, "accuracy": right / count, "grad_norm": norm}
-            if step in evaluated:
-                metrics |= held_out_metrics(model, held, config.row_tokens)
-            log.write(step, metrics, {"pairs_per_second": speed})
-            bar.update(step, loss=total, accuracy=right / count)
-            if step < len(batches) and folder.save_is_due:
-                folder.save(updater.state(), {"step": step})
-        settle(model, folder.path, base)
-        if config.evals:
-            log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
-    zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
-    if zero and not config.objectives:
-        model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
-    measured = score_trees(model, [h.tree for h in held], config.row_tokens)
-    report = pair_report(held, own_scores(measured, held, model.config), seed)
-    if config.objectives:
-        settle_scale(model.config, measured, zero)
-        report["objectives"] = objective_report(model.config, held, measured, seed)
-    if further:
-        report |= compare_members(model, further, held, config, model_config)
-        for path in further if parallel.is_first() else ():
-            shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
-    save_model(merged(model), tokenizer, folder.path)
-    counts, notes = sources(rankings)
-    report |= {
-        "n_train_prompts": len(items),
-        "all_ties": ties,
-        **counts,
-        **fitted.counts(),
-        "normalised_on": len(demonstrations),
-        "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
-    }
-    report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions("reward")]
-    folder.finish(report, notes)
-    shutil.rmtree(nursery(output), ignore_errors=True)
+    with folder.resumable(lambda: (updater.state(), {"step": step})):
+        with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
+            while step < len(batches):
+                batch = [items[i] for i in batches[step]]
+                total, right, count = 0.0, 0.0, sum(len(b.pairs) for b in batch)
+                for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
+                    parallel.halt()
+                    part = [batch[i] for i in group]
+                    row = to_device(build_row([b.tree for b in part]), device)
+                    below = states_below(states, [batches[step][i] for i in group], row)
+                    heads = torch.split(branch_heads(model, row, below), [len(b.tree.branches) for b in part])
+                    scores = own_scores(heads, part, model.config)
+                    margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
+                    losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
+                    loss = weight * torch.stack(losses).sum() / len(batch)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    updater.gather()
+                    total += float(loss.detach())
+                    right += weight * sum(
+                        int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs
+                    )
+                total, right = parallel.add(total, right)
+                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                norm = updater.step(share)
+                step += 1
+                pairs += count
+                speed = pairs / (time.monotonic() - began)
+                metrics = {"loss": total, "accuracy": right / count, "grad_norm": norm}
+                if step in evaluated:
+                    with stopping.held():  # a point of this step must have its line
+                        metrics |= held_out_metrics(model, held, config.row_tokens)
+                log.write(step, metrics, {"pairs_per_second": speed})
+                bar.update(step, loss=total, accuracy=right / count)
+                if step < len(batches) and folder.save_is_due:
+                    folder.save(updater.state(), {"step": step})
+            settle(model, folder.path, base)
+            if config.evals:
+                log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
+        zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
+        if zero and not config.objectives:
+            model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
+        measured = score_trees(model, [h.tree for h in held], config.row_tokens)
+        report = pair_report(held, own_scores(measured, held, model.config), seed)
+        if config.objectives:
+            settle_scale(model.config, measured, zero)
+            report["objectives"] = objective_report(model.config, held, measured, seed)
+        if further:
+            report |= compare_members(model, further, held, config, model_config)
+            for path in further if parallel.is_first() else ():
+                shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
+        save_model(merged(model), tokenizer, folder.path)
+        counts, notes = sources(rankings)
+        report |= {
+            "n_train_prompts": len(items),
+            "all_ties": ties,
+            **counts,
+            **fitted.counts(),
+            "normalised_on": len(demonstrations),
+            "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
+        }
+        report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions("reward")]
+        folder.finish(report, notes)
+        shutil.rmtree(nursery(output), ignore_errors=True)
     return report

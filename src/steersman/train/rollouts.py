@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman import stopping
 from steersman.config import ModelConfig, PpoConfig
 from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine
@@ -23,6 +24,7 @@ from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick
 from steersman.models.lora import quantized
 from steersman.models.objectives import reweigh
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.progress import activity
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
@@ -91,7 +93,9 @@ class Actors:
         shared = share_trunk([*learning, reference, *scorers], frozen)
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
-        return Actors(policy, reference, first, critic, tokenizer, Template(tokenizer), *shared, members)
+        return Actors(
+            policy, reference, first, critic, tokenizer, Template(tokenizer, model_config.thinking), *shared, members
+        )
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,21 @@ def generate(
     prompts = [p for part in parts for p in part]
     size = -(-len(prompts) // parallel.size())
     first = parallel.rank() * size
-    mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
-    yield [answers for part in parallel.gather(mine) for answers in part]
+    mine: list[list[Completion]] | None = []
+    try:
+        with stopping.deferred(False):
+            mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
+    except stopping.Stop:
+        mine = None  # the others hear of it before anybody goes on
+    shares = parallel.gather(mine)
+    parallel.halt()
+    yield [answers for part in shares for answers in part or ()]
+
+
+def upcoming(parts: Iterator[list[list[Completion]]]) -> list[list[Completion]] | None:
+    """The next of `generate`'s, or None. A signal ends the waiting at once, where this process is alone."""
+    with stopping.deferred(parallel.size() > 1):
+        return next(parts, None)
 
 
 @contextlib.contextmanager
@@ -233,6 +250,7 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig) -> Scored:
         rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, strict=True
     ):
         for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
+            parallel.halt()
             logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
             reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
             state = response_values(actors.critic, row, below) if actors.critic else torch.zeros_like(logprobs)
@@ -284,12 +302,15 @@ def evaluate(
     of a reward model with objectives each one's mean score too.
     """
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
-    (answers,) = generate(engine, [prompts], params)
+    with activity("held-out answers", len(prompts), "prompt") as shown:
+        shown.probe = getattr(engine, "answered", None)
+        answers = upcoming(generate(engine, [prompts], params)) or []
     device = actors.policy.device
     rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
     scores, figures = answer_scores(sources(actors, config), rollouts)
     kl = torch.full((len(prompts),), -torch.inf)
     for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
+        parallel.halt()
         own, reference = (
             response_logprobs(model, row, config.temperature, below, entropy=False)[0]
             for model in (actors.policy, actors.reference)

@@ -5,7 +5,7 @@ export type Language = 'en' | 'zh'
 export type Role = 'system' | 'user' | 'assistant'
 export type Id = string | number
 export type Grade = 'good' | 'average' | 'poor'
-export type FeedbackKind = 'like' | 'dislike' | 'edit' | 'clear'
+export type FeedbackKind = 'like' | 'dislike' | 'edit' | 'clear' | 'withdraw'
 
 export interface Config {
   name: string
@@ -30,6 +30,8 @@ export interface Feedback {
   liked: boolean | null
   edited: string | null
   comment: string
+  /** What was liked or disliked is the text `edited`, not the model's. */
+  about_edit: boolean
 }
 
 export interface TrainingRun {
@@ -53,15 +55,37 @@ export interface Message {
   content: string
   policy_version?: string | null
   finish_reason?: string | null
+  /** Of an answer: how many of the earliest messages the model was not shown, for want of room. */
+  left_out?: number
+  /** Only this page still has it: the server died before it was stored. */
+  lost?: boolean
   created?: string | number
   feedback?: Feedback | null
 }
 
+export interface Conversation {
+  id: Id
+  title: string
+  messages: Message[]
+  /** Answers that are being written. */
+  writing: Id[]
+}
+
 export type StreamEvent =
-  | { type: 'start'; user: Message | null; assistant_id: Id }
+  /** `answer` holds what is written so far. */
+  | { type: 'start'; user: Message; answer: Message }
   | { type: 'delta'; text: string }
-  | { type: 'done'; message: Message }
-  | { type: 'error'; message: string }
+  /** null: stopped before the first word. */
+  | { type: 'done'; message: Message | null }
+  | { type: 'error'; message: string; code: string | null }
+
+export interface Question {
+  content: string
+  parent_id: Id | null
+  /** How many questions this page knows after `parent_id`; with others the server refuses. */
+  known: number
+  shorten: boolean
+}
 
 export interface RankTask {
   id: Id
@@ -89,10 +113,17 @@ export interface RankVerdict {
 export class ApiError extends Error {
   /** HTTP status; 0 where the server was not reached. */
   readonly status: number
+  readonly code: string | null
+  readonly param: string | null
+  /** Seconds after which it may be tried again, where the server says so. */
+  readonly wait: number
 
-  constructor(message: string, status: number) {
+  constructor(message: string, status: number, code: string | null = null, param: string | null = null, wait = 0) {
     super(message)
     this.status = status
+    this.code = code
+    this.param = param
+    this.wait = wait
   }
 }
 
@@ -110,8 +141,9 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     throw new ApiError('', 0)
   }
   if (response.ok) return response
-  const detail = await response.json().catch(() => null)
-  throw new ApiError(String(detail?.error?.message ?? response.statusText), response.status)
+  const said = (await response.json().catch(() => null))?.error
+  const wait = Number(response.headers.get('Retry-After')) || 0
+  throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
 }
 
 async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -119,8 +151,8 @@ async function json<T>(method: string, path: string, body?: unknown): Promise<T>
   return response.status === 204 ? (undefined as T) : ((await response.json().catch(() => undefined)) as T)
 }
 
-async function* stream(path: string, body: unknown, signal: AbortSignal): AsyncGenerator<StreamEvent> {
-  const response = await send('POST', path, body, signal)
+async function* stream(method: string, path: string, body: unknown, signal: AbortSignal): AsyncGenerator<StreamEvent> {
+  const response = await send(method, path, body, signal)
   if (!response.body) throw new ApiError('', 0)
   for await (const data of events(response.body)) {
     if (data === '[DONE]') continue
@@ -130,19 +162,25 @@ async function* stream(path: string, body: unknown, signal: AbortSignal): AsyncG
 
 const part = encodeURIComponent
 const at = (id: Id) => `/api/conversations/${part(id)}`
+const message = (id: Id, what: string) => `/api/messages/${part(id)}/${what}`
 
 export const api = {
   config: () => json<Config>('GET', '/api/config'),
   conversations: () => json<ConversationInfo[]>('GET', '/api/conversations'),
   create: () => json<ConversationInfo>('POST', '/api/conversations', {}),
-  conversation: (id: Id) => json<{ id: Id; title: string; messages: Message[] }>('GET', at(id)),
+  conversation: (id: Id) => json<Conversation>('GET', at(id)),
   rename: (id: Id, title: string) => json<unknown>('PATCH', at(id), { title }),
   remove: (id: Id) => json<unknown>('DELETE', at(id)),
-  say: (id: Id, content: string, parent_id: Id | null, signal: AbortSignal) =>
-    stream(`${at(id)}/messages`, { content, parent_id }, signal),
-  regenerate: (message: Id, signal: AbortSignal) => stream(`/api/messages/${part(message)}/regenerate`, {}, signal),
-  feedback: (message: Id, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}) =>
-    json<{ feedback: Feedback }>('POST', `/api/messages/${part(message)}/feedback`, { kind, ...more }),
+  say: (id: Id, question: Question, signal: AbortSignal) => stream('POST', `${at(id)}/messages`, question, signal),
+  answer: (question: Id, shorten: boolean, signal: AbortSignal) =>
+    stream('POST', message(question, 'answer'), { shorten }, signal),
+  regenerate: (answer: Id, shorten: boolean, signal: AbortSignal) =>
+    stream('POST', message(answer, 'regenerate'), { shorten }, signal),
+  /** The rest of an answer that is being written, or its end. */
+  readAlong: (answer: Id, signal: AbortSignal) => stream('GET', message(answer, 'stream'), undefined, signal),
+  stop: (answer: Id) => json<{ message: Message | null }>('POST', message(answer, 'stop')),
+  feedback: (answer: Id, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}) =>
+    json<{ feedback: Feedback }>('POST', message(answer, 'feedback'), { kind, ...more }),
   runs: () => json<TrainingRun[]>('GET', '/api/training/runs'),
   metrics: (run: string, after: number) =>
     json<TrainingMetrics>('GET', `/api/training/metrics?run=${part(run)}&after=${after}`),

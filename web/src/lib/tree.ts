@@ -52,3 +52,21 @@ export function path(messages: readonly Message[], choice: Choice): { message: M
 export function choose(choice: Choice, message: Message): Choice {
   return { ...choice, [keyOf(message.parent_id ?? null)]: message.id }
 }
+
+/**
+ * The server's messages with what only this page still has: the end of an answer that the server lost when it died,
+ * or the whole of one. People do not like text to vanish.
+ */
+export function merge(theirs: readonly Message[], ours: readonly Message[]): Message[] {
+  const out = theirs.map((m) => {
+    const mine = ours.find((o) => o.id === m.id)
+    const longer = m.finish_reason === 'cancelled' && mine && mine.content.length > m.content.length
+    return longer && mine.content.startsWith(m.content) ? { ...m, content: mine.content } : m
+  })
+  const known = new Set(theirs.map((m) => m.id))
+  for (const mine of ours) {
+    const lost = mine.role === 'assistant' && mine.content && !known.has(mine.id) && mine.parent_id !== null
+    if (lost && known.has(mine.parent_id!)) out.push({ ...mine, finish_reason: 'cancelled', lost: true })
+  }
+  return out
+}

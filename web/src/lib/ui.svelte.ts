@@ -15,7 +15,8 @@ export const kept = {
   },
   set(key: string, value: string) {
     try {
-      localStorage.setItem(`steersman.${key}`, value)
+      if (value) localStorage.setItem(`steersman.${key}`, value)
+      else localStorage.removeItem(`steersman.${key}`)
     } catch {
       // forgotten at the next visit
     }
@@ -90,10 +91,24 @@ class Ui {
     setTimeout(() => this.notice?.id === id && (this.notice = null), bad ? 6000 : 2500)
   }
 
-  /** A failure in words for people. */
+  /** A failure in words for people, in their language wherever the page knows what it is. */
   explain(problem: unknown): string {
-    if (problem instanceof ApiError && problem.status === 0) return problem.message || this.t('unreachable')
-    return (problem instanceof Error && problem.message) || this.t('failed')
+    if (!(problem instanceof ApiError)) return this.t('failed')
+    const { status, code } = problem
+    if (status === 0) return problem.message || this.t('unreachable')
+    if (code === 'context_length_exceeded') {
+      const n = this.config?.max_context ?? ''
+      return this.t(problem.param === 'content' ? 'too_long' : 'outgrown', { n })
+    }
+    if (code === 'outdated') return this.t('outdated')
+    if (code === 'still_writing') return this.t('still_writing')
+    if (status === 401) return this.t('locked')
+    if (status === 404) return this.t('gone')
+    if (status === 413) return this.t('too_large')
+    if (status === 429) return this.t('busy', { n: problem.wait || 2 })
+    if (status === 503) return this.t('closing')
+    if (status >= 500) return this.t('server_failed')
+    return this.t('refused', { reason: problem.message })
   }
 
   async loadConfig() {

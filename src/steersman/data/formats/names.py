@@ -7,7 +7,7 @@ import re
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": (
         *("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents", "data"),
-        *("dialogs", "dialogues", "utterances", "对话"),
+        *("dialogs", "dialogues", "utterances", "transcript", "对话"),
     ),
     "question": (
         *("prompt", "question", "instruction", "query", "user_prompt", "user_query", "user_input", "user_message"),
@@ -73,6 +73,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "question_id", "prompt_id", "conversation_id", "uuid", "uid", "编号"),
 }
 """Role -> names by which it goes, the likelier first. All in the form that `plain` gives them."""
+
+MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_path", "images_path", "image_url", "picture")
+"""Fields of what is no text and cannot be learned yet."""
 
 MAPPABLE = (
     *("question", "answer", "context", "system", "history", "messages", "thinking", "chosen", "rejected", "answers"),

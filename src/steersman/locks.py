@@ -1,0 +1,192 @@
+"""Who may write what, where several processes work in one workspace.
+
+Beside a folder NAME lies `.NAME.lock`, which whoever makes NAME holds (`making`), and `.NAME.PID.using`, which a
+process that reads NAME for longer holds (`using`). Both are locks of the operating system (flock, by the filelock
+library): they end with their process, however it ends, so what a kill leaves lying is only a file. On a network file
+system flock works between machines where the server supports it (NFS since Linux 2.6.12 does); where a file system has
+none at all, filelock falls back to a file that exists or does not, warns, and takes over one whose process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+waits: ContextVar[bool] = ContextVar("waits", default=False)
+"""True: wait for what another process holds instead of refusing (--wait)."""
+tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda _text: None)
+"""Called once with what is waited for."""
+_kept = contextlib.ExitStack()
+_held: set[Path] = set()
+"""What this process makes: it does not get into its own way."""
+BRIEF_SECONDS = 60.0
+POLL_SECONDS = 0.2
+PROBE_SECONDS = 0.3
+"""A lock that another process only looks at is free again after this."""
+
+
+class Busy(ValueError):
+    """Another process holds it; the text says which, since when and with what command."""
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _take(path: Path) -> FileLock | None:
+    """The lock at `path`, held by this process from now on, with who we are written into it; None where it is held."""
+    lock = FileLock(path, is_singleton=False)
+    try:
+        lock.acquire(timeout=PROBE_SECONDS)
+    except Timeout:
+        return None
+    path.write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "command": shlex.join(["steersman", *sys.argv[1:]]),
+            }
+        )
+    )
+    return lock
+
+
+def _holder(path: Path) -> str:
+    """Who wrote the lock file, in words."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        there = "" if said["host"] == socket.gethostname() else f" on {said['host']}"
+        return f"process {said['pid']}{there} since {said['since']} ({said['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _until_free(attempt: Callable[[], FileLock | str]) -> FileLock:
+    """What `attempt` takes; where it says who is in the way, Busy, or waiting until nobody is."""
+    told = False
+    while isinstance(found := attempt(), str):
+        if not waits.get():
+            raise Busy(f"{found}; wait for it (--wait does), or end it")
+        if not told:
+            tell.get()(f"waiting: {found}")
+        told = True
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+@contextlib.contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Hold the right to make `folder`. Busy where another process makes or uses it."""
+    folder = folder.absolute()
+    if folder in _held:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def attempt() -> FileLock | str:
+        lock = _take(_lock_of(folder))
+        if lock is None:
+            return f"{folder} is being made by {_holder(_lock_of(folder))}"
+        for reader in folder.parent.glob(f".{folder.name}.*.using"):
+            found = _take_over(reader)
+            if found is not None:
+                lock.release()
+                return f"{folder} is in use by {found}"
+        return lock
+
+    lock = _until_free(attempt)
+    _held.add(folder)
+    try:
+        yield
+    finally:
+        _held.remove(folder)
+        lock.release()
+
+
+def keep(folder: Path) -> None:
+    """`making` until the process ends."""
+    _kept.enter_context(making(folder))
+
+
+def forget(folder: Path) -> None:
+    """Remove the lock's file of a folder that nobody else will make."""
+    _lock_of(folder).unlink(missing_ok=True)
+
+
+def _take_over(reader: Path) -> str | None:
+    """Remove what a reader that is gone has left; of one that is there, who it is. Our own counts as gone."""
+    if reader.name.split(".")[-2] == str(os.getpid()):
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        said = _holder(reader)
+        lock = FileLock(reader, is_singleton=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return said
+        reader.unlink(missing_ok=True)
+        lock.release()
+    return None
+
+
+@contextlib.contextmanager
+def using(*folders: Path) -> Iterator[None]:
+    """Keep others from making `folders` anew while they are read. Busy where one is being made."""
+    with contextlib.ExitStack() as held:
+        for folder in folders:
+            if folder.absolute() not in _held:
+                held.enter_context(_using(folder))
+        yield
+
+
+@contextlib.contextmanager
+def _using(folder: Path) -> Iterator[None]:
+    mine = folder.with_name(f".{folder.name}.{os.getpid()}.using")
+
+    def attempt() -> FileLock | str:
+        # both sides show themselves first and look for the other then, so that one of them always sees the other
+        lock = _take(mine)
+        assert lock is not None, mine
+        maker = FileLock(_lock_of(folder), is_singleton=False)
+        try:
+            maker.acquire(timeout=PROBE_SECONDS)
+        except Timeout:
+            mine.unlink(missing_ok=True)
+            lock.release()
+            return f"{folder} is being made by {_holder(_lock_of(folder))}"
+        maker.release()
+        return lock
+
+    lock = _until_free(attempt)
+    try:
+        yield
+    finally:
+        mine.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def brief(path: Path) -> Iterator[None]:
+    """Hold `.NAME.lock` beside the file `path` while it is read, changed and written; others wait for that moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_of(path), is_singleton=False)
+    try:
+        lock.acquire(timeout=BRIEF_SECONDS)
+    except Timeout:
+        raise Busy(f"{path}: another process has held it for {BRIEF_SECONDS:.0f} s; end it and try again") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,164 @@
+"""Answers under way on the page. They belong to the server: who reads along may leave, come back and ask to stop.
+
+What is written is stored every `_KEEP_SECONDS`, so that it outlives a server that is killed, and whole at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from sse_starlette import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from steersman import store
+from steersman.engine.protocol import Engine
+from steersman.server.chat_schema import message_json
+from steersman.server.errors import shown_error
+from steersman.server.generation import Generation, Generations, Place
+from steersman.server.sse import event
+from steersman.store import ChatMessage, NotFound, Store
+from steersman.types import Completion, Conversation, SamplingParams
+
+log = logging.getLogger(__name__)
+_KEEP_SECONDS = 0.5
+_STOP_SECONDS = 3.0
+"""How long a caller who stops an answer waits for the engine to notice, which may be reading a long prompt."""
+
+
+class Answer:
+    """One answer under way. Used from the event loop only."""
+
+    def __init__(self, question: ChatMessage, message: ChatMessage, generation: Generation) -> None:
+        self.question, self.generation = question, generation
+        self._message = message
+        self._pieces: list[str] = []
+        self._end: dict[str, Any] | None = None
+        self._readers: set[asyncio.Event] = set()
+        self.ended = asyncio.Event()
+
+    @property
+    def message(self) -> ChatMessage:
+        """As far as it is written."""
+        return dataclasses.replace(self._message, content="".join(self._pieces))
+
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self._tell()
+
+    def end(self, last: dict[str, Any]) -> None:
+        """`last`: the event "done" or "error" that readers get."""
+        self._end = last
+        self.ended.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        for reader in self._readers:
+            reader.set()
+
+    async def stop(self) -> None:
+        """Returns when what is written is stored, or the engine does not notice in time."""
+        self.generation.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), _STOP_SECONDS)
+
+    async def events(self) -> AsyncGenerator[ServerSentEvent]:
+        """start (with what is written so far), delta*, then done or error."""
+        news = asyncio.Event()
+        self._readers.add(news)
+        told = len(self._pieces)
+        try:
+            answer = message_json(self.message, writing=True)
+            user = message_json(self.question)
+            yield event({"type": "start", "user": user, "assistant_id": answer["id"], "answer": answer})
+            while True:
+                while told < len(self._pieces):
+                    told += 1
+                    yield event({"type": "delta", "text": self._pieces[told - 1]})
+                if self._end is not None:
+                    yield event(self._end)
+                    return
+                news.clear()
+                await news.wait()
+        finally:
+            self._readers.discard(news)
+
+
+class Answers:
+    """Those under way now. Used from the event loop only."""
+
+    def __init__(self, engine: Engine, store: Store, generations: Generations) -> None:
+        self._engine, self._store, self._generations = engine, store, generations
+        self._live: dict[str, Answer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def get(self, id_: str | None) -> Answer | None:
+        return self._live.get(id_ or "")
+
+    def of_chat(self, chat: str) -> list[Answer]:
+        return [answer for answer in self._live.values() if answer.question.conversation_id == chat]
+
+    def of_question(self, id_: str) -> Answer | None:
+        return next((answer for answer in self._live.values() if answer.question.id == id_), None)
+
+    def begin(
+        self, place: Place, question: ChatMessage, prompt: Conversation, params: SamplingParams, left_out: int
+    ) -> Answer:
+        """Begin to answer a stored question; `left_out` turns of its dialogue are not in the prompt."""
+        sampling = dataclasses.asdict(params) | ({"left_out": left_out} if left_out else {})
+        version, id_ = self._engine.policy_version, store.new_id()
+        blank = ChatMessage(
+            id_, question.conversation_id, question.id, "assistant", "", version, None, sampling, None, question.created
+        )
+        stored: list[ChatMessage] = []
+
+        def keep(completion: Completion) -> None:
+            if completion.text or completion.finish_reason != "cancelled":
+                stored.append(self._store.add_answer(question.id, completion, sampling, id_))
+
+        answer = Answer(question, blank, Generation(self._engine, prompt, params, keep))
+        self._live[id_] = answer
+        place.hold()
+        task = asyncio.create_task(self._write(answer, place, stored))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return answer
+
+    async def _write(self, answer: Answer, place: Place, stored: list[ChatMessage]) -> None:
+        clock = asyncio.get_running_loop().time
+        kept = clock()
+        last: dict[str, Any] = {"type": "error", "message": ""}
+        try:
+            async with contextlib.aclosing(self._generations.run(answer.generation, place)) as items:
+                async for item in items:
+                    if not isinstance(item, str):
+                        continue
+                    answer.add(item)
+                    if clock() - kept >= _KEEP_SECONDS:
+                        await run_in_threadpool(self._keep_part, answer.message)
+                        kept = clock()
+            # Stopped before its first word, an answer is none.
+            last = {"type": "done", "message": message_json(stored[0]) if stored else None}
+        except Exception as error:
+            shown = shown_error(error)["error"]
+            if shown["type"] == "server_error":
+                log.exception("an answer failed")
+            last = {"type": "error", "message": shown["message"], "code": shown["code"]}
+        finally:
+            place.drop()
+            del self._live[answer.message.id]
+            answer.end(last)
+
+    def _keep_part(self, part: ChatMessage) -> None:
+        assert part.parent_id is not None
+        with contextlib.suppress(NotFound):  # the chat was deleted
+            self._store.keep_part(part.id, part.parent_id, part.content, part.policy_version, part.sampling)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait, so long at most, until answers that were cancelled are stored: the server is shutting down."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)

@@ -1,0 +1,88 @@
+"""What the feedback on an answer comes to: which text stands, and whether it may be learned. Pure functions.
+
+The rule, in one place. What a person wrote in place of the model's answer stands for it: as the context in which the
+dialogue goes on, as what is shown, exported and learned. A like counts for the text that stands, whenever it was
+given; a dislike for the text that stood when it was given, so that one before a correction does not speak against
+the correction. With a withdrawn edit goes what was said of it. As an earlier turn of a demonstration an answer is
+
+    feedback                          text                learned
+    none                              the model's         no: nobody said that it is good
+    liked                             the model's         yes
+    disliked                          the model's         no
+    edited, disliked before or not    the person's        yes
+    edited, then disliked             the person's        no
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+REACTIONS = ("like", "dislike", "clear")
+
+
+class Said(Protocol):
+    """One reaction, as stored; a larger `seq` is later."""
+
+    seq: int
+    kind: str
+    edited: str | None
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    text: str
+    """The person's text where somebody improved the answer, else the model's."""
+    edited: str | None
+    liked: bool | None
+    """The latest reaction; None where nobody reacted, or it was taken back."""
+    judged: str | None
+    """The text that `liked` is about."""
+    comment: str
+
+    @property
+    def learn(self) -> bool:
+        if self.liked is not None and self.judged == self.text:
+            return self.liked
+        return self.edited is not None
+
+
+def standing(content: str, said: Sequence[Said]) -> Standing:
+    """`said`: all feedback on the answer `content`, in order."""
+    edited = _edited(said)
+    last = next((row for row in reversed(said) if row.kind in REACTIONS), None)
+    judged = judged_text(content, said, last) if last is not None and last.kind != "clear" else None
+    liked = None if last is None or judged is None else last.kind == "like"
+    comment = last.comment if last is not None and (judged is not None or last.kind == "clear") else ""
+    return Standing(content if edited is None else edited, edited, liked, judged, comment)
+
+
+def judged_text(content: str, said: Sequence[Said], reaction: Said) -> str | None:
+    """The text that a like or dislike is about; None where that text was withdrawn."""
+    then = _edited(row for row in said if row.seq < reaction.seq)
+    if then is not None and _withdrawn(said, reaction.seq):
+        return None
+    now = _edited(said)
+    if reaction.kind == "like" and now is not None:
+        return now
+    return content if then is None else then
+
+
+def edit_holds(content: str, said: Sequence[Said], edit: Said) -> bool:
+    """Whether an edit was neither withdrawn nor disliked afterwards."""
+    now = standing(content, said)
+    return not _withdrawn(said, edit.seq) and not (now.liked is False and now.judged == edit.edited)
+
+
+def _edited(said: Iterable[Said]) -> str | None:
+    text = None
+    for row in said:
+        if row.kind in ("edit", "withdraw"):
+            text = row.edited
+    return text
+
+
+def _withdrawn(said: Iterable[Said], since: int) -> bool:
+    return any(row.kind == "withdraw" and row.seq > since for row in said)

@@ -1,0 +1,151 @@
+"""What the browser tests share: a browser, and a site that it opens.
+
+Needs the package playwright and a browser: Chromium on the path, or the one that `playwright install chromium` fetches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.server.generation import Generations
+from steersman.server.pages import STATIC
+from steersman.store import Store
+from steersman.types import Candidates, Completion, Conversation, Message
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the page is not built: npm ci && npm run build in web/")
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        except Error as error:
+            pytest.skip(f"no browser can be started: {error.message.splitlines()[0]}")
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Site:
+    url: str
+    engine: FakeEngine
+    store: Store
+    browser: Browser
+    complaints: list[str]
+    workspace: Path
+    generations: Generations
+    refusals: bool = False
+    """The test makes requests that fail, which the browser writes to the console."""
+
+    def open(self, path: str = "/", *, url: str = "", **context: Any) -> Page:
+        page = self.browser.new_context(**context).new_page()
+        page.set_default_timeout(5000)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self._heard)
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        page.goto((url or self.url) + path)
+        return page
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type not in ("error", "warning"):
+            return
+        if not (self.refusals and message.text.startswith("Failed to load resource")):
+            self.complaints.append(message.text)
+
+    def ask(self, page: Page, text: str) -> None:
+        page.locator("#composer").fill(text)
+        page.locator("#composer").press("Enter")
+
+    def messages(self) -> list[Any]:
+        return self.store.messages(self.store.conversations()[0].id)
+
+
+@pytest.fixture
+def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
+    """A server with one ranking task. The test fails if the page wrote an error or warning to the console."""
+    engine = FakeEngine(pieces=PIECES)
+    with Store.open(tmp_path / "store.db") as store:
+        prompt = Conversation("p", (Message("system", "Order 7: a lamp."), Message("user", "<b>Where</b> is it?")))
+        answers = tuple(Completion(text, (1,), (-0.1,), "stop", "sft-1") for text in ("alpha", "beta", "gamma"))
+        store.add_candidates(1, [Candidates(prompt, answers)])
+        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20, workspace=tmp_path)
+        with live(app) as url:
+            site = Site(url, engine, store, browser, [], tmp_path, app.state.context.generations)
+            yield site
+            for context in browser.contexts:
+                context.close()
+    assert site.complaints == []
+
+
+def button(where: Page | Locator, name: str) -> Locator:
+    return where.get_by_role("button", name=name, exact=True)
+
+
+class Wire:
+    """A way to a server that can be cut and mended. Gives its own URL."""
+
+    def __init__(self, url: str) -> None:
+        self._to = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        self._ends: set[socket.socket] = set()
+        self._whole, self._listener = True, socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Wire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.close()
+
+    def cut(self) -> None:
+        self._whole = False
+        for end in tuple(self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._whole = True
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                near, _ = self._listener.accept()
+                if not self._whole:
+                    near.close()
+                    continue
+                far = socket.create_connection(self._to)
+                for pair in ((near, far), (far, near)):
+                    self._ends.add(pair[0])
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._ends.discard(source)
+        source.close()

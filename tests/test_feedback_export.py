@@ -1,0 +1,71 @@
+"""What people said on the page, as files: which text is learned, and as what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from steersman.cli.exporting import edited, export_lines, feedback_for
+from steersman.config import Config
+from steersman.data.dataset import write_dataset
+from steersman.store import Store
+from steersman.types import Completion, Conversation, Message
+from steersman.workspace import Workspace
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """A chat of three turns: the first answer disliked and corrected, the second plain, the third edited and liked."""
+    space = Workspace.create(tmp_path, Config())
+    with Store.open(space.store_path) as store:
+        chat, parent = store.create_conversation(system_prompt="Be kind."), None
+        answers = []
+        for i in (1, 2, 3):
+            question = store.add_question(chat.id, f"q{i}", parent)
+            answers.append(store.add_answer(question.id, Completion(f"bad{i}", (1,), (-0.1,), "stop", "ppo-1")))
+            parent = answers[-1].id
+        store.add_feedback(answers[0].id, "dislike")
+        store.add_feedback(answers[0].id, "edit", edited="good1")
+        store.add_feedback(answers[2].id, "edit", edited="good3")
+        store.add_feedback(answers[2].id, "like")
+    return space
+
+
+def test_a_corrected_answer_is_not_learned_with_a_later_turn(space: Workspace) -> None:
+    first, later = edited(space)
+    assert first.messages == (Message("system", "Be kind."), Message("user", "q1"), Message("assistant", "good1"))
+    assert later.messages == (
+        Message("system", "Be kind."),
+        Message("user", "q1"),
+        Message("assistant", "good1"),
+        Message("user", "q2"),
+        Message("assistant", "bad2", learn=False),
+        Message("user", "q3"),
+        Message("assistant", "good3"),
+    )
+    lines = [json.loads(line) for line in export_lines(space, "demonstrations", 1)]
+    assert [Conversation.from_json(line).messages for line in lines] == [first.messages, later.messages]
+    assert lines[1]["messages"][4] == {"role": "assistant", "content": "bad2", "learn": False}
+    assert "bad1" not in json.dumps(lines)
+
+
+def test_a_like_counts_for_what_somebody_improved(space: Workspace) -> None:
+    told = [(r.answers, r.grades) for r in feedback_for(space, "kto")]
+    assert told == [
+        (("bad1",), ("poor",)),
+        (("good1", "bad1"), ("good", "poor")),
+        (("good3", "bad3"), ("good", "poor")),
+        (("good3",), ("good",)),
+    ]
+    lines = [json.loads(line) for line in export_lines(space, "feedback", 1)]
+    assert [(line["kind"], line["answer"]) for line in lines][-1] == ("like", "good3")
+
+
+def test_lines_end_at_line_feeds_alone(space: Workspace) -> None:
+    text = "a\u2028b\u2029c\u0085d"
+    record = Conversation("1", (Message("user", "q"), Message("assistant", text)))
+    write_dataset(space.data, "odd", "demonstrations", "train", [record], "f", {})
+    (line,) = export_lines(space, "odd", 1)
+    assert json.loads(line)["messages"][1]["content"] == text

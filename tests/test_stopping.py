@@ -1,0 +1,256 @@
+"""Ctrl-C, SIGTERM and SIGHUP: what is kept, what is said, how the command ends, and how it goes on.
+
+On 0da96d2 SIGTERM and SIGHUP ended a stage without a resume point, and another `sft.epochs` deleted the one that was
+there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny as t
+from steersman import stopping, unfinished
+from steersman.models.stage_folder import partial_of
+from steersman.progress import activity, progress
+from steersman.workspace import POINTS, read_manifest, tree_hashes
+
+SLOWLY = Path(__file__).with_name("slowly.py")
+SMALL = ("-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false")
+
+
+class Command:
+    """The command line in a process of its own, with slow steps; what it says on stderr, line by line."""
+
+    def __init__(self, slowly: subprocess.Popen[str], output: Path, seconds: float, *arguments: str) -> None:
+        self.slowly, self.err = slowly, Path(f"{output}.err")
+        self.err.unlink(missing_ok=True)
+        self.pid = self._ask({"run": arguments, "seconds": seconds, "output": str(output)})
+
+    def _ask(self, question: Any) -> int:
+        assert self.slowly.stdin is not None
+        assert self.slowly.stdout is not None
+        self.slowly.stdin.write(json.dumps(question) + "\n")
+        self.slowly.stdin.flush()
+        return int(self.slowly.stdout.readline())
+
+    def until(self, pattern: str, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            assert time.monotonic() < deadline, f"never said {pattern!r}: {self.text}"
+            time.sleep(0.02)
+
+    def signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def end(self) -> int:
+        return self._ask({"wait": self.pid})
+
+    @property
+    def text(self) -> str:
+        return self.err.read_text() if self.err.is_file() else ""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Command]]:
+    """run(seconds, *arguments) -> Command"""
+    places = map(str, itertools.count())
+    root = tmp_path_factory.mktemp("said")
+    with subprocess.Popen(
+        [sys.executable, str(SLOWLY)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as slowly:
+        yield lambda seconds, *arguments: Command(slowly, root / next(places), seconds, *arguments)
+        assert slowly.stdin is not None
+        slowly.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stopping")
+    t.make_model(root / "base")
+    asked = [(f"Where is my order {i}?", "It arrives on 6 May.") for i in range(16)]
+    turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in asked]
+    t.write_jsonl(root / "demos.jsonl", [{"messages": m} for m in turns])
+    t.write_jsonl(root / "prompts.jsonl", [{"prompt": q} for q, _ in asked])
+    t.write_jsonl(root / "pairs.jsonl", [{"prompt": q, "chosen": a, "rejected": "No."} for q, a in asked])
+    return root
+
+
+def stage(folder: Path, name: str, output: Path) -> list[str]:
+    """The command of a stage on the tiny model."""
+    base, data = str(folder / "base"), {"sft": "demos", "sample": "prompts"}.get(name, "pairs")
+    sizes = {
+        "sft": ["sft.batch_tokens=64", "sft.epochs=3"],
+        "sample": ["sample.batch_prompts=2", "sample.max_tokens=4"],
+        "reward": ["reward.batch_prompts=1", "reward.epochs=2"],
+        "dpo": ["dpo.batch_prompts=1", "dpo.epochs=2"],
+        "kto": ["kto.batch_prompts=1", "kto.epochs=2"],
+    }[name]
+    options = [word for setting in sizes for word in ("-s", setting)]
+    files = ["--data", str(folder / f"{data}.jsonl"), "--output", str(output)]
+    return [name, "--model", base, *files, *SMALL, *options]
+
+
+@pytest.mark.parametrize(
+    ("name", "signum"),
+    [("sft", signal.SIGINT), ("reward", signal.SIGTERM), ("dpo", signal.SIGHUP), ("kto", signal.SIGTERM)],
+)
+def test_a_signal_saves_a_resume_point_and_the_run_goes_on_to_the_same_bits(
+    name: str, signum: int, folder: Path, tmp_path: Path, run: Callable[..., Command]
+) -> None:
+    output = tmp_path / "out"
+    first = run(0.4, *stage(folder, name, output))
+    first.until(rf"{name}  step [1-9]")
+    sent = time.monotonic()
+    first.signal(signum)
+    assert first.end() == 128 + signum
+    assert time.monotonic() - sent < 10
+    said = first.text.splitlines()[-1]
+    stopped = re.search(
+        rf"{name} stopped at step (\d+) of \d+; a resume point is saved in .*run the same command", said
+    )
+    assert stopped, first.text
+    assert "Traceback" not in first.text
+    assert list(partial_of(output).glob(POINTS))
+    again = run(0.0, *stage(folder, name, output))
+    assert again.end() == 0, again.text
+    assert f"{name}: going on at step {stopped[1]} of" in again.text
+    whole = run(0.0, *stage(folder, name, tmp_path / "whole"))
+    assert whole.end() == 0, whole.text
+    assert tree_hashes(output) == tree_hashes(tmp_path / "whole")
+
+
+def test_a_second_signal_ends_at_once(folder: Path, tmp_path: Path, run: Callable[..., Command]) -> None:
+    first = run(30, *stage(folder, "sft", tmp_path / "out"))
+    first.until("sft  step 0")
+    first.signal(signal.SIGINT)
+    time.sleep(0.5)
+    sent = time.monotonic()
+    first.signal(signal.SIGINT)
+    assert first.end() == 130
+    assert time.monotonic() - sent < 2
+
+
+def test_answers_so_far_are_kept(folder: Path, tmp_path: Path, run: Callable[..., Command]) -> None:
+    output = tmp_path / "out"
+    first = run(0.8, *stage(folder, "sample", output))
+    first.until(r"sample  prompt [2-9]")
+    first.signal(signal.SIGTERM)
+    assert first.end() == 143
+    assert re.search(r"sample stopped at prompt \d+ of 16", first.text.splitlines()[-1])
+    kept = len((partial_of(output) / "candidates.jsonl").read_bytes().splitlines())
+    assert kept >= 2
+    again = run(0.0, *stage(folder, "sample", output))
+    assert again.end() == 0, again.text
+    assert re.search(r"sample: going on at prompt \d+ of 16", again.text)
+    assert read_manifest(output).metrics["prompts"] == 16
+
+
+def test_other_settings_do_not_delete_unfinished_work(
+    folder: Path, tmp_path: Path, run: Callable[..., Command]
+) -> None:
+    output = tmp_path / "out"
+    first = run(0.4, *stage(folder, "sft", output))
+    first.until("sft  step [1-9]")
+    first.signal(signal.SIGTERM)
+    assert first.end() == 143
+    points = sorted(p.name for p in partial_of(output).glob(POINTS))
+    other = [*stage(folder, "sft", output), "-s", "sft.epochs=4"]
+    refused = run(0.0, *other)
+    assert refused.end() == 2
+    assert "sft.epochs was 3, now 4" in refused.text
+    assert "--fresh" in refused.text
+    assert sorted(p.name for p in partial_of(output).glob(POINTS)) == points
+    fresh = run(0.0, *other, "--fresh")
+    assert fresh.end() == 0, fresh.text
+    assert read_manifest(output).config["epochs"] == 4
+    assert "going on" not in fresh.text
+
+
+def test_two_processes_stop_and_go_on(folder: Path, tmp_path: Path, run: Callable[..., Command]) -> None:
+    output = tmp_path / "out"
+    first = run(0.4, *stage(folder, "sft", output), "-s", "sft.epochs=300", "--processes", "2")
+    first.until("sft  step [1-9]")
+    sent = time.monotonic()
+    first.signal(signal.SIGINT)
+    assert first.end() == 130, first.text
+    assert time.monotonic() - sent < 15
+    assert first.text.count("a resume point is saved in") == 1, first.text
+    assert "Traceback" not in first.text
+    assert list(partial_of(output).glob(".resume.json"))
+    again = run(0.0, *stage(folder, "sft", output), "-s", "sft.epochs=300")
+    again.until("sft: going on at step")
+    again.signal(signal.SIGKILL)
+    assert again.end() == -signal.SIGKILL
+
+
+def test_what_differs_is_named(tmp_path: Path) -> None:
+    """And what an earlier version wrote, a bare hash, still counts."""
+    partial = tmp_path / "policy.partial"
+    partial.mkdir()
+    config, inputs = {"lr": 1.0, "seed": 1, "save_seconds": 3.0}, {"data:a": "1", "sft": "2"}
+    unfinished.sign(partial, "policy", config, inputs)
+    assert unfinished.differences(partial, "policy", {**config, "save_seconds": 9.0}, inputs) == []
+    found = unfinished.differences(partial, "policy", {"lr": 2.0, "seed": 2}, {"data:b": "1", "sft": "3"})
+    assert found == [
+        "ppo.lr was 1.0, now 2.0",
+        "project.seed was 1, now 2",
+        "input data:a is gone",
+        "input sft has changed",
+        "input data:b is new",
+    ]
+    (partial / ".fingerprint").write_text(json.loads((partial / ".fingerprint").read_text())["mark"])
+    assert unfinished.differences(partial, "policy", config, inputs) == []
+    assert unfinished.differences(partial, "policy", {}, inputs) == ["other settings or inputs"]
+    # nobody misses a folder in which nothing was done
+    assert unfinished.clear_for(partial, "policy", {}, inputs) == ""
+    assert not partial.exists()
+
+
+def signalled_inside() -> None:
+    with stopping.deferred(), progress("sft", 9, start=3) as bar:
+        os.kill(os.getpid(), signal.SIGHUP)
+        bar.update(4)
+        with stopping.held():
+            stopping.check()
+        with activity("inside"):
+            stopping.check()
+
+
+def test_signals_wait_where_they_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [signal.getsignal(s) for s in stopping.SIGNALS]
+    try:
+        stopping.install()
+        with pytest.raises(stopping.Stop) as at_once:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert at_once.value.exit_code == 143
+        monkeypatch.setattr(stopping, "_received", 0)
+        with pytest.raises(stopping.Stop) as later:
+            signalled_inside()
+        assert later.value.where == ["sft stopped at step 4 of 9"]
+        monkeypatch.setattr(stopping, "_received", 0)
+        done = []
+        with pytest.raises(stopping.Stop):  # noqa: PT012
+            with stopping.deferred():
+                os.kill(os.getpid(), signal.SIGHUP)
+                done.append("all")  # it is raised at the end
+        assert done == ["all"]
+    finally:
+        for signum, handler in zip(stopping.SIGNALS, before, strict=True):
+            signal.signal(signum, handler)
+        stopping._received = 0
