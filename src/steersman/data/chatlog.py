@@ -89,8 +89,8 @@ def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
         raise ValueError(f"{part.name}: {_ask_speakers(names_in(part, reading))}")
     bad: list[Record] = []
     said = list(_messages(lines_of(part, reading), speakers, bad, reading.changed))
-    yield from bad
-    yield from dialogues(said, speakers, part.name, reading)
+    found = list(dialogues(said, speakers, part.name, reading, bad))
+    yield from sorted([*bad, *found], key=lambda record: record.line)
 
 
 def names_in(part: Part, reading: Reading) -> str:
@@ -123,7 +123,6 @@ class _Style:
     """Stamps have a date: a time alone at the start of a line is part of what is said."""
     headers: bool
     """A stamp and a name stand on a line of their own, what was said below."""
-    stamped: bool
     names: frozenset[str]
     """Names before a colon, in a log without stamps, that come again and again."""
 
@@ -137,14 +136,14 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     counted = [m for m, w in leads if bool(w.date) == dated and m["rest"].strip()]
     inline = sum(bool(NAMED.match(m["rest"])) for m in counted)
     headers = len(trails) > inline or len(counted) - inline > 2 * inline
-    stamped = bool(counted or trails)
     before = Counter(m["who"].strip() for line in lines if (m := NAMED.match(line.text)))
     recurring = {
         name_key(who)
         for who, n in before.items()
         if n > 1 and BARE_NAME.fullmatch(who) and who.casefold() not in notices.LABELS
     }
-    return _Style(dated, headers, stamped, frozenset() if stamped else frozenset(recurring - known))
+    stamped = len(counted) + len(trails) > sum(before[who] for who in before if name_key(who) in recurring | known)
+    return _Style(dated, headers, frozenset() if stamped else frozenset(recurring - known))
 
 
 def _messages(
@@ -217,8 +216,13 @@ def _stamped(number: int, when: When, rest: str, style: _Style, known: frozenset
     return Said(number, when, rest, "") if style.headers or name_key(rest) in known else Said(number, when, "", rest)
 
 
-def dialogues(said: Sequence[Said], speakers: Speakers | None, name: str, reading: Reading) -> Iterator[Record]:
-    """Messages as dialogues, cut where a stranger speaks, where a user's name changes, and by time."""
+def dialogues(
+    said: Sequence[Said], speakers: Speakers | None, name: str, reading: Reading, bad: Sequence[Record] = ()
+) -> Iterator[Record]:
+    """Messages as dialogues, cut where a stranger speaks, where a user's name changes, and by time.
+
+    `bad`: lines that could not be read. Raises ValueError with the names of who speaks where no message is a speaker's.
+    """
     spoken = [_bare(message, reading.changed) for message in said]
     counts = Counter(
         message.who.strip() for message in spoken if message is not None and message.who and not message.ends
@@ -226,8 +230,8 @@ def dialogues(said: Sequence[Said], speakers: Speakers | None, name: str, readin
     if speakers is None:
         raise ValueError(f"{name}: {_ask_speakers(_listed(counts))}")
     strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
-    if counts and len(strangers) == len(counts):
-        first = next(message.line for message in spoken if message is not None and message.who)
+    if len(strangers) == len(counts) and (counts or bad):
+        first = min([m.line for m in spoken if m is not None and m.who] + [record.line for record in bad])
         wanted = " or ".join(f"'{who.strip()}: ...'" for who in re.split("[,，|]", reading.speakers))
         raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {_ask_speakers(_listed(counts))}")
     times = stamps.instants(message.when if message else None for message in spoken)

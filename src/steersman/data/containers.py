@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import functools
 import gzip
 import io
 import lzma
@@ -113,7 +112,7 @@ def parts(path: Path, reading: Reading) -> Iterator[Part]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
     size = path.stat().st_size
-    yield from _unwrapped(str(path), functools.partial(open, path, "rb"), size, reading, 0)
+    yield from _unwrapped(str(path), lambda: open(path, "rb"), size, reading, 0)  # noqa: SIM115
 
 
 def _unwrapped(

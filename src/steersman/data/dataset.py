@@ -28,6 +28,8 @@ from steersman.workspace import Workspace, atomic_write, file_sha256, now
 
 PURPOSES = ("any", "rank", "ppo")
 NAME = re.compile(r"\w[\w.-]*")
+RESERVED = (".rejected", ".manifest", ".jsonl")
+"""Endings of names that would collide with files beside a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,24 @@ def _existing(path: Path) -> DatasetInfo | None:
     return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
 
 
+def check_name(name: str) -> None:
+    """ValueError where a data set cannot be called so."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
+        raise ValueError(
+            f"--name {name}: expected a name that does not end in '{ending}', which is for files beside data"
+        )
+
+
+def remove_dataset(info: DatasetInfo) -> None:
+    """Deletes a data set and what was left out of it; without its manifest, which goes first, it is none."""
+    manifest_path(info.path).unlink(missing_ok=True)
+    for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
+        if not manifest_path(path).is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_dataset(
     folder: Path,
     name: str,
@@ -93,8 +113,7 @@ def write_dataset(
     The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
     and on other content under a name that is taken (unless `replace`).
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    check_name(name)
     for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")

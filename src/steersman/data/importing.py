@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class Imported:
     """What was guessed (question, answer, ...) -> the field that was taken for it, the most frequent first."""
     unused: Mapping[str, int] = field(default_factory=dict)
     """Fields that were read over -> in how many records."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Files and members of archives, where there are several -> records read of each."""
 
     @property
     def format(self) -> str:
@@ -103,6 +106,7 @@ class _Gathered:
     unused: Counter[str] = field(default_factory=Counter)
     content: dict[str, _Content] = field(default_factory=dict)
     scored: list[tuple[int, Scored]] = field(default_factory=list)
+    files: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
     """Names of all fields, as they are compared."""
 
@@ -125,7 +129,7 @@ class _Gathered:
 
 
 def parse_file(
-    path: Path,
+    path: Path | Sequence[Path],
     kind: str | None = None,
     *,
     format: str | None = None,
@@ -137,7 +141,7 @@ def parse_file(
     reading: Reading | None = None,
     **options: Any,
 ) -> Imported:
-    """Read `path` (a file, an archive or a folder) as `kind` (None: what most of its records are).
+    """Read `path` (a file, an archive, a folder, or several) as `kind` (None: what most of its records are).
 
     How it is read is `reading`, or `options` of one: `encoding`, `speakers`, `max_line_mb`, `tell`, ...
 
@@ -148,13 +152,19 @@ def parse_file(
     answers without scores.
     """
     file_format, name = _formats_of(format)
+    paths = [path] if isinstance(path, Path) else list(path)
+    path = Path(", ".join(map(str, paths)))
     prompts = kind not in (None, "demonstrations")
-    reading = dataclasses.replace(reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping or {})
+    reading = dataclasses.replace(
+        reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping or {}
+    )
     if ordered not in ORDERS:
         raise ValueError(f"--ordered {ordered}: expected one of {', '.join(filter(None, ORDERS))}")
     asked = _options(mapping or {}, reading.speakers, ordered)
     got = _Gathered()
-    for record in _with_trees(sources.scan(path, reading)):
+    for record in _with_trees(sources.scan_all(paths, reading)):
+        if record.file:
+            got.files[record.file] += 1
         for piece in _pieces(record, kind, asked, got):
             try:
                 _gather(piece, name, kind, trim_last_user, asked, got)
@@ -180,6 +190,7 @@ def parse_file(
         {what: n for what, n in got.notes.most_common() if n > 0},
         _most_frequent(got.taken),
         dict(got.unused.most_common()),
+        dict(got.files),
     )
 
 

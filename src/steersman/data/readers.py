@@ -69,10 +69,10 @@ def _raw_lines(part: Part, reading: Reading, transcode: str) -> Iterator[tuple[i
     limit = reading.line_bytes
     offset, number, buffer, skipping = 0, 0, b"", False
     for block in _blocks(part, transcode):
-        buffer += block
+        searched, buffer = max(0, len(buffer) - 1), buffer + block
         end = 0
         last = len(buffer) - (1 if buffer.endswith(b"\r") else 0)  # a \n may follow in the next block
-        for match in END.finditer(buffer, 0, last):
+        for match in END.finditer(buffer, searched, last):
             start, end = end, match.end()
             if skipping:
                 skipping = False

@@ -33,8 +33,20 @@ BY_SUFFIX: dict[str, Scan] = {
 PLAIN = (".txt", ".log", ".text", "")
 KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *(f".{suffix}" for suffix in SUFFIXES)))
 """Suffixes of files that are read in a folder."""
+ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
+"""Endings that are no part of a name."""
 JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
 PEEK = 80
+
+
+def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
+    """Every record of several files as of one; each names its file then."""
+    if len(paths) == 1:
+        yield from scan(paths[0], reading)
+        return
+    for path in paths:
+        for record in scan(path, reading):
+            yield record if record.file else dataclasses.replace(record, file=str(path))
 
 
 def scan(path: Path, reading: Reading) -> Iterator[Record]:
