@@ -54,6 +54,8 @@ def is_message(value: Any) -> bool:
 
 def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of every chat. Without --speakers, the partner of a chat between two is the user."""
+    if not found.chats:
+        raise ValueError(f"{part.name}: expected chats, found an export of {found.source} without any")
     speakers = chatlog.speakers_of(reading.speakers)
     everybody = Counter(m.who for chat in found.chats for m in chat.messages if m.who)
     if speakers is not None and not any(speakers.role(who) for who in everybody):
@@ -81,13 +83,11 @@ def _telegram(value: Mapping[str, Any]) -> Chats | None:
         found = [_telegram(chat) for chat in chats["list"] if isinstance(chat, Mapping)]
         return Chats("Telegram", [chat for one in found if one for chat in one.chats])
     messages = value.get("messages")
-    if not (isinstance(messages, list) and messages and "type" in value):
+    if not isinstance(messages, list) or not messages:
         return None
-    if not all(
-        isinstance(m, Mapping) and "date" in m and ("from" in m or "actor" in m or "type" in m) for m in messages
-    ):
+    if not all(isinstance(m, Mapping) and "date" in m and m.get("type") in ("message", "service") for m in messages):
         return None
-    partner = str(value.get("name") or "") if value["type"] in ("personal_chat", "bot_chat") else ""
+    partner = str(value.get("name") or "") if value.get("type") in ("personal_chat", "bot_chat") else ""
     said = [_telegram_message(i, m) for i, m in enumerate(messages, 1)]
     return Chats("Telegram", [Chat(partner, said)])
 
@@ -138,12 +138,13 @@ def _discord(value: Mapping[str, Any]) -> Chats | None:
 def _instagram(value: Mapping[str, Any]) -> Chats | None:
     """Instagram's and Messenger's: newest first, and UTF-8 that was taken for Latin-1."""
     messages = value.get("messages")
-    good = isinstance(messages, list) and bool(messages) and "participants" in value
-    if not good or not all(
-        isinstance(m, Mapping) and {"sender_name", "timestamp_ms"} <= m.keys() for m in messages or ()
+    if not isinstance(messages, list) or not messages:
+        return None
+    if not all(
+        isinstance(m, Mapping) and {"sender_name", "timestamp_ms"} <= m.keys() for m in messages
     ):
         return None
-    ordered = sorted(messages or (), key=lambda m: m["timestamp_ms"])
+    ordered = sorted(messages, key=lambda m: m["timestamp_ms"])
     said = [
         Said(i, _unix(m["timestamp_ms"] / 1000), _mended(m["sender_name"]), _mended(m.get("content") or "[media]"))
         for i, m in enumerate(ordered, 1)
