@@ -21,13 +21,15 @@ from steersman import __version__
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
+from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
-from steersman.data.readers import read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 from steersman.workspace import Workspace, atomic_write, file_sha256, now
 
 PURPOSES = ("any", "rank", "ppo")
 NAME = re.compile(r"\w[\w.-]*")
+RESERVED = (".rejected", ".manifest", ".jsonl")
+"""Endings of names that would collide with files beside a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,24 @@ def _existing(path: Path) -> DatasetInfo | None:
     return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
 
 
+def check_name(name: str) -> None:
+    """ValueError where a data set cannot be called so."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
+        raise ValueError(
+            f"--name {name}: expected a name that does not end in '{ending}', which is for files beside data"
+        )
+
+
+def remove_dataset(info: DatasetInfo) -> None:
+    """Deletes a data set and what was left out of it; without its manifest, which goes first, it is none."""
+    manifest_path(info.path).unlink(missing_ok=True)
+    for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
+        if not manifest_path(path).is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_dataset(
     folder: Path,
     name: str,
@@ -93,8 +113,7 @@ def write_dataset(
     The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
     and on other content under a name that is taken (unless `replace`).
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    check_name(name)
     for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
@@ -183,7 +202,7 @@ def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) 
     Raises ValueError 'file:line: what was expected', and where nothing is left.
     """
     _checked_whole(path)
-    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding)
+    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)
     if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
         records, dropped = _distinct(found.records, changed)
