@@ -33,6 +33,10 @@ def turns(*pairs: tuple[str, str], who: str = "role", what: str = "content", **n
     return [{who: names.get(role, role), what: text} for role, text in pairs]
 
 
+def in_parts(*pairs: tuple[str, str]) -> list[Record]:
+    return [{"role": role, "content": [{"type": "text", "value": text}]} for role, text in pairs]
+
+
 SHAREGPT = {"who": "from", "what": "value", "user": "human", "assistant": "gpt"}
 WITH_SYSTEM = [(S, "Be brief."), *TREE]
 
@@ -229,6 +233,15 @@ DEMONSTRATIONS: dict[str, tuple[Record, list[tuple[str, str]]]] = {
     ),
     "messages and an answer apart": ({"messages": turns(TREE[0]), "response": "Oak."}, TREE),
     "messages as a string of JSON": ({"messages": json.dumps(turns(*TREE))}, TREE),
+    "llama-factory v1": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "value": "Name a tree."}], "loss_weight": 0.0},
+                {"role": "assistant", "content": [{"type": "text", "value": "Oak."}], "loss_weight": 1.0},
+            ]
+        },
+        TREE,
+    ),
     "moss": (
         {
             "conversation_id": 1,
@@ -463,6 +476,17 @@ RANKINGS: dict[str, tuple[Record, tuple[tuple[str, ...], tuple[int, ...]]]] = {
         },
         OAK_ROCK,
     ),
+    "llama-factory v1": (
+        {
+            "chosen_messages": [
+                {"role": r, "content": [{"type": "text", "value": t}]} for r, t in (TREE[0], (A, "Oak"))
+            ],
+            "rejected_messages": [
+                {"role": r, "content": [{"type": "text", "value": t}]} for r, t in (TREE[0], (A, "Rock"))
+            ],
+        },
+        OAK_ROCK,
+    ),
     "chosen_response": ({"prompt": "Name a tree.", "chosen_response": "Oak", "rejected_response": "Rock"}, OAK_ROCK),
     "intel orca pairs": ({"system": "", "question": "Name a tree.", "chosen": "Oak", "rejected": "Rock"}, OAK_ROCK),
     "llama-factory sharegpt": (
@@ -675,6 +699,10 @@ def test_turns_that_are_not_learned(tmp_path: Path, flag: Record) -> None:
 
 
 def test_images_and_contradicting_systems_are_errors(tmp_path: Path) -> None:
+    beside = {"messages": turns((U, "<image>What is it?"), TREE[1]), "images": ["a.png"]}
+    with pytest.raises(ValueError, match="images: expected text alone; images and sounds cannot be learned yet"):
+        parse_file(put(tmp_path, beside))
+    parse_file(put(tmp_path, beside | {"images": []}))
     image = {"messages": [{"role": U, "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, *turns(TREE[1])]}
     with pytest.raises(ValueError, match=r"messages\[0\]\.content\[0\]: expected text; a part of type 'image_url'"):
         parse_file(put(tmp_path, image))

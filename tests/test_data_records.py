@@ -344,6 +344,8 @@ ALLOWED = {
     "models/native.py": "a file of the kernel's",
     "cli/doctor.py": "a file of the kernel's",
     "data/shop/tables.py": "our own source",
+    "text/guard.py": "the first line of an error",
+    "text/template.py": "the first line of an error",
     "models/load.py": "the first line of an error",
     "models/resolve.py": "the first line of an error",
 }

@@ -17,6 +17,7 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
+from steersman.data.kinds import KINDS
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
@@ -113,8 +114,8 @@ def data_import(
     if source == "shop":
         emit(as_json, *_shown(_import_shop(space, replace), None))
         return
-    if kind and kind not in dataset.KINDS:
-        raise ValueError(f"--kind {kind}: expected one of {', '.join(dataset.KINDS)}")
+    if kind and kind not in KINDS:
+        raise ValueError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
     shares, path = parse_split(split), Path(source)
     stem = name or default_name(path)
     say(f"reading {path}")

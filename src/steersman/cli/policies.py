@@ -34,7 +34,7 @@ from steersman.cli.standalone import (
     resolved,
     tell,
 )
-from steersman.data.importing import JUDGED
+from steersman.data.kinds import JUDGED
 
 FeedbackOption = Annotated[
     list[Path] | None,

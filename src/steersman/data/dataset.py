@@ -20,12 +20,12 @@ from typing import Any
 from steersman import __version__
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
-from steersman.data.importing import DIALOGUES, JUDGED, parse_file
+from steersman.data.importing import parse_file
+from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.data.readers import read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 from steersman.workspace import Workspace, atomic_write, file_sha256, now
 
-KINDS = ("demonstrations", "prompts", "rankings", "feedback", "texts")
 PURPOSES = ("any", "rank", "ppo")
 NAME = re.compile(r"\w[\w.-]*")
 

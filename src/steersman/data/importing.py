@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections import Counter
@@ -18,21 +17,14 @@ from steersman.data.formats.expand import expanded, is_tree_row, trees
 from steersman.data.formats.fields import lost, plain
 from steersman.data.formats.names import MAPPABLE
 from steersman.data.formats.ranked import Scored, rankings_of, scored_answer
+from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record, scan_jsonl
-from steersman.types import Conversation, Feedback, Ranking
+from steersman.types import Conversation, Ranking
 
 PLAIN_SUFFIXES = (".txt", ".log")
-DIALOGUES = "dialogues"
-"""Beside the kinds of data sets: conversations as they are, whoever speaks last."""
-JUDGED = "judged"
-"""Beside the kinds of data sets: rankings and feedback, what KTO learns from."""
 ORDERS = ("", "best-first", "worst-first")
 CATEGORY = 20
 """A field of so many records with at most a fifth as many values is a category, whatever its values look like."""
-
-
-class LeftOut(Exception):
-    """A record that is whole and yet does not belong into data of this kind; counted, never an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,72 +67,6 @@ class Imported:
         """Rejections counted by reason, its variable parts (what was found, and at which turn) left out."""
         reasons = (r.reason.partition(", got ")[0].partition("; ")[0] for r in self.rejected)
         return dict(Counter(re.sub(r"\[\d+\]", "[]", reason) for reason in reasons).most_common())
-
-
-def as_kind(record: Parsed, kind: str, trim_last_user: bool = False) -> Parsed:
-    """The record as one of `kind`, or a ValueError that says why it cannot be; LeftOut where it must not be.
-
-    A ranking's best answer may serve as a demonstration and its prompt as a prompt; so may an answer that was liked,
-    but never a disliked one. A dialogue that ends with the user is no demonstration, unless `trim_last_user` cuts
-    that turn off.
-    """
-    if kind == "texts" or isinstance(record, str):
-        if kind == "texts" and isinstance(record, str):
-            return record
-        raise ValueError(
-            "text: expected a record with a field 'text'" if kind == "texts" else f"record: expected {kind}, got text"
-        )
-    if isinstance(record, Feedback):
-        return _feedback_as(record, kind)
-    if kind in ("rankings", "feedback", JUDGED):
-        if isinstance(record, Ranking) and kind != "feedback":
-            return record
-        expected = "one answer with a label" if kind == "feedback" else "several answers to compare"
-        raise ValueError(
-            f"answers: expected {expected}, got {'several' if isinstance(record, Ranking) else 'one dialogue'}"
-        )
-    if isinstance(record, Ranking):
-        best = min(range(len(record.answers)), key=lambda i: record.order[i])
-        return record.prompt if kind == "prompts" else record.prompt.with_answer(record.answers[best])
-    if kind == "prompts" and not record.is_prompt:
-        return record.without_answer()
-    if kind == "demonstrations":
-        return _demonstration(_answered(record, trim_last_user) if record.is_prompt else record)
-    return record
-
-
-def _feedback_as(said: Feedback, kind: str) -> Parsed:
-    if kind in ("feedback", JUDGED):
-        return said
-    if kind == "prompts":
-        return said.prompt
-    if kind == "rankings":
-        raise ValueError(
-            "answers: expected several answers to compare, got one answer with a label; import such with "
-            "--kind feedback (steersman kto learns from it)"
-        )
-    if said.kind == "edit" and said.edited:
-        return said.prompt.with_answer(said.edited)
-    if said.kind != "like":
-        raise LeftOut("answers that were not liked are no demonstrations")
-    return said.prompt.with_answer(said.answer)
-
-
-def _demonstration(record: Conversation) -> Conversation:
-    if not any(m.learn for m in record.messages if m.role == "assistant"):
-        raise LeftOut("every turn of the assistant is marked as not to be learned")
-    return record
-
-
-def _answered(record: Conversation, trim_last_user: bool) -> Conversation:
-    trimmed = record.messages[:-1]
-    if trim_last_user and trimmed and trimmed[-1].role == "assistant":
-        return dataclasses.replace(record, messages=trimmed)
-    raise ValueError(
-        f"messages[{len(record.messages) - 1}]: expected a demonstration to end with the assistant, got dialogue "
-        f"'{record.id}', which ends with the {record.messages[-1].role}; leave such out with --skip-bad, cut the turn "
-        "with --trim-last-user, or import with --kind prompts"
-    )
 
 
 def _scan(
@@ -339,6 +265,7 @@ def _gather(
         found = name or ""
     else:
         fields = formats.as_fields(record.value, **options)
+        formats.check_media(fields)
         found = name or formats.detect_fields(fields)
         if kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
             got.formats["scored"] += 1
@@ -348,7 +275,7 @@ def _gather(
         got.add(record.line, parsed, fields)
         got.notes.update(fields.notes)
     got.formats[found] += 1
-    wanted = kind or formats.DEFAULT_KIND.get(found) or _usual_kind(parsed)
+    wanted = kind or formats.DEFAULT_KIND.get(found) or usual_kind(parsed)
     try:
         kept = as_kind(parsed, wanted, trim)
     except LeftOut as reason:
@@ -442,11 +369,3 @@ def _most_frequent(taken: Counter[tuple[str, str]]) -> dict[str, str]:
     for (role, name), _ in taken.most_common():
         out.setdefault(role, []).append(name)
     return {role: " or ".join(names) for role, names in out.items()}
-
-
-def _usual_kind(parsed: Parsed) -> str:
-    if isinstance(parsed, str):
-        return "texts"
-    if isinstance(parsed, Feedback):
-        return "feedback"
-    return "rankings" if isinstance(parsed, Ranking) else "demonstrations"

@@ -13,8 +13,8 @@ from typing import Any
 
 from steersman.data.formats import comparisons, dialogues, feedback, ranked
 from steersman.data.formats.dialogues import Turn, conversation
-from steersman.data.formats.fields import Fields, parsed_json, plain, shown
-from steersman.data.formats.names import MAPPABLE
+from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
+from steersman.data.formats.names import MAPPABLE, MEDIA
 from steersman.data.formats.transcripts import is_hh
 from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
 
@@ -27,6 +27,7 @@ __all__ = [
     "Fields",
     "Parsed",
     "Turn",
+    "check_media",
     "conversation",
     "detect",
     "detect_fields",
@@ -103,6 +104,14 @@ def as_fields(record: Any, **options: Any) -> Fields:
 def detect(record: Any) -> str:
     """The format of a record by its fields; ValueError lists what is known."""
     return detect_fields(as_fields(record))
+
+
+def check_media(fields: Fields) -> None:
+    """ValueError where a record comes with images or sounds, unless the user says to ignore them."""
+    for name in MEDIA:
+        key = fields.keys.get(name)
+        if key is not None and key not in fields.used and not empty(fields.record[key]):
+            raise ValueError(f"{key}: expected text alone; images and sounds cannot be learned yet")
 
 
 def detect_fields(fields: Fields) -> str:

@@ -74,6 +74,9 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Role -> names by which it goes, the likelier first. All in the form that `plain` gives them."""
 
+MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_path", "images_path", "image_url", "picture")
+"""Fields of what is no text and cannot be learned yet."""
+
 MAPPABLE = (
     *("question", "answer", "context", "system", "history", "messages", "thinking", "chosen", "rejected", "answers"),
     *("scores", "ranks", "label", "preference", "tools", "text", "id", "ignore"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from steersman.data.formats.calls import call_of, calls_in, result_text
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
-from steersman.types import Message, Role
+from steersman.types import Json, Message, Role
 
 ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("user", "human", "usr", "prompter", "customer", "client", "visitor", "patient", "buyer"), "user"),
@@ -25,9 +25,12 @@ ROLES: dict[str, Role | str] = {
 
 SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
 TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
+PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
+"""Where a part of a turn holds its text."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 LEARN_KEYS = ("learn", "loss", "weight", "train", "trainable", "train_on_turn", "loss_weight", "training")
 MASK_KEYS = ("masked", "mask", "context_only", "no_loss")
+READ = {*SPEAKER_KEYS, *TEXT_KEYS, *THOUGHT_KEYS, *LEARN_KEYS, *MASK_KEYS, "name", "refusal", "tool_call_id"}
 PAGE = re.compile(r"\s*<(p|ol|ul)\b[^>]*>.*</(p|ol|ul)>\s*", re.DOTALL | re.IGNORECASE)
 PAGE_MARK = re.compile(r"<div class=\\?[\"'](markdown|flex|min-h)|<div[^>]*whitespace-pre-wrap", re.IGNORECASE)
 THOUGHT = re.compile(
@@ -90,6 +93,9 @@ def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
     if speaker is None:
         return _exchange(item, field)
     role = _role(item[speaker], f"{field}.{speaker}", fields)
+    for name, value in item.items():
+        if name not in READ and isinstance(value, str) and len(value.split()) > 3:
+            fields.note(f"field '{name}' of turns not used")
     key = next((k for k in TEXT_KEYS if item.get(k) is not None), next((k for k in TEXT_KEYS if k in item), "content"))
     learn = role not in ("assistant", "call") or learned(item, field)
     if role == "call":
@@ -189,34 +195,42 @@ def _is_parts(content: Any) -> bool:
     )
 
 
-def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[dict[str, Any]], list[Message]]:
+def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[Json], list[Message]]:
     """(text, thoughts, calls, results of tools) of a turn's content that comes in parts."""
     text, thoughts, calls, results = "", [], [], []
     for i, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, Mapping) else "text"
+        where = f"{field}[{i}]"
         if isinstance(part, str):
             text += part
-        elif not isinstance(part, Mapping):
-            raise ValueError(f"{field}[{i}]: expected a part of a turn such as text, got {shown(part)}")
-        elif kind in ("thinking", "reasoning", "redacted_thinking") or part.get("thought") is True:
-            thoughts.append(str(part.get("thinking") or part.get("reasoning") or part.get("text") or ""))
-        elif kind == "tool_use" or "functionCall" in part or "toolUse" in part:
-            calls.append(call_of(part.get("functionCall") or part.get("toolUse") or part, f"{field}[{i}]"))
-        elif kind == "tool_result" or "functionResponse" in part or "toolResult" in part:
-            said = part.get("functionResponse") or part.get("toolResult") or part
-            value = said.get("response", said.get("content", ""))
-            body = _parts(value, f"{field}[{i}]")[0] if _is_parts(value) else result_text(value)
-            call_id = str(said.get("tool_use_id") or said.get("toolUseId") or said.get("id") or "")
-            results.append(Message("tool", body, tool_call_id=call_id, name=str(said.get("name") or "")))
-        elif kind in ("refusal",) and isinstance(part.get("refusal"), str):
-            text += part["refusal"]
-        elif isinstance(part.get("text"), str) and kind in (None, "text", "input_text", "output_text"):
-            text += part["text"]
+            continue
+        if not isinstance(part, Mapping):
+            raise ValueError(f"{where}: expected a part of a turn such as text, got {shown(part)}")
+        kind = part.get("type")
+        said = next((part[k] for k in PART_KEYS if isinstance(part.get(k), str)), None)
+        result = part.get("functionResponse") or part.get("toolResult") or (part if kind == "tool_result" else None)
+        call = part.get("functionCall") or part.get("toolUse") or (part if kind == "tool_use" else None)
+        if kind in ("thinking", "reasoning", "redacted_thinking") or part.get("thought") is True:
+            thoughts.append(said or "")
+        elif kind in ("tool_call", "function_call"):
+            calls += calls_in(part.get("value", part.get("function", part)), where)
+        elif call is not None:
+            calls.append(call_of(call, where))
+        elif result is not None:
+            results.append(_result(result, where))
+        elif said is not None and kind in (None, "text", "input_text", "output_text", "refusal"):
+            text += said
         else:
             raise ValueError(
-                f"{field}[{i}]: expected text; a part of type {shown(kind or list(part))} cannot be learned yet"
+                f"{where}: expected text; a part of type {shown(kind or list(part))} cannot be learned yet"
             )
     return text, thoughts, calls, results
+
+
+def _result(said: Mapping[str, Any], field: str) -> Message:
+    value = said.get("response", said.get("content", ""))
+    body = _parts(value, field)[0] if _is_parts(value) else result_text(value)
+    call_id = str(said.get("tool_use_id") or said.get("toolUseId") or said.get("id") or "")
+    return Message("tool", body, tool_call_id=call_id, name=str(said.get("name") or ""))
 
 
 def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Message]:
