@@ -174,6 +174,7 @@ DEMONSTRATIONS: dict[str, tuple[Record, list[tuple[str, str]]]] = {
         WITH_SYSTEM,
     ),
     "anthropic text": ({"prompt": "\n\nHuman: Name a tree.\n\nAssistant:", "completion": " Oak."}, TREE),
+    "a transcript": ({"transcript": "\n\nHuman: Name a tree.\n\nAssistant: Oak.", "rating": 3.0}, TREE),
     "cohere chat": (
         {"messages": turns(*WITH_SYSTEM, system="System", user="User", assistant="Chatbot")},
         WITH_SYSTEM,

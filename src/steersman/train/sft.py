@@ -19,11 +19,12 @@ from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
 from steersman.models.layers import use_checkpointing
+from steersman.models.lesson import examine, shown
 from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import activity, progress
+from steersman.progress import activity, note, picture, progress
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
@@ -64,6 +65,14 @@ def to_trees(
             "learned"
         )
     return trees, skipped
+
+
+def tell(base: Path, template: Template, record: Conversation) -> None:
+    """Say what will be learned and where the model will stop, and show the first record."""
+    lesson = examine(base, template, record)
+    for level, what, found, advice in lesson.found:
+        note(f"sft: {'caution: ' if level != 'ok' else ''}{what}: {found}{f'; {advice}' if advice else ''}")
+    picture(shown(template, lesson))
 
 
 def plan_batches(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
@@ -133,6 +142,9 @@ def run(
     tokenizer = load_tokenizer(base, model_config.template)
     template = Template(tokenizer, model_config.thinking)
     trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
+    said = template.notes.copy()
+    if parallel.is_first():
+        tell(base, template, demonstrations[0])
     held, _ = to_trees(template, validation, config.row_tokens, "keep_end") if validation else ([], 0)
     held_rows = rows_of(held, config.row_tokens)
     batches = plan_batches(trees, config, seed)
@@ -212,7 +224,7 @@ def run(
             "steps": len(batches),
             "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
         }
-        said = [f"{text} ({n} times)" for text, n in template.notes.items()]
-        result["cautions"] = said + cautions(len(batches), folder.path, before=loss_before, after=loss_after)
+        notes = [f"{text} ({n} times)" for text, n in said.items()]
+        result["cautions"] = notes + cautions(len(batches), folder.path, before=loss_before, after=loss_after)
         folder.finish(result)
     return result

@@ -16,7 +16,7 @@ from steersman.types import Conversation, Json, Message
 Turn = tuple[str, str]
 KEPT_META = ("source", "type", "category", "topic", "answer_choices", "meta", "language", "lang", "domain", "url")
 """Fields that travel with a record, where it has them."""
-AS_TEXT = ("chat", "conversation", "dialogue")
+AS_TEXT = ("chat", "conversation", "dialogue", "dialog", "transcript")
 """Fields that may hold a dialogue as one text."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

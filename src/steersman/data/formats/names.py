@@ -7,7 +7,7 @@ import re
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": (
         *("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents", "data"),
-        *("dialogs", "dialogues", "utterances", "对话"),
+        *("dialogs", "dialogues", "utterances", "transcript", "对话"),
     ),
     "question": (
         *("prompt", "question", "instruction", "query", "user_prompt", "user_query", "user_input", "user_message"),
