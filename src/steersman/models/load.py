@@ -23,7 +23,8 @@ from transformers import (
 
 from steersman.models import parallel
 from steersman.models.objectives import saved_scale
-from steersman.workspace import MANIFEST_NAME, verify
+from steersman.progress import activity
+from steersman.workspace import MANIFEST_NAME, naming, umask, verify
 
 Model = Any
 """A transformers model; its classes carry no usable types."""
@@ -119,7 +120,7 @@ def set_pad_token(tokenizer: Any) -> None:
 
 def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
     check_folder(folder)
-    with _quiet():
+    with _quiet(), activity(f"loading {folder.name}"):
         try:
             model, info = kind.from_pretrained(
                 str(folder),
@@ -186,11 +187,11 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    with _quiet():
+    with _quiet(), naming(folder), activity("saving the model"):
         model.save_pretrained(str(folder), state_dict=state)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):
-        weights.chmod(0o644)
+        weights.chmod(0o666 & ~umask())  # they are written as if they were secrets
     model.config.use_cache = use_cache
 
 
