@@ -80,11 +80,11 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         template = Template(load_tokenizer(base))
         chosen, tokens = [], 0
         for item in data.demonstrations(200, "train", 1):
-            tokens += len(template.render(item).ids)
+            tokens += sum(len(row.ids) for row in template.examples(item))
             if tokens > STEPS * config.batch_tokens:
                 break
             chosen.append(item)
-        lengths = plan.lengths_of([len(template.render(c).ids) for c in chosen])
+        lengths = plan.lengths_of([sum(len(row.ids) for row in template.examples(c)) for c in chosen])
         held = data.demonstrations(2, "validation", 1)
         sft.run(base=base, demonstrations=chosen, validation=held, config=config, **common)
     elif stage in ("reward", "dpo"):

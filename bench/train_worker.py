@@ -52,7 +52,9 @@ def sft_data(spec: Spec, template: Template) -> tuple[list[Tree], list[list[int]
     """(trees, batches, held-out trees): enough demonstrations for every step."""
     config = SftConfig(epochs=1, batch_tokens=spec.batch_tokens)
     if spec.file:
-        records = data.of_file(spec, "demonstrations", lambda record: len(template.render(record).ids))
+        records = data.of_file(
+            spec, "demonstrations", lambda record: sum(len(row.ids) for row in template.examples(record))
+        )
         trees, held = (sft.to_trees(template, part, ROW_TOKENS, "skip")[0] for part in records)
         return trees, sft.plan_batches(trees, config, spec.seed)[: spec.rounds], held
     count = 32

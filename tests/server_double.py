@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,9 @@ class FakeEngine:
     def token_text(self, token: int) -> str:
         return f"<{token}>"
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self.pieces[token].encode()
+
     def _check(self, prompt: Prompt, params: SamplingParams) -> Conversation:
         assert isinstance(prompt, Conversation)
         if self.count_tokens(prompt) + params.max_tokens > self.max_context:
@@ -59,7 +62,7 @@ class FakeEngine:
             self._check(prompt, params)
         return [[self._completion() for _ in range(params.n)] for _ in prompts]
 
-    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Generator[str | Completion]:
         with self.lock:
             self._check(prompt, params)
             try:
@@ -68,6 +71,14 @@ class FakeEngine:
             finally:
                 self.threads.add(threading.get_ident())
                 self.closed.set()
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        for number in range(params.n):
+            with contextlib.closing(self.stream(prompt, params)) as items:
+                for item in items:
+                    yield number, item
 
     def _pieces(self) -> Iterator[str]:
         thread = threading.get_ident()

@@ -168,8 +168,10 @@ def test_clean_normalises_and_drops_what_says_nothing() -> None:
 
 
 def test_clean_keeps_the_best_rank_of_equal_answers() -> None:
-    kept, counts = clean([ranked(["b", "a ", "", "a"], [3, 2, 4, 1]), ranked(["a", "a"], [1, 2])])
-    assert counts == {"empty answers": 1, "rankings with fewer than two answers": 1, "repeated answers": 2}
+    changed: Counter[str] = Counter()
+    kept, counts = clean([ranked(["b", "a ", "", "a"], [3, 2, 4, 1]), ranked(["a", "a"], [1, 2])], changed)
+    assert counts == {"rankings whose answers are all the same": 1}
+    assert changed == {"empty answers left out of rankings": 1, "repeated answers left out of rankings": 1}
     (only,) = kept
     assert isinstance(only, Ranking)
     assert (only.answers, only.ranks) == (("b", "a"), (3, 1))

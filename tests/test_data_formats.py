@@ -126,15 +126,15 @@ def test_ranks_given_are_kept() -> None:
     ("name", "record", "expected"),
     [
         ("messages", {"messages": []}, r"messages: expected a non-empty list"),
-        ("messages", {"messages": [{"role": "bot", "content": "x"}]}, r"messages\[0\]\.role: expected one of user"),
-        ("messages", {"messages": [{"role": "user", "content": None}]}, r"messages\[0\]\.content: expected a string"),
+        ("messages", {"messages": [{"role": "zed", "content": "x"}]}, r"messages\[0\]\.role: expected one of user"),
+        ("messages", {"messages": [{"role": "user", "content": 5}]}, r"messages\[0\]\.content: expected a string"),
         ("messages", {"messages": [{"role": "assistant", "content": "x"}]}, r"messages\[0\]: expected the user's turn"),
         ("messages", {"messages": [{"role": "system", "content": "x"}]}, r"messages: expected a user turn after"),
-        ("sharegpt", {"conversations": [{"from": "tool", "value": "x"}]}, r"conversations\[0\]\.from: expected one of"),
-        ("sharegpt", {"conversations": ["x"]}, r"conversations\[0\]: expected an object"),
+        ("sharegpt", {"conversations": [{"from": "ann", "value": "x"}]}, r"conversations\[0\]\.from: expected one of"),
+        ("sharegpt", {"conversations": ["x", 3]}, r"conversations\[0\]: expected an object"),
         ("alpaca", {"instruction": "x", "output": 3}, r"output: expected a string, got 3"),
         ("alpaca", {"instruction": "x", "output": "y", "history": ["z"]}, r"history\[0\]: expected a pair"),
-        ("input_target", {"input": "x"}, r"target: expected a string, got no such field \(fields: input\)"),
+        ("input_target", {"input": "x"}, r"response: expected a string, got no such field \(fields: input\)"),
         ("comparisons", {"prompt": "Q", "chosen": "a"}, r"rejected: expected a string or an assistant's turn"),
         (
             "comparisons",
@@ -145,7 +145,11 @@ def test_ranks_given_are_kept() -> None:
             },
             r"prompt: expected a dialogue that ends with the user",
         ),
-        ("hh", {"chosen": "Hi", "rejected": "Ho"}, r"chosen: expected a transcript that begins with"),
+        (
+            "hh",
+            {"chosen": "Hi", "rejected": "Ho"},
+            r"chosen: expected a prompt: a field for it, or dialogues that begin",
+        ),
         (
             "hh",
             {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: x\n\nAssistant: c"},
@@ -318,7 +322,7 @@ def test_chatlog(tmp_path: Path) -> None:
     [
         ("sft/en_lima_1k", "alpaca", "demonstrations", 0),
         ("sft/zh_sharegpt_1k", "sharegpt", "demonstrations", 7),
-        ("pref/en_hh_harmless_train1800", "hh", "rankings", 3),
+        ("pref/en_hh_harmless_train1800", "hh", "rankings", 0),
         ("pref/zh_oasst_rank_775", "rankings", "rankings", 0),
         ("pref/en_dpo_demo_300", "comparisons", "rankings", 0),
         ("pref/zh_medicalgpt_dpo_500", "comparisons", "rankings", 0),

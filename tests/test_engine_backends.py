@@ -78,7 +78,7 @@ def test_an_endpoint_answers(endpoint: tuple[Engine, FakeEngine]) -> None:
 
 def test_an_endpoint_refuses_and_is_left(endpoint: tuple[Engine, FakeEngine]) -> None:
     engine, served = endpoint
-    with pytest.raises(Refused, match="context is 100 tokens"):
+    with pytest.raises(Refused, match="context length is 100 tokens"):
         engine.generate([t.conversation("word " * 200)], SamplingParams())
     with pytest.raises(Refused, match="top_logprobs"):
         engine.generate(PROMPTS, SamplingParams(top_logprobs=2))
@@ -93,6 +93,9 @@ def test_an_endpoint_refuses_and_is_left(endpoint: tuple[Engine, FakeEngine]) ->
         load_engine("m", backend="openai", url="http://127.0.0.1:9/v1").generate(PROMPTS, SamplingParams())
     with pytest.raises(ValueError, match="expected the endpoint's url"):
         load_engine("m", backend="openai")
+
+
+LETTER = t.tokenizer().convert_tokens_to_ids("a")
 
 
 class _Llm:
@@ -116,18 +119,22 @@ class _Llm:
         for name, entry in list(self.requests.items()):
             entry[2] += 1
             entry_logprob = types.SimpleNamespace(logprob=-0.5, rank=1)
-            output = types.SimpleNamespace(
-                text="a" * entry[2],
-                token_ids=[65] * entry[2],
-                logprobs=[{65: entry_logprob}] * entry[2],
-                finish_reason="length",
-            )
             finished = entry[2] == entry[1].max_tokens
-            all_together = entry[1].output_kind == "final"  # else vLLM hands out one answer of several at a time
-            outputs = [output] * (entry[1].n if all_together else 1)
-            if all_together and not finished:
-                continue
-            done.append(types.SimpleNamespace(request_id=name, outputs=outputs, finished=finished))
+            outputs = [
+                types.SimpleNamespace(
+                    index=index,
+                    text="a" * entry[2],
+                    token_ids=[LETTER] * entry[2],
+                    logprobs=[{LETTER: entry_logprob}] * entry[2],
+                    finish_reason="length" if finished else None,
+                )
+                for index in range(entry[1].n)
+            ]
+            if entry[1].output_kind == "final":
+                told = [outputs] if finished else []
+            else:  # vLLM hands out one answer of several at a time
+                told = [[output] for output in outputs]
+            done += [types.SimpleNamespace(request_id=name, outputs=each, finished=finished) for each in told]
             if finished:
                 self.requests.pop(name)
         return done
@@ -153,7 +160,7 @@ def test_vllm_is_asked_in_its_own_words(tiny: Path, monkeypatch: pytest.MonkeyPa
     assert [next(stream), next(stream)] == ["a", "a"]
     stream.close()
     assert len(engine._llm.aborted) == 1
-    assert not engine._results
+    assert not engine._asked
     with pytest.raises(PromptTooLong):
         engine.generate([t.conversation("word " * 100)], SamplingParams())
 

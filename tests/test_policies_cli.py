@@ -162,9 +162,34 @@ def test_without_a_workspace(tiny: Path, files: dict[str, Path], tmp_path: Path)
     assert set(read_manifest(out).inputs) == {"file:rankings.jsonl", "file:feedback.jsonl", "sft"}
     bad = t.write_jsonl(tmp_path / "bad.jsonl", [{"kind": "like"}])
     args = ["kto", "--model", str(tiny), "--feedback", str(bad), "--output", str(tmp_path / "x"), *small]
-    assert f"{bad}:1.answer: expected a string" in invoke(*args, code=2).stderr
+    assert f"{bad}:1: record: no known format has these fields: kind" in invoke(*args, code=2).stderr
     args = ["eval", "--model", f"sft={tiny}", "--data", str(files["test"]), "--output", str(tmp_path / "y"), *small]
     assert "eval.best_of needs" in invoke(*args, "-s", "eval.best_of=2", code=2).stderr
+
+
+def test_kto_reads_public_forms_of_feedback(tiny: Path, tmp_path: Path) -> None:
+    """TRL's form and LLaMA-Factory's in one file, answers with U+2028; DPO says that it needs comparisons."""
+    flat = [{"prompt": f"Is it open on day {i}?", "completion": "No.\u2028Go.", "label": bool(i % 2)} for i in range(3)]
+    tagged = [{"instruction": "Is it far?", "input": "", "output": "A mile.", "kto_tag": True}]
+    data = t.write_jsonl(tmp_path / "feedback.jsonl", [*flat, *tagged])
+    small = ["-s", "model.device=cpu", "-s", "model.dtype=float32", "--model", str(tiny), "--data", str(data)]
+    shown = json.loads(invoke("kto", *small, "--output", str(tmp_path / "kto"), "--json").stdout)
+    assert shown["metrics"]["n_train_prompts"] == 3, "one of the four is held out"
+    refused = invoke("dpo", *small, "--output", str(tmp_path / "dpo"), code=2).stderr
+    assert "feedback.jsonl:1: answers: expected several answers to compare, got one answer with a label" in refused
+
+
+def test_imported_feedback_is_learned_by_kto(root: Path, tmp_path: Path) -> None:
+    before = inside(root, "plan", "kto", "--memory", "4G")["stages"][0]["data"]["documents"]
+    lines = [{"prompt": f"Is it open on day {i}?", "completion": "No.", "label": False} for i in range(2)]
+    path = t.write_jsonl(tmp_path / "said.jsonl", lines)
+    assert inside(root, "data", "import", str(path))["datasets"][0]["kind"] == "feedback"
+    assert inside(root, "plan", "kto", "--memory", "4G")["stages"][0]["data"]["documents"] == before + 2
+    states = {s["stage"]: s for s in inside(root, "status")["stages"]}
+    assert "data:said" in str(states["kto"]["changed_inputs"])
+    assert "data:said" not in str(states["dpo"]["changed_inputs"])
+    for file in (root / "data").glob("said.*"):
+        file.unlink()  # the other tests count without it
 
 
 def test_the_best_answer_by_hand() -> None:

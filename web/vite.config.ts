@@ -16,6 +16,7 @@ export default defineConfig({
   build: {
     outDir: '../src/steersman/server/static',
     emptyOutDir: true,
+    license: { fileName: 'licenses.md' }, // of what is bundled
     target: 'es2022',
     cssTarget: ['chrome123', 'firefox120', 'safari17.5'], // light-dark() is kept as it is written
     assetsInlineLimit: 0, // the page runs under default-src 'self': no data: addresses

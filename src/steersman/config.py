@@ -106,17 +106,29 @@ class ModelConfig:
     memory_check: bool = opt(
         True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."
     )
+    template: str = opt(
+        "auto",
+        "Chat template of a base that has none: chatml, gemma, llama3 or a Jinja file; auto: by its turn tokens.",
+    )
+    thinking: str = opt(
+        "keep",
+        "Thoughts in the data: learned; dropped; empty, the model being asked not to think; learned and shown to all.",
+        ("keep", "drop", "empty", "show"),
+    )
     quantize: str = opt("none", "Bits of the weights that LoRA freezes (CUDA, bitsandbytes).", ("none", "8bit", "4bit"))
 
     @property
     def loading(self) -> dict[str, Any]:
         """All but the base: keyword arguments of `steersman.engine.load.load_engine`."""
-        return {"dtype": self.dtype, "device": self.device, "trust_remote_code": self.trust_remote_code}
+        names = ("dtype", "device", "trust_remote_code", "template", "thinking")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def recorded(self) -> dict[str, str]:
         """What a training stage's manifest records of this section."""
-        return {"dtype": self.dtype} | ({} if self.quantize == "none" else {"quantize": self.quantize})
+        usual = ModelConfig()
+        names = [n for n in ("quantize", "template", "thinking") if getattr(self, n) != getattr(usual, n)]
+        return {"dtype": self.dtype} | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

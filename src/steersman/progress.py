@@ -22,6 +22,7 @@ from steersman import stopping, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
 Metric = float | int | str
 
@@ -212,6 +213,14 @@ def note(text: str) -> None:
         bar.console.print(text, markup=False, highlight=False, emoji=False)
     else:
         _print(text)
+
+
+def picture(text: Text) -> None:
+    """Coloured text on stderr where that is a terminal, nothing elsewhere."""
+    if not plain.get() and sys.stderr.isatty():
+        from rich.console import Console
+
+        Console(stderr=True).print(text)
 
 
 def _bar() -> RichProgress:

@@ -23,7 +23,7 @@ fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 
 SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
 """Stages whose section of the configuration is named otherwise."""
-BESIDE = {"seed": "project", "dtype": "model", "quantize": "model"}
+BESIDE = {"seed": "project"} | dict.fromkeys(("dtype", "quantize", "template", "thinking"), "model")
 """Settings of other sections that stages record beside their own."""
 
 

@@ -21,68 +21,68 @@ def shown(site: Site, *answers: str) -> list[Locator]:
         question = site.store.add_question(chat.id, "q", parent)
         parent = site.store.add_answer(question.id, Completion(text, (1,), (-0.1,), "stop", "v")).id
     page = site.open(f"/?c={chat.id}")
-    expect(page.locator("article .markdown")).to_have_count(len(answers))
+    expect(page.locator("article .markdown")).to_have_count(len(answers), timeout=30_000)
     return page.locator("article .markdown").all()
 
 
 LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
-@pytest.mark.parametrize(
-    ("source", "html"),
-    [
-        ("3. three\n4. four\n\ntext\n\n5. five", ['<ol start="3"', '<ol start="5"']),
-        ("[a](https://a.org)", [f'<a href="https://a.org" {LINK}>a</a>']),
-        ("|a|b|c|\n|:-|:-:|-:|\n|1|2|3|", ['<th align="left"', '<td align="center"', '<td align="right"']),
-        ("3~5天，还有5~7天，~~三天~~。", [">3~5天，还有5~7天，<del>三天</del>。<"]),
-        ("**“七天无理由”**退货", ["<strong>“七天无理由”</strong>退货"]),
-        ("**价格：**100元，*重点。*注意", ["<strong>价格：</strong>100元，<em>重点。</em>注意"]),
-        ("[注意]: 请保留小票", ["[注意]: 请保留小票"]),
-        ("[^1]: 见附录", ["[^1]: 见附录"]),
-        ("- [1]: https://a.org\n\n[2]: https://b.org", ["[1]: <a", "[2]: <a"]),
-        ("see [x][2]\n\n[2]: https://b.org", [f'see <a href="https://b.org" {LINK}>x</a>']),
-        ("请看https://a.org/x。谢谢", [f'<a href="https://a.org/x" {LINK}>https://a.org/x</a>。谢谢']),
-        ("（https://a.org/b_(c)），好", ['href="https://a.org/b_(c)"', "</a>），好"]),
-        ("https://a.org/x查看，https://a.org/?q=中文", ['href="https://a.org/x"', ">https://a.org/?q=中文</a>"]),
-        ("שלום עולם\n\nhello", ['<p dir="auto">שלום']),
-        ("```py\nx = 1  # one\n```", ['<pre dir="ltr">', '<span class="hljs-comment"># one</span>']),
-        ("```unheard\nx < 1\n```", ['<code class="language-unheard">x &lt; 1']),
-        ("``` \\draw (0,0);\n```", ["\\draw (0,0);"]),
-        ('```js title="a.js"\nx\n```', ['<code class="language-js">x']),
-        ("it costs $5 and $10, US$7-$9, $20 for two or 5$", ["it costs $5 and $10, US$7-$9, $20 for two or 5$"]),
-        ("价格$5（约￥35），运费$3；售价5$到10$", ["价格$5（约￥35），运费$3；售价5$到10$"]),
-        ("`$x$` and \\[1\\] and \\[注意\\]", ["<code>$x$</code> and [1] and [注意]"]),
-        ("$\\nosuchcommand{x}$", ['<code class="math">\\nosuchcommand{x}</code>']),
-    ],
-)
-def test_what_is_written_is_what_is_shown(site: Site, source: str, html: list[str]) -> None:
-    (answer,) = shown(site, source)
-    if "```py" in source or "$\\" in source:
-        expect(answer.locator("[class^=hljs], code.math").first).to_be_visible()
-    text = answer.inner_html()
-    for part in html:
-        assert part in text, text
+WRITTEN = [
+    ("3. three\n4. four\n\ntext\n\n5. five", ['<ol start="3"', '<ol start="5"']),
+    ("[a](https://a.org)", [f'<a href="https://a.org" {LINK}>a</a>']),
+    ("|a|b|c|\n|:-|:-:|-:|\n|1|2|3|", ['<th align="left"', '<td align="center"', '<td align="right"']),
+    ("3~5天，还有5~7天，~~三天~~。", [">3~5天，还有5~7天，<del>三天</del>。<"]),
+    ("**“七天无理由”**退货", ["<strong>“七天无理由”</strong>退货"]),
+    ("**价格：**100元，*重点。*注意", ["<strong>价格：</strong>100元，<em>重点。</em>注意"]),
+    ("[注意]: 请保留小票", ["[注意]: 请保留小票"]),
+    ("[^1]: 见附录", ["[^1]: 见附录"]),
+    ("- [1]: https://a.org\n\n[2]: https://b.org", ["[1]: <a", "[2]: <a"]),
+    ("see [x][2]\n\n[2]: https://b.org", [f'see <a href="https://b.org" {LINK}>x</a>']),
+    ("请看https://a.org/x。谢谢", [f'<a href="https://a.org/x" {LINK}>https://a.org/x</a>。谢谢']),
+    ("（https://a.org/b_(c)），好", ['href="https://a.org/b_(c)"', "</a>），好"]),
+    ("https://a.org/x查看，https://a.org/?q=中文", ['href="https://a.org/x"', ">https://a.org/?q=中文</a>"]),
+    ("שלום עולם\n\nhello", ['<p dir="auto">שלום']),
+    ("```py\nx = 1  # one\n```", ['<pre dir="ltr">', '<span class="hljs-comment"># one</span>']),
+    ("```unheard\nx < 1\n```", ['<code class="language-unheard">x &lt; 1']),
+    ("``` \\draw (0,0);\n```", ["\\draw (0,0);"]),
+    ('```js title="a.js"\nx\n```', ['<code class="language-js">x']),
+    ("it costs $5 and $10, US$7-$9, $20 for two or 5$", ["it costs $5 and $10, US$7-$9, $20 for two or 5$"]),
+    ("价格$5（约￥35），运费$3；售价5$到10$", ["价格$5（约￥35），运费$3；售价5$到10$"]),
+    ("`$x$` and \\[1\\] and \\[注意\\]", ["<code>$x$</code> and [1] and [注意]"]),
+    ("$\\nosuchcommand{x}$", ['<code class="math">\\nosuchcommand{x}</code>']),
+]
 
 
-@pytest.mark.parametrize(
-    ("source", "formulas", "rest"),
-    [
-        (r"\(a^2\)和\(b\)", ["a^2", "b"], "和"),
-        ("\\[\na\n- b\n= c\n\\]\nthen", ["a\n- b\n= c"], "then"),
-        ("公式如下：\n$$\nE\n= mc^2\n$$\n其中", ["E\n= mc^2"], "其中"),
-        ("当$x_1*y*z$时，$$\\sum_i x_i$$成立", ["x_1*y*z", "\\sum_i x_i"], "成立"),
-        (r"**注意 \(a*b*c\) 事项**", ["a*b*c"], "事项"),
-        ("- item\n  \\[ x = 1 \\]\n- $y$", ["x = 1", "y"], "item"),
-        (r"| $\|x\|$ |" + "\n|-|\n| $a_1$ |", ["|x|", "a_1"], ""),
-        (r"$速度=\frac{距离}{时间}$", [r"速度=\frac{距离}{时间}"], ""),
-    ],
-)
-def test_formulas_are_drawn(site: Site, source: str, formulas: list[str], rest: str) -> None:
-    (answer,) = shown(site, source)
-    expect(answer.locator(".katex")).to_have_count(len(formulas))
-    assert answer.locator("annotation").all_text_contents() == formulas
-    expect(answer).to_contain_text(rest)
-    assert answer.evaluate("() => document.fonts.ready.then(() => [...document.fonts].some(f => f.status == 'loaded'))")
+def test_what_is_written_is_what_is_shown(site: Site) -> None:
+    answers = shown(site, *(source for source, _ in WRITTEN))
+    expect(answers[0].page.locator("[class^=hljs]").first).to_be_visible()
+    for answer, (_, html) in zip(answers, WRITTEN, strict=True):
+        text = answer.inner_html()
+        for part in html:
+            assert part in text, text
+
+
+FORMULAS = [
+    (r"\(a^2\)和\(b\)", ["a^2", "b"], "和"),
+    ("\\[\na\n- b\n= c\n\\]\nthen", ["a\n- b\n= c"], "then"),
+    ("公式如下：\n$$\nE\n= mc^2\n$$\n其中", ["E\n= mc^2"], "其中"),
+    ("当$x_1*y*z$时，$$\\sum_i x_i$$成立", ["x_1*y*z", "\\sum_i x_i"], "成立"),
+    (r"**注意 \(a*b*c\) 事项**", ["a*b*c"], "事项"),
+    ("- item\n  \\[ x = 1 \\]\n- $y$", ["x = 1", "y"], "item"),
+    (r"| $\|x\|$ |" + "\n|-|\n| $a_1$ |", ["|x|", "a_1"], ""),
+    (r"$速度=\frac{距离}{时间}$", [r"速度=\frac{距离}{时间}"], ""),
+]
+
+
+def test_formulas_are_drawn(site: Site) -> None:
+    answers = shown(site, *(source for source, _, _ in FORMULAS))
+    for answer, (_, formulas, rest) in zip(answers, FORMULAS, strict=True):
+        expect(answer.locator(".katex")).to_have_count(len(formulas))
+        assert answer.locator("annotation").all_text_contents() == formulas
+        expect(answer).to_contain_text(rest)
+    loaded = "() => document.fonts.ready.then(() => [...document.fonts].some(f => f.status == 'loaded'))"
+    assert answers[0].page.evaluate(loaded)
 
 
 EVIL = [
@@ -134,7 +134,7 @@ DEEP = {
 def test_deep_nesting_is_shown(site: Site) -> None:
     before = time.monotonic()
     answers = shown(site, *DEEP.values())
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 40
     for name, answer in zip(DEEP, answers, strict=True):
         text = answer.evaluate("e => e.textContent")
         letters = sum(c.isalpha() for c in DEEP[name])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +17,14 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
+from steersman.data.kinds import KINDS
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
 from steersman.workspace import Workspace, atomic_write, file_sha256
 
+SEVERAL = ("ignore", "context", "system")
+"""What --map may say of several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
 
 
@@ -41,13 +46,14 @@ def parse_split(text: str) -> dict[str, float]:
 
 
 def parse_columns(settings: list[str] | None) -> dict[str, str]:
-    """--map question=COL,answer=COL, repeatable."""
+    """--map question=COL,answer=COL, repeatable; what may be said of several fields gathers them, between commas."""
     out: dict[str, str] = {}
     for part in (piece for setting in settings or () for piece in setting.split(",")):
         field, eq, column = part.partition("=")
         if not (eq and field.strip() and column.strip()):
             raise ValueError(f"--map {part}: expected field=COLUMN, such as question=Frage,answer=Antwort")
-        out[field.strip()] = column.strip()
+        before = [out[field.strip()]] if field.strip() in SEVERAL and field.strip() in out else []
+        out[field.strip()] = ",".join([*before, column.strip()])
     return out
 
 
@@ -68,18 +74,24 @@ def data_import(
         typer.Argument(metavar="SOURCE", help="A file (.jsonl, .json, .csv, .tsv, .txt; .xz and .gz too), or 'shop'."),
     ],
     kind: Annotated[
-        str, typer.Option("--kind", help="demonstrations, prompts, rankings or texts; default: by format.")
+        str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
     ] = "",
-    format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by the first record.")] = "",
+    format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by each record.")] = "",
     name: Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")] = "",
     split: Annotated[
         str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
     ] = "train",
     purpose: Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")] = "any",
     columns: Annotated[
-        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN,...", help="Columns of a CSV file.")
+        list[str] | None,
+        typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
     ] = None,
-    speakers: Annotated[str, typer.Option("--speakers", metavar="USER,ASSISTANT", help="Names in a chat log.")] = "",
+    ordered: Annotated[
+        str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
+    ] = "",
+    speakers: Annotated[
+        str, typer.Option("--speakers", metavar="USER,ASSISTANT", help="Names in a chat log or in dialogues.")
+    ] = "",
     encoding: Annotated[str, typer.Option("--encoding", help="utf-8, gb18030, or auto to try both.")] = "utf-8",
     objective: Annotated[
         str,
@@ -100,10 +112,10 @@ def data_import(
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
     space = open_workspace(workspace, settings)
     if source == "shop":
-        emit(as_json, *_shown(_import_shop(space, replace), {}, {}))
+        emit(as_json, *_shown(_import_shop(space, replace), None))
         return
-    if kind and kind not in dataset.KINDS:
-        raise ValueError(f"--kind {kind}: expected one of {', '.join(dataset.KINDS)}")
+    if kind and kind not in KINDS:
+        raise ValueError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
     shares, path = parse_split(split), Path(source)
     stem = name or default_name(path)
     say(f"reading {path}")
@@ -118,17 +130,22 @@ def data_import(
         encoding=encoding,
         mapping=parse_columns(columns),
         speakers=speakers,
+        ordered=ordered,
     )
     if objective:
         found.records[:] = [_by_objective(record, objective, path) for record in found.records]
-    records, dropped = clean(found.records)
+    changed = Counter(found.changed)
+    records, dropped = clean(found.records, changed)
+    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+    if not records:
+        raise ValueError(f"{path}: nothing is left to import{summary.left}")
     origin: dict[str, Any] = {
         "source": str(path),
         "source_sha256": file_sha256(path),
         "purpose": purpose,
         "replace": replace,
     }
-    origin["skipped"] = {**found.reasons(), **dropped}
+    origin["skipped"] = summary.left_out
     how = {"format": found.format, "split": split, "max_records": max_records}
     how |= {"objective": objective} if objective else {}
     infos = _write_splits(space, stem, found.kind, split_records(records, shares), origin, how)
@@ -137,7 +154,7 @@ def data_import(
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
         say(f"caution: {same}")
-    emit(as_json, *_shown(infos, found.reasons(), dropped))
+    emit(as_json, *_shown(infos, summary))
 
 
 def _by_objective(record: Parsed, name: str, path: Path) -> Ranking:
@@ -182,17 +199,54 @@ def _import_shop(space: Workspace, replace: bool) -> list[DatasetInfo]:
         return bundled.import_shop(space.data, space.config, replace, shown.update)
 
 
-def _shown(
-    infos: list[DatasetInfo], reasons: Mapping[str, int], dropped: Mapping[str, int]
-) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a file's records: those read are the kept ones and those of `left_out`."""
+
+    found: importing.Imported
+    left_out: Mapping[str, int]
+    """Why -> how many."""
+    changed: Mapping[str, int]
+    """What -> how often."""
+
+    @property
+    def left(self) -> str:
+        return "".join(f"; left out {n}: {why}" for why, n in self.left_out.items())
+
+    def to_json(self) -> dict[str, Any]:
+        rejected = self.found.reasons()
+        return {
+            "read": self.found.read,
+            "kept": self.found.read - sum(self.left_out.values()),
+            "formats": dict(self.found.formats),
+            "fields": dict(self.found.fields),
+            "changed": dict(self.changed),
+            "rejected": rejected,
+            "dropped": {why: n for why, n in self.left_out.items() if why not in rejected},
+            "unused_fields": dict(self.found.unused),
+        }
+
+    def lines(self) -> list[str]:
+        found = self.found
+        kept = found.read - sum(self.left_out.values())
+        counts = ", ".join(f"{name} {n}" for name, n in found.formats.items()) or "none"
+        out = [f"  read {found.read} records ({counts}), kept {kept}"]
+        if found.fields:
+            out.append("  taken for: " + ", ".join(f"{role} = {name}" for role, name in found.fields.items()))
+        out += [f"  changed, {n} times: {what}" for what, n in self.changed.items()]
+        out += [f"  left out {n}: {why}" for why, n in self.left_out.items()]
+        if found.unused:
+            out.append("  fields not used: " + ", ".join(f"{name} ({n})" for name, n in found.unused.items()))
+        return out
+
+
+def _shown(infos: list[DatasetInfo], summary: Summary | None) -> tuple[dict[str, Any], str]:
     """The import's result as JSON and as text."""
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {_languages(info)}" for info in infos]
-    lines += [f"  left out {n}: {reason}" for reason, n in {**reasons, **dropped}.items()]
-    return {
-        "datasets": [info.to_json() for info in infos],
-        "rejected": dict(reasons),
-        "dropped": dict(dropped),
-    }, "\n".join(lines)
+    of = summary.to_json() if summary else {"rejected": {}, "dropped": {}}
+    return {"datasets": [info.to_json() for info in infos], **of}, "\n".join(
+        [*lines, *(summary.lines() if summary else [])]
+    )
 
 
 def _languages(info: DatasetInfo) -> str:

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group
+from rich.text import Text
 
-from steersman.cli.app import PROJECT, JsonOption, add, emit
+from steersman.cli.app import PROJECT, JsonOption, add, emit, open_workspace, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from steersman.config import ModelConfig
 
 HUBS = {
     "Hugging Face hub": "https://huggingface.co",
@@ -156,14 +160,58 @@ def render(checks: list[Check]) -> RenderableType:
     return table
 
 
+def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableType]:
+    """What a model will be taught and where it stops, and the first record of `data` as it is learned.
+
+    Raises ValueError where the model or the file cannot be read.
+    """
+    from steersman.config import ModelConfig
+    from steersman.models.lesson import PROBE, examine, shown
+    from steersman.models.load import check_folder, load_template
+    from steersman.models.resolve import resolve
+
+    folder = resolve(name, say=say)
+    check_folder(folder)
+    settings = _model_settings()
+    template = load_template(folder, settings or ModelConfig())
+    record = PROBE
+    if data is not None:
+        from steersman.data.dataset import load_conversations
+
+        record = load_conversations(data, "demonstrations")[0]
+    lesson = examine(folder, template, record)
+    return [Check(what, level, found, advice) for level, what, found, advice in lesson.found], shown(template, lesson)
+
+
+def _model_settings() -> ModelConfig | None:
+    """The section [model] of the workspace that we are in, if any."""
+    try:
+        return open_workspace(None).config.model
+    except ValueError:
+        return None
+
+
 def doctor(
+    model: Annotated[str, typer.Option("--model", help="Look at this model: a folder, a file or a name.")] = "",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="With --model: demonstrations, whose first is shown as it is learned.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the network.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine can do, what is missing and what to do about it.
 
-    Exit code 1 where something is missing that Steersman cannot do without.
+    With --model: what that model would learn from a dialogue (in green) and where it stops. Exit code 1 where
+    something is missing that Steersman cannot do without.
     """
+    if model:
+        checks, picture = check_model(model, data)
+        broken = any(check.level == "error" for check in checks)
+        told = {"ok": not broken, "checks": [asdict(check) for check in checks], "record": str(picture)}
+        emit(as_json, told, Group(render(checks), Text(""), picture))
+        if broken:
+            raise typer.Exit(1)
+        return
     checks = [check_python(), *check_packages(), *check_cpu(), check_memory(), check_disk(Path.cwd()), check_gpu()]
     checks += [] if offline else check_hubs()
     broken = any(check.level == "error" for check in checks)
@@ -173,4 +221,14 @@ def doctor(
 
 
 def register(app: typer.Typer) -> None:
-    add(app, doctor, panel=PROJECT, examples=["steersman doctor", "steersman doctor --offline --json"], slow=True)
+    add(
+        app,
+        doctor,
+        panel=PROJECT,
+        examples=[
+            "steersman doctor",
+            "steersman doctor --offline --json",
+            "steersman doctor --model smollm2-135m --data chats.jsonl",
+        ],
+        slow=True,
+    )

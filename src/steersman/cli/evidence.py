@@ -9,10 +9,11 @@ from steersman.cli.app import say
 from steersman.cli.exporting import RANKINGS_FILE
 from steersman.cli.loop import stale_reward
 from steersman.data.contamination import Overlap, overlap
-from steersman.data.dataset import DatasetInfo, load_conversations, load_rankings, load_texts, read_info
+from steersman.data.dataset import DatasetInfo, load_conversations, load_judged, load_rankings, load_texts, read_info
+from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
 from steersman.eval.verdict import Caution
-from steersman.types import Conversation, Ranking
+from steersman.types import Conversation
 from steersman.workspace import Workspace, read_manifest
 
 
@@ -63,12 +64,14 @@ def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Pat
     return [(path, kind) for path, kind in files.items() if path.is_file()], sorted(set(gone))
 
 
-def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Conversation | Ranking | str]:
+def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
     for path, kind in files:
         if kind == "rankings":
             yield from load_rankings(path)
         elif kind == "texts":
             yield from load_texts(path)
+        elif kind == "feedback":
+            yield from load_judged(path, kind)
         else:
             yield from load_conversations(path) if kind else parse_file(path).records
 

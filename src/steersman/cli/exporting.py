@@ -98,6 +98,13 @@ def feedback_for(space: Workspace, stage: str) -> list[Ranking]:
     return [r for r in rankings if stage == "kto" or r.pairs()]
 
 
+def imported_feedback(space: Workspace) -> list[Ranking]:
+    """Answers with a label out of the workspace's data sets, as rankings, for KTO."""
+    paths = dataset.find(space, "feedback", "train")
+    said = (f for path in paths for f in dataset.load_judged(path, "feedback", space.config.data.max_line_mb))
+    return [ranking for f in said if isinstance(f, Feedback) and (ranking := as_ranking(f))]
+
+
 def feedback_identity(rankings: Iterable[Ranking]) -> str:
     """Changes with everything that people say or take back; an input of DPO and KTO."""
     return hash_json([r.to_json() for r in rankings])

@@ -94,6 +94,7 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
         "report": find("prompts", "test"),
     }
     taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))
+    taken["kto"] = taken["kto"] + find("feedback", "train")
     names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
     if manifest.stage in ("reward", "dpo", "kto") and space.has("rankings"):
         names.append("rankings")

@@ -169,7 +169,7 @@ def gather_rankings(space: Workspace, required: bool = True) -> tuple[list[Ranki
             f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "
             "let the rule judge do it (steersman rank --simulated) or import some (steersman data import FILE)"
         )
-    return [r for path in paths for r in load_rankings(path, space.config.data.max_line_mb)], inputs
+    return [r for path in paths for r in load_rankings(path, space.config.data.max_line_mb, tell=say)], inputs
 
 
 def _has_rankings(space: Workspace) -> bool:
@@ -259,14 +259,16 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
 
 def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
     """DPO or KTO on the rankings, and on what people said in chats: edited answers, and for KTO likes and dislikes."""
-    from steersman.cli.exporting import feedback_for, feedback_identity
+    from steersman.cli.exporting import feedback_for, feedback_identity, imported_feedback
 
     model = need(space, "sft", "sft")
     feedback = feedback_for(space, stage)
-    rankings, inputs = gather_rankings(space, required=not feedback)
-    inputs |= _artifact(space, "sft")
+    imported, labelled = _data(space, "feedback", "train") if stage == "kto" else ([], {})
+    rankings, inputs = gather_rankings(space, required=not (feedback or imported))
+    inputs |= _artifact(space, "sft") | labelled
     if feedback:
         inputs["feedback"] = feedback_identity(feedback)
+    feedback += imported_feedback(space) if imported else []
 
     def run() -> None:
         from steersman.models import parallel

@@ -97,19 +97,19 @@ def _bytes(text: str) -> int:
 
 def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
-    from steersman.cli.exporting import feedback_for
+    from steersman.cli.exporting import feedback_for, imported_feedback
     from steersman.data.dataset import find, load_conversations, load_rankings
-    from steersman.models.load import load_tokenizer
-    from steersman.text.template import Template
+    from steersman.models.load import load_template
     from steersman.train.plan import Lengths, lengths_of
 
-    template = Template(load_tokenizer(folder))
+    template = load_template(folder, space.config.model)
     limit = space.config.data.max_line_mb
     answers = 0
     if stage in ("reward", "dpo", "kto"):
         paths = find(space, "rankings", "train")
         records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
         records += feedback_for(space, stage) if stage != "reward" else []
+        records += imported_feedback(space) if stage == "kto" else []
         sizes = [
             len(template.prompt_ids(r.prompt)) + sum(len(template.answer_ids(a)) for a in r.answers)
             for r in _sample(records)
@@ -123,7 +123,7 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     elif stage == "sft":
         paths = find(space, "demonstrations", "train")
         records = [c for path in paths for c in load_conversations(path, "demonstrations", limit)]
-        sizes = [len(template.render(c).ids) for c in _sample(records)]
+        sizes = [len(max((r.ids for r in template.examples(c)), key=len, default=())) for c in _sample(records)]
     else:
         paths = find(space, "prompts", "train", "ppo")
         records = [c for path in paths for c in load_conversations(path, "prompts", limit)]

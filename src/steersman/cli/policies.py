@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +22,23 @@ from steersman.cli.app import (
 from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
-from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, resolved, tell
-from steersman.types import Feedback, Ranking
+from steersman.cli.standalone import (
+    DataOption,
+    EncodingOption,
+    ModelOption,
+    OutputOption,
+    alone,
+    hashes,
+    read_judged,
+    read_rankings,
+    resolved,
+    tell,
+)
+from steersman.data.kinds import JUDGED
 
 FeedbackOption = Annotated[
     list[Path] | None,
-    typer.Option("--feedback", help="Without a workspace: files that `steersman data export feedback` wrote."),
+    typer.Option("--feedback", help="Without a workspace: answers that were liked or not: exports, or public forms."),
 ]
 
 
@@ -39,6 +49,7 @@ def dpo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
     fresh: FreshOption = False,
@@ -49,7 +60,7 @@ def dpo(
     Learns from every pair of answers that people ranked, and from answers that they edited.
     """
     spread(processes)
-    _learn("dpo", workspace, settings, as_json, model, data, output, feedback)
+    _learn("dpo", workspace, settings, as_json, model, data, output, feedback, encoding)
 
 
 def kto(
@@ -59,6 +70,7 @@ def kto(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     feedback: FeedbackOption = None,
     processes: ProcessesOption = 1,
     fresh: FreshOption = False,
@@ -70,7 +82,7 @@ def kto(
     desirable that beat more of the others than they lose to.
     """
     spread(processes)
-    _learn("kto", workspace, settings, as_json, model, data, output, feedback)
+    _learn("kto", workspace, settings, as_json, model, data, output, feedback, encoding)
 
 
 def _learn(
@@ -82,19 +94,23 @@ def _learn(
     data: list[Path] | None,
     output: Path | None,
     feedback: list[Path] | None,
+    encoding: str,
 ) -> None:
     if given := alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
-        from steersman.data.dataset import load_rankings
         from steersman.models import parallel
         from steersman.train import preference
 
         config, folder = given
         base = resolved(model)
-        rankings = [r for path in data or () for r in load_rankings(path, config.data.max_line_mb)]
+        if stage == "kto":
+            rankings = read_judged(data, JUDGED, config, encoding)
+        else:
+            rankings = read_rankings(data, config, encoding)
+        rankings += read_judged(feedback, "feedback", config, encoding)
         metrics: Metrics = parallel.everywhere(
             preference.run,
             base=base,
-            rankings=rankings + _read_feedback(feedback),
+            rankings=rankings,
             output=folder,
             config=configs.of_stage(config, stage),
             model_config=config.model,
@@ -107,21 +123,6 @@ def _learn(
         folder = space.stage_dir(stage)
         metrics, made = loop.do_preference(space, stage)
     tell(as_json, stage, folder, metrics, made, preference_text(metrics))
-
-
-def _read_feedback(files: list[Path] | None) -> list[Ranking]:
-    from steersman.cli.exporting import as_ranking
-
-    out = []
-    for path in files or ():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                said = Feedback.from_json(json.loads(line), f"{path}:{number}")
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: expected one JSON object of feedback; {error}") from None
-            ranking = as_ranking(said)
-            out += [ranking] if ranking else []
-    return out
 
 
 def preference_text(metrics: Metrics) -> str:
@@ -141,6 +142,7 @@ def grpo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -150,7 +152,9 @@ def grpo(
 ) -> None:
     """PPO without a critic: several answers per prompt, scores normalised among them (GRPO)."""
     spread(processes)
-    stages.optimise("grpo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    stages.optimise(
+        "grpo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def rloo(
@@ -160,6 +164,7 @@ def rloo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -169,7 +174,9 @@ def rloo(
 ) -> None:
     """PPO without a critic: each answer's score against the mean of its prompt's others (RLOO)."""
     spread(processes)
-    stages.optimise("rloo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    stages.optimise(
+        "rloo", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def register(app: typer.Typer) -> None:

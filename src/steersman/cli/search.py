@@ -184,7 +184,7 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
 
 def edited(text: str, section: str, values: dict[str, Any]) -> str:
     """TOML `text` with `values` in [section]; the comment behind a replaced value is kept."""
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n") if text else []
     heads = [i for i, line in enumerate(lines) if re.match(r"\s*\[", line)]
     begin = next((i for i in heads if re.match(rf"\s*\[\s*{section}\s*\]", lines[i])), None)
     if begin is None:

@@ -23,7 +23,18 @@ from steersman.cli.app import (
 )
 from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.cli.standalone import DataOption, ModelOption, OutputOption, alone, hashes, read, resolved, tell
+from steersman.cli.standalone import (
+    DataOption,
+    EncodingOption,
+    ModelOption,
+    OutputOption,
+    alone,
+    hashes,
+    read,
+    read_rankings,
+    resolved,
+    tell,
+)
 from steersman.workspace import POLICIES, Workspace
 
 
@@ -34,6 +45,7 @@ def sft(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     processes: ProcessesOption = 1,
     fresh: FreshOption = False,
     wait: WaitOption = False,
@@ -49,7 +61,7 @@ def sft(
         metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            demonstrations=read(data, "demonstrations", config),
+            demonstrations=read(data, "demonstrations", config, encoding),
             validation=[],
             output=folder,
             config=config.sft,
@@ -85,6 +97,7 @@ def sample(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     fresh: FreshOption = False,
     wait: WaitOption = False,
 ) -> None:
@@ -97,7 +110,7 @@ def sample(
         metrics: Metrics = stage.run(
             model=start,
             version=start.name,
-            prompts=read(data, "prompts", config)[: config.sample.prompts or None],
+            prompts=read(data, "prompts", config, encoding)[: config.sample.prompts or None],
             output=folder,
             config=config.sample,
             model_config=config.model,
@@ -120,6 +133,7 @@ def reward(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     demonstrations: Annotated[
         list[Path] | None,
         typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
@@ -131,7 +145,6 @@ def reward(
     """Learn a reward model from the rankings."""
     spread(processes)
     if given := alone(settings, model=model, data=data, output=output):
-        from steersman.data.dataset import load_rankings
         from steersman.models import parallel
         from steersman.train import reward as stage
 
@@ -140,8 +153,8 @@ def reward(
         metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            rankings=[r for path in data or () for r in load_rankings(path, config.data.max_line_mb)],
-            demonstrations=read(demonstrations, "demonstrations", config)[:200],
+            rankings=read_rankings(data, config, encoding),
+            demonstrations=read(demonstrations, "demonstrations", config, encoding)[:200],
             output=folder,
             config=config.reward,
             model_config=config.model,
@@ -200,6 +213,7 @@ def ppo(
     model: ModelOption = "",
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: RewardModelOption = "",
     held_out: HeldOutOption = None,
     demonstrations: PtxOption = None,
@@ -209,7 +223,9 @@ def ppo(
 ) -> None:
     """Improve the model against the reward model, under a KL price to the fine-tuned model."""
     spread(processes)
-    optimise("policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations)
+    optimise(
+        "policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
+    )
 
 
 def optimise(
@@ -223,6 +239,7 @@ def optimise(
     reward_model: str,
     held_out: list[Path] | None,
     demonstrations: list[Path] | None,
+    encoding: str,
 ) -> None:
     """PPO, or the same loop without a critic where `stage_name` is grpo or rloo."""
     needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
@@ -236,9 +253,9 @@ def optimise(
             stage.run,
             sft=start,
             reward=scorer,
-            prompts=read(data, "prompts", config),
-            held_out=read(held_out, "prompts", config),
-            demonstrations=read(demonstrations, "demonstrations", config),
+            prompts=read(data, "prompts", config, encoding),
+            held_out=read(held_out, "prompts", config, encoding),
+            demonstrations=read(demonstrations, "demonstrations", config, encoding),
             output=folder,
             config=configs.of_stage(config, stage_name),
             model_config=config.model,
@@ -283,6 +300,7 @@ def evaluate(
     ] = None,
     data: DataOption = None,
     output: OutputOption = None,
+    encoding: EncodingOption = "utf-8",
     reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
     trained_on: Annotated[
         list[Path] | None,
@@ -302,7 +320,7 @@ def evaluate(
             raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
         models = {name: (name, resolved(path)) for name, path in named.items()}
         scorer = resolved(reward_model) if reward_model else None
-        prompts = read(data, "prompts", config)
+        prompts = read(data, "prompts", config, encoding)
         evaluation.run(
             models=models,
             prompts=prompts,

@@ -11,11 +11,14 @@ from steersman import config as configs
 from steersman import config_file, locks
 from steersman.cli.app import emit, say
 from steersman.cli.making import Metrics
-from steersman.types import Conversation
+from steersman.types import Conversation, Ranking
 from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, tree_hashes
 
 ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", help="Without a workspace: of the files; auto, or any that Python knows.")
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Without a workspace: the folder to make.")]
 
 
@@ -52,10 +55,28 @@ def hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
     return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
 
 
-def read(files: list[Path] | None, kind: str, config: configs.Config) -> list[Conversation]:
+def read(files: list[Path] | None, kind: str, config: configs.Config, encoding: str) -> list[Conversation]:
     from steersman.data.dataset import load_conversations
 
-    return [c for path in files or () for c in load_conversations(path, kind, config.data.max_line_mb)]
+    limit = config.data.max_line_mb
+    return [c for path in files or () for c in load_conversations(path, kind, limit, encoding, say)]
+
+
+def read_rankings(files: list[Path] | None, config: configs.Config, encoding: str) -> list[Ranking]:
+    from steersman.data.dataset import load_rankings
+
+    return [r for path in files or () for r in load_rankings(path, config.data.max_line_mb, encoding, say)]
+
+
+def read_judged(files: list[Path] | None, kind: str, config: configs.Config, encoding: str) -> list[Ranking]:
+    """Feedback as rankings of one answer each, as KTO takes them; with `kind` JUDGED rankings too."""
+    from steersman.cli.exporting import as_ranking
+    from steersman.data.dataset import load_judged
+
+    limit = config.data.max_line_mb
+    found = [r for path in files or () for r in load_judged(path, kind, limit, encoding, say)]
+    made = (r if isinstance(r, Ranking) else as_ranking(r) for r in found)
+    return [r for r in made if r is not None]
 
 
 def tell(as_json: bool, stage: str, folder: Path, metrics: Metrics, made: bool, text: str) -> None:

@@ -1,22 +1,53 @@
-"""Cleaning that loses nothing anybody wants: line ends, NULs, empty answers, duplicates. All of it is counted."""
+"""Cleaning that loses nothing anybody wants: line ends, NULs, special tokens written out, empty answers, duplicates.
+
+All of it is counted: `dropped` counts records, `changed` what became of those that stay.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 from steersman.data.formats import Parsed
-from steersman.types import Conversation, Message, Ranking
+from steersman.data.formats.fields import trimmed
+from steersman.types import Conversation, Feedback, Json, Message, Ranking
 
 CJK = (("\u4e00", "\u9fff"), ("\u3400", "\u4dbf"))
 
 
+ENDS = re.compile(
+    r"(?:\s*(?:</s>|<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|end|eos|return|end_of_turn|end_of_solution)\|>"
+    r"|<(?:end_of_turn|eos|eod|eot|eoa|eom)>|\[EOS\]|<｜end▁of▁sentence｜>|<\|endofassistant\|>|<turn\|>))+\s*\Z"
+)
+STARTS = re.compile(
+    r"\A(?:\s*(?:<s>|<bos>|\[BOS\]|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>"
+    r"|<\|im_start\|>assistant\s|<start_of_turn>model\s|<\|start_header_id\|>assistant<\|end_header_id\|>))+"
+)
+"""Special tokens of models, written out as text around an answer: a trace of another template."""
+
+
 def normalise(text: str) -> str:
-    """Line ends as '\\n', no NULs, no white space around."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").strip()
+    """Line ends as '\\n', no NULs, no blank lines around and no white space at the end; indentation stays."""
+    return trimmed(text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
+
+
+def bare(text: str, changed: Counter[str]) -> str:
+    """An answer normalised, without special tokens at its start and its end, each such answer counted."""
+    text = normalise(text)
+    start, end = STARTS.match(text), ENDS.search(text)
+    inner = text[start.end() if start else 0 : end.start() if end else len(text)]
+    if start and "<s>" in start[0] and "</s>" in inner:  # HTML that begins struck out
+        start = None
+    if end and "</s>" in end[0] and "<s>" in text[start.end() if start else 0 : end.start()]:  # and that ends so
+        end = None
+    if start or end:
+        changed["special tokens around answers taken off"] += 1
+        text = normalise(text[start.end() if start else 0 : end.start() if end else len(text)])
+    return text
 
 
 def language_of(text: str) -> str:
@@ -32,6 +63,8 @@ def text_of(record: Parsed) -> str:
     """Everything a record says, without ids and meta: what makes two records the same."""
     if isinstance(record, str):
         return record
+    if isinstance(record, Feedback):
+        return "\x1f".join((text_of(record.prompt), record.kind, record.answer, record.edited or ""))
     if isinstance(record, Ranking):
         ordered = [f"{rank}\x1e{answer}" for rank, answer in zip(record.order, record.answers, strict=True)]
         named = [record.objective] if record.objective else []
@@ -50,25 +83,38 @@ def words_of(record: Parsed) -> str:
     """What people said in a record, without roles and ranks."""
     if isinstance(record, str):
         return record
+    if isinstance(record, Feedback):
+        return "\n".join((*(m.content for m in record.prompt.messages), record.answer, record.edited or ""))
     messages = record.prompt.messages if isinstance(record, Ranking) else record.messages
-    return "\n".join((*(m.content for m in messages), *(record.answers if isinstance(record, Ranking) else ())))
+    spoken = (part for m in messages for part in (m.content, m.thinking, *map(_arguments, m.tool_calls)) if part)
+    return "\n".join((*spoken, *(record.answers if isinstance(record, Ranking) else ())))
 
 
-def _clean_conversation(record: Conversation) -> Conversation:
-    cleaned = (dataclasses.replace(m, content=normalise(m.content)) for m in record.messages)
+def _arguments(call: Json) -> str:
+    return json.dumps(call.get("function", call), ensure_ascii=False)
+
+
+def _clean_conversation(record: Conversation, changed: Counter[str]) -> Conversation:
+    cleaned = [
+        dataclasses.replace(
+            m,
+            content=bare(m.content, changed) if m.role == "assistant" else normalise(m.content),
+            thinking=m.thinking.strip(),
+        )
+        for m in record.messages
+    ]
     return dataclasses.replace(record, messages=tuple(cleaned))
 
 
-def _clean_ranking(record: Ranking, counts: Counter[str]) -> Ranking | None:
+def distinct_answers(record: Ranking, changed: Counter[str]) -> Ranking | None:
     """Without empty answers and, of answers that are equal, only the best ranked; None where no pair is left."""
     best: dict[str, int] = {}
     order = record.order
-    answers = [normalise(a) for a in record.answers]
-    for i, answer in enumerate(answers):
-        if not answer:
-            counts["empty answers"] += 1
+    for i, answer in enumerate(record.answers):
+        if not answer.strip():
+            changed["empty answers left out of rankings"] += 1
         elif answer in best:
-            counts["repeated answers"] += 1
+            changed["repeated answers left out of rankings"] += 1
             best[answer] = min(best[answer], i, key=lambda j: order[j])
         else:
             best[answer] = i
@@ -77,51 +123,81 @@ def _clean_ranking(record: Ranking, counts: Counter[str]) -> Ranking | None:
         return None
     return dataclasses.replace(
         record,
-        prompt=_clean_conversation(record.prompt),
-        answers=tuple(answers[i] for i in keep),
+        answers=tuple(record.answers[i] for i in keep),
         ranks=tuple(record.ranks[i] for i in keep) if record.ranks is not None else None,
         grades=tuple(record.grades[i] for i in keep) if record.grades is not None else None,
     )
 
 
-def clean_one(record: Parsed, counts: Counter[str]) -> Parsed | None:
-    """The record normalised, or None (and counted) where it says nothing."""
+def _clean_ranking(record: Ranking, dropped: Counter[str], changed: Counter[str]) -> Ranking | None:
+    answers = tuple(bare(a, changed) for a in record.answers)
+    prompt = _clean_conversation(record.prompt, changed)
+    here: Counter[str] = Counter()
+    ranked = distinct_answers(dataclasses.replace(record, prompt=prompt, answers=answers), here)
+    if ranked is None:
+        dropped[
+            "rankings whose answers are all the same" if all(answers) else "rankings with fewer than two answers"
+        ] += 1
+        return None
+    changed.update(here)
+    return ranked
+
+
+def clean_one(record: Parsed, dropped: Counter[str], changed: Counter[str]) -> Parsed | None:
+    """The record normalised, or None (and counted in `dropped`) where it says nothing."""
     if isinstance(record, str):
         text = normalise(record)
-        counts["empty texts"] += not text
+        dropped["empty texts"] += not text
         return text or None
     if isinstance(record, Ranking):
-        ranked = _clean_ranking(record, counts)
-        counts["rankings with fewer than two answers"] += ranked is None
-        return ranked
-    cleaned = _clean_conversation(record)
-    if all(m.content for m in cleaned.messages if m.role != "system"):
+        return _clean_ranking(record, dropped, changed)
+    if isinstance(record, Feedback):
+        answer, edited = (bare(a, changed) if a is not None else None for a in (record.answer, record.edited))
+        prompt = _clean_conversation(record.prompt, changed)
+        dropped["empty answers"] += not answer
+        return dataclasses.replace(record, prompt=prompt, answer=answer, edited=edited) if answer else None
+    cleaned = _clean_conversation(record, changed)
+    if all(m.content or m.tool_calls for m in cleaned.messages if m.role not in ("system", "tool")):
         return cleaned
-    counts["empty answers" if cleaned.last_user else "empty prompts"] += 1
+    dropped["empty prompts" if not cleaned.last_user else "empty answers"] += 1
     return None
 
 
-def clean(records: Iterable[Parsed]) -> tuple[list[Parsed], dict[str, int]]:
+def clean(
+    records: Iterable[Parsed], changed: Counter[str] | None = None, *, unique: bool = True
+) -> tuple[list[Parsed], dict[str, int]]:
     """Normalised records without empty and repeated ones, and how many went for which reason.
 
-    Ids are made unique: a second record with the same id but other content gets '-2' and so on.
+    `changed` counts what became of those that stay. Ids are made unique: a record whose id is taken gets the next
+    free one of '-2', '-3' and so on. Without `unique` repeated records and their ids stay.
     """
-    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    changed = Counter() if changed is None else changed
     seen: set[bytes] = set()
-    ids: Counter[str] = Counter()
+    ids: dict[str, int] = {}
     kept: list[Parsed] = []
     for record in records:
-        cleaned = clean_one(record, counts)
+        cleaned = clean_one(record, dropped, changed)
         if cleaned is None:
             continue
         digest = hashlib.sha256(text_of(cleaned).encode()).digest()
-        if digest in seen:
-            counts["duplicates"] += 1
+        if unique and digest in seen:
+            dropped["duplicates"] += 1
             continue
         seen.add(digest)
-        if not isinstance(cleaned, str):
-            name = cleaned.id or digest.hex()[:16]
-            ids[name] += 1
-            cleaned = dataclasses.replace(cleaned, id=name if ids[name] == 1 else f"{name}-{ids[name]}")
+        if unique and not isinstance(cleaned, str):
+            cleaned = dataclasses.replace(cleaned, id=_free(cleaned.id or digest.hex()[:16], ids, changed))
         kept.append(cleaned)
-    return kept, {reason: n for reason, n in sorted(counts.items()) if n}
+    return kept, {reason: n for reason, n in sorted(dropped.items()) if n}
+
+
+def _free(name: str, ids: dict[str, int], changed: Counter[str]) -> str:
+    """`name`, or the first free one of NAME-2, NAME-3, ...; `ids`: taken names and the last number tried for each."""
+    free = name
+    while free in ids:
+        ids[name] += 1
+        free = f"{name}-{ids[name]}"
+    if free != name:
+        changed["ids that were taken, numbered"] += 1
+    ids[free] = 1
+    return free

@@ -13,7 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from steersman.types import Conversation, Message, Ranking
+from steersman.data.formats import Parsed
+from steersman.types import Conversation, Feedback, Message, Ranking
 
 RUN, MIN_RUNS, NEAR = 4, 6, 0.7
 UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
@@ -45,10 +46,10 @@ def units(text: str) -> tuple[str, ...]:
     return tuple(UNIT.findall(text.casefold()))
 
 
-def _messages(record: Conversation | Ranking | str) -> tuple[Message, ...]:
+def _messages(record: Parsed) -> tuple[Message, ...]:
     if isinstance(record, str):
         return ()
-    return (record.prompt if isinstance(record, Ranking) else record).messages
+    return (record.prompt if isinstance(record, Ranking | Feedback) else record).messages
 
 
 def _asked(messages: Sequence[Message]) -> str:
@@ -68,7 +69,7 @@ def _runs(text: tuple[str, ...]) -> set[tuple[str, ...]]:
     return {text[i : i + RUN] for i in range(len(text) - RUN + 1)}
 
 
-def overlap(prompts: Sequence[Conversation], training: Iterable[Conversation | Ranking | str]) -> Overlap:
+def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Overlap:
     """Which of `prompts` are in `training`, which is read once; memory grows with the prompts alone."""
     asked = [units(_asked(p.messages)) for p in prompts]
     exactly: dict[tuple[str, ...], list[int]] = defaultdict(list)

@@ -13,21 +13,21 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steersman import __version__, locks
-from steersman.data.clean import language_of, words_of
+from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
+from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.data.readers import read_jsonl
-from steersman.types import Candidates, Conversation, Ranking
+from steersman.types import Candidates, Conversation, Feedback, Ranking
 from steersman.unfinished import put_aside
 from steersman.workspace import Workspace, atomic_write, file_sha256, now, read_object
 
-KINDS = ("demonstrations", "prompts", "rankings", "texts")
 PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
@@ -199,28 +199,76 @@ def _checked_whole(path: Path) -> None:
         )
 
 
-def load_conversations(path: Path, kind: str | None = None, max_line_mb: float = 8.0) -> list[Conversation]:
+Tell = Callable[[str], None]
+"""Where a loader says what it left out or changed."""
+
+
+def unsaid(text: str) -> None:
+    """For callers whose records were cleaned and counted before."""
+
+
+def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) -> list[Parsed]:
+    """Records of a data set as they are, of any other file as `data import` would clean them, repeated ones kept.
+
+    Raises ValueError 'file:line: what was expected', and where nothing is left.
+    """
+    _checked_whole(path)
+    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding)
+    changed = Counter(found.changed)
+    if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
+        records, dropped = _distinct(found.records, changed)
+    else:
+        records, dropped = clean(found.records, changed, unique=False)
+    counts = Counter(found.left_out) + Counter(dropped)
+    said = [f"left out {n}: {why}" for why, n in counts.items()] + [f"{why} ({n})" for why, n in changed.items() if n]
+    if not records:
+        raise ValueError(f"{path}: expected at least one good record, found none; {'; '.join(said)}")
+    if said:
+        tell(f"note: {path}: {'; '.join(said)}")
+    return records
+
+
+def _distinct(records: list[Parsed], changed: Counter[str]) -> tuple[list[Parsed], dict[str, int]]:
+    """Our own rankings without answers that are equal, other records as they are; and how many had no pair left."""
+    kept = [distinct_answers(r, changed) if isinstance(r, Ranking) and _repeats(r) else r for r in records]
+    left = [r for r in kept if r is not None]
+    gone = len(kept) - len(left)
+    return left, {"rankings whose answers are all the same": gone} if gone else {}
+
+
+def _repeats(ranking: Ranking) -> bool:
+    return len(set(ranking.answers)) < len(ranking.answers)
+
+
+def load_conversations(
+    path: Path, kind: str | None = None, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
+) -> list[Conversation]:
     """Dialogues of a data set, or of a file in any format that can be recognised.
 
     `kind` "demonstrations" wants them to end with the assistant, "prompts" with the user (an answer that is there
     is cut off); None takes dialogues as they are. Raises ValueError 'file:line: what was expected'.
     """
-    _checked_whole(path)
-    parsed = parse_file(path, kind or "dialogues", max_line_mb=max_line_mb).records
-    return [record for record in parsed if isinstance(record, Conversation)]
+    records = _load(path, kind or DIALOGUES, max_line_mb, encoding, tell)
+    return [record for record in records if isinstance(record, Conversation)]
 
 
-def load_rankings(path: Path, max_line_mb: float = 8.0) -> list[Ranking]:
+def load_rankings(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[Ranking]:
     """Rankings of a data set, of an export, or of a file of comparisons in any format that can be recognised."""
-    _checked_whole(path)
-    parsed = parse_file(path, "rankings", max_line_mb=max_line_mb).records
-    return [record for record in parsed if isinstance(record, Ranking)]
+    records = _load(path, "rankings", max_line_mb, encoding, tell)
+    return [record for record in records if isinstance(record, Ranking)]
 
 
-def load_texts(path: Path, max_line_mb: float = 8.0) -> list[str]:
+def load_judged(
+    path: Path, kind: str = JUDGED, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
+) -> list[Ranking | Feedback]:
+    """Feedback (`kind` "feedback"), or feedback and rankings, of a data set, an export or a file in a known format."""
+    records = _load(path, kind, max_line_mb, encoding, tell)
+    return [record for record in records if isinstance(record, Ranking | Feedback)]
+
+
+def load_texts(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[str]:
     """Plain texts of a data set or of a file with a field 'text'."""
-    _checked_whole(path)
-    return [record for record in parse_file(path, "texts", max_line_mb=max_line_mb).records if isinstance(record, str)]
+    return [record for record in _load(path, "texts", max_line_mb, encoding, tell) if isinstance(record, str)]
 
 
 def load_candidates(path: Path, max_line_mb: float = 64.0) -> Iterator[Candidates]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from steersman.data.clean import text_of
 from steersman.data.formats import Parsed
-from steersman.types import Ranking
+from steersman.types import Feedback, Ranking
 
 SPLITS = ("train", "validation", "test")
 
@@ -37,7 +37,7 @@ def split_key(record: Parsed) -> str:
     if isinstance(record, str):
         text = text_of(record)
     else:
-        messages = record.prompt.messages if isinstance(record, Ranking) else record.messages
+        messages = record.prompt.messages if isinstance(record, Ranking | Feedback) else record.messages
         text = next((m.content for m in messages if m.role == "user"), "")
     return " ".join(text.casefold().split())
 

@@ -5,6 +5,7 @@ Rows that ask for none of these are not touched, so a trainer's rollouts are the
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
+
+COLDEST = 1e-4
+"""A lower temperature than this that is not 0 would take logits past what a float holds."""
 
 
 def adjusts(params: SamplingParams) -> bool:
@@ -54,9 +58,11 @@ def adjust(
         row.masked_fill_(~allowed, float("-inf"))
 
 
-def check(params: SamplingParams, vocabulary: int) -> None:
-    """Refused where a token id is not one of the model's."""
+def bounded(params: SamplingParams, vocabulary: int) -> SamplingParams:
+    """`params` by numbers that a step's tensors hold. Refused where a token id is not one of the model's."""
     for name, tokens in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         for token in tokens:
             if not 0 <= token < vocabulary:
                 raise Refused(f"sampling.{name}: expected token ids from 0 to {vocabulary - 1}, got {token}")
+    coldest = params.temperature and max(params.temperature, COLDEST)
+    return dataclasses.replace(params, top_k=min(params.top_k, vocabulary), temperature=coldest)

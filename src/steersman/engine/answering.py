@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
     """What is in `path` of the first groups that agree with their hashes, and these hashes."""
     if not (path.is_file() and sums.is_file()):
         return b"", []
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = io.BytesIO(path.read_bytes()).readlines()  # at \n alone
     marks = sums.read_text().split("\n")[:-1]
     total = hashlib.sha256()
     for done, mark in enumerate(marks):
@@ -59,7 +60,7 @@ def answer_prompts(
     """
     sums = path.with_name(f".{path.name}.sha256")
     kept, marks = _finished(path, sums, group)
-    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(kept.splitlines(), 1)]
+    done = [Candidates.from_json(json.loads(line), f"{path}:{i}") for i, line in enumerate(io.BytesIO(kept), 1)]
     if len(done) >= len(prompts):
         return done, None
     for file, content in ((path, kept), (sums, "".join(f"{mark}\n" for mark in marks).encode())):

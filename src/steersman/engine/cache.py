@@ -109,6 +109,10 @@ class Cache:
                     cache.append(fresh)
         self.slots, self.capacity = slots, capacity
 
+    def clear(self) -> None:
+        """Give everything back."""
+        self.slots, self.capacity, self.keys, self.values = 0, 0, [], []
+
     def _zeros(self, shape: tuple[int, ...]) -> Tensor:
         """Zeros, since a masked product with whatever lay in memory could be NaN."""
         if self.device.type != "cpu":

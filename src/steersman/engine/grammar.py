@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Collection
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,25 +16,63 @@ from torch import Tensor
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
+MOST_SCHEMA, MOST_REGEX = 65_536, 4_096
+"""Bytes of a schema's JSON, characters of an expression."""
+COMPILE_SECONDS, COMPILE_BYTES = 2, 2 << 30
+"""Processor time and memory that making a grammar may take. Intersections of a few expressions can take for ever, and
+nothing ends a thread; so each grammar is made in a process of its own first, once."""
+_CHILD = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+import llguidance
+sys.stdout.write(llguidance.LLMatcher.validate_grammar(sys.stdin.read()))
+"""
+JSON_OPTIONS = {
+    # one line break and some indentation between two tokens of JSON, or a model that goes astray stays there
+    "whitespace_pattern": r"\n?[ \t]{0,20}",
+    "whitespace_flexible": True,
+    "lenient": False,
+    "coerce_one_of": False,
+}
+"""Over whatever the schema itself asks of llguidance."""
+NOT_FOLLOWED = {"contentEncoding", "contentMediaType", "contentSchema", "divisibleBy", "disallow", "extends"}
+"""Keywords that restrict and that llguidance passes over without a word; all others it refuses by itself."""
+_BY_NAME = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+_DATA = {"enum", "const", "default", "examples", "example"}
+
 
 class Grammar:
     """Where one answer stands in its grammar."""
 
-    def __init__(self, matcher: Any) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: Any, name: str) -> None:
+        self._matcher, self._name = matcher, name
+
+    def copy(self) -> Grammar:
+        return Grammar(self._matcher.deep_copy(), self._name)
 
     def allowed(self, vocabulary: int, device: torch.device) -> Tensor:
-        """bool [vocabulary]: tokens that may come next; the end of turn where the answer may be complete."""
+        """bool [vocabulary]: tokens that may come next; the end of turn where the answer may be complete.
+
+        Refused where there are none, or finding out took more than a step may take.
+        """
         packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
         mask = torch.zeros(vocabulary, dtype=torch.bool)
         known = min(vocabulary, bits.numel())
         mask[:known] = bits.view(-1)[:known].bool()
+        if self._matcher.is_error():
+            raise self._refused()
+        if not bool(mask.any()):
+            raise Refused(f"sampling.{self._name}: no token of this model can follow what the answer has so far")
         return mask.to(device)
 
     def accept(self, token: int) -> None:
         if not self._matcher.consume_token(token):
-            raise RuntimeError(f"the grammar refused token {token}: {self._matcher.get_error()}")
+            raise self._refused()
+
+    def _refused(self) -> Refused:
+        return Refused(f"sampling.{self._name}: it cannot be followed: {_brief(self._matcher.get_error())}")
 
 
 class Grammars:
@@ -38,12 +80,14 @@ class Grammars:
 
     def __init__(self, tokenizer: Any, ends: Collection[int], vocabulary: int) -> None:
         self._tokenizer, self._ends, self._vocabulary = tokenizer, sorted(ends), vocabulary
+        self._lock = threading.Lock()
         self._prepared: Any = None
 
     def of(self, params: SamplingParams) -> Grammar | None:
         """None where the answer is free. Raises Refused for a schema or expression that cannot be followed."""
         if params.json_schema is None and params.regex is None:
             return None
+        name = "json_schema" if params.json_schema is not None else "regex"
         try:
             import llguidance
             import llguidance.hf
@@ -51,22 +95,64 @@ class Grammars:
             raise Refused(
                 "json_schema and regex need the package llguidance: pip install 'steersman[grammar]'"
             ) from None
-        if self._prepared is None:
-            self._prepared = llguidance.hf.from_tokenizer(
-                self._tokenizer, n_vocab=max(self._vocabulary, len(self._tokenizer)), eos_token=self._ends
-            )
         try:
-            if params.regex is not None:
-                source = llguidance.LLMatcher.grammar_from_regex(params.regex)
-            else:
-                source = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(params.json_schema))
+            with self._lock:
+                if self._prepared is None:
+                    self._prepared = llguidance.hf.from_tokenizer(
+                        self._tokenizer, n_vocab=max(self._vocabulary, len(self._tokenizer)), eos_token=self._ends
+                    )
+                source = _source(llguidance.LLMatcher, params)
+                problem = _problem(source)
+            if problem:
+                raise ValueError(problem)
             matcher = llguidance.LLMatcher(self._prepared, source, log_level=0)
-        except ValueError as error:
-            raise Refused(f"sampling.{_name(params)}: {error}") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Refused(f"sampling.{name}: {_brief(str(error))}") from None
         if matcher.is_error():
-            raise Refused(f"sampling.{_name(params)}: {matcher.get_error()}")
-        return Grammar(matcher)
+            raise Refused(f"sampling.{name}: {_brief(matcher.get_error())}")
+        grammar = Grammar(matcher, name)
+        grammar.allowed(self._vocabulary, torch.device("cpu"))  # one that allows nothing is refused here
+        return grammar
 
 
-def _name(params: SamplingParams) -> str:
-    return "json_schema" if params.json_schema is not None else "regex"
+def _source(matcher: Any, params: SamplingParams) -> Any:
+    """llguidance's grammar. ValueError where it is too large or asks for what would not be followed."""
+    if params.regex is not None:
+        if len(params.regex) > MOST_REGEX:
+            raise ValueError(f"expected at most {MOST_REGEX} characters, got {len(params.regex)}")
+        return matcher.grammar_from_regex(params.regex)
+    schema = json.dumps(params.json_schema)
+    if len(schema) > MOST_SCHEMA:
+        raise ValueError(f"expected at most {MOST_SCHEMA} bytes of JSON, got {len(schema)}")
+    for keyword in _keywords(params.json_schema):
+        if keyword in NOT_FOLLOWED:
+            raise ValueError(f"'{keyword}' is not supported")
+    return matcher.grammar_from_json_schema(schema, overrides=JSON_OPTIONS)
+
+
+@functools.lru_cache(256)
+def _problem(source: str) -> str:
+    """Why this grammar cannot be made within the limits; '' where it can."""
+    command = [sys.executable, "-I", "-c", _CHILD]
+    child = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    if child.returncode:
+        return "it is too complex"
+    return child.stdout.decode("utf-8", "replace")
+
+
+def _keywords(schema: Any) -> Iterator[str]:
+    """Every keyword of a schema and those within it, names of properties and data left out."""
+    inner = schema if isinstance(schema, list) else ()
+    if isinstance(schema, Mapping):
+        yield from schema
+        inner = [value for key, value in schema.items() if key not in _DATA | _BY_NAME]
+        named = [value for key, value in schema.items() if key in _BY_NAME and isinstance(value, Mapping)]
+        inner += [value for values in named for value in values.values()]
+    for value in inner:
+        yield from _keywords(value)
+
+
+def _brief(error: str) -> str:
+    """What went wrong, without the answer so far and the parser's state."""
+    text = error.partition("\n<state>")[0].strip()
+    return text if len(text) < 300 else text[:140] + " ... " + text[-140:]

@@ -33,6 +33,8 @@ def load_engine(
     independent: bool = False,
     native: bool = True,
     trust_remote_code: bool = False,
+    template: str = "auto",
+    thinking: str = "keep",
     url: str = "",
     api_key: str = "",
     max_context: int = 32768,
@@ -53,20 +55,22 @@ def load_engine(
     `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
     40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
     `native`: whether few sequences are decoded by step.c, which is compiled on first use, or on a GPU by CUDA graphs.
-    `version` is stamped on completions. Raises ValueError on anything that cannot be loaded.
+    `template`, `thinking`: as in the section [model] of a workspace's settings. `version` is stamped on completions.
+    Raises ValueError on anything that cannot be loaded.
     """
     _check(dtype, backend, url, vllm_options)
     if backend == "openai":
         return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
     folder = resolve(str(model), say=say)
     name = name or folder.name
-    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots}
+    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots, "thinking": thinking}
+    tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
-        return VllmEngine(str(folder), load_tokenizer(folder), dtype=dtype, model_name=name, **common, **vllm_options)
+        return VllmEngine(str(folder), tokenizer, dtype=dtype, model_name=name, **common, **vllm_options)
     loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
     return engine_of(
         loaded.to(pick_device(device)),
-        load_tokenizer(folder),
+        tokenizer,
         backend=backend,
         name=name,
         cache_mib=cache_mib,
@@ -100,6 +104,7 @@ def engine_of(
     independent: bool = False,
     int8: bool = False,
     native: bool = True,
+    thinking: str = "keep",
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
@@ -111,7 +116,7 @@ def engine_of(
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(merged(model))
         own.set_attn_implementation("sdpa")
-        return ReferenceEngine(own, tokenizer, model_name=name, version=version)
+        return ReferenceEngine(own, tokenizer, model_name=name, version=version, thinking=thinking)
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if cache_mib is None else cache_mib << 20
@@ -125,4 +130,5 @@ def engine_of(
         max_slots=max_slots,
         reuse=reuse,
         independent=independent,
+        thinking=thinking,
     )

@@ -10,23 +10,25 @@ import dataclasses
 import functools
 import itertools
 import random
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steersman.engine.adapters import load_adapter
-from steersman.engine.adjust import check
+from steersman.engine.adjust import bounded
 from steersman.engine.decoder import Decoder
 from steersman.engine.driver import Driver, release_cores
-from steersman.engine.grammar import Grammars
+from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prefixes import Prefixes
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse, alone
 from steersman.engine.scheduler import Scheduler
-from steersman.engine.sequence import Answer, Request
+from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -36,11 +38,22 @@ PIECES = 500
 """A second, of all streams together."""
 
 
-def _all_done(left: list[Request]) -> bool:
+def _over(faults: list[Exception], left: list[Request]) -> bool:
     """Asked after each step: does not look at every request each time, but takes those that are done off `left`."""
+    if faults:
+        return True
     while left and left[-1].done:
         left.pop()
     return not left
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the answers of one call share: their parameters, the grammar they begin with, and what went wrong."""
+
+    params: SamplingParams
+    grammar: Grammar | None
+    faults: list[Exception]
 
 
 class LocalEngine:
@@ -48,8 +61,8 @@ class LocalEngine:
 
     `max_slots` sequences at most are decoded together. `prefill_tokens` are prefilled together at most, and
     `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
-    the same way: 'streams' (dialogues: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16,
-    depending on what ran before; `generate` with the default does not depend on it.
+    the same way: 'streams' (dialogues without a seed: the default), 'all', or 'off'. Reuse changes the last digits in
+    bfloat16, depending on what ran before; `generate` and whatever has a seed do not depend on it by default.
 
     In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
     on who is prefilled beside it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
@@ -69,9 +82,10 @@ class LocalEngine:
         chunk_tokens: int = 256,
         reuse: Reuse = "streams",
         independent: bool = False,
+        thinking: str = "keep",
     ) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer)
+        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking)
         self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
@@ -112,10 +126,13 @@ class LocalEngine:
         return self.scheduler.version
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams, first: int = 0) -> list[list[Completion]]:
         """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget.
@@ -131,9 +148,9 @@ class LocalEngine:
         """As `generate` of all prompts, part by part: a part is yielded as soon as its answers and those of the parts
         before it are there, and the caller works on it while the others are answered. An answer is the same either way.
         """
-        seed = random.SystemRandom().random() if params.seed is None else params.seed
-        numbers = itertools.count(first)
-        asked = [[self._request(p, params, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
+        seed, numbers = drawn_seed(params), itertools.count(first)
+        call = self._call(params)
+        asked = [[self._request(p, call, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
         # similar lengths side by side, so that prefill pads little
         queue = [r for requests in asked for r in sorted(requests, key=lambda r: -len(r.prompt))]
         self._asked = queue
@@ -141,7 +158,10 @@ class LocalEngine:
             run = self._driver.add(queue)
             for requests in asked:
                 release_cores()  # what the caller has computed meanwhile
-                self._driver.wait(run, functools.partial(_all_done, list(reversed(requests))))
+                left = list(reversed(requests))
+                self._driver.wait(run, functools.partial(_over, call.faults, left))
+                if call.faults:
+                    raise call.faults[0]
                 yield [[a.completion() for a in r.answers] for r in requests]
         finally:
             if not all(r.done for r in queue):
@@ -153,42 +173,56 @@ class LocalEngine:
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""
-        seed = random.SystemRandom().random() if params.seed is None else params.seed
-        return self._stream(self._request(prompt, dataclasses.replace(params, n=1), f"{seed}/0", streamed=True))
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
 
-    def _stream(self, request: Request) -> Iterator[str | Completion]:
-        answer, read, sent = request.answers[0], 0, ""
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`."""
+        request = self._request(prompt, self._call(params), f"{drawn_seed(params)}/0", streamed=True)
+        return self._answers(request, cancelled or threading.Event())
+
+    def _answers(self, request: Request, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        left, read, due = dict(enumerate(request.answers)), [0] * len(request.answers), 0.0
 
         def has_more() -> bool:
-            return bool(answer.finished) or (len(answer.ids) > read and time.monotonic() >= due)
+            if cancelled.is_set() or any(a.finished for a in left.values()):
+                return True
+            return time.monotonic() >= due and any(len(a.ids) > read[i] for i, a in left.items())
 
         try:
             run = self._driver.add([request])
-            finished, due = False, 0.0
-            while not finished:
+            while left:
                 self._driver.wait(run, has_more)
-                pause = max(PIECE_SECONDS, len(self.scheduler.active) / PIECES)
-                finished, read, due = bool(answer.finished), len(answer.ids), time.monotonic() + pause
-                ready = answer.text if finished else answer.stable_text()
-                if len(ready) > len(sent) and ready.startswith(sent):
-                    yield ready[len(sent) :]
-                    sent = ready
-            yield answer.completion()
+                if cancelled.is_set():
+                    self._driver.cancel(request.answers)
+                due = time.monotonic() + max(PIECE_SECONDS, len(self.scheduler.active) / PIECES)
+                for i, answer in list(left.items()):
+                    finished, read[i] = answer.finished, len(answer.ids)
+                    if piece := answer.fresh():
+                        yield i, piece
+                    if finished:
+                        del left[i]
+                        yield i, answer.completion()
         finally:
-            self._driver.cancel([answer])
+            self._driver.cancel(request.answers)
 
-    def _request(self, prompt: Prompt, params: SamplingParams, seed: str, *, streamed: bool) -> Request:
-        ids = self._prompts.ids(prompt)
-        room = self.max_context - len(ids)
-        name = f" '{prompt.id}'" if isinstance(prompt, Conversation) and prompt.id else ""
-        if not ids or room < 1:
-            raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
+    def _call(self, params: SamplingParams) -> _Call:
+        """What the answers of one call share. Refused where it cannot be answered as it is."""
         if params.n > self.max_slots:
             raise Refused(f"n: expected at most {self.max_slots}, got {params.n}")
         if params.adapter is not None and params.adapter not in self.scheduler.adapters:
             known = ", ".join(sorted(self.scheduler.adapters)) or "none is loaded"
             raise Refused(f"sampling.adapter: expected one of those loaded ({known}), got '{params.adapter}'")
-        check(params, self.decoder.shape.vocabulary)
+        params = bounded(params, self.decoder.shape.vocabulary)
+        return _Call(params, self._grammars.of(params), [])
+
+    def _request(self, prompt: Prompt, call: _Call, seed: str, *, streamed: bool) -> Request:
+        ids, params = self._prompts.ids(prompt), call.params
+        room = self.max_context - len(ids)
+        name = f" '{prompt.id}'" if isinstance(prompt, Conversation) and prompt.id else ""
+        if room < 1:
+            raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         most = min(params.max_tokens, room)
         cache = self.decoder.cache
         if not cache.fits(params.n, len(ids) + most):
@@ -197,21 +231,23 @@ class LocalEngine:
                 f"prompt{name}: {params.n} x {len(ids) + most} tokens of keys and values need {needed >> 20} MiB; the "
                 f"budget is {cache.budget >> 20} MiB. Expected a shorter prompt, fewer max_tokens or a larger cache_mib"
             )
-        reuse = self.reuse == "all" or (self.reuse == "streams" and streamed)
+        kept = self.reuse == "all" or (self.reuse == "streams" and streamed)
         answers = [
             Answer(
                 ids,
                 params,
                 most,
                 random.Random(f"{seed}/{i}"),
-                self._prompts.decode,
-                self._grammars.of(params),
+                self._prompts.growing(),
+                call.grammar and call.grammar.copy(),
                 streamed,
-                keep=reuse and i == 0,
+                keep=kept and i == 0,
+                faults=call.faults,
             )
             for i in range(params.n)
         ]
-        return Request(ids, answers, reuse)
+        # what is kept changes the last digits: with a seed, an answer must not depend on what was asked before
+        return Request(ids, answers, kept and (params.seed is None or self.reuse == "all"))
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
@@ -224,14 +260,14 @@ class LocalEngine:
         """Read a LoRA folder that peft wrote; `SamplingParams(adapter=name)` then uses it. The base is not copied."""
         adapter = load_adapter(Path(folder), self.decoder.shape, self.decoder.dtype, self.decoder.device)
         with self._driver.between_steps():
-            if any(a.params.adapter == name for a in self.scheduler.active):
+            if self.scheduler.uses(name):
                 raise ValueError(f"adapter '{name}' is in use; expected a new name, or no answers in the making")
             self.scheduler.adapters[name] = adapter
             self.prefixes.clear()
 
     def unload_adapter(self, name: str) -> None:
         with self._driver.between_steps():
-            if any(a.params.adapter == name for a in self.scheduler.active):
+            if self.scheduler.uses(name):
                 raise ValueError(f"adapter '{name}' is in use")
             self.scheduler.adapters.pop(name, None)
             self.prefixes.clear()

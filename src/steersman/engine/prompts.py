@@ -4,24 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from steersman.engine.protocol import Prompt
+from steersman.engine.protocol import Prompt, Refused
+from steersman.engine.text import ByteText, DecodedText, Growing, TokenBytes, Words
 from steersman.text.template import Template
 from steersman.types import Conversation
 
 
 class Prompts:
-    """For one tokenizer. Without a chat template (an encoder-decoder may have none) it takes text and ids only."""
+    """For one tokenizer, and a model of `vocabulary` tokens where that is known here. Without a chat template (an
+    encoder-decoder may have none) it takes text and ids only."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.template = Template(tokenizer) if tokenizer.chat_template else None
-        self.ends = {tokenizer.eos_token_id} - {None}
+    def __init__(self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep") -> None:
+        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._bytes = TokenBytes(tokenizer)
+        self.template = Template(tokenizer, thinking) if tokenizer.chat_template else None
+        self.ends: set[int] = {tokenizer.eos_token_id} - {None}
         """Tokens that end an answer."""
         if self.template is not None:
-            self.ends.add(self.template.end_of_turn)
+            self.ends |= self.template.ends
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are."""
+        """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are.
+        Refused where there are none, or ids that the model has not."""
+        ids = self._ids(prompt)
+        if not ids:
+            raise Refused("prompt: expected at least one token, got none")
+        if self._vocabulary is not None and not 0 <= min(ids) <= max(ids) < self._vocabulary:
+            wrong = next(i for i in ids if not 0 <= i < self._vocabulary)
+            raise Refused(f"prompt: expected token ids from 0 to {self._vocabulary - 1}, got {wrong}")
+        return ids
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, whether the model takes it or not."""
+        return len(self._ids(prompt))
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, Conversation):
             if self.template is None:
                 raise ValueError("the tokenizer has no chat template; expected a prompt of text or token ids")
@@ -30,14 +47,22 @@ class Prompts:
             return tuple(self._tokenizer(prompt)["input_ids"])
         return tuple(prompt)
 
-    def decode(self, ids: list[int]) -> str:
-        """Text of an answer's ids, without special tokens."""
-        if self.template is not None:
-            return self.template.decode(ids)
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+    def growing(self) -> Growing:
+        """For the text of one answer."""
+        if self.template is not None and self.template.hides:
+            return Words(self._text, self.template.words_from)
+        return self._text()
+
+    def _text(self) -> Growing:
+        return ByteText(self._bytes) if self._bytes.exact else DecodedText(self._tokenizer)
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """See `Engine.token_bytes`."""
+        piece = self._bytes.of(token)
+        return self._bytes.first(piece) if first else piece
 
     def token_text(self, token: int) -> str:
-        """A token as text, special tokens by their name."""
-        text: str = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        return text
+        """A token as text, special tokens by their name, bytes that are no whole character as \\xe4."""
+        piece = self._bytes.of(token)
+        text: str = piece.decode("utf-8", "backslashreplace")
+        return text or str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from steersman.types import Completion, Conversation, SamplingParams
@@ -30,6 +32,13 @@ class DoesNotFit(Refused):
     """The request's keys and values would pass the engine's memory budget even if it ran alone."""
 
 
+def alone(answers: Generator[tuple[int, str | Completion]]) -> Iterator[str | Completion]:
+    """What `Engine.stream` gives, from `Engine.answers` of a single one."""
+    with contextlib.closing(answers):
+        for _, item in answers:
+            yield item
+
+
 class Engine(Protocol):
     """Generates. Thread-safe: `generate` and `stream` may be called from several threads."""
 
@@ -53,7 +62,14 @@ class Engine(Protocol):
         ...
 
     def token_text(self, token: int) -> str:
-        """One token as text, special tokens by their name."""
+        """One token as text, special tokens by their name, bytes that are no whole character as \\xe4."""
+        ...
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        """What one token adds to an answer's text, in UTF-8, maybe part of a character; a special token adds nothing.
+
+        `first`: where it begins the answer, since some tokenizers drop the first word's space there.
+        """
         ...
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
@@ -61,7 +77,19 @@ class Engine(Protocol):
         ...
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
-        """Pieces of text as they come, then the whole Completion as the last item. Closing the iterator cancels."""
+        """One answer: pieces of text as they come, then the whole Completion as the last item. Closing the iterator
+        cancels."""
+        ...
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """`params.n` answers to one prompt as they come, those that `generate` gives with the same seed.
+
+        Gives the answer's number with each piece of text and, last of each answer, with its Completion.
+
+        Once `cancelled` is set, all end soon, with what they have. Closing the iterator cancels too.
+        """
         ...
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:

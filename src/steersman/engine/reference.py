@@ -6,31 +6,32 @@ not compute, encoder-decoders among them.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from steersman.engine.adjust import adjust, adjusts, check
+from steersman.engine.adjust import adjust, adjusts, bounded
 from steersman.engine.grammar import Grammars
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import Prompt, PromptTooLong, Refused
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
-from steersman.engine.sequence import Answer
+from steersman.engine.sequence import Answer, drawn_seed
 from steersman.types import Completion, SamplingParams
 
 
 class ReferenceEngine:
     """An `Engine` over a transformers model, causal or encoder-decoder."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str) -> None:
-        self.model, self._prompts = model, Prompts(tokenizer)
+    def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str, thinking: str = "keep") -> None:
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking)
         self.model_name, self.policy_version = model_name, version
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
-        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)
         self._lock = threading.Lock()
 
@@ -41,13 +42,16 @@ class ReferenceEngine:
         return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
-        seed = random.SystemRandom().random() if params.seed is None else params.seed
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
         asked = [[self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)] for i, p in enumerate(prompts)]
         for answer in (a for answers in asked for a in answers):
             for _ in self._run(answer):
@@ -55,30 +59,40 @@ class ReferenceEngine:
         return [[a.completion() for a in answers] for answers in asked]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
-        seed = random.SystemRandom().random() if params.seed is None else params.seed
-        answer = self._answer(prompt, params, f"{seed}/0/0", streamed=True)
-        return self._stream(answer)
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
 
-    def _stream(self, answer: Answer) -> Iterator[str | Completion]:
-        sent = ""
-        for _ in self._run(answer):
-            ready = answer.text if answer.finished else answer.stable_text()
-            if ready.startswith(sent) and len(ready) > len(sent):
-                yield ready[len(sent) :]
-                sent = ready
-        yield answer.completion()
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`. A token of each in turn."""
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
+        answers = [self._answer(prompt, params, f"{seed}/0/{j}", streamed=True) for j in range(params.n)]
+        return self._answers(answers, cancelled or threading.Event())
+
+    def _answers(self, answers: list[Answer], cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        runs = {i: self._run(answer) for i, answer in enumerate(answers)}
+        while runs:
+            for i, run in list(runs.items()):
+                if cancelled.is_set():
+                    answers[i].finish("cancelled")
+                else:
+                    next(run)
+                if piece := answers[i].fresh():
+                    yield i, piece
+                if answers[i].finished:
+                    del runs[i]
+                    yield i, answers[i].completion()
 
     def _answer(self, prompt: Prompt, params: SamplingParams, seed: str, streamed: bool = False) -> Answer:
         ids = self._prompts.ids(prompt)
         room = self.max_context - (0 if self._encoder_decoder else len(ids))
-        if not ids or len(ids) >= self.max_context:
+        if len(ids) >= self.max_context:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         if params.adapter is not None:
             raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
-        check(params, self._vocabulary)
         grammar = self._grammars.of(params)
         most = min(params.max_tokens, room)
-        return Answer(ids, params, most, random.Random(seed), self._prompts.decode, grammar, streamed)
+        return Answer(ids, params, most, random.Random(seed), self._prompts.growing(), grammar, streamed)
 
     def _run(self, answer: Answer) -> Iterator[None]:
         """One token per iteration, until the answer is finished."""

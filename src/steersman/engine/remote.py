@@ -1,6 +1,7 @@
 """The `openai` backend: an `Engine` over any OpenAI-compatible endpoint (vLLM, llama.cpp, Steersman, OpenAI).
 
 An endpoint returns text: completions have no token ids and no log-probabilities, so nothing can be trained on them.
+Where one was cut off by its length and ends in U+FFFD, the endpoint cut it within a character: that is left out.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from steersman.engine.protocol import Prompt, Refused
+from steersman.engine.protocol import Prompt, Refused, alone
 from steersman.types import Completion, Conversation, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class RemoteEngine:
     def token_text(self, token: int) -> str:
         raise ValueError("the openai backend has no tokenizer; expected another backend where tokens matter")
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        raise ValueError("the openai backend has no tokenizer; expected another backend where tokens matter")
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         """See `Engine.generate`; raises Refused with what the endpoint said where it does not take the request."""
         with ThreadPoolExecutor(self._parallel, "remote") as pool:
@@ -88,34 +92,55 @@ class RemoteEngine:
         for choice in sorted(choices, key=lambda choice: self._index(choice)):
             holder = choice.get("message", choice)
             text = self._text(holder, "content" if "message" in choice else "text")
-            answers.append(Completion(text, (), (), self._reason(choice, text), version))
+            reason = self._reason(choice, text)
+            answers.append(Completion(_whole_text(text, reason), (), (), reason, version))
         return answers
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
-        """See `Engine.stream`; closing the iterator closes the connection, which cancels at the endpoint."""
+        """See `Engine.stream`."""
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`; closing the iterator closes the connection, which cancels at the endpoint."""
         path, body = _request(self.model_name, prompt, params)
-        body |= {"stream": True, "n": 1}
-        text, last, done = "", None, False
+        return self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
+
+    def _answers(
+        self, path: str, body: Mapping[str, Any], n: int, cancelled: threading.Event
+    ) -> Generator[tuple[int, str | Completion]]:
+        texts, sent, done = [""] * n, [0] * n, False
+        last: list[dict[str, Any]] = [{}] * n
         with self._post(path, body) as reply:
             for data in _events(reply):
-                if done := data == "[DONE]":
+                if cancelled.is_set() or (done := data == "[DONE]"):
                     break
-                chunk = self._json(data.encode())
-                if "error" in chunk:
-                    raise RuntimeError(f"{self.url}: {_message(chunk)}")
-                self._stamp(chunk)
-                for choice in map(self._choice, self._list(chunk, "choices")):
-                    if self._index(choice):
+                for choice in self._choices(data):
+                    i = self._index(choice)
+                    if not 0 <= i < n:
                         continue
                     holder = choice.get("delta", choice)
-                    piece = self._text(holder, "content" if "delta" in choice else "text")
-                    last = choice if choice.get("finish_reason") else last
-                    if piece:
-                        text += piece
-                        yield piece
-        if last is None and not done:
-            raise RuntimeError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
-        yield Completion(text, (), (), "stop" if last is None else self._reason(last, text), self._version)
+                    texts[i] += self._text(holder, "content" if "delta" in choice else "text")
+                    last[i] = choice if choice.get("finish_reason") else last[i]
+                    if piece := texts[i].rstrip("\ufffd")[sent[i] :]:
+                        sent[i] += len(piece)
+                        yield i, piece
+        for i, text in enumerate(texts):
+            if not (last[i] or done or cancelled.is_set()):
+                raise RuntimeError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
+            reason = self._reason(last[i], text) if last[i] else "stop" if done else "cancelled"
+            if rest := (whole := _whole_text(text, reason))[sent[i] :]:
+                yield i, rest
+            yield i, Completion(whole, (), (), reason, self._version)
+
+    def _choices(self, data: str) -> list[dict[str, Any]]:
+        """Of one event of a stream."""
+        chunk = self._json(data.encode())
+        if "error" in chunk:
+            raise RuntimeError(f"{self.url}: {_message(chunk)}")
+        self._stamp(chunk)
+        return [self._choice(value) for value in self._list(chunk, "choices")]
 
     def _stamp(self, reply: Mapping[str, Any]) -> str:
         version = reply.get("system_fingerprint") or reply.get("model") or self.model_name
@@ -240,6 +265,10 @@ def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, d
     if isinstance(prompt, Conversation):
         return "/chat/completions", body | {"messages": [m.to_json() for m in prompt.messages]}
     return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+
+
+def _whole_text(text: str, reason: FinishReason) -> str:
+    return text if reason == "stop" else text.rstrip("\ufffd")
 
 
 def _checked(url: str) -> str:

@@ -22,6 +22,7 @@ from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.cache import rounded
 from steersman.engine.decoder import ALIGN, Decoder, room
 from steersman.engine.prefixes import Prefixes
+from steersman.engine.protocol import Refused
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
 from steersman.types import SamplingParams
@@ -79,6 +80,10 @@ class Scheduler:
     def add(self, requests: Iterable[Request]) -> None:
         """Queue one call's requests, in the order in which they should run."""
         for place, request in enumerate(requests):
+            if request.adapter is not None and request.adapter not in self.adapters:
+                for answer in request.answers:
+                    answer.fail(Refused(f"sampling.adapter: '{request.adapter}' was unloaded meanwhile"))
+                continue
             heapq.heappush(self._waiting, (self._turn + place, next(self._arrivals), request))
 
     def cancel(self, answers: Iterable[Answer]) -> None:
@@ -93,8 +98,15 @@ class Scheduler:
         self._free()
 
     def clear(self) -> None:
-        """Forget everything that runs or waits, after a step failed midway."""
+        """Forget everything that runs or waits, after a step failed midway, and whatever state it left the cache in."""
         self.active, self._waiting, self.partial = [], [], None
+        self.decoder.cache.clear()
+
+    def uses(self, adapter: str) -> bool:
+        """Whether anything that runs or waits does."""
+        waiting = (entry[2].adapter for entry in self._waiting)
+        begun = self.partial is not None and self.partial.request.adapter == adapter
+        return begun or adapter in waiting or any(a.params.adapter == adapter for a in self.active)
 
     def step(self) -> None:
         if self.partial is None:
@@ -142,7 +154,7 @@ class Scheduler:
             self._prefill(group, hits)
 
     def _find(self, request: Request) -> Hit:
-        found = self.prefixes.find(request.prompt, _adapter(request)) if request.reuse else None
+        found = self.prefixes.find(request.prompt, request.adapter) if request.reuse else None
         return (None, 0) if found is None else (found[0].saved, found[1] - found[1] % ALIGN)
 
     def _pop(self) -> Request:
@@ -154,7 +166,7 @@ class Scheduler:
         """Whether slots and memory hold this request beside the running ones and `group`, and its adapter is theirs."""
         running = [*self.active, *(a for r in group for a in r.answers)]
         together = [*running, *request.answers]
-        if running and running[0].params.adapter != _adapter(request):
+        if running and running[0].params.adapter != request.adapter:
             return False
         fits = self.decoder.cache.fits(len(together), max(map(_first_capacity, together)))
         return len(together) <= self.max_slots and fits
@@ -256,51 +268,72 @@ class Scheduler:
             temperature, uniform = [a.params.temperature for a in answers], [a.rng.random() for a in answers]
             sampled = native.advance(ids, positions, temperature, uniform)
             for answer, token, logprob in zip(answers, *sampled, strict=True):
-                answer.take(token, logprob, self.ends)
+                try:
+                    answer.take(token, logprob, self.ends)
+                except Exception as error:
+                    answer.fail(error)
         else:
             self._extend(answers, self.decoder.decode(torch.tensor(ids), torch.tensor(positions)))
 
     def _extend(self, answers: Sequence[Answer], logits: Tensor) -> None:
-        """Sample one token for each answer and see which of them end."""
+        """Sample one token for each answer and see which of them end. What goes wrong with one ends that one."""
         device = logits.device
         params = [a.params for a in answers]
         special = [row for row, p in enumerate(params) if adjusts(p)]
         if special:
-            logits = logits.float()  # a copy where the model is not float32 already
-            logits = logits.clone() if self.decoder.dtype == torch.float32 else logits
+            # never in place: they may be a step's own buffer, or made in inference mode
+            logits = logits.to(torch.float32, copy=True)
             for row in special:
                 a = answers[row]
-                allowed = a.grammar.allowed(logits.shape[1], device) if a.grammar is not None else None
-                adjust(logits[row], a.params, a.prompt, a.ids, allowed)
+                try:
+                    allowed = a.grammar.allowed(logits.shape[1], device) if a.grammar is not None else None
+                    adjust(logits[row], a.params, a.prompt, a.ids, allowed)
+                except Exception as error:
+                    a.fail(error)
         uniform = torch.tensor([a.rng.random() for a in answers], device=device)
-        ids, logprobs, distribution = self._sample(logits, params, uniform)
+        ids, logprobs, tops = self._sample(logits, params, uniform)
         # the list may be self.active, which ending an answer does not change
         for row, (answer, token, logprob) in enumerate(zip(answers, ids.tolist(), logprobs.tolist(), strict=True)):
-            if answer.params.top_logprobs:
-                assert distribution is not None
-                scores, logsumexp = distribution
-                answer.tops.append(tuple(top_logprobs(scores[row], logsumexp[row], answer.params.top_logprobs)))
-            answer.take(token, logprob, self.ends)
-            if answer.grammar is not None and not answer.finished:
-                answer.grammar.accept(token)
+            if answer.finished:
+                continue
+            try:
+                if row in tops:
+                    answer.tops.append(tops[row])
+                answer.take(token, logprob, self.ends)
+                if answer.grammar is not None and not answer.finished:
+                    answer.grammar.accept(token)
+            except Exception as error:
+                answer.fail(error)
 
     def _sample(
         self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
-        """(ids, logprobs, distribution); the distribution is None where nobody needs it and native code sampled."""
+    ) -> tuple[Tensor, Tensor, dict[int, tuple[tuple[int, float], ...]]]:
+        """(ids, logprobs, the likeliest tokens of rows that ask for them).
+
+        A row does not depend on what others ask for: native code samples those that ask for nothing.
+        """
         device, native = logits.device, self.decoder.native
         temperature = torch.tensor([p.temperature for p in params], device=device)
-        plain = all(not (p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs) for p in params)
-        if native is not None and plain:
-            return *native.sample(logits.float().contiguous(), temperature, uniform), None
-        return sample(
-            logits,
-            temperature,
-            torch.tensor([p.top_k for p in params], device=device),
-            torch.tensor([p.top_p for p in params], device=device),
-            uniform,
-            torch.tensor([p.min_p for p in params], device=device),
+        shaped = [i for i, p in enumerate(params) if p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs]
+        if native is not None and not shaped:
+            return *native.sample(logits.float().contiguous(), temperature, uniform), {}
+        ids, logprobs = torch.empty(len(params), dtype=torch.long, device=device), uniform.clone()
+        rest = sorted({*range(len(params))} - {*shaped})
+        if native is None:
+            shaped, rest = list(range(len(params))), []
+        if native is not None and rest:
+            ids[rest], logprobs[rest] = native.sample(logits[rest].float(), temperature[rest], uniform[rest])
+        mine = [params[i] for i in shaped]
+        ids[shaped], logprobs[shaped], (scores, logsumexp) = sample(
+            logits if native is None else logits[shaped],
+            temperature[shaped],
+            torch.tensor([p.top_k for p in mine], device=device),
+            torch.tensor([p.top_p for p in mine], device=device),
+            uniform[shaped],
+            torch.tensor([p.min_p for p in mine], device=device),
         )
+        asked = [(at, i, p.top_logprobs) for at, (i, p) in enumerate(zip(shaped, mine, strict=True)) if p.top_logprobs]
+        return ids, logprobs, {i: tuple(top_logprobs(scores[at], logsumexp[at], k)) for at, i, k in asked}
 
     def _free(self) -> None:
         """Drop finished sequences, keeping the cache of those that a next turn may go on from."""
@@ -325,10 +358,6 @@ class Scheduler:
             self.active[slot] = last
         if self.partial is not None:
             self.decoder.cache.move(end + 1, end, self.partial.done)
-
-
-def _adapter(request: Request) -> str | None:
-    return request.answers[0].params.adapter
 
 
 def _first_capacity(answer: Answer) -> int:

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from steersman.engine.adjust import adjusts
 from steersman.engine.grammar import Grammar
+from steersman.engine.text import Growing, Stops, ending_whole, shown
 from steersman.types import Completion, FinishReason, SamplingParams
 
-Decode = Callable[[list[int]], str]
+AGAIN = ("", -1)
 
 
-class GrowingText:
-    """Text of a growing list of tokens; a step decodes the last few tokens only."""
+def _last_text(pieces: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return pieces[len(pieces) - pieces[::-1].index(AGAIN) :] if AGAIN in pieces else pieces
 
-    def __init__(self, decode: Decode) -> None:
-        self._decode = decode
-        self.text = ""
-        self._settled, self._read = 0, 0
 
-    def grow(self, ids: list[int]) -> None:
-        """Take in what `ids` has gained. A character whose bytes are not all there yet waits."""
-        before = self._decode(ids[self._settled : self._read])
-        after = self._decode(ids[self._settled :])
-        if after.endswith("\ufffd"):
-            return
-        self.text += after[len(before) :]
-        # one settled step stays as context, since a tokenizer may write a word's first space only after another word
-        self._settled, self._read = self._read, len(ids)
+def drawn_seed(params: SamplingParams) -> int | float:
+    return random.SystemRandom().random() if params.seed is None else params.seed
 
 
 @dataclass(eq=False)
 class Answer:
-    """One sequence: what was asked for, and what has been generated."""
+    """One sequence: what was asked for, and what has been generated.
+
+    The thread that steps calls `take`, `finish` and `fail`; the one reader calls the rest.
+    """
 
     prompt: tuple[int, ...]
     params: SamplingParams
     max_tokens: int
     rng: random.Random
-    decode: Decode
+    growing: Growing
     grammar: Grammar | None = None
     streamed: bool = False
     keep: bool = False
     """Keep the cache for later prompts that begin the same way."""
+    faults: list[Exception] = field(default_factory=list)
+    """What went wrong with the answers of one call, which share it."""
     version: str = ""
     admitted: int = 0
     """Running number of its admission; the youngest is paused first."""
@@ -52,14 +48,21 @@ class Answer:
     logprobs: list[float] = field(default_factory=list)
     tops: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
     finished: FinishReason | None = None
-    text: str = ""
-    """Set when finished; stop strings already cut."""
 
     def __post_init__(self) -> None:
-        self.growing = GrowingText(self.decode)
         p = self.params
         self.plain = not (adjusts(p) or p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs)
         """Sampled from the model's own distribution, at a temperature."""
+        self._stops = Stops(p.stop)
+        self._stop_ids = frozenset(p.stop_token_ids)
+        self._said = 0
+        """How many of `ids` are the answer's words: all but the token that ended it."""
+        self._read = 0
+        self._pieces: list[tuple[str, int]] = []
+        """Text, and how many characters at its end may still be taken back; `AGAIN` where the text begins anew."""
+        self._cut: int | None = None
+        """Where the text ends because a stop string begins there."""
+        self._taken, self._told, self._kept = 0, 0, ""
 
     @property
     def length(self) -> int:
@@ -72,42 +75,72 @@ class Answer:
 
     def take(self, token: int, logprob: float, ends: Collection[int]) -> None:
         """Append a sampled token and see whether the answer ends with it."""
+        if math.isnan(logprob):
+            raise FloatingPointError("the model's logits are not numbers")
+        params = self.params
         self.ids.append(token)
         self.logprobs.append(logprob)
-        params = self.params
-        ended = not params.ignore_end and (token in ends or token in params.stop_token_ids)
+        ended = not params.ignore_end and (token in ends or token in self._stop_ids)
+        self._said += not ended
         if params.stop:
-            self.growing.grow(self.ids)
-        if ended or (params.stop and self._stop_at(self.growing.text) is not None):
+            self._grow()
+        if ended or self._cut is not None:
             self.finish("stop")
         elif len(self.ids) >= self.max_tokens:
             self.finish("length")
 
     def finish(self, reason: FinishReason) -> None:
-        stopped = reason == "stop" and self.ids and self.ids[-1] in self.params.stop_token_ids
-        text = self.decode(self.ids[:-1] if stopped else self.ids)
-        cut = self._stop_at(text)
-        self.text = text if cut is None else text[:cut]
-        self.finished = reason  # last: a reader in another thread looks at it first
+        self.finished = reason
 
-    def _stop_at(self, text: str) -> int | None:
-        places = [at for stop in self.params.stop if (at := text.find(stop)) >= 0]
-        return min(places) if places else None
+    def fail(self, error: Exception) -> None:
+        """End with an error, which whoever waits for an answer of this call is told."""
+        self.faults.append(error)
+        self.keep = False
+        self.finish("cancelled")
 
-    def stable_text(self) -> str:
-        """Text that later tokens cannot change: no beginning of a stop string at the end. For one reader."""
+    def _grow(self) -> None:
+        """Read the tokens that have come. By the reader, since the thread that steps has no time for it, but where
+        stop strings may end the answer."""
+        said = self._said
+        text = self.growing.grow(self.ids[self._read : said])
+        self._read = said
+        if self.growing.again:
+            self._stops = Stops(self.params.stop)
+            self._pieces.append(AGAIN)
+        if text:
+            self._cut = self._stops.find(text)
+            self._pieces.append((text, self._stops.held if self._cut is None else self._stops.length - self._cut))
+
+    def fresh(self) -> str:
+        """Text that later tokens cannot change and that was not handed out yet."""
+        finished = self.finished
         if not self.params.stop:
-            self.growing.grow(self.ids[:])  # here, since the thread that steps has no time for it
-        text = self.growing.text
-        hold = 0
-        for stop in self.params.stop:
-            for size in range(1, len(stop)):
-                if text.endswith(stop[:size]):
-                    hold = max(hold, size)
-        return text[: len(text) - hold] if hold else text
+            self._grow()
+        pieces = self._pieces[self._taken :]
+        self._taken += len(pieces)
+        if AGAIN in pieces:
+            pieces, self._kept, self._told = _last_text(pieces), "", 0
+        text = self._kept + "".join(piece for piece, _ in pieces)
+        held = 0 if finished else pieces[-1][1] if pieces else len(self._kept)
+        if finished and self._cut is not None:
+            text = text[: self._cut - self._told]
+        ready = ending_whole(text[: len(text) - held])
+        self._kept = text[len(ready) :]
+        self._told += len(ready)
+        return shown(ready)
+
+    @property
+    def text(self) -> str:
+        """Of a finished answer: all of it, without what ended it. It ends with a whole character."""
+        if not self.params.stop:
+            self._grow()
+        return shown(ending_whole("".join(piece for piece, _ in _last_text(self._pieces))[: self._cut]))
 
     def completion(self) -> Completion:
+        """Raises what went wrong."""
         assert self.finished
+        if self.faults:
+            raise self.faults[0]
         return Completion(
             self.text, tuple(self.ids), tuple(self.logprobs), self.finished, self.version, tuple(self.tops)
         )
@@ -121,6 +154,10 @@ class Request:
     answers: Sequence[Answer]
     reuse: bool = False
     """May begin from the kept cache of an earlier sequence."""
+
+    @property
+    def adapter(self) -> str | None:
+        return self.answers[0].params.adapter
 
     @property
     def done(self) -> bool:

@@ -7,120 +7,164 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import Prompt, PromptTooLong, Refused
-from steersman.types import Completion, FinishReason, SamplingParams
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
+from steersman.engine.sequence import Answer
+from steersman.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass
+class _Asked:
+    """The answers to one request, and whether vLLM has told all of them."""
+
+    answers: list[Answer]
+    finished: bool = False
 
 
 class VllmEngine:
     """`options` go to vLLM's LLM class, such as tensor_parallel_size and gpu_memory_utilization."""
 
     def __init__(
-        self, folder: str, tokenizer: Any, *, dtype: str, model_name: str, version: str, max_slots: int, **options: Any
+        self,
+        folder: str,
+        tokenizer: Any,
+        *,
+        dtype: str,
+        model_name: str,
+        version: str,
+        max_slots: int,
+        thinking: str = "keep",
+        **options: Any,
     ) -> None:
         try:
             import vllm
         except ImportError:
             raise ValueError("backend 'vllm' needs the package vllm: pip install 'steersman[vllm]'") from None
-        self._vllm, self._prompts = vllm, Prompts(tokenizer)
+        self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking=thinking)
         # vLLM restricts a step's logits before it reports log-probabilities only where it is asked to
         options = {"max_num_seqs": max_slots, "logprobs_mode": "processed_logprobs", **options}
         self._llm = vllm.LLM(model=folder, dtype=dtype, **options)
         self._engine = self._llm.llm_engine
         self.model_name, self.policy_version = model_name, version
         self._numbers, self._lock = itertools.count(), threading.RLock()
-        self._results: dict[str, Any] = {}
+        self._asked: dict[str, _Asked] = {}
 
     @property
     def max_context(self) -> int:
         return int(self._engine.model_config.max_model_len)
 
     def count_tokens(self, prompt: Prompt) -> int:
-        return len(self._prompts.ids(prompt))
+        return self._prompts.count(prompt)
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         """See `Engine.generate`."""
-        names = self._add(prompts, params)
+        names = self._add(prompts, params, streamed=False)
         try:
-            return [[self._completion(o) for o in self._finished(name).outputs] for name in names]
+            for name in names:
+                while not self._asked[name].finished:
+                    self._step(name)
+            return [[answer.completion() for answer in self._asked[name].answers] for name in names]
         finally:
             self._drop(names)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""
-        names = self._add([prompt], dataclasses.replace(params, n=1))
-        return self._stream(names)
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
 
-    def _stream(self, names: list[str]) -> Iterator[str | Completion]:
-        sent = ""
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`."""
+        (name,) = self._add([prompt], params, streamed=True)
+        return self._answers(name, cancelled or threading.Event())
+
+    def _answers(self, name: str, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        left = dict(enumerate(self._asked[name].answers))
         try:
-            while True:
-                result = self._results.get(names[0])
-                if result is not None:
-                    text = result.outputs[0].text
-                    ready = text if result.finished else text.rstrip("\ufffd")
-                    if len(ready) > len(sent) and ready.startswith(sent):
-                        yield ready[len(sent) :]
-                        sent = ready
-                    if result.finished:
-                        yield self._completion(result.outputs[0])
-                        return
-                self._step(names[0])
+            while left:
+                for i, answer in list(left.items()):
+                    if cancelled.is_set() and not answer.finished:
+                        answer.finish("cancelled")
+                    finished = answer.finished
+                    if piece := answer.fresh():
+                        yield i, piece
+                    if finished:
+                        del left[i]
+                        yield i, answer.completion()
+                if left:
+                    self._step(name)
         finally:
-            self._drop(names)
+            self._drop([name])
 
-    def _add(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[str]:
+    def _add(self, prompts: Sequence[Prompt], params: SamplingParams, *, streamed: bool) -> list[str]:
         every = [self._prompts.ids(p) for p in prompts]
         for ids in every:
-            if not 0 < len(ids) < self.max_context:
+            if len(ids) >= self.max_context:
                 raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         names = [f"steersman-{next(self._numbers)}" for _ in every]
+        asked = [_translated(self._vllm, params, place, streamed) for place in range(len(every))]
         with self._lock:
-            for place, (name, ids) in enumerate(zip(names, every, strict=True)):
-                given = {"prompt_token_ids": list(ids)}
-                self._engine.add_request(name, given, _translated(self._vllm, params, place))
+            try:
+                for name, ids, how in zip(names, every, asked, strict=True):
+                    self._engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
+                    self._asked[name] = _Asked([self._answer(ids, params) for _ in range(params.n)])
+            except ValueError as error:  # what vLLM does not take; the call's other prompts must not run on
+                self._drop([name for name in names if name in self._asked])
+                raise Refused(str(error)) from None
         return names
 
-    def _finished(self, name: str) -> Any:
-        while (result := self._results.get(name)) is None or not result.finished:
-            self._step(name)
-        return result
+    def _answer(self, ids: tuple[int, ...], params: SamplingParams) -> Answer:
+        """What reads the text of vLLM's tokens, as the local engine reads that of its own."""
+        answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing())
+        answer.version = self.policy_version
+        return answer
 
     def _step(self, name: str) -> None:
         with self._lock:
-            result = self._results.get(name)
-            if result is None or not result.finished:  # another driver may have finished it
-                for output in self._engine.step():
-                    self._results[output.request_id] = output
+            if not self._asked[name].finished:  # another driver may have finished it
+                for told in self._engine.step():
+                    asked = self._asked.get(told.request_id)
+                    if asked is not None:
+                        # a step may tell of one request several times, each time of some of its answers
+                        for output in told.outputs:
+                            self._read(asked.answers[output.index], output)
+                        asked.finished = told.finished
+
+    def _read(self, answer: Answer, output: Any) -> None:
+        """What is new of an answer."""
+        steps = output.logprobs or []
+        for at in range(len(answer.ids), len(output.token_ids)):
+            if answer.finished:
+                return
+            token, step = output.token_ids[at], steps[at]
+            ranked = sorted(step.items(), key=lambda item: item[1].rank)
+            answer.tops.append(tuple((other, float(entry.logprob)) for other, entry in ranked))
+            answer.take(token, float(step[token].logprob), self._prompts.ends)
+        if output.finish_reason is not None and not answer.finished:
+            answer.finish("length" if output.finish_reason == "length" else "stop")
 
     def _drop(self, names: list[str]) -> None:
         with self._lock:
-            running = [n for n in names if n not in self._results or not self._results[n].finished]
+            running = [n for n in names if not self._asked[n].finished]
             if running:
                 self._engine.abort_request(running)
             for name in names:
-                self._results.pop(name, None)
-
-    def _completion(self, output: Any) -> Completion:
-        reason: FinishReason = "length" if output.finish_reason == "length" else "stop"
-        ids = tuple(output.token_ids)
-        steps = output.logprobs or []
-        chosen = tuple(float(step[token].logprob) for token, step in zip(ids, steps, strict=True))
-        tops = tuple(
-            tuple((token, float(entry.logprob)) for token, entry in sorted(step.items(), key=lambda item: item[1].rank))
-            for step in steps
-        )
-        return Completion(output.text, ids, chosen, reason, self.policy_version, tops)
+                del self._asked[name]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Into vLLM's own process-wide model; needs VLLM_ALLOW_INSECURE_SERIALIZATION=1 where workers are processes."""
@@ -131,7 +175,7 @@ class VllmEngine:
             self.policy_version = version
 
 
-def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
+def _translated(vllm: Any, params: SamplingParams, place: int, streamed: bool) -> Any:
     """vLLM's parameters. Every prompt of a call has its own seed, as equal prompts want different answers."""
     if params.adapter is not None:
         raise Refused("sampling.adapter: the vllm backend has no adapters here; expected None")
@@ -145,7 +189,7 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         n=params.n,
         max_tokens=params.max_tokens,
         temperature=params.temperature,
-        top_k=params.top_k,
+        top_k=min(params.top_k, 2**31 - 1),
         top_p=params.top_p,
         min_p=params.min_p,
         seed=None if params.seed is None else (params.seed + place) % 2**63,
@@ -158,6 +202,5 @@ def _translated(vllm: Any, params: SamplingParams, place: int) -> Any:
         logprobs=params.top_logprobs,
         ignore_eos=params.ignore_end,
         structured_outputs=structured,
-        # of several answers it reports them one by one as they grow, and all together only at the end
-        output_kind=kinds.CUMULATIVE if params.n == 1 else kinds.FINAL_ONLY,
+        output_kind=kinds.CUMULATIVE if streamed else kinds.FINAL_ONLY,
     )

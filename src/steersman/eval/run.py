@@ -24,7 +24,7 @@ from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, read_config, use_packed_rows
+from steersman.models.load import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
@@ -88,7 +88,7 @@ def rewards(
         heads = branch_heads(scorer, row)
         return torch.cat([weighted(heads, scorer.config)[:, None], heads], dim=1)
 
-    measured = _per_answer(compute, Template(load_tokenizer(model)), prompts, answers, device)
+    measured = _per_answer(compute, load_template(model, model_config), prompts, answers, device)
     scores = [[score for score, *_ in given] for given in measured]
     return scores, [[dict(zip(names, heads, strict=False)) for _, *heads in given] for given in measured]
 
@@ -112,7 +112,13 @@ def answer_kl(
         own, other = (response_logprobs(m, row, temperature, below, entropy=False)[0] for m in pair)
         return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, own - other)
 
-    return _per_answer(compute, Template(load_tokenizer(model)), prompts, [answers], device)[0]
+    return _per_answer(
+        compute,
+        load_template(model, model_config),
+        prompts,
+        [answers],
+        device,
+    )[0]
 
 
 def best_answers(answers: Sequence[Sequence[T]], scores: Sequence[Sequence[float]]) -> tuple[list[T], list[float]]:
@@ -212,7 +218,12 @@ def fit_all(
     kept, counts = list(prompts), Counter[str]()
     for path in dict.fromkeys(models):
         context = int(read_config(path, config.model.trust_remote_code).max_position_embeddings)
-        fitted = fit_prompts(Template(load_tokenizer(path)), kept, context, config.eval.long)
+        fitted = fit_prompts(
+            load_template(path, config.model),
+            kept,
+            context,
+            config.eval.long,
+        )
         kept = fitted.records
         counts.update(skipped=fitted.skipped, cut=fitted.cut)
     return kept, [Caution("long", dict(counts))] if any(counts.values()) else []

@@ -21,9 +21,13 @@ from transformers import (
     AutoTokenizer,
 )
 
+from steersman.config import ModelConfig
 from steersman.models import parallel
 from steersman.models.objectives import saved_scale
-from steersman.progress import activity
+from steersman.progress import activity, note
+from steersman.text.bases import add_chat_template
+from steersman.text.template import Template
+from steersman.types import Conversation, Message
 from steersman.workspace import MANIFEST_NAME, naming, umask, verify
 
 Model = Any
@@ -88,15 +92,30 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
         raise ValueError(f"{folder}: transformers cannot read its config: {str(error).splitlines()[0]}") from None
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, with a pad token that is not the end-of-turn token."""
+def load_tokenizer(folder: Path, template: str = "auto") -> Any:
+    """The folder's tokenizer, with a pad token that is not the end-of-turn token.
+
+    `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
+    tokens tell nothing.
+    """
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
         except (OSError, ValueError) as error:
             raise ValueError(f"{folder}: no usable tokenizer: {str(error).splitlines()[0]}") from None
+    if not tokenizer.chat_template:
+        try:
+            note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
+        except ValueError:
+            if template != "auto":
+                raise
     set_pad_token(tokenizer)
     return tokenizer
+
+
+def load_template(folder: Path, config: ModelConfig) -> Template:
+    """The renderer of the folder's dialogues, as the section [model] of the settings says."""
+    return Template(load_tokenizer(folder, config.template), config.thinking)
 
 
 def set_pad_token(tokenizer: Any) -> None:
@@ -184,6 +203,8 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
             return
     folder.mkdir(parents=True, exist_ok=True)
     use_cache, model.config.use_cache = model.config.use_cache, True
+    if tokenizer.chat_template:
+        agree_on_ends(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -193,6 +214,22 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o666 & ~umask())  # they are written as if they were secrets
     model.config.use_cache = use_cache
+
+
+def agree_on_ends(model: Model, tokenizer: Any) -> None:
+    """Config, generation config and tokenizer name the tokens that end a turn, so that other software stops there."""
+    template = Template(tokenizer)
+    ends: int | list[int] = template.end_of_turn
+    if template.ends != {ends}:
+        ends = [template.end_of_turn, *sorted(template.ends - {template.end_of_turn})]
+    model.config.eos_token_id = ends
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = ends
+    before, probe = tokenizer.eos_token, Conversation("probe", (Message("user", "?"), Message("assistant", "!")))
+    rows = template.examples(probe)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(template.end_of_turn)
+    if Template(tokenizer).examples(probe) != rows:  # the template writes the old one elsewhere
+        tokenizer.eos_token = before
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
@@ -212,8 +249,6 @@ def convert_gguf(file: Path, folder: Path) -> None:
         model.load_state_dict(quantised.state_dict())
         model.to(torch.bfloat16)
         if not tokenizer.chat_template:
-            from steersman.text.template import add_chat_template
-
             add_chat_template(tokenizer)
     set_pad_token(tokenizer)
     save_model(model, tokenizer, folder)

@@ -1,4 +1,4 @@
-"""One answer being written: the engine's blocking iterator, run in a thread of its own, seen from asyncio.
+"""Answers being written: the engine's blocking iterator, run in a thread of its own, seen from asyncio.
 
 The thread that starts the iterator also advances and closes it, because an engine may hold a lock or torch's
 thread-local inference mode in between. What was written when the reader left is handed to `on_end` in that thread
@@ -24,8 +24,12 @@ MAX_LIVE = 32
 serves the other requests, so that these stay quick whatever is generated."""
 
 
+Item = tuple[int, str | Completion]
+"""The number of one of several answers, and a piece of its text or, last, the whole of it."""
+
+
 class Generation:
-    """Iterate over `items()` once: pieces of text, then the Completion. Leaving the iterator cancels."""
+    """The `params.n` answers to one prompt. Iterate over `items()` once. Leaving the iterator cancels."""
 
     def __init__(
         self,
@@ -36,17 +40,17 @@ class Generation:
     ) -> None:
         self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
         self.cancelled = threading.Event()
-        self._queue: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()
+        self._queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
-        """Stop at the next piece of text; the Completion then holds what there is."""
+        """End soon; the Completions then hold what there is."""
         self.cancelled.set()
 
-    async def items(self, after: Callable[[], object]) -> AsyncGenerator[str | Completion]:
+    async def items(self, after: Callable[[], object]) -> AsyncGenerator[Item]:
         """Raises what the engine raised. `after` is called when the engine is left, sooner or later than the reader."""
-        loop = asyncio.get_running_loop()
+        loop, left = asyncio.get_running_loop(), self.params.n
 
-        def put(item: str | Completion | Exception) -> None:
+        def put(item: Item | Exception) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, nobody listens
                 loop.call_soon_threadsafe(self._queue.put_nowait, item)
 
@@ -58,58 +62,58 @@ class Generation:
         # A daemon, so that a program that must end does not wait for the end of an answer.
         threading.Thread(target=work, name="generation", daemon=True).start()
         try:
-            while True:
+            while left:
                 item = await self._queue.get()
                 if isinstance(item, Exception):
                     raise item
+                left -= isinstance(item[1], Completion)
                 yield item
-                if isinstance(item, Completion):
-                    return
         finally:
             self.cancel()
 
-    def _work(self, put: Callable[[str | Completion | Exception], None]) -> None:
-        text: list[str] = []
+    def _work(self, put: Callable[[Item | Exception], None]) -> None:
+        texts: dict[int, list[str]] = {number: [] for number in range(self.params.n)}
+        """Of those that have not ended."""
+
+        def end(number: int, completion: Completion) -> None:
+            del texts[number]
+            self.on_end(completion)
+            put((number, completion))
+
         try:
-            completion, error = None, None
+            error: Exception | None = None
             try:
-                completion = self._generate(text, put)
+                self._generate(texts, put, end)
             except Exception as caught:
                 error = caught
-            if completion is None and (text or error is None):
-                completion = Completion("".join(text), (), (), "cancelled", self.engine.policy_version)
-            if completion is not None:
-                self.on_end(completion)
-            outcome = error or completion
-            assert outcome is not None
-            put(outcome)
+            for number, text in list(texts.items()):
+                cut = Completion("".join(text), (), (), "cancelled", self.engine.policy_version)
+                if error is None:
+                    end(number, cut)
+                elif text:
+                    self.on_end(cut)
+            if error is not None:
+                put(error)
         except Exception as caught:
             put(caught)
 
-    def _generate(self, text: list[str], put: Callable[[str], None]) -> Completion | None:
-        """The engine's Completion, or None where it was cancelled before; pieces are appended to `text`."""
+    def _generate(
+        self, texts: dict[int, list[str]], put: Callable[[Item], None], end: Callable[[int, Completion], None]
+    ) -> None:
+        """Until all have ended, or until it was cancelled and the engine does not end them by itself."""
         if self.cancelled.is_set():
-            return None
-        iterator = self.engine.stream(self.prompt, self.params)
-        try:
-            return self._read(iterator, text, put)
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                close()
-
-    def _read(
-        self, iterator: Iterator[str | Completion], text: list[str], put: Callable[[str], None]
-    ) -> Completion | None:
-        for item in iterator:
-            if isinstance(item, Completion):
-                return item
-            if item:
-                text.append(item)
-                put(item)
-            if self.cancelled.is_set():
-                return None
-        raise RuntimeError("the engine's stream ended without a Completion")
+            return
+        with contextlib.closing(self.engine.answers(self.prompt, self.params, self.cancelled)) as items:
+            for number, item in items:
+                if isinstance(item, Completion):
+                    end(number, item)
+                elif item:
+                    texts[number].append(item)
+                    put((number, item))
+                    if self.cancelled.is_set():
+                        return
+        if texts:
+            raise RuntimeError("the engine's stream ended without a Completion")
 
 
 class Place:
@@ -161,6 +165,12 @@ class Generations:
             place.drop()
 
     async def run(self, generation: Generation, place: Place) -> AsyncGenerator[str | Completion]:
+        """`run_all` of a single answer."""
+        async with contextlib.aclosing(self.run_all(generation, place)) as items:
+            async for _, item in items:
+                yield item
+
+    async def run_all(self, generation: Generation, place: Place) -> AsyncGenerator[Item]:
         """`generation.items()`; `place` is held until the engine is left."""
 
         def left() -> None:

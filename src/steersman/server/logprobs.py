@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steersman.engine.protocol import Engine
@@ -16,23 +16,41 @@ from steersman.types import Completion
 
 
 def logprobs_json(engine: Engine, completion: Completion) -> str:
-    """Every token with its log-probability under the distribution that it was sampled from, and the likeliest ones."""
+    """Every token of the text with its log-probability under the distribution that it was sampled from, and the
+    likeliest ones. Together the tokens' bytes are the text: what was cut from its end is left out."""
 
     @functools.cache
-    def named(token: int) -> str:
-        text = engine.token_text(token)
-        return json.dumps({"token": text, "bytes": list(text.encode("utf-8", "replace"))})[:-1]
+    def named(token: int, part: bytes) -> str:
+        return json.dumps({"token": engine.token_text(token), "bytes": list(part)})[:-1]
 
-    def shown(token: int, logprob: float) -> str:
-        return f'{named(token)},"logprob":{json.dumps(logprob)}'
-
-    def told(token: int, logprob: float, top: Sequence[tuple[int, float]]) -> str:
-        others = ",".join(f"{shown(*pair)}}}" for pair in top)
-        return f'{shown(token, logprob)},"top_logprobs":[{others}]}}'
+    def shown(token: int, logprob: float, part: bytes) -> str:
+        return f'{named(token, part)},"logprob":{json.dumps(logprob)}'
 
     tops = completion.top_logprobs or ((),) * len(completion.token_ids)
-    content = map(told, completion.token_ids, completion.logprobs, tops)
+    parts: list[bytes] = []
+    for token in completion.token_ids:
+        parts.append(engine.token_bytes(token, first=not any(parts)))
+    begins = next((at for at, part in enumerate(parts) if part), len(parts))
+    content = []
+    for at, part in _of_text(parts, completion.text.encode("utf-8", "replace")):
+        each = ((other, p, engine.token_bytes(other, first=at <= begins)) for other, p in tops[at])
+        others = ",".join(f"{shown(*one)}}}" for one in each)
+        content.append(f'{shown(completion.token_ids[at], completion.logprobs[at], part)},"top_logprobs":[{others}]}}')
     return f'{{"content":[{",".join(content)}],"refusal":null}}'
+
+
+def _of_text(parts: Sequence[bytes], text: bytes) -> Iterator[tuple[int, bytes]]:
+    """(place, bytes) of the tokens that the text is made of, without thoughts before it and what was cut from its end;
+    of all where it is not in their bytes, since some of these are no characters."""
+    said = b"".join(parts)
+    begin = 0 if said.startswith(text) else said.rfind(text)
+    begin, end = (begin, begin + len(text)) if begin >= 0 else (0, len(said))
+    at = 0
+    for place, part in enumerate(parts):
+        inside = part[max(0, begin - at) : max(0, end - at)]
+        if inside or (not part and begin <= at <= end):
+            yield place, inside
+        at += len(part)
 
 
 def with_raw(value: Mapping[str, Any], **raw: str) -> str:

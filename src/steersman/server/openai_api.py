@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
 import time
@@ -106,15 +105,13 @@ def _head(ctx: Context, kind: str) -> dict[str, Any]:
 async def _complete(
     ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
 ) -> list[Completion]:
-    """The whole answers. A single one is streamed from the engine, so that it ends when the client leaves;
-    several are generated together, which is faster than one by one."""
-    if params.n > 1:
-        return (await run_in_threadpool(ctx.engine.generate, [prompt], params))[0]
+    """The whole answers, in their order. They are streamed from the engine, so that they end when the client leaves."""
     generation = Generation(ctx.engine, prompt, params)
     watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
     try:
-        async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
-            return [item async for item in items if isinstance(item, Completion)]
+        async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
+            done = {number: item async for number, item in items if isinstance(item, Completion)}
+        return [done[number] for number in range(params.n)]
     finally:
         watch.cancel()
 
@@ -134,7 +131,7 @@ async def _chunks(
     include_usage: bool,
     logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers one after the other, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
+    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
@@ -142,20 +139,17 @@ async def _chunks(
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
-    completions = []
+    completions, generation = [], Generation(ctx.engine, prompt, params)
     try:
-        for index in range(params.n):
-            seed = None if params.seed is None else (params.seed + index) % 2**63
-            one = dataclasses.replace(params, n=1, seed=seed)
-            generation = Generation(ctx.engine, prompt, one)
-            async with contextlib.aclosing(ctx.generations.run(generation, place)) as items:
+        async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
+            for index in range(params.n):
                 yield chunk(index, {"role": "assistant", "content": ""})
-                async for item in items:
-                    if isinstance(item, str):
-                        yield chunk(index, {"content": item})
-                    else:
-                        completions.append(item)
-                        yield await run_in_threadpool(chunk, index, {}, item)
+            async for index, item in items:
+                if isinstance(item, str):
+                    yield chunk(index, {"content": item})
+                else:
+                    completions.append(item)
+                    yield await run_in_threadpool(chunk, index, {}, item)
         if include_usage:
             yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
         yield event("[DONE]")

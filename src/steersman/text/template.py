@@ -1,31 +1,33 @@
-"""The only renderer: Conversation -> token ids and loss mask, built turn by turn.
+"""The only renderer: Conversation -> token ids and loss mask, for every chat template that transformers can render.
 
-The mask is right by construction: each piece of text is tokenised on its own and known to be the model's words
-or not, so nothing has to be recovered from a rendered string. What a turn looks like is read off the tokenizer's
-chat template once (`Template.from_tokenizer`), and checked against transformers' own rendering, so a checkpoint
-behaves the same in any other software. People's text is never parsed for special tokens.
+What a model is asked is what transformers renders, token for token, with the generation prompt; only people's text
+that looks like a control token stays text (`text.spans`). What it learns is each answer behind exactly the prompt that
+it would be asked with: where one prompt begins with the prompt and answer before it, they share a row, and where a
+template renders earlier turns otherwise once more follow (thoughts dropped, system text moved), each answer has a row
+of its own. The mask is known and not recovered, because prompt and answer are tokenised apart.
 """
 
 from __future__ import annotations
 
-import copy
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.types import Conversation
+from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
+from steersman.text.dialogue import readings, to_messages
+from steersman.text.guard import check_template
+from steersman.text.spans import Spans
+from steersman.types import Conversation, Message
 
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
-    "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
-    "{% for message in turns %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n'"
-    " + (first if loop.first else '') + message['content']"
-    " + (eos_token if message['role'] == 'assistant' else '<end_of_turn>') + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
+__all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
+MORE_ENDS = ("<|eom_id|>", "<|call|>")
+"""Tokens that end an answer which calls a tool, in the families that have them."""
+OPENS, CLOSES = "<think>", "</think>"
+FINAL = "<|channel|>final<|message|>"
+"""What stands before the words that are meant for people in gpt-oss's answers."""
+PROBE = Message("user", "Where is it?")
 
 
 @dataclass(frozen=True)
@@ -36,161 +38,252 @@ class Rendered:
     learn: tuple[bool, ...]
 
 
-@dataclass(frozen=True)
-class Turns:
-    """The text around each turn's content, as the chat template writes it."""
+class Template:
+    """Renders conversations for one tokenizer.
 
-    no_system: str
-    """What stands before the first user turn when the dialogue has no system message."""
-    before_system: str
-    after_system: str
-    before_user: str
-    after_user: str
-    """Between a user's words and the assistant's; includes the generation prompt."""
-    end_of_turn: str
-    """Ends the assistant's words; the model learns to say it."""
-    after_assistant: str
-    """Between the end of turn and the next user turn."""
+    `thinking`: what becomes of thoughts. "keep": those of the data are rendered and learned where the template can;
+    "drop": they are not; "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as
+    "keep", and they are part of an answer's words.
+    """
 
+    def __init__(self, tokenizer: Any, thinking: str = "keep") -> None:
+        self.tokenizer, self.thinking = tokenizer, thinking
+        if not tokenizer.chat_template:
+            raise ValueError(
+                "the tokenizer has no chat template: this model was never taught to chat; set model.template to "
+                f"{', '.join(KNOWN)} or a file"
+            )
+        check_template(tokenizer.get_chat_template())
+        self._spans = Spans(tokenizer)
+        self._keeps = thinking in ("keep", "show")
+        self.notes: dict[str, int] = {}
+        """What was changed in dialogues so that the template takes them -> in how many renderings."""
+        self._no_tools: list[Any] | None = None
+        try:
+            self._text(Conversation("probe", (PROBE,)), generate=True)
+        except Exception:  # a template for dialogues with tools alone goes through their list, be it empty
+            self._no_tools = []
+        self._end = self._find_end()
+        self._head = self._find_head()
+        names = [n for n in MORE_ENDS if n in tokenizer.get_chat_template()]
+        known = {tokenizer.convert_tokens_to_ids(name) for name in names} - {tokenizer.unk_token_id, None}
+        self.end_of_turn: int = tokenizer.convert_tokens_to_ids(self._end)
+        """The token that ends an answer, which the model learns to say."""
+        self.ends: frozenset[int] = frozenset({self.end_of_turn, tokenizer.eos_token_id, *known} - {None})
+        """All tokens that end an answer."""
+        self._end_texts = [tokenizer.convert_ids_to_tokens(i) for i in sorted(self.ends)]
+        self._find_thoughts()
 
-def add_chat_template(tokenizer: Any) -> None:
-    """Give a base model's tokenizer a chat template made of special tokens it already has."""
-    vocabulary = tokenizer.get_vocab()
-    if {"<start_of_turn>", "<end_of_turn>", "<eos>"} <= vocabulary.keys():
-        # A base model never saw <end_of_turn>: in its vocabulary that is one of thousands of untrained tokens that look
-        # the same, and a model that learns to say it says any of them. How a document ends it does know.
-        tokenizer.chat_template, tokenizer.eos_token = GEMMA, "<eos>"
-    elif "<|im_start|>" in vocabulary and "<|im_end|>" in vocabulary:
-        tokenizer.chat_template, tokenizer.eos_token = CHATML, "<|im_end|>"
-    else:
-        raise ValueError(
-            "the tokenizer has no chat template and no turn tokens of ChatML or Gemma; set tokenizer.chat_template"
+    # text
+
+    def _text(self, conversation: Conversation, generate: bool = False, go_on: bool = False) -> str:
+        """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
+        options = {"enable_thinking": False, "thinking": False} if self.thinking == "empty" else {}
+        messages = to_messages(conversation.messages, self._keeps)
+        text: str = self.tokenizer.apply_chat_template(
+            self._spans.mark(messages),
+            tools=self._spans.mark(conversation.tools) or self._no_tools,
+            add_generation_prompt=generate,
+            continue_final_message=go_on,
+            tokenize=False,
+            **options,
         )
-
-
-def _probe(tokenizer: Any) -> Turns:
-    """Read the turn texts off the chat template by rendering sentinels."""
-
-    def render(*roles_and_texts: str, generate: bool = False) -> str:
-        pairs = zip(roles_and_texts[::2], roles_and_texts[1::2], strict=True)
-        messages = [{"role": role, "content": text} for role, text in pairs]
-        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
         return text
 
-    def cut(text: str, *marks: str) -> list[str]:
-        pieces = []
-        for mark in marks:
-            head, found, text = text.partition(mark)
-            if not found:
-                raise ValueError("the chat template drops or alters a turn; a turn-wise template is needed")
-            pieces.append(head)
-        return [*pieces, text]
+    def _read(self, conversation: Conversation, generate: bool, go_on: bool = False) -> tuple[str, Conversation]:
+        """Rendered text and the reading of the dialogue that the template takes. Raises ValueError naming the turn."""
+        first: Exception | None = None
+        for done, reading in readings(conversation):
+            if go_on and reading.messages[-1].role != "assistant":
+                continue
+            try:
+                text = self._text(reading, generate, go_on)
+            except Exception as error:  # a template is a program: it may raise anything
+                first = first or error
+                continue
+            for note in (*done, *self._left_out(reading, text)):
+                self.notes[note] = self.notes.get(note, 0) + 1
+            return text, reading
+        assert first is not None
+        raise ValueError(
+            f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: "
+            f"{str(first).splitlines()[0] if str(first) else type(first).__name__}"
+        )
 
-    chat = ("user", "Qone", "assistant", "Rone", "user", "Qtwo", "assistant", "Rtwo")
-    no_system, q_r, r_q, q_r2, tail = cut(render(*chat), "Qone", "Rone", "Qtwo", "Rtwo")
-    prompt_tail = cut(render(*chat[:2], generate=True), "Qone")[1]
-    if q_r != q_r2 or prompt_tail != q_r:
-        raise ValueError("the chat template renders turns differently by position; a turn-wise template is needed")
-    try:
-        before_system, after_system, *_ = cut(render("system", "Szero", *chat), "Szero", "Qone")
-    except Exception as error:
-        raise ValueError(f"the chat template does not take a system message: {error}") from None
-    shared = 0
-    while shared < min(len(tail), len(r_q)) and tail[shared] == r_q[shared]:
-        shared += 1
-    end = tail[:shared].rstrip("\n ") or tail[:shared]
-    return Turns(no_system, before_system, after_system, "", q_r, end, r_q[len(end) :])
+    def _culprit(self, conversation: Conversation) -> str:
+        """The first turn with which the template refuses the dialogue."""
+        for i in range(len(conversation.messages)):
+            part = dataclasses.replace(conversation, messages=conversation.messages[: i + 1])
+            try:
+                self._text(part)
+            except Exception:
+                return f"messages[{i}] ({conversation.messages[i].role})"
+        return "it with a generation prompt"
 
+    def _left_out(self, conversation: Conversation, text: str) -> Iterator[str]:
+        """What the template drops without a word."""
+        for turn in conversation.messages:
+            words = self._spans.mark(turn.content).strip()
+            if words and words not in text and _spoken(words) not in text:
+                yield f"the chat template leaves out or alters the words of {turn.role} turns"
+            if any(str(c.get("function", c).get("name", "")) not in text for c in turn.tool_calls):
+                yield "the chat template leaves out tool calls"
+        if any(str(tool.get("function", tool).get("name", "")) not in text for tool in conversation.tools):
+            yield "the chat template leaves out the tools"
 
-class Template:
-    """Renders conversations for one tokenizer."""
+    # the end of a turn, found once
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        if not tokenizer.chat_template:
-            raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
-        # A copy of its own: several threads render, and one that set the tokenizer's flag and back would have another
-        # one's text parsed for special tokens in between.
-        self._spelling = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._spelling.encode_special_tokens = True
-        turns = _probe(tokenizer)
-        self._no_system = self._special(turns.no_system)
-        self._before_system = self._special(turns.before_system)
-        self._after_system = self._special(turns.after_system)
-        self._to_assistant = self._special(turns.after_user)
-        self._end = self._special(turns.end_of_turn)
-        self._to_user = self._special(turns.after_assistant)
-        assert self._end, "a chat template needs an end of turn"
-        self._check()
+    def _find_end(self) -> str:
+        """The control token that follows an answer; the tokenizer's eos token where the template writes none."""
+        said = "Rone"
+        for later in ((), (Message("user", "Qtwo"),)):
+            text, _ = self._read(Conversation("probe", (PROBE, Message("assistant", said), *later)), False)
+            _, found, rest = text.rpartition(said)
+            rest = rest.partition("Qtwo")[0]
+            control = next(self._spans.controls(rest), None) if found else None
+            if (
+                control
+                and not rest[: control.start()].strip()
+                and (not later or control[0] == self.tokenizer.eos_token)
+            ):
+                return control[0]
+        self.notes.clear()
+        if not self.tokenizer.eos_token:
+            raise ValueError(
+                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
+            )
+        return str(self.tokenizer.eos_token)
 
-    @property
-    def end_of_turn(self) -> int:
-        """The token that ends an answer."""
-        return self._end[0]
+    def _find_head(self) -> str:
+        """What the template writes between the generation prompt and an answer's first word."""
+        prompt, _ = self._read(Conversation("probe", (PROBE,)), True)
+        whole, _ = self._read(Conversation("probe", (PROBE, Message("assistant", "Rone"))), False)
+        self.notes.clear()
+        return whole[len(prompt) :].partition("Rone")[0] if whole.startswith(prompt) else ""
 
-    def _special(self, text: str) -> tuple[int, ...]:
-        """Ids of template text, special tokens recognised."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
+    def _find_thoughts(self) -> None:
+        """The tokens around what is not meant for people."""
+
+        def token(text: str) -> int | None:
+            ids = self._spans.encode(text, begins=False)
+            return ids[0] if len(ids) == 1 and text in self.tokenizer.get_chat_template() else None
+
+        self._opens, self._closes = token(OPENS), token(CLOSES)
+        self._channel = token("<|channel|>")
+        self._final = list(self._spans.encode(FINAL, begins=False))
+        self._head_ids = [] if self._channel else list(self._spans.encode(self._head, begins=False))
+        self._opened = self._prompt(Conversation("probe", (PROBE,))).rstrip().endswith(OPENS)
+
+    # ids
 
     def content(self, text: str) -> tuple[int, ...]:
-        """Ids of somebody's words; text that looks like a special token is spelled out, never obeyed."""
-        # encode_batch, since encode holds Python's lock, for a second where the text is a megabyte
-        return tuple(self._spelling.encode_batch([text], add_special_tokens=False)[0].ids)
-
-    def render(self, conversation: Conversation) -> Rendered:
-        """Ids and mask of a whole dialogue; of a prompt, everything up to where the assistant starts to speak."""
-        ids: list[int] = []
-        learn: list[bool] = []
-
-        def add(piece: tuple[int, ...], own: bool = False) -> None:
-            ids.extend(piece)
-            learn.extend([own] * len(piece))
-
-        messages = conversation.messages
-        if messages[0].role == "system":
-            add(self._before_system)
-            add(self.content(messages[0].content))
-            add(self._after_system)
-            messages = messages[1:]
-        else:
-            add(self._no_system)
-        for i, message in enumerate(messages):
-            if message.role == "user":
-                add(self._to_user if i else ())
-                add(self.content(message.content))
-                add(self._to_assistant)
-            else:
-                add(self.content(message.content), own=True)
-                add(self._end[:1], own=True)
-                add(self._end[1:])
-        return Rendered(tuple(ids), tuple(learn))
+        """Ids of somebody's words; text that looks like a control token is spelled out, never obeyed."""
+        return self._spans.encode(self._spans.mark(text))
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
-        """Ids [T] of a dialogue that ends with the user, ready for the assistant's words."""
-        if not conversation.is_prompt:
-            raise ValueError(f"conversation '{conversation.id}': expected the last turn to be the user's")
-        return self.render(conversation).ids
+        """Ids [T] of a dialogue, ready for the assistant's words, or for more of them where it ends with the assistant.
+
+        Raises ValueError naming record and turn where the template cannot say it.
+        """
+        return self._spans.encode(self._prompt(conversation))
+
+    def _prompt(self, conversation: Conversation) -> str:
+        messages = conversation.messages
+        if messages[-1].role == "assistant" and messages[-1].content.strip():
+            return self._read(conversation, False, go_on=True)[0]
+        if messages[-1].role == "assistant":  # nothing was said yet that could be gone on from
+            conversation = dataclasses.replace(conversation, messages=messages[:-1])
+        if not conversation.messages:
+            raise ValueError(f"conversation '{conversation.id}': nothing is said in it")
+        return self._read(conversation, True)[0]
+
+    def _answer(self, prompt: str, before: Conversation, answer: Message) -> str:
+        """What the model says after `prompt` where it gives `answer`, its end of turn included, as rendered."""
+        words = self._spans.mark(answer.content).strip()
+        said, _ = self._read(dataclasses.replace(before, messages=(*before.messages, answer)), False)
+        if said.startswith(prompt) and (words in said[len(prompt) :] or answer.tool_calls):
+            tail = said[len(prompt) :]
+        else:  # the template renders what is asked and what is answered in two ways
+            thoughts = answer.thinking if self._keeps and self._closes is not None else ""
+            opened = prompt.rstrip().endswith(OPENS)
+            think = f"{'' if opened else OPENS}\n{thoughts}\n{CLOSES}\n\n" if thoughts else f"{CLOSES}\n\n" * opened
+            tail = f"{think or self._head}{words}"
+        start = max(0, tail.rfind(words)) + len(words) if words else 0
+        for control in self._spans.controls(tail, start):
+            if control[0] in self._end_texts:
+                return tail[: control.end()]
+        return tail.rstrip("\n") + self._end
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """Ids of an answer, end of turn included, as they follow `prompt_ids`."""
-        return (*self.content(text), self._end[0])
+        answer = self._answer(self._probe_prompt, Conversation("answer", (PROBE,)), Message("assistant", text))
+        return self._spans.encode(answer, begins=False)
 
-    def decode(self, ids: tuple[int, ...] | list[int]) -> str:
-        """Text of an answer's ids, without special tokens."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    @functools.cached_property
+    def _probe_prompt(self) -> str:
+        return self._prompt(Conversation("answer", (PROBE,)))
+
+    def examples(self, conversation: Conversation) -> tuple[Rendered, ...]:
+        """Rows in which every answer that is learned stands once, behind the prompt that it would be asked with.
+
+        Raises ValueError naming record and turn where the template cannot say it; () where nothing is learned.
+        """
+        rows: list[Rendered] = []
+        ids: tuple[int, ...] = ()
+        learn: list[bool] = []
+        _, whole = self._read(conversation, False)
+        for i, turn in enumerate(whole.messages):
+            if turn.role != "assistant" or not turn.learn or not i:
+                continue
+            before = dataclasses.replace(whole, messages=whole.messages[:i])
+            prompt = self._prompt(before)
+            asked = self._spans.encode(prompt)
+            if asked[: len(ids)] != ids:
+                rows.append(Rendered(ids, tuple(learn)))
+                ids, learn = (), []
+            answer = self._spans.encode(self._answer(prompt, before, turn), begins=False)
+            learn += [False] * (len(asked) - len(ids)) + [True] * len(answer)
+            ids = asked + answer
+        return (*rows, Rendered(ids, tuple(learn))) if ids else ()
+
+    # words
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything of an answer may not be meant for people."""
+        told = self._channel or self._head_ids or self._closes is not None or self._opened
+        return self.thinking != "show" and bool(told)
+
+    def words_from(self, ids: Sequence[int]) -> int:
+        """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
+        if self.thinking == "show":
+            return 0
+        ids = list(ids)
+        if self._channel:
+            at = _last(ids, self._final)
+            return at + len(self._final) if at >= 0 else len(ids) if self._channel in ids else 0
+        start = len(self._head_ids) if ids[: len(self._head_ids)] == self._head_ids else 0
+        if self._closes is not None:
+            if self._closes in ids:
+                start = len(ids) - ids[::-1].index(self._closes)
+                while start < len(ids) and not self.tokenizer.decode(ids[start : start + 1]).strip():
+                    start += 1
+            elif self._opens in ids or self._opened:
+                return len(ids)
+        return start
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The words of an answer's ids that are meant for people: without special tokens and thoughts."""
+        words = list(ids[self.words_from(ids) :])
+        text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.replace("\x00", "")  # no database keeps it, and no one means it
 
-    def _check(self) -> None:
-        """The pieces must add up to what transformers renders, or other software would see another prompt."""
-        from steersman.types import Message
 
-        turns = [Message("user", "Where is it?"), Message("assistant", "On its way."), Message("user", "好的，谢谢。")]
-        for messages in (turns, [Message("system", "You help."), *turns]):
-            ours = list(self.prompt_ids(Conversation("check", tuple(messages))))
-            theirs = self.tokenizer.apply_chat_template(
-                [m.to_json() for m in messages], add_generation_prompt=True, tokenize=True, return_dict=True
-            )["input_ids"]
-            if ours != theirs:
-                raise ValueError(
-                    "the chat template cannot be rendered turn by turn; its tokens differ from transformers'"
-                )
+def _last(ids: list[int], run: list[int]) -> int:
+    """Where `run` stands last in `ids`; -1 where it does not."""
+    return next((i for i in range(len(ids) - len(run), -1, -1) if ids[i : i + len(run)] == run), -1)
+
+
+def _spoken(text: str) -> str:
+    """Text without the thoughts at its beginning."""
+    return text.rpartition(CLOSES)[2].lstrip()

@@ -24,7 +24,7 @@ from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
 from steersman.models.layers import use_checkpointing
-from steersman.models.load import load_tokenizer, read_config, save_model
+from steersman.models.load import load_template, read_config, save_model
 from steersman.models.lora import merged, named_weights, settle
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import activity, progress
@@ -32,7 +32,6 @@ from steersman.rl.experience import Experience
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
 from steersman.text.length import fit_prompts
-from steersman.text.template import Template
 from steersman.train.average import Average
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog, read_metrics
@@ -81,7 +80,7 @@ def run(
     """
     keep_freed_memory()
     context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
-    template = Template(load_tokenizer(sft))
+    template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
     fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))
     prompts, held_out = fitted.records, chosen.records[: config.eval_prompts]
@@ -175,7 +174,13 @@ class Run:
         self._now: Round | None = None
         """The round under way, between its evaluation and its last step."""
         self._resume()
-        self.engine = engine_of(actors.policy, actors.tokenizer, name="policy", version=str(self.iteration))
+        self.engine = engine_of(
+            actors.policy,
+            actors.tokenizer,
+            name="policy",
+            version=str(self.iteration),
+            thinking=actors.template.thinking,
+        )
         self._order = prompt_order(len(prompts), seed)
         for _ in range(self.iteration * config.prompts_per_iteration):
             next(self._order)

@@ -128,7 +128,7 @@ def run(
     further = train_members(run, output, config, inputs, seed=seed, **rest)
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer)
+    template = Template(tokenizer, model_config.thinking)
     context = read_config(base, model_config.trust_remote_code).max_position_embeddings
     fitted = fit_rankings(template, rankings, context, config.long)
     rankings = fitted.records

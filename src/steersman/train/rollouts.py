@@ -93,7 +93,9 @@ class Actors:
         shared = share_trunk([*learning, reference, *scorers], frozen)
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
-        return Actors(policy, reference, first, critic, tokenizer, Template(tokenizer), *shared, members)
+        return Actors(
+            policy, reference, first, critic, tokenizer, Template(tokenizer, model_config.thinking), *shared, members
+        )
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.models.load import load_tokenizer, read_config
+from steersman.models.load import load_template, read_config
 from steersman.models.stage_folder import StageFolder
 from steersman.text.length import fit_prompts
-from steersman.text.template import Template
 from steersman.types import Conversation, SamplingParams
 
 FILE = "candidates.jsonl"
@@ -33,7 +32,7 @@ def run(
     if not prompts:
         raise ValueError("no prompts to answer")
     context = int(read_config(model, model_config.trust_remote_code).max_position_embeddings)
-    fitted = fit_prompts(Template(load_tokenizer(model)), prompts, context, config.long)
+    fitted = fit_prompts(load_template(model, model_config), prompts, context, config.long)
     prompts = fitted.records
     folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs)
     params = SamplingParams(

@@ -19,11 +19,12 @@ from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
 from steersman.models.layers import use_checkpointing
+from steersman.models.lesson import examine, shown
 from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
 from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
-from steersman.progress import activity, progress
+from steersman.progress import activity, note, picture, progress
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
@@ -35,28 +36,43 @@ from steersman.types import Conversation
 def to_trees(
     template: Template, demonstrations: Sequence[Conversation], row_tokens: int, long_dialogues: str
 ) -> tuple[list[Tree], int]:
-    """Rendered dialogues that fit into a row, and how many were skipped. Raises ValueError naming one that does not."""
-    trees, skipped = [], 0
+    """Rendered dialogues that fit into rows, and how many were skipped. Raises ValueError naming one that does not.
+
+    A dialogue is several trees where its template renders earlier turns otherwise once more follow.
+    """
+    trees, skipped, untaught = [], 0, 0
     for conversation in demonstrations:
         if conversation.messages[-1].role != "assistant":
             raise ValueError(f"demonstration '{conversation.id}': ends with the user; expected an answer to learn from")
-        rendered = template.render(conversation)
-        ids, learn = rendered.ids, rendered.learn
-        if len(ids) > row_tokens:
-            if long_dialogues == "error":
-                raise ValueError(
-                    f"demonstration '{conversation.id}': {len(ids)} tokens; expected at most sft.row_tokens = "
-                    f"{row_tokens}; raise it, or set sft.long_dialogues to skip or keep_end"
-                )
-            if long_dialogues == "skip":
-                skipped += 1
-                continue
-            ids, learn = ids[-row_tokens:], learn[-row_tokens:]
+        rows = template.examples(conversation)
+        untaught += not rows
+        longest = max((len(row.ids) for row in rows), default=0)
+        if longest > row_tokens and long_dialogues == "error":
+            raise ValueError(
+                f"demonstration '{conversation.id}': {longest} tokens; expected at most sft.row_tokens = "
+                f"{row_tokens}; raise it, or set sft.long_dialogues to skip or keep_end"
+            )
+        if longest > row_tokens and long_dialogues == "skip":
+            skipped += 1
+            continue
         # nothing comes before a row's first token, so it cannot be a target
-        trees.append(Tree(ids, learn=(False, *learn[1:])))
-    if not trees:
-        raise ValueError(f"no demonstration to learn from ({skipped} skipped as longer than sft.row_tokens)")
+        cut = ((row.ids[-row_tokens:], row.learn[-row_tokens:]) for row in rows)
+        trees += [Tree(ids, learn=(False, *learn[1:])) for ids, learn in cut]
+    if not any(any(tree.learn) for tree in trees):
+        raise ValueError(
+            f"no demonstration to learn from among {len(demonstrations)}: {skipped} are longer than "
+            f"sft.row_tokens = {row_tokens} (sft.long_dialogues = {long_dialogues}), {untaught} have no turn that is "
+            "learned"
+        )
     return trees, skipped
+
+
+def tell(base: Path, template: Template, record: Conversation) -> None:
+    """Say what will be learned and where the model will stop, and show the first record."""
+    lesson = examine(base, template, record)
+    for level, what, found, advice in lesson.found:
+        note(f"sft: {'caution: ' if level != 'ok' else ''}{what}: {found}{f'; {advice}' if advice else ''}")
+    picture(shown(template, lesson))
 
 
 def plan_batches(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
@@ -123,9 +139,12 @@ def run(
     if not validation:
         demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
     check_folder(base)
-    tokenizer = load_tokenizer(base)
-    template = Template(tokenizer)
+    tokenizer = load_tokenizer(base, model_config.template)
+    template = Template(tokenizer, model_config.thinking)
     trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
+    said = template.notes.copy()
+    if parallel.is_first():
+        tell(base, template, demonstrations[0])
     held, _ = to_trees(template, validation, config.row_tokens, "keep_end") if validation else ([], 0)
     held_rows = rows_of(held, config.row_tokens)
     batches = plan_batches(trees, config, seed)
@@ -198,12 +217,14 @@ def run(
         result: dict[str, Any] = {
             "eval_loss_before": None if loss_before is None else round(loss_before, 4),
             "eval_loss": None if loss_after is None else round(loss_after, 4),
-            "demonstrations": len(trees),
+            "demonstrations": len(demonstrations) - skipped,
+            **({} if len(trees) == len(demonstrations) - skipped else {"rows": len(trees)}),
             "skipped_long": skipped,
             "held_out": len(held),
             "steps": len(batches),
             "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
         }
-        result["cautions"] = cautions(len(batches), folder.path, before=loss_before, after=loss_after)
+        notes = [f"{text} ({n} times)" for text, n in said.items()]
+        result["cautions"] = notes + cautions(len(batches), folder.path, before=loss_before, after=loss_after)
         folder.finish(result)
     return result

@@ -3,7 +3,7 @@ import type { Message } from './api'
 import { charts, extent, points, short, thin, ticks, type Point, type Rows } from './curves'
 import { translate } from './i18n'
 import { events } from './sse'
-import { children, choose, path } from './tree'
+import { children, choose, merge, path } from './tree'
 
 async function read(bytes: Uint8Array, size: number): Promise<string[]> {
   const body = new ReadableStream<Uint8Array>({
@@ -78,5 +78,19 @@ describe('curves', () => {
     expect(extent([[[1, 2], [4, 2]]])).toEqual({ x: [1, 4], y: [1.8, 2.2] })
     expect(extent([[]])).toBeNull()
     expect([short(0.000012), short(1234567), short(0.123456), short(0)]).toEqual(['1.2e-5', '1.2e6', '0.1235', '0'])
+  })
+})
+
+describe('merge', () => {
+  const node = (id: string, parent_id: string | null, content: string, finish_reason: string | null = null): Message => ({
+    id, parent_id, content, finish_reason, role: id.startsWith('u') ? 'user' : 'assistant',
+  })
+  it('keeps what only the page has: the end of an answer, or the whole of one', () => {
+    const theirs = [node('u1', null, 'q'), node('a1', 'u1', 'Hel', 'cancelled')]
+    const ours = [node('u1', null, 'q'), node('a1', 'u1', 'Hello'), node('a2', 'u1', 'lost'), node('a3', 'u9', 'gone')]
+    expect(merge(theirs, ours).map((m) => [m.id, m.content, m.lost ?? false])).toEqual([
+      ['u1', 'q', false], ['a1', 'Hello', false], ['a2', 'lost', true],
+    ])
+    expect(merge([node('a1', 'u1', 'Other', 'stop')], ours)[0]?.content).toBe('Other')
   })
 })

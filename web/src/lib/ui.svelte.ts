@@ -102,6 +102,7 @@ class Ui {
     }
     if (code === 'outdated') return this.t('outdated')
     if (code === 'still_writing') return this.t('still_writing')
+    if (status === 401) return this.t('locked')
     if (status === 404) return this.t('gone')
     if (status === 413) return this.t('too_large')
     if (status === 429) return this.t('busy', { n: problem.wait || 2 })

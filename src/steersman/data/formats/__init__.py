@@ -1,0 +1,188 @@
+"""Public record formats -> ours. Each importer maps one record to a Conversation, a Ranking, a Feedback or a text.
+
+An importer knows nothing of files: it is given one JSON value and raises ValueError naming the field and what
+was expected; who reads the file adds its name and line. `detect` recognises a format by a record's fields.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from steersman.data.formats import comparisons, dialogues, feedback, ranked
+from steersman.data.formats.dialogues import Turn, conversation
+from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
+from steersman.data.formats.names import MAPPABLE, MEDIA
+from steersman.data.formats.transcripts import is_hh
+from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
+
+Parsed = Conversation | Ranking | Feedback | str
+__all__ = [
+    "DEFAULT_KIND",
+    "FORMATS",
+    "IMPORTERS",
+    "MAPPABLE",
+    "Fields",
+    "Parsed",
+    "Turn",
+    "check_media",
+    "conversation",
+    "detect",
+    "detect_fields",
+    "from_steersman",
+    "parse",
+    "shown",
+    "to_line",
+]
+OWN_TURN = {"role", "content", "learn", "thinking", "tool_calls", "tool_call_id", "name"}
+"""Keys of a turn in our own JSON."""
+
+
+def from_steersman(record: Mapping[str, Any]) -> Parsed:
+    """Our own JSON: a Conversation, a Ranking or Feedback."""
+    if "answers" in record:
+        return Ranking.from_json(record)
+    return Feedback.from_json(record) if "kind" in record else Conversation.from_json(record)
+
+
+def _own(fields: Fields) -> Parsed:
+    fields.used |= set(fields.record)
+    return from_steersman(fields.record)
+
+
+def _text(fields: Fields) -> Parsed:
+    """Plain text for pretraining."""
+    key, value = fields.take("text")
+    if not isinstance(value, str):
+        raise ValueError(f"{key}: expected a string, got {shown(value)}")
+    return value
+
+
+IMPORTERS: dict[str, Callable[[Fields], Parsed]] = {
+    "messages": dialogues.from_dialogue,
+    "steersman": _own,
+    "alpaca": dialogues.from_answered,
+    "sharegpt": dialogues.from_dialogue,
+    "input_target": dialogues.from_answered,
+    "hh": comparisons.from_comparison,
+    "comparisons": comparisons.from_comparison,
+    "sides": comparisons.from_sides,
+    "rankings": ranked.from_ranking,
+    "feedback": feedback.from_feedback,
+    "prompts": dialogues.from_prompt,
+    "text": _text,
+}
+FILE_FORMATS = ("csv", "chatlog")
+"""Formats of whole files rather than of records: see tables.py."""
+FORMATS = (*IMPORTERS, *FILE_FORMATS)
+
+DEFAULT_KIND = {
+    "hh": "rankings",
+    "comparisons": "rankings",
+    "sides": "rankings",
+    "rankings": "rankings",
+    "feedback": "feedback",
+    "prompts": "prompts",
+    "text": "texts",
+}
+"""What a format is imported as where --kind does not say; the others are demonstrations."""
+
+
+def parse(name: str, record: Any) -> Parsed:
+    """One record by the named format. Raises ValueError naming the field and what was expected."""
+    return IMPORTERS[name](as_fields(record))
+
+
+def as_fields(record: Any, **options: Any) -> Fields:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"record: expected a JSON object, got {shown(record)}")
+    return Fields(record, **options)
+
+
+def detect(record: Any) -> str:
+    """The format of a record by its fields; ValueError lists what is known."""
+    return detect_fields(as_fields(record))
+
+
+def check_media(fields: Fields) -> None:
+    """ValueError where a record comes with images or sounds, unless the user says to ignore them."""
+    for name in MEDIA:
+        key = fields.keys.get(name)
+        if key is not None and key not in fields.used and not empty(fields.record[key]):
+            raise ValueError(f"{key}: expected text alone; images and sounds cannot be learned yet")
+
+
+def detect_fields(fields: Fields) -> str:
+    if _is_own(fields.record):
+        return "steersman"
+    if (pair := comparisons.pair_of(fields)) is not None:
+        lead = next((fields.record[k] for k in (fields.find("question"), pair[0]) if k is not None), None)
+        return "hh" if is_hh(lead) else "comparisons"
+    if comparisons.rejected_alone(fields) is not None and (fields.has("answer") or fields.has("messages")):
+        return "comparisons"
+    if comparisons.sides_of(fields) is not None:
+        return "sides"
+    asked = fields.has("question") or fields.has("messages") or fields.has("context")
+    if asked and ranked.list_of(fields) is not None:
+        return "rankings"
+    answered = fields.has("answer") and (asked or fields.has("history"))
+    if (answered or fields.has("messages")) and feedback.label_of(fields) is not None:
+        return "feedback"
+    if (key := fields.find("messages")) is not None and _is_dialogue(fields.record[key]):
+        if dialogues.asks_in_turn(fields, key):
+            return "prompts"
+        return "sharegpt" if plain(key).startswith("conversation") else "messages"
+    if answered:
+        return (
+            "alpaca"
+            if fields.find("question") == "instruction" and fields.find("answer") == "output"
+            else "input_target"
+        )
+    if fields.has("question"):
+        return "prompts"
+    if fields.has("text"):
+        return "text"
+    if "messages" in fields.keys:
+        return "messages"  # whose importer says what is wrong with them
+    names = ", ".join(map(str, fields.record)) or "none"
+    raise ValueError(
+        f"record: no known format has these fields: {names}; name one with --format: {', '.join(FORMATS)}, or say what "
+        f"the fields are: --map question=FIELD,answer=FIELD ({', '.join(MAPPABLE)})"
+    )
+
+
+def _is_dialogue(value: Any) -> bool:
+    value = parsed_json(value)
+    return isinstance(value, list | Mapping) or (isinstance(value, str) and ":" in value)
+
+
+def _is_own(record: Mapping[str, Any]) -> bool:
+    """Whether a record is our own JSON: nothing in it would be lost."""
+    if isinstance(record.get("prompt"), Mapping) and "messages" in record["prompt"]:
+        return "answers" in record or (record.get("kind") in FEEDBACK_KINDS and "answer" in record)
+    turns = record.get("messages")
+    return (
+        "id" in record
+        and record.keys() <= {"id", "messages", "meta", "tools"}
+        and isinstance(turns, list)
+        and all(isinstance(t, Mapping) and t.keys() <= OWN_TURN and t.get("role") in ROLES for t in turns)
+        and all(isinstance(t.get("content"), str) and "<think>" not in t["content"] for t in turns)
+        and _in_turn(turns)
+        and all("function" in tool for tool in record.get("tools", ()) if isinstance(tool, Mapping))
+    )
+
+
+def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
+    """Whether nothing has to be settled: the user begins, nobody but tools speaks twice in a row, nothing is empty."""
+    roles = [t["role"] for t in turns]
+    begins = next((role for role in roles if role != "system"), "") == "user"
+    twice = any(one == other != "tool" for one, other in itertools.pairwise(roles))
+    return begins and not twice and all(t["content"].strip() or t.get("tool_calls") for t in turns[:-1])
+
+
+def to_line(record: Parsed) -> str:
+    """A record as one line of our own JSON."""
+    value = {"text": record} if isinstance(record, str) else record.to_json()
+    return json.dumps(value, ensure_ascii=False)

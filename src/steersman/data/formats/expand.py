@@ -1,0 +1,117 @@
+"""Records that hold several: columns of lists, Self-Instruct's instances, answers with a label each, OASST's trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steersman.data.formats.feedback import labels_of
+from steersman.data.formats.fields import Fields, plain, shown
+
+Record = Mapping[str, Any]
+
+
+def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Record]:
+    """The records that one record holds, itself alone as a rule. `kind`: what is wanted of trees."""
+    tree = record.get("prompt")
+    if isinstance(tree, Mapping) and isinstance(tree.get("replies"), list):
+        return _tree(tree, str(record.get("message_tree_id", "")), kind)
+    instances = record.get("instances")
+    if isinstance(instances, list) and instances and all(isinstance(i, Mapping) for i in instances):
+        rest = {k: v for k, v in record.items() if k != "instances"}
+        return [_numbered(rest | dict(one), i) for i, one in enumerate(instances)]
+    if (rows := _columns(record, fields)) is not None:
+        return rows
+    return _labelled(record, fields)
+
+
+def _numbered(record: dict[str, Any], i: int) -> dict[str, Any]:
+    return record | ({"id": f"{record['id']}-{i + 1}"} if i and "id" in record else {})
+
+
+def _columns(record: Record, fields: Fields) -> list[Record] | None:
+    """Rows of a record whose question and answer are lists of one length, one item a row (TRL's examples)."""
+    ask, answer = fields.find("question"), fields.find("answer")
+    if ask is None or answer is None or not all(isinstance(record[k], list) for k in (ask, answer)):
+        return None
+    n = len(record[ask])
+    lists = {k: v for k, v in record.items() if isinstance(v, list) and len(v) == n}
+    whole = all(isinstance(v, str) for v in record[ask]) or all(isinstance(v, list) for v in record[ask])
+    if n == 0 or not whole or answer not in lists:
+        return None
+    return [_numbered({**record, **{k: v[i] for k, v in lists.items()}}, i) for i in range(n)]
+
+
+def _labelled(record: Record, fields: Fields) -> list[Record]:
+    """One record per answer where each of several answers to one prompt has a label of its own."""
+    key = labels_of(fields)
+    answers = next(
+        (k for n in fields.names("answers") if (k := fields.keys.get(n)) and isinstance(record[k], list)), None
+    )
+    if key is None or answers is None or len(record[answers]) != len(record[key]):
+        return [record]
+    if {plain(k) for k in (key, answers)} == {"labels", "completions"} and "answers" not in fields.mapping:
+        raise ValueError(
+            f"{key}: 'completions' with 'labels' are steps of one answer in TRL's form, which cannot be learned yet; "
+            f"if they are answers by themselves: --map answers={answers},label={key}"
+        )
+    rest = {k: v for k, v in record.items() if k not in (key, answers)}
+    pairs = zip(record[answers], record[key], strict=True)
+    return [_numbered({**rest, "completion": text, "label": label}, i) for i, (text, label) in enumerate(pairs)]
+
+
+def _tree(root: Mapping[str, Any], name: str, kind: str | None) -> list[Record]:
+    """An OASST tree as the path of its best answers, or for rankings one record per question with ranked answers."""
+    if kind == "rankings":
+        return list(_ranked(root, [], name))
+    turns, node = [_tree_turn(root)], root
+    while replies := _replies(node):
+        node = replies[0]
+        turns.append(_tree_turn(node))
+    if len(turns) > 1 and turns[-1]["role"] == "user":
+        turns.pop()  # a question that nobody answered
+    return [{"id": name, "messages": turns}]
+
+
+def _ranked(node: Mapping[str, Any], before: list[dict[str, str]], name: str) -> list[Record]:
+    turns = [*before, _tree_turn(node)]
+    out: list[Record] = []
+    replies = _replies(node)
+    ranked = [r for r in replies if type(r.get("rank")) is int]
+    if turns[-1]["role"] == "user" and len(ranked) > 1:
+        texts, ranks = [r["text"] for r in ranked], [r["rank"] + 1 for r in ranked]
+        out.append({"id": name, "prompt": turns, "answers": texts, "ranks": ranks})
+    for reply in replies:
+        out += _ranked(reply, turns, name)
+    return out
+
+
+def _replies(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Replies, the best ranked first; those without a rank last."""
+    replies = [r for r in node.get("replies") or [] if isinstance(r, Mapping) and not r.get("deleted")]
+    return sorted(replies, key=lambda r: r["rank"] if type(r.get("rank")) is int else 10**9)
+
+
+def _tree_turn(node: Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(node.get("text"), str):
+        raise ValueError(f"replies: expected a text in every message of the tree, got {shown(node.get('text'))}")
+    role = "user" if node.get("role") in ("prompter", "user") else "assistant"
+    return {"role": role, "content": node["text"]}
+
+
+def is_tree_row(value: Any) -> bool:
+    """Whether a record is one message of an OASST tree, a row of its 'messages' files."""
+    return isinstance(value, Mapping) and {"message_id", "parent_id", "text", "role"} <= value.keys()
+
+
+def trees(rows: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
+    """(line of the root, tree) out of rows in any order; replies whose parent is not there are left out."""
+    nodes = {str(row["message_id"]): {**row, "replies": []} for _, row in rows}
+    out: list[tuple[int, Record]] = []
+    for line, row in rows:
+        node = nodes[str(row["message_id"])]
+        if row["parent_id"] is None:
+            out.append((line, {"message_tree_id": row["message_id"], "prompt": node}))
+        elif str(row["parent_id"]) in nodes:
+            nodes[str(row["parent_id"])]["replies"].append(node)
+    return out

@@ -1,0 +1,172 @@
+"""A record that knows which of its fields were read.
+
+A role (question, answer, system, ...) has many names in the wild; `Fields.take` finds the one that a record uses.
+What no importer took is either covered by what was read, or metadata, or content that would be lost (`left`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from steersman.data.formats.names import META, META_NAME, NAMES
+
+ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
+"""A value of one word: a name or a category, hardly an answer."""
+
+
+@functools.cache
+def plain(name: str) -> str:
+    """A field's name as it is compared: lower case, words joined by '_', no byte order mark."""
+    return re.sub(r"[\s\-./]+", "_", name.strip("\ufeff \t")).casefold()
+
+
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def parsed_json(value: Any) -> Any:
+    """Lists and objects that were written as a string of JSON (tables, exports) as what they are; else the value."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def turns_in(value: Any) -> Any:
+    """A string of JSON that lists turns as the list; any other value, also JSON that somebody said, as it is."""
+    found = parsed_json(value)
+    good = (
+        isinstance(found, list)
+        and bool(found)
+        and all(isinstance(t, Mapping) and {"role", "from"} & t.keys() for t in found)
+    )
+    return found if good else value
+
+
+def trimmed(text: str) -> str:
+    """A text without blank lines around, white space at its end and one space at its start; indentation stays."""
+    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", text.rstrip())
+    return text[1:] if re.match(r" (?=\S)", text) else text
+
+
+def empty(value: Any) -> bool:
+    return value is None or value == "" or value == [] or value == {}
+
+
+class Fields:
+    """A record, by roles: which field plays which (`mapping`: role -> field, said by the user), and what is left."""
+
+    def __init__(
+        self,
+        record: Mapping[str, Any],
+        *,
+        mapping: Mapping[str, str] | None = None,
+        speakers: Mapping[str, str] | None = None,
+        ordered: str = "",
+        notes: Counter[str] | None = None,
+    ) -> None:
+        self.record = record
+        self.keys = {plain(str(key)): key for key in reversed(list(record))}
+        self.mapping = {role: tuple(map(plain, value.split(","))) for role, value in (mapping or {}).items()}
+        self.speakers = speakers or {}
+        self.ordered = ordered
+        self.notes: Counter[str] = Counter() if notes is None else notes
+        """What was changed or guessed -> how often."""
+        self.taken: dict[str, str] = {}
+        """Role -> the field that plays it."""
+        self.used: set[str] = {self.keys[name] for name in self.mapping.get("ignore", ()) if name in self.keys}
+
+    def names(self, role: str) -> tuple[str, ...]:
+        """Names of a role; a role that the user mapped has those alone, and they play no other."""
+        if role in self.mapping or not self.mapping:
+            return self.mapping.get(role) or NAMES.get(role, (role,))
+        spoken_for = {name for names in self.mapping.values() for name in names}
+        return tuple(n for n in NAMES.get(role, (role,)) if n not in spoken_for)
+
+    def find(self, role: str) -> str | None:
+        """The field that plays a role (its own name in this record), or None. Null counts as absent, and numbers
+        (such as the number of turns) are no turns."""
+        keys = (self.keys[name] for name in self.names(role) if name in self.keys)
+        bad = (type(None), int, float) if role == "messages" else (type(None),)
+        return next((key for key in keys if not isinstance(self.record[key], bad) and key not in self.used), None)
+
+    def has(self, role: str) -> bool:
+        return self.find(role) is not None
+
+    def take(self, role: str, key: str | None = None) -> tuple[str, Any]:
+        """(field, value) of a role, now read. ValueError where the record has none."""
+        key = key or self.find(role)
+        if key is None:
+            name = next((self.keys[n] for n in self.names(role) if n in self.keys), self.names(role)[0])
+            fields = ", ".join(map(str, self.record)) or "none"
+            got = "None" if name in self.record else f"no such field (fields: {fields})"
+            raise ValueError(f"{name}: expected a string, got {got}")
+        self.used.add(key)
+        self.taken.setdefault(role, key)
+        return key, self.record[key]
+
+    def note(self, what: str, times: int = 1) -> None:
+        if times:
+            self.notes[what] += times
+
+    def left(self) -> Iterable[tuple[str, Any]]:
+        """Fields that nothing took and that hold something."""
+        return ((k, v) for k, v in self.record.items() if k not in self.used and not empty(v))
+
+
+def texts_in(value: Any, depth: int = 0) -> list[str]:
+    """The strings of a value, those inside lists and objects too."""
+    if isinstance(value, str):
+        return [value]
+    if depth > 8:
+        return []
+    if isinstance(value, Mapping):
+        return [t for item in value.values() for t in texts_in(item, depth + 1)]
+    if isinstance(value, list | tuple):
+        return [t for item in value for t in texts_in(item, depth + 1)]
+    return []
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def is_said(value: Any, least: int) -> bool:
+    """Whether a value reads like something said: at least `least` words, a Chinese character counting for a half."""
+    for text in texts_in(parsed_json(value)):
+        if ID_LIKE.fullmatch(text) and text.isascii() and not text.endswith((".", "!", "?")):
+            continue
+        words = len(re.findall(r"[^\W\d_]+", re.sub(r"[\u3400-\u9fff]", "", text)))
+        if words + len(re.findall(r"[\u3400-\u9fff]", text)) / 2 >= least:
+            return True
+    return False
+
+
+def lost(fields: Fields, words: str, answered: bool) -> tuple[list[str], list[str]]:
+    """(fields with content that would be lost, other fields that are not used), after an importer took its own.
+
+    `words`: all that was read. A field whose text stands there already, or that renders all of it, is not lost. A
+    record without an answer is looked at more strictly: any unknown text may be the answer.
+    """
+    content: list[str] = []
+    others: list[str] = []
+    read = squeezed(words)
+    for key, value in fields.left():
+        texts = [squeezed(t) for t in texts_in(parsed_json(value))]
+        if texts and all(t in read for t in texts):
+            continue
+        pieces = [squeezed(piece) for piece in words.split("\n") if piece.strip()]
+        if pieces and any(all(piece in t for piece in pieces) for t in texts):
+            continue  # the whole record again, rendered
+        known = plain(str(key)) in META or bool(META_NAME.fullmatch(plain(str(key))))
+        said = not known and is_said(value, 4 if answered else 1)
+        (content if said else others).append(str(key))
+    return content, others

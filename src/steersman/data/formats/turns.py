@@ -1,0 +1,293 @@
+"""Lists of turns -> Messages: who speaks, what is said, thought and called, and whether it is to be learned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steersman.data.formats.calls import call_of, calls_in, result_text
+from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.types import Json, Message, Role
+
+ROLES: dict[str, Role | str] = {
+    **dict.fromkeys(("user", "human", "usr", "prompter", "customer", "client", "visitor", "patient", "buyer"), "user"),
+    **dict.fromkeys(("question", "q", "guest", "用户", "客户", "顾客", "人类", "买家", "患者", "问"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "bing", "bard", "model", "bot"), "assistant"),
+    **dict.fromkeys(("chatbot", "ai", "claude", "gemini", "llm", "agent", "counselor", "answer", "sys"), "assistant"),
+    **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
+    **dict.fromkeys(("system", "developer", "系统"), "system"),
+    **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
+    **dict.fromkeys(("tool_result", "function_result", "tool_output", "environment", "api"), "tool"),
+    **dict.fromkeys(("function_call", "function-call", "tool_call", "tool_calls", "functioncall"), "call"),
+}
+"""Who speaks, by any name. 'call' is an assistant's turn whose content is a call of a tool."""
+
+SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
+TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
+PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
+"""Where a part of a turn holds its text."""
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+LEARN_KEYS = ("learn", "loss", "weight", "train", "trainable", "train_on_turn", "loss_weight", "training")
+MASK_KEYS = ("masked", "mask", "context_only", "no_loss")
+READ = {*SPEAKER_KEYS, *TEXT_KEYS, *THOUGHT_KEYS, *LEARN_KEYS, *MASK_KEYS, "name", "refusal", "tool_call_id"}
+PAGE = re.compile(r"\s*<(p|ol|ul)\b[^>]*>.*</(p|ol|ul)>\s*", re.DOTALL | re.IGNORECASE)
+PAGE_MARK = re.compile(r"<div class=\\?[\"'](markdown|flex|min-h)|<div[^>]*whitespace-pre-wrap", re.IGNORECASE)
+THOUGHT = re.compile(
+    r"\s*(?:<(think|thinking|thought|reasoning|seed:think)>(.*?)</\1>|<\|begin_of_thought\|>(.*?)<\|end_of_thought\|>"
+    r"|(?P<open>(?:(?!<think>).)*?)</think>)\s*(.*)",
+    re.DOTALL,
+)
+
+
+def split_thoughts(text: str) -> tuple[str, str]:
+    """(what is thought, what is said) of an answer that begins with a block such as <think>...</think>."""
+    match = THOUGHT.fullmatch(text)
+    if match is None:
+        return "", text
+    said = match[5].removeprefix("<|begin_of_solution|>").removesuffix("<|end_of_solution|>")
+    return (match[2] or match[3] or match["open"] or "").strip(), said.lstrip("\n") if said.strip() else ""
+
+
+def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
+    """The Messages of a list of turns: objects in the OpenAI, ShareGPT, Gemini or Anthropic way, [role, text] pairs,
+    strings that alternate, or objects with a question and an answer each. ValueError names the turn."""
+    value = parsed_json(value)
+    if isinstance(value, Mapping) and isinstance(value.get("messages"), list):
+        value = value["messages"]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
+    if (texts := _speakerless(value)) is not None:
+        fields.note("turns without a speaker: taken for user and assistant in turn")
+        return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
+    out: list[Message] = []
+    for i, item in enumerate(value):
+        out += _turn(item, f"{field}[{i}]", fields)
+    return _speaking_systems(out, fields)
+
+
+def _speakerless(turns: list[Any]) -> list[str] | None:
+    """The texts of turns that are strings, or objects that name no speaker; None where any does."""
+    texts = [next((t[k] for k in TEXT_KEYS if k in t), None) if isinstance(t, Mapping) else t for t in turns]
+    named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
+    said = [text for text in texts if isinstance(text, str)]
+    return None if named or len(said) < len(texts) else said
+
+
+def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
+    """In dialogues of 'user' and 'system' alone (SGD, MultiWOZ) the system is who answers."""
+    roles = [m.role for m in turns]
+    if set(roles) != {"user", "system"} or roles[0] != "user":
+        return turns
+    fields.note("turns of 'system' that answer the user: taken for the assistant's", roles.count("system"))
+    return [Message("assistant", m.content) if m.role == "system" else m for m in turns]
+
+
+def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
+    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str):
+        pair = str(item[0]).strip().casefold() in ROLES or item[0].casefold() in fields.speakers
+        item = {"role": item[0], "content": item[1]} if pair else {"input": item[0], "output": item[1]}
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{field}: expected an object with role and content, got {shown(item)}")
+    speaker = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), None)
+    if speaker is None:
+        return _exchange(item, field)
+    role = _role(item[speaker], f"{field}.{speaker}", fields)
+    for name, value in item.items():
+        if name not in READ and isinstance(value, str) and len(value.split()) > 3:
+            fields.note(f"field '{name}' of turns not used")
+    key = next((k for k in TEXT_KEYS if item.get(k) is not None), next((k for k in TEXT_KEYS if k in item), "content"))
+    learn = role not in ("assistant", "call") or learned(item, field)
+    if role == "call":
+        return [Message("assistant", "", learn, tool_calls=tuple(calls_in(item.get(key), f"{field}.{key}")))]
+    return _spoken(item, role, key, learn, field, fields)  # type: ignore[arg-type]
+
+
+def _role(name: str, where: str, fields: Fields) -> str:
+    known = name.strip().rstrip(":：").casefold()
+    role = fields.speakers.get(known) or ROLES.get(known) or ROLES.get(plain(known))
+    if role is None:
+        raise ValueError(
+            f"{where}: expected one of {', '.join(list(ROLES)[:3])}, assistant, gpt, system, tool and the like, got "
+            f"{shown(name)}; say who is who with --speakers USER,ASSISTANT"
+        )
+    return role
+
+
+def _exchange(item: Mapping[str, Any], field: str) -> list[Message]:
+    """An object that holds a question and its answer (xTuner), optionally a system text."""
+    names = {plain(str(k)): v for k, v in item.items()}
+    roles: tuple[tuple[Role, tuple[str, ...]], ...] = (
+        ("system", ("system",)),
+        ("user", ("input", "human", "user", "question", "prompt", "query", "instruction", "用户", "问")),
+        ("assistant", ("output", "assistant", "answer", "response", "gpt", "bot", "completion", "助手", "答")),
+    )
+    found = [(role, next((names[n] for n in keys if isinstance(names.get(n), str)), None)) for role, keys in roles]
+    turns = [Message(role, text) for role, text in found if text is not None and (text or role != "system")]
+    if not any(m.role != "system" for m in turns):
+        raise ValueError(f"{field}: expected an object with role and content, got {shown(dict(item))}")
+    return turns
+
+
+def learned(item: Mapping[str, Any], field: str) -> bool:
+    """False where a turn says weight 0, loss false, train false, masked true or the like."""
+    if any(isinstance(piece, Mapping) and piece.get("train") is False for piece in item.get("train_detail") or ()):
+        raise ValueError(
+            f"{field}.train_detail: expected a turn that is learned as a whole or not; parts cannot be yet"
+        )
+    for keys, negative in ((LEARN_KEYS, False), (MASK_KEYS, True)):
+        for key in keys:
+            value = item.get(key)
+            if value is None:
+                continue
+            value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+            if not isinstance(value, bool | int | float) or value not in (0, 1):
+                raise ValueError(f"{field}.{key}: expected true or false (or 1 or 0), got {shown(item[key])}")
+            if bool(value) == negative:
+                return False
+    return True
+
+
+def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: str, fields: Fields) -> list[Message]:
+    calls = item.get("tool_calls") or ([item["function_call"]] if item.get("function_call") else [])
+    calls = [call_of(call, f"{field}.tool_calls[{i}]") for i, call in enumerate(parsed_json(calls))]
+    thoughts = [item[k] for k in THOUGHT_KEYS if isinstance(item.get(k), str) and item[k].strip()]
+    content: Any = item.get(key)
+    before: list[Message] = []
+    if isinstance(content, list | Mapping) and role == "tool" and not _is_parts(content):
+        content = result_text(content)
+    if isinstance(content, Mapping):
+        content = content.get("parts") if isinstance(content.get("parts"), list) else [content]
+    if isinstance(content, list):
+        content, thought, asked, before = _parts(content, f"{field}.{key}")
+        thoughts, calls = thoughts + thought, calls + asked
+    if content is None:
+        refusal = item.get("refusal")
+        content = refusal if isinstance(refusal, str) else ""
+        if not (calls or thoughts or before or role == "assistant" or key in item):
+            raise ValueError(f"{field}.{key}: expected a string, got no such field")
+    if not isinstance(content, str):
+        raise ValueError(f"{field}.{key}: expected a string, got {shown(content)}")
+    if role in ("user", "assistant") and (
+        PAGE_MARK.search(content) or (role == "assistant" and PAGE.fullmatch(content))
+    ):
+        raise ValueError(f"{field}.{key}: expected text, got HTML of the page that it was copied from")
+    if role == "assistant":
+        thought_text, content = split_thoughts(content)
+        thoughts += [thought_text] if thought_text else []
+        fields.note("thoughts kept apart from what is said", bool(thoughts))
+    elif role == "tool":
+        name, call_id = (str(item.get(k) or "") for k in ("name", "tool_call_id"))
+        return [Message("tool", content, tool_call_id=call_id, name=name)]
+    own = content or calls or not before
+    said = Message(role, content, learn, "\n\n".join(dict.fromkeys(thoughts)), tuple(calls))
+    return [*before, *([said] if own else [])]
+
+
+def _is_parts(content: Any) -> bool:
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(
+            isinstance(p, str) or (isinstance(p, Mapping) and (p.get("type") in ("text", "tool_result") or "text" in p))
+            for p in content
+        )
+    )
+
+
+def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[Json], list[Message]]:
+    """(text, thoughts, calls, results of tools) of a turn's content that comes in parts."""
+    text, thoughts, calls, results = "", [], [], []
+    for i, part in enumerate(parts):
+        where = f"{field}[{i}]"
+        if isinstance(part, str):
+            text += part
+            continue
+        if not isinstance(part, Mapping):
+            raise ValueError(f"{where}: expected a part of a turn such as text, got {shown(part)}")
+        kind = part.get("type")
+        said = next((part[k] for k in PART_KEYS if isinstance(part.get(k), str)), None)
+        result = part.get("functionResponse") or part.get("toolResult") or (part if kind == "tool_result" else None)
+        call = part.get("functionCall") or part.get("toolUse") or (part if kind == "tool_use" else None)
+        if kind in ("thinking", "reasoning", "redacted_thinking") or part.get("thought") is True:
+            thoughts.append(said or "")
+        elif kind in ("tool_call", "function_call"):
+            calls += calls_in(part.get("value", part.get("function", part)), where)
+        elif call is not None:
+            calls.append(call_of(call, where))
+        elif result is not None:
+            results.append(_result(result, where))
+        elif said is not None and kind in (None, "text", "input_text", "output_text", "refusal"):
+            text += said
+        else:
+            raise ValueError(
+                f"{where}: expected text; a part of type {shown(kind or list(part))} cannot be learned yet"
+            )
+    return text, thoughts, calls, results
+
+
+def _result(said: Mapping[str, Any], field: str) -> Message:
+    value = said.get("response", said.get("content", ""))
+    body = _parts(value, field)[0] if _is_parts(value) else result_text(value)
+    call_id = str(said.get("tool_use_id") or said.get("toolUseId") or said.get("id") or "")
+    return Message("tool", body, tool_call_id=call_id, name=str(said.get("name") or ""))
+
+
+def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Message]:
+    """Turns as they can be learned, each change noted: empty ones left out, what the assistant says before anybody
+    asked left out, turns of one speaker in a row joined, results of tools named after the calls."""
+    kept = [m for i, m in enumerate(turns) if _says(m) or i == len(turns) - 1]
+    fields.note("empty turns left out", len(turns) - len(kept))
+    head = [m for m in kept[: _first(kept)] if m.role == "system"]
+    fields.note("turns before the first question left out", _first(kept) - len(head))
+    rest = kept[_first(kept) :]
+    if not rest:
+        who = kept[len(head)].role if len(kept) > len(head) else ""
+        want = f"{field}[{len(head)}]: expected the user's turn, got {who}" if who else ""
+        raise ValueError(want or f"{field}: expected a user turn after the system message")
+    out: list[Message] = []
+    for message in [*head, *rest]:
+        joined = _join(out[-1], message) if out else None
+        if joined is None:
+            out.append(message)
+        else:
+            out[-1] = joined
+            fields.note("turns of one speaker in a row joined")
+    return _named(out)
+
+
+def _says(message: Message) -> bool:
+    return bool(message.content.strip() or message.tool_calls)
+
+
+def _first(turns: Sequence[Message]) -> int:
+    """Index of the first turn of the user; all turns where there is none."""
+    return next((i for i, m in enumerate(turns) if m.role == "user"), len(turns))
+
+
+def _join(before: Message, after: Message) -> Message | None:
+    """Two turns of one speaker as one, or None where they must stay two."""
+    if before.role != after.role or before.role == "tool" or before.learn != after.learn:
+        return None
+    if before.tool_calls and after.content.strip():
+        return None  # what is said after a call was not said before it
+    texts = [m.content for m in (before, after) if m.content.strip()]
+    thoughts = [m.thinking for m in (before, after) if m.thinking]
+    calls = (*before.tool_calls, *after.tool_calls)
+    return Message(before.role, "\n\n".join(texts), before.learn, "\n\n".join(thoughts), calls)
+
+
+def _named(turns: list[Message]) -> list[Message]:
+    """Tools' turns that name neither call nor tool get the name (and id, if any) of the calls before them, in turn."""
+    waiting: list[Mapping[str, Any]] = []
+    out = []
+    for m in turns:
+        if m.tool_calls:
+            waiting = list(m.tool_calls)
+        elif m.role == "tool" and waiting:
+            call = waiting.pop(0)
+            if not (m.name or m.tool_call_id):
+                name = str(call.get("function", {}).get("name", ""))
+                m = Message("tool", m.content, tool_call_id=str(call.get("id") or ""), name=name)
+        out.append(m)
+    return out

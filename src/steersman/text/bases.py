@@ -1,0 +1,69 @@
+"""Chat templates for bases that have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
+    "{% for message in turns %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n'"
+    " + (first if loop.first else '') + message['content']"
+    " + (eos_token if message['role'] == 'assistant' else '<end_of_turn>') + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+LLAMA3 = (
+    "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    " + message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A chat template, the tokens that it is made of, and the one that ends an answer."""
+
+    template: str
+    tokens: tuple[str, ...]
+    end: str
+
+
+KNOWN = {
+    # A base model never saw <end_of_turn>: in its vocabulary that is one of thousands of untrained tokens that look
+    # the same, and a model that learns to say it says any of them. How a document ends it does know.
+    "gemma": Known(GEMMA, ("<start_of_turn>", "<end_of_turn>", "<eos>"), "<eos>"),
+    "chatml": Known(CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>"),
+    "llama3": Known(LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|eot_id|>"),
+}
+
+
+def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
+    """Give a base model's tokenizer a chat template; returns the name of it.
+
+    "auto" takes the first of KNOWN whose tokens the tokenizer has; another name takes that one, or the file of that
+    name. Raises ValueError where tokens are missing.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if name == "auto":
+        name = next((n for n, known in KNOWN.items() if vocabulary.keys() >= set(known.tokens)), "")
+        if not name:
+            raise ValueError(
+                f"the tokenizer has no chat template and no turn tokens of {', '.join(KNOWN)}; set model.template to "
+                "one of these (whose tokens must be in the vocabulary) or to a file with a Jinja template"
+            )
+    if name in KNOWN:
+        known = KNOWN[name]
+        if missing := [token for token in known.tokens if token not in vocabulary]:
+            raise ValueError(f"model.template = '{name}': the tokenizer has no {', '.join(missing)}")
+        tokenizer.chat_template, tokenizer.eos_token = known.template, known.end
+        return name
+    if not Path(name).is_file():
+        raise ValueError(f"model.template = '{name}': expected {', '.join(KNOWN)} or a file with a Jinja template")
+    tokenizer.chat_template = Path(name).read_text(encoding="utf-8")
+    return name
