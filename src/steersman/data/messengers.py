@@ -140,9 +140,7 @@ def _instagram(value: Mapping[str, Any]) -> Chats | None:
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         return None
-    if not all(
-        isinstance(m, Mapping) and {"sender_name", "timestamp_ms"} <= m.keys() for m in messages
-    ):
+    if not all(isinstance(m, Mapping) and {"sender_name", "timestamp_ms"} <= m.keys() for m in messages):
         return None
     ordered = sorted(messages, key=lambda m: m["timestamp_ms"])
     said = [

@@ -33,11 +33,11 @@ from steersman.models.attention import NAME
 from steersman.models.gguf_fields import completed
 from steersman.models.objectives import saved_scale
 from steersman.models.vocabulary import grow_embedding
-from steersman.progress import note
+from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
 from steersman.text.template import Template
 from steersman.types import Conversation, Message
-from steersman.workspace import MANIFEST_NAME, verify
+from steersman.workspace import MANIFEST_NAME, naming, umask, verify
 
 Model = Any
 """A transformers model; its classes carry no usable types."""
@@ -193,7 +193,7 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
         if "num_labels" in options:
             config.num_labels = options.pop("num_labels")
         _compare(kind, config, folder)
-    with _quiet():
+    with _quiet(), activity(f"loading {folder.name}"):
         try:
             model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
         except Exception as error:  # what it stumbles over in a bad folder has many types
@@ -340,11 +340,11 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    with _quiet():
+    with _quiet(), naming(folder), activity("saving the model"):
         model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):
-        weights.chmod(0o644)
+        weights.chmod(0o666 & ~umask())  # they are written as if they were secrets
     model.config.use_cache = use_cache
 
 
