@@ -109,5 +109,5 @@ def test_gb18030_where_named_or_where_it_alone_reads_well(tmp_path: Path) -> Non
     path = write(tmp_path / "a.jsonl", '{"a": "我的订单在哪里？什么时候可以到？"}\n'.encode("gb18030"))
     for encoding in ("auto", "gb18030"):
         assert [r.value for r in scan_jsonl(path, encoding=encoding)] == [{"a": "我的订单在哪里？什么时候可以到？"}]
-    with pytest.raises(ValueError, match="--encoding latin-11: expected auto or a text encoding .*latin_1"):
+    with pytest.raises(ValueError, match="--encoding latin-11: expected auto or a text encoding .*latin_1"):  # noqa: RUF043
         list(scan_jsonl(path, encoding="latin-11"))

@@ -80,7 +80,7 @@ def data_import(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, archives or folders (JSON, CSV, xlsx, parquet, Arrow, Markdown, chat logs; packed or not), or 'shop'.",
+            help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
         ),
     ],
     kind: Annotated[

@@ -244,7 +244,7 @@ def dialogues(
         reading.changed["messages of speakers that --speakers does not name left out"] += strangers.total()
         who = ", ".join(f"{n} ({count})" for n, count in strangers.most_common(8))
         reading.tell(
-            f"note: {name}: messages of others end a dialogue and are left out: {who}; name them with --speakers if they "
+            f"note: {name}: messages of others end a dialogue and are left out: {who}; name them by --speakers if they "
             "take part, several of one side as in Customer,Ann|Bob"
         )
     if cutter.gaps:

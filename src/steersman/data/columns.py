@@ -144,7 +144,8 @@ def scan_arrow(part: Part, reading: Reading) -> Iterator[Record]:
 def _broken(part: Part, kind: str, file: IO[bytes], error: Exception) -> ValueError:
     size = file.seek(0, 2)
     return ValueError(
-        f"{part.name}: expected a whole .{kind} file; its {size} bytes begin like one, but: {' '.join(str(error).split())[:160]}"
+        f"{part.name}: expected a whole .{kind} file; its {size} bytes begin like one, but: "
+        + " ".join(str(error).split())[:160]
     )
 
 

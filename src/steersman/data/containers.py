@@ -236,11 +236,11 @@ class _Bounded(io.RawIOBase):
         self._read += len(data)
         if self._read > self._max_mb * 1024 * 1024:
             raise ValueError(
-                f"{self._name}: expected at most {self._max_mb:g} MB unpacked; raise data.max_unpacked_mb if it is meant to be"
+                f"{self._name}: expected at most {self._max_mb:g} MB unpacked; raise data.max_unpacked_mb if so"
             )
         if self._read > BOMB_MB * 1024 * 1024 and self._read > BOMB_RATIO * self._size:
             raise ValueError(
-                f"{self._name}: expected text, found more than {BOMB_RATIO} times as much as was packed ({self._size} bytes); "
+                f"{self._name}: expected text, over {BOMB_RATIO} times as much as was packed ({self._size} bytes); "
                 "unpack it yourself if it is meant to be"
             )
         view[: len(data)] = data

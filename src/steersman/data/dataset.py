@@ -80,10 +80,10 @@ def read_info(path: Path) -> DatasetInfo:
         if name not in known or name not in raw or type(raw[name]) is not kind:
             found = type(raw[name]).__name__ if name in raw else "nothing"
             expected = kind.__name__ if name in known else "no such field"
-            raise ValueError(f"{where}: expected a data set's manifest: {name}: expected {expected}, found {found}; {again}")
+            raise ValueError(f"{where}: expected a data set's manifest: {name}: {expected}, found {found}; {again}")
     counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values()]
     if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
-        raise ValueError(f"{where}: expected a data set's manifest: expected counts of records, found {counts}; {again}")
+        raise ValueError(f"{where}: expected a data set's manifest: counts of records, found {counts}; {again}")
     return DatasetInfo(path, **raw)
 
 

@@ -72,11 +72,11 @@ ARABIC = "اليمونرتبةعدسفهكقأحجشطصىخإءذغضثزظئؤ
 THAI = "านรอกเงมยลวดทสตะปบคหแจพชขใ่้ิีัื์็ำไโุูณผศึซถธญภฐฝ"
 
 WORDS = {
-    "German": "der die das und ist nicht ich wie kann ein eine mein mit zu auf sie wir es den von im wo wann bitte ja gern",
-    "French": "le la les des est je un une et vous pas que pour dans sur mon mes de du il oui non avec votre nous ou en",
-    "Spanish": "el la los las de que es un una por para con mi mis no su se en lo como puedo cuando hola gracias y del si",
-    "Portuguese": "o os as de que um uma por para com meu minha sim em do da no na como posso quando obrigado ou e se eu",
-    "Italian": "il la le di che un una per con mio mia no si in lo come posso quando grazie del della sono non gli i ho",
+    "German": "der die das und ist nicht ich wie kann ein eine mein mit zu auf sie wir es den von im wo wann bitte ja gern",  # noqa: E501
+    "French": "le la les des est je un une et vous pas que pour dans sur mon mes de du il oui non avec votre nous ou en",  # noqa: E501
+    "Spanish": "el la los las de que es un una por para con mi mis no su se en lo como puedo cuando hola gracias y del si",  # noqa: E501
+    "Portuguese": "o os as de que um uma por para com meu minha sim em do da no na como posso quando obrigado ou e se eu",  # noqa: E501
+    "Italian": "il la le di che un una per con mio mia no si in lo come posso quando grazie del della sono non gli i ho",  # noqa: E501
     "Catalan": "el la els les de que un una per amb meu no en com puc quan del i",
     "Nordic": "och det att jag en er som med kan min ikke og at til jeg hvor nei ja ei ett av har vi du den hur var",
     "Polish": "nie jest jak na do w z i to czy mam moje po za co tak dla kiedy prosz dni",

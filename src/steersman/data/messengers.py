@@ -67,7 +67,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
             (other,) = names - {chat.partner}
             mine = chatlog.Speakers(frozenset({chatlog.name_key(chat.partner)}), frozenset({chatlog.name_key(other)}))
             reading.tell(
-                f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; say it otherwise with "
+                f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
                 "--speakers"
             )
         if mine is not None and not any(mine.role(name) for name in names):

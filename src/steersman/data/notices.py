@@ -27,7 +27,7 @@ EDITED = re.compile(
     re.I,
 )
 _SPOKEN = (
-    r"(?:messages (?:and calls|to this chat)|nachrichten und anrufe|nachrichten in diesem chat).{0,80}(?:encrypt|verschlüssel).*",
+    r"(?:messages (?:and calls|to this chat)|nachrichten und anrufe|nachrichten in diesem chat).{0,80}(?:encrypt|verschlüssel).*",  # noqa: E501
     r".{0,40}(?:端到端加密|端对端加密|端對端加密|全程加密).*",
     r"(?:this message was deleted|you deleted this message|message deleted|diese nachricht wurde gelöscht|"
     r"du hast diese nachricht gelöscht)\.?(?: this message.*)?",
@@ -46,7 +46,7 @@ _BY_NAME = (
 SPOKEN = re.compile("|".join(f"(?:{form})" for form in _SPOKEN + _BY_NAME), re.I)
 """A whole message that the messenger wrote, though it stands under a name."""
 _GROUP = (
-    r"joined (?:using|the (?:group|chat|channel|conversation))|(?:was|were|has been) (?:added|removed)|added .{1,40}to the|"
+    r"joined (?:using|the (?:group|chat|channel|conversation))|(?:was|were|has been) (?:added|removed)|added .{1,40}to the|"  # noqa: E501
     r"(?:has )?left(?: the (?:group|chat|conversation|channel))?\.?$|created (?:this )?group|"
     r"changed (?:the|this|their|to|her|his)|security code|pinned a message|turned (?:on|off) disappearing|"
     r"disappearing messages|is a contact|now an admin|joined the chat|"

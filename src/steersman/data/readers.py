@@ -1,6 +1,6 @@
 """Lines of text out of files, each with its place, so that an error can say where it was.
 
-Lines end at \\n, \\r\\n or \\r. A line that cannot be read is handed on as such (`Record.error`), because whether one bad
+Lines end at \\n, \\r\\n or \\r. A line that cannot be read is handed on as such (`Record.error`), as whether one bad
 line stops an import is the caller's decision. Nothing longer than the limit of a line is ever held in memory.
 """
 
@@ -57,7 +57,7 @@ def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
         try:
             if cut:
                 raise ValueError(
-                    f"expected a line of at most {reading.max_line_mb:g} MB; raise data.max_line_mb if it is meant to be"
+                    f"expected a line of at most {reading.max_line_mb:g} MB; raise data.max_line_mb if it is meant so"
                 )
             yield Line(number, _decode(raw, start, "utf-8" if transcode else encoding).removeprefix("\ufeff"))
         except ValueError as error:
@@ -119,9 +119,7 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at, byte = start + error.start, raw[error.start]
         advice = "convert it, or name its encoding with --encoding" if encoding == "utf-8" else "check --encoding"
-        raise ValueError(
-            f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}"
-        ) from None
+        raise ValueError(f"expected {encoding.upper()} text, but byte {at} of it is 0x{byte:02x}; {advice}") from None
 
 
 @functools.cache

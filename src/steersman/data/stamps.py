@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ LEADING = re.compile(
 """A stamp at the start of a line, and what follows."""
 NAME = r"(?P<who>[^\[\]()\n:：]{1,60}?(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)?)"
 TRAILING = re.compile(
-    rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"
+    rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
     r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",
     re.I | re.S,
 )
@@ -105,7 +106,7 @@ def instants(stamps: Iterable[When | None]) -> list[float | None]:
         if found is None:
             continue
         known = [t for t in found if t is not None]
-        back = sum(later < before for before, later in zip(known, known[1:], strict=False))
+        back = sum(later < before for before, later in itertools.pairwise(known))
         badness = (back, max(known, default=0.0) - min(known, default=0.0))
         if least is None or badness < least:
             best, least = found, badness

@@ -167,7 +167,7 @@ def _delimiter(lines: Sequence[Line], suffix: str) -> str:
 
 
 def looks_like(lines: Sequence[Line]) -> bool:
-    """Whether a text without a telling name is a table: several rows with as many columns as the first, at least two."""
+    """Whether a text without a telling name is a table: rows with as many columns as the first, at least two."""
     texts = [line for line in lines if line.text.strip()][:PEEK]
     if len(texts) < 2:
         return False
