@@ -47,9 +47,9 @@ Which architectures Steersman trains, answers with and exports. Each row is a sm
 transformers' in float32. That a large model of the family learns well is not measured here.
 
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
-- **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*: transformers'
-  layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of convolutions
-  and recurrences would leak from one dialogue of a row into the next).
+- **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*:
+  transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of
+  convolutions and recurrences would leak from one dialogue of a row into the next).
 - **PPO**: reward model and one round of PPO.
 - **engine**: *local* is the fast one, *reference* transformers' forward pass, a sequence at a time. Greedy answers
   equal transformers' in float32; bfloat16 runs.
