@@ -16,6 +16,8 @@ START, END = "\U0010fdd0", "\U0010fdd1"
 """Marks around people's control tokens; taken off people's text beforehand, so that nobody can forge one."""
 MARKS = re.compile(f"[{START}{END}]")
 ANCHORS = ("\n", "a", "0")
+MARKUP = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
+"""Tokens that control turns by their looks, which templates may put together of pieces."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -43,7 +45,8 @@ class Spans:
         own = literal_text(tokenizer.chat_template)
         added = tokenizer.added_tokens_decoder.values()
         # Special tokens, and of the others those that the template writes: white space is ordinary text in both
-        names = {t.content for t in added if t.special or (t.content in own and not t.content.isspace())}
+        ordinary = (t.content for t in added if not t.special and not t.content.isspace())
+        names = {t.content for t in added if t.special} | {n for n in ordinary if n in own or MARKUP.fullmatch(n)}
         names |= set(tokenizer.all_special_tokens)
         longest_first = sorted(filter(None, names), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
