@@ -47,21 +47,12 @@ Which architectures Steersman trains, answers with and exports. Each row is a sm
 transformers' in float32. That a large model of the family learns well is not measured here.
 
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
-<<<<<<< HEAD
-- **SFT**: whole, a layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*: transformers'
-  layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of convolutions
-  and recurrences would leak from one dialogue of a row into the next).
-- **PPO**: reward model and one round of PPO.
-- **engine**: *local* is the fast one, *reference* transformers' forward, a sequence at a time. Greedy answers equal
-  transformers' in float32; bfloat16 runs.
-=======
 - **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*:
   transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of
   convolutions and recurrences would leak from one dialogue of a row into the next).
 - **PPO**: reward model and one round of PPO.
 - **engine**: *local* is the fast one, *reference* transformers' forward pass, a sequence at a time. Greedy answers
   equal transformers' in float32; bfloat16 runs.
->>>>>>> models
 - **export**: transformers alone loads what SFT and PPO wrote and computes the same.
 - **reward model**: *elsewhere* where transformers has the class (`AutoModelForSequenceClassification`), else the folder
   loads in Steersman only.
