@@ -1,4 +1,4 @@
-# ruff: noqa: E501, PT017, SIM105, RUF043
+# ruff: noqa: E501, RUF043
 """Files are read by what they hold: JSON of any shape, containers, tables, spreadsheets, columns."""
 
 from __future__ import annotations
