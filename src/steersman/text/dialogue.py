@@ -50,9 +50,13 @@ def _call(call: dict[str, Any], as_text: bool) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def to_message(turn: Message, form: Form = FORMS[0]) -> dict[str, Any]:
-    """A message for `apply_chat_template`; thoughts under both names that templates know."""
-    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+def to_message(turn: Message, form: Form = FORMS[0], parts: bool = False) -> dict[str, Any]:
+    """A message for `apply_chat_template`; thoughts under both names that templates know.
+
+    `parts`: content as a list of one text part.
+    """
+    content = [{"type": "text", "text": turn.content}] if parts else turn.content
+    message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.thinking:
         message |= {"reasoning_content": turn.thinking, "thinking": turn.thinking}
     if turn.tool_calls:

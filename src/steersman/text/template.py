@@ -60,10 +60,8 @@ class Template:
         self._keeps = thinking in ("keep", "show")
         self.notes: dict[str, int] = {}
         """What was changed in dialogues so that the template takes them -> in how many renderings."""
-        self._no_tools: list[Any] | None = None
-        if self._attempt((PROBE,)) is None:  # a template for dialogues with tools alone goes through their list
-            self._no_tools = [] if self._attempt((PROBE,), no_tools=[]) is not None else None
         try:
+            self._no_tools, self._parts = self._find_form()
             source = tokenizer.get_chat_template()
             self._shape = read_shape(self._text, source, self._spans, tokenizer.eos_token or "")
         except Exception as error:
@@ -89,13 +87,12 @@ class Template:
         generate: bool = False,
         go_on: bool = False,
         form: Form = FORMS[0],
-        no_tools: list[Any] | None = None,
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         options = {"enable_thinking": False, "thinking": False} if self.thinking == "empty" else {}
         text: str = self.tokenizer.apply_chat_template(
             [self._marked(turn, form) for turn in conversation.messages],
-            tools=self._spans.mark(conversation.tools) or (self._no_tools if no_tools is None else no_tools),
+            tools=self._spans.mark(conversation.tools) or self._no_tools,
             add_generation_prompt=generate,
             continue_final_message=go_on,
             tokenize=False,
@@ -107,13 +104,27 @@ class Template:
         own = turn.role == "assistant"
         return {
             key: value if key == "role" else self._spans.mark(value, own and key != "tool_calls")
-            for key, value in to_message(turn, form).items()
+            for key, value in to_message(turn, form, self._parts).items()
         }
 
-    def _attempt(self, turns: Turns, no_tools: list[Any] | None = None) -> str | None:
+    def _find_form(self) -> tuple[list[Any] | None, bool]:
+        """(what stands for no tools, whether content is a list of parts), so that what people say is rendered.
+
+        Templates for tools go through their list, be it empty; those of models that see go through a message's parts.
+        """
+        forms: list[tuple[list[Any] | None, bool]] = [(None, False), (None, True), ([], False), ([], True)]
+        for form in forms:
+            self._no_tools, self._parts = form
+            if PROBE.content in (self._attempt((PROBE,)) or ""):
+                return form
+        self._no_tools, self._parts = None, False
+        self._text(Conversation("probe", (PROBE,)), True)
+        raise ValueError("it leaves out what people say")
+
+    def _attempt(self, turns: Turns) -> str | None:
         """The text of a dialogue for probing; None where the template refuses it."""
         try:
-            return self._text(Conversation("probe", turns), generate=True, no_tools=no_tools)
+            return self._text(Conversation("probe", turns), generate=True)
         except Exception:  # a template is a program: it may raise anything
             return None
 
@@ -161,13 +172,13 @@ class Template:
                 values = arguments.values() if isinstance(arguments, dict) else ()
                 simple = [name, *(value for value in values if isinstance(value, str))]
                 if any(not _written(str(self._spans.mark(value)), text) for value in simple):
-                    raise _Lost(f"{where}: the chat template leaves out the call of '{name}'")
+                    raise _Lost(f"the chat template leaves out the call of '{name}' in {where}")
             words = str(self._spans.mark(turn.content, turn.role == "assistant")).strip()
             words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
             if not words or _written(words, text) or self._changed(conversation, i, form):
                 continue
             if turn.role == "tool":
-                raise _Lost(f"{where}: the chat template leaves out what the tool said")
+                raise _Lost(f"the chat template leaves out what the tool said in {where}")
             yield f"the chat template leaves out or alters the words of {turn.role} turns"
         for name, _ in map(_called, conversation.tools):
             if not _written(str(self._spans.mark(name)), text):
@@ -246,7 +257,14 @@ class Template:
                 ids, learn = (), []
             turn = apart(turn) if self._shape.shows else turn
             said = self._read(dataclasses.replace(conversation, messages=(*whole.messages[:i], turn)), False)
-            answer = (*self._behind(prompt, self._answer(prompt, said, turn)), self.end_of_turn)
+            words = self._answer(prompt, said, turn)
+            for name, _ in map(_called, turn.tool_calls):
+                if not _written(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
+                    raise ValueError(
+                        f"conversation '{conversation.id}': the chat template leaves out the call of '{name}' in "
+                        f"messages[{i}] (assistant)"
+                    )
+            answer = (*self._behind(prompt, words), self.end_of_turn)
             learn += [False] * (len(asked) - len(ids)) + [True] * len(answer)
             ids = asked + answer
         return (*rows, Rendered(ids, tuple(learn))) if ids else ()
