@@ -301,7 +301,8 @@ class Run:
                     given = (chosen[mine], now.answers[mine], 1, config.row_tokens, actors.policy.device, actors.below)
                     packed.append(pack(actors.template, *given))
                     if now.experience is None:
-                        scored.append(score(actors, packed[-1], config))
+                        with activity("scoring"):
+                            scored.append(score(actors, packed[-1], config))
         rollouts = join(packed)
         if now.experience is None:
             now.experience, now.measured = experience_of(rollouts.flat, scored, config, self.controller.coef)
@@ -316,20 +317,21 @@ class Run:
         rollouts = self._collect(chosen, now)
         assert now.experience is not None
         kl, kl_coef = float(now.experience.kl.mean()), self.controller.coef
-        losses = update(
-            actors,
-            rollouts,
-            now.experience,
-            self.policy,
-            self.critic,
-            config,
-            lr_share(self.iteration, config),
-            self._trains_policy,
-            self._pretraining,
-            kl_coef if config.kl_in == "loss" else 0.0,
-            now,
-            self.keep,
-        )
+        with activity("learning"):
+            losses = update(
+                actors,
+                rollouts,
+                now.experience,
+                self.policy,
+                self.critic,
+                config,
+                lr_share(self.iteration, config),
+                self._trains_policy,
+                self._pretraining,
+                kl_coef if config.kl_in == "loss" else 0.0,
+                now,
+                self.keep,
+            )
         if self.iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
             ratio_error = losses["ratio_error_first"] if self._trains_policy else None
             self.start |= starting_point(now.experience, now.measured["engine_logprob_error"], ratio_error)
