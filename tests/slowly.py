@@ -54,6 +54,9 @@ def command(arguments: list[str], seconds: float, output: str) -> None:
 
 if __name__ == "__main__":
     import steersman.engine.load
+    import steersman.eval.report
+    import steersman.eval.run
+    import steersman.store
     import steersman.train.ppo
     import steersman.train.preference
     import steersman.train.reward

@@ -350,12 +350,16 @@ def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
     assert "people ranked 1 (ann 1), the rule judge 1 (simulated)" in text
 
 
-def test_status_of_a_damaged_manifest_is_an_error(space: Workspace) -> None:
+def test_status_shows_a_damaged_artifact_and_who_makes_it_again(space: Workspace) -> None:
     artifact(space, "sft")
     (space.stage_dir("sft", 1) / "manifest.json").write_text("{")
     result = run(space, "status")
-    assert result.exit_code == 2
-    assert "manifest.json: not a manifest" in result.stderr
+    assert result.exit_code == 0
+    assert "damaged" in result.stdout
+    assert "manifest.json: not a manifest" in result.stdout
+    assert run_json(space, "status")["stages"][0]["state"] == "damaged"
+    space.stage_dir("sft", 1).rename(space.stage_dir("sft", 1).with_name("sft.damaged-1"))
+    assert run_json(space, "status")["stages"][0]["put_aside"] == ["sft.damaged-1"]
 
 
 # doctor

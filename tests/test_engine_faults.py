@@ -165,10 +165,8 @@ def test_what_is_refused_is_a_400_before_any_stream(tiny: Path, tmp_path: Path, 
     pytest.importorskip("llguidance")
     engine: Any = load_engine(tiny)
     body = {"model": engine.model_name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
-    unsupported = {
-        "type": "json_schema",
-        "json_schema": {"name": "a", "schema": {"type": "array", "uniqueItems": True}},
-    }
+    schema = {"type": "array", "uniqueItems": True}
+    unsupported = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     with Store.open(tmp_path / "store.db") as store, live(create_app(engine, store, name="S", language="en")) as url:
         for extra, param in (
             ({"response_format": unsupported}, "response_format"),

@@ -17,6 +17,9 @@ from typing import Any
 
 from steersman.config import Config, RuleConfig
 
+LARGEST = 2**62
+"""No whole number is meant to be larger, and all that computes with them can hold it."""
+
 
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
@@ -30,15 +33,18 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     if field.type == "dict[str, float]":
         return _checked_weights(value, where)
     kind = {"str": str, "int": int, "float": float, "bool": bool}[str(field.type)]
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         value = float(value)
     if type(value) is not kind:
-        raise ValueError(f"{where}: expected {kind.__name__}, got {value!r}")
+        raise ValueError(f"{where}: expected {kind.__name__}, got {_shown(value)}")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{where}: expected a number below {LARGEST}, got {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a number, got {value}")
     low, high = field.metadata["low"], field.metadata["high"]
     if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
-        raise ValueError(
-            f"{where}: expected {f'{low:g} to {high:g}' if high is not None else f'at least {low:g}'}, got {value!r}"
-        )
+        expected = f"{low:g} to {high:g}" if high is not None else f"at least {low:g}"
+        raise ValueError(f"{where}: expected {expected}, got {_shown(value)}")
     choices = field.metadata["choices"]
     several = field.metadata["several"]
     named = [part.strip() for part in str(value).split(",") if part.strip()] if several else [value]
@@ -48,12 +54,20 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     return value
 
 
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or lists in lists without end
+        return type(value).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def _checked_weights(value: Any, where: str) -> dict[str, float]:
     good = isinstance(value, dict) and all(type(w) in (int, float) and 0 <= w < math.inf for w in value.values())
     if not good or (value and not any(value.values())):
         raise ValueError(
             f"{where}: expected a table of names and weights of at least 0, one above 0, such as {{helpful = 1.0}}, "
-            f"got {value!r}"
+            f"got {_shown(value)}"
         )
     return {name: float(weight) for name, weight in sorted(value.items())}  # the order of a reward model's heads
 
@@ -61,7 +75,7 @@ def _checked_weights(value: Any, where: str) -> dict[str, float]:
 def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) and "rule" in entry for entry in value):
         raise ValueError(
-            f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {value!r}"
+            f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {_shown(value)}"
         )
     fields = {f.name: f for f in dataclasses.fields(RuleConfig)}
     made = []
@@ -95,7 +109,7 @@ def from_dict(tree: dict[str, Any], source: str, start: Config | None = None) ->
         if name not in sections:
             raise ValueError(f"{source}: unknown section [{name}]; {_nearest(name, list(sections))}")
         if not isinstance(values, dict):
-            raise ValueError(f"{source}: [{name}] must be a section, got {values!r}")
+            raise ValueError(f"{source}: [{name}] must be a section, got {_shown(values)}")
         fields = {f.name: f for f in dataclasses.fields(sections[name])}
         for key in values:
             if key not in fields:
@@ -109,7 +123,9 @@ def load(path: Path) -> Config:
     """Read a TOML file. Raises ValueError (what, where, expected) on anything unknown or of the wrong type."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # of TOML, of UTF-8, of an integer of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     return from_dict(tree, str(path))
 
@@ -131,6 +147,8 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text.strip()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--set: expected a value as in the file, got {text[:80]}: {error}") from None
 
 
 def toml_text(value: Any) -> str:

@@ -85,7 +85,9 @@ class Progress:
     def line(self) -> None:
         """What is being done and how far it is, as a line."""
         counted = self.total is not None or self.done != self._start
-        _line(self.title, f"{self.unit} {self.count()}" if counted else "", self.metrics, self.clock())
+        outer = next((p for p in _stack if p is not self and p.total is not None), None)  # what this is a part of
+        within = (outer.title, f"{outer.unit} {outer.count()}") if outer else ()
+        _line(*within, self.title, f"{self.unit} {self.count()}" if counted else "", self.metrics, self.clock())
 
     def eta(self) -> str:
         """Time to go at the pace so far; '' while unknown. Work done before a resume does not count as pace."""

@@ -107,12 +107,19 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[I
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A full or read-only disk in here is said of `path`: a write that fails does not name its file."""
+    """A full or read-only disk in here is said of `path`: a write that fails does not name its file.
+
+    safetensors hides the errno in its text.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
         raise
 
 

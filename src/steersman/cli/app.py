@@ -27,6 +27,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -266,11 +267,18 @@ def build() -> typer.Typer:
     return app
 
 
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A thread of a library ended, such as the writer of TensorBoard's files on a full disk; the work goes on."""
+    if failure.exc_value is not None:
+        say(f"warning: {explain(failure.exc_value) or repr(failure.exc_value)}")
+
+
 def run() -> None:
     """Entry point of the process."""
     from steersman.cli import processes
 
     stopping.install()
+    threading.excepthook = _thread_failed
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(

@@ -114,7 +114,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     """Write the lines atomically; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with atomic_write(path) as file:
+    with atomic_write(path, words=True) as file:
         for line in lines:
             file.write(line + "\n")
             count += 1

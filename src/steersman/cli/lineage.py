@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steersman import config as configs
+from steersman import unfinished
 from steersman.data import dataset
 from steersman.types import Manifest
 from steersman.unfinished import BESIDE, SECTION
 from steersman.workspace import ARTIFACTS, FINGERPRINT, POINTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
-State = Literal["missing", "partial", "ready", "stale"]
+State = Literal["missing", "partial", "ready", "stale", "damaged"]
 GONE = "gone"
 
 
@@ -46,6 +47,10 @@ class StageState:
     settings: tuple[str, ...] = ()
     resume: str = ""
     manifest: Manifest | None = None
+    damage: str = ""
+    """What is wrong with the artifact, as far as can be seen without reading all of it."""
+    aside: tuple[str, ...] = ()
+    """Folders of damaged artifacts that were put aside."""
 
 
 def current_identity(space: Workspace, name: str, round_: int) -> str | None:
@@ -59,7 +64,10 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
     if match is None or match[2] not in ARTIFACTS:
         return None
     number = int(match[1] or round_)
-    return identity(read_manifest(space.stage_dir(match[2], number))) if space.has(match[2], number) else GONE
+    try:
+        return identity(read_manifest(space.stage_dir(match[2], number))) if space.has(match[2], number) else GONE
+    except ValueError:  # damaged, as its own stage says
+        return GONE
 
 
 def _store_identity(space: Workspace, round_: int) -> str:
@@ -166,7 +174,7 @@ def _saved_step(path: Path) -> str:
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 1 << 20)))
         state = json.loads(header["__metadata__"]["state"])
         return next((f"{key} {state[key]}" for key in ("step", "iteration") if key in state), "")
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
@@ -175,9 +183,17 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
     folder = space.stage_dir(stage, round_)
     partial = folder.with_name(f"{stage}.partial")
     resume = _resume_point(partial) if partial.is_dir() else _members_made(folder)
+    aside = tuple(p.name for p in unfinished.set_aside(folder))
     if not space.has(stage, round_):
-        return StageState(stage, "partial" if resume else "missing", resume=resume)
-    manifest = read_manifest(folder)
+        damage = f"{folder}: no manifest there" if unfinished.lies_there(folder) else ""
+        state: State = "damaged" if damage else "partial" if resume else "missing"
+        return StageState(stage, state, resume=resume, damage=damage, aside=aside)
+    try:
+        manifest = read_manifest(folder)
+        if gone := next((name for name in manifest.files if not (folder / name).is_file()), None):
+            raise ValueError(f"{folder / gone}: missing, but its manifest lists it")
+    except ValueError as error:
+        return StageState(stage, "damaged", resume=resume, damage=str(error), aside=aside)
     changed = []
     for name, recorded in manifest.inputs.items():
         found = current_identity(space, name, round_)
@@ -186,7 +202,8 @@ def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
     if round_ == space.round:  # what was imported or said since a round was closed is for the next one
         changed += [f"{name} is new" for name in new_data(space, manifest)] + changed_feedback(space, manifest)
     settings = changed_settings(space, manifest)
-    return StageState(stage, "stale" if changed else "ready", tuple(changed), settings, resume, manifest)
+    state = "stale" if changed else "ready"
+    return StageState(stage, state, tuple(changed), settings, resume, manifest, aside=aside)
 
 
 def round_states(space: Workspace, round_: int) -> list[StageState]:

@@ -14,6 +14,7 @@ from typing import Any
 from steersman.cli.app import say
 from steersman.cli.making import Metrics, make
 from steersman.config import of_stage
+from steersman.progress import activity
 from steersman.types import Conversation, Ranking
 from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, tree_hashes, verify
 
@@ -49,10 +50,16 @@ def _data(space: Workspace, kind: str, split: str, purpose: str | None = None) -
     return paths, {f"data:{(info := read_info(p)).name}": info.sha256 for p in paths}
 
 
-def _conversations(paths: list[Path], kind: str, limit_mb: float) -> list[Conversation]:
-    from steersman.data.dataset import load_conversations
+def _conversations(paths: list[Path], kind: str, limit_mb: float, inputs: Mapping[str, str]) -> list[Conversation]:
+    """The records of data sets. ValueError where one is no longer what `inputs` recorded of it."""
+    from steersman.data.dataset import load_conversations, read_info
 
-    return [c for path in paths for c in load_conversations(path, kind, limit_mb)]
+    with activity("reading the data"):
+        out = [c for path in paths for c in load_conversations(path, kind, limit_mb)]
+    for path in paths:
+        if read_info(path).sha256 != inputs[f"data:{path.stem}"]:
+            raise ValueError(f"{path}: was replaced while it was read; run the same command again")
+    return out
 
 
 def _demand(paths: list[Path], what: str, space: Workspace) -> None:
@@ -75,8 +82,8 @@ def do_sft(space: Workspace) -> tuple[Metrics, bool]:
         parallel.everywhere(
             sft.run,
             base=base,
-            demonstrations=_conversations(train, "demonstrations", limit),
-            validation=_conversations(held, "demonstrations", limit),
+            demonstrations=_conversations(train, "demonstrations", limit, inputs),
+            validation=_conversations(held, "demonstrations", limit, inputs),
             output=space.stage_dir("sft"),
             config=space.config.sft,
             model_config=space.config.model,
@@ -101,7 +108,7 @@ def do_sample(space: Workspace) -> tuple[Metrics, bool]:
     def run() -> None:
         from steersman.train import sample
 
-        chosen = _conversations(prompts, "prompts", space.config.data.max_line_mb)
+        chosen = _conversations(prompts, "prompts", space.config.data.max_line_mb, inputs)
         sample.run(
             model=model,
             version=f"{space.round:03d}/{source}",
@@ -188,7 +195,7 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
             reward.run,
             base=model,
             rankings=rankings,
-            demonstrations=_conversations(held, "demonstrations", space.config.data.max_line_mb)[:200],
+            demonstrations=_conversations(held, "demonstrations", space.config.data.max_line_mb, inputs)[:200],
             output=space.stage_dir("reward"),
             config=space.config.reward,
             model_config=space.config.model,
@@ -227,8 +234,8 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
         from steersman.train import ppo
 
         limit = space.config.data.max_line_mb
-        training = _conversations(prompts, "prompts", limit)
-        held_out = _conversations(held, "prompts", limit)
+        training = _conversations(prompts, "prompts", limit, inputs)
+        held_out = _conversations(held, "prompts", limit, inputs)
         if not held_out:  # without a validation set, the last prompts are kept out of training
             count = min(settings.eval_prompts, len(training) // 5)
             training, held_out = training[: len(training) - count], training[len(training) - count :]
@@ -238,7 +245,7 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
             reward=reward,
             prompts=training,
             held_out=held_out,
-            demonstrations=_conversations(demonstrations, "demonstrations", limit),
+            demonstrations=_conversations(demonstrations, "demonstrations", limit, inputs),
             output=space.stage_dir(stage),
             config=settings,
             model_config=space.config.model,
@@ -302,7 +309,7 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
         from steersman.cli.evidence import known_cautions
         from steersman.eval import run as evaluation
 
-        prompts = _conversations(paths, "prompts", space.config.data.max_line_mb)
+        prompts = _conversations(paths, "prompts", space.config.data.max_line_mb, inputs)
         known = known_cautions(space, [name for name in models if name != "base"], prompts)
         reward_report = dict(read_manifest(reward).metrics) if reward else None
         simulated = bool(reward_report and reward_report.get("simulated"))

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
+from steersman import unfinished
+from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data.dataset import find, load_conversations
 from steersman.types import Manifest
-from steersman.workspace import POLICIES, Workspace, file_sha256, identity, read_manifest
+from steersman.workspace import CURRENT, POLICIES, Workspace, file_sha256, identity, read_manifest
 
 VERDICT_FILE = "verdict.json"
 BASELINE = {"sft": "base"} | dict.fromkeys(POLICIES, "sft")
@@ -90,6 +91,15 @@ def _sure(question: str, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty() and typer.confirm(f"{question}. Promote it anyway?", err=True)
 
 
+def _history(space: Workspace) -> list[dict[str, Any]]:
+    """Of promotions; one that cannot be read is put aside, and a new one begins."""
+    try:
+        return space.history()
+    except ValueError as error:
+        say(f"{error}. Put aside as {unfinished.put_aside(space.root / CURRENT)}; a new list of promotions begins")
+        return []
+
+
 def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
     made = read_manifest(space.stage_dir(stage, round_)) if space.has(stage, round_) else None
     return made is not None and report.inputs.get(stage) == identity(made)
@@ -115,7 +125,7 @@ def promote(
     number = round_ or space.round
     _made(space, stage, number)
     manifest = read_manifest(space.stage_dir(stage, number))
-    history = space.history()
+    history = _history(space)
     reason = refusal(space, stage, number)
     if reason and not force:
         raise ValueError(f"not promoted: {reason}. Promote it all the same with --force")

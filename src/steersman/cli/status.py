@@ -96,6 +96,8 @@ def _stage_json(state: StageState) -> dict[str, Any]:
         "changed_inputs": list(state.changed),
         "changed_settings": list(state.settings),
         "resume": state.resume,
+        "damage": state.damage,
+        "put_aside": list(state.aside),
         "inputs": dict(made.inputs) if made else {},
         "created": made.created if made else None,
         "metrics": dict(made.metrics) if made else {},
@@ -116,7 +118,9 @@ def _state_text(stage: Mapping[str, Any]) -> str:
         text += f": {', '.join(said)}"
     if stage["changed_settings"]:
         text += f" (other settings: {', '.join(stage['changed_settings'][:3])})"
-    return text + (f"; resume point {stage['resume']}" if stage["resume"] else "")
+    text += f": {stage['damage']}" if stage["damage"] else ""
+    text += f"; resume point {stage['resume']}" if stage["resume"] else ""
+    return text + (f"; damaged and put aside: {', '.join(stage['put_aside'])}" if stage["put_aside"] else "")
 
 
 def render(data: Mapping[str, Any]) -> RenderableType:
@@ -126,7 +130,7 @@ def render(data: Mapping[str, Any]) -> RenderableType:
     from rich.text import Text
 
     table = Table("stage", "state", "made from", "made", "metrics", box=None, padding=(0, 2, 0, 0))
-    colours = {"ready": "green", "stale": "yellow", "partial": "cyan", "missing": "dim"}
+    colours = {"ready": "green", "stale": "yellow", "partial": "cyan", "missing": "dim", "damaged": "red"}
     for stage in data["stages"]:
         metrics = metrics_line(stage["metrics"]) + "".join(f"; {note}" for note in stage["notes"])
         cells = (", ".join(stage["inputs"]), stage["created"] or "", metrics)

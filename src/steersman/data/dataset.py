@@ -11,23 +11,28 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman import __version__
+from steersman import __version__, locks
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
+from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
-from steersman.data.readers import read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
-from steersman.workspace import Workspace, atomic_write, file_sha256, now
+from steersman.unfinished import put_aside
+from steersman.workspace import Workspace, atomic_write, file_sha256, now, read_object
 
 PURPOSES = ("any", "rank", "ppo")
+REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
+RESERVED = (".rejected", ".manifest", ".jsonl")
+"""Endings of names that would collide with files beside a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,53 @@ def read_info(path: Path) -> DatasetInfo:
     where = manifest_path(path)
     if not where.is_file():
         raise ValueError(f"{where}: no such file; {path.name} is no data set of this workspace")
+    again = "import it again with --replace"
     try:
-        return DatasetInfo(path, **json.loads(where.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: expected a data set's manifest: {error}; import it again with --replace") from None
+        raw = read_object(where, "a data set's manifest")
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from None
+    known = {f.name: f.type for f in dataclasses.fields(DatasetInfo) if f.name != "path"}
+    kinds = {"str": str, "int": int, "bool": bool}
+    for name in (*known, *raw):
+        kind = kinds.get(str(known.get(name)), dict)
+        if name not in known or name not in raw or type(raw[name]) is not kind:
+            found = type(raw[name]).__name__ if name in raw else "nothing"
+            expected = kind.__name__ if name in known else "no such field"
+            raise ValueError(f"{where}: expected a data set's manifest: {name}: {expected}, found {found}; {again}")
+    counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values()]
+    if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
+        raise ValueError(f"{where}: expected a data set's manifest: counts of records, found {counts}; {again}")
+    return DatasetInfo(path, **raw)
 
 
-def _existing(path: Path) -> DatasetInfo | None:
-    return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
+def _existing(path: Path, replace: bool) -> DatasetInfo | None:
+    """The data set that is there. With `replace` a damaged one is put aside."""
+    try:
+        return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
+    except ValueError:
+        if not replace:
+            raise
+        for file in (path, manifest_path(path)):
+            put_aside(file)
+        return None
+
+
+def check_name(name: str) -> None:
+    """ValueError where a data set cannot be called so."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
+        raise ValueError(
+            f"--name {name}: expected a name that does not end in '{ending}', which is for files beside data"
+        )
+
+
+def remove_dataset(info: DatasetInfo) -> None:
+    """Deletes a data set and what was left out of it; without its manifest, which goes first, it is none."""
+    manifest_path(info.path).unlink(missing_ok=True)
+    for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
+        if not manifest_path(path).is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_dataset(
@@ -93,8 +137,7 @@ def write_dataset(
     The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
     and on other content under a name that is taken (unless `replace`).
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    check_name(name)
     for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
@@ -123,17 +166,20 @@ def write_dataset(
         skipped=dict(skipped or {}),
         config=dict(config),
     )
-    old = _existing(path)
-    if old is not None:
-        if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, kind, split, purpose):
-            return old
-        if not replace:
-            raise ValueError(
-                f"{path}: a data set of this name exists with other content ({old.count} {old.kind}, {old.split}); "
-                "expected --replace to replace it, or another --name"
-            )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_pair(path, lines, info)
+    with locks.brief(folder):
+        old = _existing(path, replace)
+        if old is not None:
+            if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, kind, split, purpose):
+                if file_sha256(path) == old.sha256:
+                    return old
+                put_aside(path)
+            elif not replace:
+                raise ValueError(
+                    f"{path}: a data set of this name exists with other content ({old.count} {old.kind}, {old.split}); "
+                    "expected --replace to replace it, or another --name"
+                )
+        _write_pair(path, lines, info)
     return info
 
 
@@ -164,6 +210,9 @@ def find(workspace: Workspace, kind: str, split: str, purpose: str | None = None
 def _checked_whole(path: Path) -> None:
     """A data set's content must be what its manifest says; other files have no manifest to differ from."""
     if manifest_path(path).is_file() and file_sha256(path) != read_info(path).sha256:
+        time.sleep(REPLACING_SECONDS)  # it may be replaced in this moment, by two renamings
+        if file_sha256(path) == read_info(path).sha256:
+            return
         raise ValueError(
             f"{path}: its content differs from its manifest (truncated or altered); import it again with --replace"
         )
@@ -183,7 +232,7 @@ def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) 
     Raises ValueError 'file:line: what was expected', and where nothing is left.
     """
     _checked_whole(path)
-    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding)
+    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)
     if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
         records, dropped = _distinct(found.records, changed)

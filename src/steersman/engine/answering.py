@@ -64,7 +64,7 @@ def answer_prompts(
     if len(done) >= len(prompts):
         return done, None
     for file, content in ((path, kept), (sums, "".join(f"{mark}\n" for mark in marks).encode())):
-        with atomic_write(file, "wb") as out:
+        with atomic_write(file, "wb", words=True) as out:
             out.write(content)
     total = hashlib.sha256(kept)
     engine = load()

@@ -23,15 +23,18 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
+from steersman.models import families
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
+from steersman.models.families import context_of
 from steersman.models.load import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
+from steersman.progress import activity
 from steersman.text.length import fit_prompts
 from steersman.text.template import Template
 from steersman.types import AxisScores, Completion, Conversation, SamplingParams
-from steersman.workspace import write_json
+from steersman.workspace import atomic_write, read_object, write_json
 
 REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
@@ -55,12 +58,15 @@ def _per_answer(
         for prompt, given in zip(prompts, zip(*answers, strict=True), strict=True)
     ]
     out: list[list[Any]] = [[None] * len(trees) for _ in answers]
-    for group in fill_rows([t.size for t in trees], ROW_TOKENS):
-        row = to_device(build_row([trees[i] for i in group]), device)
-        values = iter(compute(row).tolist())
-        for i in group:
-            for numbers in out:
-                numbers[i] = next(values)
+    groups = fill_rows([t.size for t in trees], ROW_TOKENS)
+    with activity("measuring the answers", len(groups), "row") as shown:
+        for done, group in enumerate(groups, 1):
+            row = to_device(build_row([trees[i] for i in group]), device)
+            values = iter(compute(row).tolist())
+            for i in group:
+                for numbers in out:
+                    numbers[i] = next(values)
+            shown.update(done)
     return out
 
 
@@ -101,7 +107,7 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, len(pair[0].model.layers))
+    trunk, _ = share_trunk(pair, len(families.layers(pair[0])))
 
     def compute(row: Row) -> torch.Tensor:
         below = trunk(row) if trunk else None
@@ -213,7 +219,7 @@ def fit_all(
     """The prompts that leave room for an answer in every model's context, as `eval.long` says, and a caution of it."""
     kept, counts = list(prompts), Counter[str]()
     for path in dict.fromkeys(models):
-        context = int(read_config(path, config.model.trust_remote_code).max_position_embeddings)
+        context = context_of(read_config(path, config.model.trust_remote_code))
         fitted = fit_prompts(
             load_template(path, config.model),
             kept,
@@ -264,17 +270,18 @@ def run(
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
-    result = verdict(
-        measured,
-        prompts,
-        config.eval,
-        judge=judge.name if judge else "",
-        kl_ceiling=config.ppo.kl_ceiling,
-        simulated_rankings=simulated_rankings,
-        known=known,
-        seed=config.project.seed,
-    )
-    write_json(folder.path / VERDICT, result.to_json())
+    with activity("comparing the models"):
+        result = verdict(
+            measured,
+            prompts,
+            config.eval,
+            judge=judge.name if judge else "",
+            kl_ceiling=config.ppo.kl_ceiling,
+            simulated_rankings=simulated_rankings,
+            known=known,
+            seed=config.project.seed,
+        )
+    write_json(folder.path / VERDICT, result.to_json(), words=True)
     write_json(
         folder.path / MODELS,
         {
@@ -287,10 +294,12 @@ def run(
             "simulated_rankings": simulated_rankings,
             "cautions": [dataclasses.asdict(c) for c in known],
         },
+        words=True,
     )
-    with open(folder.path / PROMPTS, "w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(folder.path / PROMPTS) as file:
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
-    draw(folder.path, config)
+    with activity("drawing the report"):
+        draw(folder.path, config)
     folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts)})
     return result
 
@@ -300,24 +309,29 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
     path = folder / MODELS
     if not path.is_file():
         raise ValueError(f"{path}: no evaluation there; make one with: steersman eval")
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    models = []
-    for raw in kept["models"]:
-        scores = raw.pop("scores")
-        axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
-        models.append(ModelAnswers(scores=axes, **raw))
-    lines = (folder / PROMPTS).read_bytes().split(b"\n")  # JSON holds other line ends
-    prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
-    result = verdict(
-        models,
-        prompts,
-        config.eval,
-        judge=kept["judge"],
-        kl_ceiling=config.ppo.kl_ceiling,
-        simulated_rankings=kept["simulated_rankings"],
-        known=[Caution(**c) for c in kept.get("cautions", ())],
-        seed=config.project.seed,
-    )
+    kept = read_object(path, "an evaluation")
+    try:
+        models = []
+        for raw in kept["models"]:
+            scores = raw.pop("scores")
+            axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
+            models.append(ModelAnswers(scores=axes, **raw))
+        lines = (folder / PROMPTS).read_bytes().split(b"\n")
+        prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
+        result = verdict(
+            models,
+            prompts,
+            config.eval,
+            judge=kept["judge"],
+            kl_ceiling=config.ppo.kl_ceiling,
+            simulated_rankings=kept["simulated_rankings"],
+            known=[Caution(**c) for c in kept.get("cautions", ())],
+            seed=config.project.seed,
+        )
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not an evaluation ({type(error).__name__}: {error}); make it again: steersman eval"
+        ) from None
     return result, prompts, models, kept
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from steersman import progress, stopping, unfinished
 from steersman.models import parallel, sharded_point
-from steersman.workspace import POINTS, TORN, finish, fsync_dir, sweep, write_manifest
+from steersman.workspace import POINTS, TORN, finish, fsync_dir, naming, sweep, write_manifest
 
 BEST = ".best.safetensors"
 _writer = ThreadPoolExecutor(1, "checkpoint")
@@ -86,7 +86,7 @@ class StageFolder:
 
         `point` must give what a stage can go on from whenever `halt` is called; None: there is nothing to save yet.
         """
-        with stopping.deferred():
+        with naming(self.path), stopping.deferred():
             try:
                 yield
             except stopping.Stop as stop:

@@ -6,12 +6,16 @@ at a time, and again in the backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from steersman import progress
 from steersman.models import native
 from steersman.models.products import weight_gradient
 
@@ -109,13 +113,24 @@ def _part(hidden: Tensor, weight: Tensor, at: int) -> Tensor:
     return native.multiply([(hidden, part.T)], hidden.new_empty(len(hidden), len(part)))
 
 
+def _capped(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, cap: float) -> tuple[Tensor, Tensor]:
+    """log p(target) and entropy of cap * tanh(logits / cap) (Gemma 2)."""
+    logits = F.linear(hidden, weight)
+    log_p = (((logits / cap).tanh() * cap).float() / temperature).log_softmax(-1)
+    return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
+
+
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True, cap: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
 
-    Without `entropy` the second is not to be used: computing it may be left out.
+    Without `entropy` the second is not to be used: computing it may be left out. `cap`: logits stay below it, 0: none.
     """
+    if cap:
+        chunks = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+        parts = [checkpoint(_capped, h, weight, t, temperature, cap, use_reentrant=False) for h, t in chunks]
+        return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])
     if native.multiplies(hidden) and native.serves(hidden, len(weight)):
         logprobs, entropies = _TiledLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
     else:
@@ -150,3 +165,27 @@ def embed(module: Any, ids: Tensor) -> Tensor:
         states: Tensor = _Embed.apply(ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
         return states * module.embed_scale.to(states.dtype) if hasattr(module, "embed_scale") else states
     return module(ids)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def grow_embedding(model: Any, folder: Path, size: int, added: Mapping[int, str]) -> None:
+    """Rows for tokens that were added to a tokenizer of `size` tokens alone: the mean of the others. Said.
+
+    Raises ValueError with both sizes where the tokenizer is larger for another reason: it is another model's.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if size <= rows:
+        return
+    new = [name for i, name in sorted(added.items()) if i >= rows]
+    if len(new) != size - rows or getattr(model.config, "vocab_size_per_layer_input", None):
+        raise ValueError(
+            f"{folder}: its tokenizer has {size} tokens and its embedding {rows} rows; expected a row for each token"
+        )
+    model.resize_token_embeddings(size, mean_resizing=False)
+    for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if part is not None:
+            part.weight[rows:] = part.weight[:rows].float().mean(0).to(part.weight.dtype)
+    progress.note(
+        f"{folder}: {len(new)} tokens were added to its tokenizer ({', '.join(new)[:200]}); the embedding grows from "
+        f"{rows} to {size} rows, the new ones the mean of the others until they are trained (LoRA does not)"
+    )

@@ -14,7 +14,7 @@ from starlette.routing import Match
 
 from steersman.engine.protocol import PromptTooLong, Refused
 from steersman.server.validation import first_problem
-from steersman.store import NotFound, Outdated, StoreError
+from steersman.store import DiskError, NotFound, Outdated, StoreError
 
 _CODES = {
     401: "invalid_api_key",
@@ -26,6 +26,7 @@ _CODES = {
     429: "rate_limit_exceeded",
     503: "overloaded",
 }
+DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
 INTERNAL = "The server failed to answer this request; its log says why."
 
 
@@ -78,6 +79,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
         return error_body(_store_status(error), str(error), code=code)
+    if isinstance(error, DiskError):
+        return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     return error_body(500, INTERNAL)
 
 
@@ -131,6 +134,10 @@ def install_handlers(app: FastAPI) -> None:
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
         return error_response(error.status_code, message, headers=headers)
+
+    @app.exception_handler(DiskError)
+    async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
+        return JSONResponse(shown_error(error), 507)
 
     @app.exception_handler(Exception)
     async def on_any_other(_request: Request, _error: Exception) -> JSONResponse:

@@ -20,11 +20,22 @@ from typing import Any
 from steersman.store import chat, ranking
 from steersman.store.chat import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
-from steersman.store.errors import NotFound, Outdated, StoreError
+from steersman.store.errors import DiskError, NotFound, Outdated, StoreError
 from steersman.store.ranking import RankingTask
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
-__all__ = ["Chat", "ChatMessage", "NotFound", "Outdated", "RankingTask", "Reaction", "Store", "StoreError", "new_id"]
+__all__ = [
+    "Chat",
+    "ChatMessage",
+    "DiskError",
+    "NotFound",
+    "Outdated",
+    "RankingTask",
+    "Reaction",
+    "Store",
+    "StoreError",
+    "new_id",
+]
 
 
 class Store:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +23,18 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
+from steersman.progress import note
+from steersman.store.errors import DiskError
+from steersman.workspace import mode_of, private
+
+DISK_CODES = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EROFS,
+}
+SMALL_DISK = 1 << 18
+"""Bytes free below which a disk counts as full."""
 BUSY_SECONDS = 30.0
 """How long a writer waits for the others before 'database is locked' is an error."""
 
@@ -93,46 +109,126 @@ def migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
+def _file_of(url: URL) -> Path | None:
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def _keep_private(path: Path) -> None:
+    """The file and its companions for their owner's eyes, unless asked otherwise (`project.private`)."""
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, mode_of(path, words=True)))
+    if not private.get():
+        return
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        with contextlib.suppress(OSError):  # gone, or not ours
+            if (mode := file.stat().st_mode & 0o777) & 0o077:
+                file.chmod(mode & 0o700)
+                note(f"{file}: could be read by others, now by its owner alone (project.private = false leaves it)")
+
+
+def _can_be_written(path: Path) -> bool:
+    place = path if path.exists() else path.parent
+    return os.access(place, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _copied(path: Path, into: Path) -> Path:
+    for end in ("", "-wal"):
+        source = path.with_name(path.name + end)
+        if source.exists():
+            shutil.copyfile(source, into / source.name)
+    return into / path.name
+
+
+def _not_opened(shown: str, error: Exception) -> ValueError:
+    reason = getattr(error, "orig", None) or error
+    hint = (
+        ""
+        if isinstance(error, OperationalError)
+        else "; expected a database that Steersman made. Restore a copy of it, or move it away (with its -wal) to "
+        "begin anew; `sqlite3 store.db .recover` may save what is in it"
+    )
+    return ValueError(f"store: {shown} cannot be opened: {reason}{hint}")
+
+
 class Database:
-    """A pool of connections to a migrated database. Thread-safe; a child process must open its own."""
+    """A pool of connections to a migrated database. Thread-safe; a child process must open its own.
+
+    One that cannot be written to, as on a read-only disk, is read from a copy: SQLite would want to write beside it.
+    """
 
     def __init__(self, path_or_url: str | Path) -> None:
         url = database_url(path_or_url)
-        shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+        self._path, self._copy = _file_of(url), None
+        if self._path and self._path.exists() and not _can_be_written(self._path):
+            self._copy = tempfile.TemporaryDirectory(prefix="steersman-store-")
+            url = url.set(database=str(_copied(self._path, Path(self._copy.name))))
+        shown = self._path or url.render_as_string(hide_password=True)
         # Text stays readable in the file; ASCII escapes would double the size of Chinese.
         dumps = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
-        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS)
+        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS, hide_parameters=True)
         try:
-            if url.get_backend_name() == "sqlite":
+            if self._path:
+                if not self._copy:
+                    _keep_private(self._path)
                 _enable_wal(str(url.database))
                 _configure_sqlite(self.engine)
             self.writer = self.engine.execution_options(steersman_write=True)
             with self.writer.begin() as connection:
                 migrate(connection)
+            if self._copy:
+                self.engine.dispose()
+                event.listen(self.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
         except CommandError as error:
-            self.engine.dispose()
+            self.close()
             raise ValueError(
                 f"store: {shown} was written by a newer version of Steersman, upgrade it ({error})"
             ) from None
+        except OSError as error:
+            self.close()
+            raise DiskError(error.errno, error.strerror, str(shown)) from None
         except (sqlite3.Error, DatabaseError) as error:
-            self.engine.dispose()
-            reason = getattr(error, "orig", None) or error
-            hint = "" if isinstance(error, OperationalError) else "; expected a database that Steersman made"
-            raise ValueError(f"store: {shown} cannot be opened: {reason}{hint}") from None
+            self.close()
+            raise self._disk_error(error) or _not_opened(str(shown), error) from None
+
+    def _disk_error(self, error: Exception) -> DiskError | None:
+        """What SQLite's error says of the disk; None where it is about something else."""
+        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
+        if self._path is None or code not in DISK_CODES:
+            return None
+        reason = DISK_CODES[code]
+        if self._copy:
+            reason = errno.EROFS
+        elif reason != errno.ENOSPC and shutil.disk_usage(self._path.parent).free < SMALL_DISK:
+            reason = errno.ENOSPC  # a full disk has many faces
+        elif code == sqlite3.SQLITE_CANTOPEN and _can_be_written(self._path):
+            return None
+        return DiskError(reason, os.strerror(reason), str(self._path))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        with Session(self.engine) as session:
+        """Raises DiskError where the disk is why something cannot be done; so does `write`."""
+        with self._telling(), Session(self.engine) as session:
             yield session
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that is committed at the end and rolled back on any error. Keep it short: others wait."""
-        with Session(self.writer, expire_on_commit=False) as session, session.begin():
+        with self._telling(), Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            if (told := self._disk_error(error)) is not None:
+                raise told from None
+            raise
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._copy:
+            self._copy.cleanup()
 
     def pragma(self, name: str) -> Any:
         """The value of one of SQLite's settings, for diagnosis."""

@@ -21,6 +21,10 @@ class Outdated(StoreError):
     """What the caller goes on from has changed meanwhile."""
 
 
+class DiskError(OSError):
+    """The store's disk is full, read-only or failing; `errno` says which, `filename` is the store's."""
+
+
 def expect(condition: bool, message: str) -> None:
     if not condition:
         raise StoreError(message)

@@ -23,6 +23,7 @@ from steersman import stopping
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_template, read_config, save_model
 from steersman.models.lora import merged, named_weights, settle
@@ -79,7 +80,7 @@ def run(
     `held_out` prompts choose the checkpoint; `demonstrations` are needed for PPO-ptx alone.
     """
     keep_freed_memory()
-    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
+    context = context_of(read_config(sft, model_config.trust_remote_code))
     template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
     fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))
@@ -300,7 +301,8 @@ class Run:
                     given = (chosen[mine], now.answers[mine], 1, config.row_tokens, actors.policy.device, actors.below)
                     packed.append(pack(actors.template, *given))
                     if now.experience is None:
-                        scored.append(score(actors, packed[-1], config))
+                        with activity("scoring"):
+                            scored.append(score(actors, packed[-1], config))
         rollouts = join(packed)
         if now.experience is None:
             now.experience, now.measured = experience_of(rollouts.flat, scored, config, self.controller.coef)
@@ -315,20 +317,21 @@ class Run:
         rollouts = self._collect(chosen, now)
         assert now.experience is not None
         kl, kl_coef = float(now.experience.kl.mean()), self.controller.coef
-        losses = update(
-            actors,
-            rollouts,
-            now.experience,
-            self.policy,
-            self.critic,
-            config,
-            lr_share(self.iteration, config),
-            self._trains_policy,
-            self._pretraining,
-            kl_coef if config.kl_in == "loss" else 0.0,
-            now,
-            self.keep,
-        )
+        with activity("learning"):
+            losses = update(
+                actors,
+                rollouts,
+                now.experience,
+                self.policy,
+                self.critic,
+                config,
+                lr_share(self.iteration, config),
+                self._trains_policy,
+                self._pretraining,
+                kl_coef if config.kl_in == "loss" else 0.0,
+                now,
+                self.keep,
+            )
         if self.iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
             ratio_error = losses["ratio_error_first"] if self._trains_policy else None
             self.start |= starting_point(now.experience, now.measured["engine_logprob_error"], ratio_error)
