@@ -358,7 +358,8 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
     assert [r["kind"] for r in records] == ["like", "edit"]
     for record in records:
         assert record["prompt"]["messages"][-1] == {"role": "user", "content": "Where is my parcel?"}
-        assert (record["answer"], record["policy_version"]) == (message["content"], "001/policy")
+        assert record["policy_version"] == "001/policy"
+    assert [r["answer"] for r in records] == ["It arrives on 6 May.", message["content"]], "a like is of what stands"
     demonstrations = inside_json(root, "data", "export", "demonstrations")
     assert demonstrations["count"] == 1
     assert states(root)["rankings"]["state"] == "stale", "ann has ranked on the page"
@@ -394,7 +395,8 @@ def test_the_stages_alone(tiny: Path, made: Path, tmp_path: Path) -> None:
     shown = alone("eval", f"sft={out / 'sft'}", data / "shop-prompts-test.jsonl", "report", *more)
     assert [m["name"] for m in shown["verdict"]["models"]] == ["sft", "policy"]
     assert (out / "report" / "report.html").is_file()
-    assert sorted(p.name for p in out.iterdir()) == ["policy", "report", "reward", "samples", "sft"]
+    made = sorted(p.name for p in out.iterdir() if p.suffix != ".lock")
+    assert made == ["policy", "report", "reward", "samples", "sft"]
 
 
 # the demo

@@ -119,7 +119,9 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at, byte = start + error.start, raw[error.start]
         advice = "convert it, or name its encoding with --encoding" if encoding == "utf-8" else "check --encoding"
-        raise ValueError(f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}") from None
+        raise ValueError(
+            f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}"
+        ) from None
 
 
 @functools.cache
