@@ -199,7 +199,6 @@ def test_frames_and_members_one_after_another(tmp_path: Path) -> None:
         assert said(path) == [["a", "b"], ["c", "d"]]
 
 
-@pytest.mark.xfail(reason="not finished: see the closing note of issue 10", strict=False)
 def test_archives_of_several_files(tmp_path: Path) -> None:
     members = {
         "../../escape.csv": b"question;answer\nx;y\n",
@@ -248,7 +247,6 @@ def test_what_is_no_data_is_said(tmp_path: Path, data: bytes, expected: str) -> 
 # Tables
 
 
-@pytest.mark.xfail(reason="not finished: see the closing note of issue 10", strict=False)
 @pytest.mark.parametrize(
     "text",
     [
@@ -321,7 +319,6 @@ def book(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
     return path
 
 
-@pytest.mark.xfail(reason="not finished: see the closing note of issue 10", strict=False)
 def test_workbooks(tmp_path: Path) -> None:
     import datetime
 
@@ -386,18 +383,16 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(reason="not finished: see the closing note of issue 10", strict=False)
 def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "a.jsonl.gz", "wb", 9) as file:
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb", 1) as file:
         file.write(b'{"prompt": "')
         for _ in range(300):
             file.write(b"x" * 1_000_000)
-    with gzip.open(tmp_path / "b.json.gz", "wb", 9) as file:
+    with gzip.open(tmp_path / "b.json.gz", "wb", 1) as file:
         file.write(b"[")
         for _ in range(300):
             file.write(b" " * 1_000_000)
-    put(tmp_path / "c.jsonl.zst", zstandard.ZstdCompressor(level=9).compress(b"[1," * 100_000_000))
+    put(tmp_path / "c.jsonl.zst", zstandard.ZstdCompressor(level=1).compress(b"[1," * 100_000_000))
     with (
         zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("a.jsonl", "w") as member,
@@ -406,7 +401,7 @@ def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
             member.write(b"y" * 1_000_000)
     with open(tmp_path / "e.jsonl", "wb") as file:  # sparse
         file.write(b'{"prompt": "a", "response": "b"}\n')
-        file.truncate(2 << 30)
+        file.truncate(400 << 20)
     with open(tmp_path / "f.json", "wb") as file:
         file.truncate(2 << 30)
     names = ["a.jsonl.gz", "b.json.gz", "c.jsonl.zst", "d.zip", "e.jsonl", "f.json"]
@@ -416,9 +411,9 @@ def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
     assert int(used) < 200, f"{used} MB; {said_}"
     for i, expected in enumerate(
         (
-            "than 200 times as much",
-            "than 200 times as much",
-            "than 200 times as much",
+            "over 200 times as much",
+            "over 200 times as much",
+            "over 200 times as much",
             "MB packed into",
             "read",
             "zero bytes",
@@ -428,8 +423,8 @@ def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
 
 
 def test_limit_of_what_is_unpacked(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl.gz", gzip.compress(LINES * 40_000))
-    assert len(parse_file(path).records) == 80_000
-    for name, packed in (("a.jsonl.gz", path.read_bytes()), ("b.zip", zipped({"a.jsonl": LINES * 40_000}))):
-        with pytest.raises(ValueError, match="at most 1 MB unpacked.*data.max_unpacked_mb"):
-            parse_file(put(tmp_path / name, packed), max_unpacked_mb=1)
+    path = put(tmp_path / "a.jsonl.gz", gzip.compress(LINES * 2_000))
+    assert len(parse_file(path).records) == 4_000
+    for name, packed in (("a.jsonl.gz", path.read_bytes()), ("b.zip", zipped({"a.jsonl": LINES * 2_000}))):
+        with pytest.raises(ValueError, match="at most 0.1 MB unpacked.*data.max_unpacked_mb"):
+            parse_file(put(tmp_path / name, packed), max_unpacked_mb=0.1)

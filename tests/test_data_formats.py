@@ -270,12 +270,12 @@ def test_max_records(tmp_path: Path) -> None:
 
 def test_csv(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text('Betreff,Antwort,Nr\n"Wo ist\nmeine Ware?",Unterwegs.,7\n', encoding="utf-8-sig")
-    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'question' among Betreff, Antwort, Nr"):
+    path.write_text('Worum,Dann,Nr\n"Wo ist\nmeine Ware?",Unterwegs.,7\n', encoding="utf-8-sig")
+    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'question' among Worum, Dann, Nr"):
         parse_file(path)
-    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'Betref', .* did you mean 'Betreff'"):
-        parse_file(path, mapping={"question": "Betref"})
-    mapping = {"question": "Betreff", "answer": "Antwort", "id": "Nr"}
+    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'Woru', .* did you mean 'Worum'"):
+        parse_file(path, mapping={"question": "Woru"})
+    mapping = {"question": "Worum", "answer": "Dann", "id": "Nr"}
     record = parse_file(path, mapping=mapping).records[0]
     assert said(record) == [("user", "Wo ist\nmeine Ware?"), ("assistant", "Unterwegs.")]
     assert isinstance(record, Conversation)

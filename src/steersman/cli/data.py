@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +17,13 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
-from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import KINDS
 from steersman.data.reading import Reading
 from steersman.data.sources import ENDINGS, files_in
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
-from steersman.workspace import ARTIFACTS, Workspace, atomic_write, file_sha256, hash_json, read_manifest
+from steersman.workspace import Workspace, atomic_write, file_sha256, hash_json
 
 SEVERAL = ("ignore", "context", "system")
 """What --map may say of several fields."""
@@ -294,14 +291,14 @@ class Summary:
 
 def _shown(infos: list[DatasetInfo], summary: Summary | None) -> tuple[dict[str, Any], str]:
     """The import's result as JSON and as text."""
-    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {_languages(info)}" for info in infos]
+    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {languages(info)}" for info in infos]
     of = summary.to_json() if summary else {"rejected": {}, "dropped": {}}
     return {"datasets": [info.to_json() for info in infos], **of}, "\n".join(
         [*lines, *(summary.lines() if summary else [])]
     )
 
 
-def _languages(info: DatasetInfo) -> str:
+def languages(info: DatasetInfo) -> str:
     return ", ".join(f"{language} {n}" for language, n in sorted(info.languages.items(), key=lambda item: -item[1]))
 
 
@@ -313,75 +310,9 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     table = Table("name", "kind", "split", "for", "records", "languages", "made from", box=None, padding=(0, 2, 0, 0))
     for i in infos:
         source = f"{i.source} (simulated)" if i.simulated else i.source
-        table.add_row(i.name, i.kind, i.split, i.purpose, str(i.count), _languages(i), source)
+        table.add_row(i.name, i.kind, i.split, i.purpose, str(i.count), languages(i), source)
     empty = "no data yet; import some with: steersman data import shop"
     emit(as_json, {"datasets": [info.to_json() for info in infos]}, table if infos else empty)
-
-
-def _info(space: Workspace, name: str) -> DatasetInfo:
-    infos = {info.name: info for info in dataset.datasets(space)}
-    if name not in infos:
-        raise ValueError(f"{name}: no such data set; expected one of {', '.join(infos) or 'none, import some first'}")
-    return infos[name]
-
-
-def data_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Records to show.")] = 3,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the first records of a data set."""
-    info = _info(open_workspace(workspace), name)
-    records = [value for _, value in itertools.islice(read_jsonl(info.path, max_line_mb=1024), count)]
-    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {_languages(info)}, from {info.source}"]
-    for number, record in enumerate(records, 1):
-        lines += ["", f"{number}. {record.get('id', '')}".rstrip(), *_readable(record)]
-    if info.count > len(records):
-        lines += ["", f"... {info.count - len(records)} more"]
-    emit(as_json, {"dataset": info.to_json(), "records": records}, "\n".join(lines))
-
-
-def _readable(record: Mapping[str, Any]) -> list[str]:
-    """A record as lines: who says what, then the answers with their ranks."""
-    if "text" in record:
-        return [f"   {record['text']}"]
-    turns = record.get("messages") or record.get("prompt", {}).get("messages", [])
-    lines = [f"   {turn['role']}: {turn['content']}" for turn in turns]
-    marks = record.get("ranks") or record.get("grades") or []
-    lines += [f"   answer ({mark}): {text}" for mark, text in zip(marks, record.get("answers", []), strict=False)]
-    if "kind" in record:
-        lines.append(f"   answer ({record['kind']}): {record.get('answer', '')}")
-    return lines
-
-
-def data_remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete a data set from the workspace. Models that were made from it stay."""
-    space = open_workspace(workspace)
-    info = _info(space, name)
-    used = _users(space, name)
-    note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
-    if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise ValueError(f"{name}: expected --yes to delete {info.count} {info.kind}{note}")
-        typer.confirm(f"Delete {name} ({info.count} {info.kind}){note}?", abort=True, err=True)
-    dataset.remove_dataset(info)
-    emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
-
-
-def _users(space: Workspace, name: str) -> list[str]:
-    """Artifacts, such as 001/sft, that were made from a data set."""
-    found = []
-    for number in space.rounds():
-        for stage in ARTIFACTS:
-            if space.has(stage, number) and f"data:{name}" in read_manifest(space.stage_dir(stage, number)).inputs:
-                found.append(f"{number:03d}/{stage}")
-    return found
 
 
 def data_export(
@@ -422,7 +353,9 @@ def data_export(
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Import, list and export data.")
+    from steersman.cli.datasets import data_remove, data_show
+
+    group = typer.Typer(no_args_is_help=True, help="Import, show, export and remove data.")
     app.add_typer(group, name="data", rich_help_panel=DATA)
     imports = [
         "steersman data import shop",

@@ -104,7 +104,8 @@ def looks_like(lines: Sequence[Line]) -> bool:
     """Whether the first lines of a text look like a chat log with time stamps."""
     texts = [stamps.MARKS.sub("", line.text) for line in lines if line.text.strip()]
     starts = [m for t in texts if (m := stamps.LEADING.match(t)) and stamps.when(m) is not None]
-    headers = [m for t in texts if (m := stamps.TRAILING.match(t)) and m["rest"] == "" and stamps.when(m) is not None]
+    behind = [m for t in texts if (m := stamps.TRAILING.match(t)) and stamps.when(m) is not None]
+    headers = [m for m in behind if m["colon"] or not m["rest"]]
     return len(starts) + len(headers) >= max(2, len(texts) / 20)
 
 

@@ -55,7 +55,7 @@ def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
                 continue
             texts = [cell_text(value) for value in cells]
             if not names:
-                if sum(map(bool, texts)) == 1 < len(texts) and number < 4 and _wider(values[name], number):
+                if sum(map(bool, texts)) == 1 and number < 4 and _wider(values[name], number):
                     reading.tell(f"note: {part.name}: row {number} of '{name}' is a title ({texts[0]!r}) and left out")
                     continue
                 names = column_names(texts)

@@ -310,7 +310,8 @@ def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int)
 
 def _hidden(name: str) -> bool:
     """Files that systems put into archives and folders by themselves."""
-    return any(part.startswith((".", "__MACOSX")) or part in ("Thumbs.db", "desktop.ini") for part in Path(name).parts)
+    parts = [part for part in Path(name).parts if part not in ("..", ".")]
+    return any(part.startswith((".", "__MACOSX")) or part in ("Thumbs.db", "desktop.ini") for part in parts)
 
 
 def _check_members(name: str, count: int) -> None:

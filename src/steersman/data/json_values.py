@@ -100,11 +100,7 @@ def _of_line(line: Line) -> Iterator[Record]:
     try:
         values = [parse_json(text)]
     except ValueError as error:
-        pieces = [piece for piece in text.split("\ufeff") if piece.strip()]
-        try:  # files that were joined without a line end between them
-            values = [parse_json(piece) for piece in pieces] if len(pieces) > 1 else []
-        except ValueError:
-            values = []
+        values = _joined(text) if "\ufeff" in text else []
         if not values:
             yield Record(line.number, None, text, str(error))
             return
@@ -114,6 +110,22 @@ def _of_line(line: Line) -> Iterator[Record]:
                 yield Record(line.number, item, text)
         except ValueError as error:
             yield Record(line.number, None, text, str(error))
+
+
+def _joined(text: str) -> list[Any]:
+    """Values of a line with marks of byte order between them, where files were joined; empty where it is none."""
+    values, at = [], 0
+    while at < len(text):
+        try:
+            value, end = DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        values.append(_no_half(text[at:end], value))
+        match = re.compile(r"\s*(?:\ufeff\s*|\Z)").match(text, end)
+        if match is None:
+            return []
+        at = match.end()
+    return values
 
 
 def _peek(lines: Iterator[Line]) -> list[Line]:

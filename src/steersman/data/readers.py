@@ -71,22 +71,36 @@ def _raw_lines(part: Part, reading: Reading, transcode: str) -> Iterator[tuple[i
     for block in _blocks(part, transcode):
         searched, buffer = max(0, len(buffer) - 1), buffer + block
         end = 0
-        last = len(buffer) - (1 if buffer.endswith(b"\r") else 0)  # a \n may follow in the next block
-        for match in END.finditer(buffer, searched, last):
-            start, end = end, match.end()
+        for text_end, line_end in _line_ends(buffer, searched):
+            start, end = end, line_end
             if skipping:
                 skipping = False
             else:
                 number += 1
-                yield number, offset + start, buffer[start:end], match.start() - start > limit
+                yield number, offset + start, buffer[start:end], text_end - start > limit
         offset, buffer = offset + end, buffer[end:]
-        if len(buffer) > limit + 2:
-            if not skipping:
-                number, skipping = number + 1, True
-                yield number, offset, buffer[: 4 * SHOWN], True
-            offset, buffer = offset + len(buffer) - 1, buffer[-1:]
+        if not skipping and len(buffer) > limit + 2:
+            number, skipping = number + 1, True
+            yield number, offset, buffer[: 4 * SHOWN], True
+        if skipping:
+            offset, buffer = offset + max(0, len(buffer) - 1), buffer[-1:]
     if buffer and not skipping:
         yield number + 1, offset, buffer, len(buffer.rstrip(b"\r\n")) > limit
+
+
+def _line_ends(data: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """(end of text, end of line) of every line that ends in `data`; a \\r at its very end may go on as \\r\\n."""
+    if data.find(b"\r", start) >= 0:
+        last = len(data) - (1 if data.endswith(b"\r") else 0)
+        yield from (match.span() for match in END.finditer(data, start, last))
+        return
+    while (at := data.find(b"\n", start)) >= 0:
+        yield at, at + 1
+        start = at + 1
+
+
+def _count_lines(data: bytes) -> int:
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 def _blocks(part: Part, transcode: str) -> Iterator[bytes]:
@@ -151,8 +165,7 @@ def encoding_of(part: Part, reading: Reading) -> str:
     shown = "; ".join(f"{g.encoding}: {_records_shown(g.text)}" for g in guesses[:4]) or "no other encoding reads it"
     raise ValueError(
         f"{part.name}:{line}: expected UTF-8 text, but byte {at} of the file is 0x{sample[_high(sample)]:02x}, and "
-        "which "
-        f"encoding it is in is not sure; name it with --encoding. It may be {shown}"
+        f"which encoding it is in is not sure; name it with --encoding. It may be {shown}"
     )
 
 
@@ -205,10 +218,10 @@ def _first_no_utf8(file: IO[bytes]) -> tuple[bytes | None, int, int]:
         if place >= 0:
             start = max(data.rfind(b"\n", 0, place), data.rfind(b"\r", 0, place)) + 1
             sample = (data[start:] + file.read(encodings.SAMPLE))[: encodings.SAMPLE]
-            return sample, offset + place, lines + len(END.findall(data[:start])) + 1
+            return sample, offset + place, lines + _count_lines(data[:start]) + 1
         keep = len(data) - max(data.rfind(b"\n"), data.rfind(b"\r")) - 1
         keep = min(keep, BLOCK) or 4
-        lines += len(END.findall(data[: len(data) - keep]))
+        lines += _count_lines(data[: len(data) - keep])
         offset, before = offset + len(data) - keep, data[len(data) - keep :]
     try:
         decoder.decode(b"", True)

@@ -176,5 +176,5 @@ def looks_like(lines: Sequence[Line]) -> bool:
     delimiter = _delimiter(texts, "")
     rows = list(csv.reader((line.text for line in texts), delimiter=delimiter))
     width = len(rows[0])
-    known = all(re.fullmatch(r"[\w \-./]{1,40}", cell.strip()) for cell in rows[0])
+    known = all(re.fullmatch(r"[\w \-./]{0,40}", cell.strip()) for cell in rows[0])
     return width > 1 and known and sum(len(row) == width for row in rows) > 0.9 * len(rows)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from steersman.data.formats.names import META, META_NAME, NAMES
+from steersman.data.formats.names import BODIES, META, META_NAME, NAMES, SUBJECTS
 
 ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
 """A value of one word: a name or a category, hardly an answer."""
@@ -86,10 +86,22 @@ class Fields:
 
     def names(self, role: str) -> tuple[str, ...]:
         """Names of a role; a role that the user mapped has those alone, and they play no other."""
-        if role in self.mapping or not self.mapping:
-            return self.mapping.get(role) or NAMES.get(role, (role,))
+        if role in self.mapping:
+            return self.mapping[role]
+        names = NAMES.get(role, (role,)) + self._of_ticket.get(role, ())
         spoken_for = {name for names in self.mapping.values() for name in names}
-        return tuple(n for n in NAMES.get(role, (role,)) if n not in spoken_for)
+        return tuple(n for n in names if n not in spoken_for) if spoken_for else names
+
+    @functools.cached_property
+    def _of_ticket(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of a question, and of what it comes with, in a record that has an answer and none of the usual ones."""
+        asked = any(name in self.keys for role in ("question", "context", "messages", "text") for name in NAMES[role])
+        answered = "answer" in self.mapping or any(name in self.keys for name in NAMES["answer"])
+        if asked or not answered or "question" in self.mapping:
+            return {}
+        if any(name in self.keys for name in SUBJECTS):
+            return {"question": SUBJECTS, "context": BODIES}
+        return {"question": BODIES}
 
     def find(self, role: str) -> str | None:
         """The field that plays a role (its own name in this record), or None. Null counts as absent, and numbers

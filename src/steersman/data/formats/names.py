@@ -14,6 +14,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("user_question", "customer_message", "customer_question", "human", "user", "customer", "inputs"),
         *("input_text", "text_input", "prompt_text", "question_text", "instructions", "problem", "request", "ask"),
         *("q", "问题", "指令", "提问", "用户", "客户", "题目", "问", "提示", "提示词", "客户问题", "用户问题"),
+        *("customer_query", "kundenfrage", "frage", "pregunta", "客户提问", "用户提问", "顾客问题", "客户咨询"),
     ),
     "context": (
         "input",
@@ -44,6 +45,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("best_answer", "correct_answer", "expected_answer", "expected_output", "expected_response", "gold_answer"),
         *("reference_answer", "golden_answer", "ground_truth", "ideal", "golden", "human_answer", "replies", "a"),
         *("chosen", "回答", "答案", "输出", "回复", "答复", "解答", "答", "助手", "客服", "客服回复", "标准答案"),
+        *("agent_message", "staff_reply", "support_response", "support_answer", "resolution", "ticket_resolution"),
+        *("antwort", "respuesta", "客服回答", "客服答复", "回复内容", "处理结果", "解决方案"),
     ),
     "answers": (
         *("answers", "responses", "completions", "generations", "candidates", "outputs", "replies", "output"),
@@ -73,6 +76,24 @@ NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "question_id", "prompt_id", "conversation_id", "uuid", "uid", "编号"),
 }
 """Role -> names by which it goes, the likelier first. All in the form that `plain` gives them."""
+
+SUBJECTS = ("subject", "ticket_subject", "title", "betreff", "主题", "标题", "工单标题")
+BODIES = (
+    *(
+        "description",
+        "ticket_description",
+        "body",
+        "ticket_body",
+        "message",
+        "content",
+        "details",
+        "issue",
+        "complaint",
+    ),
+    *("issue_description", "inquiry", "enquiry", "comment", "beschreibung", "nachricht", "anliegen", "anfrage"),
+    *("描述", "问题描述", "工单描述", "内容", "客户消息", "用户消息", "咨询内容"),
+)
+"""Fields of a ticket: what is asked, where a record has an answer and none of the names of a question."""
 
 MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_path", "images_path", "image_url", "picture")
 """Fields of what is no text and cannot be learned yet."""

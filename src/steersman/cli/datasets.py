@@ -1,0 +1,83 @@
+"""`steersman data show | remove`: looking at one data set, and deleting it."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from steersman.cli.app import JsonOption, WorkspaceOption, emit, open_workspace
+from steersman.cli.data import languages
+from steersman.data import dataset
+from steersman.data.dataset import DatasetInfo
+from steersman.data.json_values import read_jsonl
+from steersman.workspace import ARTIFACTS, Workspace, read_manifest
+
+
+def _info(space: Workspace, name: str) -> DatasetInfo:
+    infos = {info.name: info for info in dataset.datasets(space)}
+    if name not in infos:
+        raise ValueError(f"{name}: no such data set; expected one of {', '.join(infos) or 'none, import some first'}")
+    return infos[name]
+
+
+def data_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Records to show.")] = 3,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the first records of a data set."""
+    info = _info(open_workspace(workspace), name)
+    records = [value for _, value in itertools.islice(read_jsonl(info.path, max_line_mb=1024), count)]
+    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {languages(info)}, from {info.source}"]
+    for number, record in enumerate(records, 1):
+        lines += ["", f"{number}. {record.get('id', '')}".rstrip(), *_readable(record)]
+    if info.count > len(records):
+        lines += ["", f"... {info.count - len(records)} more"]
+    emit(as_json, {"dataset": info.to_json(), "records": records}, "\n".join(lines))
+
+
+def _readable(record: Mapping[str, Any]) -> list[str]:
+    """A record as lines: who says what, then the answers with their ranks."""
+    if "text" in record:
+        return [f"   {record['text']}"]
+    turns = record.get("messages") or record.get("prompt", {}).get("messages", [])
+    lines = [f"   {turn['role']}: {turn['content']}" for turn in turns]
+    marks = record.get("ranks") or record.get("grades") or []
+    lines += [f"   answer ({mark}): {text}" for mark, text in zip(marks, record.get("answers", []), strict=False)]
+    if "kind" in record:
+        lines.append(f"   answer ({record['kind']}): {record.get('answer', '')}")
+    return lines
+
+
+def data_remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a data set from the workspace. Models that were made from it stay."""
+    space = open_workspace(workspace)
+    info = _info(space, name)
+    used = _users(space, name)
+    note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise ValueError(f"{name}: expected --yes to delete {info.count} {info.kind}{note}")
+        typer.confirm(f"Delete {name} ({info.count} {info.kind}){note}?", abort=True, err=True)
+    dataset.remove_dataset(info)
+    emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
+
+
+def _users(space: Workspace, name: str) -> list[str]:
+    """Artifacts, such as 001/sft, that were made from a data set."""
+    found = []
+    for number in space.rounds():
+        for stage in ARTIFACTS:
+            if space.has(stage, number) and f"data:{name}" in read_manifest(space.stage_dir(stage, number)).inputs:
+                found.append(f"{number:03d}/{stage}")
+    return found
