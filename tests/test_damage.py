@@ -243,7 +243,7 @@ def test_damaged_settings_are_named(whole: Path, tmp_path: Path) -> None:
         told(root, "status")
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", str(10**400)])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", str(10**400)])
 def test_no_number_is_not_a_number(value: str) -> None:
     with pytest.raises(ValueError, match=r"serve.temperature: expected"):
         config_file.with_overrides(config_file.from_dict({}, "x"), [f"serve.temperature={value}"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import typing
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 from steersman.config import Config, RuleConfig
 
-LARGEST = 2.0**62
-"""No setting is meant to be larger, and all that computes with them can hold it."""
+LARGEST = 2**62
+"""No whole number is meant to be larger, and all that computes with them can hold it."""
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -36,8 +37,10 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ValueError(f"{where}: expected {kind.__name__}, got {_shown(value)}")
-    if isinstance(value, int | float) and not abs(value) < LARGEST:  # NaN is not, nor infinity
-        raise ValueError(f"{where}: expected a number below {LARGEST:.0e}, got {_shown(value)}")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError(f"{where}: expected a number below {LARGEST}, got {_shown(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a number, got {value}")
     low, high = field.metadata["low"], field.metadata["high"]
     if kind in (int, float) and ((low is not None and value < low) or (high is not None and value > high)):
         expected = f"{low:g} to {high:g}" if high is not None else f"at least {low:g}"
@@ -60,7 +63,7 @@ def _shown(value: Any) -> str:
 
 
 def _checked_weights(value: Any, where: str) -> dict[str, float]:
-    good = isinstance(value, dict) and all(type(w) in (int, float) and 0 <= w < LARGEST for w in value.values())
+    good = isinstance(value, dict) and all(type(w) in (int, float) and 0 <= w < math.inf for w in value.values())
     if not good or (value and not any(value.values())):
         raise ValueError(
             f"{where}: expected a table of names and weights of at least 0, one above 0, such as {{helpful = 1.0}}, "

@@ -78,10 +78,10 @@ def read_info(path: Path) -> DatasetInfo:
         if name not in known or name not in raw or type(raw[name]) is not kind:
             found = type(raw[name]).__name__ if name in raw else "nothing"
             expected = kind.__name__ if name in known else "no such field"
-            raise ValueError(f"{where}: not a data set's manifest: {name}: expected {expected}, found {found}; {again}")
+            raise ValueError(f"{where}: expected a data set's manifest: {name}: expected {expected}, found {found}; {again}")
     counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values()]
     if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
-        raise ValueError(f"{where}: not a data set's manifest: expected counts of records, found {counts}; {again}")
+        raise ValueError(f"{where}: expected a data set's manifest: expected counts of records, found {counts}; {again}")
     return DatasetInfo(path, **raw)
 
 
@@ -148,7 +148,7 @@ def write_dataset(
         config=dict(config),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.brief(path):
+    with locks.brief(folder):
         old = _existing(path, replace)
         if old is not None:
             if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, kind, split, purpose):

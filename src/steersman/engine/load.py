@@ -11,10 +11,10 @@ from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine, Reuse
 from steersman.engine.reference import ReferenceEngine
 from steersman.engine.remote import RemoteEngine
+from steersman.engine.shape import shape_of
 from steersman.engine.vllm_backend import VllmEngine
 from steersman.models import parallel
-from steersman.models.layers import is_known
-from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device
+from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device, use_plain_attention
 from steersman.models.lora import merged, named_weights
 from steersman.models.resolve import Say, resolve
 
@@ -91,6 +91,15 @@ def _check(dtype: str, backend: str, url: str, vllm_options: dict[str, Any]) -> 
         raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
 
 
+def _computed(config: Any) -> bool:
+    """Whether the local engine computes this model, its rotations included."""
+    try:
+        shape_of(config)
+    except ValueError:
+        return False
+    return True
+
+
 def engine_of(
     model: Any,
     tokenizer: Any,
@@ -108,14 +117,14 @@ def engine_of(
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
-        backend = "local" if is_known(model.config) else "reference"
+        backend = "local" if _computed(model.config) else "reference"
     if int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(merged(model))
-        own.set_attn_implementation("sdpa")
+        use_plain_attention(own)
         return ReferenceEngine(own, tokenizer, model_name=name, version=version, thinking=thinking)
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")

@@ -7,6 +7,7 @@ not compute, encoder-decoders among them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
+from steersman.models.families import context_of
 from steersman.types import Completion, SamplingParams
 
 
@@ -37,9 +39,7 @@ class ReferenceEngine:
 
     @property
     def max_context(self) -> int:
-        config = self.model.config
-        # T5's relative positions have no end; its tokenizers give 512 as the length it was taught
-        return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
+        return context_of(self.model.config)
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self._prompts.count(prompt)
@@ -51,12 +51,25 @@ class ReferenceEngine:
         return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        return next(self.generate_parts([prompts], params))
+
+    def generate_parts(
+        self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
+    ) -> Iterator[list[list[Completion]]]:
+        """As `LocalEngine.generate_parts`."""
         params, seed = bounded(params, self._vocabulary), drawn_seed(params)
-        asked = [[self._answer(p, params, f"{seed}/{i}/{j}") for j in range(params.n)] for i, p in enumerate(prompts)]
-        for answer in (a for answers in asked for a in answers):
-            for _ in self._run(answer):
-                pass
-        return [[a.completion() for a in answers] for answers in asked]
+        numbers = itertools.count(first)
+
+        def answers_to(prompt: Prompt) -> list[Answer]:
+            mine = f"{seed}/{next(numbers)}"
+            return [self._answer(prompt, params, f"{mine}/{j}") for j in range(params.n)]
+
+        asked = [[answers_to(prompt) for prompt in part] for part in parts]
+        for part in asked:
+            for answer in (a for answers in part for a in answers):
+                for _ in self._run(answer):
+                    pass
+            yield [[a.completion() for a in answers] for answers in part]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         return alone(self.answers(prompt, dataclasses.replace(params, n=1)))

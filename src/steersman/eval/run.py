@@ -23,7 +23,9 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
+from steersman.models import families
 from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
+from steersman.models.families import context_of
 from steersman.models.load import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 from steersman.models.objectives import reweigh, weighted, weights_of
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
@@ -105,7 +107,7 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, len(pair[0].model.layers))
+    trunk, _ = share_trunk(pair, len(families.layers(pair[0])))
 
     def compute(row: Row) -> torch.Tensor:
         below = trunk(row) if trunk else None
@@ -217,7 +219,7 @@ def fit_all(
     """The prompts that leave room for an answer in every model's context, as `eval.long` says, and a caution of it."""
     kept, counts = list(prompts), Counter[str]()
     for path in dict.fromkeys(models):
-        context = int(read_config(path, config.model.trust_remote_code).max_position_embeddings)
+        context = context_of(read_config(path, config.model.trust_remote_code))
         fitted = fit_prompts(
             load_template(path, config.model),
             kept,

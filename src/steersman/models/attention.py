@@ -20,6 +20,8 @@ from steersman.models import native
 from steersman.models.packing import Row
 
 NAME = "steersman_rows"
+NOT_COMPUTED = ("position_bias", "score_mod", "head_mask", "block_mask", "indexer_scores")
+"""What some models hand to their attention besides queries, keys and values."""
 
 
 class _Dense(torch.autograd.Function):
@@ -96,6 +98,36 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int 
     return torch.cat(pieces)
 
 
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, cap: float, sinks: Tensor | None) -> Tensor:
+    """As `dense_attention`, with scores held below `cap` (Gemma 2; 0: not) and a sink for each head [heads] (gpt-oss).
+
+    A sink is one more score in the softmax, whose share goes nowhere.
+    """
+    group = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
+    scores = torch.bmm(q, k.transpose(1, 2)) * scale
+    if cap:
+        scores = torch.tanh(scores / cap) * cap
+    scores = (scores + mask).float()
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.float()[:, None, None].expand(-1, scores.shape[1], 1)], -1)
+    p = scores.softmax(-1)
+    return torch.bmm((p[..., :-1] if sinks is not None else p).to(v.dtype), v)
+
+
+def _attend_plainly(
+    q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None, cap: float, sinks: Tensor | None
+) -> Tensor:
+    """`attend` for what no fused kernel computes, on any device."""
+    lengths = [end - start for start, end, _ in row.documents]
+    split = (torch.split(x.transpose(0, 1), lengths, dim=1) for x in (q, k, v))
+    pieces = [
+        _plain(q, k, v, masks.get(window, q.dtype).to(q.device), scale, cap, sinks).transpose(0, 1)
+        for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
+    ]
+    return torch.cat(pieces)
+
+
 def attend_rows(
     module: Any,
     query: Tensor,
@@ -105,10 +137,18 @@ def attend_rows(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d]."""
+    """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d].
+
+    Raises ValueError for what it does not compute, so that nothing is computed without it.
+    """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    cap, sinks = kwargs.get("softcap") or 0.0, kwargs.get("s_aux")
+    if odd := next((name for name in NOT_COMPUTED if kwargs.get(name) is not None), None):
+        raise ValueError(f"model type '{module.config.model_type}': attention over packed rows does not know '{odd}'")
+    if cap or sinks is not None:
+        return _attend_plainly(q, k, v, kwargs["packed_row"], scale, window, cap, sinks)[None], None
     return attend(q, k, v, kwargs["packed_row"], scale, window)[None], None
 
 

@@ -14,29 +14,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steersman.models import parallel
+from steersman.models import families, parallel, unpacked
 from steersman.models.layers import final_norm, is_known, run_layers
 from steersman.models.objectives import normalised, weighted
 from steersman.models.packing import Row
 from steersman.models.vocabulary import embed, token_logprobs
 
 
-def hidden_states(backbone: Any, row: Row, below: Tensor | None = None) -> Tensor:
+def hidden_states(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
     """[T, hidden]: the last layer's normalised output for one packed row.
 
     `below` [T, hidden] are the states of the layers that `share_trunk` split off; only the rest is computed.
     """
+    if not families.is_packed(model):
+        return unpacked.states(model, row)
+    backbone = families.backbone(model)
     if is_known(backbone.config):
         skipped = backbone.trunk_layers if below is not None else 0
         x = embed(backbone.embed_tokens, row.ids) if below is None else below
         return final_norm(backbone, run_layers(backbone, backbone.layers[skipped:], x, row))
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
+    kinds = set(getattr(backbone.config, "layer_types", None) or ())
     output = backbone(
         input_ids=row.ids[None],
-        attention_mask={"full_attention": mask, "sliding_attention": mask}
-        if "sliding_attention" in (getattr(backbone.config, "layer_types", None) or ())
-        else mask,
+        attention_mask=dict.fromkeys({"full_attention", *kinds}, mask) if kinds - {"full_attention"} else mask,
         position_ids=row.positions[None],
         use_cache=False,
         packed_row=row,
@@ -56,7 +58,7 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Ten
     At most the first `frozen` layers are shared, those that no optimizer touches. Returns (trunk, its layers): the
     trunk maps a row to states [T, hidden] to be given as `below`; None where the models have nothing in common.
     """
-    backbones = [m.model for m in models]
+    backbones = [families.backbone(m) for m in models]
     first, *others = backbones
     layers = 0
     if frozen and is_known(first.config) and all(_same_weights(first.embed_tokens, o.embed_tokens) for o in others):
@@ -83,8 +85,12 @@ def response_logprobs(
     """(logprobs, entropy) [N] of the row's targets under a causal model. `below`: a shared trunk's states."""
 
     def compute(below: Tensor | None) -> tuple[Tensor, Tensor]:
-        hidden = hidden_states(model.model, row, below)[row.predictors]
-        return token_logprobs(hidden, model.lm_head.weight, row.target_ids, temperature, entropy)
+        if not families.is_packed(model):
+            return unpacked.target_logprobs(model, row, temperature)
+        hidden = hidden_states(model, row, below)[row.predictors]
+        scale = temperature * families.head_scale(model.config)
+        cap = getattr(model.config, "final_logit_softcapping", None) or 0.0
+        return token_logprobs(hidden, model.lm_head.weight, row.target_ids, scale, entropy, cap)
 
     return parallel.call(model, compute, below)
 
@@ -108,7 +114,7 @@ def _heads(model: Any, row: Row, below: Tensor | None, places: Tensor) -> Tensor
     """The heads in float32: scores are differences of near numbers, which bfloat16 would round away."""
 
     def compute(below: Tensor | None) -> Tensor:
-        hidden = hidden_states(model.model, row, below)[places]
+        hidden = hidden_states(model, row, below)[places]
         return normalised(F.linear(hidden.float(), model.score.weight.float()), model.config)
 
     return parallel.call(model, compute, below)
@@ -125,10 +131,10 @@ def init_score_head(model: Any, seed: int) -> None:
 
 def last_layers(model: Any, layers: int) -> Any:
     """The last `layers` decoder layers, 0: all. Raises ValueError where there are fewer."""
-    total = len(model.model.layers)
+    total = len(families.layers(model))
     if not 0 <= layers <= total:
         raise ValueError(f"train_layers: expected 0 to {total} (this model's layers), got {layers}")
-    return model.model.layers[-layers:]
+    return families.layers(model)[-layers:]
 
 
 def train_last_layers(model: Any, layers: int) -> None:
@@ -137,7 +143,7 @@ def train_last_layers(model: Any, layers: int) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(layers == 0)
     if layers:
-        heads = [model.model.norm] + ([model.score] if hasattr(model, "score") else [])
+        heads = [families.last_norm(model)] + ([model.score] if hasattr(model, "score") else [])
         for part in [*last, *heads]:
             for parameter in part.parameters():
                 parameter.requires_grad_(True)

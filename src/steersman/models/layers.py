@@ -29,7 +29,14 @@ GELU = {"SiLUActivation": False, "GELUTanh": True}
 def is_known(config: Any) -> bool:
     """Whether these layers, and the local engine, compute this model exactly."""
     unusual = getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", False)
-    return config.model_type in FAMILIES and not unusual
+    return config.model_type in FAMILIES and not unusual and not turns_by_length(config)
+
+
+def turns_by_length(config: Any) -> bool:
+    """Whether the longest dialogue of a row would change the rotary positions of all others in it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    return any(part.get("rope_type") in ("dynamic", "longrope") for part in kinds)
 
 
 class _RmsNorm(torch.autograd.Function):

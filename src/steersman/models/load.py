@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from steersman.config import ModelConfig
-from steersman.models import parallel
+from steersman.models import checks, families, parallel
+from steersman.models.attention import NAME
 from steersman.models.objectives import saved_scale
 from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
@@ -34,6 +41,14 @@ Model = Any
 """A transformers model; its classes carry no usable types."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+SHARD = "5GB"
+"""Most of a file of weights, as hubs and other software like them."""
+TEXT_PART = {
+    r"^(model\.)?language_model\.model\.": "model.",
+    r"^model\.language_model\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+}
+"""Names of a decoder's weights inside a model that also sees or hears, and alone."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,29 +82,24 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"{folder}: no such model folder")
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json; expected a Hugging Face model folder")
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: not valid JSON: {error}") from None
+    checks.read_object(folder / "config.json")
     if (folder / MANIFEST_NAME).is_file():
         verify(folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ValueError(f"{folder}: no .safetensors weights (pickled .bin weights are not loaded)")
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: damaged or truncated weights: {error}") from None
+    checks.check_config(folder, len(checks.stored_tensors(folder)))
 
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
-    """The model's shape and family, without its weights."""
+    """The model's shape and family, without its weights. Raises ValueError."""
     try:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder}: transformers cannot read its config: {str(error).splitlines()[0]}") from None
+        tensors = len(checks.stored_tensors(folder))
+    except ValueError:
+        tensors = 1 << 12  # a config alone; who needs weights says that they are missing
+    checks.check_config(folder, tensors)
+    with _quiet():
+        try:
+            return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+        except Exception as error:  # a config class may stumble over anything
+            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
 def load_tokenizer(folder: Path, template: str = "auto") -> Any:
@@ -98,18 +108,27 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
     `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
     tokens tell nothing.
     """
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
+        if (folder / name).is_file():
+            checks.read_object(folder / name)
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder}: no usable tokenizer: {str(error).splitlines()[0]}") from None
+            ids = tokenizer("a 1")["input_ids"]
+            tokenizer.decode(ids)
+            set_pad_token(tokenizer)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # its own parsers stumble over anything, and panic beside Exception
+            raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
+    if not ids:
+        raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
     if not tokenizer.chat_template:
         try:
             note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
         except ValueError:
             if template != "auto":
                 raise
-    set_pad_token(tokenizer)
     return tokenizer
 
 
@@ -138,26 +157,108 @@ def set_pad_token(tokenizer: Any) -> None:
 
 
 def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
+    """`kind`: one of transformers' Auto classes."""
     check_folder(folder)
+    config = read_config(folder, trust_remote_code)
+    options: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": trust_remote_code, **extra}
+    seq2seq = kind is AutoModelForSeq2SeqLM
+    if not seq2seq and "auto_map" not in config.to_dict():
+        whole, config = config, text_config(config)
+        kind = _class_for(kind, config, folder)
+        options["config"] = config
+        if config is not whole:
+            options["key_mapping"] = TEXT_PART
+        if "num_labels" in options:
+            config.num_labels = options.pop("num_labels")
+        _compare(kind, config, folder)
     with _quiet(), activity(f"loading {folder.name}"):
         try:
-            model, info = kind.from_pretrained(
-                str(folder),
-                dtype=DTYPES[dtype],
-                trust_remote_code=trust_remote_code,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                **extra,
-            )
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}") from None
-    allowed = {"score.weight"} if kind is AutoModelForSequenceClassification else set()
-    missing = sorted(set(info["missing_keys"]) - allowed)
-    if missing:
-        raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
+            model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+        except Exception as error:  # what it stumbles over in a bad folder has many types
+            raise ValueError(f"{folder}: transformers cannot load it: {checks.said(error)}") from None
+    if conversions := getattr(model, "_weight_conversions", None):  # names are not turned back when it is saved
+        model._weight_conversions = [c for c in conversions if not set(c._original_source_patterns) & set(TEXT_PART)]
+    _check_names(model, folder, info)
+    checks.check_finite(model, folder)
+    use_plain_attention(model)
     model.eval()
+    if not seq2seq:
+        checks.check_forward(model, folder)
     model.config.use_cache = False
     return model
+
+
+def _compare(kind: Any, config: Any, folder: Path) -> None:
+    """ValueError unless the weights fit what the config describes; nothing of either is in memory."""
+    file = folder / "config.json"
+    with _quiet(), torch.device("meta"):
+        try:
+            model = kind(copy.deepcopy(config))
+        except Exception as error:  # as when it is loaded
+            raise ValueError(f"{file}: transformers cannot build this model: {checks.said(error)}") from None
+    checks.check_shapes(model, checks.stored_tensors(folder), TEXT_PART, file)
+
+
+def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
+    """ValueError where weights are missing, or would be left out of the model's modules; others left out are said."""
+    scalar = hasattr(model, "score")
+    missing = sorted(set(info["missing_keys"]) - ({"score.weight"} if scalar else set()))
+    if missing:
+        raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
+    unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
+    modules, inside = dict(model.named_modules()), re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")
+    count = 0 if model.config.is_encoder_decoder else len(families.layers(model))
+    layers = [
+        name
+        for name in unused
+        if not name.endswith("inv_freq")
+        and (name.rpartition(".")[0] in modules or ((at := inside.match(name)) and int(at[1]) < count))
+    ]
+    if layers:
+        raise ValueError(
+            f"{folder}: weights that this model would be computed without: {', '.join(layers[:3])}; config.json says "
+            f"nothing of them ({len(layers)} in all)"
+        )
+    if unused:
+        parts = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in unused))
+        note(f"{folder}: {len(unused)} tensors are not of the decoder and are left out ({parts[:200]})")
+
+
+def text_config(config: Any) -> Any:
+    """The decoder's part of a model that also sees or hears; any other config as it is."""
+    part = config if config.is_encoder_decoder else config.get_text_config()
+    if part is not config:
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(part, name, None) is None:
+                setattr(part, name, getattr(config, name, None))
+        part.tie_word_embeddings = config.tie_word_embeddings or part.tie_word_embeddings
+    return part
+
+
+def _class_for(kind: Any, config: Any, folder: Path) -> Any:
+    """transformers' class for the family. Raises ValueError where it has none.
+
+    Where it has a decoder but no scalar one, that is made as transformers makes the others.
+    """
+    known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if kind is AutoModelForSequenceClassification else None
+    if known is not None and type(config) in known:
+        return known[type(config)]
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = config.model_type
+        raise ValueError(f"{folder / 'config.json'}: model_type '{kind}' is no decoder that transformers knows")
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if known is None:
+        return causal
+    plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
+    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
+    # by its module transformers knows which names of weights are converted
+    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+
+
+def use_plain_attention(model: Model) -> None:
+    """transformers' fused attention, or its plain one where a model has what that does not compute."""
+    capped = getattr(model.config, "attn_logit_softcapping", None)
+    model.set_attn_implementation("sdpa" if model._supports_sdpa and not capped else "eager")
 
 
 def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
@@ -174,10 +275,14 @@ def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bo
 
 
 def use_packed_rows(model: Model) -> Model:
-    """Switch a model to attention over packed rows (`steersman.models.decoder`); it then takes nothing else."""
-    from steersman.models.attention import NAME
+    """Switch a model to attention over packed rows (`steersman.models.decoder`); it then takes nothing else.
 
-    model.set_attn_implementation(NAME)
+    Models whose rows are not packed (`families.packs`) stay as they are.
+    """
+    if families.packs(model.config):
+        model.set_attn_implementation(NAME)
+    elif parallel.size() > 1:
+        raise ValueError(f"model type '{model.config.model_type}' trains in one process only; expected --processes 1")
     return model
 
 
@@ -188,7 +293,8 @@ def load_scalar(
 
     `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
     """
-    heads = heads or len(saved_scale(folder).get("objectives", ())) or 1
+    names = saved_scale(folder).get("objectives")
+    heads = heads or (len(names) if isinstance(names, list) else 0) or 1
     return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
 
 
@@ -201,6 +307,9 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
         state = parallel.whole_state(model) if state is None else state
         if not parallel.is_first():
             return
+    if state is not None:  # what training never touches is no parameter: routers' biases, scales of layers
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
     folder.mkdir(parents=True, exist_ok=True)
     use_cache, model.config.use_cache = model.config.use_cache, True
     if tokenizer.chat_template:
@@ -209,7 +318,7 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     with _quiet(), naming(folder), activity("saving the model"):
-        model.save_pretrained(str(folder), state_dict=state)
+        model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o666 & ~umask())  # they are written as if they were secrets

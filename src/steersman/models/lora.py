@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
-from steersman.models import parallel
+from steersman.models import families, parallel
 from steersman.models.decoder import last_layers, train_last_layers
 from steersman.models.load import DTYPES, pick_device
 from steersman.models.products import linear
@@ -66,7 +67,7 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
     generator = torch.Generator().manual_seed(seed)
     for layer in layers:
         for name in [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]:
-            adapted = _adapt(layer, name, config.lora_rank, config.lora_alpha, model.model.dtype)
+            adapted = _adapt(layer, name, config.lora_rank, config.lora_alpha, families.backbone(model).dtype)
             down = adapted.lora_A.weight
             with torch.no_grad():  # as peft begins
                 down.copy_((torch.rand(down.shape, generator=generator) * 2 - 1) / math.sqrt(down.shape[1]))
@@ -173,7 +174,7 @@ def settle(model: Any, folder: Path, base: Path) -> None:
 def _write(model: Any, adapted: dict[str, LoraLinear], tensors: dict[str, Tensor], folder: Path, base: Path) -> None:
     first = next(iter(adapted.values()))
     rank = first.lora_A.weight.shape[0]
-    layers = sorted({int(name.split(".layers.")[1].split(".")[0]) for name in adapted})
+    layers = sorted({int(found[1]) for name in adapted if (found := re.search(r"\.(\d+)\.", name))})
     config = {
         "peft_type": "LORA",
         "task_type": "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM",
@@ -183,7 +184,7 @@ def _write(model: Any, adapted: dict[str, LoraLinear], tensors: dict[str, Tensor
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": sorted({name.rpartition(".")[2] for name in adapted}),
-        "layers_to_transform": layers if len(layers) < len(model.model.layers) else None,
+        "layers_to_transform": layers if len(layers) < len(families.layers(model)) else None,
         "modules_to_save": ["score"] if hasattr(model, "score") else None,
         "inference_mode": True,
     }
@@ -222,7 +223,13 @@ def load_adapter(model: Any, folder: Path) -> None:
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER / WEIGHTS).items()}
     for name in tensors:
         if name.endswith(".lora_A.weight"):
-            _adapt(model, name.removesuffix(".lora_A.weight"), config["r"], config["lora_alpha"], model.model.dtype)
+            _adapt(
+                model,
+                name.removesuffix(".lora_A.weight"),
+                config["r"],
+                config["lora_alpha"],
+                families.backbone(model).dtype,
+            )
     unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
     assert not unknown, unknown
 

@@ -67,6 +67,6 @@ def saved_scale(folder: Path) -> dict[str, Any]:
     """What the folder's config.json says of `KEYS`; {} where there is none that can be read."""
     try:
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return {key: saved[key] for key in KEYS if key in saved}
+    return {key: saved[key] for key in KEYS if key in saved} if isinstance(saved, dict) else {}

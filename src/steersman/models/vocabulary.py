@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from steersman.models import native
 from steersman.models.products import weight_gradient
@@ -109,13 +110,24 @@ def _part(hidden: Tensor, weight: Tensor, at: int) -> Tensor:
     return native.multiply([(hidden, part.T)], hidden.new_empty(len(hidden), len(part)))
 
 
+def _capped(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, cap: float) -> tuple[Tensor, Tensor]:
+    """log p(target) and entropy of cap * tanh(logits / cap) (Gemma 2)."""
+    logits = F.linear(hidden, weight)
+    log_p = (((logits / cap).tanh() * cap).float() / temperature).log_softmax(-1)
+    return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
+
+
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True, cap: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
 
-    Without `entropy` the second is not to be used: computing it may be left out.
+    Without `entropy` the second is not to be used: computing it may be left out. `cap`: logits stay below it, 0: none.
     """
+    if cap:
+        chunks = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+        parts = [checkpoint(_capped, h, weight, t, temperature, cap, use_reentrant=False) for h, t in chunks]
+        return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])
     if native.multiplies(hidden) and native.serves(hidden, len(weight)):
         logprobs, entropies = _TiledLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
     else:

@@ -23,6 +23,7 @@ from steersman import stopping
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.engine.load import engine_of
 from steersman.models import parallel
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import load_template, read_config, save_model
 from steersman.models.lora import merged, named_weights, settle
@@ -79,7 +80,7 @@ def run(
     `held_out` prompts choose the checkpoint; `demonstrations` are needed for PPO-ptx alone.
     """
     keep_freed_memory()
-    context = int(read_config(sft, model_config.trust_remote_code).max_position_embeddings)
+    context = context_of(read_config(sft, model_config.trust_remote_code))
     template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
     fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))

@@ -21,6 +21,7 @@ from torch import Tensor
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import response_logprobs
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import (
     check_folder,
@@ -237,7 +238,7 @@ def run(
     keep_freed_memory()
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    context = context_of(read_config(base, model_config.trust_remote_code))
     fitted = fit_rankings(Template(tokenizer, model_config.thinking), rankings, context, config.long)
     rankings = fitted.records
     examples = prepare(Template(tokenizer, model_config.thinking), rankings, config, seed, context)

@@ -19,6 +19,7 @@ from steersman import stopping
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.models import parallel
 from steersman.models.decoder import branch_heads, init_score_head
+from steersman.models.families import context_of
 from steersman.models.layers import use_checkpointing
 from steersman.models.load import (
     check_folder,
@@ -129,7 +130,7 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, model_config.thinking)
-    context = read_config(base, model_config.trust_remote_code).max_position_embeddings
+    context = context_of(read_config(base, model_config.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.long)
     rankings = fitted.records
     demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]

@@ -18,7 +18,8 @@ from steersman import stopping
 from steersman.config import ModelConfig, PpoConfig
 from steersman.engine.local import LocalEngine
 from steersman.engine.protocol import Engine
-from steersman.models import parallel
+from steersman.engine.reference import ReferenceEngine
+from steersman.models import families, parallel
 from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.models.lora import quantized
@@ -89,7 +90,7 @@ class Actors:
             raise ValueError(
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
-        frozen = len(policy.model.layers) - config.train_layers if config.train_layers else 0
+        frozen = len(families.layers(policy)) - config.train_layers if config.train_layers else 0
         shared = share_trunk([*learning, reference, *scorers], frozen)
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
@@ -179,7 +180,7 @@ def generate(
     """As `LocalEngine.generate_parts`; of several processes each generates a block of the answers, and all yield all of
     them at once.
     """
-    assert isinstance(engine, LocalEngine)  # as `engine_of` makes it
+    assert isinstance(engine, LocalEngine | ReferenceEngine)  # as `engine_of` makes it
     if parallel.size() == 1:
         yield from engine.generate_parts(parts, params)
         return
@@ -189,6 +190,7 @@ def generate(
     mine: list[list[Completion]] | None = []
     try:
         with stopping.deferred(False):
+            assert isinstance(engine, LocalEngine)
             mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
     except stopping.Stop:
         mine = None  # the others hear of it before anybody goes on

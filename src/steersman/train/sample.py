@@ -9,6 +9,7 @@ from typing import Any
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
+from steersman.models.families import context_of
 from steersman.models.load import load_template, read_config
 from steersman.models.stage_folder import StageFolder
 from steersman.text.length import fit_prompts
@@ -31,7 +32,7 @@ def run(
     """Write `output`/candidates.jsonl, one `Candidates` per line; returns the manifest's metrics. Resumes by itself."""
     if not prompts:
         raise ValueError("no prompts to answer")
-    context = int(read_config(model, model_config.trust_remote_code).max_position_embeddings)
+    context = context_of(read_config(model, model_config.trust_remote_code))
     fitted = fit_prompts(load_template(model, model_config), prompts, context, config.long)
     prompts = fitted.records
     folder = StageFolder(output, "samples", {**to_dict(config), "seed": seed, **model_config.recorded}, inputs)

@@ -20,6 +20,7 @@ from torch import nn
 
 from steersman import progress
 from steersman.config import ModelConfig, PpoConfig
+from steersman.models.families import backbone
 from steersman.models.load import load_causal, load_scalar, pick_device, use_packed_rows
 from steersman.models.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
 from steersman.models.objectives import saved_scale
@@ -70,7 +71,8 @@ def load_over_one_base(
 def _with_head(base: Any, heads: int = 1) -> Any:
     """A scalar model over `base`, its heads zero."""
     model: Any = nn.Module()
-    model.model, model.config = twin(base).model, copy.deepcopy(base.config)
+    model.base_model_prefix, model.config = base.base_model_prefix, copy.deepcopy(base.config)
+    setattr(model, base.base_model_prefix, backbone(twin(base)))
     model.score = nn.Linear(base.config.hidden_size, heads, bias=False, device=base.device, dtype=base.dtype)
     nn.init.zeros_(model.score.weight)
     return model

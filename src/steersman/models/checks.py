@@ -1,0 +1,237 @@
+"""Whether a model folder is what it says, looked at before anything of it is built: files from strangers are often
+damaged, and some are made to hang or exhaust a machine. Everything that is wrong is a ValueError that names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+INDEX = "model.safetensors.index.json"
+LARGEST_JSON = 64 << 20
+DEEPEST = 24
+COUNT = re.compile(
+    r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window|max_position)|_(size|heads)$"
+)
+"""Settings that are numbers of things; 0 only where transformers has 0 by default."""
+MOST = {"layer": 4096, "expert": 4096, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
+POSITIVE = re.compile(r"(theta|_scalar|scaling|multiplier|softcapping|logit_scale|factor|_alpha)$")
+TOKEN = re.compile(r"^(bos|eos|pad|sep|decoder_start)_token_id$")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as its file's header describes it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    kind: str
+    """Its type in safetensors' words: BF16, F32, U8, ..."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a few levels and finite numbers. Raises ValueError."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _settings(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
+    """(path, key, value, the object it stands in) of all that is no object. ValueError where nested too deeply."""
+    if depth > DEEPEST:
+        raise ValueError(f"{path.split('.')[0]}: nested too deeply")
+    for key, item in value.items():
+        where = f"{path}.{key}" if path else str(key)
+        if isinstance(item, dict):
+            yield from _settings(item, where, depth + 1)
+        else:
+            yield where, str(key), item, value
+
+
+def check_config(folder: Path, tensors: int) -> dict[str, Any]:
+    """config.json, its numbers within reason. Raises ValueError that names the setting.
+
+    `tensors`: how many the weights hold, at least as many as there are layers.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: no config.json; expected a Hugging Face model folder")
+    config = read_object(path)
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not re.fullmatch(r"[\w.-]{1,100}", kind):
+        raise ValueError(f"{path}: model_type: expected a name such as llama, got {str(kind)[:100]!r}")
+    defaults, heads = _defaults(kind), config.get("objectives", [])
+    if not isinstance(heads, list) or not all(isinstance(name, str) for name in heads):
+        raise ValueError(f"{path}: objectives: expected a list of names, got {str(heads)[:100]}")
+    for key in ("objective_weights", "reward_shift", "reward_scale"):
+        values = config.get(key, [1.0])
+        values = values if isinstance(values, list) else [values]
+        if not all(isinstance(v, int | float) for v in values) or len(values) not in (1, len(heads)):
+            raise ValueError(f"{path}: {key}: expected a number for each of {len(heads) or 1} objectives")
+    try:
+        for where, key, value, around in _settings(config):
+            if problem := _problem(key, value, defaults.get(key), around, tensors):
+                raise ValueError(f"{where}: expected {problem}, got {str(value)[:100]}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return config
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    from transformers import CONFIG_MAPPING
+
+    try:
+        return dict(vars(CONFIG_MAPPING[kind]()))
+    except Exception:  # an unknown type is for transformers to say; a config without defaults has none
+        return {}
+
+
+def _problem(key: str, value: Any, default: Any, around: Mapping[str, Any], tensors: int) -> str | None:
+    """What was expected instead of a setting's value; None where it may be so."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if number and abs(value) >= 1 << 53:
+        return "a number below 2^53"
+    if isinstance(value, str) and len(value) > 1 << 20:
+        return "a short text"
+    if value is None or isinstance(value, list):
+        wrong = [x for x in value or () if isinstance(x, float) and not math.isfinite(x)]
+        return "finite numbers" if wrong else None
+    if COUNT.search(key):
+        most = next((most for part, most in MOST.items() if part in key), 1 << 40)
+        most = max(1, tensors) if key in ("num_hidden_layers", "n_layer", "num_layers") else most
+        if number and value == default:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            return f"a whole number from 1 to {most}{', as many tensors as there are' if most == tensors else ''}"
+    if POSITIVE.search(key) and not isinstance(value, bool) and (not number or value <= 0) and value != default:
+        return "a number above 0"
+    if key.endswith(("_eps", "epsilon")) and (not number or not 0 <= value <= 0.1):
+        return "a number from 0 to 0.1"
+    if key.endswith(("dropout", "_pdrop")) and not isinstance(value, bool) and (not number or not 0 <= value < 1):
+        return "a share from 0 to 1"
+    vocabulary, whole = around.get("vocab_size"), isinstance(value, int) and not isinstance(value, bool)
+    if TOKEN.search(key) and isinstance(vocabulary, int) and not (whole and -1 <= value < vocabulary):
+        return f"the id of a token, below vocab_size = {vocabulary}"
+    experts = next((around[n] for n in ("num_experts", "num_local_experts", "n_routed_experts") if around.get(n)), None)
+    if key == "num_experts_per_tok" and isinstance(experts, int) and number and value > experts:
+        return f"at most the number of experts, {experts}"
+    return None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The .safetensors files of a model, as its index lists them. Raises ValueError on a bad index or missing files."""
+    index, single = folder / INDEX, folder / "model.safetensors"
+    if (folder / "adapter_config.json").is_file():  # it names another model, to load in this one's place
+        raise ValueError(f"{folder}: holds an adapter (adapter_config.json); expected a whole model, merged")
+    if single.is_file() or not index.is_file():
+        found = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+        if not found:
+            raise ValueError(f"{folder}: no .safetensors weights (pickled .bin weights are not loaded)")
+        return found
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{index}: weight_map: expected names of tensors and their files")
+    names = set()
+    for name in places.values():
+        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]+\.safetensors", name):
+            raise ValueError(f"{index}: weight_map: expected .safetensors files of this folder, got {str(name)[:99]!r}")
+        names.add(name)
+    for name in sorted(names):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: missing, but {INDEX} lists it")
+    return [folder / name for name in sorted(names)]
+
+
+def stored_tensors(folder: Path) -> dict[str, Stored]:
+    """Every tensor of a model, by the files' headers alone. Raises ValueError on a damaged or truncated file."""
+    found: dict[str, Stored] = {}
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118  (it is no mapping)
+                    part = file.get_slice(name)
+                    found[name] = Stored(path, tuple(part.get_shape()), str(part.get_dtype()))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ValueError(f"{path}: damaged or truncated weights: {error}") from None
+    return found
+
+
+def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str, str], file: Path) -> None:
+    """ValueError unless the weights are of the sizes that config.json (`file`) says. `model`: built on the meta device.
+
+    Tensors whose names transformers converts are compared in sum.
+    """
+    config = read_object(file)
+    wanted = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    rest = 0
+    for name, tensor in stored.items():
+        own = name
+        for pattern, to in renamed.items():
+            own = re.sub(pattern, to, own)
+        expected = wanted.pop(own, None) or wanted.pop(f"{model.base_model_prefix}.{own}", None)
+        if expected is None:
+            rest += math.prod(tensor.shape)
+        elif expected != tensor.shape and tensor.kind not in ("U8", "I8", "I32"):  # packed by a quantisation
+            odd = set(expected) - set(tensor.shape)
+            fields = [f"{where} = {value}" for where, _, value, _ in _settings(config) if _is_in(value, odd)]
+            raise ValueError(
+                f"{tensor.file}: {name}: shape {list(tensor.shape)}; config.json"
+                f"{' (' + ', '.join(fields[:3]) + ')' if fields else ''} makes it {list(expected)}"
+            )
+    head = {"lm_head.weight", "score.weight", *model.all_tied_weights_keys}
+    missing = sum(math.prod(shape) for name, shape in wanted.items() if name not in head)
+    if missing > 16 * (rest + 1024):
+        lost = max((name for name in wanted if name not in head), key=lambda name: math.prod(wanted[name]))
+        raise ValueError(f"{file} describes {lost} {list(wanted[lost])}, which the weights do not hold")
+
+
+def _is_in(value: Any, sizes: set[int]) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value in sizes
+
+
+def check_finite(model: Any, folder: Path) -> None:
+    """ValueError that names the first weight which is not a number or infinite. Reads every weight once."""
+    for name, parameter in model.named_parameters():
+        # a sum is finite only if all parts are; it may overflow where they are, which is looked at
+        if not parameter.is_floating_point() or parameter.sum(dtype=torch.float32).isfinite():
+            continue
+        if bad := int((~parameter.isfinite()).sum()):
+            raise ValueError(f"{folder}: {name}: {bad} of {parameter.numel()} weights are no finite numbers")
+
+
+@torch.no_grad()
+def check_forward(model: Any, folder: Path) -> None:
+    """ValueError unless a step of two tokens can be computed and is finite: what no look at the settings tells."""
+    ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    try:
+        logits = model(input_ids=ids, use_cache=False).logits
+    except Exception as error:  # whatever a layer stumbles over
+        raise ValueError(f"{folder}/config.json: a step with it fails: {said(error)}") from None
+    if not logits.isfinite().all():
+        raise ValueError(f"{folder}/config.json: a step with it computes no finite numbers")
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error that came from elsewhere, with its type where it says little."""
+    line = next((line for line in str(error).splitlines() if line.strip()), "")
+    return line[:300] if isinstance(error, ValueError | OSError) and line else f"{type(error).__name__}: {line[:300]}"
