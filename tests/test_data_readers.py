@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from steersman.data.readers import choose_encoding, read_jsonl, scan_jsonl
+from steersman.data.json_values import read_jsonl, scan_jsonl
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -105,10 +105,9 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         list(read_jsonl(tmp_path))
 
 
-def test_gb18030_only_where_asked_for(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"a": "订单"}\n'.encode("gb18030"))
-    assert choose_encoding(path, "auto") == "gb18030"
-    assert [r.value for r in scan_jsonl(path, encoding="auto")] == [{"a": "订单"}]
-    assert [r.value for r in scan_jsonl(path, encoding="gb18030")] == [{"a": "订单"}]
-    with pytest.raises(ValueError, match="--encoding latin-1: expected one of"):
-        choose_encoding(path, "latin-1")
+def test_gb18030_where_named_or_where_it_alone_reads_well(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"a": "我的订单在哪里？什么时候可以到？"}\n'.encode("gb18030"))
+    for encoding in ("auto", "gb18030"):
+        assert [r.value for r in scan_jsonl(path, encoding=encoding)] == [{"a": "我的订单在哪里？什么时候可以到？"}]
+    with pytest.raises(ValueError, match="--encoding latin-11: expected auto or a text encoding .*latin_1"):  # noqa: RUF043
+        list(scan_jsonl(path, encoding="latin-11"))

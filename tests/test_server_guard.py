@@ -14,8 +14,11 @@ import httpx
 import openai
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from server_double import FakeEngine, live
+from steersman.cli import talk
+from steersman.cli.app import build
 from steersman.server import body, connection
 from steersman.server.app import create_app
 from steersman.store import Store
@@ -287,3 +290,18 @@ def test_there_are_only_so_many_connections(url: str) -> None:
         except httpx.HTTPError:
             time.sleep(0.05)
     raise AssertionError("connections that were closed still count")
+
+
+# --- from the command line
+
+
+def test_the_key_comes_from_flag_environment_or_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(talk, "run_server", lambda *args: seen.append(args[-1]))
+    runner, verbs = CliRunner(), build()
+    assert runner.invoke(verbs, ["init", str(tmp_path / "w")]).exit_code == 0
+    serve = ["serve", "--workspace", str(tmp_path / "w")]
+    assert runner.invoke(verbs, serve).exit_code == 0
+    assert runner.invoke(verbs, serve, env={"STEERSMAN_KEY": "from-env"}).exit_code == 0
+    assert runner.invoke(verbs, [*serve, "--key", "flag"], env={"STEERSMAN_KEY": "from-env"}).exit_code == 0
+    assert seen == ["", "from-env", "flag"]

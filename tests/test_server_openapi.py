@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import schemathesis
 from schemathesis.config import SchemathesisConfig
@@ -14,6 +15,10 @@ from steersman.store import Store
 
 EXAMPLES = 4
 """Requests of its own making for each operation, besides those that cover each bound of each parameter."""
+
+
+def _told(label: str, info: Any) -> str:
+    return f"{label}: {info.failure}\n{info.code_sample}\n{getattr(info.failure, 'response', None)}"
 
 
 def test_openapi_and_answers_agree(tmp_path: Path) -> None:
@@ -35,6 +40,6 @@ def test_openapi_and_answers_agree(tmp_path: Path) -> None:
                 if isinstance(event, events.ScenarioFinished):
                     cases += len(event.recorder.cases)
                     for checks in event.recorder.checks.values():
-                        wrong += [f"{event.label}: {c.failure_info.failure}" for c in checks if c.failure_info]
+                        wrong += [_told(event.label, c.failure_info) for c in checks if c.failure_info]
     assert cases > 200
     assert not wrong, "\n\n".join(sorted(set(map(str, wrong))))

@@ -18,8 +18,8 @@ from steersman import load_engine
 from steersman.server.app import create_app
 from steersman.store import Store
 
-MOST = 0.2
-"""Seconds between two beats, which are 5 ms apart where nothing holds the loop up."""
+MOST = 0.4
+"""Seconds between two beats, which are 5 ms apart where nothing holds the loop up; 0.1 at most on a quiet machine."""
 
 
 class Pulse:

@@ -189,6 +189,64 @@ def test_what_a_template_refuses_is_said_otherwise_and_told() -> None:
         ).prompt_ids(Conversation("c", (Message("user", "x"), Message("tool", "y"))))
 
 
+@pytest.mark.parametrize(("name", "source"), cases())
+def test_tool_calls_are_learned_or_refused(name: str, source: str) -> None:
+    """Never dropped in silence: the call's name stands in what is learned, or the dialogue is an error."""
+    tokenizer = tokenizer_for(source)
+    if name == "fireworks-ai-llama-3-firefunction-v2":
+        return
+    template = Template(tokenizer)
+    call = {"id": "call00001", "type": "function", "function": {"name": "find_it", "arguments": '{"id": "51234"}'}}
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "find_it",
+            "description": "Finds.",
+            "parameters": {
+                "type": "object",
+                "properties": {"id": {"type": "string", "description": "Which."}},
+                "required": ["id"],
+            },
+        },
+    }
+    turns = (
+        Message("user", "Where is 51234?"),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", "It was shipped.", tool_call_id="call00001", name="find_it"),
+        Message("assistant", "On its way."),
+    )
+    conversation = Conversation("c", turns, tools=(tool,))
+    rows: tuple[Any, ...] = ()
+    refusal = ""
+    try:
+        rows = template.examples(conversation)
+    except ValueError as error:
+        refusal = str(error)
+    if not rows:
+        assert refusal.startswith("conversation 'c': the chat template")
+        return
+    learned = ["".join(tokenizer.decode([i for i, own in zip(r.ids, r.learn, strict=True) if own])) for r in rows]
+    assert "find_it" in learned[0]
+    assert "51234" in learned[0]
+    assert "On its way." in learned[-1]
+    assert "shipped" not in "".join(learned)
+
+
+def test_content_in_parts() -> None:
+    """As templates of models that see want it."""
+    template = Template(
+        tokenizer_for(
+            "{% for m in messages %}{{ '<|im_start|>' + m.role }}{% for p in m.content %}{% if p.type == 'text' %}"
+            "{{ p.text }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+        )
+    )
+    ids = template.prompt_ids(Conversation("c", (Message("user", "Where?"),)))
+    assert "Where?<|im_end|>" in template.tokenizer.decode(ids)
+    with pytest.raises(ValueError, match="leaves out what people say"):
+        Template(tokenizer_for("{% for m in messages %}{{ '<|im_start|>' + m.role }}<|im_end|>{% endfor %}"))
+
+
 def test_context_is_not_learned() -> None:
     turns = (
         Message("user", "One?"),

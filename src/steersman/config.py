@@ -138,6 +138,10 @@ class DataConfig:
     ppo_prompts: int = opt(31000, "Prompts for PPO that it generates (published: 31k).")
     eval_prompts: int = opt(200, "Held-out prompts of the validation split, and as many of the test split.")
     max_line_mb: float = opt(8.0, "A longer line of an imported file is an error.")
+    max_unpacked_mb: float = opt(8192.0, "More than this out of one compressed file is an error.")
+    session_hours: float = opt(
+        6.0, "Messages of a chat log that lie so many hours apart belong to different dialogues; 0 never parts them."
+    )
 
 
 @dataclass(frozen=True)

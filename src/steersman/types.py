@@ -12,6 +12,7 @@ the field and what was expected, and callers prepend file and line.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -26,6 +27,8 @@ GRADES: tuple[str, ...] = get_args(Grade)
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
 OVERALL = "overall"
 """Objective of a ranking that names none."""
+MOST_STOPS, LONGEST_STOP = 64, 4096
+"""Strings that may end an answer."""
 
 Json = dict[str, Any]
 
@@ -176,13 +179,15 @@ class SamplingParams:
     def __post_init__(self) -> None:
         for name, good, expected in (
             ("max_tokens", self.max_tokens >= 1, "an integer of at least 1"),
-            ("temperature", self.temperature >= 0, "a number of at least 0"),
+            ("temperature", 0 <= self.temperature < math.inf, "a number of at least 0"),
             ("top_k", self.top_k >= 0, "an integer of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             ("n", self.n >= 1, "an integer of at least 1"),
             ("stop", not isinstance(self.stop, str) and all(self.stop), "a tuple of strings that are not empty"),
+            ("stop", len(self.stop) <= MOST_STOPS, f"at most {MOST_STOPS} strings"),
+            ("stop", all(len(s) <= LONGEST_STOP for s in self.stop), f"strings of at most {LONGEST_STOP} characters"),
             ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
-            ("repetition_penalty", self.repetition_penalty > 0, "a number above 0"),
+            ("repetition_penalty", 0.01 <= self.repetition_penalty <= 100, "a number from 0.01 to 100"),
             ("presence_penalty", abs(self.presence_penalty) <= 2, "a number from -2 to 2"),
             ("frequency_penalty", abs(self.frequency_penalty) <= 2, "a number from -2 to 2"),
             ("logit_bias", all(abs(b) <= 100 for b in self.logit_bias.values()), "numbers from -100 to 100"),

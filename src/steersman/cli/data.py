@@ -1,11 +1,13 @@
-"""`steersman data import | list | export`."""
+"""`steersman data import | list | show | remove | export`."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,15 +19,20 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import FORMATS, Parsed
+from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import KINDS
+from steersman.data.reading import Reading
+from steersman.data.sources import ENDINGS, files_in
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
-from steersman.workspace import Workspace, atomic_write, file_sha256
+from steersman.workspace import ARTIFACTS, Workspace, atomic_write, file_sha256, hash_json, read_manifest
 
 SEVERAL = ("ignore", "context", "system")
 """What --map may say of several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
+LEAST = 3
+"""Records that --split auto gives every split where there are enough."""
 
 
 def parse_split(text: str) -> dict[str, float]:
@@ -59,8 +66,8 @@ def parse_columns(settings: list[str] | None) -> dict[str, str]:
 
 def default_name(source: Path) -> str:
     """The file's name without its endings, other characters replaced by '-'."""
-    stem = source.name
-    for suffix in (".xz", ".gz", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".log"):
+    stem = source.resolve().name if source.name in ("", ".", "..") else source.name
+    while not source.is_dir() and (suffix := Path(stem).suffix).lower() in ENDINGS and stem != suffix:
         stem = stem.removesuffix(suffix)
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip("-_.")
     if not name:
@@ -69,9 +76,12 @@ def default_name(source: Path) -> str:
 
 
 def data_import(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="A file (.jsonl, .json, .csv, .tsv, .txt; .xz and .gz too), or 'shop'."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
+        ),
     ],
     kind: Annotated[
         str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
@@ -86,13 +96,21 @@ def data_import(
         list[str] | None,
         typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
     ] = None,
+    sheet: Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; default: the first with rows.")] = "",
     ordered: Annotated[
         str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
     ] = "",
     speakers: Annotated[
-        str, typer.Option("--speakers", metavar="USER,ASSISTANT", help="Names in a chat log or in dialogues.")
+        str,
+        typer.Option(
+            "--speakers",
+            metavar="USER,ASSISTANT",
+            help="Names in a chat log or in dialogues; several of a side as Ann|Bob, '*' for everybody else.",
+        ),
     ] = "",
-    encoding: Annotated[str, typer.Option("--encoding", help="utf-8, gb18030, or auto to try both.")] = "utf-8",
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="auto (UTF-8, or what it surely is), or any that Python knows.")
+    ] = "auto",
     objective: Annotated[
         str,
         typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
@@ -111,44 +129,56 @@ def data_import(
 ) -> None:
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
     space = open_workspace(workspace, settings)
-    if source == "shop":
+    if sources == ["shop"]:
         emit(as_json, *_shown(_import_shop(space, replace), None))
         return
     if kind and kind not in KINDS:
         raise ValueError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
-    shares, path = parse_split(split), Path(source)
-    stem = name or default_name(path)
-    say(f"reading {path}")
+    shares, paths = parse_split(split), [Path(source) for source in sources]
+    stem, label = name or default_name(paths[0]), ", ".join(sources)
+    dataset.check_name(stem)
+    say(f"reading {label}")
+    reading = Reading(
+        encoding=encoding,
+        speakers=speakers,
+        sheet=sheet,
+        max_line_mb=space.config.data.max_line_mb,
+        max_unpacked_mb=space.config.data.max_unpacked_mb,
+        session_hours=space.config.data.session_hours,
+        tell=say,
+    )
     found = importing.parse_file(
-        path,
+        paths,
         kind or None,
         format=format or None,
         skip_bad=skip_bad,
         trim_last_user=trim_last_user,
         max_records=max_records,
-        max_line_mb=space.config.data.max_line_mb,
-        encoding=encoding,
         mapping=parse_columns(columns),
-        speakers=speakers,
         ordered=ordered,
+        reading=reading,
     )
     if objective:
-        found.records[:] = [_by_objective(record, objective, path) for record in found.records]
+        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
     changed = Counter(found.changed)
     records, dropped = clean(found.records, changed)
     summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
     if not records:
-        raise ValueError(f"{path}: nothing is left to import{summary.left}")
+        raise ValueError(f"{label}: nothing is left to import{summary.left}")
     origin: dict[str, Any] = {
-        "source": str(path),
-        "source_sha256": file_sha256(path),
+        "source": label,
+        "source_sha256": _source_hash(paths),
         "purpose": purpose,
         "replace": replace,
     }
     origin["skipped"] = summary.left_out
     how = {"format": found.format, "split": split, "max_records": max_records}
     how |= {"objective": objective} if objective else {}
-    infos = _write_splits(space, stem, found.kind, split_records(records, shares), origin, how)
+    how |= {"files": dict(found.files)} if len(found.files) > 1 else {}
+    others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
+    how |= {"encodings": others} if others else {}
+    least = LEAST if split == "auto" else 0
+    infos = _write_splits(space, stem, found.kind, split_records(records, shares, least), origin, how)
     keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     from steersman.cli.evidence import overlap_of_import
 
@@ -157,7 +187,17 @@ def data_import(
     emit(as_json, *_shown(infos, summary))
 
 
-def _by_objective(record: Parsed, name: str, path: Path) -> Ranking:
+def _source_hash(paths: Sequence[Path]) -> str:
+    """The file's hash; of several, or of a folder, one of all of theirs."""
+    files = [file for path in paths for file in (files_in(path)[0] if path.is_dir() else [path])]
+    return (
+        file_sha256(files[0])
+        if files == list(paths) and len(files) == 1
+        else hash_json([file_sha256(f) for f in files])
+    )
+
+
+def _by_objective(record: Parsed, name: str, path: str) -> Ranking:
     if not isinstance(record, Ranking):
         raise ValueError(f"--objective {name}: expected {path} to hold rankings; import it with --kind rankings")
     return dataclasses.replace(record, objective=to_objective(name, "--objective"))
@@ -168,24 +208,36 @@ def _write_splits(
 ) -> list[DatasetInfo]:
     """One data set per split that has records; names get the split's name where there are several."""
     several = len(parts) > 1
-    infos = []
-    for split, records in parts.items():
-        if records or not several:
-            name = f"{stem}-{split}" if several else stem
-            infos.append(dataset.write_dataset(space.data, name, kind, split, records, config=how, **origin))
-        else:
-            say(f"note: no record fell into {split}")
+    infos: list[DatasetInfo] = []
+    before = {info.name for info in dataset.datasets(space)}
+    try:
+        for split, records in parts.items():
+            if records or not several:
+                name = f"{stem}-{split}" if several else stem
+                infos.append(dataset.write_dataset(space.data, name, kind, split, records, config=how, **origin))
+            else:
+                say(f"note: no record fell into {split}")
+    except BaseException:  # a full disk or Ctrl-C between two splits: none of them stays
+        for info in infos:
+            if info.name not in before:
+                dataset.remove_dataset(info)
+        raise
     return infos
 
 
 def keep_rejected(path: Path, rejected: list[importing.Rejected]) -> None:
     """The lines that were left out, with the reason of each, in a file beside the data set."""
+    if dataset.manifest_path(path).is_file():  # a data set that an older version let be called so
+        say(f"note: {path} is a data set; rename it, so that what is left out of others can be kept there")
+        return
     if not rejected:
         path.unlink(missing_ok=True)  # of an earlier import under this name
         return
     with atomic_write(path) as file:
         for r in rejected:
-            file.write(json.dumps({"line": r.line, "reason": r.reason, "raw": r.raw}, ensure_ascii=False) + "\n")
+            where = {"file": r.file} if r.file else {}
+            line = where | {"line": r.line, "reason": r.reason, "raw": r.raw}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
     say(f"note: {len(rejected)} bad records were left out; they are in {path}")
 
 
@@ -266,6 +318,72 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     emit(as_json, {"datasets": [info.to_json() for info in infos]}, table if infos else empty)
 
 
+def _info(space: Workspace, name: str) -> DatasetInfo:
+    infos = {info.name: info for info in dataset.datasets(space)}
+    if name not in infos:
+        raise ValueError(f"{name}: no such data set; expected one of {', '.join(infos) or 'none, import some first'}")
+    return infos[name]
+
+
+def data_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Records to show.")] = 3,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the first records of a data set."""
+    info = _info(open_workspace(workspace), name)
+    records = [value for _, value in itertools.islice(read_jsonl(info.path, max_line_mb=1024), count)]
+    lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {_languages(info)}, from {info.source}"]
+    for number, record in enumerate(records, 1):
+        lines += ["", f"{number}. {record.get('id', '')}".rstrip(), *_readable(record)]
+    if info.count > len(records):
+        lines += ["", f"... {info.count - len(records)} more"]
+    emit(as_json, {"dataset": info.to_json(), "records": records}, "\n".join(lines))
+
+
+def _readable(record: Mapping[str, Any]) -> list[str]:
+    """A record as lines: who says what, then the answers with their ranks."""
+    if "text" in record:
+        return [f"   {record['text']}"]
+    turns = record.get("messages") or record.get("prompt", {}).get("messages", [])
+    lines = [f"   {turn['role']}: {turn['content']}" for turn in turns]
+    marks = record.get("ranks") or record.get("grades") or []
+    lines += [f"   answer ({mark}): {text}" for mark, text in zip(marks, record.get("answers", []), strict=False)]
+    if "kind" in record:
+        lines.append(f"   answer ({record['kind']}): {record.get('answer', '')}")
+    return lines
+
+
+def data_remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a data set from the workspace. Models that were made from it stay."""
+    space = open_workspace(workspace)
+    info = _info(space, name)
+    used = _users(space, name)
+    note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise ValueError(f"{name}: expected --yes to delete {info.count} {info.kind}{note}")
+        typer.confirm(f"Delete {name} ({info.count} {info.kind}){note}?", abort=True, err=True)
+    dataset.remove_dataset(info)
+    emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
+
+
+def _users(space: Workspace, name: str) -> list[str]:
+    """Artifacts, such as 001/sft, that were made from a data set."""
+    found = []
+    for number in space.rounds():
+        for stage in ARTIFACTS:
+            if space.has(stage, number) and f"data:{name}" in read_manifest(space.stage_dir(stage, number)).inputs:
+                found.append(f"{number:03d}/{stage}")
+    return found
+
+
 def data_export(
     what: Annotated[
         str,
@@ -309,12 +427,21 @@ def register(app: typer.Typer) -> None:
     imports = [
         "steersman data import shop",
         "steersman data import chats.jsonl --split auto --skip-bad",
-        "steersman data import tickets.csv --map question=Subject,answer=Reply --encoding auto",
+        "steersman data import tickets.xlsx --map question=Subject,answer=Reply",
+        "steersman data import exports/ faq.md --name desk",
         "steersman data import log.txt --format chatlog --speakers Customer,Agent",
         "steersman data import prompts.jsonl --kind prompts --purpose ppo",
         "steersman data import harmless.jsonl --kind rankings --objective harmless",
     ]
     add(group, data_import, name="import", panel=DATA, examples=imports)
     add(group, data_list, name="list", panel=DATA, examples=["steersman data list", "steersman data list --json"])
+    add(
+        group,
+        data_show,
+        name="show",
+        panel=DATA,
+        examples=["steersman data show chats", "steersman data show chats -n 10"],
+    )
+    add(group, data_remove, name="remove", panel=DATA, examples=["steersman data remove chats --yes"])
     exports = ["steersman data export rankings", "steersman data export comparisons --output pairs.jsonl"]
     add(group, data_export, name="export", panel=DATA, examples=exports)

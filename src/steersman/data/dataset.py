@@ -22,8 +22,8 @@ from steersman import __version__, locks
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
+from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
-from steersman.data.readers import read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 from steersman.unfinished import put_aside
 from steersman.workspace import Workspace, atomic_write, file_sha256, now, read_object
@@ -31,6 +31,8 @@ from steersman.workspace import Workspace, atomic_write, file_sha256, now, read_
 PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
+RESERVED = (".rejected", ".manifest", ".jsonl")
+"""Endings of names that would collide with files beside a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,10 @@ def read_info(path: Path) -> DatasetInfo:
         if name not in known or name not in raw or type(raw[name]) is not kind:
             found = type(raw[name]).__name__ if name in raw else "nothing"
             expected = kind.__name__ if name in known else "no such field"
-            raise ValueError(f"{where}: expected a data set's manifest: {name}: expected {expected}, found {found}; {again}")
+            raise ValueError(f"{where}: expected a data set's manifest: {name}: {expected}, found {found}; {again}")
     counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values()]
     if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
-        raise ValueError(f"{where}: expected a data set's manifest: expected counts of records, found {counts}; {again}")
+        raise ValueError(f"{where}: expected a data set's manifest: counts of records, found {counts}; {again}")
     return DatasetInfo(path, **raw)
 
 
@@ -95,6 +97,24 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
         for file in (path, manifest_path(path)):
             put_aside(file)
         return None
+
+
+def check_name(name: str) -> None:
+    """ValueError where a data set cannot be called so."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
+        raise ValueError(
+            f"--name {name}: expected a name that does not end in '{ending}', which is for files beside data"
+        )
+
+
+def remove_dataset(info: DatasetInfo) -> None:
+    """Deletes a data set and what was left out of it; without its manifest, which goes first, it is none."""
+    manifest_path(info.path).unlink(missing_ok=True)
+    for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
+        if not manifest_path(path).is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_dataset(
@@ -117,8 +137,7 @@ def write_dataset(
     The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
     and on other content under a name that is taken (unless `replace`).
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    check_name(name)
     for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
@@ -213,7 +232,7 @@ def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) 
     Raises ValueError 'file:line: what was expected', and where nothing is left.
     """
     _checked_whole(path)
-    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding)
+    found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)
     if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
         records, dropped = _distinct(found.records, changed)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman.data import formats, tables
+from steersman.data import chatlog, formats, sources
 from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed
 from steersman.data.formats.expand import expanded, is_tree_row, trees
@@ -18,10 +19,10 @@ from steersman.data.formats.fields import lost, plain
 from steersman.data.formats.names import MAPPABLE
 from steersman.data.formats.ranked import Scored, rankings_of, scored_answer
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
-from steersman.data.readers import Record, scan_jsonl
+from steersman.data.readers import Record
+from steersman.data.reading import Reading
 from steersman.types import Conversation, Ranking
 
-PLAIN_SUFFIXES = (".txt", ".log")
 ORDERS = ("", "best-first", "worst-first")
 CATEGORY = 20
 """A field of so many records with at most a fifth as many values is a category, whatever its values look like."""
@@ -34,6 +35,8 @@ class Rejected:
     line: int
     reason: str
     raw: str
+    file: str = ""
+    """The file or member, where several were read as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Imported:
     """What was guessed (question, answer, ...) -> the field that was taken for it, the most frequent first."""
     unused: Mapping[str, int] = field(default_factory=dict)
     """Fields that were read over -> in how many records."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Files and members of archives, where there are several -> records read of each."""
 
     @property
     def format(self) -> str:
@@ -69,40 +74,13 @@ class Imported:
         return dict(Counter(re.sub(r"\[\d+\]", "[]", reason) for reason in reasons).most_common())
 
 
-def _scan(
-    path: Path, name: str, max_line_mb: float, encoding: str, mapping: Mapping[str, str], speakers: str
-) -> Iterator[Record]:
-    if name == "csv":
-        return tables.scan_csv(path, mapping, max_line_mb, encoding)
-    if name == "chatlog":
-        pair = tuple(part.strip() for part in speakers.split(","))
-        if len(pair) != 2 or not all(pair):
-            raise ValueError(
-                f"--speakers {speakers or '(none)'}: expected two names, the user's first, such as Customer,Agent"
-            )
-        return tables.scan_chatlog(path, (pair[0], pair[1]), max_line_mb, encoding)
-    if name == "text" and _stem(path).suffix in PLAIN_SUFFIXES:
-        return tables.scan_text(path, max_line_mb, encoding)
-    return scan_jsonl(path, max_line_mb, encoding)
-
-
-def _stem(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix in (".xz", ".gz") else path
-
-
-def _format_of_file(path: Path, name: str | None) -> str | None:
-    """The format where --format or the file's name tells it; None means: by the first record."""
-    if name is not None:
-        if name not in formats.FORMATS:
-            raise ValueError(f"--format {name}: expected one of {', '.join(formats.FORMATS)}")
-        return name
-    if _stem(path).suffix in (".csv", ".tsv"):
-        return "csv"
-    if _stem(path).suffix in PLAIN_SUFFIXES:
-        raise ValueError(
-            f"{path}: expected --format chatlog (with --speakers USER,ASSISTANT) or --format text for a plain text file"
-        )
-    return None
+def _formats_of(name: str | None) -> tuple[str, str | None]:
+    """(format of the file, format of its records) that --format names; '' and None are by what there is."""
+    if name is None:
+        return "", None
+    if name not in formats.FORMATS:
+        raise ValueError(f"--format {name}: expected one of {', '.join(formats.FORMATS)}")
+    return (name if name in sources.FILE_FORMATS else ""), (name if name in formats.IMPORTERS else None)
 
 
 @dataclass
@@ -128,6 +106,7 @@ class _Gathered:
     unused: Counter[str] = field(default_factory=Counter)
     content: dict[str, _Content] = field(default_factory=dict)
     scored: list[tuple[int, Scored]] = field(default_factory=list)
+    files: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
     """Names of all fields, as they are compared."""
 
@@ -150,20 +129,21 @@ class _Gathered:
 
 
 def parse_file(
-    path: Path,
+    path: Path | Sequence[Path],
     kind: str | None = None,
     *,
     format: str | None = None,
     skip_bad: bool = False,
     trim_last_user: bool = False,
     max_records: int = 0,
-    max_line_mb: float = 8.0,
-    encoding: str = "utf-8",
     mapping: Mapping[str, str] | None = None,
-    speakers: str = "",
     ordered: str = "",
+    reading: Reading | None = None,
+    **options: Any,
 ) -> Imported:
-    """Read `path` as `kind` (None: what most of its records are).
+    """Read `path` (a file, an archive, a folder, or several) as `kind` (None: what most of its records are).
+
+    How it is read is `reading`, or `options` of one: `encoding`, `speakers`, `max_line_mb`, `tell`, ...
 
     Each record's format is its own unless `format` names it. A record that is broken or cannot be of this kind is a
     ValueError 'file:line: field: what was expected', or with `skip_bad` is listed in `rejected`; so are records of
@@ -171,22 +151,31 @@ def parse_file(
     whatever `skip_bad` says: `mapping` (role -> field) tells what it is. `ordered` is one of ORDERS, for lists of
     answers without scores.
     """
-    name = _format_of_file(path, format)
+    file_format, name = _formats_of(format)
+    paths = [path] if isinstance(path, Path) else list(path)
+    path = Path(", ".join(map(str, paths)))
+    prompts = kind not in (None, "demonstrations")
+    reading = dataclasses.replace(
+        reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping or {}
+    )
     if ordered not in ORDERS:
         raise ValueError(f"--ordered {ordered}: expected one of {', '.join(filter(None, ORDERS))}")
-    options = _options(name, mapping or {}, speakers, ordered)
+    asked = _options(mapping or {}, reading.speakers, ordered)
     got = _Gathered()
-    for record in _with_trees(_scan(path, name or "", max_line_mb, encoding, mapping or {}, speakers)):
-        for piece in _pieces(record, name, kind, options, got):
+    for record in _with_trees(sources.scan_all(paths, reading)):
+        if record.file:
+            got.files[record.file] += 1
+        for piece in _pieces(record, kind, asked, got):
             try:
-                _gather(piece, name, kind, trim_last_user, options, got)
+                _gather(piece, name, kind, trim_last_user, asked, got)
             except ValueError as error:
                 if not skip_bad:
-                    raise ValueError(f"{path}:{record.line}: {error}") from None
-                got.rejected.append(Rejected(record.line, str(error), record.raw))
+                    raise ValueError(f"{record.file or path}:{record.line}: {error}") from None
+                got.rejected.append(Rejected(record.line, str(error), record.raw, record.file))
         if max_records and got.count >= max_records:
             break
-    _check_mapping(path, name, mapping or {}, got)
+    got.notes.update(reading.changed)
+    _check_mapping(path, mapping or {}, got)
     _check_content(path, got)
     _group(got)
     kind = kind or _settle_kind(path, got, skip_bad)
@@ -201,20 +190,23 @@ def parse_file(
         {what: n for what, n in got.notes.most_common() if n > 0},
         _most_frequent(got.taken),
         dict(got.unused.most_common()),
+        dict(got.files),
     )
 
 
-def _options(name: str | None, mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[str, Any]:
-    """What every record's `Fields` are told; of whole files' formats the options are the readers' own."""
-    if name in formats.FILE_FORMATS:
-        return {}
+SAME_ROLES = {"user": "question", "customer": "question", "assistant": "answer", "agent": "answer", "bot": "answer"}
+"""Other names that --map takes for a role."""
+
+
+def _options(mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[str, Any]:
+    """What every record's `Fields` are told."""
+    mapping = {SAME_ROLES.get(role, role): fields for role, fields in mapping.items()}
     for role in mapping:
         if role not in MAPPABLE:
             raise ValueError(f"--map {role}=...: expected one of {', '.join(MAPPABLE)} before the '='")
-    pair = [part.strip().casefold() for part in speakers.split(",")] if speakers else []
-    if pair and len(pair) != 2:
-        raise ValueError(f"--speakers {speakers}: expected two names, the user's first, such as Customer,Agent")
-    return {"mapping": mapping, "speakers": dict(zip(pair, ("user", "assistant"), strict=False)), "ordered": ordered}
+    sides = chatlog.speakers_of(speakers)
+    roles = {name: role for role in ("user", "assistant") for name in getattr(sides, f"{role}s", ())}
+    return {"mapping": mapping, "speakers": roles, "ordered": ordered}
 
 
 def _with_trees(records: Iterator[Record]) -> Iterator[Record]:
@@ -236,22 +228,20 @@ def _with_trees(records: Iterator[Record]) -> Iterator[Record]:
         yield Record(line, tree, "")
 
 
-def _pieces(
-    record: Record, name: str | None, kind: str | None, options: Mapping[str, Any], got: _Gathered
-) -> Iterator[Record]:
+def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _Gathered) -> Iterator[Record]:
     """The records that one holds (several where it is a table in itself)."""
-    if record.error or name in formats.FILE_FORMATS or not isinstance(record.value, Mapping):
+    if record.error or not isinstance(record.value, Mapping):
         yield record
         return
     try:
         pieces = expanded(record.value, Fields(record.value, **options), kind)
     except ValueError as error:
-        yield Record(record.line, None, record.raw, str(error))
+        yield dataclasses.replace(record, value=None, error=str(error))
         return
     if len(pieces) > 1 or pieces[0] is not record.value:
         got.notes["records that hold several taken apart"] += 1
     for value in pieces:
-        yield Record(record.line, value, record.raw)
+        yield dataclasses.replace(record, value=value)
 
 
 def _gather(
@@ -260,20 +250,16 @@ def _gather(
     """One record into `got`, or a ValueError that says what is wrong with it."""
     if record.error:
         raise ValueError(record.error)
-    if name in formats.FILE_FORMATS:
-        parsed = tables.from_row(record.value) if name == "csv" else tables.from_log(record.value)
-        found = name or ""
-    else:
-        fields = formats.as_fields(record.value, **options)
-        formats.check_media(fields)
-        found = name or formats.detect_fields(fields)
-        if kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
-            got.formats["scored"] += 1
-            got.scored.append((record.line, scored))
-            return
-        parsed = formats.IMPORTERS[found](fields)
-        got.add(record.line, parsed, fields)
-        got.notes.update(fields.notes)
+    fields = formats.as_fields(record.value, **options)
+    formats.check_media(fields)
+    found = name or formats.detect_fields(fields)
+    if kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
+        got.formats["scored"] += 1
+        got.scored.append((record.line, scored))
+        return
+    parsed = formats.IMPORTERS[found](fields)
+    got.add(record.line, parsed, fields)
+    got.notes.update(fields.notes)
     got.formats[found] += 1
     wanted = kind or formats.DEFAULT_KIND.get(found) or usual_kind(parsed)
     try:
@@ -304,9 +290,9 @@ def _group(got: _Gathered) -> None:
         got.left_out["prompts with one scored answer alone"] += alone
 
 
-def _check_mapping(path: Path, name: str | None, mapping: Mapping[str, str], got: _Gathered) -> None:
+def _check_mapping(path: Path, mapping: Mapping[str, str], got: _Gathered) -> None:
     """ValueError where a field that --map names is in no record."""
-    if name in formats.FILE_FORMATS or not got.seen:
+    if not got.seen:
         return
     for role, columns in mapping.items():
         for column in columns.split(","):

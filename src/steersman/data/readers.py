@@ -1,68 +1,115 @@
-"""Lines and records out of files, each with its place, so that an error can say where it was.
+"""Lines of text out of files, each with its place, so that an error can say where it was.
 
-Plain, .xz and .gz files; strict UTF-8 with a byte order mark tolerated. A record that cannot be read is handed
-on as such (`Record.error`), because whether one bad line stops an import is the caller's decision.
+Lines end at \\n, \\r\\n or \\r. A line that cannot be read is handed on as such (`Record.error`), as whether one bad
+line stops an import is the caller's decision. Nothing longer than the limit of a line is ever held in memory.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import json
-import lzma
-import zlib
+import codecs
+import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
-ENCODINGS = ("utf-8", "gb18030", "auto")
+from steersman.data import encodings
+from steersman.data.containers import Part, whole
+from steersman.data.reading import Reading
+
 BOM = b"\xef\xbb\xbf"
+BLOCK = 1 << 18
 SHOWN = 500
 """Characters of a bad line that are kept to show it."""
+END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line (or item of a JSON array): its number from 1, its value, or why it has none."""
+    """One line, row, item or dialogue: its number from 1, its value, or why it has none.
+
+    `file` names the file or the member of an archive where several are read as one.
+    """
 
     line: int
     value: Any
     raw: str
     error: str = ""
+    file: str = ""
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open for reading, decompressing by suffix. Raises ValueError where there is no such file."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
-    if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return open(path, "rb")
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line with its end, or why it cannot be read (`text` then shows what is there)."""
+
+    number: int
+    text: str
+    error: str = ""
 
 
-@contextlib.contextmanager
-def _whole_archive(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: expected a whole {path.suffix} file, but: {error}") from None
-
-
-def choose_encoding(path: Path, encoding: str) -> str:
-    """`encoding`, or for 'auto' utf-8 where the whole file is that and gb18030 otherwise."""
-    if encoding not in ENCODINGS:
-        raise ValueError(f"--encoding {encoding}: expected one of {', '.join(ENCODINGS)}")
-    if encoding != "auto":
-        return encoding
-    with _whole_archive(path), open_bytes(path) as file:
+def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
+    """Every line of a part, blank ones too, byte order marks at their starts taken off. An empty part has none."""
+    if part.name not in reading.encodings:
+        reading.encodings[part.name] = encoding_of(part, reading)
+    encoding = reading.encodings[part.name]
+    transcode = not _splits_as_ascii(encoding)
+    for number, start, raw, cut in _raw_lines(part, reading, encoding if transcode else ""):
         try:
-            file.read().decode("utf-8")
-        except UnicodeDecodeError:
-            return "gb18030"
-    return "utf-8"
+            if cut:
+                raise ValueError(
+                    f"expected a line of at most {reading.max_line_mb:g} MB; raise data.max_line_mb if it is meant so"
+                )
+            yield Line(number, _decode(raw, start, "utf-8" if transcode else encoding).removeprefix("\ufeff"))
+        except ValueError as error:
+            yield Line(number, raw[:SHOWN].decode("utf-8", "replace"), str(error))
+
+
+def _raw_lines(part: Part, reading: Reading, transcode: str) -> Iterator[tuple[int, int, bytes, bool]]:
+    """(line number, byte offset, bytes with the line end, whether it was cut at the limit); UTF-8 if transcoded."""
+    limit = reading.line_bytes
+    offset, number, buffer, skipping = 0, 0, b"", False
+    for block in _blocks(part, transcode):
+        searched, buffer = max(0, len(buffer) - 1), buffer + block
+        end = 0
+        last = len(buffer) - (1 if buffer.endswith(b"\r") else 0)  # a \n may follow in the next block
+        for match in END.finditer(buffer, searched, last):
+            start, end = end, match.end()
+            if skipping:
+                skipping = False
+            else:
+                number += 1
+                yield number, offset + start, buffer[start:end], match.start() - start > limit
+        offset, buffer = offset + end, buffer[end:]
+        if len(buffer) > limit + 2:
+            if not skipping:
+                number, skipping = number + 1, True
+                yield number, offset, buffer[: 4 * SHOWN], True
+            offset, buffer = offset + len(buffer) - 1, buffer[-1:]
+    if buffer and not skipping:
+        yield number + 1, offset, buffer, len(buffer.rstrip(b"\r\n")) > limit
+
+
+def _blocks(part: Part, transcode: str) -> Iterator[bytes]:
+    """Blocks of a part; with `transcode`, an encoding whose lines do not end in ASCII, as UTF-8."""
+    with whole(part.name), part.open() as file:
+        if not transcode:
+            yield from iter(functools.partial(file.read, BLOCK), b"")
+            return
+        decoder, read = codecs.getincrementaldecoder(transcode)("strict"), 0
+        while True:
+            block = file.read(BLOCK)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeError as error:
+                at = read + getattr(error, "start", 0)
+                raise ValueError(
+                    f"{part.name}: expected {transcode.upper()} text, but byte {at} of the file is not"
+                ) from None
+            read += len(block)
+            if text:
+                yield text.encode("utf-8", "surrogatepass")
+            if not block:
+                return
 
 
 def _decode(raw: bytes, start: int, encoding: str) -> str:
@@ -72,116 +119,96 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at, byte = start + error.start, raw[error.start]
         advice = "convert it, or name its encoding with --encoding" if encoding == "utf-8" else "check --encoding"
+        raise ValueError(f"expected {encoding.upper()} text, but byte {at} of it is 0x{byte:02x}; {advice}") from None
+
+
+@functools.cache
+def _splits_as_ascii(encoding: str) -> bool:
+    """Whether a line end is one byte of ASCII in this encoding, and that byte nothing else."""
+    wide = ("utf-16", "utf-32", "utf-7", "hz", "iso2022")
+    return "\n\r{,".encode(encoding) == b"\n\r{," and not encoding.replace("_", "-").startswith(wide)
+
+
+def encoding_of(part: Part, reading: Reading) -> str:
+    """The encoding that the user named, or for 'auto' what the content is in; ValueError where that is unsure."""
+    if reading.encoding.lower() != encodings.AUTO:
+        return _named(part, encodings.lookup(reading.encoding))
+    found = encodings.marked(part.head) or encodings.by_zeros(part.head)
+    if found is not None:
+        if found not in ("utf-8",):
+            _told(part, reading, found, _sample(part, found))
+        return found
+    with whole(part.name), part.open() as file:
+        sample, at, line = _first_no_utf8(file)
+    if sample is None or encodings.mostly_utf8(sample):
+        return "utf-8"
+    guesses = encodings.guesses(sample)
+    if encodings.sure(guesses):
+        _told(part, reading, guesses[0].encoding, guesses[0].text)
+        return guesses[0].encoding
+    shown = "; ".join(f"{g.encoding}: {_records_shown(g.text)}" for g in guesses[:4]) or "no other encoding reads it"
+    raise ValueError(
+        f"{part.name}:{line}: expected UTF-8 text, but byte {at} of the file is 0x{sample[_high(sample)]:02x}, and which "
+        f"encoding it is in is not sure; name it with --encoding. It may be {shown}"
+    )
+
+
+def _named(part: Part, encoding: str) -> str:
+    """A named encoding, checked against a byte order mark; a mark settles the order of UTF-16 and UTF-32."""
+    mark = encodings.marked(part.head)
+    if mark is not None and mark.startswith("utf-") and mark != "utf-8":
+        if encoding.replace("_", "-") in (mark, mark[:6]):
+            return mark
         raise ValueError(
-            f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}"
-        ) from None
+            f"{part.name}: expected {encoding.upper()} text, but the file begins with a {mark[:6].upper()} mark; "
+            f"read it with --encoding {mark[:6]} or auto"
+        )
+    return encoding
 
 
-def _lines(path: Path, max_line_mb: float) -> Iterator[tuple[int, int, bytes, bool]]:
-    """(line number, byte offset, bytes without the line end, whether it was cut at the limit)."""
-    limit = int(max_line_mb * 1024 * 1024)
-    offset, number = 0, 0
-    with _whole_archive(path), open_bytes(path) as file:
-        while line := file.readline(limit + 1):
-            number += 1
-            start, cut = offset, len(line) > limit and not line.endswith(b"\n")
-            offset += len(line)
-            if number == 1:
-                if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    raise ValueError(f"{path}: expected UTF-8 text, but the file begins with a UTF-16 mark; convert it")
-                line = line.removeprefix(BOM)
-                start = offset - len(line)
-            yield number, start, line.rstrip(b"\r\n"), cut
-            while cut and (rest := file.readline(limit)):
-                offset += len(rest)
-                cut = not rest.endswith(b"\n")
+def _told(part: Part, reading: Reading, encoding: str, text: str) -> None:
+    reading.tell(f"note: {part.name} is read as {encoding} (it is no UTF-8): {_records_shown(text)}")
 
 
-def scan_lines(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8") -> Iterator[Record]:
-    """Every line as text in `value`, blank ones too. An empty file is a ValueError."""
-    encoding = choose_encoding(path, encoding)
-    empty = True
-    for number, start, raw, cut in _lines(path, max_line_mb):
-        empty = False
-        try:
-            if cut:
-                raise ValueError(
-                    f"expected a line of at most {max_line_mb:g} MB; raise data.max_line_mb if it is meant to be"
-                )
-            text = _decode(raw, start, encoding)
-            yield Record(number, text, text)
-        except ValueError as error:
-            yield Record(number, None, raw[:SHOWN].decode("utf-8", "replace"), str(error))
-    if empty:
-        raise ValueError(f"{path}: the file is empty; expected at least one record")
+def _records_shown(text: str) -> str:
+    """Three lines of a text, shortened."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text.removeprefix("\ufeff")) if line.strip()]
+    return " | ".join(repr(line[:40])[1:-1] for line in lines[:3])
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"expected JSON, got {name}, which is not")
+def _sample(part: Part, encoding: str) -> str:
+    return codecs.getincrementaldecoder(encoding)("replace").decode(part.head[:4096], False)
 
 
-def parse_json(text: str) -> Any:
-    """The value, or a ValueError that says where in the line it stops being JSON."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        around = text[max(0, error.pos - 20) : error.pos + 20]
-        raise ValueError(
-            f"expected one JSON value; {error.msg} at character {error.pos + 1}, near {around!r}"
-        ) from None
-    except RecursionError:
-        raise ValueError("expected JSON of sensible depth, this nests too deep") from None
-    if "\\ud" in text.lower():
-        try:  # half of an escaped pair is legal JSON, but no text: it could never be written out again
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("expected text, got half of a surrogate pair (an escape such as \\ud800 alone)") from None
-    return value
+def _high(sample: bytes) -> int:
+    found = re.search(rb"[\x80-\xff\x1b]", sample)
+    return found.start() if found else 0
 
 
-def _array(path: Path, encoding: str) -> Iterator[Record]:
-    with _whole_archive(path), open_bytes(path) as file:
-        raw = file.read().removeprefix(BOM)
-    try:
-        values = parse_json(_decode(raw, 0, encoding))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error} (the file begins with '[', so it was read as one JSON array)") from None
-    if not values:
-        raise ValueError(f"{path}: the list is empty; expected at least one record")
-    for number, value in enumerate(values, 1):
-        yield Record(number, value, json.dumps(value, ensure_ascii=False))
+def _first_no_utf8(file: IO[bytes]) -> tuple[bytes | None, int, int]:
+    """(what follows the first line that is no UTF-8, from its start; place of its first odd byte; its number).
 
-
-def scan_jsonl(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8") -> Iterator[Record]:
-    """Every record of a JSON-lines file, or every item of a file that is one JSON array.
-
-    Blank lines are skipped. A line that cannot be read comes as a Record with `error`; an empty file, a damaged
-    archive or a broken array is a ValueError that names the file.
+    The first is None where all is UTF-8. Text of ISO-2022 is ASCII with escapes and counts as none.
     """
-    encoding = choose_encoding(path, encoding)
-    with _whole_archive(path), open_bytes(path) as file:
-        head = file.read(4096).removeprefix(BOM).lstrip()
-    if head.startswith(b"["):
-        yield from _array(path, encoding)
-        return
-    found = False
-    for record in scan_lines(path, max_line_mb, encoding):
-        if record.error:
-            found = True
-            yield record
-        elif record.value.strip():
-            found = True
-            try:
-                yield Record(record.line, parse_json(record.value), record.raw)
-            except ValueError as error:
-                yield Record(record.line, None, record.raw, str(error))
-    if not found:
-        raise ValueError(f"{path}: only blank lines; expected at least one record")
-
-
-def read_jsonl(path: Path, max_line_mb: float = 8.0) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of every record; the first bad line is a ValueError 'file:line: what was expected'."""
-    for record in scan_jsonl(path, max_line_mb):
-        if record.error:
-            raise ValueError(f"{path}:{record.line}: {record.error}")
-        yield record.line, record.value
+    decoder, before, lines, offset = codecs.getincrementaldecoder("utf-8")("strict"), b"", 0, 0
+    while block := file.read(BLOCK):
+        data = before + block
+        try:
+            decoder.decode(block)
+            escaped = block.find(b"\x1b$")
+            place = -1 if escaped < 0 else len(before) + escaped
+        except UnicodeDecodeError as error:
+            place = max(0, len(data) - len(error.object) + error.start)
+        if place >= 0:
+            start = max(data.rfind(b"\n", 0, place), data.rfind(b"\r", 0, place)) + 1
+            sample = (data[start:] + file.read(encodings.SAMPLE))[: encodings.SAMPLE]
+            return sample, offset + place, lines + len(END.findall(data[:start])) + 1
+        keep = len(data) - max(data.rfind(b"\n"), data.rfind(b"\r")) - 1
+        keep = min(keep, BLOCK) or 4
+        lines += len(END.findall(data[: len(data) - keep]))
+        offset, before = offset + len(data) - keep, data[len(data) - keep :]
+    try:
+        decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        return before, offset + len(before) - 1, lines + 1
+    return None, 0, 0

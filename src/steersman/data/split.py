@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from steersman.data.clean import text_of
@@ -10,6 +11,8 @@ from steersman.data.formats import Parsed
 from steersman.types import Feedback, Ranking
 
 SPLITS = ("train", "validation", "test")
+ENOUGH = 20
+"""So many records can spare some for every split."""
 
 
 def split_by_hash(key: str, fractions: Mapping[str, float]) -> str:
@@ -20,13 +23,17 @@ def split_by_hash(key: str, fractions: Mapping[str, float]) -> str:
     total = sum(fractions.values())
     if not fractions or abs(total - 1) > 1e-6 or any(f < 0 for f in fractions.values()):
         raise ValueError(f"split fractions: expected shares of at least 0 that add up to 1, got {dict(fractions)}")
-    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    upto = 0.0
+    place, upto = _place(key), 0.0
     for name, fraction in fractions.items():
         upto += fraction
         if place < upto:
             return name
     return [name for name, fraction in fractions.items() if fraction > 0][-1]
+
+
+def _place(key: str) -> float:
+    """Where a key lies, from 0 to 1."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def split_key(record: Parsed) -> str:
@@ -42,9 +49,39 @@ def split_key(record: Parsed) -> str:
     return " ".join(text.casefold().split())
 
 
-def split_records(records: Iterable[Parsed], fractions: Mapping[str, float]) -> dict[str, list[Parsed]]:
-    """Records by split, order kept; every named split is there, though it may be empty."""
+def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], least: int = 0) -> dict[str, list[Parsed]]:
+    """Records by split, order kept; every named split is there, though it may be empty.
+
+    With `least`, and `ENOUGH` records or more, a split that would get fewer is filled up to so many with those that
+    lie nearest to its border, as long as most stay where they are; a larger data set needs and moves fewer.
+    """
+    placed = [(record, key, split_by_hash(key, fractions)) for record in records for key in [split_key(record)]]
+    largest = max(fractions, key=lambda name: fractions[name])
+    if least and len(placed) >= ENOUGH:
+        moved = _filled_up(Counter((key, split) for _, key, split in placed), fractions, largest, least)
+        placed = [(record, key, moved.get(key, split)) for record, key, split in placed]
     out: dict[str, list[Parsed]] = {name: [] for name in fractions}
-    for record in records:
-        out[split_by_hash(split_key(record), fractions)].append(record)
+    for record, _, split in placed:
+        out[split].append(record)
     return out
+
+
+def _filled_up(
+    counts: Counter[tuple[str, str]], fractions: Mapping[str, float], largest: str, least: int
+) -> dict[str, str]:
+    """Key -> the split that it moves to, so that every split with a share has `least` records."""
+    sizes = Counter[str]()
+    for (_, split), n in counts.items():
+        sizes[split] += n
+    movable = sorted((key for key, split in counts if split == largest), key=_place, reverse=True)
+    moved: dict[str, str] = {}
+    keep = sizes.total() / 2
+    for split in [name for name, share in fractions.items() if share > 0 and name != largest]:
+        for key in [key for key in movable if key not in moved]:
+            n = counts[key, largest]
+            if sizes[split] >= least:
+                break
+            if sizes[largest] - n >= keep:
+                moved[key] = split
+                sizes[split], sizes[largest] = sizes[split] + n, sizes[largest] - n
+    return moved

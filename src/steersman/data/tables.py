@@ -1,143 +1,180 @@
-"""Formats of whole files: CSV exports of a help desk, chat logs between two speakers, plain text."""
+"""CSV and other text in columns -> records, a row each, fields named by the first row."""
 
 from __future__ import annotations
 
 import csv
 import difflib
+import itertools
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from steersman.data.formats import Parsed, Turn, conversation
-from steersman.data.readers import SHOWN, Record, scan_lines
+from steersman.data import formats
+from steersman.data.containers import Part
+from steersman.data.formats.fields import plain
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
 
-CSV_FIELDS = ("question", "answer", "system", "id", "text")
-RULE = re.compile(r"[-=*_]{3,}")
-STAMP = r"(?:\[?\d[\d\-/:.,T ]*\]?\s+)?"
-"""A time of day or date before the speaker's name."""
-
-
-def parse_map(settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Check --map's field names; raises ValueError naming the unknown one."""
-    for field in settings:
-        if field not in CSV_FIELDS:
-            raise ValueError(f"--map {field}=...: expected one of {', '.join(CSV_FIELDS)} before the '='")
-    return settings
+DELIMITERS = (",", ";", "\t", "|")
+SEPARATOR = re.compile(r"\"?sep=(.)\"?", re.I)
+"""What Excel writes into the first line to say how columns are separated."""
+PEEK = 60
 
 
-def _columns(header: list[str], mapping: Mapping[str, str], path: Path) -> dict[str, int]:
-    """Field -> column number, from --map or from headers that are named as the fields are."""
-    lower = [h.strip().lower() for h in header]
-    if not mapping:
-        found = {field: lower.index(field) for field in CSV_FIELDS if field in lower}
-    else:
-        found = {}
-        for field, column in mapping.items():
-            if column.strip().lower() not in lower:
-                near = difflib.get_close_matches(column, header, n=1, cutoff=0.0)
+class _Rows:
+    """Lines for csv.reader, remembering those of the row that is being read, so that they can be read again."""
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines, self._again = lines, deque[Line]()
+        self.row: list[Line] = []
+
+    def __iter__(self) -> _Rows:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.row.append(line)
+        return line.text if line.text.endswith(("\n", "\r")) else line.text + "\n"
+
+    def back(self) -> None:
+        """Gives the lines after the first of this row back, to be read as rows of their own."""
+        self._again.extendleft(reversed(self.row[1:]))
+        self.row = self.row[:1]
+
+
+def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
+    """Each row as {column: text}. Separators are found by content; the first row must name the columns.
+
+    A row that is no CSV is a Record with an error, and reading goes on with the line after the one it begins on.
+    """
+    lines = (line for line in lines_of(part, reading))
+    head = list(itertools.islice(lines, PEEK))
+    if not any(line.text.strip() for line in head):
+        raise ValueError(f"{part.name}: the file is empty; expected at least one record")
+    said = SEPARATOR.fullmatch(head[0].text.strip())
+    head = head[1:] if said else head
+    delimiter = said[1] if said else _delimiter(head, part.suffix)
+    csv.field_size_limit(reading.line_bytes)  # the module's only way to say it; 128 KB otherwise
+    rows = _rows(_Rows(itertools.chain(head, lines)), delimiter)
+    header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
+    if header is None or header.error:
+        raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
+    names = column_names(header.value)
+    check_names(names, part, reading, header.line)
+    for row in rows:
+        if row.error:
+            yield row
+        elif any(cell.strip() for cell in row.value):
+            yield as_record(row.line, names, row.value)
+
+
+def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
+    """Every row with the line it begins on; those that are no CSV with an error."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    after_bad = False
+    while True:
+        lines.row = []
+        error = ""
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as found:
+            row, error = [], f"expected a CSV row: {found}"
+        if not lines.row:
+            return
+        first = lines.row[0]
+        unread = next((line for line in lines.row if line.error), None)
+        text = "".join(line.text for line in lines.row)
+        if unread is not None:
+            error = unread.error
+        elif not error and after_bad and text.count('"') % 2:
+            error = "expected a CSV row: a quote without its pair, after a row that could not be read"
+        after_bad = bool(error)
+        if error:
+            lines.back()
+            yield Record(first.number, None, first.text.rstrip("\r\n")[:SHOWN], error)
+        else:
+            yield Record(first.number, row, delimiter.join(row)[:SHOWN])
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """Names of columns, each once: empty ones by their number, repeated ones numbered. Blank ones at the end go."""
+    names: list[str] = []
+    last = max((i for i, cell in enumerate(cells) if cell.strip()), default=-1)
+    for number, cell in enumerate(cells[: last + 1], 1):
+        name = " ".join(cell.replace("\ufeff", "").split()) or f"column {number}"
+        taken = sum(name == n or n.startswith(f"{name} (") for n in names)
+        names.append(f"{name} ({taken + 1})" if taken else name)
+    return names
+
+
+def check_names(names: Sequence[str], part: Part, reading: Reading, line: int) -> None:
+    """ValueError where --map names a column that is not there, or without it nothing tells what the columns are."""
+    lower = [plain(name) for name in names]
+    for role, wanted in reading.mapping.items():
+        for column in wanted.split(","):
+            if role != "ignore" and plain(column) not in lower:
+                near = difflib.get_close_matches(column, names, n=1, cutoff=0.0)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ValueError(f"{path}:1: expected a column '{column}', the file has: {', '.join(header)}{hint}")
-            found[field] = lower.index(column.strip().lower())
-    if "question" not in found and "text" not in found:
+                raise ValueError(
+                    f"{part.name}:{line}: expected a column '{column}', the file has: {', '.join(names)}{hint}"
+                )
+    if not reading.mapping and not _tells(names):
         raise ValueError(
-            f"{path}:1: expected a column 'question' among {', '.join(header)}; "
+            f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
             "say which it is, such as --map question=COLUMN,answer=COLUMN"
         )
-    return found
 
 
-def scan_csv(path: Path, mapping: Mapping[str, str], max_line_mb: float, encoding: str) -> Iterator[Record]:
-    """Each row as {field: text}; .tsv files are separated by tabs. The first row must name the columns.
-
-    A bad line of text (encoding, length) stops the reading: rows may span lines, so nothing after it is certain.
-    """
-
-    def texts() -> Iterator[str]:
-        for record in scan_lines(path, max_line_mb, encoding):
-            if record.error:
-                raise ValueError(f"{path}:{record.line}: {record.error}")
-            yield record.value + "\n"
-
-    csv.field_size_limit(int(max_line_mb * 1024 * 1024))  # the module's only way to say it; 128 KB otherwise
-    stem = path.with_suffix("") if path.suffix in (".xz", ".gz") else path
-    reader = csv.reader(texts(), delimiter="\t" if stem.suffix == ".tsv" else ",", strict=True)
+def _tells(names: Sequence[str]) -> bool:
     try:
-        header = next(reader, None) or []
-        columns = _columns(header, parse_map(mapping), path)
-        start = reader.line_num + 1
-        for row in reader:
-            raw = ",".join(row)[:SHOWN]
-            if len(row) == len(header):
-                yield Record(start, {field: row[i] for field, i in columns.items()}, raw)
-            elif any(cell.strip() for cell in row):
-                yield Record(start, None, raw, f"expected {len(header)} columns as in the first row, got {len(row)}")
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: expected a CSV row: {error}") from None
+        formats.detect(dict.fromkeys(names, "?"))
+    except ValueError:
+        return False
+    return True
 
 
-def from_row(record: Mapping[str, Any]) -> Parsed:
-    """A CSV row: text alone, question alone (a prompt), or question and answer."""
-    if "text" in record:
-        return str(record["text"])
-    turns: list[Turn] = [("system", record["system"])] if record.get("system") else []
-    turns.append(("user", record["question"]))
-    if "answer" in record:
-        turns.append(("assistant", record["answer"]))
-    return conversation(turns, "row", record)
+def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:
+    """A row by its columns; blank cells beyond them are none, other ones an error."""
+    raw = ",".join(str(cell) for cell in cells)[:SHOWN]
+    values = list(cells)
+    while len(values) > len(names) and str(values[-1]).strip() == "":
+        values.pop()
+    if len(values) != len(names):
+        return Record(line, None, raw, f"expected {len(names)} columns as in the first row, got {len(values)}")
+    return Record(line, dict(zip(names, values, strict=True)), raw)
 
 
-def scan_chatlog(path: Path, speakers: tuple[str, str], max_line_mb: float, encoding: str) -> Iterator[Record]:
-    """Dialogues of a log 'NAME: text', separated by a line of three or more '-', '=', '*' or '_'.
-
-    `speakers` names the user and the assistant. A line without a name goes on with the turn before it, and
-    messages sent in a row by one speaker become one turn. A date or time may stand before the name.
-    """
-    names = "|".join(re.escape(name) for name in speakers)
-    begins = re.compile(rf"{STAMP}({names})\s*[:：]\s*(.*)")
-    turns: list[Turn] = []
-    first = 0
-    for record in scan_lines(path, max_line_mb, encoding):
-        if record.error:
-            yield record
+def _delimiter(lines: Sequence[Line], suffix: str) -> str:
+    """The separator by which most of the first rows have as many columns as the first; by the name where none does."""
+    usual = "\t" if suffix in (".tsv", ".tab") else ","
+    best, most = usual, (0.0, 1)
+    for delimiter in (usual, *(d for d in DELIMITERS if d != usual)):
+        reader = csv.reader((line.text for line in lines), delimiter=delimiter)
+        try:
+            rows = [row for row in reader if any(cell.strip() for cell in row)]
+        except csv.Error:
             continue
-        line = record.value.strip()
-        if RULE.fullmatch(line):
-            if turns:
-                yield Record(first, turns, _log_text(turns))
-            turns = []
-        elif match := begins.match(line):
-            role = "user" if match[1] == speakers[0] else "assistant"
-            if turns and turns[-1][0] == role:
-                turns[-1] = (role, f"{turns[-1][1]}\n{match[2]}")
-            else:
-                first = record.line if not turns else first
-                turns.append((role, match[2]))
-        elif turns:
-            turns[-1] = (turns[-1][0], f"{turns[-1][1]}\n{line}".rstrip())
-        elif line:
-            said = (
-                f"expected '{speakers[0]}: ...' or '{speakers[1]}: ...', got {line[:40]!r}; name them with --speakers"
-            )
-            yield Record(record.line, None, record.raw[:SHOWN], said)
-    if turns:
-        yield Record(first, turns, _log_text(turns))
+        width = len(rows[0]) if rows else 0
+        if width < 2:
+            continue
+        found = (round(sum(len(row) == width for row in rows) / len(rows), 2), width)
+        if found > most:
+            best, most = delimiter, found
+    return best
 
 
-def _log_text(turns: list[Turn]) -> str:
-    return "\n".join(f"{role}: {text}" for role, text in turns)[:SHOWN]
-
-
-def from_log(turns: list[Turn]) -> Parsed:
-    return conversation(turns, "dialogue", {})
-
-
-def scan_text(path: Path, max_line_mb: float, encoding: str) -> Iterator[Record]:
-    """A plain text file as one {"text"} record."""
-    lines = []
-    for record in scan_lines(path, max_line_mb, encoding):
-        if record.error:
-            raise ValueError(f"{path}:{record.line}: {record.error}")
-        lines.append(record.value)
-    yield Record(1, {"text": "\n".join(lines)}, lines[0][:SHOWN])
+def looks_like(lines: Sequence[Line]) -> bool:
+    """Whether a text without a telling name is a table: rows with as many columns as the first, at least two."""
+    texts = [line for line in lines if line.text.strip()][:PEEK]
+    if len(texts) < 2:
+        return False
+    if SEPARATOR.fullmatch(texts[0].text.strip()):
+        return True
+    delimiter = _delimiter(texts, "")
+    rows = list(csv.reader((line.text for line in texts), delimiter=delimiter))
+    width = len(rows[0])
+    known = all(re.fullmatch(r"[\w \-./]{1,40}", cell.strip()) for cell in rows[0])
+    return width > 1 and known and sum(len(row) == width for row in rows) > 0.9 * len(rows)

@@ -213,7 +213,7 @@ def check_finite(model: Any, folder: Path) -> None:
     """ValueError that names the first weight which is not a number or infinite. Reads every weight once."""
     for name, parameter in model.named_parameters():
         # a sum is finite only if all parts are; it may overflow where they are, which is looked at
-        if not parameter.is_floating_point() or parameter.sum(dtype=torch.float32).isfinite():
+        if not parameter.is_floating_point() or parameter.sum().isfinite():
             continue
         if bad := int((~parameter.isfinite()).sum()):
             raise ValueError(f"{folder}: {name}: {bad} of {parameter.numel()} weights are no finite numbers")

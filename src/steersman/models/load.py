@@ -30,7 +30,9 @@ from transformers.models.auto.modeling_auto import (
 from steersman.config import ModelConfig
 from steersman.models import checks, families, parallel
 from steersman.models.attention import NAME
+from steersman.models.gguf_fields import completed
 from steersman.models.objectives import saved_scale
+from steersman.models.vocabulary import grow_embedding
 from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
 from steersman.text.template import Template
@@ -41,6 +43,7 @@ Model = Any
 """A transformers model; its classes carry no usable types."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model", "tekken.json")
 SHARD = "5GB"
 """Most of a file of weights, as hubs and other software like them."""
 TEXT_PART = {
@@ -102,12 +105,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
             raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
-def load_tokenizer(folder: Path, template: str = "auto") -> Any:
-    """The folder's tokenizer, with a pad token that is not the end-of-turn token.
-
-    `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
-    tokens tell nothing.
-    """
+def _read_tokenizer(folder: Path) -> Any:
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
         if (folder / name).is_file():
             checks.read_object(folder / name)
@@ -123,6 +121,30 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     if not ids:
         raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    return tokenizer
+
+
+@functools.lru_cache(maxsize=64)
+def _tokens(folder: Path, *_version: int) -> tuple[int, dict[int, str]]:
+    """Rows that an embedding needs for the folder's tokenizer, and the tokens that were added to it, by their ids."""
+    tokenizer = _read_tokenizer(folder)
+    added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
+    return max(tokenizer.get_vocab().values(), default=-1) + 1, added
+
+
+def _fit_vocabulary(model: Model, folder: Path) -> None:
+    files = [folder / name for name in (*TOKENIZERS, "tokenizer_config.json", "added_tokens.json")]
+    if there := [path for path in files if path.is_file()]:
+        grow_embedding(model, folder, *_tokens(folder, *(path.stat().st_mtime_ns for path in there)))
+
+
+def load_tokenizer(folder: Path, template: str = "auto") -> Any:
+    """The folder's tokenizer, with a pad token that is not the end-of-turn token.
+
+    `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
+    tokens tell nothing.
+    """
+    tokenizer = _read_tokenizer(folder)
     if not tokenizer.chat_template:
         try:
             note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
@@ -180,9 +202,10 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
         model._weight_conversions = [c for c in conversions if not set(c._original_source_patterns) & set(TEXT_PART)]
     _check_names(model, folder, info)
     checks.check_finite(model, folder)
+    _fit_vocabulary(model, folder)
     use_plain_attention(model)
     model.eval()
-    if not seq2seq:
+    if not seq2seq and not (folder / MANIFEST_NAME).is_file():  # a stage's own folder was verified
         checks.check_forward(model, folder)
     model.config.use_cache = False
     return model
@@ -350,9 +373,14 @@ def convert_gguf(file: Path, folder: Path) -> None:
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-            quantised = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
+            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
+            quantised, info = AutoModelForCausalLM.from_pretrained(
+                where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
+            )
         except (ImportError, KeyError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{file}: transformers cannot read this GGUF: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"{file}: transformers cannot read this GGUF: {checks.said(error)}") from None
+        if info["missing_keys"]:
+            raise ValueError(f"{file}: weights missing: {', '.join(sorted(info['missing_keys'])[:3])}")
         config = AutoConfig.for_model(quantised.config.model_type, **_plain(quantised.config))
         model = getattr(transformers, type(quantised).__name__)(config)
         model.load_state_dict(quantised.state_dict())

@@ -6,6 +6,8 @@ at a time, and again in the backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from steersman import progress
 from steersman.models import native
 from steersman.models.products import weight_gradient
 
@@ -162,3 +165,27 @@ def embed(module: Any, ids: Tensor) -> Tensor:
         states: Tensor = _Embed.apply(ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
         return states * module.embed_scale.to(states.dtype) if hasattr(module, "embed_scale") else states
     return module(ids)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def grow_embedding(model: Any, folder: Path, size: int, added: Mapping[int, str]) -> None:
+    """Rows for tokens that were added to a tokenizer of `size` tokens alone: the mean of the others. Said.
+
+    Raises ValueError with both sizes where the tokenizer is larger for another reason: it is another model's.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if size <= rows:
+        return
+    new = [name for i, name in sorted(added.items()) if i >= rows]
+    if len(new) != size - rows or getattr(model.config, "vocab_size_per_layer_input", None):
+        raise ValueError(
+            f"{folder}: its tokenizer has {size} tokens and its embedding {rows} rows; expected a row for each token"
+        )
+    model.resize_token_embeddings(size, mean_resizing=False)
+    for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if part is not None:
+            part.weight[rows:] = part.weight[:rows].float().mean(0).to(part.weight.dtype)
+    progress.note(
+        f"{folder}: {len(new)} tokens were added to its tokenizer ({', '.join(new)[:200]}); the embedding grows from "
+        f"{rows} to {size} rows, the new ones the mean of the others until they are trained (LoRA does not)"
+    )

@@ -75,13 +75,22 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, PromptTooLong):
         return error_body(400, str(error), "messages", "context_length_exceeded")
     if isinstance(error, Refused):
-        return error_body(400, str(error))
+        return shown_error(refused(error))
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
         return error_body(_store_status(error), str(error), code=code)
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     return error_body(500, INTERNAL)
+
+
+def refused(error: ValueError) -> ApiError:
+    """What an engine does not take, by the name that the API has for it."""
+    told = re.fullmatch(r"sampling\.(\w+): (.*)", str(error), re.DOTALL)
+    if told is None:
+        return ApiError(400, str(error))
+    name = "response_format" if told[1] == "json_schema" else told[1]
+    return ApiError(400, f"{name}: {told[2]}", param=name)
 
 
 def unsayable(error: ValueError, inserted: int) -> ApiError:

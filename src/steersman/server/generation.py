@@ -25,7 +25,8 @@ serves the other requests, so that these stay quick whatever is generated."""
 
 
 Item = tuple[int, str | Completion]
-"""The number of one of several answers, and a piece of its text or, last, the whole of it."""
+"""The number of one of several answers, and a piece of its text or, last, the whole of it. The first of all is an empty
+piece: the engine has taken the request."""
 
 
 class Generation:
@@ -104,6 +105,7 @@ class Generation:
         if self.cancelled.is_set():
             return
         with contextlib.closing(self.engine.answers(self.prompt, self.params, self.cancelled)) as items:
+            put((0, ""))
             for number, item in items:
                 if isinstance(item, Completion):
                     end(number, item)
@@ -168,7 +170,8 @@ class Generations:
         """`run_all` of a single answer."""
         async with contextlib.aclosing(self.run_all(generation, place)) as items:
             async for _, item in items:
-                yield item
+                if item:
+                    yield item
 
     async def run_all(self, generation: Generation, place: Place) -> AsyncGenerator[Item]:
         """`generation.items()`; `place` is held until the engine is left."""

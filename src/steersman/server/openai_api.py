@@ -61,7 +61,9 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        return stream(_chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs)))
+        chunks = _chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
+        first = await anext(chunks)  # raises what the engine refuses
+        return stream(_after(first, chunks))
     completions = await _complete(ctx, place, request, prompt, params)
     told = functools.partial(_body, ctx, completions, prompt_tokens, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
@@ -122,6 +124,13 @@ async def _cancel_on_disconnect(request: Request, generation: Generation) -> Non
     generation.cancel()
 
 
+async def _after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
+    async with contextlib.aclosing(rest):
+        yield first
+        async for one in rest:
+            yield one
+
+
 async def _chunks(
     ctx: Context,
     place: Place,
@@ -131,7 +140,10 @@ async def _chunks(
     include_usage: bool,
     logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end."""
+    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end.
+
+    Raises what the engine does not begin with; what goes wrong later is an event.
+    """
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
@@ -139,12 +151,15 @@ async def _chunks(
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
-    completions, generation = [], Generation(ctx.engine, prompt, params)
+    completions, generation, begun = [], Generation(ctx.engine, prompt, params), False
     try:
         async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
-            for index in range(params.n):
-                yield chunk(index, {"role": "assistant", "content": ""})
             async for index, item in items:
+                for number in range(0 if begun else params.n):
+                    begun = True
+                    yield chunk(number, {"role": "assistant", "content": ""})
+                if item == "":
+                    continue
                 if isinstance(item, str):
                     yield chunk(index, {"content": item})
                 else:
@@ -154,6 +169,8 @@ async def _chunks(
             yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
         yield event("[DONE]")
     except Exception as error:
+        if not begun:
+            raise
         shown = shown_error(error)
         if shown["error"]["type"] == "server_error":
             log.exception("an answer failed")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic_core import PydanticCustomError
 
-from steersman.server.errors import ApiError
+from steersman.server.errors import ApiError, refused
 from steersman.server.text import WHOLE, Number, Text
 from steersman.types import Conversation, Message, Role, SamplingParams
 
@@ -47,7 +47,7 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
 }
 _STOP_LENGTH = 1000
-_REGEX_LENGTH = 20_000
+_REGEX_LENGTH = 4096
 _MOST_BIASES = 1024
 
 
@@ -181,7 +181,7 @@ class ChatRequest(BaseModel):
     response_format: ResponseFormat | None = None
     # what OpenAI's API has not got
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[Number, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=10)] | None = None
     regex: Annotated[Text, Field(min_length=1, max_length=_REGEX_LENGTH)] | None = None
     adapter: Text | None = None
     stream: StrictBool | None = None
@@ -212,6 +212,13 @@ def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> Samp
     schema = request.schema_of_answer
     if schema is not None and request.regex is not None:
         raise ApiError(400, "regex: allowed only without response_format", param="regex")
+    try:
+        return _params(request, schema, max_tokens, temperature)
+    except ValueError as error:
+        raise refused(error) from None
+
+
+def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int, temperature: float) -> SamplingParams:
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=temperature if request.temperature is None else request.temperature,

@@ -165,7 +165,7 @@ class Database:
         shown = self._path or url.render_as_string(hide_password=True)
         # Text stays readable in the file; ASCII escapes would double the size of Chinese.
         dumps = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
-        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS)
+        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS, hide_parameters=True)
         try:
             if self._path:
                 if not self._copy:

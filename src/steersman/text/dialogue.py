@@ -31,15 +31,19 @@ def _arguments(call: dict[str, Any]) -> dict[str, Any]:
         return call
 
 
-def to_messages(turns: Turns, thoughts: bool) -> list[dict[str, Any]]:
-    """Messages for `apply_chat_template`; thoughts as `reasoning_content` where they are wanted."""
+def to_messages(turns: Turns, thoughts: bool, parts: bool = False, written: bool = False) -> list[dict[str, Any]]:
+    """Messages for `apply_chat_template`; thoughts as `reasoning_content` where they are wanted.
+
+    `parts`: content as a list of one text part. `written`: arguments of tool calls as they are, text and no object.
+    """
     out = []
     for turn in turns:
-        message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+        content = [{"type": "text", "text": turn.content}] if parts else turn.content
+        message: dict[str, Any] = {"role": turn.role, "content": content}
         if turn.thinking and thoughts:
             message["reasoning_content"] = turn.thinking
         if turn.tool_calls:
-            message["tool_calls"] = [_arguments(call) for call in turn.tool_calls]
+            message["tool_calls"] = [call if written else _arguments(call) for call in turn.tool_calls]
         message |= {key: value for key in ("tool_call_id", "name") if (value := getattr(turn, key))}
         out.append(message)
     return out

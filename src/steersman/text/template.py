@@ -9,6 +9,7 @@ of its own. The mask is known and not recovered, because prompt and answer are t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -58,11 +59,7 @@ class Template:
         self._keeps = thinking in ("keep", "show")
         self.notes: dict[str, int] = {}
         """What was changed in dialogues so that the template takes them -> in how many renderings."""
-        self._no_tools: list[Any] | None = None
-        try:
-            self._text(Conversation("probe", (PROBE,)), generate=True)
-        except Exception:  # a template for dialogues with tools alone goes through their list, be it empty
-            self._no_tools = []
+        self._no_tools, self._parts = self._find_form()
         self._end = self._find_end()
         self._head = self._find_head()
         names = [n for n in MORE_ENDS if n in tokenizer.get_chat_template()]
@@ -76,10 +73,12 @@ class Template:
 
     # text
 
-    def _text(self, conversation: Conversation, generate: bool = False, go_on: bool = False) -> str:
+    def _text(
+        self, conversation: Conversation, generate: bool = False, go_on: bool = False, written: bool = False
+    ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         options = {"enable_thinking": False, "thinking": False} if self.thinking == "empty" else {}
-        messages = to_messages(conversation.messages, self._keeps)
+        messages = to_messages(conversation.messages, self._keeps, self._parts, written)
         text: str = self.tokenizer.apply_chat_template(
             self._spans.mark(messages),
             tools=self._spans.mark(conversation.tools) or self._no_tools,
@@ -100,7 +99,8 @@ class Template:
                 text = self._text(reading, generate, go_on)
             except Exception as error:  # a template is a program: it may raise anything
                 first = first or error
-                continue
+                if not (text := self._with_written_arguments(reading, generate, go_on)):
+                    continue
             for note in (*done, *self._left_out(reading, text)):
                 self.notes[note] = self.notes.get(note, 0) + 1
             return text, reading
@@ -109,6 +109,14 @@ class Template:
             f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: "
             f"{str(first).splitlines()[0] if str(first) else type(first).__name__}"
         )
+
+    def _with_written_arguments(self, conversation: Conversation, generate: bool, go_on: bool) -> str:
+        """The text where the template wants the arguments of tool calls as a string; '' where that does not help."""
+        if not any(turn.tool_calls for turn in conversation.messages):
+            return ""
+        with contextlib.suppress(Exception):
+            return self._text(conversation, generate, go_on, written=True)
+        return ""
 
     def _culprit(self, conversation: Conversation) -> str:
         """The first turn with which the template refuses the dialogue."""
@@ -126,12 +134,27 @@ class Template:
             words = self._spans.mark(turn.content).strip()
             if words and words not in text and _spoken(words) not in text:
                 yield f"the chat template leaves out or alters the words of {turn.role} turns"
-            if any(str(c.get("function", c).get("name", "")) not in text for c in turn.tool_calls):
+            if any(_name(call) not in text for call in turn.tool_calls):
                 yield "the chat template leaves out tool calls"
-        if any(str(tool.get("function", tool).get("name", "")) not in text for tool in conversation.tools):
+        if any(_name(tool) not in text for tool in conversation.tools):
             yield "the chat template leaves out the tools"
 
-    # the end of a turn, found once
+    # the form of a dialogue and the end of a turn, found once
+
+    def _find_form(self) -> tuple[list[Any] | None, bool]:
+        """(what stands for no tools, whether content is a list of parts), so that what people say is rendered.
+
+        Templates for tools go through their list, be it empty; those of models that see go through a message's parts.
+        """
+        forms: list[tuple[list[Any] | None, bool]] = [(None, False), (None, True), ([], False), ([], True)]
+        for form in forms:
+            self._no_tools, self._parts = form
+            with contextlib.suppress(Exception):
+                if PROBE.content in self._text(Conversation("probe", (PROBE,)), generate=True):
+                    return form
+        self._no_tools, self._parts = None, False
+        self._read(Conversation("probe", (PROBE,)), True)
+        raise ValueError("the chat template leaves out what people say")
 
     def _find_end(self) -> str:
         """The control token that follows an answer; the tokenizer's eos token where the template writes none."""
@@ -203,16 +226,33 @@ class Template:
         said, _ = self._read(dataclasses.replace(before, messages=(*before.messages, answer)), False)
         if said.startswith(prompt) and (words in said[len(prompt) :] or answer.tool_calls):
             tail = said[len(prompt) :]
+        elif answer.tool_calls:
+            tail = self._behind_header(prompt, said, before)
         else:  # the template renders what is asked and what is answered in two ways
             thoughts = answer.thinking if self._keeps and self._closes is not None else ""
             opened = prompt.rstrip().endswith(OPENS)
             think = f"{'' if opened else OPENS}\n{thoughts}\n{CLOSES}\n\n" if thoughts else f"{CLOSES}\n\n" * opened
             tail = f"{think or self._head}{words}"
+        if any(_name(call) not in tail for call in answer.tool_calls):
+            raise ValueError(f"conversation '{before.id}': the chat template cannot say the tool calls of an answer")
         start = max(0, tail.rfind(words)) + len(words) if words else 0
         for control in self._spans.controls(tail, start):
             if control[0] in self._end_texts:
                 return tail[: control.end()]
         return tail.rstrip("\n") + self._end
+
+    def _behind_header(self, prompt: str, said: str, before: Conversation) -> str:
+        """What `said` says behind the header of the answer, where `prompt` opens thoughts that it has not."""
+        history, _ = self._read(before, False)
+        if not (said.startswith(history) and prompt.startswith(history)):
+            raise ValueError(
+                f"conversation '{before.id}': the chat template renders earlier turns otherwise once a tool is called"
+            )
+        header, rest = prompt[len(history) :], said[len(history) :]
+        same = next(
+            (i for i, (a, b) in enumerate(zip(header, rest, strict=False)) if a != b), min(len(header), len(rest))
+        )
+        return (f"{CLOSES}\n\n" if header[same:].rstrip().endswith(OPENS) else "") + rest[same:]
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """Ids of an answer, end of turn included, as they follow `prompt_ids`."""
@@ -282,6 +322,11 @@ class Template:
 def _last(ids: list[int], run: list[int]) -> int:
     """Where `run` stands last in `ids`; -1 where it does not."""
     return next((i for i in range(len(ids) - len(run), -1, -1) if ids[i : i + len(run)] == run), -1)
+
+
+def _name(tool: dict[str, Any]) -> str:
+    """The name of a tool, or of the one that a call is for."""
+    return str(tool.get("function", tool).get("name", ""))
 
 
 def _spoken(text: str) -> str:

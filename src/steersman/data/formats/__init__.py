@@ -74,8 +74,8 @@ IMPORTERS: dict[str, Callable[[Fields], Parsed]] = {
     "prompts": dialogues.from_prompt,
     "text": _text,
 }
-FILE_FORMATS = ("csv", "chatlog")
-"""Formats of whole files rather than of records: see tables.py."""
+FILE_FORMATS = ("csv", "chatlog", "markdown")
+"""Formats of whole files rather than of records: see sources.py."""
 FORMATS = (*IMPORTERS, *FILE_FORMATS)
 
 DEFAULT_KIND = {

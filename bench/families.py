@@ -1,0 +1,167 @@
+"""Which architectures work, and how far: every family on a small random model with a published chat template.
+
+    .venv/bin/python bench/families.py --write docs/MODELS.md     # minutes on two cores
+
+What is measured is what tests/test_families.py holds, on the same models (tests/families.py). Templates are read from
+../shared/data/templates, which is no part of this repository; without it nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from harness import say
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import test_train as stages
+from families import FAMILIES, Family, greedy, make_folder, template_text, tokenizer_for
+from steersman.engine.load import load_engine
+from steersman.models.decoder import response_logprobs
+from steersman.models.families import is_packed
+from steersman.models.layers import is_known
+from steersman.models.load import load_causal, load_tokenizer, use_packed_rows
+from steersman.models.packing import build_row
+from steersman.text.template import Template
+from steersman.types import Conversation, Message, SamplingParams
+from test_models import trees
+
+LONG = {"row_tokens": 1024}
+CHAT = (("user", "Where is it?"), ("assistant", "On its way."), ("user", "好的，谢谢。"))
+HEAD = """# Models
+
+Which architectures Steersman trains, answers with and exports. Each row is a small random model of the architecture
+(transformers {version}) with the chat template of a published one, taken through the loop by
+`.venv/bin/python bench/families.py --write docs/MODELS.md`; the same is held by
+[tests/test_families.py](../tests/test_families.py), where log-probabilities and gradients are compared with
+transformers' in float32. That a large model of the family learns well is not measured here.
+
+- **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
+- **SFT**: whole, a layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*: transformers'
+  layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of convolutions
+  and recurrences would leak from one dialogue of a row into the next).
+- **PPO**: reward model and one round of PPO.
+- **engine**: *local* is the fast one, *reference* transformers' forward, a sequence at a time. Greedy answers equal
+  transformers' in float32; bfloat16 runs.
+- **export**: transformers alone loads what SFT and PPO wrote and computes the same.
+- **reward model**: *elsewhere* where transformers has the class (`AutoModelForSequenceClassification`), else the folder
+  loads in Steersman only.
+
+A model that also sees or hears is trained by its text decoder; what is left out of it is counted at load. Several
+processes and checkpointing are for the families with *ours* (several processes also for *rows*). Quantised
+checkpoints other than GGUF are loaded as far as transformers loads them on this machine. What is not in this table and
+is a decoder that transformers knows takes the *alone* path; whatever else is refused by its name.
+
+"""
+
+
+def tried(work: Callable[[], str]) -> str:
+    """What it says, or the error."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            return work()
+    except Exception as error:
+        return f"no: {str(error).splitlines()[0][:80] if str(error) else type(error).__name__}"
+
+
+def measure(family: Family, text: str, place: Path) -> dict[str, str]:
+    """One row of the table, by columns."""
+    base = make_folder(family, tokenizer_for(text), place / "base")
+    model = use_packed_rows(load_causal(base, "float32"))
+
+    def template() -> str:
+        tokenizer = load_tokenizer(base)
+        messages = [{"role": role, "content": words} for role, words in CHAT]
+        theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ours = Template(tokenizer).prompt_ids(Conversation("x", tuple(Message(r, w) for r, w in CHAT)))
+        if list(ours) != theirs:
+            raise ValueError("its tokens differ from transformers'")
+        return "yes"
+
+    def sft() -> str:
+        for name, changes in {"sft": {}, "one": {"train_layers": 1}, "lora": {"lora_rank": 2}}.items():
+            metrics = stages.run_sft(base, place / name, **changes, **LONG)
+            if not metrics["eval_loss"] < metrics["eval_loss_before"]:
+                raise ValueError(f"{name}: the loss does not fall")
+        return "ours" if is_known(model.config) else "rows" if is_packed(model) else "alone"
+
+    def ppo() -> str:
+        stages.run_reward(place / "sft", place / "reward", **LONG)
+        stages.run_ppo(place / "sft", place / "reward", place / "ppo", iterations=1, **LONG)
+        return "yes"
+
+    def engine() -> str:
+        ids = tuple(load_tokenizer(base)("Where is my order?")["input_ids"])
+        params = SamplingParams(max_tokens=12, temperature=0, ignore_end=True)
+        made = load_engine(base, dtype="float32")
+        if list(made.generate([ids], params)[0][0].token_ids) != greedy(base, ids, 12):
+            raise ValueError("greedy answers differ from transformers'")
+        load_engine(base).generate([ids], params)
+        return type(made).__name__.removesuffix("Engine").lower()
+
+    def export() -> str:
+        row = build_row(trees())
+        for name in ("sft", "ppo"):
+            plain = transformers.AutoModelForCausalLM.from_pretrained(place / name, dtype=torch.float32)
+            if getattr(plain.config, "attn_logit_softcapping", None):
+                plain.set_attn_implementation("eager")
+            ours = use_packed_rows(load_causal(place / name, "float32"))
+            with torch.no_grad():
+                one, two = (response_logprobs(m, row)[0] for m in (ours, plain))
+            torch.testing.assert_close(one, two, atol=5e-5, rtol=1e-4)
+            transformers.AutoTokenizer.from_pretrained(place / name)
+        return "yes"
+
+    def reward() -> str:
+        try:
+            transformers.AutoModelForSequenceClassification.from_pretrained(place / "reward")
+        except ValueError:
+            return "here"
+        return "elsewhere"
+
+    columns = {"template": template, "SFT": sft, "PPO": ppo, "engine": engine, "export": export, "reward model": reward}
+    return {name: tried(work) for name, work in columns.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, help="the file of the table; by default it is printed")
+    parser.add_argument("--only", default="", help="families whose names contain this")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    rows: list[dict[str, Any]] = []
+    for family in FAMILIES:
+        if arguments.only.lower() not in family.name.lower():
+            continue
+        if (text := template_text(family)) is None:
+            raise SystemExit("../shared/data/templates is absent; expected the published chat templates there")
+        with tempfile.TemporaryDirectory() as place:
+            found = measure(family, text, Path(place))
+        say(f"{family.name}: {found}")
+        rows.append(
+            {"family": family.name, "model_type": f"`{family.model_type}`", "template of": family.template} | found
+        )
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
+    written = HEAD.format(version=transformers.__version__) + "".join(f"| {line} |\n" for line in lines)
+    if arguments.write:
+        arguments.write.write_text(written, encoding="utf-8")
+    else:
+        print(written)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""Chat logs -> dialogues between a user and an assistant, whom --speakers names.
+
+A message begins where a time stamp and a name stand, or the name of a known speaker; lines without either go on with
+it. A stamped message of somebody else ends the dialogue and is left out, so that nobody's words become another's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from steersman.data import notices, stamps
+from steersman.data.containers import Part
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
+from steersman.data.stamps import When
+
+ANYBODY = "*"
+"""In --speakers: every name that the other side does not have."""
+ANSWER_HOURS = 72
+"""An answer may come so late and still belong to the question before it."""
+PEEK = 400
+NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
+BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
+BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
+"""What may be a name at the start of a line without a stamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message: its line, its time, who said it ('' for the system), and what."""
+
+    line: int
+    when: When | None
+    who: str
+    text: str
+    ends: bool = False
+    """Whether it is no message, but ends a dialogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speakers:
+    """Who is the user and who the assistant."""
+
+    users: frozenset[str]
+    assistants: frozenset[str]
+
+    def role(self, name: str) -> str | None:
+        key = name_key(name)
+        for role, names in (("user", self.users), ("assistant", self.assistants)):
+            if key in names:
+                return role
+        for role, names in (("user", self.users), ("assistant", self.assistants)):
+            if ANYBODY in names and key:
+                return role
+        return None
+
+    @property
+    def named(self) -> frozenset[str]:
+        return (self.users | self.assistants) - {ANYBODY}
+
+
+def name_key(name: str) -> str:
+    """A name as it is compared: no marks, no '~' of unknown contacts, no number or address behind, case aside."""
+    name = re.sub(r"\s+", " ", stamps.MARKS.sub("", name)).strip().lstrip("~").strip()
+    return re.sub(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)$", "", name).casefold() or name.casefold()
+
+
+def speakers_of(text: str) -> Speakers | None:
+    """--speakers USER,ASSISTANT; several names of a side with '|', '*' for everybody else. None where it is empty."""
+    if not text:
+        return None
+    sides = [frozenset(name_key(n) for n in side.split("|") if n.strip()) for side in re.split("[,，]", text)]
+    if len(sides) != 2 or not all(sides) or sides[0] & sides[1]:
+        raise ValueError(
+            f"--speakers {text}: expected two names, the user's first, such as Customer,Agent; several of one side as "
+            "Customer,Ann|Bob, and '*' for everybody else, as in '*,Agent'"
+        )
+    return Speakers(sides[0], sides[1])
+
+
+def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
+    """Dialogues of a log as {"messages"}; lines that cannot be read as Records with an error."""
+    speakers = speakers_of(reading.speakers)
+    if speakers is None:
+        raise ValueError(f"{part.name}: {_ask_speakers(names_in(part, reading))}")
+    bad: list[Record] = []
+    said = list(_messages(lines_of(part, reading), speakers, bad, reading.changed))
+    found = list(dialogues(said, speakers, part.name, reading, bad))
+    yield from sorted([*bad, *found], key=lambda record: record.line)
+
+
+def names_in(part: Part, reading: Reading) -> str:
+    """Who speaks in a log, with counts; empty where nobody does."""
+    said = _messages(lines_of(part, reading), None, [], Counter())
+    counts = Counter(message.who.strip() for message in said if message.who and message.text)
+    return _listed(counts)
+
+
+def looks_like(lines: Sequence[Line]) -> bool:
+    """Whether the first lines of a text look like a chat log with time stamps."""
+    texts = [stamps.MARKS.sub("", line.text) for line in lines if line.text.strip()]
+    starts = [m for t in texts if (m := stamps.LEADING.match(t)) and stamps.when(m) is not None]
+    headers = [m for t in texts if (m := stamps.TRAILING.match(t)) and m["rest"] == "" and stamps.when(m) is not None]
+    return len(starts) + len(headers) >= max(2, len(texts) / 20)
+
+
+def _cleaned(lines: Iterable[Line]) -> Iterator[Line]:
+    """Lines without marks of direction and other spaces; a name in bold as a plain one."""
+    for line in lines:
+        text = stamps.MARKS.sub("", line.text).replace("\u202f", " ").replace("\xa0", " ").rstrip()
+        yield replace(line, text=BOLD.sub(r"\g<who>: ", text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How a log is written, by its first lines."""
+
+    dated: bool
+    """Stamps have a date: a time alone at the start of a line is part of what is said."""
+    headers: bool
+    """A stamp and a name stand on a line of their own, what was said below."""
+    names: frozenset[str]
+    """Names before a colon, in a log without stamps, that come again and again."""
+
+
+def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
+    leads = [(m, w) for line in lines if (m := stamps.LEADING.match(line.text)) and (w := stamps.when(m))]
+    trails = [
+        w for line in lines if (m := stamps.TRAILING.match(line.text)) and not m["rest"] and (w := stamps.when(m))
+    ]
+    dated = any(w.date for _, w in leads) or any(w.date for w in trails)
+    counted = [m for m, w in leads if bool(w.date) == dated and m["rest"].strip()]
+    inline = sum(bool(NAMED.match(m["rest"])) for m in counted)
+    headers = len(trails) > inline or len(counted) - inline > 2 * inline
+    before = Counter(m["who"].strip() for line in lines if (m := NAMED.match(line.text)))
+    recurring = {
+        name_key(who)
+        for who, n in before.items()
+        if n > 1 and BARE_NAME.fullmatch(who) and who.casefold() not in notices.LABELS
+    }
+    stamped = len(counted) + len(trails) > sum(before[who] for who in before if name_key(who) in recurring | known)
+    return _Style(dated, headers, frozenset() if stamped else frozenset(recurring - known))
+
+
+def _messages(
+    lines: Iterable[Line], speakers: Speakers | None, bad: list[Record], changed: Counter[str]
+) -> Iterator[Said]:
+    """Messages in their order, continued over lines."""
+    every = _cleaned(lines)
+    head = list(itertools.islice(every, PEEK))
+    known = speakers.named if speakers else frozenset()
+    style = _style(head, known)
+    current: Said | None = None
+    day: When | None = None
+    for line in itertools.chain(head, every):
+        if line.error:
+            bad.append(Record(line.number, None, line.text[:SHOWN], line.error))
+            continue
+        text = line.text.strip()
+        if notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text):
+            yield from ([current] if current else [])
+            current = None
+            yield Said(line.number, None, "", text, ends=True)
+        elif (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
+            day = w
+        elif begun := _begins(line, style, known):
+            yield from ([current] if current else [])
+            current = begun
+            if begun.when is not None and begun.when.date is None and day is not None:
+                current, day = replace(begun, when=When(day.date, day.order, begun.when.seconds)), day
+        elif current is not None:
+            current = replace(current, text=f"{current.text}\n{text}".strip())
+        elif text:
+            bad.append(Record(line.number, None, line.text[:SHOWN], _nobody(text, speakers)))
+    yield from ([current] if current else [])
+
+
+def _nobody(text: str, speakers: Speakers | None) -> str:
+    names = " or ".join(f"'{name}: ...'" for name in sorted(speakers.named)) if speakers else ""
+    return f"expected {names or 'a name before what is said'}, got {text[:40]!r}; name the speakers with --speakers"
+
+
+def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
+    """The message that begins on a line, if one does."""
+    text = line.text.strip()
+    match = stamps.LEADING.match(text)
+    when = stamps.when(match) if match else None
+    if match and when and (when.date or not style.dated):
+        return _stamped(line.number, when, match["rest"].strip(), style, known)
+    match = stamps.TRAILING.match(text)
+    when = stamps.when(match) if match else None
+    if match and when and (when.date or not style.dated):
+        alone = not match["rest"] and (style.headers or name_key(match["who"]) in known)
+        if alone or match["colon"]:
+            return Said(line.number, when, match["who"].strip(), match["rest"].strip())
+    match = NAMED.match(text)
+    if match and (name_key(match["who"]) in known or name_key(match["who"]) in style.names):
+        return Said(line.number, None, match["who"].strip(), match["rest"].strip())
+    return None
+
+
+def _stamped(number: int, when: When, rest: str, style: _Style, known: frozenset[str]) -> Said:
+    named = NAMED.match(rest)
+    if named and name_key(named["who"]) in known:
+        return Said(number, when, named["who"].strip(), named["rest"].strip())
+    if notices.BOUNDARY.fullmatch(rest):
+        return Said(number, when, "", rest, ends=True)
+    if notices.GROUP.search(rest) and not (named and notices.SPOKEN.fullmatch(named["rest"].strip())):
+        return Said(number, when, "", rest)
+    if named:
+        return Said(number, when, named["who"].strip(), named["rest"].strip())
+    return Said(number, when, rest, "") if style.headers or name_key(rest) in known else Said(number, when, "", rest)
+
+
+def dialogues(
+    said: Sequence[Said], speakers: Speakers | None, name: str, reading: Reading, bad: Sequence[Record] = ()
+) -> Iterator[Record]:
+    """Messages as dialogues, cut where a stranger speaks, where a user's name changes, and by time.
+
+    `bad`: lines that could not be read. Raises ValueError with the names of who speaks where no message is a speaker's.
+    """
+    spoken = [_bare(message, reading.changed) for message in said]
+    counts = Counter(
+        message.who.strip() for message in spoken if message is not None and message.who and not message.ends
+    )
+    if speakers is None:
+        raise ValueError(f"{name}: {_ask_speakers(_listed(counts))}")
+    strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
+    if len(strangers) == len(counts) and (counts or bad):
+        first = min([m.line for m in spoken if m is not None and m.who] + [record.line for record in bad])
+        wanted = " or ".join(f"'{who.strip()}: ...'" for who in re.split("[,，|]", reading.speakers))
+        raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {_ask_speakers(_listed(counts))}")
+    times = stamps.instants(message.when if message else None for message in spoken)
+    cutter = _Cutter(speakers, reading)
+    for message, time in zip(spoken, times, strict=True):
+        if message is not None:
+            yield from cutter.add(message, time)
+    yield from cutter.flush()
+    if strangers:
+        reading.changed["messages of speakers that --speakers does not name left out"] += strangers.total()
+        who = ", ".join(f"{n} ({count})" for n, count in strangers.most_common(8))
+        reading.tell(
+            f"note: {name}: messages of others end a dialogue and are left out: {who}; name them by --speakers if they "
+            "take part, several of one side as in Customer,Ann|Bob"
+        )
+    if cutter.gaps:
+        reading.tell(
+            f"note: {name}: {cutter.gaps} dialogues end where nobody spoke for {reading.session_hours:g} hours "
+            "(data.session_hours)"
+        )
+
+
+def _ask_speakers(found: str) -> str:
+    return (
+        "expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: "
+        f"{found or 'nobody'}"
+    )
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
+
+
+def _bare(message: Said, changed: Counter[str]) -> Said | None:
+    """A message without placeholders and notices of the messenger; None where nothing else is in it."""
+    if message.ends:
+        return message
+    if not message.who or notices.SPOKEN.fullmatch(message.text):
+        changed["notices of the messenger left out"] += 1
+        return None
+    lines = notices.EDITED.sub("", message.text).split("\n")
+    kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
+    changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
+    text = "\n".join(kept).strip()
+    return replace(message, text=text) if text else None
+
+
+class _Cutter:
+    """Gathers messages into dialogues."""
+
+    def __init__(self, speakers: Speakers, reading: Reading) -> None:
+        self._speakers, self._reading = speakers, reading
+        self._turns: list[tuple[str, str]] = []
+        self._line, self._user, self.gaps = 0, "", 0
+        self._last: float | None = None
+
+    def add(self, message: Said, time: float | None) -> Iterator[Record]:
+        role = None if message.ends else self._speakers.role(message.who)
+        if role is None:
+            yield from self.flush()
+            return
+        if self._gap(role, time):
+            self.gaps += 1
+            yield from self.flush()
+        if role == "user":
+            if self._user and self._user != name_key(message.who):
+                yield from self.flush()
+            self._user = name_key(message.who)
+        self._last = time if time is not None else self._last
+        if self._turns and self._turns[-1][0] == role:
+            self._turns[-1] = (role, f"{self._turns[-1][1]}\n{message.text}")
+        else:
+            self._line = self._line if self._turns else message.line
+            self._turns.append((role, message.text))
+
+    def _gap(self, role: str, time: float | None) -> bool:
+        hours = self._reading.session_hours
+        if not self._turns or time is None or self._last is None or not hours:
+            return False
+        answers = role == "assistant" and self._turns[-1][0] == "user"
+        return abs(time - self._last) > 3600 * (max(hours, ANSWER_HOURS) if answers else hours)
+
+    def flush(self) -> Iterator[Record]:
+        turns, self._turns, self._user, self._last = self._turns, [], "", None
+        if not turns:
+            return
+        raw = "\n".join(f"{role}: {text}" for role, text in turns)[:SHOWN]
+        answered = [i for i, (role, _) in enumerate(turns) if role == "assistant"]
+        asked = [i for i, (role, _) in enumerate(turns) if role == "user"]
+        if not asked or (not answered and not self._reading.prompts):
+            self._reading.changed["dialogues in which one side alone speaks left out"] += 1
+            return
+        if not self._reading.prompts and turns[-1][0] == "user":
+            self._reading.changed["last turns of the user cut off"] += 1
+            turns = turns[: answered[-1] + 1]
+            if answered[-1] < asked[0]:
+                self._reading.changed["dialogues in which one side alone speaks left out"] += 1
+                return
+        yield Record(self._line, {"messages": [{"role": role, "content": text} for role, text in turns]}, raw)

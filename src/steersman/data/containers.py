@@ -1,0 +1,332 @@
+"""Bytes out of files: what a file is by its first bytes, unpacked as it is read and never beyond the limits.
+
+A file is one part, or several where it is an archive. Names inside archives are shown and never used as paths.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from steersman.data.reading import Reading
+
+MAGIC = (
+    (b"\x1f\x8b", "gz"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bz2"),
+    (b"\x28\xb5\x2f\xfd", "zst"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"PAR1", "parquet"),
+    (b"ARROW1\0\0", "arrow"),
+    (b"\xff\xff\xff\xff", "arrow"),
+)
+FOREIGN = (
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file, or one with a password; save it as .xlsx or CSV"),
+    (b"FEA1", "a Feather file of version 1; write it as parquet"),
+    (b"%PDF", "a PDF"),
+    (b"{\\rtf", "a rich text document; save it as plain text"),
+    (b"SQLite format 3\0", "an SQLite database; export its table as CSV or JSON lines"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, or pack it as zip"),
+    (b"Rar!\x1a\x07", "a RAR archive; unpack it, or pack it as zip"),
+    (b"\x04\x22\x4d\x18", "an lz4 file; unpack it, or pack it with zstd or gzip"),
+    (b"Obj\x01", "an Avro file; write it as parquet or JSON lines"),
+    (b"ORC", "an ORC file; write it as parquet or JSON lines"),
+    (b"\x89HDF", "an HDF5 file; write it as parquet or JSON lines"),
+    (b"GGUF", "a model's weights"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x80\x02", "a Python pickle, which is never read"),
+    (b"\x80\x03", "a Python pickle, which is never read"),
+    (b"\x80\x04", "a Python pickle, which is never read"),
+    (b"\x80\x05", "a Python pickle, which is never read"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+)
+"""First bytes of what is not read, and what it is."""
+PACKED = ("gz", "xz", "bz2", "zst")
+SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
+SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
+"""What a file claims to be by its name."""
+OFFICE = {
+    "xl/workbook.xml": "xlsx",
+    "xl/workbook.bin": "an Excel file in binary form (.xlsb); save it as .xlsx or CSV",
+    "word/document.xml": "a Word document; save it as plain text",
+    "ppt/presentation.xml": "a PowerPoint file",
+    "content.xml": "an OpenDocument file; save it as .xlsx or CSV",
+}
+"""A file inside a zip by which it is known to be something else."""
+BOMB_MB, BOMB_RATIO = 100, 200
+"""Beyond so many MB, more than so many times the packed size is no text that people wrote."""
+MEMBERS = 10_000
+DEPTH = 3
+"""Wrappers inside wrappers (a .gz in a zip) that are opened."""
+
+Open = Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stream of content: its name as people know it, what it is ('text', 'xlsx', 'parquet', 'arrow')."""
+
+    name: str
+    kind: str
+    head: bytes
+    open: Open
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of what was packed, such as '.csv' of 'a.csv.gz'."""
+        name = Path(self.name.rpartition("!")[2])
+        while name.suffix.lower() in (".gz", ".xz", ".bz2", ".zst", ".zstd"):
+            name = name.with_suffix("")
+        return name.suffix.lower()
+
+    @contextlib.contextmanager
+    def seekable(self) -> Iterator[IO[bytes]]:
+        """The part as a file that can be read anywhere, copied to a temporary one where it was packed."""
+        with self.open() as file:
+            if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
+                yield file
+                return
+            with tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+                copy.seek(0)
+                yield copy
+
+
+def parts(path: Path, reading: Reading) -> Iterator[Part]:
+    """What `path` holds. Raises ValueError that says what the file is where it cannot be read."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
+    size = path.stat().st_size
+    yield from _unwrapped(str(path), lambda: open(path, "rb"), size, reading, 0)  # noqa: SIM115
+
+
+def _unwrapped(
+    name: str, opened: Open, size: int, reading: Reading, depth: int, claim: str | None = None
+) -> Iterator[Part]:
+    """`claim`: the name without the endings of what was unpacked already."""
+    claim = name if claim is None else claim
+    with whole(name), opened() as file:
+        head = file.read(1 << 16)
+    kind = kind_of(head, name)
+    _check_claim(name, claim, kind, head)
+    if (kind in PACKED or kind in ("zip", "tar")) and depth == DEPTH:
+        raise ValueError(f"{name}: expected data, found archives inside archives {DEPTH} deep")
+    if kind in PACKED:
+        unpacked = _guarded(name, kind, opened, size, reading)
+        inside = claim[: -len(Path(claim).suffix)] if SUFFIXES.get(Path(claim).suffix.lower()[1:]) == kind else claim
+        yield from _unwrapped(name, unpacked, size, reading, depth + 1, inside)
+    elif kind == "zip":
+        yield from _zip_parts(name, opened, head, reading, depth)
+    elif kind == "tar":
+        yield from _tar_parts(name, opened, size, reading, depth)
+    else:
+        yield Part(name, kind, head, opened)
+
+
+def kind_of(head: bytes, name: str) -> str:
+    """What a file is by its first bytes; 'text' is all else. Raises ValueError on what is known not to be data."""
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[257:262] == b"ustar":
+        return "tar"
+    for magic, what in FOREIGN:
+        if head.startswith(magic):
+            raise ValueError(f"{name}: expected records, found {what}")
+    if head and not head.strip(b"\0"):
+        raise ValueError(f"{name}: expected text, found {len(head)} zero bytes at its start: an empty or damaged file")
+    return "text"
+
+
+def _check_claim(name: str, claim: str, kind: str, head: bytes) -> None:
+    """ValueError where a name claims a binary format that the content is not."""
+    suffix = Path(claim).suffix.lower().lstrip(".")
+    claimed = SUFFIXES.get(suffix)
+    if head and claimed is not None and kind != ("zip" if claimed == "xlsx" else claimed):
+        what = "plain text" if kind == "text" else f"a .{kind} file"
+        raise ValueError(
+            f"{name}: expected a whole .{suffix} file, found {what} that begins with {head[:12]!r}; rename it"
+        )
+
+
+@contextlib.contextmanager
+def whole(name: str) -> Iterator[None]:
+    """Errors of unpackers as a ValueError that names the file."""
+    import zstandard
+
+    try:
+        yield
+    except (
+        *(lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError, zipfile.BadZipFile, tarfile.TarError),
+        *(zstandard.ZstdError, NotImplementedError, RuntimeError),
+    ) as error:
+        suffix = Path(name).suffix or "packed"
+        raise ValueError(f"{name}: expected a whole {suffix} file, but: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{name}: expected a whole {Path(name).suffix} file, but: {error}") from None
+
+
+class _Zst(io.RawIOBase):
+    """Unpacks zstd a little at a time; a frame that breaks off is an error, which zstandard's own reader swallows."""
+
+    STEP = 1024
+    """Packed bytes at a time: a block of 4 can stand for 128 KB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import zstandard
+
+        self._file, self._open = file, zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+        self._frame, self._fresh, self._ready, self._input = self._open(), True, b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        while not self._ready:
+            self._input = self._input or self._file.read(self.STEP)
+            if not self._input:
+                if not self._fresh:
+                    raise EOFError("it breaks off before its end")
+                return 0
+            if self._frame.eof:
+                self._frame, self._fresh = self._open(), True
+            self._ready = self._frame.decompress(self._input)
+            self._fresh, self._input = self._frame.eof, self._frame.unused_data if self._frame.eof else b""
+        count = min(len(view), len(self._ready))
+        view[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Bounded(io.RawIOBase):
+    """What is unpacked, up to a limit in all and in proportion to what was packed."""
+
+    def __init__(self, name: str, inner: IO[bytes], packed: IO[bytes], size: int, max_mb: float) -> None:
+        self._name, self._inner, self._packed = name, inner, packed
+        self._size, self._max_mb, self._read = size, max_mb, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        with whole(self._name):
+            data = self._inner.read(min(len(view), 1 << 20))
+        self._read += len(data)
+        if self._read > self._max_mb * 1024 * 1024:
+            raise ValueError(
+                f"{self._name}: expected at most {self._max_mb:g} MB unpacked; raise data.max_unpacked_mb if so"
+            )
+        if self._read > BOMB_MB * 1024 * 1024 and self._read > BOMB_RATIO * self._size:
+            raise ValueError(
+                f"{self._name}: expected text, over {BOMB_RATIO} times as much as was packed ({self._size} bytes); "
+                "unpack it yourself if it is meant to be"
+            )
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._inner.close()
+        self._packed.close()
+        super().close()
+
+
+def _guarded(name: str, kind: str, opened: Open, size: int, reading: Reading) -> Open:
+    def unpacked() -> IO[bytes]:
+        file = opened()
+        inner: IO[bytes]
+        if kind == "gz":
+            inner = cast(IO[bytes], gzip.GzipFile(fileobj=file))
+        elif kind == "xz":
+            inner = cast(IO[bytes], lzma.LZMAFile(file))  # noqa: SIM115
+        elif kind == "bz2":
+            inner = cast(IO[bytes], bz2.BZ2File(file))
+        else:
+            inner = io.BufferedReader(_Zst(file), 1 << 17)
+        return io.BufferedReader(_Bounded(name, inner, file, size, reading.max_unpacked_mb), 1 << 17)
+
+    return unpacked
+
+
+def _zip_parts(name: str, opened: Open, head: bytes, reading: Reading, depth: int) -> Iterator[Part]:
+    with whole(name), Part(name, "zip", head, opened).seekable() as file, zipfile.ZipFile(file) as archive:
+        members = [m for m in archive.infolist() if not m.is_dir()]
+        for inside, what in OFFICE.items():
+            if any(m.filename == inside for m in members):
+                if what != "xlsx":
+                    raise ValueError(f"{name}: expected records, found {what}")
+                _check_size(name, sum(m.file_size for m in members), file, reading)
+                yield Part(name, "xlsx", head, opened)
+                return
+        members = [m for m in members if not _hidden(m.filename)]
+        _check_members(name, len(members))
+        _check_size(name, sum(m.file_size for m in members), file, reading)
+        for member in sorted(members, key=lambda m: m.filename):
+            if member.flag_bits & 1:
+                raise ValueError(f"{name}!{member.filename}: it has a password; unpack the archive first")
+
+            def part(member: zipfile.ZipInfo = member) -> IO[bytes]:
+                return archive.open(member)
+
+            yield from _unwrapped(f"{name}!{member.filename}", part, member.compress_size, reading, depth + 1)
+
+
+def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int) -> Iterator[Part]:
+    with (
+        whole(name),
+        Part(name, "tar", b"", opened).seekable() as file,
+        tarfile.open(fileobj=file, mode="r:") as archive,
+    ):
+        members = [m for m in archive.getmembers() if m.isfile() and not _hidden(m.name)]
+        _check_members(name, len(members))
+        for member in sorted(members, key=lambda m: m.name):
+
+            def part(member: tarfile.TarInfo = member) -> IO[bytes]:
+                return cast(IO[bytes], archive.extractfile(member))
+
+            yield from _unwrapped(f"{name}!{member.name}", part, member.size, reading, depth + 1)
+
+
+def _hidden(name: str) -> bool:
+    """Files that systems put into archives and folders by themselves."""
+    return any(part.startswith((".", "__MACOSX")) or part in ("Thumbs.db", "desktop.ini") for part in Path(name).parts)
+
+
+def _check_members(name: str, count: int) -> None:
+    if not 1 <= count <= MEMBERS:
+        raise ValueError(f"{name}: expected 1 to {MEMBERS} files in the archive, found {count}")
+
+
+def _check_size(name: str, unpacked: int, file: IO[bytes], reading: Reading) -> None:
+    """Of a zip, whose directory says before what it unpacks to; reading never goes beyond that."""
+    packed = file.seek(0, io.SEEK_END)
+    if unpacked > reading.max_unpacked_mb * 1024 * 1024:
+        raise ValueError(
+            f"{name}: expected at most {reading.max_unpacked_mb:g} MB unpacked, found {unpacked >> 20} MB; raise "
+            "data.max_unpacked_mb if it is meant to be"
+        )
+    if unpacked > BOMB_MB * 1024 * 1024 and unpacked > BOMB_RATIO * packed:
+        raise ValueError(
+            f"{name}: expected data, found {unpacked >> 20} MB packed into {packed} bytes; unpack it yourself"
+        )

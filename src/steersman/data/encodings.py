@@ -1,0 +1,278 @@
+"""Which encoding a text is in, where nobody says: guessed by how well it reads, and refused when unsure.
+
+UTF-8 is strict enough to be recognised by itself, byte order marks and the zeros of UTF-16 likewise. All else is
+decoded in every common way; each reading is priced by how often its characters are used, alone and side by side
+(the cost is -log p of a naive model, in nats), and the cheapest is taken where it is cheaper than all others by far.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import encodings.aliases
+import functools
+import math
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+
+from steersman.data import frequencies as chars
+
+AUTO = "auto"
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (b"\x84\x31\x95\x33", "gb18030"),
+)
+"""Byte order marks, and what they say."""
+SAMPLE = 1 << 16
+PRICED = 20_000
+"""Characters of a sample that are priced."""
+MARGIN, MARGIN_SHARE = 7.0, 0.003
+"""The second best reading must cost so many nats more, and by this share of its own cost."""
+MOST = 11.0
+"""Nats per character beyond ASCII; what costs more on the average reads like nothing known."""
+
+WESTERN = "“”„’‘–—…«»€£©®°·•\xa0×²³½´§›‹µ±"
+EASTERN = "，。、：；？！（）“”‘’《》「」『』【】〈〉…—·・～〜　％￥－＋＝／％＆＊＃＠①②③④⑤→←●○■□★☆※℃"
+
+
+@dataclass(frozen=True)
+class Language:
+    """Characters of a language: `letters` most frequent first, `marks` besides; `start`: p of a run of them."""
+
+    name: str
+    letters: str
+    marks: str
+    start: float
+    dense: bool
+    """Whether its words are written in these characters alone, not in ASCII with some of them."""
+    spread: float
+    """p of the character at rank r is proportional to 1 / (r + spread)."""
+    rare: float
+    """p of a letter of its scripts that is not listed."""
+    mixing: float
+    """What a letter costs for each ASCII letter right beside it."""
+
+    @functools.cached_property
+    def costs(self) -> dict[str, float]:
+        total = sum(1 / (r + self.spread) for r in range(len(self.letters)))
+        out = {mark: -math.log(0.004) for mark in self.marks}
+        return out | {c: -math.log(0.93 / (r + self.spread) / total) for r, c in enumerate(self.letters)}
+
+    @functools.cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(chars.WORDS.get(self.name, "").split())
+
+    @functools.cached_property
+    def scripts(self) -> frozenset[str]:
+        return frozenset(script(c) for c in self.letters)
+
+
+def _latin(name: str, letters: str) -> Language:
+    return Language(name, letters, WESTERN, 0.04, False, 1.5, 1e-4, 0)
+
+
+def _alphabet(name: str, letters: str) -> Language:
+    return Language(name, letters, WESTERN + "№،؟؛", 0.1, True, 4, 3e-4, 7)
+
+
+CHINESE = Language("Chinese", chars.ZH, EASTERN, 0.05, True, 8, 4e-6, 2.5)
+TAIWANESE = Language("traditional Chinese", chars.TW, EASTERN, 0.05, True, 8, 4e-6, 2.5)
+JAPANESE = Language("Japanese", chars.JA, EASTERN, 0.05, True, 8, 4e-6, 2.5)
+KOREAN = Language("Korean", chars.KO, EASTERN, 0.1, True, 8, 2e-5, 2.5)
+WEST = (
+    *(_latin("German", chars.GERMAN), _latin("French", chars.FRENCH), _latin("Spanish", chars.SPANISH)),
+    *(_latin("Portuguese", chars.PORTUGUESE), _latin("Catalan", chars.CATALAN)),
+    *(_latin("Italian", chars.ITALIAN), _latin("Nordic", chars.NORDIC)),
+)
+CENTRAL = (
+    *(_latin("Polish", chars.POLISH), _latin("Czech or Slovak", chars.CZECH), _latin("Hungarian", chars.HUNGARIAN)),
+    *(_latin("South Slavic", chars.BALKAN), _latin("Romanian", chars.ROMANIAN), WEST[0]),
+)
+CYRILLIC = (
+    *(_alphabet("Russian", chars.RUSSIAN), _alphabet("Ukrainian", chars.UKRAINIAN)),
+    _alphabet("Bulgarian or Serbian", chars.BALKAN_CYRILLIC),
+)
+GREEK, HEBREW = (_alphabet("Greek", chars.GREEK),), (_alphabet("Hebrew", chars.HEBREW),)
+ARABIC, THAI = (_alphabet("Arabic", chars.ARABIC),), (_alphabet("Thai", chars.THAI),)
+TURKISH, BALTIC = (_latin("Turkish", chars.TURKISH),), (_latin("Baltic", chars.BALTIC),)
+
+USUAL = ("gb18030", "big5hkscs", "cp950", "cp932", "cp949", "cp1252", "cp1251", "cp1250")
+UNUSUAL = 3.0
+"""What a reading costs besides where its encoding is none of the usual ones."""
+KNOWN_WORDS = 8
+"""A word known in a language makes its readings cheaper by 1, at most so many times."""
+CANDIDATES: dict[str, tuple[Language, ...]] = {
+    "gb18030": (CHINESE, TAIWANESE),
+    "big5hkscs": (TAIWANESE,),
+    "cp950": (TAIWANESE,),
+    "cp932": (JAPANESE,),
+    "euc_jp": (JAPANESE,),
+    "cp949": (KOREAN,),
+    "cp1252": WEST,
+    "cp1251": CYRILLIC,
+    "koi8_r": CYRILLIC,
+    "koi8_u": CYRILLIC,
+    "cp1250": CENTRAL,
+    "iso8859_2": CENTRAL,
+    "iso8859_15": WEST,
+    "mac_roman": WEST,
+    "cp850": WEST,
+    "cp437": WEST,
+    "cp852": CENTRAL,
+    "cp866": CYRILLIC,
+    "iso8859_5": CYRILLIC,
+    "mac_cyrillic": CYRILLIC,
+    "cp1253": GREEK,
+    "iso8859_7": GREEK,
+    "cp1254": TURKISH,
+    "cp1257": BALTIC,
+    "cp1255": HEBREW,
+    "cp1256": ARABIC,
+    "cp874": THAI,
+}
+"""Encodings that are tried, and the languages written in them. Of equal readings the first counts."""
+
+
+@functools.lru_cache(maxsize=4096)
+def script(c: str) -> str:
+    """The script of a letter by its Unicode name ('latin', 'cjk', 'hiragana', ...), '' for all else."""
+    if not unicodedata.category(c).startswith(("L", "M")):
+        return ""
+    name = unicodedata.name(c, "").split(" ")[0].lower()
+    return "kana" if name in ("hiragana", "katakana", "katakana-hiragana") else name
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A reading of a sample: its encoding, its language, what it costs, and the text."""
+
+    encoding: str
+    language: str
+    cost: float
+    text: str
+
+
+def lookup(name: str) -> str:
+    """Python's name of a text encoding that somebody named. Raises ValueError with names that are near."""
+    try:
+        info = codecs.lookup(name)
+    except (LookupError, ValueError, UnicodeError):
+        info = None
+    if info is None or not info._is_text_encoding or info.name in ("idna", "punycode", "undefined", "mbcs", "oem"):
+        known = sorted({*encodings.aliases.aliases.keys(), *encodings.aliases.aliases.values()})
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(
+            f"--encoding {name}: expected auto or a text encoding that Python knows, such as utf-8, gb18030, big5, "
+            f"cp1252, latin-1, shift_jis, euc-kr, cp1251{hint}"
+        )
+    return info.name
+
+
+def marked(head: bytes) -> str | None:
+    """The encoding that a byte order mark at the start names."""
+    return next((name for mark, name in MARKS if head.startswith(mark)), None)
+
+
+def by_zeros(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark, by where the zero bytes stand; None where that says nothing."""
+    head = head[: len(head) // 4 * 4]
+    if not head or head.count(0) * 100 < len(head) or not head.strip(b"\0"):
+        return None
+    zeros = [head[i::4].count(0) for i in range(4)]
+    quarter = len(head) // 4
+    for name, empty, full in (("utf-32-le", (2, 3), (0,)), ("utf-32-be", (0, 1), (3,))):
+        if all(zeros[i] > 0.99 * quarter for i in empty) and all(zeros[i] < 0.01 * quarter + 1 for i in full):
+            return name
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    name = "utf-16-le" if odd > even else "utf-16-be"
+    if min(even, odd) * 20 > max(even, odd):
+        return None
+    return name if _decodes(head, name) else None
+
+
+def _decodes(data: bytes, name: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(name)("strict").decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def mostly_utf8(sample: bytes) -> bool:
+    """Whether text that is no UTF-8 as a whole is such but for some bytes: damaged, not of another encoding."""
+    beyond = sum(map(len, re.findall(rb"[\x80-\xff]+", sample)))
+    text = sample.decode("utf-8", "ignore")
+    return len(text.encode()) - len(re.sub(r"[^\x00-\x7f]+", "", text)) > 0.8 * beyond
+
+
+def guesses(sample: bytes) -> list[Guess]:
+    """Readings of a sample that is no UTF-8, the likeliest first, equal texts once. Empty: nothing reads it."""
+    if b"\x1b$" in sample and not re.search(rb"[\x80-\xff]", sample):
+        return [Guess("iso2022_jp", "Japanese", 0.0, sample.decode("iso2022_jp", "replace"))]
+    lines = [line for line in re.split(rb"[\r\n]+", sample) if re.search(rb"[\x80-\xff]", line)]
+    data = b"\n".join(lines)[:SAMPLE]
+    found: dict[str, Guess] = {}
+    for name, languages in CANDIDATES.items():
+        try:
+            text = codecs.getincrementaldecoder(name)("strict").decode(data, False)
+        except UnicodeDecodeError:
+            continue
+        pairs, words = _pairs(text), Counter(re.findall(r"(?<!\w)[a-z]+(?!\w)", text[:PRICED].lower()))
+        language, cost = min(((lang, _cost(pairs, words, lang)) for lang in languages), key=lambda item: item[1])
+        guess = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text)
+        if text not in found or guess.cost < found[text].cost:
+            found[text] = guess
+    return sorted(found.values(), key=lambda guess: guess.cost)
+
+
+def sure(found: list[Guess]) -> bool:
+    """Whether the first guess is so much better than the others that it can be taken unasked."""
+    if not found or found[0].cost > MOST * max(1, sum(1 for c in found[0].text[:PRICED] if ord(c) > 127)):
+        return False
+    return len(found) == 1 or found[1].cost - found[0].cost > max(MARGIN, MARGIN_SHARE * found[1].cost)
+
+
+def _pairs(text: str) -> Counter[tuple[str, str, str]]:
+    """Characters beyond ASCII with what stands before and behind, counted."""
+    text = f"\n{text[:PRICED]}\n"
+    return Counter((text[i - 1], c, text[i + 1]) for i, c in enumerate(text) if ord(c) > 127)
+
+
+def _cost(pairs: Counter[tuple[str, str, str]], words: Counter[str], language: Language) -> float:
+    known = sum(n for word, n in words.items() if word in language.words)
+    return sum(n * _price(*pair, language) for pair, n in pairs.items()) - min(KNOWN_WORDS, known)
+
+
+def _price(before: str, c: str, after: str, language: Language) -> float:
+    """-log p of one character beyond ASCII between its neighbours."""
+    costs, kind = language.costs, unicodedata.category(c)
+    cost = costs.get(c) or costs.get(c.lower())
+    if cost is None:
+        if kind in ("Cc", "Cn", "Co", "Cs") or c == "\ufffd":
+            return 25.0
+        own = script(c) in language.scripts
+        cost = -math.log(language.rare if own else 1e-7) if script(c) else -math.log(2e-5)
+    if not script(c):
+        inside = before.isalpha() and after.isalpha() and c not in "’·・、，。：；"
+        return (
+            cost
+            + (0 if language.dense and ord(before) > 127 else -math.log(0.05))
+            + (5 if inside and not language.dense else 0)
+        )
+    if kind == "Lu":
+        cost += 7 if before.islower() else 1.2 if before.isupper() else 0.7
+    elif kind == "Ll" and before.isupper() and ord(before) < 128 and after.isupper():
+        cost += 4
+    if not language.dense:
+        return cost - math.log(language.start)
+    if script(before) in language.scripts or before in language.marks:
+        return cost
+    beside = (before.isascii() and before.isalpha()) + (after.isascii() and after.isalpha())
+    return cost - math.log(language.start) + beside * language.mixing

@@ -1,0 +1,358 @@
+"""JSON out of files: a value a line, values that span lines, one list of records, or one object around such lists."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steersman.data import formats, messengers
+from steersman.data.containers import Part, parts
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
+
+PEEK_LINES, PEEK_CHARS = 64, 1 << 18
+DOCUMENT_MB = 64
+"""Most of one value that spans lines; such are held in memory as a whole, items of a list one by one."""
+SPACE = re.compile(r"[\s\ufeff,]*")
+"""What may stand between values: a mark where files were joined, commas of a list without brackets."""
+_WRAPPERS = """
+    data items examples example rows records record conversations dialogs dialogues chats results result entries
+    samples instances questions qas qa pairs faq faqs tickets threads train training validation valid val dev
+    test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
+    对话 列表
+"""
+WRAPPERS = frozenset(_WRAPPERS.split())
+"""Fields of one object that holds a whole data set."""
+OF_DIALOGUES = frozenset(("conversation", "conversations", "dialogs", "dialogues", "chats", "threads", "turns", "对话"))
+"""Fields that hold the turns of one dialogue as often as many dialogues."""
+_SAID = """
+    question prompt instruction query input text answer response output completion messages chosen rejected
+    system
+"""
+SAID = frozenset(_SAID.split())
+"""Fields of a record: an object that has one is no wrapper."""
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"expected JSON, got {name}, which is not")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def parse_json(text: str) -> Any:
+    """The value, or a ValueError that says where in the line it stops being JSON."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        around = text[max(0, error.pos - 20) : error.pos + 20]
+        raise ValueError(
+            f"expected one JSON value; {error.msg} at character {error.pos + 1}, near {around!r}"
+        ) from None
+    except RecursionError:
+        raise ValueError("expected JSON of sensible depth, this nests too deep") from None
+    return _no_half(text, value)
+
+
+def _no_half(text: str, value: Any) -> Any:
+    """The value; ValueError on half of an escaped pair, which is legal JSON, but no text: it could never be written."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("expected text, got half of a surrogate pair (an escape such as \\ud800 alone)") from None
+    return value
+
+
+def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
+    """Every record of a part of JSON, dialogues as {"messages": turns}. Blank lines are skipped.
+
+    A line that cannot be read comes as a Record with `error`. Nothing but blank lines, a broken list or a list of
+    nothing is a ValueError that names the file.
+    """
+    lines = lines_of(part, reading)
+    head = _peek(lines)
+    if not head:
+        raise ValueError(f"{part.name}: the file is empty; expected at least one record")
+    rest = next(lines, None)
+    every = itertools.chain(head, () if rest is None else (rest,), lines)
+    if _is_document(head, whole=rest is None):
+        yield from _Document(part, every, reading).records()
+        return
+    found = False
+    for line in every:
+        if line.error:
+            found = True
+            yield Record(line.number, None, line.text[:SHOWN], line.error)
+        elif line.text.strip("\ufeff \t\r\n"):
+            found = True
+            yield from _of_line(line)
+    if not found:
+        raise ValueError(f"{part.name}: only blank lines; expected at least one record")
+
+
+def _of_line(line: Line) -> Iterator[Record]:
+    text = line.text.strip("\ufeff\r\n")
+    try:
+        values = [parse_json(text)]
+    except ValueError as error:
+        pieces = [piece for piece in text.split("\ufeff") if piece.strip()]
+        try:  # files that were joined without a line end between them
+            values = [parse_json(piece) for piece in pieces] if len(pieces) > 1 else []
+        except ValueError:
+            values = []
+        if not values:
+            yield Record(line.number, None, text, str(error))
+            return
+    for value in values:
+        try:
+            for item in _dialogues(value) if isinstance(value, list) else [value]:
+                yield Record(line.number, item, text)
+        except ValueError as error:
+            yield Record(line.number, None, text, str(error))
+
+
+def _peek(lines: Iterator[Line]) -> list[Line]:
+    """The first lines, enough to see how the file is built."""
+    head, size = [], 0
+    for line in lines:
+        head.append(line)
+        size += len(line.text)
+        if len(head) >= PEEK_LINES or size > PEEK_CHARS:
+            break
+    return head
+
+
+def _is_document(head: Sequence[Line], whole: bool) -> bool:
+    """Whether values span lines, rather than standing one on each."""
+    texts = [line.text.strip("\ufeff \t\r\n") for line in head]
+    texts = [text for text in texts if text]
+    if not texts or texts[0][0] not in "[{":
+        return False
+    first = _whole_value(texts[0])
+    if first is not None:
+        if isinstance(first, list):  # of records; lists of turns stand one on a line
+            return not first or (isinstance(first[0], Mapping) and not _is_turns(first)) or _is_turns(first[0])
+        return len(texts) == 1 and whole and (bool(_wrapped(first)) or messengers.chats_in(first) is not None)
+    joined = "\n".join(texts)
+    try:
+        _, end = DECODER.raw_decode(joined)
+        return end > len(texts[0]) or joined[end : end + 1] == ","
+    except (ValueError, RecursionError):
+        alone = sum(isinstance(_whole_value(text), list | dict) for text in texts[1:])
+        return alone == 0 or (texts[0].startswith("[") and texts[0][-1] in "[,") or (not whole and texts[0][-1] in "[{")
+
+
+def _whole_value(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(
+        {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys() or {"role", "parts"} <= value.keys()
+    )
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_turn, value))
+
+
+def _dialogues(values: list[Any]) -> list[Any]:
+    """Items of a list: one dialogue where they are its turns, dialogues where they are lists of turns, else records."""
+    if not values:
+        raise ValueError("the list is empty; expected at least one record")
+    if _is_turns(values):
+        return [{"messages": values}]
+    return [{"messages": value} if _is_turns(value) else value for value in values]
+
+
+def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
+    """Lists of records inside an object that holds a data set, by their fields; empty where it is a record itself."""
+    if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
+        return {}
+    found: dict[str, list[Any]] = {}
+    for name, item in value.items():
+        if isinstance(item, list) and item and _is_record(item[0], str(name)):
+            found[str(name)] = item
+        elif isinstance(item, Mapping):
+            found |= {f"{name}.{inside}": rows for inside, rows in _wrapped(item, depth + 1).items()}
+    named = {name: rows for name, rows in found.items() if name.rpartition(".")[2].lower() in WRAPPERS}
+    return named or (found if len(found) == 1 and not _known(value) else {})
+
+
+def _is_record(item: Any, name: str) -> bool:
+    """Whether an item of the list `name` is a record of its own, not a turn of one dialogue."""
+    if _is_turns(item):
+        return True
+    if not isinstance(item, Mapping) or _is_turn(item):
+        return False
+    if name.lower() in OF_DIALOGUES:
+        return any(_is_turns(inside) for inside in item.values())
+    return _known(item)
+
+
+def _known(value: Mapping[str, Any]) -> bool:
+    try:
+        formats.detect(value)
+    except ValueError:
+        return False
+    return True
+
+
+class _Document:
+    """Values that span lines, read piece by piece: `buffer` holds what is read and not yet understood."""
+
+    def __init__(self, part: Part, lines: Iterable[Line], reading: Reading) -> None:
+        self._part, self._lines, self._reading = part, iter(lines), reading
+        self._buffer, self._at, self._line, self._end = "", 0, 1, False
+
+    def records(self) -> Iterator[Record]:
+        count = 0
+        while self._skip():
+            start = self._line
+            if self._buffer[self._at] == "[":
+                for value in self._items():
+                    if (chats := messengers.chats_in(value)) is not None:
+                        yield from messengers.scan(chats, self._part, self._reading)
+                        continue
+                    count += 1
+                    yield Record(count, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+                continue
+            if self._buffer[self._at] != "{":
+                raise self._error(ValueError(f"expected a JSON object or list, got {self._buffer[self._at :][:20]!r}"))
+            try:
+                value = self._value(DOCUMENT_MB)
+            except ValueError as error:
+                raw = self._buffer[self._at : self._at + SHOWN]
+                yield Record(start, None, raw, f"{error} (the value begins on this line)")
+                self._resume()
+                continue
+            yield from self._of_object(value, start)
+
+    def _of_object(self, value: Any, line: int) -> Iterator[Record]:
+        if (chats := messengers.chats_in(value)) is not None:
+            yield from messengers.scan(chats, self._part, self._reading)
+            return
+        lists = _wrapped(value)
+        if not lists:
+            yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+            return
+        counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in lists.items())
+        self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}")
+        for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
+            yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
+
+    def _items(self) -> Iterator[Any]:
+        """Items of a list, one by one; a list of turns or of a messenger's messages as a whole."""
+        self._at += 1
+        together: list[Any] = []
+        found = False
+        while True:
+            if not self._skip():
+                raise self._error(ValueError("expected one JSON value; the list does not end with ']'"))
+            if self._buffer[self._at] == "]":
+                self._at += 1
+                break
+            value = self._item()
+            if _is_turn(value) or messengers.is_message(value) or together:
+                together.append(value)
+            else:
+                yield {"messages": value} if _is_turns(value) else value
+            found = True
+        if not found:
+            raise ValueError(f"{self._part.name}: the list is empty; expected at least one record")
+        if together:
+            yield {"messages": together} if _is_turns(together) else together
+
+    def _item(self) -> Any:
+        try:
+            return self._value(self._reading.max_line_mb)
+        except ValueError as error:
+            raise self._error(error) from None
+
+    def _value(self, limit_mb: float) -> Any:
+        """The value at the front of the buffer, which is filled as far as needed."""
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self._buffer, self._at)
+                text, self._line = self._buffer[self._at : end], self._line + self._buffer.count("\n", self._at, end)
+                self._at = end
+                return _no_half(text, value)
+            except json.JSONDecodeError as error:
+                size = len(self._buffer) - self._at
+                if size > limit_mb * 1024 * 1024:
+                    raise ValueError(
+                        f"expected a value of at most {limit_mb:g} MB; write a record a line, or raise data.max_line_mb"
+                    ) from None
+                if not self._fill(max(BLOCK_CHARS, size)):
+                    around = self._buffer[max(0, error.pos - 20) : error.pos + 20]
+                    raise ValueError(f"expected one JSON value; {error.msg}, near {around!r}") from None
+            except RecursionError:
+                raise ValueError("expected JSON of sensible depth, this nests too deep") from None
+
+    def _skip(self) -> bool:
+        """Goes on to the next value; False at the end of the file."""
+        while True:
+            match = SPACE.match(self._buffer, self._at)
+            assert match is not None
+            self._line += self._buffer.count("\n", self._at, match.end())
+            self._at = match.end()
+            if self._at < len(self._buffer):
+                return True
+            if not self._fill(BLOCK_CHARS):
+                return False
+
+    def _fill(self, wanted: int) -> bool:
+        """Reads some more text; False where there is none."""
+        pieces, size = [self._buffer[self._at :]], 0
+        for line in self._lines:
+            if line.error:
+                raise ValueError(f"{self._part.name}:{line.number}: {line.error}")
+            pieces.append(line.text)
+            size += len(line.text)
+            if size >= wanted:
+                break
+        self._buffer, self._at = "".join(pieces), 0
+        return size > 0
+
+    def _resume(self) -> None:
+        """After a value that cannot be read: to the next line that begins with '{'."""
+        while True:
+            found = re.compile(r"\n\{").search(self._buffer, self._at)
+            if found:
+                self._line += self._buffer.count("\n", self._at, found.start() + 1)
+                self._at = found.start() + 1
+                return
+            self._line += self._buffer.count("\n", self._at)
+            self._buffer, self._at = self._buffer[-1:], 0
+            if not self._fill(BLOCK_CHARS):
+                self._at = len(self._buffer)
+                return
+
+    def _error(self, error: ValueError) -> ValueError:
+        return ValueError(f"{self._part.name}: {error} (it was read as one JSON array; line {self._line})")
+
+
+BLOCK_CHARS = 1 << 16
+
+
+def scan_jsonl(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8") -> Iterator[Record]:
+    """Every record of a file of JSON, see `scan_json`."""
+    reading = Reading(encoding=encoding, max_line_mb=max_line_mb)
+    for part in parts(path, reading):
+        yield from scan_json(part, reading)
+
+
+def read_jsonl(path: Path, max_line_mb: float = 8.0) -> Iterator[tuple[int, Any]]:
+    """(line number, value) of every record; the first bad line is a ValueError 'file:line: what was expected'."""
+    for record in scan_jsonl(path, max_line_mb):
+        if record.error:
+            raise ValueError(f"{path}:{record.line}: {record.error}")
+        yield record.line, record.value

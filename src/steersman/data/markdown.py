@@ -1,0 +1,143 @@
+"""Markdown and plain text: questions and answers as dialogues, all else as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from steersman.data.containers import Part
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
+
+_LEAD = r"\s{0,3}(?:#{1,6}\s+|[-*+]\s+|>\s+|\d+[.)、]\s*)?(?:\*\*|__)?\s*"
+_TAIL = r"\s*(?:\*\*|__)?\s*[:：.)、]\s*(?:\*\*|__)?\s*"
+ASKS = re.compile(rf"{_LEAD}(?:(?:q(?:uestion)?|frage|f|问题?|問題?|提问)\s?\d*){_TAIL}(?P<text>.*)", re.I)
+ANSWERS = re.compile(rf"{_LEAD}(?:(?:a(?:nswer)?|antwort|答案?|答复|回答|解答|回复)\s?\d*){_TAIL}(?P<text>.*)", re.I)
+HEADING = re.compile(r"(?P<marks>#{1,6})\s+(?P<text>.+?)\s*#*\s*")
+BOLD = re.compile(r"\s{0,3}(?:[-*+]\s+|\d+[.)、]\s*)?(?:\*\*|__)(?P<text>[^*]+[?？])(?:\*\*|__)\s*")
+SUMMARY = re.compile(
+    r"\s*(?:<details>\s*)?<summary>\s*(?:<b>|<strong>)?(?P<text>.+?)(?:</b>|</strong>)?\s*</summary>\s*"
+)
+FENCE = re.compile(r"\s{0,3}(```|~~~)")
+FRONT = re.compile(r"---\s*")
+QUESTIONS = 0.5
+"""So many headings of one level must be questions for a page to be a list of questions and answers."""
+WORDS = re.compile(
+    r"(?:how|what|when|where|why|who|which|can|could|do|does|did|is|are|will|would|should|may|wie|was|wann|wo|warum|wer|"
+    r"welche[rs]?|kann|können|ist|sind|darf)\b|(?:如何|怎么|怎样|为什么|什么|能否|是否|可以|可否|哪|多久|多少)",
+    re.I,
+)
+
+Pair = tuple[int, str, str]
+
+
+def marked_pairs(lines: Sequence[Line]) -> list[Pair]:
+    """(line, question, answer) of a text with Q: and A: (问：, 答：) at the starts of lines."""
+    found: list[Pair] = []
+    question: tuple[int, str] | None = None
+    answer: list[str] | None = None
+    fence = False
+    for line in lines:
+        text = line.text.rstrip()
+        asks, answers = (None, None) if fence else (ASKS.fullmatch(text), ANSWERS.fullmatch(text))
+        fence ^= bool(FENCE.match(text))
+        if asks:
+            found += _pair(question, answer)
+            question, answer = (line.number, _plain(asks["text"])), None
+        elif answers and question is not None and answer is None:
+            answer = [_plain(answers["text"])]
+        elif answer is not None:
+            if HEADING.fullmatch(text) and not fence:
+                found += _pair(question, answer)
+                question, answer = None, None
+            else:
+                answer.append(text)
+        elif question is not None and text.strip():
+            question = (question[0], f"{question[1]}\n{text.strip()}".strip())
+    return found + _pair(question, answer)
+
+
+def _pair(question: tuple[int, str] | None, answer: list[str] | None) -> list[Pair]:
+    said = _body(answer or [])
+    return [(question[0], question[1], said)] if question and question[1] and said else []
+
+
+def _plain(text: str) -> str:
+    """One line without the emphasis around it."""
+    text = text.strip()
+    inner = re.fullmatch(r"(\*\*|__)(.+)\1", text)
+    return (inner[2] if inner else text.removesuffix("**").removesuffix("__")).strip()
+
+
+def _body(lines: list[str]) -> str:
+    text = "\n".join(line for line in lines if not re.fullmatch(r"\s*</?details>\s*", line))
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?:\n\s*[-*_]{3,}\s*)+\Z", "", text.strip())).strip()
+
+
+def heading_pairs(lines: Sequence[Line]) -> list[Pair]:
+    """(line, question, answer) of a page whose headings (or bold lines, or summaries) are questions; else nothing."""
+    heads: dict[str, list[tuple[int, str]]] = {}
+    marks: dict[int, str] = {}
+    fence = False
+    for i, line in enumerate(lines):
+        text = line.text.rstrip()
+        fence ^= bool(FENCE.match(text))
+        if fence:
+            continue
+        if match := HEADING.fullmatch(text):
+            marks[i] = match["marks"]
+        elif match := BOLD.fullmatch(text) or SUMMARY.fullmatch(text):
+            marks[i] = "bold"
+        if i in marks and match:
+            heads.setdefault(marks[i], []).append((i, _plain(match["text"])))
+    level = next((m for m, found in heads.items() if len(found) > 1 and _share(found) >= QUESTIONS), None)
+    if level is None:
+        return []
+    out = []
+    for i, question in heads[level]:
+        end = next((j for j in sorted(marks) if j > i and (marks[j] == level or _above(marks[j], level))), len(lines))
+        answer = _body([line.text.rstrip() for line in lines[i + 1 : end]])
+        if answer:
+            out.append((lines[i].number, question, answer))
+    return out
+
+
+def _above(mark: str, level: str) -> bool:
+    return mark != "bold" and (level == "bold" or len(mark) < len(level))
+
+
+def _share(found: list[tuple[int, str]]) -> float:
+    return sum(text.endswith(("?", "？", "吗", "呢")) or bool(WORDS.match(text)) for _, text in found) / len(found)
+
+
+def pairs_in(lines: Sequence[Line]) -> list[Pair]:
+    """Questions and answers of a text, however they are marked; empty where it is no list of such."""
+    marked = marked_pairs(lines)
+    return marked if len(marked) > 1 or (marked and marked[0][0] <= 3) else heading_pairs(lines)
+
+
+def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
+    """Questions and answers as {"question", "answer"}; where there are none, the whole as one {"text"} record."""
+    lines = []
+    for line in lines_of(part, reading):
+        if line.error:
+            raise ValueError(f"{part.name}:{line.number}: {line.error}")
+        lines.append(line)
+    if not any(line.text.strip() for line in lines):
+        raise ValueError(f"{part.name}: the file is empty; expected at least one record")
+    body = _without_front_matter(lines)
+    pairs = pairs_in(body) if reading.format != "text" else []
+    if not pairs:
+        text = "".join(line.text for line in (lines if reading.format == "text" else body))
+        yield Record(1, {"text": re.sub(r"\r\n?", "\n", text).rstrip("\n")}, lines[0].text[:SHOWN].rstrip())
+        return
+    for number, question, answer in pairs:
+        yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
+
+
+def _without_front_matter(lines: list[Line]) -> list[Line]:
+    """Without the settings that generators of pages put between two '---' at the very start."""
+    if not FRONT.fullmatch(lines[0].text.strip("\r\n")):
+        return lines
+    end = next((i for i, line in enumerate(lines[1:60], 1) if FRONT.fullmatch(line.text.strip("\r\n"))), None)
+    return lines[end + 1 :] if end else lines

@@ -1,0 +1,248 @@
+"""Exports of messengers as JSON or HTML (Telegram, Slack, Discord, Instagram and Messenger) -> messages of chats."""
+
+from __future__ import annotations
+
+import datetime
+import html.parser
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.data import chatlog, stamps
+from steersman.data.chatlog import Said
+from steersman.data.containers import Part
+from steersman.data.readers import Record, lines_of
+from steersman.data.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One chat of an export: whom it is with, where that is one person, and its messages in their order."""
+
+    partner: str
+    messages: Sequence[Said]
+
+
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """What an export holds."""
+
+    source: str
+    chats: Sequence[Chat]
+
+
+def chats_in(value: Any) -> Chats | None:
+    """Chats of an exported object, or of a list of messages; None where it is neither."""
+    if isinstance(value, Mapping):
+        return _telegram(value) or _discord(value) or _instagram(value)
+    if isinstance(value, list) and value and is_message(value[0]):
+        if "ts" in value[0]:
+            return Chats("Slack", [Chat("", [_slack(i, m) for i, m in enumerate(value, 1) if isinstance(m, Mapping)])])
+        return _discord({"messages": value})
+    return None
+
+
+def is_message(value: Any) -> bool:
+    """Whether an item of a list is a message of a messenger rather than a record."""
+    if not isinstance(value, Mapping):
+        return False
+    slack = {"ts", "text"} <= value.keys() and bool({"user", "username", "bot_id"} & value.keys())
+    return slack or ({"timestamp", "author", "content"} <= value.keys() and isinstance(value["author"], Mapping))
+
+
+def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
+    """Dialogues of every chat. Without --speakers, the partner of a chat between two is the user."""
+    if not found.chats:
+        raise ValueError(f"{part.name}: expected chats, found an export of {found.source} without any")
+    speakers = chatlog.speakers_of(reading.speakers)
+    everybody = Counter(m.who for chat in found.chats for m in chat.messages if m.who)
+    if speakers is not None and not any(speakers.role(who) for who in everybody):
+        list(chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading))  # raises, with the names
+    for chat in found.chats:
+        names = {m.who for m in chat.messages if m.who}
+        mine = speakers
+        if mine is None and len(names) == 2 and chat.partner in names:
+            (other,) = names - {chat.partner}
+            mine = chatlog.Speakers(frozenset({chatlog.name_key(chat.partner)}), frozenset({chatlog.name_key(other)}))
+            reading.tell(
+                f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
+                "--speakers"
+            )
+        if mine is not None and not any(mine.role(name) for name in names):
+            reading.changed["chats without a named speaker left out"] += 1
+            continue
+        yield from chatlog.dialogues(chat.messages, mine, part.name, reading)
+
+
+def _telegram(value: Mapping[str, Any]) -> Chats | None:
+    """result.json of one chat, or of all."""
+    chats = value.get("chats")
+    if isinstance(chats, Mapping) and isinstance(chats.get("list"), list):
+        found = [_telegram(chat) for chat in chats["list"] if isinstance(chat, Mapping)]
+        return Chats("Telegram", [chat for one in found if one for chat in one.chats])
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return None
+    if not all(isinstance(m, Mapping) and "date" in m and m.get("type") in ("message", "service") for m in messages):
+        return None
+    partner = str(value.get("name") or "") if value.get("type") in ("personal_chat", "bot_chat") else ""
+    said = [_telegram_message(i, m) for i, m in enumerate(messages, 1)]
+    return Chats("Telegram", [Chat(partner, said)])
+
+
+def _telegram_message(number: int, message: Mapping[str, Any]) -> Said:
+    text = message.get("text", "")
+    if isinstance(text, list):
+        text = "".join(piece if isinstance(piece, str) else str(piece.get("text", "")) for piece in text)
+    service = message.get("type", "message") != "message"
+    who = "" if service else str(message.get("from") or message.get("from_id") or "?")
+    media = any(
+        key in message for key in ("media_type", "photo", "file", "location_information", "contact_information")
+    )
+    return Said(
+        number, _iso(message.get("date")), who, f"{'[media]' if media else ''}\n{text}".strip() if not service else ""
+    )
+
+
+def _slack(number: int, message: Mapping[str, Any]) -> Said:
+    service = "subtype" in message and message["subtype"] not in ("thread_broadcast", "bot_message", "file_share")
+    profile = message.get("user_profile")
+    name = (
+        (profile.get("real_name") if isinstance(profile, Mapping) else "")
+        or message.get("user")
+        or message.get("username")
+    )
+    try:
+        at = float(message.get("ts", 0))
+    except (TypeError, ValueError):
+        at = 0.0
+    text = re.sub(r"<(https?://[^|>]+)(?:\|[^>]*)?>", r"\1", str(message.get("text") or ""))
+    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return Said(number, _unix(at), "" if service else str(name or "?"), "" if service else text)
+
+
+def _discord(value: Mapping[str, Any]) -> Chats | None:
+    messages = value.get("messages")
+    if not (isinstance(messages, list) and messages and all(map(is_message, messages)) and "author" in messages[0]):
+        return None
+    said = []
+    for number, m in enumerate(messages, 1):
+        system = m.get("type", "Default") not in ("Default", "Reply", 0, 19)
+        name = m["author"].get("nickname") or m["author"].get("name") or "?"
+        said.append(Said(number, _iso(m["timestamp"]), "" if system else str(name), str(m["content"] or "")))
+    return Chats("Discord", [Chat("", said)])
+
+
+def _instagram(value: Mapping[str, Any]) -> Chats | None:
+    """Instagram's and Messenger's: newest first, and UTF-8 that was taken for Latin-1."""
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return None
+    if not all(isinstance(m, Mapping) and {"sender_name", "timestamp_ms"} <= m.keys() for m in messages):
+        return None
+    ordered = sorted(messages, key=lambda m: m["timestamp_ms"])
+    said = [
+        Said(i, _unix(m["timestamp_ms"] / 1000), _mended(m["sender_name"]), _mended(m.get("content") or "[media]"))
+        for i, m in enumerate(ordered, 1)
+    ]
+    return Chats("Instagram or Messenger", [Chat("", said)])
+
+
+def _mended(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _iso(text: Any) -> stamps.When | None:
+    match = stamps.LEADING.match(f"{text} ") if isinstance(text, str) else None
+    return stamps.when(match) if match else None
+
+
+def _unix(seconds: float) -> stamps.When:
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return stamps.When((at.year, at.month, at.day), "ymd", at.hour * 3600 + at.minute * 60 + at.second)
+
+
+class _TelegramHtml(html.parser.HTMLParser):
+    """messages.html of Telegram Desktop: <div class="message ..."> with the divisions from_name, date, text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.said: list[Said] = []
+        self._classes: list[str] = []
+        self._message: dict[str, str] | None = None
+        self._depth, self._who = 0, ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "br" and self._message is not None and self._inside("text"):
+            self._message["text"] += "\n"
+        if tag != "div":
+            return
+        classes = (given.get("class") or "").split()
+        self._classes.append(" ".join(classes))
+        if "message" in classes:
+            self._finish()
+            self._depth = len(self._classes)
+            self._message = {
+                "kind": "service" if "service" in classes else "default",
+                "who": "",
+                "text": "",
+                "date": "",
+            }
+        if self._message is not None and "date" in classes and "details" in classes and given.get("title"):
+            self._message["date"] = str(given["title"])
+        if (
+            self._message is not None
+            and any(c.startswith("media") for c in classes)
+            and "[media]" not in self._message["text"]
+        ):
+            self._message["text"] += "[media]\n"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "div" or not self._classes:
+            return
+        if self._message is not None and len(self._classes) == self._depth:
+            self._finish()
+        self._classes.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._message is None:
+            return
+        if self._inside("from_name"):
+            self._message["who"] += data
+        elif self._inside("text"):
+            self._message["text"] += data
+
+    def _inside(self, name: str) -> bool:
+        return any(name in classes.split() for classes in self._classes[self._depth :])
+
+    def _finish(self) -> None:
+        if self._message is None:
+            return
+        message, self._message = self._message, None
+        if message["kind"] == "default":
+            self._who = message["who"].strip() or self._who  # left out where one goes on speaking
+        who = self._who if message["kind"] == "default" else ""
+        self.said.append(Said(self.getpos()[0], _iso(message["date"]), who, message["text"].strip()))
+
+    def close(self) -> None:
+        super().close()
+        self._finish()
+
+
+def scan_html(part: Part, reading: Reading) -> Iterator[Record]:
+    """Telegram's export as HTML. Other pages are a ValueError."""
+    parser = _TelegramHtml()
+    for line in lines_of(part, reading):
+        if line.error:
+            raise ValueError(f"{part.name}:{line.number}: {line.error}")
+        parser.feed(line.text)
+    parser.close()
+    if not any(m.who for m in parser.said):
+        raise ValueError(f"{part.name}: expected an export of chats, found a web page without messages; save its text")
+    yield from scan(Chats("Telegram", [Chat("", parser.said)]), part, reading)

@@ -1,0 +1,129 @@
+"""Files, archives and folders -> records: what each holds is told by its content, by its name where that is silent."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from steersman.data import chatlog, columns, markdown, messengers, tables
+from steersman.data.containers import SUFFIXES, Part, parts
+from steersman.data.json_values import scan_json
+from steersman.data.readers import Line, Record, lines_of
+from steersman.data.reading import Reading
+
+Scan = Callable[[Part, Reading], Iterator[Record]]
+
+FILE_FORMATS: dict[str, Scan] = {
+    "csv": tables.scan_csv,
+    "chatlog": chatlog.scan_chatlog,
+    "markdown": markdown.scan_markdown,
+    "text": markdown.scan_markdown,
+}
+BINARY: dict[str, Scan] = {"xlsx": columns.scan_xlsx, "parquet": columns.scan_parquet, "arrow": columns.scan_arrow}
+BY_SUFFIX: dict[str, Scan] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab"), tables.scan_csv),
+    **dict.fromkeys((".md", ".markdown", ".mdx"), markdown.scan_markdown),
+    **dict.fromkeys((".jsonl", ".json", ".ndjson", ".jsonlines"), scan_json),
+    **dict.fromkeys((".html", ".htm"), messengers.scan_html),
+}
+PLAIN = (".txt", ".log", ".text", "")
+KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *(f".{suffix}" for suffix in SUFFIXES)))
+"""Suffixes of files that are read in a folder."""
+ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
+"""Endings that are no part of a name."""
+JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
+PEEK = 80
+
+
+def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
+    """Every record of several files as of one; each names its file then."""
+    if len(paths) == 1:
+        yield from scan(paths[0], reading)
+        return
+    for path in paths:
+        for record in scan(path, reading):
+            yield record if record.file else dataclasses.replace(record, file=str(path))
+
+
+def scan(path: Path, reading: Reading) -> Iterator[Record]:
+    """Every record of a file, an archive or a folder. Raises ValueError where something is not what it seems."""
+    if path.is_dir():
+        yield from _scan_folder(path, reading)
+        return
+    several = False
+    found = parts(path, reading)
+    for part in found:
+        several = several or part.name != str(path)
+        for record in scan_part(part, reading):
+            yield dataclasses.replace(record, file=part.name) if several else record
+
+
+def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
+    paths, others = files_in(folder)
+    counts: Counter[str] = Counter()
+    for path in paths:
+        for record in scan(path, reading):
+            counts[str(path.relative_to(folder))] += 1
+            yield record if record.file else dataclasses.replace(record, file=str(path))
+    reading.tell(f"note: {folder}: records by file: {', '.join(f'{name} {n}' for name, n in counts.items())}")
+    if others:
+        reading.tell(f"note: {folder}: {len(others)} files of other kinds are not read, such as {others[0].name}")
+
+
+def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(files of a folder that are read, others), those of hidden folders and files of systems left out."""
+    every = sorted(
+        p for p in folder.rglob("*") if p.is_file() and not any(n.startswith(".") for n in p.relative_to(folder).parts)
+    )
+    known = [p for p in every if p.suffix.lower() in KNOWN and p.stat().st_size]
+    if not known:
+        raise ValueError(f"{folder}: expected files to read ({', '.join(sorted(KNOWN))}), found none in the folder")
+    return known, [p for p in every if p not in known]
+
+
+def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
+    if part.kind in BINARY:
+        return BINARY[part.kind](part, reading)
+    return _text_scan(part, reading)(part, reading)
+
+
+def _text_scan(part: Part, reading: Reading) -> Scan:
+    """How a part of text is read."""
+    head = list(itertools.islice(lines_of(part, reading), PEEK))
+    first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
+    if reading.format in FILE_FORMATS and not (reading.format == "text" and JSON_START.match(first)):
+        return FILE_FORMATS[reading.format]
+    if JSON_START.match(first) or not first:
+        return scan_json
+    if re.match(r"<(?:!doctype\s+)?html\b", first, re.I):
+        return messengers.scan_html
+    if part.suffix in BY_SUFFIX:
+        return BY_SUFFIX[part.suffix]
+    if chatlog.looks_like(head) or (reading.speakers and _speaks(head, reading)):
+        if not reading.speakers:
+            raise ValueError(f"{part.name}: {_wanted(part, reading)}")
+        return chatlog.scan_chatlog
+    if len(markdown.marked_pairs(head)) > 1:
+        return markdown.scan_markdown
+    if tables.looks_like(head):
+        return tables.scan_csv
+    if part.suffix in PLAIN and not (part.suffix == "" and head[0].error):
+        raise ValueError(f"{part.name}: {_wanted(part, reading)}")
+    return scan_json
+
+
+def _speaks(head: Sequence[Line], reading: Reading) -> bool:
+    """Whether a speaker that the user named begins a line."""
+    speakers = chatlog.speakers_of(reading.speakers)
+    names = speakers.named if speakers else frozenset[str]()
+    return any((m := chatlog.NAMED.match(line.text)) and chatlog.name_key(m["who"]) in names for line in head)
+
+
+def _wanted(part: Part, reading: Reading) -> str:
+    wanted = "expected --format chatlog (with --speakers USER,ASSISTANT) or --format text for a plain text file"
+    counts = chatlog.names_in(part, reading)
+    return f"{wanted}; as a chat log it has: {counts}" if counts else wanted

@@ -1,0 +1,134 @@
+"""Time stamps of chat logs: where one stands in a line, and when that was, in English, German and Chinese forms."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MARKS = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Characters that messengers put in for the direction of writing."""
+MONTHS = (
+    "jan(?:uary|uar)?|feb(?:ruary|ruar)?|m(?:ar(?:ch)?|ärz|är|rz)|apr(?:il)?|ma[yi]|june?|juni?|july?|juli?|aug(?:ust)?|"
+    "sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?"
+)
+MONTH_STARTS = (
+    *(("jan", 1), ("feb", 2), ("mar", 3), ("mär", 3), ("mrz", 3), ("apr", 4), ("may", 5), ("mai", 5), ("jun", 6)),
+    *(("jul", 7), ("aug", 8), ("sep", 9), ("oct", 10), ("okt", 10), ("nov", 11), ("dec", 12), ("dez", 12)),
+)
+DAY = (
+    r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?|(?:montag|dienstag|mittwoch|donnerstag|freitag|"
+    r"samstag|sonntag|mo|di|mi|do|fr|sa|so)\.?|(?:星期|周|週|礼拜)[一二三四五六日天]|[月火水木金土日월화수목금토일]曜?日?(?:요일)?)"
+)
+DATE = (
+    rf"(?:{DAY}[,，.]?\s*)?(?:(?P<a>\d{{1,4}})\s?[./-]\s?(?P<b>\d{{1,2}})\s?[./-]\s?(?P<c>\d{{1,4}})\.?"
+    r"|(?P<y>\d{4})\s?年\s?(?P<m>\d{1,2})\s?月\s?(?P<d>\d{1,2})\s?日"
+    rf"|(?P<d2>\d{{1,2}})\.?\s(?P<n2>{MONTHS})\.?,?\s(?P<y2>\d{{4}})"
+    rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
+)
+HALF = r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
+TIME = (
+    rf"(?:(?P<h1>{HALF})\s?)?(?P<hour>\d{{1,2}})[:：](?P<minute>\d{{2}})(?:[:：](?P<second>\d{{2}}))?(?:[.,]\d{{1,9}})?"
+    rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
+)
+TWICE = re.compile(r"\(\?P<(\w+)>")
+BOTH = f"(?:{DATE}(?:,?\\s*(?:at|um)?\\s*|T|，\\s*)(?:{TIME}))"
+REVERSED = TWICE.sub(r"(?P<r_\1>", f"(?:{TIME},?\\s+{DATE})")
+ALONE = TWICE.sub(r"(?P<t_\1>", TIME)
+STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
+LEADING = re.compile(
+    rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
+)
+"""A stamp at the start of a line, and what follows."""
+NAME = r"(?P<who>[^\[\]()\n:：]{1,60}?(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)?)"
+TRAILING = re.compile(
+    rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
+    r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",
+    re.I | re.S,
+)
+"""A name with the stamp behind it, and what follows."""
+DATE_LINE = re.compile(rf"\s*[-–—=\s]*{DATE}[-–—=\s]*", re.I)
+"""A line that says the day of those below."""
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A stamp as it was read: three numbers of a date in the order of the log, or none, and a time."""
+
+    date: tuple[int, int, int] | None
+    order: str
+    """'ymd' where the form says the order; '' where day and month are to be told apart by the other dates."""
+    seconds: int
+
+
+def when(match: re.Match[str]) -> When | None:
+    """The time of a match of one of the expressions above, or None where it is none (25:70)."""
+    groups = {re.sub(r"^(x_)?([rt]_)?", "", k): v for k, v in match.groupdict().items() if v is not None}
+    hour, minute = int(groups.get("hour", 0)), int(groups.get("minute", 0))
+    half = (groups.get("h1") or groups.get("h2") or "").lower().replace(" ", "").replace(".", "")
+    if half in ("pm", "下午", "午後", "오후", "傍晚", "晚上", "nachm") or (half == "中午" and hour < 11):
+        hour += 12 if hour < 12 else 0
+    elif half in ("am", "午前", "오전", "上午", "凌晨", "清晨", "早上", "vorm") and hour == 12:
+        hour = 0
+    if hour > 24 or minute > 59:
+        return None
+    seconds = hour * 3600 + minute * 60 + int(groups.get("second", 0))
+    if "a" in groups:
+        numbers = (int(groups["a"]), int(groups["b"]), int(groups["c"]))
+        return When(numbers, "ymd" if numbers[0] > 31 else "", seconds) if _possible(numbers) else None
+    if "y" in groups:
+        return When((int(groups["y"]), int(groups["m"]), int(groups["d"])), "ymd", seconds)
+    for year, month, day in (("y2", "n2", "d2"), ("y3", "n3", "d3")):
+        if year in groups:
+            name = groups[month].lower()
+            return When((int(groups[year]), dict(MONTH_STARTS)[name[:3]], int(groups[day])), "ymd", seconds)
+    return When(None, "", seconds)
+
+
+def _possible(numbers: tuple[int, int, int]) -> bool:
+    small = [n for n in numbers if 1 <= n <= 31]
+    return len(small) >= 2 and any(n <= 12 for n in small)
+
+
+def instants(stamps: Iterable[When | None]) -> list[float | None]:
+    """Seconds of each stamp on one scale, None where it says nothing.
+
+    Day and month are told apart by the order in which the whole log goes forward, in the least time; times without a
+    date go on from the day before.
+    """
+    every = list(stamps)
+    best: list[float | None] = []
+    least = None
+    for order in ("dmy", "mdy", "ymd"):
+        found = _in_order(every, order)
+        if found is None:
+            continue
+        known = [t for t in found if t is not None]
+        back = sum(later < before for before, later in itertools.pairwise(known))
+        badness = (back, max(known, default=0.0) - min(known, default=0.0))
+        if least is None or badness < least:
+            best, least = found, badness
+    return best or [None] * len(every)
+
+
+def _in_order(stamps: list[When | None], order: str) -> list[float | None] | None:
+    out: list[float | None] = []
+    day, last = 0, 0
+    for stamp in stamps:
+        if stamp is None:
+            out.append(None)
+            continue
+        if stamp.date is not None:
+            parts = dict(zip(stamp.order or order, stamp.date, strict=True))
+            year = parts["y"] + (2000 if parts["y"] < 100 else 0)
+            try:
+                day = datetime.date(year, parts["m"], parts["d"]).toordinal()
+            except ValueError:
+                return None
+        elif stamp.seconds < last:
+            day += 1
+        last = stamp.seconds
+        out.append(day * 86400.0 + stamp.seconds)
+    return out
