@@ -57,7 +57,7 @@ class Watch:
 
 @pytest.mark.parametrize("verb", ["sft", "reward"])
 def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Path) -> None:
-    """Each optimizer step takes seven seconds. Half a second is left to a busy machine."""
+    """Each optimizer step takes seven seconds. What a busy machine adds is left a second and a half."""
     base = t.make_model(tmp_path / "base")
     asked = [(f"Where is my order {i}?", "It arrives on 6 May.") for i in range(8)]
     turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in asked]
@@ -71,8 +71,8 @@ def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Pa
     where = ["--model", str(base), "--data", str(files[verb]), "--output", str(tmp_path / "out")]
     watch = Watch(run(7.0, verb, *where, *small, "-s", f"{verb}.epochs=1"))
     gaps = watch.gaps()
-    assert gaps[0] < 1, watch.command.text
-    assert max(gaps) < 3.5, (gaps, watch.command.text)
+    assert gaps[0] < 1.5, watch.command.text
+    assert max(gaps) < 4.5, (gaps, watch.command.text)
     assert "--:--" not in watch.command.text
 
 
