@@ -26,7 +26,7 @@ from harness import say
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import test_train as stages
-from families import FAMILIES, Family, greedy, make_folder, template_text, tokenizer_for
+from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
 from steersman.engine.load import load_engine
 from steersman.models.decoder import response_logprobs
 from steersman.models.families import is_packed
@@ -37,7 +37,6 @@ from steersman.text.template import Template
 from steersman.types import Conversation, Message, SamplingParams
 from test_models import trees
 
-LONG = {"row_tokens": 1024}
 CHAT = (("user", "Where is it?"), ("assistant", "On its way."), ("user", "好的，谢谢。"))
 HEAD = """# Models
 
@@ -48,12 +47,12 @@ Which architectures Steersman trains, answers with and exports. Each row is a sm
 transformers' in float32. That a large model of the family learns well is not measured here.
 
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
-- **SFT**: whole, a layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*: transformers'
-  layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of convolutions
-  and recurrences would leak from one dialogue of a row into the next).
+- **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*:
+  transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of
+  convolutions and recurrences would leak from one dialogue of a row into the next).
 - **PPO**: reward model and one round of PPO.
-- **engine**: *local* is the fast one, *reference* transformers' forward, a sequence at a time. Greedy answers equal
-  transformers' in float32; bfloat16 runs.
+- **engine**: *local* is the fast one, *reference* transformers' forward pass, a sequence at a time. Greedy answers
+  equal transformers' in float32; bfloat16 runs.
 - **export**: transformers alone loads what SFT and PPO wrote and computes the same.
 - **reward model**: *elsewhere* where transformers has the class (`AutoModelForSequenceClassification`), else the folder
   loads in Steersman only.

@@ -28,7 +28,7 @@ SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "max_position_embeddings": 2048,
+    "max_position_embeddings": 4096,
     "initializer_range": 0.2,
     "tie_word_embeddings": True,
     "attention_dropout": 0.0,
@@ -219,6 +219,8 @@ def random_model(family: Family, vocabulary: int, seed: int = 0) -> Any:
     return model.eval()
 
 
+LONG = {"row_tokens": 4096}
+"""Some templates write two thousand tokens of the tiny tokenizer before the first turn."""
 TEMPLATES = Path(__file__).parents[2] / "shared" / "data" / "templates"
 """Chat templates of published models, as data; not part of this repository."""
 MARK = re.compile(

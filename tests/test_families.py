@@ -12,7 +12,7 @@ import transformers
 import families
 import test_train as stages
 import tiny as t
-from families import FAMILIES, Family, greedy, make_folder, template_text, tokenizer_for
+from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
 from steersman.engine.load import load_engine
 from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
 from steersman.models.families import is_packed
@@ -46,8 +46,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 ROW = build_row(trees())
-LONG = {"row_tokens": 1024}
-"""Some templates write hundreds of tokens before the first turn."""
 
 
 def expected(model: Any, forest: Any, temperature: float) -> torch.Tensor:

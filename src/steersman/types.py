@@ -202,6 +202,7 @@ class Completion:
     """One generated answer, with what training on it needs.
 
     `token_ids` includes the end-of-turn token where the answer ended by itself (`finish_reason == "stop"`);
+    `text` is what these tokens say, without control tokens, thoughts, what ended it and half a character at its end.
     `logprobs[i]` is log p(token_ids[i]) in nats under the distribution that was sampled from.
     """
 

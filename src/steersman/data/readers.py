@@ -148,7 +148,7 @@ def encoding_of(part: Part, reading: Reading) -> str:
         return guesses[0].encoding
     shown = "; ".join(f"{g.encoding}: {_records_shown(g.text)}" for g in guesses[:4]) or "no other encoding reads it"
     raise ValueError(
-        f"{part.name}:{line}: expected UTF-8 text, but byte {at} of the file is 0x{sample[_high(sample)]:02x}, and which "
+        f"{part.name}:{line}: expected UTF-8 text, but byte {at} is 0x{sample[_high(sample)]:02x}, and which "
         f"encoding it is in is not sure; name it with --encoding. It may be {shown}"
     )
 

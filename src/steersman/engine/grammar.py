@@ -18,6 +18,9 @@ from steersman.types import SamplingParams
 
 MOST_SCHEMA, MOST_REGEX = 65_536, 4_096
 """Bytes of a schema's JSON, characters of an expression."""
+MOST_MULTIPLES = 10_000
+"""Of all `multipleOf` together, their decimal points left out: llguidance follows remainders, and of several every
+combination, in each step."""
 COMPILE_SECONDS, COMPILE_BYTES = 2, 2 << 30
 """Processor time and memory that making a grammar may take. Intersections of a few expressions can take for ever, and
 nothing ends a thread; so each grammar is made in a process of its own first, once."""
@@ -124,9 +127,14 @@ def _source(matcher: Any, params: SamplingParams) -> Any:
     schema = json.dumps(params.json_schema)
     if len(schema) > MOST_SCHEMA:
         raise ValueError(f"expected at most {MOST_SCHEMA} bytes of JSON, got {len(schema)}")
-    for keyword in _keywords(params.json_schema):
+    multiples = 1
+    for keyword, value in _keywords(params.json_schema):
         if keyword in NOT_FOLLOWED:
             raise ValueError(f"'{keyword}' is not supported")
+        if keyword == "multipleOf" and isinstance(value, int | float):
+            multiples *= int(f"{value:e}".partition("e")[0].replace(".", "").strip("-0") or 1)
+    if multiples > MOST_MULTIPLES:
+        raise ValueError(f"'multipleOf': expected digits of a product of at most {MOST_MULTIPLES}, got {multiples}")
     return matcher.grammar_from_json_schema(schema, overrides=JSON_OPTIONS)
 
 
@@ -140,11 +148,11 @@ def _problem(source: str) -> str:
     return child.stdout.decode("utf-8", "replace")
 
 
-def _keywords(schema: Any) -> Iterator[str]:
-    """Every keyword of a schema and those within it, names of properties and data left out."""
+def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
+    """Every keyword of a schema and those within it with its value, names of properties and data left out."""
     inner = schema if isinstance(schema, list) else ()
     if isinstance(schema, Mapping):
-        yield from schema
+        yield from schema.items()
         inner = [value for key, value in schema.items() if key not in _DATA | _BY_NAME]
         named = [value for key, value in schema.items() if key in _BY_NAME and isinstance(value, Mapping)]
         inner += [value for values in named for value in values.values()]
@@ -154,5 +162,5 @@ def _keywords(schema: Any) -> Iterator[str]:
 
 def _brief(error: str) -> str:
     """What went wrong, without the answer so far and the parser's state."""
-    text = error.partition("\n<state>")[0].strip()
+    text = " ".join(error.partition("\n<state>")[0].split())
     return text if len(text) < 300 else text[:140] + " ... " + text[-140:]

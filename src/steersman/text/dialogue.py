@@ -1,52 +1,69 @@
 """A dialogue as the messages of a chat template, and what to do where a template cannot say one as it is.
 
 Templates refuse what their family was never trained on: a system message, two turns of one role, a dialogue that begins
-with the assistant. Four steps change a dialogue into one that says the same; each is tried only where the template
-refuses the dialogue, fewer before more, and what was done is told.
+with the assistant. Four steps change a dialogue into one that says the same. Which of them a template needs is found
+out once (`needed`), so that a dialogue and its beginning are treated alike; where that is not enough, more are tried
+(`readings`), fewer before more. What was done is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from steersman.types import Conversation, Message
+from steersman.types import Conversation, Message, Role
 
 Turns = tuple[Message, ...]
 GAP = "\n\n"
 """Between texts that become one turn."""
 
 
-def _arguments(call: dict[str, Any]) -> dict[str, Any]:
-    """A tool call with its arguments as an object, which templates expect, where they are one in a string."""
+@dataclass(frozen=True)
+class Form:
+    """How calls of tools are handed to a template: they differ in what they expect."""
+
+    as_text: bool = False
+    """Arguments as JSON in a string, not as an object."""
+    without_content: bool = False
+    """No content beside calls where it is empty."""
+
+
+FORMS = (Form(), Form(without_content=True), Form(as_text=True), Form(True, True))
+
+
+def _call(call: dict[str, Any], as_text: bool) -> dict[str, Any]:
+    """A tool call with its arguments as an object, which most templates expect, or as text."""
     function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+    if not isinstance(function, dict):
         return call
-    try:
-        return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
-    except ValueError:
-        return call
+    arguments = function.get("arguments", {})
+    if as_text and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    elif not as_text and isinstance(arguments, str):
+        with contextlib.suppress(ValueError):
+            arguments = json.loads(arguments or "{}")
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
-def to_messages(turns: Turns, thoughts: bool, parts: bool = False, written: bool = False) -> list[dict[str, Any]]:
-    """Messages for `apply_chat_template`; thoughts as `reasoning_content` where they are wanted.
+def to_message(turn: Message, form: Form = FORMS[0], parts: bool = False) -> dict[str, Any]:
+    """A message for `apply_chat_template`; thoughts under both names that templates know.
 
-    `parts`: content as a list of one text part. `written`: arguments of tool calls as they are, text and no object.
+    `parts`: content as a list of one text part.
     """
-    out = []
-    for turn in turns:
-        content = [{"type": "text", "text": turn.content}] if parts else turn.content
-        message: dict[str, Any] = {"role": turn.role, "content": content}
-        if turn.thinking and thoughts:
-            message["reasoning_content"] = turn.thinking
-        if turn.tool_calls:
-            message["tool_calls"] = [call if written else _arguments(call) for call in turn.tool_calls]
-        message |= {key: value for key in ("tool_call_id", "name") if (value := getattr(turn, key))}
-        out.append(message)
-    return out
+    content = [{"type": "text", "text": turn.content}] if parts else turn.content
+    message: dict[str, Any] = {"role": turn.role, "content": content}
+    if turn.thinking:
+        message |= {"reasoning_content": turn.thinking, "thinking": turn.thinking}
+    if turn.tool_calls:
+        message["tool_calls"] = [_call(call, form.as_text) for call in turn.tool_calls]
+        if form.without_content and not turn.content:
+            del message["content"]
+    return message | {key: value for key in ("tool_call_id", "name") if (value := getattr(turn, key))}
 
 
 def _merged(first: Message, second: Message) -> Message:
@@ -106,15 +123,44 @@ STEPS: dict[str, Step] = {
 """What is told -> what is done, in the order in which several are done."""
 
 
+def needed(accepts: Callable[[Turns], str | None]) -> tuple[str, ...]:
+    """The steps that a template needs, in their order. `accepts`: its text of a dialogue, None where it refuses it.
+
+    A dialogue of which it loses a system message counts as refused, if there are two or it comes later.
+    """
+
+    def takes(*words: str) -> bool:
+        said = [Message(ROLES[word[:1]], word) for word in words]
+        text = accepts(tuple(said))
+        return text is not None and all(word in text for word in words)
+
+    system = accepts((Message("system", "Srule"), Message("user", "Qask"))) is None
+    later = not takes("Qask", "Atell", "Srule", "Qmore") or not takes("Srule", "Qask", "Atell", "Sother", "Qmore")
+    joined = not takes("Qask", "Qmore") or not takes("Qask", "Atell", "Aother", "Qmore")
+    begun = not takes("Atell", "Qask") and takes("", "Atell", "Qask")
+    lift, fold, join, lead = STEPS
+    return tuple(name for name, wanted in ((lift, later), (fold, system), (join, joined), (lead, begun)) if wanted)
+
+
+ROLES: dict[str, Role] = {"S": "system", "Q": "user", "A": "assistant", "": "user"}
+
+
+def apply(names: Sequence[str], turns: Turns) -> tuple[tuple[str, ...], Turns]:
+    """(those of the steps that changed something, the turns that came of it)."""
+    done = []
+    for name in names:
+        before, turns = turns, STEPS[name](turns)
+        done += [name] if turns != before else []
+    return tuple(done), turns
+
+
 def readings(conversation: Conversation) -> Iterator[tuple[tuple[str, ...], Conversation]]:
     """(what was done, the dialogue): as it is first, then by one step, two, ... each different reading once."""
     seen: set[Turns] = set()
     names = list(STEPS)
     subsets: Sequence[tuple[str, ...]] = [c for n in range(len(names) + 1) for c in itertools.combinations(names, n)]
     for subset in subsets:
-        turns = conversation.messages
-        for name in subset:
-            turns = STEPS[name](turns)
+        _, turns = apply(subset, conversation.messages)
         key = tuple(dataclasses.replace(t, tool_calls=()) for t in turns)
         if key not in seen:
             seen.add(key)

@@ -16,6 +16,10 @@ START, END = "\U0010fdd0", "\U0010fdd1"
 """Marks around people's control tokens; taken off people's text beforehand, so that nobody can forge one."""
 MARKS = re.compile(f"[{START}{END}]")
 ANCHORS = ("\n", "a", "0")
+MARKUP = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
+"""Tokens that control turns by their looks, which templates may put together of pieces."""
+THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
+"""What a model writes around its thoughts: in its own text these stay what they are."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -35,30 +39,47 @@ def literal_text(chat_template: str) -> str:
     return "\0".join(sorted(texts))
 
 
+def sources(tokenizer: Any) -> list[str]:
+    """The tokenizer's chat templates: one, or several for different uses."""
+    given = tokenizer.chat_template
+    return list(given.values()) if isinstance(given, dict) else [given]
+
+
+def _any_of(names: set[str]) -> re.Pattern[str]:
+    longest_first = sorted(filter(None, names), key=lambda name: (-len(name), name))
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
 class Spans:
     """Marking and encoding for one tokenizer and its chat template."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        own = literal_text(tokenizer.chat_template)
+        written = "\0".join(literal_text(source) for source in sources(tokenizer))
         added = tokenizer.added_tokens_decoder.values()
+        special = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
         # Special tokens, and of the others those that the template writes: white space is ordinary text in both
-        names = {t.content for t in added if t.special or (t.content in own and not t.content.isspace())}
-        names |= set(tokenizer.all_special_tokens)
-        longest_first = sorted(filter(None, names), key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        self._marked = re.compile(f"{START}({self._control.pattern}){END}|[{START}{END}]")
-        self._either = re.compile(f"{START}(?:{self._control.pattern}){END}|{self._control.pattern}")
+        ordinary = (t.content for t in added if not t.content.isspace())
+        names = special | {name for name in ordinary if name in written or MARKUP.fullmatch(name)}
+        self.control = _any_of(names)
+        """Any control token."""
+        self._own = _any_of({name for name in special if not THOUGHT_TAG.fullmatch(name)})
+        self._marked = re.compile(f"{START}({self.control.pattern}){END}|[{START}{END}]")
+        self._either = re.compile(f"{START}(?:{self.control.pattern}){END}|{self.control.pattern}")
         self._known = {tokenizer.convert_tokens_to_ids(name) for name in names}
 
-    def mark(self, value: Any) -> Any:
-        """`value` (text, or JSON of texts) with its control tokens marked."""
+    def mark(self, value: Any, own: bool = False) -> Any:
+        """`value` (text, or JSON of texts) with its control tokens marked.
+
+        `own`: it is the model's own text, which may say what is no special token, and begin and end its thoughts.
+        """
         if isinstance(value, str):
-            return self._control.sub(f"{START}\\g<0>{END}", MARKS.sub("", value))
+            pattern = self._own if own else self.control
+            return pattern.sub(f"{START}\\g<0>{END}", MARKS.sub("", value))
         if isinstance(value, dict):
-            return {key: self.mark(item) for key, item in value.items()}
+            return {key: self.mark(item, own) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.mark(item) for item in value]
+            return [self.mark(item, own) for item in value]
         return value
 
     def plain(self, text: str) -> str:

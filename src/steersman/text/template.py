@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
-from steersman.text.dialogue import readings, to_messages
+from steersman.text.dialogue import FORMS, Form, Turns, apply, needed, readings, to_message
 from steersman.text.guard import check_template
-from steersman.text.spans import Spans
+from steersman.text.shape import read_shape
+from steersman.text.spans import Spans, sources
+from steersman.text.thoughts import Words, apart, split_thoughts, without_thoughts
 from steersman.types import Conversation, Message
 
 __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
-MORE_ENDS = ("<|eom_id|>", "<|call|>")
-"""Tokens that end an answer which calls a tool, in the families that have them."""
-OPENS, CLOSES = "<think>", "</think>"
-FINAL = "<|channel|>final<|message|>"
-"""What stands before the words that are meant for people in gpt-oss's answers."""
+CONTEXT = 200
+"""Characters of a prompt's end that an answer is tokenised behind, where no control token is nearer."""
+MARK = "Zqmark"
 PROBE = Message("user", "Where is it?")
 
 
@@ -42,9 +42,9 @@ class Rendered:
 class Template:
     """Renders conversations for one tokenizer.
 
-    `thinking`: what becomes of thoughts. "keep": those of the data are rendered and learned where the template can;
-    "drop": they are not; "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as
-    "keep", and they are part of an answer's words.
+    `thinking`: what becomes of thoughts. "keep": those of the data are rendered and learned; "drop": they are not;
+    "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as "keep", and they are
+    part of an answer's words.
     """
 
     def __init__(self, tokenizer: Any, thinking: str = "keep") -> None:
@@ -54,33 +54,44 @@ class Template:
                 "the tokenizer has no chat template: this model was never taught to chat; set model.template to "
                 f"{', '.join(KNOWN)} or a file"
             )
-        check_template(tokenizer.get_chat_template())
+        for source in sources(tokenizer):
+            check_template(source)
         self._spans = Spans(tokenizer)
         self._keeps = thinking in ("keep", "show")
         self.notes: dict[str, int] = {}
         """What was changed in dialogues so that the template takes them -> in how many renderings."""
-        self._no_tools, self._parts = self._find_form()
-        self._end = self._find_end()
-        self._head = self._find_head()
-        names = [n for n in MORE_ENDS if n in tokenizer.get_chat_template()]
-        known = {tokenizer.convert_tokens_to_ids(name) for name in names} - {tokenizer.unk_token_id, None}
-        self.end_of_turn: int = tokenizer.convert_tokens_to_ids(self._end)
+        try:
+            self._no_tools, self._parts = self._find_form()
+            source = tokenizer.get_chat_template()
+            self._shape = read_shape(self._text, source, self._spans, tokenizer.eos_token or "")
+        except Exception as error:
+            raise ValueError(f"the chat template does not render a question and its answer: {_told(error)}") from None
+        self._steps = needed(self._attempt)
+        end = self._shape.end or tokenizer.eos_token
+        if not end:
+            raise ValueError(
+                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
+            )
+        self.end_of_turn: int = tokenizer.convert_tokens_to_ids(end)
         """The token that ends an answer, which the model learns to say."""
-        self.ends: frozenset[int] = frozenset({self.end_of_turn, tokenizer.eos_token_id, *known} - {None})
+        stops = {tokenizer.convert_tokens_to_ids(text) for text in self._shape.stops}
+        self.ends: frozenset[int] = frozenset({self.end_of_turn, tokenizer.eos_token_id, *stops} - {None})
         """All tokens that end an answer."""
-        self._end_texts = [tokenizer.convert_ids_to_tokens(i) for i in sorted(self.ends)]
-        self._find_thoughts()
+        self._words = Words(tokenizer, self._shape)
 
     # text
 
     def _text(
-        self, conversation: Conversation, generate: bool = False, go_on: bool = False, written: bool = False
+        self,
+        conversation: Conversation,
+        generate: bool = False,
+        go_on: bool = False,
+        form: Form = FORMS[0],
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         options = {"enable_thinking": False, "thinking": False} if self.thinking == "empty" else {}
-        messages = to_messages(conversation.messages, self._keeps, self._parts, written)
         text: str = self.tokenizer.apply_chat_template(
-            self._spans.mark(messages),
+            [self._marked(turn, form) for turn in conversation.messages],
             tools=self._spans.mark(conversation.tools) or self._no_tools,
             add_generation_prompt=generate,
             continue_final_message=go_on,
@@ -89,34 +100,59 @@ class Template:
         )
         return text
 
-    def _read(self, conversation: Conversation, generate: bool, go_on: bool = False) -> tuple[str, Conversation]:
-        """Rendered text and the reading of the dialogue that the template takes. Raises ValueError naming the turn."""
+    def _marked(self, turn: Message, form: Form) -> dict[str, Any]:
+        own = turn.role == "assistant"
+        return {
+            key: value if key == "role" else self._spans.mark(value, own and key != "tool_calls")
+            for key, value in to_message(turn, form, self._parts).items()
+        }
+
+    def _find_form(self) -> tuple[list[Any] | None, bool]:
+        """(what stands for no tools, whether content is a list of parts), so that what people say is rendered.
+
+        Templates for tools go through their list, be it empty; those of models that see go through a message's parts.
+        """
+        forms: list[tuple[list[Any] | None, bool]] = [(None, False), (None, True), ([], False), ([], True)]
+        for form in forms:
+            self._no_tools, self._parts = form
+            if PROBE.content in (self._attempt((PROBE,)) or ""):
+                return form
+        self._no_tools, self._parts = None, False
+        self._text(Conversation("probe", (PROBE,)), True)
+        raise ValueError("it leaves out what people say")
+
+    def _attempt(self, turns: Turns) -> str | None:
+        """The text of a dialogue for probing; None where the template refuses it."""
+        try:
+            return self._text(Conversation("probe", turns), generate=True)
+        except Exception:  # a template is a program: it may raise anything
+            return None
+
+    def _read(self, conversation: Conversation, generate: bool, go_on: bool = False) -> str:
+        """Rendered text of a dialogue, in the reading that the template takes. Raises ValueError naming the turn."""
         first: Exception | None = None
-        for done, reading in readings(conversation):
+        done, turns = apply(self._steps, conversation.messages)
+        ruled = dataclasses.replace(conversation, messages=turns)
+        calls = any(turn.tool_calls for turn in turns)
+        for more, reading in readings(ruled):
             if go_on and reading.messages[-1].role != "assistant":
                 continue
-            try:
-                text = self._text(reading, generate, go_on)
-            except Exception as error:  # a template is a program: it may raise anything
-                first = first or error
-                if not (text := self._with_written_arguments(reading, generate, go_on)):
+            for form in FORMS if calls else FORMS[:1]:
+                try:
+                    text = self._text(reading, generate, go_on, form)
+                    notes = [*done, *more, *self._left_out(reading, text, form)]
+                except Exception as error:
+                    first = first or error
                     continue
-            for note in (*done, *self._left_out(reading, text)):
-                self.notes[note] = self.notes.get(note, 0) + 1
-            return text, reading
+                for note in dict.fromkeys(notes):
+                    self.notes[note] = self.notes.get(note, 0) + 1
+                return text
         assert first is not None
+        if isinstance(first, _Lost):
+            raise ValueError(f"conversation '{conversation.id}': {first}")
         raise ValueError(
-            f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: "
-            f"{str(first).splitlines()[0] if str(first) else type(first).__name__}"
+            f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: {_told(first)}"
         )
-
-    def _with_written_arguments(self, conversation: Conversation, generate: bool, go_on: bool) -> str:
-        """The text where the template wants the arguments of tool calls as a string; '' where that does not help."""
-        if not any(turn.tool_calls for turn in conversation.messages):
-            return ""
-        with contextlib.suppress(Exception):
-            return self._text(conversation, generate, go_on, written=True)
-        return ""
 
     def _culprit(self, conversation: Conversation) -> str:
         """The first turn with which the template refuses the dialogue."""
@@ -128,74 +164,36 @@ class Template:
                 return f"messages[{i}] ({conversation.messages[i].role})"
         return "it with a generation prompt"
 
-    def _left_out(self, conversation: Conversation, text: str) -> Iterator[str]:
-        """What the template drops without a word."""
-        for turn in conversation.messages:
-            words = self._spans.mark(turn.content).strip()
-            if words and words not in text and _spoken(words) not in text:
-                yield f"the chat template leaves out or alters the words of {turn.role} turns"
-            if any(_name(call) not in text for call in turn.tool_calls):
-                yield "the chat template leaves out tool calls"
-        if any(_name(tool) not in text for tool in conversation.tools):
-            yield "the chat template leaves out the tools"
+    def _left_out(self, conversation: Conversation, text: str, form: Form) -> Iterator[str]:
+        """What the template drops without a word. _Lost where these are tools, their calls or what they said."""
+        for i, turn in enumerate(conversation.messages):
+            where = f"messages[{i}] ({turn.role})"
+            for name, arguments in map(_called, turn.tool_calls):
+                values = arguments.values() if isinstance(arguments, dict) else ()
+                simple = [name, *(value for value in values if isinstance(value, str))]
+                if any(not _written(str(self._spans.mark(value)), text) for value in simple):
+                    raise _Lost(f"the chat template leaves out the call of '{name}' in {where}")
+            words = str(self._spans.mark(turn.content, turn.role == "assistant")).strip()
+            words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
+            if not words or _written(words, text) or self._changed(conversation, i, form):
+                continue
+            if turn.role == "tool":
+                raise _Lost(f"the chat template leaves out what the tool said in {where}")
+            yield f"the chat template leaves out or alters the words of {turn.role} turns"
+        for name, _ in map(_called, conversation.tools):
+            if not _written(str(self._spans.mark(name)), text):
+                raise _Lost(f"the chat template leaves out the tool '{name}'; expected a dialogue without tools")
 
-    # the form of a dialogue and the end of a turn, found once
-
-    def _find_form(self) -> tuple[list[Any] | None, bool]:
-        """(what stands for no tools, whether content is a list of parts), so that what people say is rendered.
-
-        Templates for tools go through their list, be it empty; those of models that see go through a message's parts.
-        """
-        forms: list[tuple[list[Any] | None, bool]] = [(None, False), (None, True), ([], False), ([], True)]
-        for form in forms:
-            self._no_tools, self._parts = form
-            with contextlib.suppress(Exception):
-                if PROBE.content in self._text(Conversation("probe", (PROBE,)), generate=True):
-                    return form
-        self._no_tools, self._parts = None, False
-        self._read(Conversation("probe", (PROBE,)), True)
-        raise ValueError("the chat template leaves out what people say")
-
-    def _find_end(self) -> str:
-        """The control token that follows an answer; the tokenizer's eos token where the template writes none."""
-        said = "Rone"
-        for later in ((), (Message("user", "Qtwo"),)):
-            text, _ = self._read(Conversation("probe", (PROBE, Message("assistant", said), *later)), False)
-            _, found, rest = text.rpartition(said)
-            rest = rest.partition("Qtwo")[0]
-            control = next(self._spans.controls(rest), None) if found else None
-            if (
-                control
-                and not rest[: control.start()].strip()
-                and (not later or control[0] == self.tokenizer.eos_token)
-            ):
-                return control[0]
-        self.notes.clear()
-        if not self.tokenizer.eos_token:
-            raise ValueError(
-                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
+    def _changed(self, conversation: Conversation, i: int, form: Form) -> bool:
+        """Whether other words in turn `i` come out: templates may write what is said in a way of their own."""
+        turns = list(conversation.messages)
+        turns[i] = dataclasses.replace(turns[i], content=f"{turns[i].content}{MARK}")
+        try:
+            return turns[i].role == "tool" and MARK in self._text(
+                dataclasses.replace(conversation, messages=tuple(turns)), form=form
             )
-        return str(self.tokenizer.eos_token)
-
-    def _find_head(self) -> str:
-        """What the template writes between the generation prompt and an answer's first word."""
-        prompt, _ = self._read(Conversation("probe", (PROBE,)), True)
-        whole, _ = self._read(Conversation("probe", (PROBE, Message("assistant", "Rone"))), False)
-        self.notes.clear()
-        return whole[len(prompt) :].partition("Rone")[0] if whole.startswith(prompt) else ""
-
-    def _find_thoughts(self) -> None:
-        """The tokens around what is not meant for people."""
-
-        def token(text: str) -> int | None:
-            ids = self._spans.encode(text, begins=False)
-            return ids[0] if len(ids) == 1 and text in self.tokenizer.get_chat_template() else None
-
-        self._opens, self._closes = token(OPENS), token(CLOSES)
-        self._channel = token("<|channel|>")
-        self._final = list(self._spans.encode(FINAL, begins=False))
-        self._head_ids = [] if self._channel else list(self._spans.encode(self._head, begins=False))
-        self._opened = self._prompt(Conversation("probe", (PROBE,))).rstrip().endswith(OPENS)
+        except Exception:
+            return False
 
     # ids
 
@@ -210,125 +208,168 @@ class Template:
         """
         return self._spans.encode(self._prompt(conversation))
 
-    def _prompt(self, conversation: Conversation) -> str:
+    def _prompt(self, conversation: Conversation, go_on: bool = True) -> str:
+        conversation = conversation if self._keeps else without_thoughts(conversation)
         messages = conversation.messages
-        if messages[-1].role == "assistant" and messages[-1].content.strip():
-            return self._read(conversation, False, go_on=True)[0]
-        if messages[-1].role == "assistant":  # nothing was said yet that could be gone on from
+        if go_on and messages and messages[-1].role == "assistant":
+            if messages[-1].content.strip():
+                return self._read(conversation, False, go_on=True)
+            # nothing was said yet that could be gone on from
             conversation = dataclasses.replace(conversation, messages=messages[:-1])
         if not conversation.messages:
             raise ValueError(f"conversation '{conversation.id}': nothing is said in it")
-        return self._read(conversation, True)[0]
-
-    def _answer(self, prompt: str, before: Conversation, answer: Message) -> str:
-        """What the model says after `prompt` where it gives `answer`, its end of turn included, as rendered."""
-        words = self._spans.mark(answer.content).strip()
-        said, _ = self._read(dataclasses.replace(before, messages=(*before.messages, answer)), False)
-        if said.startswith(prompt) and (words in said[len(prompt) :] or answer.tool_calls):
-            tail = said[len(prompt) :]
-        elif answer.tool_calls:
-            tail = self._behind_header(prompt, said, before)
-        else:  # the template renders what is asked and what is answered in two ways
-            thoughts = answer.thinking if self._keeps and self._closes is not None else ""
-            opened = prompt.rstrip().endswith(OPENS)
-            think = f"{'' if opened else OPENS}\n{thoughts}\n{CLOSES}\n\n" if thoughts else f"{CLOSES}\n\n" * opened
-            tail = f"{think or self._head}{words}"
-        if any(_name(call) not in tail for call in answer.tool_calls):
-            raise ValueError(f"conversation '{before.id}': the chat template cannot say the tool calls of an answer")
-        start = max(0, tail.rfind(words)) + len(words) if words else 0
-        for control in self._spans.controls(tail, start):
-            if control[0] in self._end_texts:
-                return tail[: control.end()]
-        return tail.rstrip("\n") + self._end
-
-    def _behind_header(self, prompt: str, said: str, before: Conversation) -> str:
-        """What `said` says behind the header of the answer, where `prompt` opens thoughts that it has not."""
-        history, _ = self._read(before, False)
-        if not (said.startswith(history) and prompt.startswith(history)):
-            raise ValueError(
-                f"conversation '{before.id}': the chat template renders earlier turns otherwise once a tool is called"
-            )
-        header, rest = prompt[len(history) :], said[len(history) :]
-        same = next(
-            (i for i, (a, b) in enumerate(zip(header, rest, strict=False)) if a != b), min(len(header), len(rest))
-        )
-        return (f"{CLOSES}\n\n" if header[same:].rstrip().endswith(OPENS) else "") + rest[same:]
+        text = self._read(conversation, True)
+        shape = self._shape
+        if self.thinking == "empty" and shape.inside and shape.thoughts and text.endswith(shape.prompt[-CONTEXT:]):
+            return text + shape.thoughts[1]  # a template that knows no switch: thoughts are begun and over at once
+        return text
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """Ids of an answer, end of turn included, as they follow `prompt_ids`."""
-        answer = self._answer(self._probe_prompt, Conversation("answer", (PROBE,)), Message("assistant", text))
-        return self._spans.encode(answer, begins=False)
-
-    @functools.cached_property
-    def _probe_prompt(self) -> str:
-        return self._prompt(Conversation("answer", (PROBE,)))
+        shape = self._shape
+        words = str(self._spans.mark(text, own=True))
+        words = words.lstrip() if shape.trims[0] else words
+        words = words.rstrip() if shape.trims[1] else words
+        opening = "" if self.thinking == "empty" and shape.inside else shape.opening
+        return (*self._behind(shape.prompt, opening + words + (shape.closing if shape.end else "")), self.end_of_turn)
 
     def examples(self, conversation: Conversation) -> tuple[Rendered, ...]:
         """Rows in which every answer that is learned stands once, behind the prompt that it would be asked with.
 
         Raises ValueError naming record and turn where the template cannot say it; () where nothing is learned.
         """
+        conversation = conversation if self._keeps else without_thoughts(conversation)
+        whole = dataclasses.replace(conversation, messages=apply(self._steps, conversation.messages)[1])
         rows: list[Rendered] = []
         ids: tuple[int, ...] = ()
         learn: list[bool] = []
-        _, whole = self._read(conversation, False)
         for i, turn in enumerate(whole.messages):
-            if turn.role != "assistant" or not turn.learn or not i:
+            if turn.role != "assistant" or not turn.learn:
                 continue
-            before = dataclasses.replace(whole, messages=whole.messages[:i])
-            prompt = self._prompt(before)
+            if not i:
+                note = "an answer that begins a dialogue is context alone: nothing was asked before it"
+                self.notes[note] = self.notes.get(note, 0) + 1
+                continue
+            prompt = self._prompt(dataclasses.replace(conversation, messages=whole.messages[:i]), go_on=False)
             asked = self._spans.encode(prompt)
             if asked[: len(ids)] != ids:
                 rows.append(Rendered(ids, tuple(learn)))
                 ids, learn = (), []
-            answer = self._spans.encode(self._answer(prompt, before, turn), begins=False)
+            turn = apart(turn) if self._shape.shows else turn
+            said = self._read(dataclasses.replace(conversation, messages=(*whole.messages[:i], turn)), False)
+            words = self._answer(prompt, said, turn)
+            for name, _ in map(_called, turn.tool_calls):
+                if not _written(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
+                    raise ValueError(
+                        f"conversation '{conversation.id}': the chat template leaves out the call of '{name}' in "
+                        f"messages[{i}] (assistant)"
+                    )
+            answer = (*self._behind(prompt, words), self.end_of_turn)
             learn += [False] * (len(asked) - len(ids)) + [True] * len(answer)
             ids = asked + answer
         return (*rows, Rendered(ids, tuple(learn))) if ids else ()
+
+    def _answer(self, prompt: str, whole: str, turn: Message) -> str:
+        """What the model says behind `prompt` in a turn that `whole` ends with, its end left out."""
+        shape, content = self._shape, str(self._spans.mark(turn.content, own=True))
+        thought, said = str(self._spans.mark(turn.thinking, own=True)).strip(), content.strip()
+        if not thought:
+            thought, said = (text.strip() for text in split_thoughts(content))
+        over = prompt.rstrip().endswith(shape.close) if shape.close else False
+        base = prompt.removesuffix(shape.beyond)
+        if whole.startswith(prompt):
+            words = self._without_end(whole[len(prompt) :], said)
+        elif whole.startswith(base):
+            words = self._without_end(whole[len(base) :].removeprefix(shape.again), said)
+            if over:
+                words = words.lstrip()[len(shape.close) :] if words.lstrip().startswith(shape.close) else words
+            elif thought and thought in words:
+                words = words[words.find(thought) :] if shape.inside else words
+            elif shape.inside and shape.thoughts and not words.lstrip().startswith(shape.close):
+                words = shape.thoughts[1] + words.removeprefix(shape.thoughts[0].strip())
+        elif said and said in whole:
+            words = self._without_end(whole[whole.rfind(said) :], said)
+        else:
+            raise ValueError(f"the chat template does not write the answer {turn.content[:40]!r} where it is the last")
+        if not thought or thought in words:
+            return words
+        if over:
+            note = "the prompt says that thoughts are over: those of the data are not learned"
+            self.notes[note] = self.notes.get(note, 0) + 1
+            return words
+        return self._with_thought(words, thought)
+
+    def _with_thought(self, words: str, thought: str) -> str:
+        """Words behind thoughts that the template would have dropped."""
+        shape = self._shape
+        opening, closing = shape.thoughts or ("<think>\n", "\n</think>\n\n")
+        if closing.strip() in words:  # the template writes empty ones
+            words = words.partition(closing.strip())[2].lstrip("\n")
+        return ("" if shape.inside else opening) + thought + closing + words
+
+    def _without_end(self, text: str, said: str) -> str:
+        """A last turn's text without its end and what follows that."""
+        shape = self._shape
+        if not shape.end:
+            return text.removesuffix(shape.closing)
+        if text.endswith(shape.end + shape.after):
+            return text[: len(text) - len(shape.end + shape.after)]
+        stops = [shape.end, *shape.stops, self.tokenizer.eos_token or shape.end]
+        spoken = text.rfind(said) + len(said) if said in text else 0
+        return text[: min((k for stop in stops if (k := text.find(stop, spoken)) >= 0), default=len(text))]
+
+    def _behind(self, prompt: str, words: str) -> tuple[int, ...]:
+        """Ids of words as they follow the prompt, whose own ids stay: where text would merge over the border, words
+        are tokenised behind a control token, or alone.
+        """
+        marks = list(self._spans.controls(prompt))
+        near = prompt[marks[-1].start() :] if marks else prompt[-CONTEXT:]
+        for context in dict.fromkeys((near, marks[-1][0] if marks else near)):
+            before, both = self._spans.encode(context), self._spans.encode(context + words)
+            if both[: len(before)] == before:
+                return both[len(before) :]
+        return self._spans.encode(words, begins=False)
 
     # words
 
     @property
     def hides(self) -> bool:
         """Whether anything of an answer may not be meant for people."""
-        told = self._channel or self._head_ids or self._closes is not None or self._opened
-        return self.thinking != "show" and bool(told)
+        return self.thinking != "show"
 
     def words_from(self, ids: Sequence[int]) -> int:
         """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
-        if self.thinking == "show":
-            return 0
-        ids = list(ids)
-        if self._channel:
-            at = _last(ids, self._final)
-            return at + len(self._final) if at >= 0 else len(ids) if self._channel in ids else 0
-        start = len(self._head_ids) if ids[: len(self._head_ids)] == self._head_ids else 0
-        if self._closes is not None:
-            if self._closes in ids:
-                start = len(ids) - ids[::-1].index(self._closes)
-                while start < len(ids) and not self.tokenizer.decode(ids[start : start + 1]).strip():
-                    start += 1
-            elif self._opens in ids or self._opened:
-                return len(ids)
-        return start
+        return self._words.start(ids) if self.hides else 0
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words of an answer's ids that are meant for people: without special tokens and thoughts."""
         words = list(ids[self.words_from(ids) :])
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.replace("\x00", "")  # no database keeps it, and no one means it
+        text = text.replace("\x00", "")  # no database keeps it, and no one means it
+        shape = self._shape
+        blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
+        return text.strip("".join(blank)) if blank and self.hides else text
 
 
-def _last(ids: list[int], run: list[int]) -> int:
-    """Where `run` stands last in `ids`; -1 where it does not."""
-    return next((i for i in range(len(ids) - len(run), -1, -1) if ids[i : i + len(run)] == run), -1)
+class _Lost(ValueError):
+    """A template leaves out what must not be lost."""
 
 
-def _name(tool: dict[str, Any]) -> str:
-    """The name of a tool, or of the one that a call is for."""
-    return str(tool.get("function", tool).get("name", ""))
+def _called(call: dict[str, Any]) -> tuple[str, Any]:
+    """(name, arguments) of a tool or a call of one."""
+    function = call.get("function", call)
+    if not isinstance(function, dict):
+        return "", {}
+    arguments = function.get("arguments")
+    with contextlib.suppress(ValueError):
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    return str(function.get("name", "")), arguments
 
 
-def _spoken(text: str) -> str:
-    """Text without the thoughts at its beginning."""
-    return text.rpartition(CLOSES)[2].lstrip()
+def _written(words: str, text: str) -> bool:
+    """Whether words stand in rendered text, as they are or as JSON."""
+    return words in text or json.dumps(words, ensure_ascii=False)[1:-1] in text
+
+
+def _told(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,193 @@
+"""What an assistant's turn looks like in a template: its thoughts, its words and its end, read by rendering samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from steersman.text.spans import Spans
+from steersman.types import Conversation, Message
+
+ASK, TELL, THINK = "Zqask", "Zqtell", "Zqthink"
+"""Words that no template writes by itself."""
+Render = Callable[[Conversation, bool], str]
+"""The text of a dialogue as the template writes it, with the generation prompt if asked. It may raise anything."""
+END_LIKE = re.compile(r"end|eo[tsm]\b|eo[tsm]_|return|</", re.IGNORECASE)
+"""Tokens that end something, by their names."""
+RELATED = {"<|eot_id|>": ("<|eom_id|>", "<|end_of_text|>"), "<|return|>": ("<|call|>",)}
+"""Tokens that end an answer of these families too, without standing in a plain dialogue."""
+TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An assistant's turn: `prompt`, which ends in `beyond`, then `opening`, the words, `closing`, `end`, `after`."""
+
+    prompt: str
+    """From the user's words to the assistant's: what the generation prompt writes."""
+    beyond: str = ""
+    """Its last part, where a turn that was spoken has none of it, such as the mark that thoughts begin."""
+    opening: str = ""
+    """What the model says before its words when it has no thoughts."""
+    closing: str = ""
+    end: str = ""
+    """The token that ends the turn; '' where the template writes none."""
+    after: str = ""
+    """What follows it when the turn is the last."""
+    stops: tuple[str, ...] = ()
+    """Tokens that end an answer besides."""
+    trims: tuple[bool, bool] = (False, False)
+    """Whether white space before and behind the words is dropped."""
+    thoughts: tuple[str, str] | None = None
+    """What stands around thoughts, as it is written."""
+    inside: bool = False
+    """The generation prompt begins the thoughts and does not end them."""
+    closed: bool = False
+    """The generation prompt has thoughts that are over."""
+    shows: bool = False
+    """Thoughts that a message has beside its words are written, in its last turn at least."""
+    again: str = ""
+    """What a spoken turn writes before its words that the generation prompt ends in as well, behind `beyond`."""
+
+    @property
+    def close(self) -> str:
+        """The mark that ends thoughts."""
+        return self.thoughts[1].strip() if self.thoughts else ""
+
+
+def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
+    """Raises ValueError where the template loses what the assistant says, and what it raises itself for a question."""
+    asked = Message("user", ASK)
+
+    def attempt(*turns: Message) -> str:
+        try:
+            return render(Conversation("probe", turns), False)
+        except Exception:  # a template may raise anything
+            return ""
+
+    prompt = render(Conversation("probe", (asked,)), True)
+    spoken = attempt(asked, Message("assistant", TELL))
+    if TELL not in spoken or ASK not in prompt:
+        raise ValueError("the chat template does not render what is asked and answered")
+    prompt = prompt[prompt.rfind(ASK) + len(ASK) :]
+    before, after = _around(spoken, ASK, TELL)
+    between = _between(attempt(asked, Message("assistant", TELL), asked))
+    thought = attempt(asked, Message("assistant", TELL, thinking=THINK))
+    shows = THINK in thought and TELL in thought[thought.find(THINK) :]
+    thoughts = _thoughts(thought, prompt) if shows else _mentioned(source)
+    beyond, opening = _part(prompt, before)
+    again = opening if beyond and opening and prompt.endswith(opening) else ""
+    opening = opening.removeprefix(again)
+    close = thoughts[1].strip() if thoughts else ""
+    closed = bool(close) and prompt.rstrip().endswith(close)
+    inside = not closed and _opens(prompt, beyond, thoughts)
+    if beyond and closed and opening.lstrip().startswith(close):
+        opening = opening.lstrip()[len(close) :]
+    elif beyond and inside and thoughts and close not in opening:
+        opening = thoughts[1] + opening
+    closing, end, rest = _end(after, between, spans, eos)
+    found = {*_first(between, spans), *RELATED.get(end, ())}
+    if not end:
+        found |= set(_tool_stop(attempt, asked, spans))
+    inner = thought[thought.find(THINK) : thought.rfind(TELL)] if THINK in thought else ""
+    spaced = attempt(asked, Message("assistant", f" {TELL} "))
+    left, right = spaced.rpartition(TELL)[0], spaced.rpartition(TELL)[2]
+    return Shape(
+        prompt,
+        beyond,
+        opening,
+        closing,
+        end,
+        rest,
+        tuple(sorted(t for t in found if spans.control.fullmatch(t) and t not in inner)),
+        (not left.endswith(before[-8:] + " "), not right.startswith(" " + after[:8])),
+        thoughts,
+        inside,
+        closed,
+        shows,
+        again,
+    )
+
+
+def _around(text: str, first: str, word: str) -> tuple[str, str]:
+    """(what stands between the last `first` and `word`, what follows `word`)."""
+    at = text.rfind(word)
+    start = text.rfind(first, 0, at) + len(first)
+    return text[start:at], text[at + len(word) :]
+
+
+def _between(text: str) -> str:
+    """From the assistant's words to the user's next."""
+    if TELL not in text:
+        return ""
+    rest = text[text.rfind(TELL) + len(TELL) :]
+    return rest.partition(ASK)[0] if ASK in rest else ""
+
+
+def _part(prompt: str, before: str) -> tuple[str, str]:
+    """(`beyond`, `opening`): where the generation prompt and a spoken turn part, never inside a mark."""
+    if before.startswith(prompt):
+        return "", before[len(prompt) :]
+    same = 0
+    while same < min(len(prompt), len(before)) and prompt[same] == before[same]:
+        same += 1
+    for left, right in ("<>", "[]"):
+        start = prompt.rfind(left, 0, same)
+        if start >= 0 and right not in prompt[start:same]:
+            same = start
+    return prompt[same:], before[same:]
+
+
+def _thoughts(thought: str, prompt: str) -> tuple[str, str]:
+    """What the template writes around thoughts, from a turn that has some."""
+    head = _around(thought, ASK, THINK)[0]
+    tail = thought[thought.rfind(THINK) + len(THINK) : thought.rfind(TELL)]
+    opening = _part(prompt, head)[1]
+    name = re.match(r"\s*</([^<>\s]+)>", tail)
+    if not opening.strip() and name and head.rstrip().endswith(f"<{name[1]}>"):  # the generation prompt wrote it
+        opening = head[head.rfind("<") :]
+    return opening, tail
+
+
+def _mentioned(source: str) -> tuple[str, str] | None:
+    """The marks of thoughts that a template mentions which writes none."""
+    return next(((f"{left}\n", f"\n{right}\n\n") for left, right in TAGS if right in source), None)
+
+
+def _opens(prompt: str, beyond: str, thoughts: tuple[str, str] | None) -> bool:
+    if thoughts is None:
+        return False
+    opening = thoughts[0].strip()
+    if opening:
+        return prompt.rstrip().endswith(opening)
+    return bool(beyond.strip())
+
+
+def _end(after: str, between: str, spans: Spans, eos: str) -> tuple[str, str, str]:
+    """(`closing`, `end`, `after`) from what follows the words of a last turn and of one before the user's."""
+    found = spans.control.search(after)
+    if found is None:
+        first = spans.control.match(between.lstrip())
+        written = first is not None and (first[0] == eos or END_LIKE.search(first[0]))
+        return after, first[0] if first is not None and written else "", ""
+    while (more := spans.control.match(after, found.end())) and (more[0] == eos or END_LIKE.search(more[0])):
+        found = more
+    return after[: found.start()], found[0], after[found.end() :]
+
+
+def _first(between: str, spans: Spans) -> Iterator[str]:
+    """The token that follows the words at once, where there is one: who says it has ended."""
+    found = spans.control.match(between.lstrip())
+    if found is not None:
+        yield found[0]
+
+
+def _tool_stop(attempt: Callable[..., str], asked: Message, spans: Spans) -> Iterator[str]:
+    """Where no token ends a turn: the one that begins a tool's."""
+    call = {"type": "function", "id": "call00001", "function": {"name": "look", "arguments": {"at": "x"}}}
+    calling = Message("assistant", "", tool_calls=(call,))
+    called = attempt(asked, calling)
+    answered = attempt(asked, calling, Message("tool", TELL, name="look", tool_call_id="call00001"))
+    if called and answered.startswith(called):
+        yield from _first(answered[len(called) :], spans)

@@ -1,0 +1,103 @@
+"""Thoughts that a model has before it speaks: apart from its words in texts and in answers' tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from steersman.text.shape import Shape
+from steersman.types import Conversation, Message
+
+INLINE = re.compile(
+    r"\s*(?:<(?P<tag>[\w:]*think(?:ing)?)>|\[THINK\])(?P<thought>.*?)(?:</(?P=tag)>|\[/THINK\])\s*", re.DOTALL
+)
+"""Thoughts that stand at the beginning of what is said."""
+
+
+USUAL = ("<think>", "</think>")
+HEAD = 32
+"""Tokens in which the mark is complete with which thoughts begin."""
+
+
+def split_thoughts(content: str) -> tuple[str, str]:
+    """(thoughts, words) of an assistant's text; thoughts that are not closed are words."""
+    found = INLINE.match(content)
+    if found is not None:
+        return found["thought"].strip(), content[found.end() :]
+    head, close, rest = content.partition("</think>")  # the generation prompt may have opened them
+    return (head.strip(), rest.lstrip()) if close and "<think>" not in head else ("", content)
+
+
+def apart(message: Message) -> Message:
+    """A turn whose thoughts stand in its words, as one that has them beside its words."""
+    thoughts, words = split_thoughts(message.content)
+    if message.thinking or not thoughts:
+        return message
+    return dataclasses.replace(message, content=words, thinking=thoughts)
+
+
+def without_thoughts(conversation: Conversation) -> Conversation:
+    """The dialogue with nothing but words."""
+
+    def spoken(message: Message) -> Message:
+        if message.role != "assistant":
+            return message
+        return dataclasses.replace(message, content=split_thoughts(message.content)[1], thinking="")
+
+    return dataclasses.replace(conversation, messages=tuple(map(spoken, conversation.messages)))
+
+
+class Words:
+    """Which of an answer's tokens are meant for people, for one template."""
+
+    def __init__(self, tokenizer: Any, shape: Shape) -> None:
+        self._tokenizer, self._inside = tokenizer, shape.inside
+        # data may have the usual marks, whatever the family's are
+        pairs = {opening.strip(): closing.strip() for opening, closing in filter(None, (shape.thoughts, USUAL))}
+        self._closes = {opening: closing for opening, closing in pairs.items() if opening}
+        self._close = shape.close
+        self._lead = shape.opening.strip()
+        """What stands before words without thoughts."""
+        self._blank = any(text[:1].isspace() for text in (shape.opening, *(shape.thoughts or ())))
+        """Whether white space may come before what leads in."""
+
+    def start(self, ids: Sequence[int]) -> int:
+        """How many of the first tokens are thoughts or what leads in the words.
+
+        All of them as long as it is not known: words begin neither within thoughts nor with half a mark.
+        """
+        ids = list(ids)
+        start = self._behind(ids, 0, self._close) if self._inside else 0
+        while start < len(ids):
+            head = self._text(ids[start : start + HEAD]).lstrip()
+            marks = [*filter(None, (self._lead,)), *self._closes]
+            mark = next((mark for mark in marks if head.startswith(mark)), "")
+            if not mark:
+                unsure = len(ids) - start < HEAD and any(mark.startswith(head) for mark in marks)
+                return len(ids) if unsure and (head or self._blank) else start
+            start = self._behind(ids, start, mark if mark == self._lead else self._closes[mark])
+        return start
+
+    def _behind(self, ids: list[int], start: int, mark: str) -> int:
+        """Where `mark` has been said from `start` on, and white space behind it; all, where it is not said."""
+        token = self._tokenizer.convert_tokens_to_ids(mark)
+        if token is not None and token != self._tokenizer.unk_token_id:
+            end = ids.index(token, start) + 1 if token in ids[start:] else 0
+        elif mark in self._text(ids[start:]):
+            low, end = start, len(ids)
+            while low < end:
+                middle = (low + end) // 2
+                low, end = (low, middle) if mark in self._text(ids[start:middle]) else (middle + 1, end)
+        else:
+            end = 0
+        if not end:
+            return len(ids)
+        while end < len(ids) and not self._text(ids[end : end + 1]).strip():
+            end += 1
+        return end
+
+    def _text(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text

@@ -1,0 +1,148 @@
+"""Encodings are found where they are sure, and refused otherwise; never guessed into nonsense."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from steersman.data.importing import Imported, parse_file
+from steersman.types import Conversation
+
+SHORT = {
+    "German": (
+        "Frage,Antwort\nWie groß ist die Schachtel für Äpfel?,Größe L.\nWo wohnt Müller?,Das wüsste ich gern.\n",
+        ("cp1252", "cp850", "latin-1", "mac_roman"),
+    ),
+    "the issue's German": ("question,answer\nGröße,Müller\nÜbermorgen,ja\n", ("cp1252",)),
+    "French": (
+        "question,réponse\nOù est mon colis ?,Il arrivera demain à midi.\nPuis-je l’échanger ?,Oui dès que vous êtes prêt.\n",
+        ("cp1252", "mac_roman"),
+    ),
+    "Chinese": ("问题,答案\n什么时候发货？,今天下午发出。\n可以退货吗？,七天内可以退货。\n", ("gbk", "gb18030")),
+    "Taiwanese": ("問題,答案\n什麼時候出貨？,今天下午寄出。\n可以退貨嗎？,七天內可以退貨。\n", ("big5", "cp950")),
+    "Japanese": (
+        "質問,回答\nいつ届きますか？,明日の午前中に届きます。\n返品できますか？,はい、三十日以内なら可能です。\n",
+        ("cp932", "euc_jp", "iso2022_jp"),
+    ),
+    "Korean": ("질문,답변\n언제 배송되나요?,내일 오전에 도착합니다.\n반품할 수 있나요?,예 가능합니다.\n", ("cp949",)),
+    "Russian": (
+        "вопрос,ответ\nКогда придёт мой заказ?,Завтра утром.\nМожно ли вернуть обувь?,Да в течение месяца.\n",
+        ("cp1251", "koi8_r", "cp866", "iso8859_5"),
+    ),
+    "Polish": (
+        "pytanie,odpowiedź\nKiedy dojdzie paczka?,Jutro przed południem.\nCzy mogę zwrócić buty?,Tak.\n",
+        ("cp1250",),
+    ),
+    "Spanish": (
+        "pregunta,respuesta\n¿Cuándo llega mi pedido?,Mañana por la mañana.\n¿Está abierto?,Sí hasta las ocho.\n",
+        ("cp1252",),
+    ),
+}
+CASES = [(name, encoding) for name, (_, encodings) in SHORT.items() for encoding in encodings]
+
+
+def read(path: Path, **options: object) -> Imported:
+    header = path.read_bytes().split(b"\n")[0]
+    assert header
+    return parse_file(path, mapping={"question": "q", "answer": "a"}, **options)  # type: ignore[arg-type]
+
+
+def put(path: Path, text: str, encoding: str, times: int = 1) -> Path:
+    """A CSV with the columns q and a; `times` its rows."""
+    _, _, rows = text.partition("\n")
+    path.write_bytes(("q,a\n" + rows * times).encode(encoding))
+    return path
+
+
+def said(found: Imported) -> list[list[str]]:
+    return [[m.content for m in r.messages] for r in found.records if isinstance(r, Conversation)]
+
+
+@pytest.mark.parametrize(("name", "encoding"), CASES)
+@pytest.mark.parametrize("times", [1, 60])
+def test_legacy_encodings_are_found_or_refused(tmp_path: Path, name: str, encoding: str, times: int) -> None:
+    text = SHORT[name][0]
+    path = put(tmp_path / "t.csv", text, encoding, times)
+    told: list[str] = []
+    want = [line.split(",") for line in text.splitlines()[1:]] * times
+    try:
+        found = read(path, encoding="auto", tell=told.append)
+    except ValueError as error:
+        assert times == 1, f"unsure of a long text: {error}"
+        assert "name it with --encoding" in str(error)
+        return
+    assert said(found) == want
+    assert "is read as" in told[0]
+    assert want[0][0][:10] in told[0], "what it reads like is shown"
+
+
+def test_short_texts_are_mostly_found(tmp_path: Path) -> None:
+    sure = 0
+    for name, encoding in CASES:
+        try:
+            sure += bool(read(put(tmp_path / "t.csv", SHORT[name][0], encoding), encoding="auto").records)
+        except ValueError:
+            pass
+    assert sure >= len(CASES) - 2, f"{sure} of {len(CASES)}"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "big5", "shift_jis", "euc-kr", "cp500", "utf-16-le", "UTF-32", "utf_7"])
+def test_any_encoding_of_python_can_be_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("question,answer\nab,cd\nef,gh\n".encode(encoding))
+    assert said(parse_file(path, encoding=encoding)) == [["ab", "cd"], ["ef", "gh"]]
+
+
+def test_names_that_are_no_text_encodings(tmp_path: Path) -> None:
+    path = put(tmp_path / "t.csv", SHORT["German"][0], "cp1252")
+    for name in ("latin-11", "hex", "rot13", "base64", "x" * 300, "\x00"):
+        with pytest.raises(ValueError, match="expected auto or a text encoding that Python knows"):
+            read(path, encoding=name)
+
+
+def test_unsure_names_the_candidates_and_how_each_reads(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes('{"prompt": "é"}\n'.encode("cp1252"))
+    with pytest.raises(
+        ValueError, match=r"t\.jsonl:1: expected UTF-8 text, but byte 12 of the file is 0xe9.*--encoding"
+    ) as error:
+        parse_file(path, encoding="auto")
+    assert "cp1252: " in str(error.value)
+    assert "é" in str(error.value)
+
+
+def test_damaged_utf8_stays_utf8(tmp_path: Path) -> None:
+    good = '{"prompt": "Größe? 订单在哪里，什么时候到？"}\n'.encode()
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(good + b'{"prompt": "\xff"}\n' + good)
+    with pytest.raises(ValueError, match=r"t\.jsonl:2: expected UTF-8 text, but byte"):
+        parse_file(path, encoding="auto")
+    assert len(parse_file(path, encoding="auto", skip_bad=True).records) == 2
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "utf-8-sig"]
+)
+@pytest.mark.parametrize(
+    "text", ['{"prompt": "How long?", "response": "30 days"}\n', '{"prompt": "你好", "response": "您好，请说"}\n']
+)
+def test_unicode_with_and_without_a_mark(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes((text * 3).encode(encoding))
+    assert len(parse_file(path, encoding="auto").records) == 3
+    if encoding == "utf-16":
+        with pytest.raises(ValueError, match="begins with a UTF-16 mark"):
+            parse_file(path)
+        assert len(parse_file(path, encoding="utf-16").records) == 3
+
+
+def test_a_mark_in_mid_file_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    line = '{"prompt": "a\ufeffb", "response": "c"}'
+    mark = codecs.BOM_UTF8.decode()
+    path.write_text(f"{mark}{line}\n{mark}{line}{mark}{line}\r\n", encoding="utf-8")
+    assert said(parse_file(path)) == [["a\ufeffb", "c"]] * 3
+    path.write_text(f"{mark}question,answer\na,b\n{mark}c,d\n", encoding="utf-8")
+    assert said(parse_file(path.rename(tmp_path / "t.csv"))) == [["a", "b"], ["c", "d"]]

@@ -1,0 +1,429 @@
+"""Files are read by what they hold: JSON of any shape, containers, tables, spreadsheets, columns."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from steersman.data.importing import parse_file
+from steersman.types import Conversation, Ranking
+
+CASES = Path(__file__).parents[2] / "shared" / "data" / "cases"
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+PAIR = {"prompt": "a", "response": "b"}
+LINES = b'{"prompt": "a", "response": "b"}\n{"prompt": "c", "response": "d"}\n'
+
+
+def put(path: Path, data: bytes | str) -> Path:
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def said(path: Path, **options: Any) -> list[list[str]]:
+    records = parse_file(path, **{"encoding": "auto", **options}).records
+    return [[m.content for m in r.messages] for r in records if isinstance(r, Conversation)]
+
+
+# What belongs to this issue as it was found
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the project's shared data is not beside the repository")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("array_lines.jsonl", [["Hi", "Hello"], ["Yo", "Hey"]]),
+        ("pretty_objects.json", [["a", "b"], ["c", "d"]]),
+        ("utf16.jsonl", [["你好", "您好"]]),
+        ("excel_gbk.csv", [["怎么退货？", "七天内可退。"]]),
+        ("semicolon.csv", [["How long?", "30 days"]]),
+        ("prompt_response.csv", [["Name a tree.", "Oak"]]),
+    ],
+)
+def test_cases(name: str, expected: list[list[str]]) -> None:
+    assert said(CASES / name) == expected
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the project's shared data is not beside the repository")
+def test_cases_that_are_rankings_or_broken() -> None:
+    for name in ("pref.csv", "hh_crlf.jsonl"):
+        (ranking,) = parse_file(CASES / name).records
+        assert isinstance(ranking, Ranking)
+        assert ranking.order == (1, 2)
+    assert ranking.answers == ("Hello.", "Go.")
+    with pytest.raises(ValueError, match=r"bad_quote\.csv:2: expected a CSV row"):
+        parse_file(CASES / "bad_quote.csv")
+    assert said(CASES / "bad_quote.csv", skip_bad=True) == [["Ship?", "Yes"]]
+    for name, what in (("parquet.parquet", "parquet"), ("book.xlsx", "xlsx"), ("rec.jsonl.zst", "zst")):
+        with pytest.raises(ValueError, match=rf"{name}: expected a whole \.{what} file"):
+            parse_file(CASES / name)
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [PAIR, PAIR],
+        {"data": [PAIR, PAIR]},
+        {"version": "1", "items": [PAIR, PAIR]},
+        {"examples": [PAIR, PAIR], "count": 2},
+        {"rows": [PAIR, PAIR]},
+        {"conversations": [{"messages": TURNS}, {"messages": TURNS}]},
+        {"conversations": [TURNS, TURNS]},
+        {"train": [PAIR], "validation": [PAIR]},
+        {"data": {"train": [PAIR], "test": [PAIR]}},
+        {"my shop's answers": [PAIR, PAIR], "made": "today"},
+        [TURNS, TURNS],
+        [{"messages": TURNS}, {"messages": TURNS}],
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "txt"])
+def test_one_document(tmp_path: Path, value: Any, indent: int | None, suffix: str) -> None:
+    path = put(tmp_path / f"a.{suffix}", json.dumps(value, indent=indent))
+    want = ["a", "b"] if "prompt" in json.dumps(value) else ["Hi", "Hello"]
+    assert said(path) == [want, want]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(TURNS) + "\n" + json.dumps(TURNS),
+        json.dumps(TURNS, indent=1) + "\n" + json.dumps(TURNS, indent=1),
+        json.dumps([*TURNS]) + "\r" + json.dumps(TURNS) + "\r",
+        json.dumps({"messages": TURNS}, indent=4) + json.dumps({"messages": TURNS}, indent=4),
+        json.dumps({"messages": TURNS}, indent=4) + ",\n" + json.dumps({"messages": TURNS}, indent=4) + ",\n",
+        "".join(json.dumps({"messages": TURNS}) + end for end in ("\r", "\r")),
+        "".join(json.dumps({"messages": TURNS}) + end for end in ("\r\n", "\r")),
+    ],
+)
+def test_values_that_follow_each_other(tmp_path: Path, text: str) -> None:
+    assert said(put(tmp_path / "a.jsonl", text)) == [["Hi", "Hello"]] * 2
+
+
+def test_one_dialogue_as_a_list_of_turns(tmp_path: Path) -> None:
+    assert said(put(tmp_path / "a.json", json.dumps(TURNS))) == [["Hi", "Hello"]]
+    assert said(put(tmp_path / "b.json", json.dumps(TURNS, indent=2))) == [["Hi", "Hello"]]
+
+
+@pytest.mark.parametrize(
+    "first", ['{"prompt": "a", "resp', '{"prompt": "a",', "{", '[{"role": "user"', "nonsense", '{"a": 1}}']
+)
+def test_a_bad_first_line_is_one_bad_line(tmp_path: Path, first: str) -> None:
+    path = put(tmp_path / "a.jsonl", f"{first}\n" + LINES.decode())
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: "):
+        parse_file(path)
+    assert said(path, skip_bad=True) == [["a", "b"], ["c", "d"]]
+
+
+def test_a_bad_pretty_object_is_one_bad_record(tmp_path: Path) -> None:
+    good = json.dumps(PAIR, indent=2)
+    path = put(tmp_path / "a.json", f"{good}\n{good.replace('b', 'b', 1).replace(',', '')}\n{good}\n")
+    with pytest.raises(ValueError, match=r"a\.json:5: expected one JSON value"):
+        parse_file(path)
+    assert said(path, skip_bad=True) == [["a", "b"], ["a", "b"]]
+
+
+# Containers
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(members: dict[str, bytes], mode: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+PACK = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "bz2": bz2.compress,
+    "zst": zstandard.ZstdCompressor().compress,
+    "zip": lambda data: zipped({"inside/a.jsonl": data}),
+    "tar": lambda data: tarred({"a.jsonl": data}, "w"),
+    "tgz": lambda data: tarred({"a.jsonl": data}, "w:gz"),
+}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_packed_files_whatever_they_are_called(tmp_path: Path, suffix: str) -> None:
+    packed = PACK[suffix](LINES)
+    for name in (f"a.jsonl.{suffix}", "b.jsonl", "c"):
+        assert said(put(tmp_path / name, packed)) == [["a", "b"], ["c", "d"]]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_packed_files_that_break_off(tmp_path: Path, suffix: str) -> None:
+    lines = b"".join(b'{"prompt": "%d", "response": "%d"}\n' % (i * 7919, i * 104729) for i in range(4000))
+    packed = PACK[suffix](lines)
+    path = put(tmp_path / f"a.jsonl.{suffix}", packed[: len(packed) // 2])
+    with pytest.raises(ValueError, match=rf"a\.jsonl\.{suffix}.*: expected (a whole|1 to)"):
+        parse_file(path)
+    plain = put(tmp_path / f"b.jsonl.{suffix}", b"no archive")
+    with pytest.raises(ValueError, match=rf"b\.jsonl\.{suffix}: expected a whole \.{suffix} file, found plain text"):
+        parse_file(plain)
+
+
+def test_frames_and_members_one_after_another(tmp_path: Path) -> None:
+    first, second = LINES.split(b"\n")[:2]
+    for suffix in ("gz", "xz", "bz2", "zst"):
+        path = put(tmp_path / f"a.jsonl.{suffix}", PACK[suffix](first + b"\n") + PACK[suffix](second))
+        assert said(path) == [["a", "b"], ["c", "d"]]
+
+
+def test_archives_of_several_files(tmp_path: Path) -> None:
+    members = {
+        "../../escape.csv": b"question;answer\nx;y\n",
+        "a.jsonl": LINES,
+        "b.jsonl.gz": gzip.compress(LINES),
+        "__MACOSX/._a.jsonl": b"\0\1",
+        ".DS_Store": b"\0",
+    }
+    path = put(tmp_path / "in" / "a.zip" if (tmp_path / "in").mkdir() is None else tmp_path, zipped(members))
+    found = parse_file(path)
+    assert said(path) == [["x", "y"], ["a", "b"], ["c", "d"], ["a", "b"], ["c", "d"]]
+    assert [name.partition("!")[2] for name in found.files] == ["../../escape.csv", "a.jsonl", "b.jsonl.gz"]
+    assert [p.name for p in tmp_path.rglob("*")] == ["in", "a.zip"], "names in archives are no paths"
+    bad = put(tmp_path / "b.zip", zipped({"a.jsonl": LINES, "b.jsonl": LINES + b"{bad\n"}))
+    with pytest.raises(ValueError, match=r"b\.zip!b\.jsonl:3: expected one JSON value"):
+        parse_file(bad)
+    with pytest.raises(ValueError, match="expected 1 to 10000 files in the archive, found 0"):
+        parse_file(put(tmp_path / "c.zip", zipped({})))
+    nested = LINES
+    for _ in range(5):
+        nested = zipped({"a.zip": nested})
+    with pytest.raises(ValueError, match="archives inside archives"):
+        parse_file(put(tmp_path / "d.zip", nested))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"%PDF-1.4\n", "found a PDF"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 99, "an old Excel"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\x80\x04\x95", "a Python pickle, which is never read"),
+        (b"\x89PNG\r\n\x1a\n", "an image"),
+        (b"\0" * 5000, "zero bytes at its start"),
+        (b"<!DOCTYPE html><html><body>no chat</body></html>", "a web page without messages"),
+        (zipped({"word/document.xml": b"<w/>"}), "a Word document"),
+        (zipped({"content.xml": b"<o/>"}), "an OpenDocument file"),
+    ],
+)
+def test_what_is_no_data_is_said(tmp_path: Path, data: bytes, expected: str) -> None:
+    for name in ("a.jsonl", "a.csv", "a"):
+        with pytest.raises(ValueError, match=expected):
+            parse_file(put(tmp_path / name, data))
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "question;answer\r\nHow, long?;30 days\r\n",
+        "sep=;\r\nquestion;answer\r\nHow, long?;30 days\r\n",
+        '"sep=|"\nquestion|answer\nHow, long?|30 days\n',
+        "question\tanswer\nHow, long?\t30 days\n",
+        'prompt,response\r"How, long?",30 days\r',
+        '\ufeffprompt,completion\n\n"How, long?","30 days"\n,\n',
+        'Question , Answer,\n"How, long?",30 days,\n',
+        '问题,答案\n"How, long?",30 days\n',
+        'customer_message,agent_reply,ticket_id,created_at\n"How, long?",30 days,77,2024-01-01\n',
+        'Ticket ID,Customer Name,Ticket Subject,Ticket Description,Ticket Status,Resolution\n1,Ann,Time,"How, long?",open,30 days\n',
+        'subject,body,answer,type,queue,priority,language,tag_1\nTime,"How, long?",30 days,Request,IT,low,en,net\n',
+        'TicketID,CustomerName,Query,Response\n1,Ann,"How, long?",30 days\n',
+        '工单号,客户问题,客服回复,状态\n1,"How, long?",30 days,已解决\n',
+        'Frage;Antwort\n"How, long?";30 days\n',
+    ],
+)
+def test_tables_of_help_desks(tmp_path: Path, text: str) -> None:
+    for name in ("a.csv", "b.txt"):
+        found = parse_file(put(tmp_path / name, text), encoding="auto")
+        assert [
+            [m.content.split("\n")[-1] for m in r.messages] for r in found.records if isinstance(r, Conversation)
+        ] == [["How, long?", "30 days"]]
+        assert set(found.fields) >= {"question", "answer"}, "what was guessed is shown"
+
+
+def test_columns_are_named_otherwise_by_map(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv", "was,dann,answer\nHow?,So.,never\n")
+    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'question' among was, dann"):
+        parse_file(path)
+    assert said(path, mapping={"user": "was", "assistant": "dann", "ignore": "answer"}) == [["How?", "So."]]
+    with pytest.raises(ValueError, match=r"a\.csv:1: expected a column 'wass', the file has: was.*did you mean 'was'"):
+        parse_file(path, mapping={"question": "wass"})
+
+
+def test_bad_rows_do_not_end_a_table(tmp_path: Path) -> None:
+    rows = [
+        "question,answer",
+        "one,1",
+        '"an "open" quote",x',
+        'two,"2\nlines, with ""quotes"""',
+        '"never closed,x',
+        "three,3",
+        "too,many,cells",
+        "four,4",
+    ]
+    path = put(tmp_path / "a.csv", "\n".join(rows) + "\n")
+    with pytest.raises(ValueError, match=r"a\.csv:3: expected a CSV row"):
+        parse_file(path)
+    found = parse_file(path, skip_bad=True)
+    assert said(path, skip_bad=True) == [
+        ["one", "1"],
+        ["two", '2\nlines, with "quotes"'],
+        ["three", "3"],
+        ["four", "4"],
+    ]
+    assert [r.line for r in found.rejected] == [3, 6, 8]
+
+
+def book(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
+    made = openpyxl.Workbook()
+    made.remove(made.active)
+    for name, rows in sheets.items():
+        sheet = made.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    made.save(path)
+    return path
+
+
+def test_workbooks(tmp_path: Path) -> None:
+    import datetime
+
+    rows = [
+        ["question", "answer"],
+        ["How long?", 30],
+        ["When?", datetime.date(2024, 3, 1)],
+        [None, None],
+        ["Rate?", 0.5],
+    ]
+    other = [["prompt", "response"], ["x", True]]
+    path = book(tmp_path / "a.xlsx", {"empty": [], "chats": rows, "more": other})
+    told: list[str] = []
+    assert said(path, tell=told.append) == [["How long?", "30"], ["When?", "2024-03-01"], ["Rate?", "0.5"]]
+    assert "sheet 'chats' is read; others are not: 'more'" in told[0]
+    assert said(path, sheet="more") == [["x", "TRUE"]]
+    with pytest.raises(ValueError, match="--sheet none: expected one of empty, chats, more"):
+        parse_file(path, sheet="none")
+    assert said(put(tmp_path / "b.dat", path.read_bytes())) == said(path), "found by content"
+    assert said(put(tmp_path / "c.xlsx.gz", gzip.compress(path.read_bytes()))) == said(path)
+    formula = book(tmp_path / "d.xlsx", {"s": [["question", "answer"], ["sum?", "=1+1"], ["a", "b"]]})
+    with pytest.raises(ValueError, match=r"d\.xlsx:2: expected text, column 'answer' holds a formula"):
+        parse_file(formula)
+    title = book(tmp_path / "e.xlsx", {"s": [["Export of March", None], ["question", "answer"], ["a", "b"]]})
+    assert said(title) == [["a", "b"]]
+    with pytest.raises(ValueError, match="found none"):
+        parse_file(book(tmp_path / "f.xlsx", {"s": [["question"]]}))
+
+
+def test_columns_of_parquet_and_arrow(tmp_path: Path) -> None:
+    table = pa.table({"messages": [TURNS, TURNS], "score": [0.5, None], "n": [1, 2]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "b.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    with pa.OSFile(str(tmp_path / "c.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    for name in ("a.parquet", "b.arrow", "c.arrow"):
+        assert said(tmp_path / name) == [["Hi", "Hello"]] * 2
+        assert said(put(tmp_path / "x.jsonl", (tmp_path / name).read_bytes())) == [["Hi", "Hello"]] * 2
+        assert said(put(tmp_path / "x.zip", zipped({name: (tmp_path / name).read_bytes()}))) == [["Hi", "Hello"]] * 2
+        cut = (tmp_path / name).read_bytes()[:-30]
+        with pytest.raises(ValueError, match="expected a whole"):
+            parse_file(put(tmp_path / f"cut-{name}", cut[: len(cut) // 2]))
+
+
+# Limits
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from steersman.data.importing import parse_file
+import openpyxl, pyarrow.parquet, zstandard
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        parse_file(Path(path), encoding="auto", skip_bad=True)
+        print("read")
+    except ValueError as error:
+        print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb", 9) as file:
+        file.write(b'{"prompt": "')
+        for _ in range(300):
+            file.write(b"x" * 1_000_000)
+    with gzip.open(tmp_path / "b.json.gz", "wb", 9) as file:
+        file.write(b"[")
+        for _ in range(300):
+            file.write(b" " * 1_000_000)
+    put(tmp_path / "c.jsonl.zst", zstandard.ZstdCompressor(level=9).compress(b"[1," * 100_000_000))
+    with (
+        zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.jsonl", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(b"y" * 1_000_000)
+    with open(tmp_path / "e.jsonl", "wb") as file:  # sparse
+        file.write(b'{"prompt": "a", "response": "b"}\n')
+        file.truncate(2 << 30)
+    with open(tmp_path / "f.json", "wb") as file:
+        file.truncate(2 << 30)
+    names = ["a.jsonl.gz", "b.json.gz", "c.jsonl.zst", "d.zip", "e.jsonl", "f.json"]
+    command = [sys.executable, "-c", MEASURED, *(str(tmp_path / name) for name in names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *said_, used = done.stdout.strip().split("\n")
+    assert int(used) < 200, f"{used} MB; {said_}"
+    for i, expected in enumerate(
+        (
+            "than 200 times as much",
+            "than 200 times as much",
+            "than 200 times as much",
+            "MB packed into",
+            "read",
+            "zero bytes",
+        )
+    ):
+        assert expected in said_[i], said_[i]
+
+
+def test_limit_of_what_is_unpacked(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl.gz", gzip.compress(LINES * 40_000))
+    assert len(parse_file(path).records) == 80_000
+    for name, packed in (("a.jsonl.gz", path.read_bytes()), ("b.zip", zipped({"a.jsonl": LINES * 40_000}))):
+        with pytest.raises(ValueError, match="at most 1 MB unpacked.*data.max_unpacked_mb"):
+            parse_file(put(tmp_path / name, packed), max_unpacked_mb=1)
