@@ -127,7 +127,7 @@ def identities(root: Path) -> dict[str, str]:
 
 def footprint(root: Path) -> dict[str, tuple[int, int]]:
     """(inode, time of change) of every file of rounds/ and data/: whatever was written again differs."""
-    files = [p for part in ("rounds", "data") for p in (root / part).rglob("*") if p.is_file()]
+    files = [p for part in ("rounds", "data") for p in (root / part).rglob("*") if p.is_file() and p.suffix != ".lock"]
     return {str(p.relative_to(root)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
 
 
@@ -227,9 +227,12 @@ def test_new_rankings_make_stale_what_was_learned_from_the_old(root: Path) -> No
 def test_a_damaged_artifact_is_found_before_it_is_used(root: Path) -> None:
     weights = Workspace.open(root).stage_dir("sft") / "model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
-    for verb in (["run", "--simulated"], ["sft"], ["ppo"], ["eval"]):
+    for verb in (["ppo"], ["eval"]):
         line = inside(root, *verb, code=2).stderr.splitlines()[-1]
         assert line.startswith(f"error: {weights}: its content differs from its manifest")
+    inside(root, "sft")  # the command that makes it puts what is damaged aside
+    assert list(weights.parents[1].glob("sft.damaged*"))
+    inside(root, "ppo")
 
 
 # what people see
@@ -355,7 +358,8 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
     assert [r["kind"] for r in records] == ["like", "edit"]
     for record in records:
         assert record["prompt"]["messages"][-1] == {"role": "user", "content": "Where is my parcel?"}
-        assert (record["answer"], record["policy_version"]) == (message["content"], "001/policy")
+        assert record["policy_version"] == "001/policy"
+    assert [r["answer"] for r in records] == ["It arrives on 6 May.", message["content"]], "a like is of what stands"
     demonstrations = inside_json(root, "data", "export", "demonstrations")
     assert demonstrations["count"] == 1
     assert states(root)["rankings"]["state"] == "stale", "ann has ranked on the page"
@@ -391,7 +395,8 @@ def test_the_stages_alone(tiny: Path, made: Path, tmp_path: Path) -> None:
     shown = alone("eval", f"sft={out / 'sft'}", data / "shop-prompts-test.jsonl", "report", *more)
     assert [m["name"] for m in shown["verdict"]["models"]] == ["sft", "policy"]
     assert (out / "report" / "report.html").is_file()
-    assert sorted(p.name for p in out.iterdir()) == ["policy", "report", "reward", "samples", "sft"]
+    made = sorted(p.name for p in out.iterdir() if p.suffix != ".lock")
+    assert made == ["policy", "report", "reward", "samples", "sft"]
 
 
 # the demo

@@ -153,7 +153,6 @@ def test_a_dialogue_without_an_answer_is_no_demonstration(alone: Alone, tmp_path
 def test_missing_files(alone: Alone, tmp_path: Path, chats: Path) -> None:
     gone = tmp_path / "gone.jsonl"
     assert alone.refused("sft", gone) == f"{gone}: no such file"
-    assert alone.refused("sft", tmp_path) == f"{tmp_path}: expected a file, found a folder"
     line = alone.refused("reward", gone, "--demonstrations", str(chats))
     assert line == f"{gone}: no such file"
 
@@ -210,7 +209,10 @@ def no_tokenizer(folder: Path) -> None:
 
 
 def no_template(folder: Path) -> None:
+    """And no turn tokens that one could be made of."""
     (folder / "chat_template.jinja").unlink()
+    for path in folder.glob("tokenizer*.json"):
+        path.write_text(path.read_text().replace("<|im_start|>", "<|start|>").replace("<|im_end|>", "<|stop|>"))
 
 
 DAMAGE: dict[Callable[[Path], None], str] = {

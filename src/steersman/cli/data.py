@@ -209,7 +209,7 @@ def _write_splits(
     """One data set per split that has records; names get the split's name where there are several."""
     several = len(parts) > 1
     infos: list[DatasetInfo] = []
-    before = {path.stem for path in space.data.glob("*.jsonl")}  # the damaged too: --replace makes them anew
+    before = {path.stem for path in space.data.glob("*.jsonl")}
     try:
         for split, records in parts.items():
             if records or not several:

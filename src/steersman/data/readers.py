@@ -119,7 +119,9 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at, byte = start + error.start, raw[error.start]
         advice = "convert it, or name its encoding with --encoding" if encoding == "utf-8" else "check --encoding"
-        raise ValueError(f"expected {encoding.upper()} text, but byte {at} of it is 0x{byte:02x}; {advice}") from None
+        raise ValueError(
+            f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}"
+        ) from None
 
 
 @functools.cache
@@ -148,7 +150,8 @@ def encoding_of(part: Part, reading: Reading) -> str:
         return guesses[0].encoding
     shown = "; ".join(f"{g.encoding}: {_records_shown(g.text)}" for g in guesses[:4]) or "no other encoding reads it"
     raise ValueError(
-        f"{part.name}:{line}: expected UTF-8 text, but byte {at} is 0x{sample[_high(sample)]:02x}, and which "
+        f"{part.name}:{line}: expected UTF-8 text, but byte {at} of the file is 0x{sample[_high(sample)]:02x}, and "
+        "which "
         f"encoding it is in is not sure; name it with --encoding. It may be {shown}"
     )
 
