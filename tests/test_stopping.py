@@ -185,18 +185,18 @@ def signalled_inside() -> None:
             stopping.check()
 
 
-def test_signals_wait_where_they_must(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_wait_where_they_must() -> None:
     before = [signal.getsignal(s) for s in stopping.SIGNALS]
     try:
         stopping.install()
         with pytest.raises(stopping.Stop) as at_once:
             os.kill(os.getpid(), signal.SIGTERM)
         assert at_once.value.exit_code == 143
-        monkeypatch.setattr(stopping, "_received", 0)
+        stopping._received = 0
         with pytest.raises(stopping.Stop) as later:
             signalled_inside()
         assert later.value.where == ["sft stopped at step 4 of 9"]
-        monkeypatch.setattr(stopping, "_received", 0)
+        stopping._received = 0
         done = []
         with pytest.raises(stopping.Stop):  # noqa: PT012
             with stopping.deferred():

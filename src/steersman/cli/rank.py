@@ -206,6 +206,7 @@ def register(app: typer.Typer) -> None:
         app,
         rank,
         panel=PEOPLE,
+        slow=True,
         examples=[
             "steersman rank --labeler ann",
             "steersman rank --simulated",

@@ -1,0 +1,123 @@
+"""Something is said within a second of a command's start and every three seconds after, whatever its steps take.
+
+On 0da96d2 a plain line came every ten seconds at most, and none while models were loaded, measured or saved.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import steersman.progress as module
+import tiny as t
+from commands import Command, commands
+from steersman.progress import Progress, activity, heartbeat, progress
+
+Run = Callable[..., Command]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with commands(tmp_path_factory.mktemp("said")) as start:
+        yield start
+
+
+class Watch:
+    """The times at which a command's stderr grew."""
+
+    def __init__(self, command: Command) -> None:
+        self.command, self.times, self._ended = command, [time.monotonic()], threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        size = 0
+        while not self._ended.wait(0.02):
+            now = self.command.err.stat().st_size if self.command.err.is_file() else 0
+            if now > size:
+                size = now
+                self.times.append(time.monotonic())
+
+    def gaps(self) -> list[float]:
+        """Seconds between what was said, once the command has ended."""
+        code = self.command.end()
+        assert code == 0, self.command.text
+        self.times.append(time.monotonic())
+        self._ended.set()
+        self._thread.join()
+        return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
+
+
+@pytest.mark.parametrize("verb", ["sft", "reward"])
+def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Path) -> None:
+    """Each optimizer step takes seven seconds. What a busy machine adds is left a second and a half."""
+    base = t.make_model(tmp_path / "base")
+    asked = [(f"Where is my order {i}?", "It arrives on 6 May.") for i in range(8)]
+    turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in asked]
+    files = {
+        "sft": t.write_jsonl(tmp_path / "d.jsonl", [{"messages": m} for m in turns]),
+        "reward": t.write_jsonl(
+            tmp_path / "p.jsonl", [{"prompt": q, "chosen": a, "rejected": "No."} for q, a in asked]
+        ),
+    }
+    small = ["-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false"]
+    where = ["--model", str(base), "--data", str(files[verb]), "--output", str(tmp_path / "out")]
+    watch = Watch(run(7.0, verb, *where, *small, "-s", f"{verb}.epochs=1"))
+    gaps = watch.gaps()
+    assert gaps[0] < 1.5, watch.command.text
+    assert max(gaps) < 4.5, (gaps, watch.command.text)
+    assert "--:--" not in watch.command.text
+
+
+def test_a_bar_never_shows_an_unknown_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a first step that takes minutes it says for how long."""
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    shown = Progress("ppo", 10, 0, "iteration", None)
+    clock[0] = 90.0
+    assert shown.clock() == "for 1m30s"
+    shown.done = 1
+    assert shown.clock() == "ETA 13m30s"
+
+
+def test_the_heartbeat_speaks_of_the_innermost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And counts what only another thread can see, and stops with the command."""
+    monkeypatch.setattr(module, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(module, "FIRST_SECONDS", 0.0)
+    with heartbeat("eval"):
+        time.sleep(0.3)
+        with progress("ppo", 3, unit="iteration"), activity("answers", 8, "prompt") as inner:
+            inner.probe = lambda: 5
+            time.sleep(0.4)
+    said = capsys.readouterr().err
+    assert re.search(r"^eval  for 0s$", said, re.MULTILINE)
+    assert re.search(r"^ppo  iteration 0/3  answers  prompt 5/8  ETA 0s$", said, re.MULTILINE)
+    time.sleep(0.3)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_command_speaks_before_it_imports_torch(tmp_path: Path) -> None:
+    """With a whole new process: the first line precedes the import."""
+    import subprocess
+
+    code = (
+        "import sys\nfrom steersman import progress\nreal = progress.note\n"
+        "def note(text):\n    print('torch' in sys.modules, text, file=sys.stderr)\n"
+        "progress.note = note\nfrom steersman.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "sft", "-w", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stderr.splitlines()[0] == "False sft: starting"
