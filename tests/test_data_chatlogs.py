@@ -51,6 +51,11 @@ FORMS = {
     "wechat": "2024-{m:02}-{d:02} {h:02}:{n:02}:{s:02} {who}\n{text}\n",
     "qq": "2024-{m:02}-{d:02} {h:02}:{n:02}:{s:02} {who}(10001{who_len})\n{text}\n",
     "name before": "{who} 2024-{m:02}-{d:02} {h:02}:{n:02}:{s:02}\n{text}\n",
+    "kakao": "[{who}] [{ap} {h12}:{n:02}] {text}",
+    "kakao, Korean": "2024년 {m}월 {d}일 {half_ko} {h12}:{n:02}, {who} : {text}",
+    "discord, copied": "{who} — Today at {h:02}:{n:02}\n{text}\n",
+    "wechat, mailed": "{who}  {h:02}:{n:02}\n\n{text}\n",
+    "qq, title": "2024-{m:02}-{d:02} {h12}:{n:02}:{s:02} {ap} 【群主】{who}(10001)\n{text}\n",
     "telegram, copied": "{who}, [{d:02}.{m:02}.2024 {h:02}:{n:02}]\n{text}\n",
     "words for months": "{d} Mar 2024, {h:02}:{n:02} - {who}: {text}",
 }
@@ -67,7 +72,8 @@ MESSAGES = (
 def line(form: str, who: str, hour: int, minute: int, text: str, day: int = 13, month: int = 3) -> str:
     return form.format(
         who=who, text=text, d=day, m=month, h=hour, h12=hour % 12 or 12, n=minute, s=7, ap="AM" if hour < 12 else "PM",
-        ap_es="a. m." if hour < 12 else "p. m.", half="上午" if hour < 12 else "下午", who_len=len(who),
+        ap_es="a. m." if hour < 12 else "p. m.", half="上午" if hour < 12 else "下午",
+        half_ko="오전" if hour < 12 else "오후", who_len=len(who),
     )  # fmt: skip
 
 
@@ -80,6 +86,27 @@ def test_forms_of_stamps(tmp_path: Path, name: str, end: str) -> None:
     assert said(found) == [ASKED, [("user", "Where is it?"), ("assistant", "There.")]]
     assert found.changed["messages of speakers that --speakers does not name left out"] == 1
     assert any("Berta" in t for t in told)
+
+
+HEADS = {
+    "line": "[LINE] Chat history with Anna\nSaved on: 2024/03/14 10:00\n\n2024/03/13(Wed)\n",
+    "kakao": "Chat with Anna\nDate Saved : 2024-03-14 10:00:00\n\n--------------- Wednesday, March 13, 2024 ---------------\n",
+    "qq": "消息记录（此消息记录为文本格式，不支持重新导入）\n\n======\n消息分组:我的好友\n======\n消息对象:Anna\n======\n\n",
+    "wechat, mailed": "Dear:\n\n—————  2024-03-13  —————\n\n",
+    "zendesk": "Chat started on 2024-03-13\n",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_headings_of_logs(tmp_path: Path, name: str) -> None:
+    form = FORMS[name]
+    found = read(tmp_path, HEADS[name] + "\n".join(line(form, *message) for message in MESSAGES))
+    assert said(found) == [ASKED, [("user", "Where is it?"), ("assistant", "There.")]]
+
+
+def test_line_quotes_messages_over_several_lines(tmp_path: Path) -> None:
+    text = '2024.03.13 Wednesday\n09:00\tAnna\t"Is it ""open""?\nAnd tomorrow?"\n09:01\tShop\t[File] a.pdf\n09:02\tShop\t"Yes."\n'
+    assert said(read(tmp_path, text)) == [[("user", 'Is it "open"?\nAnd tomorrow?'), ("assistant", '"Yes."')]]
 
 
 def test_without_speakers_they_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,14 @@ SHORT = {
         "Frage,Antwort\nWie groß ist die Schachtel für Äpfel?,Größe L.\nWo wohnt Müller?,Das wüsste ich gern.\n",
         ("cp1252", "cp850", "latin-1", "mac_roman"),
     ),
+    "English": (
+        "question,answer\nIt’s open today?,Yes – till ten.\nWhat does it cost?,“Only” £30 or €35.\n",
+        ("cp1252", "mac_roman"),
+    ),
+    "English with a name": (
+        "question,answer\nIs the café open?,Ask José or Zoë.\nWhere is it?,In Málaga.\n",
+        ("cp1252",),
+    ),
     "the issue's German": ("question,answer\nGröße,Müller\nÜbermorgen,ja\n", ("cp1252",)),
     "French": (
         "question,réponse\nOù est mon colis ?,Il arrivera demain à midi.\nPuis-je l’échanger ?,Oui dès que vous êtes prêt.\n",

@@ -64,8 +64,9 @@ class Speakers:
 
 
 def name_key(name: str) -> str:
-    """A name as it is compared: no marks, no '~' of unknown contacts, no number or address behind, case aside."""
+    """A name as it is compared: no marks, no '~' of unknown contacts, no title, number or address, case aside."""
     name = re.sub(r"\s+", " ", stamps.MARKS.sub("", name)).strip().lstrip("~").strip()
+    name = re.sub(r"^【[^】]{1,12}】(?=.)", "", name)
     return re.sub(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)$", "", name).casefold() or name.casefold()
 
 
@@ -106,7 +107,8 @@ def looks_like(lines: Sequence[Line]) -> bool:
     starts = [m for t in texts if (m := stamps.LEADING.match(t)) and stamps.when(m) is not None]
     behind = [m for t in texts if (m := stamps.TRAILING.match(t)) and stamps.when(m) is not None]
     headers = [m for m in behind if m["colon"] or not m["rest"]]
-    return len(starts) + len(headers) >= max(2, len(texts) / 20)
+    both = [m for t in texts if (m := stamps.BRACKETED.match(t)) and stamps.when(m) is not None]
+    return len(both) + len(starts) + len(headers) >= max(2, len(texts) / 20)
 
 
 def _cleaned(lines: Iterable[Line]) -> Iterator[Line]:
@@ -124,11 +126,14 @@ class _Style:
     """Stamps have a date: a time alone at the start of a line is part of what is said."""
     headers: bool
     """A stamp and a name stand on a line of their own, what was said below."""
+    stamped: bool
+    """Most messages begin with a stamp: what stands before the first one is a heading."""
     names: frozenset[str]
     """Names before a colon, in a log without stamps, that come again and again."""
 
 
 def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
+    bracketed = sum(bool((m := stamps.BRACKETED.match(line.text)) and stamps.when(m)) for line in lines)
     leads = [(m, w) for line in lines if (m := stamps.LEADING.match(line.text)) and (w := stamps.when(m))]
     trails = [
         w for line in lines if (m := stamps.TRAILING.match(line.text)) and not m["rest"] and (w := stamps.when(m))
@@ -143,8 +148,10 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
         for who, n in before.items()
         if n > 1 and BARE_NAME.fullmatch(who) and who.casefold() not in notices.LABELS
     }
-    stamped = len(counted) + len(trails) > sum(before[who] for who in before if name_key(who) in recurring | known)
-    return _Style(dated, headers, frozenset() if stamped else frozenset(recurring - known))
+    stamped = len(counted) + len(trails) + bracketed > sum(
+        before[who] for who in before if name_key(who) in recurring | known
+    )
+    return _Style(dated, headers, stamped, frozenset() if stamped else frozenset(recurring - known))
 
 
 def _messages(
@@ -162,12 +169,12 @@ def _messages(
             bad.append(Record(line.number, None, line.text[:SHOWN], line.error))
             continue
         text = line.text.strip()
-        if notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text):
+        if (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
+            day = w
+        elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text):
             yield from ([current] if current else [])
             current = None
             yield Said(line.number, None, "", text, ends=True)
-        elif (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
-            day = w
         elif begun := _begins(line, style, known):
             yield from ([current] if current else [])
             current = begun
@@ -175,6 +182,8 @@ def _messages(
                 current, day = replace(begun, when=When(day.date, day.order, begun.when.seconds)), day
         elif current is not None:
             current = replace(current, text=f"{current.text}\n{text}".strip())
+        elif text and style.stamped:
+            changed["lines outside of messages left out"] += 1
         elif text:
             bad.append(Record(line.number, None, line.text[:SHOWN], _nobody(text, speakers)))
     yield from ([current] if current else [])
@@ -188,6 +197,10 @@ def _nobody(text: str, speakers: Speakers | None) -> str:
 def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
     """The message that begins on a line, if one does."""
     text = line.text.strip()
+    match = stamps.BRACKETED.match(text)
+    when = stamps.when(match) if match else None
+    if match and when:
+        return Said(line.number, when, match["who"].strip(), match["rest"].strip())
     match = stamps.LEADING.match(text)
     when = stamps.when(match) if match else None
     if match and when and (when.date or not style.dated):
@@ -266,6 +279,13 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
 
 
+def _unquoted(text: str) -> str:
+    """A message over several lines without the quotes that LINE puts around it."""
+    if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"')
+    return text
+
+
 def _bare(message: Said, changed: Counter[str]) -> Said | None:
     """A message without placeholders and notices of the messenger; None where nothing else is in it."""
     if message.ends:
@@ -273,7 +293,7 @@ def _bare(message: Said, changed: Counter[str]) -> Said | None:
     if not message.who or notices.SPOKEN.fullmatch(message.text):
         changed["notices of the messenger left out"] += 1
         return None
-    lines = notices.EDITED.sub("", message.text).split("\n")
+    lines = notices.EDITED.sub("", _unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
     changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
     text = "\n".join(kept).strip()

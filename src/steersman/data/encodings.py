@@ -37,7 +37,9 @@ MARGIN, MARGIN_SHARE = 7.0, 0.003
 MOST = 11.0
 """Nats per character beyond ASCII; what costs more on the average reads like nothing known."""
 
-WESTERN = "“”„’‘–—…«»€£©®°·•\xa0×²³½´§›‹µ±"
+QUOTES = "’“”–—…‘„"
+"""Marks that text processors put everywhere."""
+WESTERN = QUOTES + "«»€£©®°·•\xa0×²³½´§›‹µ±"
 EASTERN = "，。、：；？！（）“”‘’《》「」『』【】〈〉…—·・～〜　％￥－＋＝／％＆＊＃＠①②③④⑤→←●○■□★☆※℃"
 
 
@@ -61,7 +63,7 @@ class Language:
     @functools.cached_property
     def costs(self) -> dict[str, float]:
         total = sum(1 / (r + self.spread) for r in range(len(self.letters)))
-        out = {mark: -math.log(0.004) for mark in self.marks}
+        out = {mark: -math.log(0.03 if mark in QUOTES else 0.004) for mark in self.marks}
         return out | {c: -math.log(0.93 / (r + self.spread) / total) for r, c in enumerate(self.letters)}
 
     @functools.cached_property
@@ -85,14 +87,16 @@ CHINESE = Language("Chinese", chars.ZH, EASTERN, 0.05, True, 8, 4e-6, 2.5)
 TAIWANESE = Language("traditional Chinese", chars.TW, EASTERN, 0.05, True, 8, 4e-6, 2.5)
 JAPANESE = Language("Japanese", chars.JA, EASTERN, 0.05, True, 8, 4e-6, 2.5)
 KOREAN = Language("Korean", chars.KO, EASTERN, 0.1, True, 8, 2e-5, 2.5)
+ENGLISH = _latin("English", chars.ENGLISH)
 WEST = (
+    ENGLISH,
     *(_latin("German", chars.GERMAN), _latin("French", chars.FRENCH), _latin("Spanish", chars.SPANISH)),
     *(_latin("Portuguese", chars.PORTUGUESE), _latin("Catalan", chars.CATALAN)),
     *(_latin("Italian", chars.ITALIAN), _latin("Nordic", chars.NORDIC)),
 )
 CENTRAL = (
     *(_latin("Polish", chars.POLISH), _latin("Czech or Slovak", chars.CZECH), _latin("Hungarian", chars.HUNGARIAN)),
-    *(_latin("South Slavic", chars.BALKAN), _latin("Romanian", chars.ROMANIAN), WEST[0]),
+    *(_latin("South Slavic", chars.BALKAN), _latin("Romanian", chars.ROMANIAN), ENGLISH, WEST[1]),
 )
 CYRILLIC = (
     *(_alphabet("Russian", chars.RUSSIAN), _alphabet("Ukrainian", chars.UKRAINIAN)),
@@ -227,7 +231,7 @@ def guesses(sample: bytes) -> list[Guess]:
         pairs, words = _pairs(text), Counter(re.findall(r"(?<!\w)[a-z]+(?!\w)", text[:PRICED].lower()))
         language, cost = min(((lang, _cost(pairs, words, lang)) for lang in languages), key=lambda item: item[1])
         guess = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text)
-        if text not in found or guess.cost < found[text].cost:
+        if text not in found or guess.cost < found[text].cost - UNUSUAL:
             found[text] = guess
     return sorted(found.values(), key=lambda guess: guess.cost)
 
@@ -271,7 +275,8 @@ def _price(before: str, c: str, after: str, language: Language) -> float:
     elif kind == "Ll" and before.isupper() and ord(before) < 128 and after.isupper():
         cost += 4
     if not language.dense:
-        return cost - math.log(language.start)
+        alone = not (before.isalpha() or after.isalpha() or c in "àèéòóáÀÈÉÓÁ")
+        return cost - math.log(language.start) + (3 if alone else 0)
     if script(before) in language.scripts or before in language.marks:
         return cost
     beside = (before.isascii() and before.isalpha()) + (after.isascii() and after.isalpha())

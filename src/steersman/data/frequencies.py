@@ -49,6 +49,7 @@ KO = (
     "답물겨잡던랜말측덕쉽싱팀돌뮤액"
 )
 
+ENGLISH = "’“”–—…£€‘•°®™éñüöïèç"
 GERMAN = "äüößÄÜÖéè"
 FRENCH = "éèàêçôîùâûëïœÉÀÊÇæÈ"
 SPANISH = "óáíéúñ¿¡üÁÉÓÍÚÑçºª"
@@ -72,6 +73,7 @@ ARABIC = "اليمونرتبةعدسفهكقأحجشطصىخإءذغضثزظئؤ
 THAI = "านรอกเงมยลวดทสตะปบคหแจพชขใ่้ิีัื์็ำไโุูณผศึซถธญภฐฝ"
 
 WORDS = {
+    "English": "the is of to and in a for you your we it can not are how my yes no if with this that do i on be or our",
     "German": "der die das und ist nicht ich wie kann ein eine mein mit zu auf sie wir es den von im wo wann bitte ja gern",  # noqa: E501
     "French": "le la les des est je un une et vous pas que pour dans sur mon mes de du il oui non avec votre nous ou en",  # noqa: E501
     "Spanish": "el la los las de que es un una por para con mi mis no su se en lo como puedo cuando hola gracias y del si",  # noqa: E501

@@ -346,7 +346,8 @@ def _why(got: _Gathered) -> str:
     """Why nothing is left of a file."""
     if got.rejected:
         return f"; the first bad one is line {got.rejected[0].line}: {got.rejected[0].reason}"
-    return "".join(f"; left out {n}: {reason}" for reason, n in got.left_out.most_common())
+    parts = [f"; {n} {what}" for what, n in got.notes.most_common() if n and what.endswith("left out")]
+    return "".join([f"; left out {n}: {reason}" for reason, n in got.left_out.most_common()] + parts)
 
 
 def _most_frequent(taken: Counter[tuple[str, str]]) -> dict[str, str]:

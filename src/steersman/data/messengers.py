@@ -17,6 +17,10 @@ from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
 
 
+ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
+"""Who speaks in a record of training data, rather than in a chat of people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """One chat of an export: whom it is with, where that is one person, and its messages in their order."""
@@ -85,11 +89,17 @@ def _telegram(value: Mapping[str, Any]) -> Chats | None:
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         return None
-    if not all(isinstance(m, Mapping) and "date" in m and m.get("type") in ("message", "service") for m in messages):
+    if not all(map(_is_telegram, messages)) or all(str(m.get("from")).lower() in ROLES for m in messages):
         return None
     partner = str(value.get("name") or "") if value.get("type") in ("personal_chat", "bot_chat") else ""
     said = [_telegram_message(i, m) for i, m in enumerate(messages, 1)]
     return Chats("Telegram", [Chat(partner, said)])
+
+
+def _is_telegram(message: Any) -> bool:
+    if not isinstance(message, Mapping) or message.get("type", "message") not in ("message", "service"):
+        return False
+    return bool({"date", "date_unixtime"} & message.keys()) and bool({"from", "actor", "action"} & message.keys())
 
 
 def _telegram_message(number: int, message: Mapping[str, Any]) -> Said:
@@ -98,12 +108,12 @@ def _telegram_message(number: int, message: Mapping[str, Any]) -> Said:
         text = "".join(piece if isinstance(piece, str) else str(piece.get("text", "")) for piece in text)
     service = message.get("type", "message") != "message"
     who = "" if service else str(message.get("from") or message.get("from_id") or "?")
+    seconds = str(message.get("date_unixtime", ""))
+    at = _iso(message.get("date")) or (_unix(float(seconds)) if seconds.isdigit() else None)
     media = any(
         key in message for key in ("media_type", "photo", "file", "location_information", "contact_information")
     )
-    return Said(
-        number, _iso(message.get("date")), who, f"{'[media]' if media else ''}\n{text}".strip() if not service else ""
-    )
+    return Said(number, at, who, f"{'[media]' if media else ''}\n{text}".strip() if not service else "")
 
 
 def _slack(number: int, message: Mapping[str, Any]) -> Said:

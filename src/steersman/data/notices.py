@@ -14,6 +14,7 @@ _THING = (
 _LEFT = "omitted|weggelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included"
 MEDIA = re.compile(
     rf"(?:[\[【<(](?:{_THING})(?:[:：][^\]】>)]*|\s[^\]】>)]{{0,40}})?[\]】>)](?:\s*\d+[\"″秒s]?)?"
+    rf"|\[(?:{_THING})\]\s*\S[^\n]{{0,80}}\.\w{{2,5}}"
     rf"|<?(?:{_THING})\s?(?:{_LEFT})>?"
     r"|<?(?:省略多媒体文件|媒体已省略|已省略媒体|影音已略去|已略去影音檔|忽略图片|多媒体文件已省略)>?"
     r"|<(?:attached|anhang|附件|已附加|adjunto|pièce jointe|allegato)\s?[:：].*>"

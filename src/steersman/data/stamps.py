@@ -24,7 +24,7 @@ DAY = (
 )
 DATE = (
     rf"(?:{DAY}[,，.]?\s*)?(?:(?P<a>\d{{1,4}})\s?[./-]\s?(?P<b>\d{{1,2}})\s?[./-]\s?(?P<c>\d{{1,4}})\.?"
-    r"|(?P<y>\d{4})\s?年\s?(?P<m>\d{1,2})\s?月\s?(?P<d>\d{1,2})\s?日"
+    r"|(?P<y>\d{4})\s?[年년]\s?(?P<m>\d{1,2})\s?[月월]\s?(?P<d>\d{1,2})\s?[日일]"
     rf"|(?P<d2>\d{{1,2}})\.?\s(?P<n2>{MONTHS})\.?,?\s(?P<y2>\d{{4}})"
     rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
 )
@@ -36,7 +36,7 @@ TIME = (
 TWICE = re.compile(r"\(\?P<(\w+)>")
 BOTH = f"(?:{DATE}(?:,?\\s*(?:at|um)?\\s*|T|，\\s*)(?:{TIME}))"
 REVERSED = TWICE.sub(r"(?P<r_\1>", f"(?:{TIME},?\\s+{DATE})")
-ALONE = TWICE.sub(r"(?P<t_\1>", TIME)
+ALONE = TWICE.sub(r"(?P<t_\1>", rf"(?:(?:today|yesterday|heute|gestern|今天|昨天|今日|昨日)\s?(?:at|um)?\s?)?{TIME}")
 STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
 LEADING = re.compile(
     rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
@@ -49,6 +49,8 @@ TRAILING = re.compile(
     re.I | re.S,
 )
 """A name with the stamp behind it, and what follows."""
+BRACKETED = re.compile(rf"\s*\[(?P<who>[^\[\]\n]{{1,60}})\]\s*\[\s*{STAMP}\s*\]\s*(?P<rest>.*)", re.I | re.S)
+"""A name and a stamp, both in brackets, and what follows."""
 DATE_LINE = re.compile(rf"\s*[-–—=\s]*{DATE}[-–—=\s]*", re.I)
 """A line that says the day of those below."""
 
