@@ -16,7 +16,6 @@ from steersman.data.containers import Part
 from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
 
-
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
 """Who speaks in a record of training data, rather than in a chat of people."""
 
