@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from steersman.engine.protocol import PromptTooLong, Refused
+from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.server.validation import first_problem
 from steersman.store import DiskError, NotFound, Outdated, StoreError
 
@@ -24,6 +25,7 @@ _CODES = {
     413: "request_too_large",
     414: "uri_too_long",
     429: "rate_limit_exceeded",
+    502: "endpoint_failed",
     503: "overloaded",
 }
 DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
@@ -76,6 +78,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(400, str(error), "messages", "context_length_exceeded")
     if isinstance(error, Refused):
         return shown_error(refused(error))
+    if isinstance(error, EndpointError):
+        return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
         return error_body(_store_status(error), str(error), code=code)
@@ -134,6 +138,12 @@ def install_handlers(app: FastAPI) -> None:
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
         return error_response(error.status_code, message, headers=headers)
+
+    @app.exception_handler(EndpointError)
+    async def on_endpoint_error(_request: Request, error: EndpointError) -> JSONResponse:
+        if error.busy is None:
+            return JSONResponse(shown_error(error), 502)
+        return JSONResponse(shown_error(error), 429, {"Retry-After": str(math.ceil(error.busy))})
 
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:

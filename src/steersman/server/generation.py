@@ -141,6 +141,11 @@ class Generations:
         self._taken = 0
         self._closing = False
 
+    @property
+    def taken(self) -> int:
+        """Answers in the making, and those that have been promised room."""
+        return self._taken
+
     @contextlib.contextmanager
     def reserve(self, answers: int = 1) -> Iterator[Place]:
         """Room for so many answers, until the block is left and the generations run in it have left the engine.
