@@ -1,4 +1,4 @@
-"""HTTP connections of limited patience: a request's head must come, its answer must be read, and there are only so many.
+"""HTTP connections of limited patience: a request's head must come, its answer be read, and there are only so many.
 
 uvicorn waits for both as long as the client likes. Refusals here are written by hand, since no request
 is there yet that the application could answer.

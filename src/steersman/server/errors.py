@@ -24,6 +24,7 @@ _CODES = {
     408: "request_timeout",
     413: "request_too_large",
     414: "uri_too_long",
+    415: "unsupported_encoding",
     429: "rate_limit_exceeded",
     502: "endpoint_failed",
     503: "overloaded",
@@ -137,6 +138,8 @@ def install_handlers(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
+        if error.status_code == 400:  # from FastAPI, which tells so of what json raises, syntax errors apart
+            message = "The body is not valid JSON: expected UTF-8, and integers of fewer than 4300 digits"
         return error_response(error.status_code, message, headers=headers)
 
     @app.exception_handler(EndpointError)
@@ -148,7 +151,3 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
         return JSONResponse(shown_error(error), 507)
-
-    @app.exception_handler(Exception)
-    async def on_any_other(_request: Request, _error: Exception) -> JSONResponse:
-        return error_response(500, INTERNAL)  # the traceback goes to the log, from Starlette

@@ -131,7 +131,11 @@ class ChatMessageIn(BaseModel):
 
 
 class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     include_usage: StrictBool | None = None
+    include_obfuscation: StrictBool | None = None
+    """Taken and not used: it hides from who listens in how long the pieces are, and nobody listens in on loopback."""
 
 
 class JsonSchema(BaseModel):
