@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -45,9 +46,11 @@ class _Server(uvicorn.Server):
 
 def _allow_files(number: int) -> None:
     """Let this process have so many files open, where the system lets it; a connection is one."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # not on Windows, which has no such limit
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource
 
+    with contextlib.suppress(ValueError, OSError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = number if hard == resource.RLIM_INFINITY else min(number, hard)
         if soft != resource.RLIM_INFINITY and soft < most:
