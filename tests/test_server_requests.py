@@ -24,16 +24,24 @@ ANSWER = {"role": "assistant", "content": "Hello"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"order": 7}'}}
 
 
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def http(engine: FakeEngine, tmp_path: Path) -> Iterator[TestClient]:
-    with Store.open(tmp_path / "store.db") as store:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, FakeEngine]]:
+    engine = FakeEngine()
+    with Store.open(tmp_path_factory.mktemp("requests") / "store.db") as store:
         app = create_app(engine, store, name="S", language="en", max_tokens=20, system_prompt="Be kind.")
-        yield TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+        with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+            yield client, engine
+
+
+@pytest.fixture
+def engine(served: tuple[TestClient, FakeEngine]) -> FakeEngine:
+    served[1].refused = ""
+    return served[1]
+
+
+@pytest.fixture
+def http(served: tuple[TestClient, FakeEngine], engine: FakeEngine) -> TestClient:
+    return served[0]
 
 
 def ask(http: TestClient, **changes: Any) -> Any:
@@ -259,8 +267,9 @@ def test_errors_word_for_word(http: TestClient, changes: dict[str, Any], message
             b'{"model":"tiny","seed":' + b"9" * 5000 + b"}",
             {},
             400,
-            "The body is not valid JSON: expected UTF-8, and int",
+            "The body is not valid JSON: expected UTF-8, integers",
         ),
+        (b"[" * 9000 + b"]" * 9000, {}, 400, "The body is not valid JSON: expected UTF-8, integers"),
         (b"{", {}, 400, "The body is not valid JSON: "),
         (b"", {}, 400, "The body: expected a JSON object"),
         (b"[]", {}, 400, "The body: expected a JSON object"),
