@@ -50,16 +50,14 @@ def _take(path: Path) -> FileLock | None:
         lock.acquire(timeout=PROBE_SECONDS)
     except Timeout:
         return None
-    path.write_text(
-        json.dumps(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "command": shlex.join(["steersman", *sys.argv[1:]]),
-            }
-        )
-    )
+    who = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join(["steersman", *sys.argv[1:]]),
+    }
+    with contextlib.suppress(OSError):  # a full disk: it is held all the same, and others cannot be told by whom
+        path.write_text(json.dumps(who))
     return lock
 
 
