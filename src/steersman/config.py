@@ -104,8 +104,8 @@ class ModelConfig:
     device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
     trust_remote_code: bool = opt(
         False,
-        "Run Python code that a model repository ships: off unless you read it, and taken from --set alone, from here only "
-        "with STEERSMAN_TRUST_REMOTE_CODE=1.",
+        "Run Python code that a model repository ships: off unless you read it, and taken from --set alone; from here "
+        "with STEERSMAN_TRUST_REMOTE_CODE=1 only.",
     )
     memory_check: bool = opt(
         True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."

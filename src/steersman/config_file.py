@@ -140,7 +140,7 @@ def check_trust(config: Config, source: str) -> None:
     """Raises ValueError where a settings file would let a model repository's code run: it may be somebody else's."""
     if config.model.trust_remote_code and os.environ.get(TRUST) != "1":
         raise ValueError(
-            f"{source}: model.trust_remote_code: a file does not decide that code of a model's repository runs, since it "
+            f"{source}: model.trust_remote_code: a file does not decide that code of a model's repository runs: it "
             "may be somebody else's; take the line out and give --set model.trust_remote_code=true to the commands "
             f"that need it, or set {TRUST}=1 in your environment"
         )
