@@ -18,16 +18,21 @@ TAG = "Zqgoeson "
 Messages = Sequence[dict[str, Any]]
 
 
-@functools.lru_cache(maxsize=64)
-def parsed(source: str) -> tuple[Any, nodes.Template]:
-    """(transformers' environment, the template as a tree). Raises ValueError where it is no template."""
+@functools.cache
+def _environment() -> Any:
+    """transformers' environment, that of a template which does nothing: to compile one computes what is constant."""
     from transformers.utils import chat_template_utils
 
+    return chat_template_utils._compile_jinja_template("").environment
+
+
+@functools.lru_cache(maxsize=64)
+def parsed(source: str) -> nodes.Template:
+    """The template as a tree. Raises ValueError where it is no template."""
     if len(source) > SOURCE:
         raise ValueError(f"the chat template has {len(source)} characters; expected at most {SOURCE}")
     try:
-        environment = chat_template_utils._compile_jinja_template(source).environment
-        return environment, environment.parse(source)
+        return _environment().parse(source)
     except (jinja2.TemplateError, RecursionError) as error:
         raise ValueError(f"the chat template is no valid Jinja template: {error}") from None
 
@@ -36,8 +41,8 @@ class Program:
     """One template's source, ready to render. Threads may share it."""
 
     def __init__(self, source: str) -> None:
-        given, _ = parsed(source)
-        self._environment = Limited(given)
+        parsed(source)  # for its errors
+        self._environment = Limited(_environment())
         self._environment.filters.update({TOLD: told, LATER: self._later})
         self._template = self._compiled(self._environment.parse(source))
         tree = self._environment.parse(source)

@@ -35,7 +35,7 @@ THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
 @functools.lru_cache(maxsize=64)
 def literal_text(chat_template: str) -> str:
     """All text that a template can write itself, pieces apart. Raises ValueError where it is no template."""
-    _, tree = parsed(chat_template)
+    tree = parsed(chat_template)
     texts = {node.data for node in tree.find_all(nodes.TemplateData)}
     texts |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
     return "\0".join(sorted(texts))
