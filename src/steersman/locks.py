@@ -50,17 +50,22 @@ def _take(path: Path) -> FileLock | None:
         lock.acquire(timeout=PROBE_SECONDS)
     except Timeout:
         return None
-    path.write_text(
-        json.dumps(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "command": shlex.join(["steersman", *sys.argv[1:]]),
-            }
-        )
-    )
+    who = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join(["steersman", *sys.argv[1:]]),
+    }
+    with contextlib.suppress(PermissionError):  # a locked file can be closed to all on Windows: then nobody is named
+        path.write_text(json.dumps(who), encoding="utf-8")
     return lock
+
+
+def _drop(lock: FileLock, path: Path) -> None:
+    """Remove the lock's file, then release it, so that nobody takes what is about to go."""
+    with contextlib.suppress(PermissionError):  # Windows removes no open file: it is left, free to be taken
+        path.unlink(missing_ok=True)
+    lock.release()
 
 
 def _holder(path: Path) -> str:
@@ -136,8 +141,7 @@ def _take_over(reader: Path) -> str | None:
             lock.acquire(blocking=False)
         except Timeout:
             return said
-        reader.unlink(missing_ok=True)
-        lock.release()
+        _drop(lock, reader)
     return None
 
 
@@ -163,8 +167,7 @@ def _using(folder: Path) -> Iterator[None]:
         try:
             maker.acquire(timeout=PROBE_SECONDS)
         except Timeout:
-            mine.unlink(missing_ok=True)
-            lock.release()
+            _drop(lock, mine)
             return f"{folder} is being made by {_holder(_lock_of(folder))}"
         maker.release()
         return lock
@@ -173,8 +176,7 @@ def _using(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        mine.unlink(missing_ok=True)
-        lock.release()
+        _drop(lock, mine)
 
 
 @contextlib.contextmanager

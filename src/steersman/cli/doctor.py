@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from steersman import machine
 from steersman.cli.app import PROJECT, JsonOption, add, emit, open_workspace, say
 
 if TYPE_CHECKING:
@@ -72,13 +72,9 @@ def check_packages() -> list[Check]:
     return out
 
 
-def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
-    """Memory that is free for us now; without /proc the whole memory."""
-    if meminfo.is_file():
-        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
-        free = int(match[1]) * 1024 / GIB if match else 0.0
-    else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+def check_memory() -> Check:
+    """Memory that is free for us now."""
+    free = machine.free_memory() / GIB
     if free < 4:
         return Check(
             "memory", "warn", f"{free:.1f} GiB free", "close programs: training 135M parameters takes about 4 GiB"
@@ -97,12 +93,12 @@ def check_disk(folder: Path) -> Check:
 
 def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[Check]:
     """Usable cores, and instructions that make bfloat16 fast."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = machine.cores()
     advice = "" if cores > 1 else "one core works, but slowly"
     out = [Check("cores", "ok" if cores > 1 else "warn", str(cores), advice)]
     if not cpuinfo.is_file():
         return [*out, Check("cpu", "ok", platform.machine())]
-    text = cpuinfo.read_text(errors="replace")
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     flags = set(
         next(
             (line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))), []

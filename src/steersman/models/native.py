@@ -56,7 +56,8 @@ SIGNATURES = {
 def _cpu() -> str:
     """What `-march=native` depends on."""
     info = Path("/proc/cpuinfo")
-    flags = [line for line in info.read_text().splitlines() if line.startswith(("flags", "model name"))][:2]
+    text = info.read_text(encoding="utf-8")
+    flags = [line for line in text.splitlines() if line.startswith(("flags", "model name"))][:2]
     return platform.machine() + "".join(flags)
 
 
