@@ -33,10 +33,8 @@ SOURCE = 1 << 20
 BITS = 4096
 LONG = 1024
 """From which length on a loop looks at the clock in every round."""
-WIDE = frozenset(
-    ("center", "indent", "wordwrap", "batch", "slice", "tojson", "format", "replace", "join")
-    + ("ljust", "rjust", "zfill", "expandtabs")
-)
+FILTERS = ("center", "indent", "wordwrap", "batch", "slice", "tojson", "format", "replace", "join")
+WIDE = frozenset((*FILTERS, "ljust", "rjust", "zfill", "expandtabs"))
 """Filters and methods whose outcome may be larger than what goes in."""
 WIDTH = re.compile(r"\d{5,}")
 T = TypeVar("T")

@@ -32,9 +32,10 @@ def parsed(source: str) -> nodes.Template:
     if len(source) > SOURCE:
         raise ValueError(f"the chat template has {len(source)} characters; expected at most {SOURCE}")
     try:
-        return _environment().parse(source)
+        tree: nodes.Template = _environment().parse(source)
     except (jinja2.TemplateError, RecursionError) as error:
         raise ValueError(f"the chat template is no valid Jinja template: {error}") from None
+    return tree
 
 
 class Program:
