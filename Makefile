@@ -33,8 +33,11 @@ test-slow: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check src tests bench recipes
+	@$(BIN)/ruff check --preview --select PLW1514 src bench
 	@$(BIN)/ruff format --check src tests bench recipes
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev

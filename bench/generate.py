@@ -50,7 +50,7 @@ class Worker:
         command = [side.python, str(HERE / "generate_worker.py"), side.kind, side.model, side.dtype, str(slots)]
         # the model is a local folder; a look at the hub would be timed with the start
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "LLAMA_SERVER": llama_server}
-        self.noise = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self.noise = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

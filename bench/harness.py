@@ -19,7 +19,9 @@ def machine() -> dict[str, Any]:
     model = platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text("utf-8").splitlines() if "model name" in line
+        ]
         model = names[0] if names else model
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "steersman")}
     return {

@@ -115,7 +115,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
     if torch.cuda.is_available():
         measured = torch.cuda.max_memory_allocated()
     else:
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
         assert peak is not None
         measured = 1024 * int(peak[1])
     return {"predicted": sum(parts.values()) / 2**20, "measured": measured / 2**20, "parts": parts}

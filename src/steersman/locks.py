@@ -56,9 +56,17 @@ def _take(path: Path) -> FileLock | None:
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(["steersman", *sys.argv[1:]]),
     }
-    with contextlib.suppress(OSError):  # a full disk: it is held all the same, and others cannot be told by whom
-        path.write_text(json.dumps(who))
+    # on a full disk, or on Windows where a locked file is closed to all, it is held all the same and nobody is named
+    with contextlib.suppress(OSError):
+        path.write_text(json.dumps(who), encoding="utf-8")
     return lock
+
+
+def _drop(lock: FileLock, path: Path) -> None:
+    """Remove the lock's file, then release it, so that nobody takes what is about to go."""
+    with contextlib.suppress(PermissionError):  # Windows removes no open file: it is left, free to be taken
+        path.unlink(missing_ok=True)
+    lock.release()
 
 
 def _holder(path: Path) -> str:
@@ -134,8 +142,7 @@ def _take_over(reader: Path) -> str | None:
             lock.acquire(blocking=False)
         except Timeout:
             return said
-        reader.unlink(missing_ok=True)
-        lock.release()
+        _drop(lock, reader)
     return None
 
 
@@ -161,8 +168,7 @@ def _using(folder: Path) -> Iterator[None]:
         try:
             maker.acquire(timeout=PROBE_SECONDS)
         except Timeout:
-            mine.unlink(missing_ok=True)
-            lock.release()
+            _drop(lock, mine)
             return f"{folder} is being made by {_holder(_lock_of(folder))}"
         maker.release()
         return lock
@@ -171,8 +177,7 @@ def _using(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        mine.unlink(missing_ok=True)
-        lock.release()
+        _drop(lock, mine)
 
 
 @contextlib.contextmanager

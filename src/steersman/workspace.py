@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -63,6 +64,9 @@ def now() -> str:
 
 
 def fsync_dir(path: Path) -> None:
+    """Put the names in a folder on the disk. Windows opens no folders and needs none of this."""
+    if sys.platform == "win32":
+        return
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -94,7 +98,7 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[I
             with open(
                 temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
             ) as file:
-                os.fchmod(file.fileno(), mode_of(path, words))
+                temporary.chmod(mode_of(path, words))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

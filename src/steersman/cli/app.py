@@ -24,7 +24,6 @@ import importlib.util
 import os
 import shlex
 import shutil
-import signal
 import sqlite3
 import sys
 import threading
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
-BROKEN_PIPE = 128 + signal.SIGPIPE
+BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
 STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (

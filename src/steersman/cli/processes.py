@@ -105,7 +105,7 @@ def run(command_line: Callable[[], None]) -> None:
                     raise
             parallel.dismiss()
         else:
-            with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
                 parallel.work()
         parallel.leave()
     except (Exception, KeyboardInterrupt) as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 import optuna
 import torch
+from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from sqlalchemy import URL
 
@@ -133,11 +133,10 @@ class Search:
 
     def __enter__(self) -> Search:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("w")
+        self._lock = FileLock(self.folder / ".lock", is_singleton=False)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise ValueError(f"{self.folder}: this search is going on in another process") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs every error with a traceback; the verb says it
         url = URL.create("sqlite", database=str((self.folder / "study.db").resolve()))
@@ -167,7 +166,7 @@ class Search:
 
     def __exit__(self, *_: object) -> None:
         self._storage.engine.dispose()
-        self._lock.close()
+        self._lock.release()
 
     def _retry_interrupted(self) -> None:
         trials = self.study.get_trials(deepcopy=False)

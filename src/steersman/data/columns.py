@@ -12,7 +12,7 @@ from typing import IO, Any
 from steersman.data.containers import BOMB_MB, BOMB_RATIO, Part
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
-from steersman.data.tables import as_record, check_names, column_names
+from steersman.data.tables import as_record, checked_names, column_names
 
 BATCH = 512
 """Rows that are held at once."""
@@ -58,8 +58,7 @@ def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
                 if sum(map(bool, texts)) == 1 and number < 4 and _wider(values[name], number):
                     reading.tell(f"note: {part.name}: row {number} of '{name}' is a title ({texts[0]!r}) and left out")
                     continue
-                names = column_names(texts)
-                check_names(names, part, reading, number)
+                names = checked_names(column_names(texts), part, reading, number)
                 continue
             unknown = [
                 n for n, v, w in zip(names, cells, written, strict=False) if v is None and str(w or "").startswith("=")

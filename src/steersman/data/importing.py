@@ -15,9 +15,10 @@ from steersman.data import chatlog, formats, sources
 from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed
 from steersman.data.formats.expand import expanded, is_tree_row, trees
+from steersman.data.formats.exports import columns_of_messages, gathered, speaks_alone
 from steersman.data.formats.fields import lost, plain
 from steersman.data.formats.names import MAPPABLE
-from steersman.data.formats.ranked import Scored, rankings_of, scored_answer
+from steersman.data.formats.ranked import Scored, rankings_of, score_of, scored_answer
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
@@ -107,6 +108,8 @@ class _Gathered:
     content: dict[str, _Content] = field(default_factory=dict)
     scored: list[tuple[int, Scored]] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
+    single: dict[str, list[float]] = field(default_factory=dict)
+    """Fields that score single answers, and their values."""
     seen: set[str] = field(default_factory=set)
     """Names of all fields, as they are compared."""
 
@@ -116,9 +119,11 @@ class _Gathered:
 
     def add(self, line: int, parsed: Parsed, fields: Fields) -> None:
         """Keeps in mind what was read of a record, and what was not."""
-        self.seen.update(fields.keys)
+        self.seen.update(plain(str(key)) for key in fields.record)
         self.taken.update(fields.taken.items())
         answered = not (isinstance(parsed, Conversation) and parsed.is_prompt)
+        if answered and isinstance(parsed, Conversation) and (key := score_of(fields)) is not None:
+            self.single.setdefault(key, []).append(float(fields.record[key]))
         content, others = lost(fields, words_of(parsed), answered)
         self.unused.update(content + others)
         for name in content:
@@ -162,7 +167,7 @@ def parse_file(
         raise ValueError(f"--ordered {ordered}: expected one of {', '.join(filter(None, ORDERS))}")
     asked = _options(mapping or {}, reading.speakers, ordered)
     got = _Gathered()
-    for record in _with_trees(sources.scan_all(paths, reading)):
+    for record in _gathered(sources.scan_all(paths, reading), got.notes):
         if record.file:
             got.files[record.file] += 1
         for piece in _pieces(record, kind, asked, got):
@@ -175,6 +180,12 @@ def parse_file(
         if max_records and got.count >= max_records:
             break
     got.notes.update(reading.changed)
+    for key, scores in got.single.items():
+        reading.tell(
+            f"caution: '{key}' scores {len(scores)} single answers from {min(scores):g} to {max(scores):g} and is not "
+            "used: good and bad ones are learned alike; leave the bad ones out before, or see whether --kind rankings "
+            "finds several answers to one prompt"
+        )
     _check_mapping(path, mapping or {}, got)
     _check_content(path, got)
     _group(got)
@@ -186,7 +197,7 @@ def parse_file(
         [parsed for _, parsed in got.kinds[kind]],
         got.rejected,
         dict(got.formats),
-        dict(got.left_out.most_common()),
+        {why: n for why, n in got.left_out.most_common() if n},
         {what: n for what, n in got.notes.most_common() if n > 0},
         _most_frequent(got.taken),
         dict(got.unused.most_common()),
@@ -209,23 +220,24 @@ def _options(mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[st
     return {"mapping": mapping, "speakers": roles, "ordered": ordered}
 
 
-def _with_trees(records: Iterator[Record]) -> Iterator[Record]:
-    """Records; of a file whose rows are messages of trees (OASST) the trees, each in the place of its first row."""
+def _gathered(records: Iterator[Record], notes: Counter[str]) -> Iterator[Record]:
+    """Records; of a file with a message a row, of trees (OASST) or conversations, those, at the line of their first."""
     first = next(records, None)
     if first is None:
         return
-    if not is_tree_row(first.value):
+    is_row, made = (is_tree_row, trees) if is_tree_row(first.value) else (columns_of_messages, gathered)
+    if not is_row(first.value):
         yield first
         yield from records
         return
     rows = []
     for record in (first, *records):
-        if record.error or not is_tree_row(record.value):
+        if record.error or not is_row(record.value):
             yield record
         else:
             rows.append((record.line, record.value))
-    for line, tree in trees(rows):
-        yield Record(line, tree, "")
+    for line, value in made(rows, notes):
+        yield Record(line, value, "")
 
 
 def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _Gathered) -> Iterator[Record]:
@@ -234,11 +246,13 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
         yield record
         return
     try:
-        pieces = expanded(record.value, Fields(record.value, **options), kind)
+        fields = Fields(record.value, **options)
+        pieces = expanded(record.value, fields, kind)
+        got.notes.update(fields.notes)
     except ValueError as error:
         yield dataclasses.replace(record, value=None, error=str(error))
         return
-    if len(pieces) > 1 or pieces[0] is not record.value:
+    if len(pieces) > 1:
         got.notes["records that hold several taken apart"] += 1
     for value in pieces:
         yield dataclasses.replace(record, value=value)
@@ -253,6 +267,13 @@ def _gather(
     fields = formats.as_fields(record.value, **options)
     formats.check_media(fields)
     found = name or formats.detect_fields(fields)
+    if kind == "texts" and found == "transcript":
+        found = "text"
+    if found == "text" and not (name or kind) and (who := speaks_alone(fields.record)) is not None:
+        raise ValueError(
+            f"record: expected a text by itself, or a dialogue, got one message (of '{who}'); put the messages of a "
+            "dialogue together (rows are gathered by a column conversation_id), or import it with --kind texts"
+        )
     if kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
         got.formats["scored"] += 1
         got.scored.append((record.line, scored))

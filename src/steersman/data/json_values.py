@@ -11,6 +11,7 @@ from typing import Any
 
 from steersman.data import formats, messengers
 from steersman.data.containers import Part, parts
+from steersman.data.formats import exports
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -196,7 +197,10 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
         elif isinstance(item, Mapping):
             found |= {f"{name}.{inside}": rows for inside, rows in _wrapped(item, depth + 1).items()}
     named = {name: rows for name, rows in found.items() if name.rpartition(".")[2].lower() in WRAPPERS}
-    return named or (found if len(found) == 1 and not _known(value) else {})
+    if named or len(found) != 1 or _known(value):
+        return named
+    (rows,) = found.values()
+    return {} if isinstance(rows[0], Mapping) and formats.detect(rows[0]) == "text" else found
 
 
 def _is_record(item: Any, name: str) -> bool:
@@ -206,16 +210,15 @@ def _is_record(item: Any, name: str) -> bool:
     if not isinstance(item, Mapping) or _is_turn(item):
         return False
     if name.lower() in OF_DIALOGUES:
-        return any(_is_turns(inside) for inside in item.values())
+        return any(_is_turns(inside) for inside in item.values()) or exports.is_export(item)
     return _known(item)
 
 
 def _known(value: Mapping[str, Any]) -> bool:
     try:
-        formats.detect(value)
+        return exports.is_export(value) or bool(formats.detect(value))
     except ValueError:
         return False
-    return True
 
 
 class _Document:

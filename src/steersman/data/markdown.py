@@ -20,6 +20,10 @@ SUMMARY = re.compile(
 )
 FENCE = re.compile(r"\s{0,3}(```|~~~)")
 FRONT = re.compile(r"---\s*")
+NUMBER = re.compile(
+    r"\A(?:\d{1,3}(?:\.\d{1,3})*[.、)）](?!\d)|[一二三四五六七八九十]{1,3}、|[（(][\d一二三四五六七八九十]{1,3}[)）])\s*(?=\S)"
+)
+"""The number of a heading."""
 QUESTIONS = 0.5
 """So many headings of one level must be questions for a page to be a list of questions and answers."""
 WORDS = re.compile(
@@ -94,11 +98,12 @@ def heading_pairs(lines: Sequence[Line]) -> list[Pair]:
     if level is None:
         return []
     out = []
+    numbered = all(NUMBER.match(question) for _, question in heads[level])
     for i, question in heads[level]:
         end = next((j for j in sorted(marks) if j > i and (marks[j] == level or _above(marks[j], level))), len(lines))
         answer = _body([line.text.rstrip() for line in lines[i + 1 : end]])
         if answer:
-            out.append((lines[i].number, question, answer))
+            out.append((lines[i].number, NUMBER.sub("", question) if numbered else question, answer))
     return out
 
 

@@ -127,7 +127,8 @@ def _slack(number: int, message: Mapping[str, Any]) -> Said:
         at = float(message.get("ts", 0))
     except (TypeError, ValueError):
         at = 0.0
-    text = re.sub(r"<(https?://[^|>]+)(?:\|[^>]*)?>", r"\1", str(message.get("text") or ""))
+    text = re.sub(r"<(https?://[^|>]+)>", r"\1", str(message.get("text") or ""))
+    text = re.sub(r"<(https?://[^|>]+)\|([^>]*)>", r"[\2](\1)", text)
     text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     return Said(number, _unix(at), "" if service else str(name or "?"), "" if service else text)
 

@@ -9,9 +9,14 @@ _THING = (
     "contact card|animation|poll|medien|bild|foto|video(?:nachricht)?|sprachnachricht|dokument|datei|kontakt(?:karte)?|"
     "standort|umfrage|图片|照片|圖片|相片|语音|語音|语音消息|視頻|视频|影片|表情|表情包|动画表情|動畫表情|贴图|貼圖|"
     "文件|檔案|文档|位置|链接|鏈接|名片|红包|微信红包|转账|拍一拍|聊天记录|小程序|语音通话|视频通话|通话|动图|卡片消息|"
-    "写真|スタンプ|動画|ボイスメッセージ|ファイル|사진|동영상|이모티콘|파일"
+    "写真|画像|スタンプ|動画|音声|ボイスメッセージ|ファイル|メディア|ステッカー|사진|동영상|이모티콘|파일|"
+    "multimedia|imagen|vídeo|nota de voz|documento|archivo|ubicación|contacto|médias?|vidéo|note vocale|message vocal|"
+    "autocollant|fichier|imagem|mídia|áudio|figurinha|arquivo|localização|contato|immagine|sticker|documenti?|posizione"
 )
-_LEFT = "omitted|weggelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included"
+_LEFT = (
+    "omitted|weggelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included|omitid[oa]s?|omise?s?|absente?s?|"
+    "ocultad[oa]s?|ocult[oa]s?|omess[oaie]|なし|は含まれていません|が省略されました|を除く|생략됨"
+)
 MEDIA = re.compile(
     rf"(?:[\[【<(](?:{_THING})(?:[:：][^\]】>)]*|\s[^\]】>)]{{0,40}})?[\]】>)](?:\s*\d+[\"″秒s]?)?"
     rf"|\[(?:{_THING})\]\s*\S[^\n]{{0,80}}\.\w{{2,5}}"
@@ -24,7 +29,9 @@ MEDIA = re.compile(
 )
 """A line that stands for something other than text."""
 EDITED = re.compile(
-    r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet\.?|此消息已(?:被)?编辑|已编辑|此訊息已編輯)>\s*",
+    r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet|此消息已(?:被)?编辑|已编辑|此訊息已編輯|"
+    r"ce message a été modifié|se editó este mensaje|mensagem editada|(?:questo )?messaggio (?:è stato )?modificato|"
+    r"このメッセージは編集されました|(?:이 )?메시지가 수정되었습니다)\.?>\s*",
     re.I,
 )
 _SPOKEN = (
@@ -32,6 +39,9 @@ _SPOKEN = (
     r".{0,40}(?:端到端加密|端对端加密|端對端加密|全程加密).*",
     r"(?:this message was deleted|you deleted this message|message deleted|diese nachricht wurde gelöscht|"
     r"du hast diese nachricht gelöscht)\.?(?: this message.*)?",
+    r"(?:ce message a été supprimé|vous avez supprimé ce message|(?:se eliminó|eliminaste) este mensaje|"
+    r"(?:esta )?mensagem (?:foi )?apagada|você apagou esta mensagem|questo messaggio è stato eliminato|"
+    r"hai eliminato questo messaggio|このメッセージは削除されました|삭제된 메시지입니다)[.。]?",
     r"(?:此消息已(?:被)?删除|此訊息已刪除|您已删除此消息|你删除了这条消息)[。.]?",
     r"(?:missed|verpasster|no answer|declined|unanswered|cancelled).{0,24}(?:call|anruf)(?:.{0,40})?",
     r"(?:voice|video|sprach|video)[ -]?(?:call|anruf)[,:]? .{0,40}(?:\d|answer|antwort|tap|tippe).*",

@@ -37,6 +37,8 @@ ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
 """Endings that are no part of a name."""
 JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
 PEEK = 80
+NEVER = (".yml", ".yaml", ".xml", ".toml", ".ini", ".py", ".sql")
+"""Endings of text that is never read: what it holds cannot be told from its lines."""
 
 
 def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
@@ -103,6 +105,10 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
         return messengers.scan_html
     if part.suffix in BY_SUFFIX:
         return BY_SUFFIX[part.suffix]
+    if part.suffix in NEVER:
+        raise ValueError(
+            f"{part.name}: expected records, found {part.suffix[1:].upper()}; write it as JSON lines or CSV"
+        )
     if chatlog.looks_like(head) or (reading.speakers and _speaks(head, reading)):
         if not reading.speakers:
             raise ValueError(f"{part.name}: {_wanted(part, reading)}")

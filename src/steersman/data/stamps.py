@@ -24,7 +24,7 @@ DAY = (
 )
 DATE = (
     rf"(?:{DAY}[,，.]?\s*)?(?:(?P<a>\d{{1,4}})\s?[./-]\s?(?P<b>\d{{1,2}})\s?[./-]\s?(?P<c>\d{{1,4}})\.?"
-    r"|(?P<y>\d{4})\s?[年년]\s?(?P<m>\d{1,2})\s?[月월]\s?(?P<d>\d{1,2})\s?[日일]"
+    r"|(?:(?P<y>\d{4})\s?[年년]\s?)?(?P<m>\d{1,2})\s?[月월]\s?(?P<d>\d{1,2})\s?[日일]"
     rf"|(?P<d2>\d{{1,2}})\.?\s(?P<n2>{MONTHS})\.?,?\s(?P<y2>\d{{4}})"
     rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
 )
@@ -34,7 +34,7 @@ TIME = (
     rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
 )
 TWICE = re.compile(r"\(\?P<(\w+)>")
-BOTH = f"(?:{DATE}(?:,?\\s*(?:at|um)?\\s*|T|，\\s*)(?:{TIME}))"
+BOTH = f"(?:{DATE}(?:,?\\s*(?:at|um|à|às|a las|alle(?: ore)?)?\\s*|T|，\\s*)(?:{TIME}))"
 REVERSED = TWICE.sub(r"(?P<r_\1>", f"(?:{TIME},?\\s+{DATE})")
 ALONE = TWICE.sub(r"(?P<t_\1>", rf"(?:(?:today|yesterday|heute|gestern|今天|昨天|今日|昨日)\s?(?:at|um)?\s?)?{TIME}")
 STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
@@ -80,8 +80,8 @@ def when(match: re.Match[str]) -> When | None:
     if "a" in groups:
         numbers = (int(groups["a"]), int(groups["b"]), int(groups["c"]))
         return When(numbers, "ymd" if numbers[0] > 31 else "", seconds) if _possible(numbers) else None
-    if "y" in groups:
-        return When((int(groups["y"]), int(groups["m"]), int(groups["d"])), "ymd", seconds)
+    if "m" in groups:  # a year that is not said is taken for one with all days
+        return When((int(groups.get("y", 2000)), int(groups["m"]), int(groups["d"])), "ymd", seconds)
     for year, month, day in (("y2", "n2", "d2"), ("y3", "n3", "d3")):
         if year in groups:
             name = groups[month].lower()

@@ -12,13 +12,20 @@ from typing import Any
 
 from steersman.data import formats
 from steersman.data.containers import Part
+from steersman.data.formats.exports import columns_of_messages
 from steersman.data.formats.fields import plain
+from steersman.data.formats.names import META_NAME
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r"\"?sep=(.)\"?", re.I)
 """What Excel writes into the first line to say how columns are separated."""
+ASKS = re.compile(r"\b(?:question|query|enquiry|inquiry|\w*frage|pregunta|pergunta)\b|问题|提问|問題|咨询", re.I)
+ANSWERS = re.compile(
+    r"\b(?:answer|response|reply|antwort|respuesta|resposta|réponse|resolution)\b|回答|答案|答复|回复|回覆|解答", re.I
+)
+"""Words by which the headings of a form name questions and answers."""
 PEEK = 60
 
 
@@ -60,8 +67,7 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
     if header is None or header.error:
         raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
-    names = column_names(header.value)
-    check_names(names, part, reading, header.line)
+    names = checked_names(column_names(header.value), part, reading, header.line)
     for row in rows:
         if row.error:
             yield row
@@ -110,8 +116,11 @@ def column_names(cells: Sequence[str]) -> list[str]:
     return names
 
 
-def check_names(names: Sequence[str], part: Part, reading: Reading, line: int) -> None:
-    """ValueError where --map names a column that is not there, or without it nothing tells what the columns are."""
+def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> list[str]:
+    """The names, those of question and answer as such where that is a guess, which is told.
+
+    ValueError where --map names a column that is not there, or without it nothing tells what the columns are.
+    """
     lower = [plain(name) for name in names]
     for role, wanted in reading.mapping.items():
         for column in wanted.split(","):
@@ -121,19 +130,34 @@ def check_names(names: Sequence[str], part: Part, reading: Reading, line: int) -
                 raise ValueError(
                     f"{part.name}:{line}: expected a column '{column}', the file has: {', '.join(names)}{hint}"
                 )
-    if not reading.mapping and not _tells(names):
+    if reading.mapping or _tells(names):
+        return names
+    asked, answered = (_only(names, words) for words in (ASKS, ANSWERS))
+    if asked is None or answered is None or asked == answered:
         raise ValueError(
             f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
             "say which it is, such as --map question=COLUMN,answer=COLUMN"
         )
 
+    reading.tell(
+        f"note: {part.name}: column '{asked}' is read as the question and '{answered}' as the answer; otherwise --map "
+        "question=COLUMN,answer=COLUMN"
+    )
+    return [{asked: "question", answered: "answer"}.get(name, name) for name in names]
+
+
+def _only(names: Sequence[str], words: re.Pattern[str]) -> str | None:
+    """The one name in which one of the words stands; None where there is none, or are several."""
+    found = [name for name in names if words.search(name) and not META_NAME.fullmatch(plain(name))]
+    return found[0] if len(found) == 1 else None
+
 
 def _tells(names: Sequence[str]) -> bool:
+    record = dict.fromkeys(names, "?")
     try:
-        formats.detect(dict.fromkeys(names, "?"))
+        return columns_of_messages(record) is not None or bool(formats.detect(record))
     except ValueError:
         return False
-    return True
 
 
 def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:

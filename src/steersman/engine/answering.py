@@ -27,7 +27,7 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
     if not (path.is_file() and sums.is_file()):
         return b"", []
     lines = io.BytesIO(path.read_bytes()).readlines()  # at \n alone
-    marks = sums.read_text().split("\n")[:-1]
+    marks = sums.read_text(encoding="utf-8").split("\n")[:-1]
     total = hashlib.sha256()
     for done, mark in enumerate(marks):
         total.update(b"".join(lines[done * group : (done + 1) * group]))
@@ -75,7 +75,7 @@ def answer_prompts(
     sampling = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
     began, tokens = time.monotonic(), 0
     shown = progress(title, len(prompts), len(done), "prompt")
-    with naming(path), open(path, "ab") as answers, open(sums, "a") as hashes, shown as bar:
+    with naming(path), open(path, "ab") as answers, open(sums, "a", encoding="utf-8") as hashes, shown as bar:
         for start in range(len(done), len(prompts), group):
             now = prompts[start : start + group]
             own = dataclasses.replace(params, seed=seed * 1_000_003 + start)

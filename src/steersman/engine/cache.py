@@ -8,12 +8,12 @@ longer; the budget bounds it.
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from steersman.machine import free_memory, total_memory
 
 STEP = 64
 """Capacities are multiples of this."""
@@ -34,17 +34,7 @@ def default_budget(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(0.8 * free)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = total
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text))
-    info = Path("/proc/meminfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = 1024 * int(line.split()[1])
-    return int(min(0.4 * total, 0.8 * free))
+    return int(min(0.4 * total_memory(), 0.8 * free_memory()))
 
 
 class Cache:

@@ -24,10 +24,16 @@ combination, in each step."""
 COMPILE_SECONDS, COMPILE_BYTES = 2, 2 << 30
 """Processor time and memory that making a grammar may take. Intersections of a few expressions can take for ever, and
 nothing ends a thread; so each grammar is made in a process of its own first, once."""
+PATIENCE = 60.0
+"""Seconds on the clock, which end it where the system has no such limits (Windows) or ignores them (macOS)."""
 _CHILD = f"""
-import resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
-resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+import sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, ({COMPILE_SECONDS}, {COMPILE_SECONDS}))
+    resource.setrlimit(resource.RLIMIT_AS, ({COMPILE_BYTES}, {COMPILE_BYTES}))
+except (ImportError, ValueError, OSError):
+    pass
 import llguidance
 sys.stdout.write(llguidance.LLMatcher.validate_grammar(sys.stdin.read()))
 """
@@ -142,7 +148,10 @@ def _source(matcher: Any, params: SamplingParams) -> Any:
 def _problem(source: str) -> str:
     """Why this grammar cannot be made within the limits; '' where it can."""
     command = [sys.executable, "-I", "-c", _CHILD]
-    child = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    try:
+        child = subprocess.run(command, input=source.encode(), capture_output=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return "it is too complex"
     if child.returncode:
         return "it is too complex"
     return child.stdout.decode("utf-8", "replace")

@@ -32,7 +32,7 @@ FOLDERS = (".resume.0", ".resume.1")
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Replace the point in `path`; all processes call it. Raises what the first that could not write met."""
-    old = json.loads((path / NAME).read_text())["folder"] if (path / NAME).is_file() else FOLDERS[1]
+    old = json.loads((path / NAME).read_text(encoding="utf-8"))["folder"] if (path / NAME).is_file() else FOLDERS[1]
     new = FOLDERS[1 - FOLDERS.index(old)]
     parallel.wait()  # all have read the name
     if parallel.is_first():
@@ -60,7 +60,7 @@ def remove(path: Path) -> None:
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, state) of the point in `path`: DTensors with this process's parts, or whole tensors for a lone one."""
-    point = json.loads((path / NAME).read_text())
+    point = json.loads((path / NAME).read_text(encoding="utf-8"))
     reader = HuggingFaceStorageReader(str(path / point["folder"]))
     alone = parallel.size() == 1
     mesh = None if alone else init_device_mesh("cpu", (parallel.size(),))

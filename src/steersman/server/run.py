@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -45,9 +46,11 @@ class _Server(uvicorn.Server):
 
 def _allow_files(number: int) -> None:
     """Let this process have so many files open, where the system lets it; a connection is one."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # not on Windows, which has no such limit
+    if sys.platform == "win32":  # which has no such limit
+        return
+    import resource
 
+    with contextlib.suppress(ValueError, OSError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = number if hard == resource.RLIM_INFINITY else min(number, hard)
         if soft != resource.RLIM_INFINITY and soft < most:
@@ -70,7 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     ports = [0] if port == 0 else range(port, min(port + _PORTS_TRIED, 65536))
     for candidate in ports:
-        sock = socket.socket(family)
+        # by its protocol asyncio knows that it may turn off the wait for an acknowledgement, 40 ms an answer
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))

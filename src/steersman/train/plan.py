@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from steersman import machine
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.engine.shape import Shape, shape_of
 from steersman.models import native, parallel
@@ -175,20 +174,7 @@ def free_memory(on_gpu: bool) -> int:
     """Bytes that this process may take in all: what is free, within a container's limit, and what it holds now."""
     if on_gpu:
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = 1024 * _number(r"MemAvailable:\s+(\d+)", info)
-    group = Path("/sys/fs/cgroup")
-    if (group / "memory.max").is_file() and (limit := (group / "memory.max").read_text().strip()).isdigit():
-        used = _number(r"(\d+)", group / "memory.current") - _number(r"\binactive_file (\d+)", group / "memory.stat")
-        free = min(free, int(limit) - used)
-    return free + 1024 * _number(r"VmRSS:\s+(\d+)", Path("/proc/self/status"))
-
-
-def _number(pattern: str, file: Path) -> int:
-    match = re.search(pattern, file.read_text())
-    return int(match[1]) if match else 0
+    return machine.free_memory() + machine.own_memory()
 
 
 def make_plan(

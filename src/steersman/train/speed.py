@@ -81,7 +81,7 @@ def products_per_second(dtype: torch.dtype, device: torch.device) -> float:
     """
     kept = default_cache().parent / "speed.json"
     name = f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'} {dtype} {torch.get_num_threads()}"
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     known[name] = max(known.get(name, 0.0), _measure(dtype, device))
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_json(kept, known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from steersman.data.formats import comparisons, dialogues, feedback, ranked
 from steersman.data.formats.dialogues import Turn, conversation
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
 from steersman.data.formats.names import MAPPABLE, MEDIA
-from steersman.data.formats.transcripts import is_hh
+from steersman.data.formats.transcripts import cued, is_hh
 from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
 
 Parsed = Conversation | Ranking | Feedback | str
@@ -36,6 +37,9 @@ __all__ = [
     "shown",
     "to_line",
 ]
+RENDERED = re.compile(
+    r"<\|im_start\|>|\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|(?:user|assistant)\|>|### Response:"
+)
 OWN_TURN = {"role", "content", "learn", "thinking", "tool_calls", "tool_call_id", "name"}
 """Keys of a turn in our own JSON."""
 
@@ -57,6 +61,7 @@ def _text(fields: Fields) -> Parsed:
     key, value = fields.take("text")
     if not isinstance(value, str):
         raise ValueError(f"{key}: expected a string, got {shown(value)}")
+    fields.note("texts with marks of a chat template: learned as they stand", bool(RENDERED.search(value)))
     return value
 
 
@@ -72,6 +77,7 @@ IMPORTERS: dict[str, Callable[[Fields], Parsed]] = {
     "rankings": ranked.from_ranking,
     "feedback": feedback.from_feedback,
     "prompts": dialogues.from_prompt,
+    "transcript": dialogues.from_transcript,
     "text": _text,
 }
 FILE_FORMATS = ("csv", "chatlog", "markdown")
@@ -142,8 +148,9 @@ def detect_fields(fields: Fields) -> str:
         )
     if fields.has("question"):
         return "prompts"
-    if fields.has("text"):
-        return "text"
+    if (key := fields.find("text")) is not None:
+        value = fields.record[key]
+        return "transcript" if isinstance(value, str) and cued(value) is not None else "text"
     if "messages" in fields.keys:
         return "messages"  # whose importer says what is wrong with them
     names = ", ".join(map(str, fields.record)) or "none"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.data.formats.dialogues import answer_message, content_id, conversation, prompt_of, with_system
-from steersman.data.formats.fields import Fields, empty, plain, shown, trimmed, turns_in
+from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
 from steersman.data.formats.transcripts import hh_turns, is_hh
 from steersman.data.formats.turns import turns_of
 from steersman.types import Conversation, Message, Ranking, to_objective
@@ -18,25 +18,18 @@ WINNERS = (
     *(("preferred", "non_preferred"), ("preferred", "dispreferred"), ("preferred", "rejected"), ("better", "worse")),
     *(("best", "worst"), ("winner", "loser"), ("win", "lose"), ("winning", "losing"), ("positive", "negative")),
     *(("pos", "neg"), ("good", "bad"), ("y_w", "y_l"), ("采纳", "拒绝"), ("好", "坏")),
+    ("response_j", "response_k"),  # Stack Exchange paired: j is the better one
 )
-AFFIXES = ("response", "answer", "output", "completion", "message", "messages", "text", "conversation", "conversations")
-SIDED = (
-    "response",
-    "answer",
-    "output",
-    "completion",
-    "conversation",
-    "human_ref",
-    "reply",
-    "candidate",
-    "text",
-    "option",
-)
+_AFFIXES = "response resp answer output completion message messages text conversation conversations"
+AFFIXES = tuple(_AFFIXES.split())
+_SIDED = "response answer output completion conversation human_ref reply candidate text option"
+SIDED = tuple(_SIDED.split())
 SCORES_OF_PAIRS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
     ("chosen_rating", "rejected_rating"),
 )
+REJECTED = ("rejected", *(f"rejected_{what}" for what in ("response", "messages", "answer", "output", "completion")))
 TIES = ("tie", "both", "equal", "same", "draw", "平", "平局", "一样", "none", "neither")
 BOTH_BAD = ("tie (bothbad)", "bothbad", "both_bad", "both bad", "neither", "都不好")
 
@@ -74,15 +67,7 @@ def _forms() -> tuple[tuple[str, str], ...]:
 
 def rejected_alone(fields: Fields) -> str | None:
     """ms-swift: the field of a rejected answer (or dialogue) beside an ordinary one, which was chosen."""
-    names = (
-        "rejected_response",
-        "rejected_messages",
-        "rejected",
-        "rejected_answer",
-        "rejected_output",
-        "rejected_completion",
-    )
-    return next((fields.keys[n] for n in names if n in fields.keys and not empty(fields.record[fields.keys[n]])), None)
+    return next((k for n in REJECTED if (k := fields.keys.get(n)) is not None and not empty(fields.record[k])), None)
 
 
 def sides_of(fields: Fields) -> tuple[str, str, tuple[str, str]] | None:
@@ -237,11 +222,7 @@ def _against_answer(fields: Fields, worse: str) -> Ranking:
 
 def _look_at_scores(fields: Fields) -> None:
     """Notes where the scores beside a pair say the opposite of chosen and rejected."""
-    for better, worse in (
-        ("score_chosen", "score_rejected"),
-        ("chosen_score", "rejected_score"),
-        ("chosen_rating", "rejected_rating"),
-    ):
+    for better, worse in SCORES_OF_PAIRS:
         pair = [fields.record.get(fields.keys.get(n, "")) for n in (better, worse)]
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair) and pair[0] < pair[1]:  # type: ignore[operator]
             fields.note(
@@ -258,6 +239,9 @@ def from_sides(fields: Fields) -> Ranking:
     fields.used |= {one, other}
     fields.taken |= {"answers": f"{one}, {other}"}
     ranks, all_bad = _verdict(fields, suffixes, plain(one).startswith("human_ref"))
+    if (turns := _interleaved(fields, (one, other))) is not None:
+        made = _of_dialogues(fields, (one, other), turns)
+        return ranking(made.prompt, made.answers, fields, ranks, all_bad)
     sides = [turns_in(fields.record[key]) for key in (one, other)]
     if all(isinstance(v, list) for v in sides) and not fields.has("question") and not fields.has("context"):
         turns = [turns_of(v, key, fields) for v, key in zip(sides, (one, other), strict=True)]
@@ -265,6 +249,24 @@ def from_sides(fields: Fields) -> Ranking:
         return ranking(made.prompt, made.answers, fields, ranks, all_bad)
     texts = [answer_text(v, key, fields) for v, key in zip(sides, (one, other), strict=True)]
     return ranking(prompt_for(fields), texts, fields, ranks, all_bad)
+
+
+def _interleaved(fields: Fields, pair: tuple[str, str]) -> list[list[Message]] | None:
+    """Two dialogues whose questions, and whose answers, are lists of texts, written as JSON (Arena's); else None."""
+    key = fields.find("question")
+    lists = [parsed_json(fields.record[k]) for k in (key, *pair) if k is not None]
+    if len(lists) < 3 or not all(isinstance(texts, list) and texts for texts in lists):
+        return None
+    if any(len(texts) != len(lists[0]) or not all(isinstance(t, str) for t in texts) for texts in lists):
+        if all(isinstance(t, str | None) for texts in lists for t in texts):
+            raise ValueError(f"{key}: expected as many texts in it as in '{pair[0]}' and '{pair[1]}', and no nulls")
+        return None
+    asked_in_turn, *answers = lists
+    fields.take("question")
+    return [
+        [m for q, a in zip(asked_in_turn, texts, strict=True) for m in (Message("user", q), Message("assistant", a))]
+        for texts in answers
+    ]
 
 
 def _verdict(fields: Fields, suffixes: tuple[str, str], first_is_one: bool) -> tuple[tuple[int, int], bool]:

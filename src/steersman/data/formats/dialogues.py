@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steersman.data.formats.calls import tools_of
+from steersman.data.formats.calls import calls_in, tools_of
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
 from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
 from steersman.data.formats.turns import settled, split_thoughts, turns_of
@@ -16,8 +16,9 @@ from steersman.types import Conversation, Json, Message
 Turn = tuple[str, str]
 KEPT_META = ("source", "type", "category", "topic", "answer_choices", "meta", "language", "lang", "domain", "url")
 """Fields that travel with a record, where it has them."""
-AS_TEXT = ("chat", "conversation", "dialogue", "dialog", "transcript")
+AS_TEXT = ("chat", "conversation", "dialogue", "dialog", "transcript", "plain_text")
 """Fields that may hold a dialogue as one text."""
+TEXT_OF_QUESTION = ("full_text", "question", "text", "content")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -35,8 +36,10 @@ def conversation(
         raise ValueError(f"{field}: expected at least one turn, got none")
     messages = [m if isinstance(m, Message) else Message(m[0], m[1]) for m in turns]  # type: ignore[arg-type]
     messages = settled(messages, field, fields)
-    own = next((fields.record[k] for n in fields.names("id") if (k := fields.keys.get(n)) is not None), None)
+    key = next((k for n in fields.names("id") if (k := fields.keys.get(n)) is not None), None)
+    own = fields.record[key] if key is not None else None
     named = isinstance(own, str | int) and str(own)
+    fields.used |= {key} if key is not None else set()
     meta: dict[str, Any] = {}
     for name in KEPT_META:
         if (key := fields.keys.get(name)) is not None and key not in fields.taken.values():
@@ -124,7 +127,7 @@ def prompt_of(fields: Fields) -> tuple[list[Message], str]:
         if asks_in_turn(fields, key):
             fields.note("later questions of a benchmark left out", len(value) - 1)
             return [Message("user", value[0])], key
-        if plain(key) == "chat" and isinstance(value, Mapping):
+        if plain(key) == "chat" and isinstance(value, Mapping) and "messages" not in value:
             return moss_turns(value, key), key
         return turns_of(value, key, fields), key
     if key is not None and isinstance(fields.record[key], str) and plain(key) in AS_TEXT:
@@ -140,6 +143,8 @@ def prompt_of(fields: Fields) -> tuple[list[Message], str]:
         return past_turns(fields), key
     key, value = fields.take(role)
     value = turns_in(value)
+    if isinstance(value, Mapping) and not _has_role(value):  # WebGPT: the question with its source
+        value = next((value[k] for k in TEXT_OF_QUESTION if isinstance(value.get(k), str)), value)
     past = past_turns(fields)
     if isinstance(value, list | Mapping):
         return [
@@ -226,7 +231,7 @@ def take_answer(fields: Fields, turns: list[Message]) -> list[Message]:
         said = turns_of(whole, key, fields)
         common = next((n for n in range(len(said), 0, -1) if said[:n] == turns[-n:]), 0)
         return [*turns, *said[common:]]
-    message = answer_message(value, key, fields)
+    message = _calls(whole, key, fields) or answer_message(value, key, fields)
     if (thoughts := fields.find("thinking")) is not None and not message.thinking:
         text = fields.record[thoughts]
         if isinstance(text, str) and text.strip():
@@ -234,6 +239,22 @@ def take_answer(fields: Fields, turns: list[Message]) -> list[Message]:
             fields.note("thoughts kept apart from what is said")
             message = Message("assistant", message.content, thinking=text.strip())
     return [*turns, message]
+
+
+def _calls(value: Any, key: str, fields: Fields) -> Message | None:
+    """An answer that is nothing but calls of the record's tools, as a list in JSON (xLAM); else None."""
+    value = parsed_json(value)
+    if not (fields.has("tools") and isinstance(value, list) and value):
+        return None
+    if not all(isinstance(v, Mapping) and {"name", "arguments"} <= v.keys() for v in value):
+        return None
+    return Message("assistant", "", tool_calls=tuple(calls_in(value, key)))
+
+
+def from_transcript(fields: Fields) -> Conversation:
+    """A field `text` that holds a whole dialogue, each turn after its speaker's name (Guanaco)."""
+    key, value = fields.take("text")
+    return conversation(text_turns(value, key, fields), key, fields)
 
 
 def from_dialogue(fields: Fields) -> Conversation:

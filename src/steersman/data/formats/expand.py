@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from steersman.data.formats import exports
 from steersman.data.formats.feedback import labels_of
 from steersman.data.formats.fields import Fields, plain, shown
 
@@ -20,9 +22,35 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
     if isinstance(instances, list) and instances and all(isinstance(i, Mapping) for i in instances):
         rest = {k: v for k, v in record.items() if k != "instances"}
         return [_numbered(rest | dict(one), i) for i, one in enumerate(instances)]
+    if (exported := exports.as_turns(record, fields)) is not None:
+        return [exported]
+    if (other := _scored(record, fields) or _nested(record)) is not None:
+        return [other]
     if (rows := _columns(record, fields)) is not None:
         return rows
     return _labelled(record, fields)
+
+
+def _scored(record: Record, fields: Fields) -> Record | None:
+    """ELI5's answers, an object of a list of texts and one of scores, as a list of objects."""
+    key = next((k for n in fields.names("answers") if (k := fields.keys.get(n)) and isinstance(record[k], Mapping)), "")
+    lists = [record[key].get(name) for name in ("text", "score")] if key else []
+    if not lists or not all(isinstance(v, list) and v for v in lists) or len(lists[0]) != len(lists[1]):
+        return None
+    return {**record, key: [{"text": t, "score": s} for t, s in zip(*lists, strict=True)]}
+
+
+def _nested(record: Record) -> Record | None:
+    """A record whose question and answer lie in objects of their own: LangSmith's runs, OpenAI's compared summaries."""
+    asked, said = record.get("inputs"), record.get("outputs")
+    if isinstance(asked, Mapping) and isinstance(said, Mapping):
+        return {k: v for k, v in record.items() if k not in ("inputs", "outputs")} | dict(asked) | dict(said)
+    info, pair = record.get("info"), record.get("summaries")
+    if not (isinstance(info, Mapping) and isinstance(pair, list) and len(pair) == 2 and "choice" in record):
+        return None
+    asked = info.get("post") or info.get("article")
+    texts = {f"response_{i}": one.get("text") for i, one in enumerate(pair) if isinstance(one, Mapping)}
+    return {"id": str(info.get("id") or ""), "prompt": asked, **texts, "better_response_id": record["choice"]}
 
 
 def _numbered(record: dict[str, Any], i: int) -> dict[str, Any]:
@@ -104,8 +132,8 @@ def is_tree_row(value: Any) -> bool:
     return isinstance(value, Mapping) and {"message_id", "parent_id", "text", "role"} <= value.keys()
 
 
-def trees(rows: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
-    """(line of the root, tree) out of rows in any order; replies whose parent is not there are left out."""
+def trees(rows: list[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
+    """(line of the root, tree) out of rows in any order; replies whose parent is not there are left out, counted."""
     nodes = {str(row["message_id"]): {**row, "replies": []} for _, row in rows}
     out: list[tuple[int, Record]] = []
     for line, row in rows:
@@ -114,4 +142,6 @@ def trees(rows: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
             out.append((line, {"message_tree_id": row["message_id"], "prompt": node}))
         elif str(row["parent_id"]) in nodes:
             nodes[str(row["parent_id"])]["replies"].append(node)
+        else:
+            notes["messages of trees whose parent is missing left out"] += 1
     return out

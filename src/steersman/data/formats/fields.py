@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from steersman.data.formats.names import BODIES, META, META_NAME, NAMES, SUBJECTS
+from steersman.data.formats.names import BODIES, COMMENT_NAME, META, META_NAME, NAMES, SUBJECTS
 
 ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
 """A value of one word: a name or a category, hardly an answer."""
@@ -74,28 +74,36 @@ class Fields:
         notes: Counter[str] | None = None,
     ) -> None:
         self.record = record
-        self.keys = {plain(str(key)): key for key in reversed(list(record))}
         self.mapping = {role: tuple(map(plain, value.split(","))) for role, value in (mapping or {}).items()}
+        self.ignored = {key for key in record if plain(str(key)) in self.mapping.get("ignore", ())}
+        self.keys = {plain(str(key)): key for key in reversed(list(record)) if key not in self.ignored}
         self.speakers = speakers or {}
         self.ordered = ordered
         self.notes: Counter[str] = Counter() if notes is None else notes
         """What was changed or guessed -> how often."""
         self.taken: dict[str, str] = {}
         """Role -> the field that plays it."""
-        self.used: set[str] = {self.keys[name] for name in self.mapping.get("ignore", ()) if name in self.keys}
+        self.used: set[str] = set(self.ignored)
 
     def names(self, role: str) -> tuple[str, ...]:
         """Names of a role; a role that the user mapped has those alone, and they play no other."""
         if role in self.mapping:
             return self.mapping[role]
-        names = NAMES.get(role, (role,)) + self._of_ticket.get(role, ())
+        names = NAMES.get(role, (role,)) + self._beside.get(role, ())
         spoken_for = {name for names in self.mapping.values() for name in names}
         return tuple(n for n in names if n not in spoken_for) if spoken_for else names
 
     @functools.cached_property
-    def _of_ticket(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of a question, and of what it comes with, in a record that has an answer and none of the usual ones."""
-        asked = any(name in self.keys for role in ("question", "context", "messages", "text") for name in NAMES[role])
+    def _beside(self) -> Mapping[str, tuple[str, ...]]:
+        """Names that play a role in the company of others alone: the parts of a ticket that has an answer and none of
+        the usual names of a question, `content` beside its thoughts."""
+        if "reasoning_content" in self.keys:
+            return {"answer": ("content",)}
+        asked = any(
+            not empty(self.record.get(self.keys.get(name, "")))
+            for role in ("question", "context", "messages", "text")
+            for name in NAMES[role]
+        )
         answered = "answer" in self.mapping or any(name in self.keys for name in NAMES["answer"])
         if asked or not answered or "question" in self.mapping:
             return {}
@@ -151,11 +159,15 @@ def squeezed(text: str) -> str:
     return "".join(text.split())
 
 
+def said_in(value: Any) -> list[str]:
+    """The strings of a value that may be something said: no single words such as names of roles and categories."""
+    texts = texts_in(parsed_json(value))
+    return [t for t in texts if not (ID_LIKE.fullmatch(t) and t.isascii() and not t.endswith((".", "!", "?")))]
+
+
 def is_said(value: Any, least: int) -> bool:
     """Whether a value reads like something said: at least `least` words, a Chinese character counting for a half."""
-    for text in texts_in(parsed_json(value)):
-        if ID_LIKE.fullmatch(text) and text.isascii() and not text.endswith((".", "!", "?")):
-            continue
+    for text in said_in(value):
         words = len(re.findall(r"[^\W\d_]+", re.sub(r"[\u3400-\u9fff]", "", text)))
         if words + len(re.findall(r"[\u3400-\u9fff]", text)) / 2 >= least:
             return True
@@ -172,13 +184,15 @@ def lost(fields: Fields, words: str, answered: bool) -> tuple[list[str], list[st
     others: list[str] = []
     read = squeezed(words)
     for key, value in fields.left():
-        texts = [squeezed(t) for t in texts_in(parsed_json(value))]
+        texts = [squeezed(t) for t in said_in(value)]
         if texts and all(t in read for t in texts):
             continue
         pieces = [squeezed(piece) for piece in words.split("\n") if piece.strip()]
         if pieces and any(all(piece in t for piece in pieces) for t in texts):
             continue  # the whole record again, rendered
-        known = plain(str(key)) in META or bool(META_NAME.fullmatch(plain(str(key))))
-        said = not known and is_said(value, 4 if answered else 1)
+        name = plain(str(key))
+        known = name in META or bool(META_NAME.fullmatch(name)) or (answered and bool(COMMENT_NAME.fullmatch(name)))
+        known = known or ("rejected" in fields.taken and name in NAMES["answers"])
+        said = is_said(value, 4 if answered else 1) if not known else name == "label" and is_said(value, 4)
         (content if said else others).append(str(key))
     return content, others

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import re
 
+_CONTEXT = "input context passage document article paragraph 文章 材料 上下文 背景 输入"
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": (
         *("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents", "data"),
-        *("dialogs", "dialogues", "utterances", "transcript", "对话"),
+        *("dialogs", "dialogues", "utterances", "transcript", "chat_messages", "plain_text", "trajectory", "对话"),
     ),
     "question": (
-        *("prompt", "question", "instruction", "query", "user_prompt", "user_query", "user_input", "user_message"),
+        *("prompt", "question", "instruction", "query", "inputs_pretokenized", "context_messages", "user_prompt"),
+        *("user_query", "user_input", "user_message"),
         *("user_question", "customer_message", "customer_question", "human", "user", "customer", "inputs"),
         *("input_text", "text_input", "prompt_text", "question_text", "instructions", "problem", "request", "ask"),
         *("q", "问题", "指令", "提问", "用户", "客户", "题目", "问", "提示", "提示词", "客户问题", "用户问题"),
         *("customer_query", "kundenfrage", "frage", "pregunta", "客户提问", "用户提问", "顾客问题", "客户咨询"),
     ),
-    "context": (
-        "input",
-        "context",
-        "passage",
-        "document",
-        "article",
-        "paragraph",
-        "文章",
-        "材料",
-        "上下文",
-        "背景",
-        "输入",
-    ),
+    "context": tuple(_CONTEXT.split()),
     "history": ("history", "chat_history", "conversation_history", "dialogue_history", "past_messages", "历史"),
     "system": (
         *("system", "system_prompt", "systemprompt", "system_message", "system_instruction", "systeminstruction"),
         *("system_text", "meta_instruction", "persona_prompt", "系统", "系统提示", "系统提示词"),
     ),
     "answer": (
-        *("response", "completion", "output", "answer", "reply", "target", "solution", "assistant", "bot", "chatbot"),
+        *("response", "completion", "output", "answer", "reply", "target", "targets_pretokenized", "targets"),
+        *("solution", "assistant", "bot", "chatbot"),
         *("gpt", "outputs", "answers", "responses", "completions", "output_text", "text_output", "answer_text"),
         *("response_text", "completion_text", "target_text", "label_text", "assistant_response", "assistant_message"),
         *("assistant_reply", "assistant_answer", "bot_response", "bot_reply", "agent_reply", "agent_response"),
@@ -78,21 +69,12 @@ NAMES: dict[str, tuple[str, ...]] = {
 """Role -> names by which it goes, the likelier first. All in the form that `plain` gives them."""
 
 SUBJECTS = ("subject", "ticket_subject", "title", "betreff", "主题", "标题", "工单标题")
-BODIES = (
-    *(
-        "description",
-        "ticket_description",
-        "body",
-        "ticket_body",
-        "message",
-        "content",
-        "details",
-        "issue",
-        "complaint",
-    ),
-    *("issue_description", "inquiry", "enquiry", "comment", "beschreibung", "nachricht", "anliegen", "anfrage"),
-    *("描述", "问题描述", "工单描述", "内容", "客户消息", "用户消息", "咨询内容"),
-)
+_BODIES = """
+    description ticket_description body ticket_body selftext message content details issue complaint
+    issue_description inquiry enquiry comment beschreibung nachricht anliegen anfrage
+    描述 问题描述 工单描述 内容 客户消息 用户消息 咨询内容
+"""
+BODIES = tuple(_BODIES.split())
 """Fields of a ticket: what is asked, where a record has an answer and none of the names of a question."""
 
 MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_path", "images_path", "image_url", "picture")
@@ -104,59 +86,33 @@ MAPPABLE = (
 )
 """What may stand before the '=' of --map."""
 
-META = frozenset(
-    (
-        *("id", "_id", "uid", "uuid", "guid", "idx", "index", "key", "hash", "sha", "source", "sources", "src"),
-        *("origin", "dataset", "dataset_name", "data_source", "from_source", "category", "categories", "type"),
-        *("types", "subtype", "kind", "topic", "topics", "subject", "subjects", "domain", "task", "tasks"),
-        *("task_type", "task_name", "genre", "theme", "tag", "tags", "lang", "language", "languages", "locale"),
-        *("split", "subset", "fold", "part", "version", "license", "copyright", "url", "uri", "link", "href"),
-        *("file", "filename", "path", "title", "author", "authors", "name", "username", "user_id", "user_name"),
-        *("annotator", "annotators", "annotator_id", "annotations", "annotation", "worker", "worker_id"),
-        *("labeler", "rater", "model", "models", "model_name", "model_id", "engine", "generator_model"),
-        *("chosen_model", "rejected_model", "model_a", "model_b", "judge", "date", "time", "timestamp"),
-        *("created", "created_at", "created_date", "updated", "update_time", "datetime", "turn", "turns_count"),
-        *("num_turns", "n_turns", "round", "length", "num_tokens", "token_count", "tokens", "difficulty"),
-        *("level", "grade", "hardness", "complexity", "verbosity", "coherence", "correctness", "helpfulness"),
-        *("score", "scores", "rating", "ratings", "rank", "quality", "confidence", "margin", "reward", "rewards"),
-        *("score_chosen", "score_rejected", "chosen_score", "rejected_score", "chosen_rating", "rejected_rating"),
-        *("chosen_avg_rating", "rejected_avg_rating", "pref", "winner_score", "is_classification", "is_toxic"),
-        *("toxic", "toxicity", "redacted", "openai_moderation", "moderation", "detoxify", "emojis", "labels"),
-        *("label", "meta", "metadata", "extra", "extra_info", "info", "attributes", "parameters", "params"),
-        *("config", "kwargs", "instruction_id_list", "template", "template_name", "prompt_template"),
-        *("answer_choices", "country", "state", "hashed_ip", "header", "headers", "ip", "intent", "intents"),
-        *("entity", "entities", "slots", "emotion", "sentiment", "status", "verified", "human_verified"),
-        *("answer_from", "act", "note", "notes", "comment", "comments", "remark", "objective", "correct_answers"),
-        *("incorrect_answers", "custom_instruction", "hash_id", "message_id", "parent_id", "conversation_id"),
-        *("conversation_hash", "prompt_id", "question_id", "response_id", "answer_id", "chat_id", "session_id"),
-        *("thread_id", "post_id", "c_root_id_a", "c_root_id_b", "created_at_utc_a", "created_at_utc_b"),
-        *("upvote_ratio", "seconds_difference", "score_ratio", "preference_strength", "overall_preference"),
-        *("preference_statement", "preference_elaboration", "better_response_id", "safer_response_id"),
-        *("is_response_0_safe", "is_response_1_safe", "response_0_severity_level", "response_1_severity_level"),
-        *("response_0_harm_category", "response_1_harm_category", "prompt_source", "response_0_source"),
-        *("response_1_source", "sha256", "response_0_sha256", "response_1_sha256", "individual_preference"),
-        *("parallel_tool_calls", "schemaversion", "sections", "mean_score", "std_score", "weight", "data_type"),
-        *("instruction_type", "rule", "tstamp", "anony", "language_code", "skip_prompt_formatting", "avatarurl"),
-        *("hideuserturns", "focus", "number_of_turns", "product", "brand", "order_id", "ticket_id", "agent_id"),
-        *(
-            "agent_name",
-            "priority",
-            "channel",
-            "来源",
-            "类型",
-            "类别",
-            "语言",
-            "编号",
-            "序号",
-            "日期",
-            "时间",
-            "链接",
-            "标签",
-            "主题",
-        ),
-        *("领域", "备注"),
-    )
-)
+_META = """
+    _id act agent_id agent_name annotation annotations annotator annotator_id annotators anony answer_choices
+    answer_from answer_id attributes author authors avatarurl better_response_id brand c_root_id_a c_root_id_b
+    categories category channel chat_id chosen_avg_rating chosen_model chosen_rating chosen_score coherence comment
+    comments complexity confidence config conversation_hash conversation_id copyright correct_answers correctness
+    country created created_at created_at_utc_a created_at_utc_b created_date custom_instruction data_source
+    data_type dataset dataset_name date datetime detoxify difficulty domain emojis emotion engine entities entity
+    extra extra_info file filename focus fold from_source generator_model genre grade guid hardness hash hash_id
+    hashed_ip header headers helpfulness hideuserturns href human_verified id idx incorrect_answers index
+    individual_preference info instruction_id_list instruction_type intent intents ip is_classification
+    is_response_0_safe is_response_1_safe is_toxic judge key kind kwargs label labeler labels lang language
+    language_code languages length level license link locale margin mean_score message_id meta metadata model
+    model_a model_b model_id model_name models moderation n_turns name note notes num_tokens num_turns
+    number_of_turns objective openai_moderation order_id origin overall_preference parallel_tool_calls parameters
+    params parent_id part path post_id pref preference_elaboration preference_statement preference_strength priority
+    product prompt_id prompt_source prompt_template quality question_id rank rater rating ratings redacted
+    rejected_avg_rating rejected_model rejected_rating rejected_score remark response_0_harm_category
+    response_0_severity_level response_0_sha256 response_0_source response_1_harm_category response_1_severity_level
+    response_1_sha256 response_1_source response_id reward rewards round rule safer_response_id schemaversion score
+    score_chosen score_ratio score_rejected scores seconds_difference sections sentiment session_id sha sha256
+    skip_prompt_formatting slots source sources split src state status std_score subject subjects subset subtype tag
+    tags task task_name task_type tasks template template_name theme thread_id ticket_id time timestamp title
+    token_count tokens topic topics toxic toxicity tstamp turn turns_count type types uid update_time updated
+    upvote_ratio uri url user_id user_name username uuid verbosity verified version weight winner_score worker
+    worker_id 主题 备注 序号 日期 时间 来源 标签 类别 类型 编号 语言 链接 领域
+"""
+META = frozenset(_META.split())
 """Fields that describe a record rather than being said in it."""
 
 META_NAME = re.compile(
@@ -164,3 +120,10 @@ META_NAME = re.compile(
     r"count|num|len|length|name|version|category|level|tokens|logps?|tag|tags|sha256|at)|(is|num|n|has|avg|mean)_.*|__.*"
 )
 """Names of metadata by their form."""
+
+COMMENT_NAME = re.compile(
+    r"critiques?|rationale|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
+    r"reformulations|quotes_\w|orig(inal)?_.*|preference_.*|.*_(elaboration|statement|explanation|annotations?|preferences|"
+    r"unprocessed|reasons?)"
+)
+"""What judges and generators of data wrote about an answer that is there: of use to nobody who learns it."""

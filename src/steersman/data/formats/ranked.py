@@ -12,7 +12,7 @@ from steersman.data.formats.fields import Fields, parsed_json, plain, shown
 from steersman.types import Conversation, Ranking
 
 TEXT_OF_ANSWER = ("response", "answer", "text", "content", "completion", "output", "value", "generated_text", "回答")
-SCORE_OF_ANSWER = ("overall_score", "score", "rating", "reward", "quality", "fine-grained_score", "fine_grained_score")
+SCORE_OF_ANSWER = ("overall_score", "score", "rating", "reward", "quality", "fine-grained_score", "pm_score")
 
 
 def list_of(fields: Fields) -> str | None:
@@ -124,17 +124,21 @@ class Scored:
     score: float
 
 
+def score_of(fields: Fields) -> str | None:
+    """The field with a number that says how good a record's one answer is."""
+    keys = (fields.keys[n] for n in fields.names("scores") if n in fields.keys)
+    return next((key for key in keys if number(fields.record[key]) is not None), None)
+
+
 def scored_answer(fields: Fields, found: str, kind: str | None) -> Scored | None:
     """The answer of a record that has one answer and a score: HelpSteer's, or any where rankings are asked for."""
     if found not in ("alpaca", "input_target"):
         return None
-    names = ("helpfulness",) if {"helpfulness", "correctness"} <= fields.keys.keys() else fields.names("scores")
-    if kind is None and names != ("helpfulness",):
+    steered = {"helpfulness", "correctness"} <= fields.keys.keys()
+    if kind is None and not steered:
         return None
-    key = next(
-        (fields.keys[n] for n in names if n in fields.keys and number(fields.record[fields.keys[n]]) is not None), None
-    )
-    if key is None:
+    key = fields.keys["helpfulness"] if steered else score_of(fields)
+    if key is None or number(fields.record[key]) is None:
         return None
     better = fields.find("answer")
     text = answer_text(fields.take("answer")[1], str(better), fields)

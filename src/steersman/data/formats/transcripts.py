@@ -19,8 +19,10 @@ CUES: tuple[tuple[str, str, str], ...] = (
     (r"(?:^|\n)", "用户", "助手"),
     (r"(?:^|\n)", "用户", "客服"),
     (r"(?:^|\n)[ \t]*", "问", "答"),
-    (r"(?:^|\s)", "### Human", "### Assistant"),
-    (r"(?:^|\s)", "### User", "### Assistant"),
+    (r"\s*", "### Human", "### Assistant"),
+    (r"\s*", "### User", "### Assistant"),
+    (r"\s*", "<user>", "<assistant>"),
+    (r"\s*", "[Human]", "[MOSS]"),
 )
 """What stands before the names, and the names, that begin turns in transcripts."""
 
@@ -43,11 +45,13 @@ def cued(text: str) -> list[Message] | None:
         if not re.match(rf"\s*{re.escape(user)}\s?[:：]", text):
             continue
         pieces = re.split(rf"{before}({re.escape(user)}|{re.escape(assistant)})\s?[:：]", text)
+        if assistant not in pieces[1::2] and re.search(rf"\s{re.escape(assistant)}\s?[:：]\s*\Z", text):
+            pieces = re.split(rf"(?:^|\s)({re.escape(user)}|{re.escape(assistant)})\s?[:：]", text)  # on one line
         if assistant not in pieces[1::2]:
             continue
         roles: dict[str, Role] = {user: "user", assistant: "assistant"}
         said = zip(pieces[1::2], pieces[2::2], strict=True)
-        turns = [Message(roles[who], trimmed(words)) for who, words in said]
+        turns = [Message(roles[who], trimmed(_unmarked(words) if user == "[Human]" else words)) for who, words in said]
         return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].content else turns
     return None
 

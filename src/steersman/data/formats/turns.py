@@ -12,9 +12,11 @@ from steersman.types import Json, Message, Role
 
 ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("user", "human", "usr", "prompter", "customer", "client", "visitor", "patient", "buyer"), "user"),
+    **dict.fromkeys(("end-user", "end_user", "enduser", "requester", "caller", "lead", "contact", "kunde"), "user"),
     **dict.fromkeys(("question", "q", "guest", "用户", "客户", "顾客", "人类", "买家", "患者", "问"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "bing", "bard", "model", "bot"), "assistant"),
     **dict.fromkeys(("chatbot", "ai", "claude", "gemini", "llm", "agent", "counselor", "answer", "sys"), "assistant"),
+    **dict.fromkeys(("operator", "admin", "staff", "representative", "rep", "employee", "consultant"), "assistant"),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
@@ -27,6 +29,8 @@ SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
 TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
 """Where a part of a turn holds its text."""
+NAMED = re.compile(r"\s*(?P<who>[^:：\n]{1,20}?)\s?[:：]\s*(?P<text>.*)", re.DOTALL)
+"""A text that begins with who says it."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 LEARN_KEYS = ("learn", "loss", "weight", "train", "trainable", "train_on_turn", "loss_weight", "training")
 MASK_KEYS = ("masked", "mask", "context_only", "no_loss")
@@ -58,6 +62,8 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
     if (texts := _speakerless(value)) is not None:
+        if (named := _named_in(texts)) is not None:
+            return named
         fields.note("turns without a speaker: taken for user and assistant in turn")
         return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
     out: list[Message] = []
@@ -72,6 +78,15 @@ def _speakerless(turns: list[Any]) -> list[str] | None:
     named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
     said = [text for text in texts if isinstance(text, str)]
     return None if named or len(said) < len(texts) else said
+
+
+def _named_in(texts: list[str]) -> list[Message] | None:
+    """Turns of texts that begin with who says them each ('Human: ...', '问：...'); None where one does not."""
+    found = [NAMED.fullmatch(text) for text in texts]
+    roles = [ROLES.get(match["who"].strip().casefold()) if match else None for match in found]
+    if not {"user", "assistant"} <= set(roles) or not set(roles) <= {"user", "assistant", "system"}:
+        return None
+    return [Message(role, m["text"]) for role, m in zip(roles, found, strict=True) if m]  # type: ignore[arg-type]
 
 
 def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
@@ -105,7 +120,7 @@ def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
 
 def _role(name: str, where: str, fields: Fields) -> str:
     known = name.strip().rstrip(":：").casefold()
-    role = fields.speakers.get(known) or ROLES.get(known) or ROLES.get(plain(known))
+    role = fields.speakers.get(known) or ROLES.get(known) or ROLES.get(plain(known)) or fields.speakers.get("*")
     if role is None:
         raise ValueError(
             f"{where}: expected one of {', '.join(list(ROLES)[:3])}, assistant, gpt, system, tool and the like, got "

@@ -1,0 +1,194 @@
+"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot)
+-> records with turns. Also tables with a message a row, gathered by their conversation."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steersman.data.formats.fields import Fields, empty, plain
+from steersman.data.formats.names import NAMES
+from steersman.data.formats.turns import ROLES
+
+Record = Mapping[str, Any]
+LISTS = ("comments", "conversations", "messages", "events", "conversation_parts", "thread")
+"""Fields that hold a ticket's messages, or an object that holds them."""
+BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
+SIDES = {"user": "user", "visitor": "user", "bot": "assistant", "team": "assistant", **ROLES}
+DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
+_GROUPS = """
+    conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
+    threadid ticketid 会话id 会话编号 工单号 对话id
+"""
+GROUPS = tuple(_GROUPS.split())
+_WHO = """
+    role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author author_id
+    发送方 角色 发言人 发送者
+"""
+WHO = tuple(_WHO.split())
+"""Columns of a table with a message a row: its conversation, who says it, and what."""
+SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
+
+
+def as_turns(record: Record, fields: Fields) -> Record | None:
+    """A record of an export as {"id", "messages"}; None where it is none. What is left out is noted."""
+    if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
+        turns = _branch(record, fields)
+    elif isinstance(chat := record.get("chat"), Mapping) and isinstance(chat.get("messages"), list):
+        turns = [{"role": m.get("role"), "content": m.get("content")} for m in chat["messages"]]
+    elif (found := _of_desk(record, fields)) is not None:
+        turns = found
+    else:
+        return None
+    name = next((record[k] for k in ("id", "conversation_id", "uuid") if k in record), None)
+    return {"messages": turns} | ({"id": name} if name is not None else {})
+
+
+def is_export(record: Any) -> bool:
+    """Whether `as_turns` reads it."""
+    try:
+        return isinstance(record, Mapping) and as_turns(record, Fields(record)) is not None
+    except ValueError:
+        return True
+
+
+def _branch(record: Record, fields: Fields) -> list[dict[str, Any]]:
+    """The messages from the first to the current one of a ChatGPT conversation; other branches were regenerated."""
+    mapping, name, path = record["mapping"], record["current_node"], []
+    seen: set[Any] = set()
+    while isinstance(node := mapping.get(name), Mapping) and name not in seen:
+        seen.add(name)
+        path.append(node.get("message"))
+        name = node.get("parent")
+    turns = []
+    for message in reversed([m for m in path if isinstance(m, Mapping)]):
+        role, content = (message.get("author") or {}).get("role"), message.get("content") or {}
+        parts = [p for p in content.get("parts") or () if isinstance(p, str)]
+        text = "".join(parts)
+        if role in ("user", "assistant", "system") and message.get("recipient", "all") == "all" and text.strip():
+            turns.append({"role": role, "content": text})
+        elif role != "system":
+            fields.note("messages without text, or to and from tools, left out of exported chats")
+    others = sum(isinstance(n, Mapping) and bool(n.get("message")) for n in mapping.values()) - len(
+        [m for m in path if m]
+    )
+    fields.note("messages of other branches (edited, regenerated) left out of exported chats", others)
+    return turns
+
+
+def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
+    """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
+    items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
+    if items is None or any("role" in item for item in items):
+        return None
+    said = [(_side(item, record), item) for item in items]
+    if not any(side for side, _ in said):
+        return None
+    turns: list[dict[str, str]] = []
+    source = record.get("source")
+    first = body_of(source) if isinstance(source, Mapping) else body_of(record)
+    if first and (not items or body_of(items[0]) != first):
+        side = _side(source, record) if isinstance(source, Mapping) else "user"
+        turns.append({"role": side or "user", "content": first})
+    for side, item in said:
+        text = body_of(item)
+        if item.get("public") is False or item.get("private") is True or item.get("part_type") == "note":
+            fields.note("internal notes left out of tickets")
+        elif not text:
+            fields.note("messages without text left out of tickets")
+        elif side is None:
+            fields.note("messages of others (in copy, systems) left out of tickets")
+        else:
+            turns.append({"role": side, "content": text})
+    return _answered(turns, fields.notes)
+
+
+def _answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
+    """Turns up to the last answer; all of them where there is none."""
+    answered = max((i for i, turn in enumerate(turns) if SIDES.get(turn["role"].casefold()) == "assistant"), default=-1)
+    if 0 <= answered < len(turns) - 1:
+        notes["last turns of the user cut off"] += 1
+        return turns[: answered + 1]
+    return turns
+
+
+def _listed(value: Any) -> list[Record] | None:
+    """Messages of a list, or of an object around it (Intercom's conversation_parts, LiveChat's thread)."""
+    if isinstance(value, Mapping):
+        value = next((value[k] for k in LISTS if isinstance(value.get(k), list)), None)
+    good = isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
+    return value if good else None
+
+
+def _side(item: Record, record: Record) -> str | None:
+    """'user' or 'assistant' by whatever says who wrote a message; None for others."""
+    for key, asks in (("incoming", True), ("inbound", True), ("from_agent", False), ("is_customer", True)):
+        if isinstance(item.get(key), bool):
+            return "user" if item[key] == asks else "assistant"
+    if isinstance(direction := item.get("direction"), str):
+        return DIRECTIONS.get(direction.casefold())
+    author = item.get("author") or item.get("sender")
+    if isinstance(author, Mapping) and isinstance(author.get("type"), str):
+        return _known(author["type"])
+    name = item.get("author_id")
+    if name is None:
+        return None
+    if isinstance(users := record.get("users"), list):
+        return next((_known(str(u.get("type"))) for u in users if isinstance(u, Mapping) and u.get("id") == name), None)
+    copied = [v for k in ("collaborator_ids", "follower_ids", "email_cc_ids") for v in record.get(k) or ()]
+    if "requester_id" not in record or name in copied:
+        return None
+    return "user" if name == record["requester_id"] else "assistant"
+
+
+def _known(kind: str) -> str | None:
+    role = SIDES.get(kind.casefold())
+    return role if role in ("user", "assistant") else None
+
+
+def body_of(item: Record) -> str:
+    """What a message says, as plain text."""
+    text = next((item[k] for k in BODY if isinstance(item.get(k), str) and item[k].strip()), "")
+    if not re.search(r"</?(?:p|br|div|span|a|ul|li|b|strong|em)\b[^>]*>", text, re.I):
+        return text.strip()
+    text = re.sub(r"\s*<(?:br|/p|/div|/li)\b[^>]*>\s*", "\n", text, flags=re.I)
+    return html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\xa0", " ").strip()
+
+
+def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
+    """(conversation, speaker, text): the fields of a row that is one message of several; None where it is none."""
+    if not isinstance(record, Mapping):
+        return None
+    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
+    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
+        return None
+    found = [next((keys[n] for n in names if n in keys), None) for names in (GROUPS, WHO, SAID)]
+    if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
+        return None
+    return found[0], found[1], found[2]  # type: ignore[return-value]
+
+
+def speaks_alone(record: Record) -> str | None:
+    """The field by which a text shows to be one message of somebody, rather than a text by itself."""
+    keys = {plain(str(key)): key for key in record}
+    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
+    return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
+
+
+def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
+    """(line of the first row, {"id", "messages"}) of each conversation, its rows in their order."""
+    out: dict[str, tuple[int, list[dict[str, str]]]] = {}
+    for line, row in rows:
+        found = columns_of_messages(row)
+        assert found is not None
+        group, who, text = (str(row[key]) for key in found)
+        name = plain(str(found[1]))
+        if name in ("inbound", "incoming", "from_agent"):
+            yes = who.strip().casefold() in ("true", "1", "yes")
+            who = "user" if yes == (name != "from_agent") else "assistant"
+        who = DIRECTIONS.get(who.casefold(), who)
+        out.setdefault(group, (line, []))[1].append({"role": who, "content": text})
+    return [(line, {"id": group, "messages": _answered(turns, notes)}) for group, (line, turns) in out.items()]

@@ -1,0 +1,70 @@
+"""What this machine has: memory and cores, within the limits of a container (cgroup v2)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+"""Both exist on Linux alone."""
+
+
+def total_memory() -> int:
+    """Bytes of memory, or of what the container may use."""
+    return min(int(psutil.virtual_memory().total), _limit() or 1 << 63)
+
+
+def free_memory() -> int:
+    """Bytes that can be had without anything being paged out."""
+    free, limit = int(psutil.virtual_memory().available), _limit()
+    if limit is None:
+        return free
+    used = _number(r"(\d+)", "memory.current") - _number(r"\binactive_file (\d+)", "memory.stat")
+    return min(free, max(0, limit - used))
+
+
+def own_memory() -> int:
+    """Bytes of memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def processor() -> str:
+    """Its name, as far as the system says it (ARM: numbers of maker and part), and its architecture."""
+    said = _cpuinfo()
+    name = said.get("model name") or " ".join(said[key] for key in ("CPU implementer", "CPU part") if key in said)
+    return f"{name or platform.processor() or 'unknown'} ({platform.machine()})"
+
+
+def instructions() -> frozenset[str]:
+    """Its extensions by Linux's names; none where the system does not say."""
+    said = _cpuinfo()
+    return frozenset((said.get("flags") or said.get("Features") or "").split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Of the first processor."""
+    if not CPUINFO.is_file():
+        return {}
+    first = CPUINFO.read_text(encoding="utf-8", errors="replace").strip().split("\n\n")[0]
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _limit() -> int | None:
+    """What the container may use; None outside of one, and where it has no limit."""
+    return _number(r"^(\d+)", "memory.max") or None
+
+
+def _number(pattern: str, name: str) -> int:
+    file = CGROUP / name
+    match = re.search(pattern, file.read_text(encoding="ascii")) if file.is_file() else None
+    return int(match[1]) if match else 0
