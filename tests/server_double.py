@@ -23,6 +23,8 @@ class FakeEngine:
     pieces: tuple[str, ...] = ("Hello", ", ", "世界", "!\u2028\n")
     endless: bool = False
     failure: Exception | None = None
+    turn: threading.Event | None = None
+    """What the first piece waits for, whether it is still wanted or not: other answers that come first."""
     refused: str = ""
     """What the template says no with."""
     model_name: str = "tiny"
@@ -82,6 +84,8 @@ class FakeEngine:
 
     def _pieces(self) -> Iterator[str]:
         thread = threading.get_ident()
+        if self.turn is not None:
+            assert self.turn.wait(10)
         while True:
             for piece in self.pieces:
                 assert threading.get_ident() == thread, "an engine's iterator stays in one thread"

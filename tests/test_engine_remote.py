@@ -8,13 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 import tiny as t
+from steersman.engine import remote
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Engine, Refused
+from steersman.server.app import create_app
+from steersman.store import Store
 from steersman.types import Completion, SamplingParams
 
 PROMPT = t.conversation("Where is my order?")
@@ -227,3 +232,38 @@ def test_a_silent_endpoint_is_left() -> None:
         with pytest.raises(RuntimeError, match="timed out"):
             engine.generate([PROMPT], SamplingParams())
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("play", "status", "message"),
+    [
+        (says('{"error": {"message": "no such language"}}', 400), 400, "no such language"),
+        (says('{"error": {"message": "secret is no key"}}', 401), 502, "401: ... is no key"),
+        (says("", 500), 502, "500"),
+        (says('{"error": {"message": "later"}}', 429, retry_after="7"), 429, "later"),
+        (says(events({"error": {"message": "out of memory"}})), 502, "out of memory"),
+        (says(events(delta(None))[:20], content_length="5000"), 502, "broke off"),
+    ],
+)
+def test_a_server_over_an_endpoint_answers_with_its_refusal(
+    endpoint: Endpoint,
+    play: Play,
+    status: int,
+    message: str,
+    stream: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    endpoint.play = play
+    with Store.open(tmp_path / "store.db") as store:
+        client = TestClient(create_app(endpoint.engine(), store, name="S", language="en"), "http://localhost")
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+        response = client.post("/v1/chat/completions", json=body)
+        assert response.status_code == status
+        assert message in response.json()["error"]["message"]
+        assert "secret" not in response.text
+        assert response.headers.get("retry-after") == ("7" if status == 429 else None)
+        endpoint.play = says(events(delta("H"), delta("i", "stop")))
+        assert client.post("/v1/chat/completions", json=body).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,28 @@ def feedback(
     liked: bool | None = None, edited: str | None = None, comment: str = "", about_edit: bool = False
 ) -> dict[str, Any]:
     return {"liked": liked, "edited": edited, "comment": comment, "about_edit": about_edit}
+
+
+def test_an_answer_whose_turn_has_not_come_is_stopped_at_once(engine: FakeEngine, store: Store) -> None:
+    engine.turn = threading.Event()
+    app = create_app(engine, store, name="Shop", language="en")
+    try:
+        with live(app) as url, httpx.Client(base_url=url) as client:
+            chat = new_chat(client)
+            with client.stream("POST", f"/api/conversations/{chat}/messages", json={"content": "Hi"}) as response:
+                lines = response.iter_lines()
+                answer = json.loads(next(lines).removeprefix("data: "))["assistant_id"]
+                began = time.monotonic()
+                with httpx.Client(base_url=url) as other:
+                    assert other.post(f"/api/messages/{answer}/stop").json() == {"message": None}
+                assert '{"type":"done","message":null}' in "".join(lines)
+            assert time.monotonic() - began < 2
+            assert app.state.context.generations.taken == 1, "the engine has not been left yet"
+            engine.turn.set()
+            wait_for(lambda: app.state.context.generations.taken == 0)
+    finally:
+        engine.turn.set()
+    assert [m.role for m in store.messages(chat)] == ["user"]
 
 
 def test_config(client: TestClient) -> None:

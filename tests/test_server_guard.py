@@ -158,6 +158,11 @@ def test_programs_send_the_key(store: Store) -> None:
         assert KEY not in str(caught.value.body)
 
 
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER  {KEY} "])
+def test_the_word_before_the_key_may_be_written_as_one_likes(store: Store, header: str) -> None:
+    assert client_of(store, key=KEY).get("/v1/models", headers={"authorization": header}).status_code == 200
+
+
 @pytest.mark.parametrize("header", ["", "Bearer", f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \xe9"])
 @pytest.mark.parametrize("path", ["/v1/models", "/api/conversations", "/api/openapi.json"])
 def test_without_the_key_nothing_is_told(store: Store, path: str, header: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Iterator
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import httpx
 import pytest
 
 from server_double import FakeEngine, live
+from steersman.server import connection
 from steersman.server.app import create_app
 from steersman.server.generation import MAX_LIVE
 from steersman.store import Store
@@ -83,3 +87,39 @@ def test_a_refused_question_is_not_stored(store: Store) -> None:
         assert statuses.count(429) == 2 * MAX_LIVE
         for chat, status in zip(chats, statuses, strict=True):
             assert bool(store.messages(chat)) == (status == 200)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_who_never_reads_holds_no_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
+    engine = FakeEngine(endless=True, pieces=("x" * 200_000,))
+    app = create_app(engine, store, name="S", language="en")
+    data = json.dumps({"model": "tiny", "messages": USER, "stream": True}).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    generations = app.state.context.generations
+    with live(app) as url, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
+        sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        _until(lambda: generations.taken == 1)
+        _until(lambda: generations.taken == 0)
+        assert engine.closed.wait(5)
+
+
+def test_who_reads_slowly_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    engine = FakeEngine(pieces=("x" * 1_000_000,) * 8)
+    body = {"model": "tiny", "messages": USER}
+    with live(create_app(engine, store, name="S", language="en")) as url:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+            read = 0
+            for part in response.iter_raw(400_000):
+                read += len(part)
+                time.sleep(0.1)
+    assert read > 8_000_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -14,20 +13,25 @@ from server_double import FakeEngine, live
 from steersman.server.app import create_app
 from steersman.store import Store
 
-EXAMPLES = 4
+EXAMPLES = 8
 """Requests of its own making for each operation, besides those that cover each bound of each parameter."""
+
+
+def _can_be_said(_: Any, body: Any) -> bool:
+    """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them."""
+    turns = body.get("messages") if isinstance(body, dict) else None
+    return not (isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("tool_calls"))
 
 
 def _told(label: str, info: Any) -> str:
     return f"{label}: {info.failure}\n{info.code_sample}\n{getattr(info.failure, 'response', None)}"
 
 
-@pytest.mark.xfail(reason="generation of requests is not stable: see the closing note of issue 10", strict=False)
 def test_openapi_and_answers_agree(tmp_path: Path) -> None:
     config = SchemathesisConfig.from_dict(
         {
-            "seed": 17,
-            "generation": {"max-examples": EXAMPLES, "deterministic": True},
+            # not quite: hypothesis also tries constants of whatever of ours is imported, other tests included
+            "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
             "phases": {"stateful": {"enabled": False}, "examples": {"enabled": False}},
             "warnings": False,
         }
@@ -37,6 +41,7 @@ def test_openapi_and_answers_agree(tmp_path: Path) -> None:
         app = create_app(FakeEngine(max_context=10**9, pieces=("Hi",)), store, name="S", language="en")
         with live(app) as url:
             schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=config)
+            schema.hooks.register_hook_with_name(_can_be_said, "filter_body")
             wrong, cases = [], 0
             for event in from_schema(schema).execute():
                 if isinstance(event, events.ScenarioFinished):

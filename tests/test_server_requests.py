@@ -91,26 +91,64 @@ def test_what_the_template_cannot_say_names_the_turn(http: TestClient, engine: F
     assert error["message"] == "messages[1]: the chat template has no tool turns"
 
 
-# Bodies as these clients send them, less what is in every request; from their sources and documentation.
-OPEN_WEBUI = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 1000}
-LIBRECHAT = {
-    "temperature": 1,
-    "top_p": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "user": "66f0",
-    "stream": True,
+# Bodies with the fields that these clients send, less model and messages where they are plain; read in their sources,
+# in the files named, unless another origin is named.
+PARTS = [
+    {"role": "system", "content": [{"type": "text", "text": "Be kind", "cache_control": {"type": "ephemeral"}}]},
+    {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+]
+USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+FREE = {"temperature": 0.5, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+SHAPE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+NAMED = {"name": "response", "schema": SHAPE}
+CLIENTS: dict[str, dict[str, Any]] = {
+    "open-webui, utils/payload.py": {
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "max_tokens": 1000,
+        "frequency_penalty": 0.5,
+        "seed": 1,
+        "stop": ["\n\n"],
+    },
+    "cline, api/providers/openai.ts": USAGE | {"temperature": 0},
+    "roo-code, api/providers/openai.ts": USAGE | {"messages": PARTS, "temperature": 0, "parallel_tool_calls": False},
+    "nextchat, client/platforms/openai.ts": FREE | {"stream": True},
+    "nextchat, as to a reasoning model": {
+        "messages": [{"role": "developer", "content": "Formatting re-enabled"}, USER],
+        "max_completion_tokens": 4000,
+    },
+    "lobe-chat, openaiCompatibleFactory/index.ts": FREE | USAGE | {"user": "u-1"},
+    "vercel ai, openai-compatible-chat-language-model.ts": {
+        "response_format": {"type": "json_schema", "json_schema": NAMED | {"strict": True, "description": "d"}},
+        "seed": 1,
+        "stop": ["END"],
+    },
+    "llm, openai_models.py": USAGE | {"response_format": {"type": "json_schema", "json_schema": NAMED}},
+    "anything-llm, genericOpenAi/index.js": {"temperature": 0.7, "max_tokens": 1024, "stream": True},
+    "dify, openai_api_compatible/models/llm/llm.py": {"max_tokens": 16, "stream": False},
+    # from the parameters that the official clients document
+    "null where nothing was set": dict.fromkeys(
+        ("n", "logit_bias", "seed", "stop", "tools", "tool_choice", "logprobs", "response_format", "functions", "audio")
+    ),
+    "who asks and what to keep": {
+        "user": "",
+        "metadata": {"a": "b"},
+        "store": True,
+        "service_tier": "auto",
+        "safety_identifier": "x",
+        "prompt_cache_key": "k",
+        "prediction": None,
+        "verbosity": "medium",
+    },
+    "numbers with a point": {"max_tokens": 256.0, "n": 1.0, "temperature": 1},
+    "no tools, by name": {"tools": [], "tool_choice": "auto", "reasoning_effort": None, "modalities": ["text"]},
+    "stream options": {"stream": True, "stream_options": {"include_usage": False, "include_obfuscation": False}},
 }
-CONTINUE = {"max_tokens": 4096, "stream": True, "stop": ["/src/"], "prediction": None, "tools": None}
-LANGCHAIN = {"n": 1, "stream": False, "temperature": 0.7, "logit_bias": None, "seed": None, "max_completion_tokens": 9}
-LITELLM = {"extra": None, "user": "", "metadata": {}, "max_tokens": 256.0, "parallel_tool_calls": True}
-LLAMAINDEX = {"stream": False, "temperature": 0.1, "tools": [], "tool_choice": "auto", "reasoning_effort": None}
-AI_SDK = {"response_format": {"type": "text"}, "store": True, "service_tier": "auto", "verbosity": "medium"}
 
 
-@pytest.mark.parametrize("body", [OPEN_WEBUI, LIBRECHAT, CONTINUE, LANGCHAIN, LITELLM, LLAMAINDEX, AI_SDK])
-def test_what_other_clients_send(http: TestClient, body: dict[str, Any]) -> None:
-    response = ask(http, **body)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_other_clients_send(http: TestClient, client: str) -> None:
+    response = ask(http, **CLIENTS[client])
     assert response.status_code == 200, response.text
 
 
@@ -124,6 +162,11 @@ def test_what_other_clients_send(http: TestClient, body: dict[str, Any]) -> None
         {"audio": {"voice": "alloy"}},
         {"web_search_options": {}},
         {"chat_template_kwargs": {"enable_thinking": False}},
+        {"thinking": {"type": "disabled"}},  # dify
+        {"enabledSearch": True},
+        {"best_of": 2},
+        {"ignore_eos": True},
+        {"options": {"num_ctx": 4096}},
     ],
 )
 def test_what_would_change_the_answer_is_refused(http: TestClient, body: dict[str, Any]) -> None:
@@ -199,11 +242,46 @@ def test_errors_of_the_page_speak_of_the_field(http: TestClient, path: str, body
         ({"messages": [USER, {"role": "user", "content": 5}]}, "messages[1].content: expected a string or a list"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text: expected, and"),
         ({"logit_bias": {"the": 1}}, "logit_bias.the: expected integers of digits alone as names"),
+        ({"stream_options": {"x": 1}}, "stream_options.x: this parameter is not known here"),
+        ({"max_tokens": "1024"}, "max_tokens: expected an integer, got a string"),
         ({"response_format": {"type": "xml"}}, "response_format: expected a 'type' of 'text', 'json_object'"),
     ],
 )
 def test_errors_word_for_word(http: TestClient, changes: dict[str, Any], message: str) -> None:
     assert ask(http, **changes).json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"),
+    [
+        (b'{"model":"\xff"}', {}, 400, "The body is not valid JSON: expected UTF-8"),
+        (
+            b'{"model":"tiny","seed":' + b"9" * 5000 + b"}",
+            {},
+            400,
+            "The body is not valid JSON: expected UTF-8, and int",
+        ),
+        (b"{", {}, 400, "The body is not valid JSON: "),
+        (b"", {}, 400, "The body: expected a JSON object"),
+        (b"[]", {}, 400, "The body: expected a JSON object"),
+        (b"{}", {"content-type": "text/plain"}, 400, "The body: expected a JSON object, sent as application/json"),
+        (b"\x1f\x8b", {"content-encoding": "gzip"}, 415, "The body is compressed (gzip); expected it as it is"),
+    ],
+)
+def test_bodies_that_are_no_json(
+    http: TestClient, body: bytes, headers: dict[str, str], status: int, message: str
+) -> None:
+    given = {"content-type": "application/json"} | headers
+    response = http.post("/v1/chat/completions", content=body, headers=given)
+    assert response.status_code == status
+    assert response.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/v1/chat/completions"])
+def test_other_paths_are_told_the_right_ones(http: TestClient, path: str) -> None:
+    response = http.post(path, json={})
+    assert response.status_code == 404
+    assert response.json()["error"]["message"].endswith("this server has /v1/models and /v1/chat/completions")
 
 
 def test_max_tokens_above_what_is_left_is_shortened(http: TestClient, engine: FakeEngine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,17 +159,17 @@ def _where(url: str) -> str:
 
 
 class Wordless(logging.Formatter):
-    """Logs say where an error happened and of what kind it is, not its text: that may quote what somebody asked.
+    """Where an error happened and of what kind it is, not its text: that may quote what somebody asked.
 
-    STEERSMAN_DEBUG=1 shows all.
+    STEERSMAN_DEBUG=words shows all.
     """
 
     def formatException(self, ei: Any) -> str:
-        if os.environ.get("STEERSMAN_DEBUG") == "1":
+        from steersman.server.logs import wordless
+
+        if os.environ.get("STEERSMAN_DEBUG") == "words":
             return super().formatException(ei)
-        kind, _, frames = ei
-        lines = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(frames)]
-        return "\n".join([*lines, f"{kind.__name__ if kind else 'error'} (STEERSMAN_DEBUG=1 shows its text)"])
+        return f"{wordless(ei[1])}\n(STEERSMAN_DEBUG=words shows its text)"
 
     def format(self, record: logging.LogRecord) -> str:
         return safe(super().format(record))
@@ -187,6 +186,7 @@ def run_server(
 ) -> None:
     """Load the model and serve until Ctrl-C."""
     from steersman.server.app import create_app
+    from steersman.server.logs import words
     from steersman.server.run import serve as serve_app
     from steersman.store import Store
 
@@ -202,6 +202,8 @@ def run_server(
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Wordless("%(levelname)s %(name)s: %(message)s"))
+    if os.environ.get("STEERSMAN_DEBUG") == "words":
+        words.setLevel(logging.DEBUG)
     config = space.config.serve
     engine = load(space, model, dtype)
     with Store.open(space.store_path, space.config.rank.objective) as store:

@@ -32,6 +32,17 @@ class DoesNotFit(Refused):
     """The request's keys and values would pass the engine's memory budget even if it ran alone."""
 
 
+class EndpointError(RuntimeError):
+    """An engine elsewhere cannot be reached, fails, or says what is no answer.
+
+    `busy`: seconds after which it may be asked again, where it had too much to do; else None.
+    """
+
+    def __init__(self, message: str, busy: float | None = None) -> None:
+        super().__init__(message)
+        self.busy = busy
+
+
 def alone(answers: Generator[tuple[int, str | Completion]]) -> Iterator[str | Completion]:
     """What `Engine.stream` gives, from `Engine.answers` of a single one."""
     with contextlib.closing(answers):

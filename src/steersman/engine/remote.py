@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from steersman.engine.protocol import Prompt, Refused, alone
+from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
 from steersman.types import Completion, Conversation, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RemoteEngine:
     """`url` is what OpenAI's clients call base_url, such as http://127.0.0.1:8000/v1.
 
     The key goes to that host alone: a redirect is followed only within it. What an endpoint says is checked; whatever
-    is no whole answer is a RuntimeError that names the endpoint and the field.
+    is no whole answer is a EndpointError that names the endpoint and the field.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class RemoteEngine:
         self.url, self.model_name, self.max_context = _checked(url), model, max_context
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise ValueError("api_key: expected printable ASCII characters without spaces")
+        self._key = api_key
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"Bearer {api_key or 'none'}"},
             "timeout": httpx.Timeout(timeout, connect=min(timeout, 10)),
@@ -83,10 +84,10 @@ class RemoteEngine:
         with self._post(path, body) as reply:
             answer = self._json(_whole(reply))
         if "error" in answer:
-            raise RuntimeError(f"{self.url}: {_message(answer)}")
+            raise EndpointError(f"{self.url}: {_message(answer)}")
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
-            raise RuntimeError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
+            raise EndpointError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
         version = self._stamp(answer)
         answers = []
         for choice in sorted(choices, key=lambda choice: self._index(choice)):
@@ -103,9 +104,13 @@ class RemoteEngine:
     def answers(
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
-        """See `Engine.answers`; closing the iterator closes the connection, which cancels at the endpoint."""
+        """See `Engine.answers`; closing the iterator closes the connection, which cancels at the endpoint.
+
+        Returns when the endpoint has begun to answer; what it refuses is raised here.
+        """
         path, body = _request(self.model_name, prompt, params)
-        return self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
+        items = self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
+        return _begun(next(items), items)
 
     def _answers(
         self, path: str, body: Mapping[str, Any], n: int, cancelled: threading.Event
@@ -128,7 +133,7 @@ class RemoteEngine:
                         yield i, piece
         for i, text in enumerate(texts):
             if not (last[i] or done or cancelled.is_set()):
-                raise RuntimeError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
+                raise EndpointError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
             reason = self._reason(last[i], text) if last[i] else "stop" if done else "cancelled"
             if rest := (whole := _whole_text(text, reason))[sent[i] :]:
                 yield i, rest
@@ -138,7 +143,7 @@ class RemoteEngine:
         """Of one event of a stream."""
         chunk = self._json(data.encode())
         if "error" in chunk:
-            raise RuntimeError(f"{self.url}: {_message(chunk)}")
+            raise EndpointError(f"{self.url}: {_message(chunk)}")
         self._stamp(chunk)
         return [self._choice(value) for value in self._list(chunk, "choices")]
 
@@ -150,7 +155,7 @@ class RemoteEngine:
 
     @contextmanager
     def _post(self, path: str, body: Mapping[str, Any]) -> Iterator[httpx.Response]:
-        """An open reply of status 200. RuntimeError where the endpoint cannot be reached, fails or sends elsewhere."""
+        """An open reply of status 200. EndpointError where the endpoint cannot be reached, fails or sends elsewhere."""
         url, attempt = f"{self.url}{path}", 0
         try:
             while True:
@@ -165,7 +170,7 @@ class RemoteEngine:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             what = str(error) or type(error).__name__
             connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
-            raise RuntimeError(f"{self.url} {'broke off' if connected else 'cannot be reached'}: {what}") from None
+            raise EndpointError(f"{self.url} {'broke off' if connected else 'cannot be reached'}: {what}") from None
 
     def _turned_away(self, reply: httpx.Response, attempt: int) -> float:
         """Seconds after which to ask again. Raises where that is of no use."""
@@ -173,35 +178,37 @@ class RemoteEngine:
         if reply.next_request is not None:
             there, here = reply.next_request.url, reply.request.url
             if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
-                raise RuntimeError(
+                raise EndpointError(
                     f"{self.url}: sends on to {there.scheme}://{there.netloc.decode()}, which gets neither key nor "
                     "words; expected the endpoint's own url"
                 )
             if code in (307, 308) and attempt < ATTEMPTS:
                 return 0.0
-            raise RuntimeError(f"{self.url}: {code}: redirects to {there}; expected the endpoint's own url")
+            raise EndpointError(f"{self.url}: {code}: redirects to {there}; expected the endpoint's own url")
         said = _whole(reply)
         try:
             told = _message(json.loads(said))
         except (ValueError, RecursionError):
             told = said[:300].decode("utf-8", "replace")
+        told = told.replace(self._key, "...") if self._key else told
         if code in (400, 404, 413, 422):
             raise Refused(f"{self.url}: {told}")
-        if code not in (429, 502, 503, 504) or attempt == ATTEMPTS:
-            raise RuntimeError(f"{self.url}: {code}: {told}")
         after = reply.headers.get("retry-after", "")
-        return min(30.0, float(after)) if after.isdecimal() else 0.5 * 2 ** (attempt - 1)
+        wait = min(30.0, float(after)) if after.isdecimal() else 0.5 * 2 ** (attempt - 1)
+        if code not in (429, 502, 503, 504) or attempt == ATTEMPTS:
+            raise EndpointError(f"{self.url}: {code}: {told}", wait if code in (429, 503) else None)
+        return wait
 
     def _json(self, body: bytes) -> dict[str, Any]:
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
-            raise RuntimeError(f"{self.url}: reply: not JSON: {body[:200].decode('utf-8', 'replace')!r}") from None
+            raise EndpointError(f"{self.url}: reply: not JSON: {body[:200].decode('utf-8', 'replace')!r}") from None
         return self._is(value, dict, "an object", "reply")  # type: ignore[no-any-return]
 
     def _is(self, value: Any, kind: type, expected: str, where: str) -> Any:
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise RuntimeError(f"{self.url}: {where}: expected {expected}, got {str(value)[:100]!r}")
+            raise EndpointError(f"{self.url}: {where}: expected {expected}, got {str(value)[:100]!r}")
         return value
 
     def _list(self, reply: Mapping[str, Any], field: str) -> list[Any]:
@@ -223,7 +230,7 @@ class RemoteEngine:
     def _reason(self, choice: Mapping[str, Any], text: str) -> FinishReason:
         reason = choice.get("finish_reason")
         if not isinstance(reason, str) or reason not in REASONS:
-            raise RuntimeError(
+            raise EndpointError(
                 f"{self.url}: choices.finish_reason: expected one of {', '.join(sorted(REASONS))} after {len(text)} "
                 f"characters, got {str(reason)[:100]!r}"
             )
@@ -231,6 +238,14 @@ class RemoteEngine:
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         raise ValueError("the openai backend cannot replace an endpoint's weights; expected a local or vllm backend")
+
+
+def _begun(
+    first: tuple[int, str | Completion], rest: Generator[tuple[int, str | Completion]]
+) -> Generator[tuple[int, str | Completion]]:
+    with closing(rest):
+        yield first
+        yield from rest
 
 
 def _seeded(params: SamplingParams, place: int) -> SamplingParams:
@@ -291,7 +306,7 @@ def _whole(reply: httpx.Response) -> bytes:
     for part in reply.iter_bytes():
         body += part
         if len(body) > LARGEST:
-            raise RuntimeError(f"{reply.url}: a reply of more than {LARGEST} bytes")
+            raise EndpointError(f"{reply.url}: a reply of more than {LARGEST} bytes")
     return bytes(body)
 
 
@@ -301,7 +316,7 @@ def _events(reply: httpx.Response) -> Iterator[str]:
     for part in reply.iter_bytes():
         size += len(part)
         if size > LARGEST or len(rest) > LONGEST:
-            raise RuntimeError(f"{reply.url}: a stream of more than {LARGEST} bytes, or {LONGEST} in a line")
+            raise EndpointError(f"{reply.url}: a stream of more than {LARGEST} bytes, or {LONGEST} in a line")
         *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
         for line in [line for line in lines if line.startswith(b"data:")]:
             yield line[5:].decode("utf-8", "replace").strip(" ")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman import store
 from steersman.engine.protocol import Engine
+from steersman.server import logs
 from steersman.server.chat_schema import message_json
 from steersman.server.errors import shown_error
 from steersman.server.generation import Generation, Generations, Place
@@ -24,7 +24,6 @@ from steersman.server.sse import event
 from steersman.store import ChatMessage, NotFound, Store
 from steersman.types import Completion, Conversation, SamplingParams
 
-log = logging.getLogger(__name__)
 _KEEP_SECONDS = 0.5
 _STOP_SECONDS = 3.0
 """How long a caller who stops an answer waits for the engine to notice, which may be reading a long prompt."""
@@ -146,7 +145,7 @@ class Answers:
         except Exception as error:
             shown = shown_error(error)["error"]
             if shown["type"] == "server_error":
-                log.exception("an answer failed")
+                logs.failed("an answer failed", error)
             last = {"type": "error", "message": shown["message"], "code": shown["code"]}
         finally:
             place.drop()

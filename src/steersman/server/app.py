@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat, openai_api, pages, ranking, training
+from steersman.server import chat, logs, openai_api, pages, ranking, training
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
@@ -45,6 +45,7 @@ def create_app(
     """
     if max_tokens < 1 or not 0 <= temperature < math.inf:
         raise ValueError(f"serve: expected max_tokens >= 1 and temperature >= 0, got {max_tokens} and {temperature}")
+    logs.quiet()
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )

@@ -31,6 +31,9 @@ class BodyRefused(Exception):
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
     """Raises BodyRefused."""
+    packed = headers.get("content-encoding", "identity").lower()
+    if packed != "identity":
+        raise BodyRefused(415, f"The body is compressed ({packed[:20]}); expected it as it is")
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await _read(headers, receive)

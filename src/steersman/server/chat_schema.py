@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from steersman.server.text import Said, Text
+from steersman.server.text import WHOLE, Said, Text
 from steersman.store import Chat, ChatMessage
 
 _TITLE, _COMMENT = 200, 10_000
@@ -28,14 +28,14 @@ class Title(_Body):
 class Wanted(_Body):
     """How a question is to be answered."""
 
-    shorten: bool = False
+    shorten: StrictBool = False
     """Leave out the earliest turns where the dialogue has outgrown the model's context."""
 
 
 class Question(Wanted):
     content: Said
     parent_id: Text | None = None
-    known: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    known: Annotated[StrictInt, Field(ge=0, le=1_000_000), WHOLE] | None = None
     """How many questions the page knows after `parent_id`; refused (409) where there are others. None: not checked."""
 
 

@@ -1,6 +1,6 @@
-"""HTTP connections of limited patience: a request's head must come, and there are only so many at a time.
+"""HTTP connections of limited patience: a request's head must come, its answer be read, and there are only so many.
 
-uvicorn waits for the head of a request as long as the client likes. Refusals here are written by hand, since no request
+uvicorn waits for both as long as the client likes. Refusals here are written by hand, since no request
 is there yet that the application could answer.
 """
 
@@ -18,17 +18,20 @@ from steersman.server.errors import error_body
 
 HEAD_SECONDS = 10.0
 """In which a request's first line and headers must have come."""
+READ_SECONDS = 30.0
+"""In which a client must take some of an answer that waits for it; else it would hold its place for ever."""
 MOST_CONNECTIONS = 2000
 HEAD_LIMIT = 65_536
 """Bytes of a request's first line and headers."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, with a time limit for each request's head and a limit on their number."""
+    """uvicorn's connection, with time limits for each request's head and for reading, and a limit on their number."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,8 +48,27 @@ class Connection(H11Protocol):
         elif self._head is None:
             self._wait_for_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _wait_for_reader(self, before: int | None = None) -> None:
+        """`before`: bytes that waited for the client the last time that was looked."""
+        now = self.transport.get_write_buffer_size()
+        if before is None or now < before:
+            self._reading = self.loop.call_later(READ_SECONDS, self._wait_for_reader, now)
+        else:  # not `close`, which waits until all that was written is read
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._reading is not None:
+            self._reading.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

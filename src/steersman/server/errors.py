@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from steersman.engine.protocol import PromptTooLong, Refused
+from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.server.validation import first_problem
 from steersman.store import DiskError, NotFound, Outdated, StoreError
 
@@ -23,7 +24,9 @@ _CODES = {
     408: "request_timeout",
     413: "request_too_large",
     414: "uri_too_long",
+    415: "unsupported_encoding",
     429: "rate_limit_exceeded",
+    502: "endpoint_failed",
     503: "overloaded",
 }
 DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
@@ -76,6 +79,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(400, str(error), "messages", "context_length_exceeded")
     if isinstance(error, Refused):
         return shown_error(refused(error))
+    if isinstance(error, EndpointError):
+        return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
         return error_body(_store_status(error), str(error), code=code)
@@ -133,12 +138,16 @@ def install_handlers(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
+        if error.status_code == 400:  # from FastAPI, which tells so of what json raises, syntax errors apart
+            message = "The body is not valid JSON: expected UTF-8, and integers of fewer than 4300 digits"
         return error_response(error.status_code, message, headers=headers)
+
+    @app.exception_handler(EndpointError)
+    async def on_endpoint_error(_request: Request, error: EndpointError) -> JSONResponse:
+        if error.busy is None:
+            return JSONResponse(shown_error(error), 502)
+        return JSONResponse(shown_error(error), 429, {"Retry-After": str(math.ceil(error.busy))})
 
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
         return JSONResponse(shown_error(error), 507)
-
-    @app.exception_handler(Exception)
-    async def on_any_other(_request: Request, _error: Exception) -> JSONResponse:
-        return error_response(500, INTERNAL)  # the traceback goes to the log, from Starlette

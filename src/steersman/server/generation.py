@@ -30,7 +30,9 @@ piece: the engine has taken the request."""
 
 
 class Generation:
-    """The `params.n` answers to one prompt. Iterate over `items()` once. Leaving the iterator cancels."""
+    """The `params.n` answers to one prompt. Iterate over `items()` once. Leaving the iterator cancels.
+
+    Used from the event loop only."""
 
     def __init__(
         self,
@@ -41,10 +43,19 @@ class Generation:
     ) -> None:
         self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
         self.cancelled = threading.Event()
+        self._begun = False
+        """Whether any text has come."""
+        self._dropped = False
+        """Whether `items()` has ended before the engine did: whatever it still writes, nobody has seen."""
         self._queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
-        """End soon; the Completions then hold what there is."""
+        """End soon; the Completions then hold what there is. Where there is nothing, `items()` ends at once: an engine
+        may notice only when it gets to the request."""
+        if not self._begun and not self.cancelled.is_set():
+            self._dropped = True
+            for number in range(self.params.n):
+                self._queue.put_nowait((number, Completion("", (), (), "cancelled", self.engine.policy_version)))
         self.cancelled.set()
 
     async def items(self, after: Callable[[], object]) -> AsyncGenerator[Item]:
@@ -68,6 +79,7 @@ class Generation:
                 if isinstance(item, Exception):
                     raise item
                 left -= isinstance(item[1], Completion)
+                self._begun = self._begun or item[1] != ""
                 yield item
         finally:
             self.cancel()
@@ -78,7 +90,8 @@ class Generation:
 
         def end(number: int, completion: Completion) -> None:
             del texts[number]
-            self.on_end(completion)
+            if not self._dropped:
+                self.on_end(completion)
             put((number, completion))
 
         try:
@@ -140,6 +153,11 @@ class Generations:
         self._live: set[Generation] = set()
         self._taken = 0
         self._closing = False
+
+    @property
+    def taken(self) -> int:
+        """Answers in the making, and those that have been promised room."""
+        return self._taken
 
     @contextlib.contextmanager
     def reserve(self, answers: int = 1) -> Iterator[Place]:

@@ -18,9 +18,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from steersman.server import logs
 from steersman.server.body import BodyRefused, read_body, replay
 from steersman.server.connection import HEAD_LIMIT
-from steersman.server.errors import error_response
+from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
 
 PATH_LIMIT = 2_000
@@ -67,6 +68,10 @@ def _host_of(url: str) -> str:
         return ""
 
 
+class BrokenOff(Exception):
+    """A response that had begun ends here; the log says why."""
+
+
 class Guard:
     """ASGI middleware: hosts and origins, the key, limits of size and time, protective headers."""
 
@@ -81,8 +86,12 @@ class Guard:
         scope = {**scope, "path": _plain(scope["path"])}
         shared = _shared(scope["path"], headers.get("origin"))
 
+        begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 given = MutableHeaders(scope=message)
                 for name, value in (_HEADERS | shared).items():
                     given.setdefault(name, value)
@@ -102,7 +111,13 @@ class Guard:
             return
         # a HEAD is a GET whose body the server leaves out
         scope["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
-        await self.app(scope, replay(body, receive), send_with_headers)
+        try:
+            await self.app(scope, replay(body, receive), send_with_headers)
+        except Exception as error:  # here, since what gets further is logged with its text
+            logs.failed(f"a request to {_route(scope)} failed", error)
+            if begun:
+                raise BrokenOff from None
+            await error_response(500, INTERNAL)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -121,6 +136,11 @@ class Guard:
 
     def _trusted(self, host: str) -> bool:
         return is_loopback(host) or host in self._allowed
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the path, which holds nothing that somebody wrote."""
+    return getattr(scope.get("route"), "path", "no route")
 
 
 def _is_api(path: str) -> bool:

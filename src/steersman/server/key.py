@@ -33,7 +33,6 @@ class Key:
     def __init__(self, key: str) -> None:
         if not re.fullmatch(r"[!-~]+", key):
             raise ValueError("serve.key: expected printable ASCII characters without spaces")
-        self._bearer = f"Bearer {key}".encode()
         self._key = key.encode()
         self._token = hmac.new(self._key, b"steersman page", hashlib.sha256).hexdigest()
         # cookies know no ports: two servers of one machine must not take each other's
@@ -52,7 +51,8 @@ class Key:
             rest = urlencode([pair for pair in query if pair[0] != "key"])
             return self._enter(dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
         if "authorization" in headers:
-            right = hmac.compare_digest(headers["authorization"].encode("latin-1"), self._bearer)
+            scheme, _, given = headers["authorization"].partition(" ")
+            right = scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._key)
         else:
             right = self._has_cookie(headers) and _own_origin(headers)
         return None if right else _refusal(path, "")

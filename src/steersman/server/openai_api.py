@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -16,6 +15,7 @@ from fastapi.responses import Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from steersman.server import logs
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
@@ -24,7 +24,6 @@ from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_p
 from steersman.server.sse import event, stream
 from steersman.types import Completion, Conversation, SamplingParams
 
-log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1")
 _STARTED = int(time.time())
 
@@ -173,5 +172,5 @@ async def _chunks(
             raise
         shown = shown_error(error)
         if shown["error"]["type"] == "server_error":
-            log.exception("an answer failed")
+            logs.failed("an answer failed", error)
         yield event(shown)

@@ -131,7 +131,11 @@ class ChatMessageIn(BaseModel):
 
 
 class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     include_usage: StrictBool | None = None
+    include_obfuscation: StrictBool | None = None
+    """Taken and not used: it hides from who listens in how long the pieces are, and nobody listens in on loopback."""
 
 
 class JsonSchema(BaseModel):
@@ -157,6 +161,7 @@ ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Fie
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+_BIASES = Field(max_length=_MOST_BIASES, json_schema_extra={"additionalProperties": False})
 Stop = Annotated[Text, Field(min_length=1, max_length=_STOP_LENGTH)]
 
 
@@ -175,7 +180,7 @@ class ChatRequest(BaseModel):
     seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=_MOST_BIASES), BeforeValidator(_few)] | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], _BIASES, BeforeValidator(_few)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
     response_format: ResponseFormat | None = None

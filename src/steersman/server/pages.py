@@ -68,7 +68,8 @@ async def report(ctx: Ctx) -> Response:
 def page(method: str, path: str) -> Response:
     """What no route answers: a file of the page, or the page itself, which knows its own paths such as /rank."""
     if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
-        return error_response(404, f"{method} /{path}: Not Found")
+        there = "" if path.startswith("api/") else "; this server has /v1/models and /v1/chat/completions"
+        return error_response(404, f"{method} /{path}: Not Found{there}")
     found = _static(path) if path else None
     if found is not None:
         # Built files under assets/ have a hash in their name; the others may change under the same name.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
-from steersman.server.text import Said, Text
+from steersman.server.text import WHOLE, Number, Said, Text
 from steersman.store import RankingTask
 from steersman.store.ranking import LABELER_LIMIT
 from steersman.types import Grade
@@ -18,6 +18,8 @@ from steersman.types import Grade
 router = APIRouter(prefix="/api/rank")
 T = TypeVar("T")
 Labeler = Annotated[Said, Field(max_length=LABELER_LIMIT)]
+_NAMED = Field(json_schema_extra={"additionalProperties": False})
+"""JSON Schema: no other names than the dictionary's own."""
 
 
 class Submission(BaseModel):
@@ -26,12 +28,12 @@ class Submission(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     labeler: Labeler
-    ranks: dict[Text, StrictInt] | None = None
-    grades: dict[Text, Grade] | None = None
+    ranks: Annotated[dict[Text, Annotated[StrictInt, WHOLE]], _NAMED] | None = None
+    grades: Annotated[dict[Text, Grade], _NAMED] | None = None
     all_bad: StrictBool = False
     skip: StrictBool = False
     reason: Annotated[Text, Field(max_length=2000)] = ""
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    seconds: Annotated[Number, Field(ge=0)] | None = None
 
 
 def _progress(ctx: Context, labeler: str) -> dict[str, int]:

@@ -73,7 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     ports = [0] if port == 0 else range(port, min(port + _PORTS_TRIED, 65536))
     for candidate in ports:
-        sock = socket.socket(family)
+        # by its protocol asyncio knows that it may turn off the wait for an acknowledgement, 40 ms an answer
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))

@@ -104,6 +104,7 @@ export class Chat {
     if (!this.#begin()) return false
     const known = this.messages.filter((m) => m.role === 'user' && m.parent_id === parent && !isProvisional(m)).length
     const before = this.choice
+    const first = this.id === null
     if (!elsewhere) {
       const provisional: Message = { id: `new-${Date.now()}`, parent_id: parent, role: 'user', content: text }
       this.messages.push(provisional)
@@ -116,6 +117,7 @@ export class Chat {
     } catch (problem) {
       this.messages = this.messages.filter((m) => !isProvisional(m))
       this.choice = before
+      if (first && !unreached(problem)) await this.#uncreate()
       if (!elsewhere) this.draft = this.draft.trim() ? `${text}\n\n${this.draft}` : text
       this.#failed(problem, elsewhere ? '' : ui.t('back_in_composer'), () => {
         const again = elsewhere ? text : this.draft.trim() || text
@@ -196,6 +198,17 @@ export class Chat {
     open.set(String(id), this)
     if (ui.path === '/' && current.chat === this) ui.go(`/?c=${encodeURIComponent(id)}`, true)
     return id
+  }
+
+  /** Takes back the conversation that was made for a question which the server then refused. */
+  async #uncreate() {
+    const id = this.id
+    if (id === null) return
+    this.id = null
+    open.delete(String(id))
+    if (current.chat === this) ui.go('/', true)
+    await api.remove(id).catch(() => undefined)
+    void ui.loadConversations()
   }
 
   /** Returns when the answer has begun, throws where it does not; reads on behind the caller's back. */
