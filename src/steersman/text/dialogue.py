@@ -156,12 +156,16 @@ def apply(names: Sequence[str], turns: Turns) -> tuple[tuple[str, ...], Turns]:
 
 def readings(conversation: Conversation) -> Iterator[tuple[tuple[str, ...], Conversation]]:
     """(what was done, the dialogue): as it is first, then by one step, two, ... each different reading once."""
-    seen: set[Turns] = set()
+    yield (), conversation
+    seen = {_key(conversation.messages)}
     names = list(STEPS)
-    subsets: Sequence[tuple[str, ...]] = [c for n in range(len(names) + 1) for c in itertools.combinations(names, n)]
+    subsets: Sequence[tuple[str, ...]] = [c for n in range(len(names)) for c in itertools.combinations(names, n + 1)]
     for subset in subsets:
         _, turns = apply(subset, conversation.messages)
-        key = tuple(dataclasses.replace(t, tool_calls=()) for t in turns)
-        if key not in seen:
+        if (key := _key(turns)) not in seen:
             seen.add(key)
             yield subset, dataclasses.replace(conversation, messages=turns)
+
+
+def _key(turns: Turns) -> Turns:
+    return tuple(dataclasses.replace(turn, tool_calls=()) for turn in turns)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from steersman.text.limits import Exhausted
 from steersman.text.spans import Spans
 from steersman.types import Conversation, Message
 
@@ -63,6 +64,8 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
     def attempt(*turns: Message) -> str:
         try:
             return render(Conversation("probe", turns), False)
+        except Exhausted:
+            raise
         except Exception:  # a template may raise anything
             return ""
 

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
+
+from jinja2 import nodes
+
+from steersman.text.program import parsed
 
 START, END = "\U0010fdd0", "\U0010fdd1"
 """Marks around people's control tokens; taken off people's text beforehand, so that nobody can forge one."""
 MARKS = re.compile(f"[{START}{END}]")
 ANCHORS = ("\n", "a", "0")
+EXAMPLE = " Where|is it?\n| 我的订单|\n\n在哪里？ |Tomorrow, 2 p.m.|"
+KEPT = 1 << 22
+"""Characters of texts whose ids are kept."""
 MARKUP = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
 """Tokens that control turns by their looks, which templates may put together of pieces."""
 THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
@@ -25,15 +35,7 @@ THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
 @functools.lru_cache(maxsize=64)
 def literal_text(chat_template: str) -> str:
     """All text that a template can write itself, pieces apart. Raises ValueError where it is no template."""
-    import jinja2
-    from jinja2 import nodes
-    from transformers.utils import chat_template_utils
-
-    try:
-        compiled = chat_template_utils._compile_jinja_template(chat_template)
-        tree = compiled.environment.parse(chat_template)
-    except (jinja2.TemplateError, RecursionError) as error:
-        raise ValueError(f"the chat template is no valid Jinja template: {error}") from None
+    tree = parsed(chat_template)
     texts = {node.data for node in tree.find_all(nodes.TemplateData)}
     texts |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
     return "\0".join(sorted(texts))
@@ -45,9 +47,51 @@ def sources(tokenizer: Any) -> list[str]:
     return list(given.values()) if isinstance(given, dict) else [given]
 
 
-def _any_of(names: set[str]) -> re.Pattern[str]:
-    longest_first = sorted(filter(None, names), key=lambda name: (-len(name), name))
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Matches the longest of `names`; as a tree, since some vocabularies have thousands."""
+    tree: dict[str, Any] = {}
+    for name in filter(None, names):
+        branch = tree
+        for character in name:
+            branch = branch.setdefault(character, {})
+        branch[""] = {}
+
+    def pattern(branch: dict[str, Any]) -> str:
+        parts = []
+        for character in sorted(branch, reverse=True):  # "", the end of a name, comes last
+            text, rest = character, branch[character]
+            while len(rest) == 1 and "" not in rest:
+                ((character, rest),) = rest.items()
+                text += character
+            parts.append(re.escape(text) + (pattern(rest) if text and list(rest) != [""] else ""))
+        return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+    return re.compile(pattern(tree) if tree else "(?!)")
+
+
+class Kept:
+    """The latest results of a function of a text, up to `most` characters of texts. Threads may share it."""
+
+    def __init__(self, most: int) -> None:
+        self._left, self._lock = most, threading.Lock()
+        self._results: OrderedDict[tuple[str, bool], Any] = OrderedDict()
+
+    def get(self, text: str, flag: bool) -> Any:
+        """None where it is not kept."""
+        with self._lock:
+            found = self._results.get((text, flag))
+            if found is not None:
+                self._results.move_to_end((text, flag))
+            return found
+
+    def put(self, text: str, flag: bool, result: Any) -> None:
+        with self._lock:
+            if (text, flag) not in self._results:
+                self._results[text, flag] = result
+                self._left -= len(text)
+            while self._left < 0:
+                (old, _), _ = self._results.popitem(last=False)
+                self._left += len(old)
 
 
 class Spans:
@@ -67,6 +111,39 @@ class Spans:
         self._marked = re.compile(f"{START}({self.control.pattern}){END}|[{START}{END}]")
         self._either = re.compile(f"{START}(?:{self.control.pattern}){END}|{self.control.pattern}")
         self._known = {tokenizer.convert_tokens_to_ids(name) for name in names}
+        self._backend: Any = None
+        self._cuts: frozenset[str] = frozenset()
+        self._ids_kept, self._marked_kept, self._anchors = Kept(KEPT), Kept(KEPT), dict[str, list[int]]()
+        self._backend, self._cuts = self._find_backend(names)
+
+    def _find_backend(self, names: set[str]) -> tuple[Any, frozenset[str]]:
+        """(what encodes without transformers' overhead, control tokens at which text may be cut and encoded in parts).
+
+        Both are taken if they give transformers' ids of an example.
+        """
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if not getattr(self.tokenizer, "is_fast", False) or backend is None:
+            return None, frozenset()
+        added = self.tokenizer.added_tokens_decoder.values()
+        free = {
+            token.content
+            for token in added
+            if not (token.lstrip or token.single_word or (token.normalized and backend.normalizer is not None))
+        }
+        within = {name for name in names for token in added if name in token.content and name != token.content}
+        cuts = frozenset((names & free) - within)
+        backend.no_truncation()
+        backend.no_padding()
+        for text in (EXAMPLE, *(EXAMPLE.replace("|", name) for name in sorted(cuts)[:8])):
+            whole = self._ids(text)
+            self._backend, self._cuts = backend, frozenset()
+            if self._ids(text) != whole:
+                return None, frozenset()
+            self._cuts = cuts
+            if list(self.encode(text)) != whole:
+                return backend, frozenset()
+            self._backend = None
+        return backend, cuts
 
     def mark(self, value: Any, own: bool = False) -> Any:
         """`value` (text, or JSON of texts) with its control tokens marked.
@@ -74,8 +151,12 @@ class Spans:
         `own`: it is the model's own text, which may say what is no special token, and begin and end its thoughts.
         """
         if isinstance(value, str):
-            pattern = self._own if own else self.control
-            return pattern.sub(f"{START}\\g<0>{END}", MARKS.sub("", value))
+            marked = self._marked_kept.get(value, own)
+            if marked is None:
+                pattern = self._own if own else self.control
+                marked = pattern.sub(f"{START}\\g<0>{END}", MARKS.sub("", value))
+                self._marked_kept.put(value, own, marked)
+            return marked
         if isinstance(value, dict):
             return {key: self.mark(item, own) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -93,7 +174,29 @@ class Spans:
                 yield found
 
     def encode(self, text: str, begins: bool = True) -> tuple[int, ...]:
-        """Ids of rendered text; `begins`: it is the beginning of a dialogue and not what follows another text."""
+        """Ids of rendered text; `begins`: it is the beginning of a dialogue and not what follows another text.
+
+        A control token parts what is before it from what follows: most of a dialogue was encoded with its last prompt.
+        """
+        return self.parts(text, begins)[2]
+
+    def parts(self, text: str, begins: bool = True) -> tuple[list[int], list[int], tuple[int, ...]]:
+        """(where parts of a text begin that are encoded apart, how many ids come before each, all ids)."""
+        cuts = [found.start() for found in self.controls(text) if found[0] in self._cuts] if self._cuts else []
+        starts = cuts if cuts[:1] == [0] else [0, *cuts]
+        offsets: list[int] = []
+        ids: list[int] = []
+        for start, end in pairwise((*starts, len(text))):
+            part, first = text[start:end], begins or start > 0
+            known = self._ids_kept.get(part, first)
+            if known is None:
+                known = self._part(part, first)
+                self._ids_kept.put(part, first, known)
+            offsets.append(len(ids))
+            ids += known
+        return starts, offsets, tuple(ids)
+
+    def _part(self, text: str, begins: bool) -> tuple[int, ...]:
         ids: list[int] = []
         for i, piece in enumerate(self._marked.split(text)):
             if piece:
@@ -103,12 +206,15 @@ class Spans:
         return tuple(ids)
 
     def _ids(self, text: str) -> list[int]:
+        if self._backend is not None:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def _inner_ids(self, text: str) -> list[int]:
         """Ids of text from the middle of a dialogue: SentencePiece puts a space before what begins a text."""
         for anchor in ANCHORS:
-            before, ids = self._ids(anchor), self._ids(anchor + text)
+            before, ids = self._anchors.get(anchor) or self._ids(anchor), self._ids(anchor + text)
+            self._anchors[anchor] = before
             if ids[: len(before)] == before:
                 return ids[len(before) :]
         return self._ids(text)

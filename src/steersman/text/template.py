@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from typing import Any
 from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
 from steersman.text.dialogue import FORMS, Form, Turns, apply, needed, readings, to_message
 from steersman.text.guard import check_template
+from steersman.text.limits import Exhausted
+from steersman.text.program import program
 from steersman.text.shape import read_shape
 from steersman.text.spans import Spans, sources
 from steersman.text.thoughts import Words, apart, split_thoughts, without_thoughts
+from steersman.text.trace import Points, Traced
 from steersman.types import Conversation, Message
 
 __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
@@ -47,8 +51,8 @@ class Template:
     part of an answer's words.
     """
 
-    def __init__(self, tokenizer: Any, thinking: str = "keep") -> None:
-        self.tokenizer, self.thinking = tokenizer, thinking
+    def __init__(self, tokenizer: Any, thinking: str = "keep", day: datetime.datetime | None = None) -> None:
+        self.tokenizer, self.thinking, self._day = tokenizer, thinking, day
         if not tokenizer.chat_template:
             raise ValueError(
                 "the tokenizer has no chat template: this model was never taught to chat; set model.template to "
@@ -58,15 +62,21 @@ class Template:
             check_template(source)
         self._spans = Spans(tokenizer)
         self._keeps = thinking in ("keep", "show")
+        self._values = dict(tokenizer.special_tokens_map)
+        if thinking == "empty":
+            self._values |= {"enable_thinking": False, "thinking": False}
         self.notes: dict[str, int] = {}
         """What was changed in dialogues so that the template takes them -> in how many renderings."""
         try:
             self._no_tools, self._parts = self._find_form()
             source = tokenizer.get_chat_template()
             self._shape = read_shape(self._text, source, self._spans, tokenizer.eos_token or "")
+        except Exhausted as error:
+            raise ValueError(f"the chat template {error} for a short dialogue") from None
         except Exception as error:
             raise ValueError(f"the chat template does not render a question and its answer: {_told(error)}") from None
         self._steps = needed(self._attempt)
+        self._tails = None if self.thinking == "empty" else self._find_tails()
         end = self._shape.end or tokenizer.eos_token
         if not end:
             raise ValueError(
@@ -89,16 +99,52 @@ class Template:
         form: Form = FORMS[0],
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
-        options = {"enable_thinking": False, "thinking": False} if self.thinking == "empty" else {}
-        text: str = self.tokenizer.apply_chat_template(
-            [self._marked(turn, form) for turn in conversation.messages],
-            tools=self._spans.mark(conversation.tools) or self._no_tools,
-            add_generation_prompt=generate,
-            continue_final_message=go_on,
-            tokenize=False,
-            **options,
+        tools = self._spans.mark(conversation.tools) or self._no_tools
+        written = program(self.tokenizer.get_chat_template(None, tools))
+        messages = [self._marked(turn, form) for turn in conversation.messages]
+        render = written.go_on if go_on else written.render
+        return render(messages, self._day, tools=tools, add_generation_prompt=generate, **self._values)
+
+    def _trace(self, conversation: Conversation, generate: bool = False) -> Traced | None:
+        """As `_text`, with where turns end; None where the template does not go turn by turn, or refuses it."""
+        written = program(self.tokenizer.get_chat_template(None, self._no_tools))
+        messages = [self._marked(turn, FORMS[0]) for turn in conversation.messages]
+        try:
+            return written.trace(
+                messages, self._day, tools=self._no_tools, add_generation_prompt=generate, **self._values
+            )
+        except Exhausted:
+            raise
+        except Exception:  # what a template refuses is looked at turn by turn
+            return None
+
+    def _find_tails(self) -> tuple[str, str] | None:
+        """What follows the turns of a dialogue that is to be answered, and of one that is not; None: see `_trace`."""
+        turns = (PROBE, Message("assistant", MARK), PROBE)
+        probe = Conversation("probe", apply(self._steps, (Message("system", MARK), *turns))[1])
+        asked, done = self._trace(probe, True), self._trace(probe)
+        if asked is None or done is None or asked.before(2) is None:
+            return None
+        if asked.text != self._text(probe, True) or done.text != self._text(probe):
+            return None
+        return asked.text[asked.log.end :], done.text[done.log.end :]
+
+    def _points(self, whole: Conversation) -> Points | None:
+        """The prompts of a dialogue from one rendering; None where each has to be rendered."""
+        plain = all(
+            turn.role != "tool" and not (turn.tool_calls or turn.thinking or split_thoughts(turn.content)[0])
+            for turn in whole.messages
         )
-        return text
+        if self._tails is None or whole.tools or not plain:
+            return None
+        try:
+            traced = self._trace(whole)
+        except Exhausted as error:
+            raise ValueError(f"conversation '{whole.id}': the chat template {error}") from None
+        if traced is None:
+            return None
+        self._note([*self._left_out(whole, traced.text, FORMS[0])])
+        return Points(traced, self._tails, self._spans)
 
     def _marked(self, turn: Message, form: Form) -> dict[str, Any]:
         own = turn.role == "assistant"
@@ -125,6 +171,8 @@ class Template:
         """The text of a dialogue for probing; None where the template refuses it."""
         try:
             return self._text(Conversation("probe", turns), generate=True)
+        except Exhausted:
+            raise
         except Exception:  # a template is a program: it may raise anything
             return None
 
@@ -141,11 +189,12 @@ class Template:
                 try:
                     text = self._text(reading, generate, go_on, form)
                     notes = [*done, *more, *self._left_out(reading, text, form)]
+                except Exhausted as error:
+                    raise ValueError(f"conversation '{conversation.id}': the chat template {error}") from None
                 except Exception as error:
                     first = first or error
                     continue
-                for note in dict.fromkeys(notes):
-                    self.notes[note] = self.notes.get(note, 0) + 1
+                self._note(notes)
                 return text
         assert first is not None
         if isinstance(first, _Lost):
@@ -153,6 +202,10 @@ class Template:
         raise ValueError(
             f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: {_told(first)}"
         )
+
+    def _note(self, notes: Sequence[str]) -> None:
+        for note in dict.fromkeys(notes):
+            self.notes[note] = self.notes.get(note, 0) + 1
 
     def _culprit(self, conversation: Conversation) -> str:
         """The first turn with which the template refuses the dialogue."""
@@ -166,6 +219,7 @@ class Template:
 
     def _left_out(self, conversation: Conversation, text: str, form: Form) -> Iterator[str]:
         """What the template drops without a word. _Lost where these are tools, their calls or what they said."""
+        at = 0
         for i, turn in enumerate(conversation.messages):
             where = f"messages[{i}] ({turn.role})"
             for name, arguments in map(_called, turn.tool_calls):
@@ -175,11 +229,14 @@ class Template:
                     raise _Lost(f"the chat template leaves out the call of '{name}' in {where}")
             words = str(self._spans.mark(turn.content, turn.role == "assistant")).strip()
             words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
-            if not words or _written(words, text) or self._changed(conversation, i, form):
+            if (found := text.find(words, at)) >= 0:  # most are written in their order
+                at = found + len(words)
+            elif _written(words, text) or self._changed(conversation, i, form):
                 continue
-            if turn.role == "tool":
+            elif turn.role == "tool":
                 raise _Lost(f"the chat template leaves out what the tool said in {where}")
-            yield f"the chat template leaves out or alters the words of {turn.role} turns"
+            else:
+                yield f"the chat template leaves out or alters the words of {turn.role} turns"
         for name, _ in map(_called, conversation.tools):
             if not _written(str(self._spans.mark(name)), text):
                 raise _Lost(f"the chat template leaves out the tool '{name}'; expected a dialogue without tools")
@@ -239,7 +296,10 @@ class Template:
         Raises ValueError naming record and turn where the template cannot say it; () where nothing is learned.
         """
         conversation = conversation if self._keeps else without_thoughts(conversation)
-        whole = dataclasses.replace(conversation, messages=apply(self._steps, conversation.messages)[1])
+        done, turns = apply(self._steps, conversation.messages)
+        whole = dataclasses.replace(conversation, messages=turns)
+        self._note(done)
+        points = self._points(whole)
         rows: list[Rendered] = []
         ids: tuple[int, ...] = ()
         learn: list[bool] = []
@@ -247,16 +307,19 @@ class Template:
             if turn.role != "assistant" or not turn.learn:
                 continue
             if not i:
-                note = "an answer that begins a dialogue is context alone: nothing was asked before it"
-                self.notes[note] = self.notes.get(note, 0) + 1
+                self._note(["an answer that begins a dialogue is context alone: nothing was asked before it"])
                 continue
-            prompt = self._prompt(dataclasses.replace(conversation, messages=whole.messages[:i]), go_on=False)
-            asked = self._spans.encode(prompt)
+            point = points.at(i) if points is not None else None
+            if point is not None:
+                prompt, asked, said = point
+            else:
+                prompt = self._prompt(dataclasses.replace(conversation, messages=whole.messages[:i]), go_on=False)
+                asked = self._spans.encode(prompt)
+                turn = apart(turn) if self._shape.shows else turn
+                said = self._read(dataclasses.replace(conversation, messages=(*whole.messages[:i], turn)), False)
             if asked[: len(ids)] != ids:
                 rows.append(Rendered(ids, tuple(learn)))
                 ids, learn = (), []
-            turn = apart(turn) if self._shape.shows else turn
-            said = self._read(dataclasses.replace(conversation, messages=(*whole.messages[:i], turn)), False)
             words = self._answer(prompt, said, turn)
             for name, _ in map(_called, turn.tool_calls):
                 if not _written(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
@@ -294,8 +357,7 @@ class Template:
         if not thought or thought in words:
             return words
         if over:
-            note = "the prompt says that thoughts are over: those of the data are not learned"
-            self.notes[note] = self.notes.get(note, 0) + 1
+            self._note(["the prompt says that thoughts are over: those of the data are not learned"])
             return words
         return self._with_thought(words, thought)
 

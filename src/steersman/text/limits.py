@@ -1,0 +1,223 @@
+"""A chat template's program under limits of time and size, for every dialogue that it renders.
+
+`text.guard` tries a template once, before it is used. What it does with other dialogues shows only when it renders
+them, so each rendering has limits as well: loops, calls and filters look at the clock, and whatever is kept under a
+name or handed on is weighed. What cannot be weighed first (a string a billion times) is computed before it is done.
+No other process or signal is needed, so it holds in every thread.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+from jinja2 import nodes
+from jinja2.runtime import Context, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+from steersman.text.trace import Log
+
+SECONDS = 5.0
+"""Of processor time for one rendering."""
+TEXT, TIMES = 1 << 20, 64
+"""Characters that any dialogue may make, and how many times its own."""
+SOURCE = 1 << 20
+"""Characters of a template."""
+BITS = 4096
+LONG = 1024
+"""From which length on a loop looks at the clock in every round."""
+FILTERS = ("center", "indent", "wordwrap", "batch", "slice", "tojson", "format", "replace", "join")
+WIDE = frozenset((*FILTERS, "ljust", "rjust", "zfill", "expandtabs"))
+"""Filters and methods whose outcome may be larger than what goes in."""
+WIDTH = re.compile(r"\d{5,}")
+T = TypeVar("T")
+
+
+class Exhausted(Exception):
+    """A template takes more time or space than its dialogue can need."""
+
+
+class Meter(threading.local):
+    """What the rendering under way in this thread may still take, and which day it is there."""
+
+    deadline = float("inf")
+    most = TEXT
+    day: datetime.datetime | None = None
+    log: Log | None = None
+
+    def __init__(self) -> None:
+        self._weights: dict[int, tuple[Any, int]] = {}
+
+    def start(self, given: int, day: datetime.datetime | None) -> None:
+        """Begin a rendering of `given` characters."""
+        self.deadline, self.most, self.day = time.thread_time() + SECONDS, TEXT + TIMES * given, day
+        self._weights = {}
+
+    def tick(self) -> None:
+        if time.thread_time() > self.deadline:
+            raise Exhausted(f"takes more than {SECONDS:g} s of processor time")
+
+    def limit(self, size: int) -> None:
+        if size > self.most:
+            raise Exhausted(f"makes more than {self.most} characters")
+
+    def weigh(self, value: T) -> T:
+        """`value`, if it is no larger than it may be."""
+        self.limit(self._weight(value))
+        return value
+
+    def _weight(self, value: Any) -> int:
+        """Characters of a value as text; of what it holds several times, each time."""
+        if isinstance(value, str | bytes):
+            return len(value)
+        if isinstance(value, int):
+            return value.bit_length() // 3
+        if not isinstance(value, list | tuple | dict):
+            return 1
+        known = self._weights.get(id(value))
+        if known is None:
+            held = [*value, *value.values()] if isinstance(value, dict) else list(value)
+            self._apart(held)
+            known = self._weights[id(value)] = value, len(held) + sum(map(self._weight, held))
+            self.limit(known[1])
+        return known[1]
+
+    def _apart(self, held: Iterable[Any]) -> None:
+        """A namespace can change after it was weighed: none may be part of what is."""
+        if any(isinstance(one, Namespace) for one in held):
+            raise Exhausted("puts namespaces into other values")
+
+    def hold(self, value: T) -> T:
+        """`value` as part of a namespace."""
+        self._apart((value,))
+        return self.weigh(value)
+
+    def count(self, rounds: Any) -> Any:
+        """What a loop goes through."""
+        self.tick()
+        return self._counted(rounds) if not isinstance(rounds, Sized) or len(rounds) > LONG else rounds
+
+    def _counted(self, rounds: Iterable[T]) -> Iterator[T]:
+        for item in rounds:
+            self.tick()
+            yield item
+
+    def widens(self, name: str, value: Any, args: Iterable[Any]) -> None:
+        """Whether `name` may make what it makes of `value`."""
+        if name == "replace" and isinstance(value, str):
+            old, new = (str(arg) for arg in tuple(args)[:2])
+            return self.limit(value.count(old) * len(new))
+        if name == "join":
+            between, parts = (value, next(iter(args), ())) if isinstance(value, str) else (next(iter(args), ""), value)
+            return self.limit(len(str(between)) * (len(parts) if isinstance(parts, Sized) else 0))
+        if name == "format" and isinstance(value, str) and WIDTH.search(value):
+            raise Exhausted("formats text to a width beyond reason")
+        for arg in args:
+            if isinstance(arg, int) and arg > LONG // 4:
+                self.limit(arg * max(1, self._weight(value)))
+        return None
+
+
+class Limited(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with a meter."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, given: Any) -> None:
+        """With filters, tests, functions and tags of `given`, transformers' environment."""
+        tags = [type(extension) for extension in given.extensions.values()]
+        super().__init__(trim_blocks=given.trim_blocks, lstrip_blocks=given.lstrip_blocks, extensions=tags)
+        self.meter = Meter()
+        self.tests.update(given.tests)
+        self.globals.update(given.globals)
+        self.globals["strftime_now"] = self._now
+        self.globals.pop("lipsum", None)
+        self.filters.update({name: self._limited(name, run) for name, run in given.filters.items()})
+        self.filters.update(_weighed=self.meter.weigh, _held=self.meter.hold, _counted=self.meter.count)
+
+    def _now(self, form: str) -> str:
+        if WIDTH.search(form):
+            raise Exhausted("formats a date to a width beyond reason")
+        return (self.meter.day or datetime.datetime.now()).strftime(form)
+
+    def _limited(self, name: str, run: Callable[..., Any]) -> Callable[..., Any]:
+        first = 1 if getattr(run, "jinja_pass_arg", None) is not None else 0
+
+        @functools.wraps(run)
+        def limited(*args: Any, **named: Any) -> Any:
+            self.meter.tick()
+            if name in WIDE and len(args) > first:
+                self.meter.widens(name, args[first], (*args[first + 1 :], *named.values()))
+            return run(*args, **named)
+
+        return limited
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:
+        meter = __self.meter
+        meter.tick()
+        for arg in (*args, *named.values()):
+            meter.weigh(arg)
+        if __obj is __self.globals["namespace"]:
+            meter._apart((*args, *named.values()))
+        name = getattr(__obj, "__name__", "")
+        if name in WIDE and isinstance(on := getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None), str):
+            meter.widens(name, on, (*args, *named.values()))
+        made = super().call(__context, __obj, *args, **named)
+        return meter.weigh(made) if isinstance(__obj, Macro) else made
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or (operator == "*" and isinstance(left, int) and isinstance(right, int)):
+            bits = [abs(n).bit_length() if isinstance(n, int) else 1 for n in (left, right)]
+            if (bits[0] * min(abs(right), BITS) if operator == "**" and isinstance(right, int) else sum(bits)) > BITS:
+                raise Exhausted("computes numbers beyond reason")
+        elif operator == "*":
+            times, what = (left, right) if isinstance(left, int) else (right, left)
+            self.meter.limit(max(0, times) * self.meter._weight(what) if isinstance(times, int) else 0)
+        elif isinstance(left, str):
+            self.meter.widens("format", left, right if isinstance(right, tuple) else (right,))
+        return super().call_binop(context, operator, left, right)
+
+
+class _Weighing(NodeTransformer):
+    """Puts the meter where a template loops and keeps what it made."""
+
+    def _filtered(self, node: Any, name: str) -> nodes.Filter:
+        return nodes.Filter(node, name, [], [], None, None, lineno=getattr(node, "lineno", 1))
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        node.iter = self._filtered(node.iter, "_counted")
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
+        name = "_held" if isinstance(node.target, nodes.NSRef) else "_weighed"
+        node.node = self._filtered(node.node, name)
+        return self.generic_visit(node)
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
+        node.filter = self._filtered(node.filter, "_weighed")
+        return self.generic_visit(node)
+
+    def visit_With(self, node: nodes.With) -> nodes.Node:
+        node.values = [self._filtered(value, "_weighed") for value in node.values]
+        return self.generic_visit(node)
+
+    def _long(self, node: Any) -> nodes.Node:
+        """A chain of many texts is weighed as it grows."""
+        many = sum(1 for _ in node.find_all(nodes.Name)) > 64
+        self.generic_visit(node)
+        return self._filtered(node, "_weighed") if many else node
+
+    visit_Add = visit_Concat = _long
+
+
+def weighed(tree: nodes.Template) -> nodes.Template:
+    """The template with the meter in it."""
+    _Weighing().visit(tree)
+    return tree
