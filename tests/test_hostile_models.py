@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -95,6 +96,36 @@ def test_every_number_of_a_config_may_be_anything(kind: str, bases: Bases, tmp_p
             except Exception as error:
                 failed.append(f"{'.'.join(path)} = {name}: {type(error).__name__}: {str(error)[:200]}")
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_labels", 10**9), ("text_config", {"model_type": "llama"}), ("text_config", 5)]
+)
+def test_settings_that_the_type_does_not_have(field: str, value: Any, folder: Path) -> None:
+    """10^9 labels are 23 GB of names; the others ended in an AttributeError."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {field: value}))
+    assert "config.json: " in tried(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"])
+def test_pipes_and_devices_are_not_read(name: str, folder: Path) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert f"{folder}" in tried(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    assert f"{folder}" in tried(folder)
+
+
+def test_a_tokenizer_that_fails_on_what_people_write(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = {"a": 0, "1": 1, "A": 2}
+    tokenizer["model"] = {"type": "WordLevel", "vocab": words, "unk_token": "nope"}
+    tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
+    path.write_text(json.dumps(tokenizer))
+    assert "no usable tokenizer" in tried(folder)
 
 
 @pytest.mark.parametrize("field", ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "head_dim"])

@@ -22,7 +22,7 @@ COUNT = re.compile(
     r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window|max_position)|_(size|heads)$"
 )
 """Settings that are numbers of things; 0 only where transformers has 0 by default."""
-MOST = {"layer": 4096, "expert": 4096, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
+MOST = {"layer": 4096, "expert": 4096, "label": 1 << 16, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
 POSITIVE = re.compile(r"(theta|_scalar|scaling|multiplier|softcapping|logit_scale|factor|_alpha)$")
 TOKEN = re.compile(r"^(bos|eos|pad|sep|decoder_start)_token_id$")
 
@@ -52,6 +52,13 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def check_files(folder: Path) -> None:
+    """ValueError where a file of the folder is a pipe or a device, of which whoever reads it sees no end."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ValueError(f"{path}: neither a file nor a folder")
 
 
 def _settings(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:

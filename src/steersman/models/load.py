@@ -85,6 +85,7 @@ def check_folder(folder: Path) -> None:
         raise ValueError(f"{folder}: no such model folder")
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: no config.json; expected a Hugging Face model folder")
+    checks.check_files(folder)
     checks.read_object(folder / "config.json")
     if (folder / MANIFEST_NAME).is_file():
         verify(folder)
@@ -93,6 +94,7 @@ def check_folder(folder: Path) -> None:
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
     """The model's shape and family, without its weights. Raises ValueError."""
+    checks.check_files(folder)
     try:
         tensors = len(checks.stored_tensors(folder))
     except ValueError:
@@ -100,19 +102,24 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
     checks.check_config(folder, tensors)
     with _quiet():
         try:
-            return AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            text_config(config)
+            return config
         except Exception as error:  # a config class may stumble over anything
             raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
 def _read_tokenizer(folder: Path) -> Any:
+    checks.check_files(folder)
+    if (folder / "config.json").is_file():  # transformers reads it to know the tokenizer's class
+        checks.check_config(folder, 1 << 12)
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
         if (folder / name).is_file():
             checks.read_object(folder / name)
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
-            ids = tokenizer("a 1")["input_ids"]
+            ids = tokenizer("a 1\n您é😀")["input_ids"]
             tokenizer.decode(ids)
             set_pad_token(tokenizer)
         except (KeyboardInterrupt, SystemExit):
@@ -316,6 +323,7 @@ def load_scalar(
 
     `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
     """
+    checks.check_files(folder)
     names = saved_scale(folder).get("objectives")
     heads = heads or (len(names) if isinstance(names, list) else 0) or 1
     return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
