@@ -221,7 +221,7 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
 
 
 def test_curves_grow_while_a_stage_runs(site: Site) -> None:
-    page = site.open("/training")
+    page = site.open("/training", hurried=True)
     expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
 
     def write(run: str, rows: list[dict[str, float]]) -> None:
