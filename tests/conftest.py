@@ -10,12 +10,48 @@ from typing import Any
 import pytest
 import torch
 
+from steersman.engine import native as engine_native
+from steersman.models import native
+from steersman.models.kernels import building
+from steersman.models.kernels.capabilities import Capabilities, capabilities, decide
+
 # tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny import make_model  # noqa: E402
+
+
+def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
+    """In this process, in place of what was decided."""
+    for module in (native, engine_native):
+        monkeypatch.setattr(module, "capabilities", lambda: found)
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEERSMAN_KERNELS", "off")
+    use_kernels(monkeypatch, decide())
+
+
+@pytest.fixture(scope="session")
+def with_tiles() -> Capabilities:
+    """Kernels in matrix tiles; on a processor that has none, but AVX512-BF16, in `emulated_tiles.h`."""
+    found = capabilities()
+    if found.tiles or not found.vectors:
+        return found
+    with pytest.MonkeyPatch.context() as patch:
+        header = Path(__file__).parent / "emulated_tiles.h"
+        patch.setattr(building, "FLAGS", [*building.FLAGS, "-include", str(header)])
+        return decide()
+
+
+@pytest.fixture
+def tiles(with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not with_tiles.tiles:
+        pytest.skip(f"no matrix tiles, and none can be emulated: {with_tiles.off or with_tiles.no_tiles}")
+    use_kernels(monkeypatch, with_tiles)
 
 
 @pytest.fixture(scope="session")

@@ -377,11 +377,17 @@ def test_doctor_offline() -> None:
 
 def test_doctor_reads_cpu_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = tmp_path / "cpuinfo"
+    monkeypatch.setattr("steersman.machine.CPUINFO", cpu)
     cpu.write_text("model name\t: x\nflags\t\t: fpu avx2 avx512f amx_bf16\n")
-    assert doctor.check_cpu(cpu)[1].level == "ok"
-    assert "amx_bf16" in doctor.check_cpu(cpu)[1].found
+    assert doctor.check_cpu()[1].level == "ok"
+    assert "amx_bf16" in doctor.check_cpu()[1].found
     cpu.write_text("flags\t\t: fpu avx2\n")
-    assert doctor.check_cpu(cpu)[1].level == "warn"
+    assert doctor.check_cpu()[1].level == "warn"
+    cpu.write_text(
+        "processor\t: 0\nFeatures\t: fp asimd bf16\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f\n\nprocessor\t: 1\n"
+    )
+    assert doctor.check_cpu()[1].found.startswith("0x41 0xd4f (")
+    assert doctor.check_cpu()[1].level == "ok"
     monkeypatch.setattr("steersman.machine.free_memory", lambda: 2 << 30)
     assert doctor.check_memory() == doctor.Check(
         "memory", "warn", "2.0 GiB free", "close programs: training 135M parameters takes about 4 GiB"

@@ -10,15 +10,17 @@ import torch
 import transformers
 
 import tiny as t
+from conftest import use_kernels
 from steersman.engine import native
 from steersman.engine.decoder import Decoder
 from steersman.engine.load import load_engine
 from steersman.engine.matrix import Int8
 from steersman.models import native as kernels
+from steersman.models.kernels.capabilities import Capabilities, capabilities
 from steersman.models.load import load_causal
 from steersman.types import SamplingParams
 
-needs_native = pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+needs_native = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 CPU = torch.device("cpu")
 
 
@@ -48,8 +50,7 @@ def test_each_family_equals_float32_as_nearly_as_torch_does(
         expected = logits_of(exact, torch.float32, n, int8=int8, with_native=False)
         mine = logits_of(small, torch.bfloat16, n, int8=int8, with_native=True)
         with monkeypatch.context() as patch:
-            for name in ("serves", "multiplies"):
-                patch.setattr(kernels, name, lambda *_: False)
+            use_kernels(patch, Capabilities("none", off="turned off"))
             plain = logits_of(small, torch.bfloat16, n, int8=int8, with_native=False)
         for step in (slice(0, 1), slice(1, 4)):
             error, theirs = ((x - expected)[step].square().mean().sqrt() for x in (mine, plain))
@@ -82,12 +83,12 @@ def test_native_sampling_follows_the_distribution(tiny: Path) -> None:
     torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax()[None])
 
 
-@needs_native
+@pytest.mark.usefixtures("tiles")
 def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> None:
     model = load_causal(tiny, "bfloat16")
     decoder = Decoder(model.config, torch.bfloat16, CPU)
-    if decoder.native is None or decoder.native.most < 128:
-        pytest.skip("this machine has no matrix tiles")
+    assert decoder.native is not None
+    assert decoder.native.most == 128
     decoder.load(model.state_dict().items())
     ids = torch.randint(3, 300, (40, 9))
     decoder.reserve(40, 64)
@@ -98,13 +99,11 @@ def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> 
         assert torch.equal(few, many[:n])
 
 
-@needs_native
+@pytest.mark.usefixtures("tiles")
 def test_independent_answers_are_the_same_to_the_bit_whoever_shares_the_batch(tiny: Path) -> None:
     prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(20)]
     params = SamplingParams(max_tokens=30, seed=3)
     engine: Any = load_engine(tiny, independent=True, reuse="off")
-    if engine.decoder.native.most < 128:
-        pytest.skip("this machine has no matrix tiles")
     alone = [list(engine.stream(p, params))[-1] for p in prompts]
     streams = [engine.stream(p, params) for p in prompts]
     together: list[Any] = [None] * len(prompts)
@@ -130,15 +129,11 @@ def test_step_and_sampling_in_one_call_are_those_of_two(tiny: Path, monkeypatch:
     assert made == len(calls) > 10
 
 
-def test_without_a_compiler_torch_computes_the_steps(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels.shutil, "which", lambda _: None)
-    native.library.cache_clear()
-    try:
-        engine: Any = load_engine(tiny)
-        assert engine.kernel == "torch"
-        assert engine.generate(["Hi"], SamplingParams(max_tokens=3, seed=1))[0][0].token_ids
-    finally:
-        native.library.cache_clear()
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_torch_computes_the_steps(tiny: Path) -> None:
+    engine: Any = load_engine(tiny)
+    assert engine.kernel == "torch"
+    assert engine.generate(["Hi"], SamplingParams(max_tokens=3, seed=1))[0][0].token_ids
 
 
 def test_int8_rows_are_within_half_a_step(tiny: Path) -> None:
@@ -161,15 +156,14 @@ def test_int8_rows_are_within_half_a_step(tiny: Path) -> None:
     assert expected[0][0].token_ids != before
 
 
-@needs_native
+@pytest.mark.usefixtures("tiles")
 def test_prefill_by_kernels_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     config = t.config("llama")
     config.update({"hidden_size": 128, "head_dim": 32})
     model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     decoder = Decoder(config, torch.bfloat16, CPU)
     decoder.load(model.state_dict().items())
-    if not kernels.multiplies(decoder.weights.embed):
-        pytest.skip("this processor has no matrix tiles")
+    assert kernels.multiplies(decoder.weights.embed)
     decoder.reserve(4, 128)
     prompts = [list(range(3, 3 + n)) for n in (2, 33, 100, 64)]
     together = decoder.prefill(prompts, 0, [0] * 4)

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 import tiny as t
+from conftest import use_kernels
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
-from steersman.models import native as kernels
+from steersman.models.kernels import building
+from steersman.models.kernels.capabilities import capabilities, decide
 from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
 from test_engine_adapters import write_adapter
@@ -315,23 +317,17 @@ def test_one_bad_request_among_good_ones_ends_alone(
     assert not engine.scheduler.busy, "the call's other answers are not gone on with"
 
 
-@pytest.mark.skipif(kernels.library() is None, reason="no C compiler here")
+@pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 @pytest.mark.parametrize("flag", ["-mno-avx512bf16", "-mno-amx-bf16"])
 def test_the_kernels_other_paths(tiny: Path, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors without bfloat16 products, and without matrix tiles."""
-    monkeypatch.setattr(kernels, "FLAGS", [*kernels.FLAGS, flag])
-    kernels.library.cache_clear()
-    kernels._has_tiles.cache_clear()
-    try:
-        engine: Any = load_engine(tiny, reuse="off")
-        assert engine.kernel == "native"
-        model = plain_model(tiny, "bfloat16")
-        for size in (1, 8, 9):
-            for option in ("temperature", "repetition_penalty", "regex"):
-                params = SamplingParams(max_tokens=7, seed=3, **OPTIONS[option])
-                for prompt, (answer,) in zip(PROMPTS[:size], engine.generate(PROMPTS[:size], params), strict=True):
-                    check(engine, model, engine._prompts.ids(prompt), answer, params, 0.25)
-    finally:
-        monkeypatch.undo()
-        kernels.library.cache_clear()
-        kernels._has_tiles.cache_clear()
+    monkeypatch.setattr(building, "FLAGS", [*building.FLAGS, flag])
+    use_kernels(monkeypatch, decide())
+    engine: Any = load_engine(tiny, reuse="off")
+    assert engine.kernel == "native"
+    model = plain_model(tiny, "bfloat16")
+    for size in (1, 8, 9):
+        for option in ("temperature", "repetition_penalty", "regex"):
+            params = SamplingParams(max_tokens=7, seed=3, **OPTIONS[option])
+            for prompt, (answer,) in zip(PROMPTS[:size], engine.generate(PROMPTS[:size], params), strict=True):
+                check(engine, model, engine._prompts.ids(prompt), answer, params, 0.25)

@@ -12,17 +12,18 @@ import transformers
 from torch import Tensor
 
 import tiny as t
+from conftest import use_kernels
 from steersman.models import native
 from steersman.models.decoder import response_logprobs
+from steersman.models.kernels.capabilities import Capabilities, capabilities
 from steersman.models.layers import FAMILIES, use_checkpointing
 from steersman.models.load import load_causal, use_packed_rows
 from steersman.models.packing import Row, Tree, build_row
 from steersman.models.vocabulary import token_logprobs
 from steersman.train.update import Updater
 
-SMALL = torch.empty(0, dtype=torch.bfloat16)
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler here")
-needs_tiles = pytest.mark.skipif(not native.multiplies(SMALL), reason="this processor has no matrix tiles")
+pytestmark = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
+needs_tiles = pytest.mark.usefixtures("tiles")
 
 
 @pytest.fixture(autouse=True)
@@ -168,8 +169,7 @@ def test_a_model_by_kernels_is_as_near_to_float32_as_by_pytorch(
     row = build_row([Tree(ids(29), (ids(4), ids(37))), Tree(ids(64), learn=(False,) + (True,) * 63)])
     exact, exact_grads = gradients(load_causal(folder, "float32"), row)
     mine, my_grads = gradients(load_causal(folder, "bfloat16"), row)
-    monkeypatch.setattr(native, "library", lambda: None)
-    monkeypatch.setattr(native, "_has_tiles", lambda: False)
+    use_kernels(monkeypatch, Capabilities("none", off="turned off"))
     plain, plain_grads = gradients(load_causal(folder, "bfloat16"), row)
     assert (mine != plain).any()  # else the kernels were not used
 
@@ -240,21 +240,3 @@ def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
         torch.testing.assert_close(mine, expected.detach(), atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(parameter.detach(), mine.bfloat16(), atol=0, rtol=0)
     assert not any(parameter.wide_grad.any() for parameter, _ in updater.wide)
-
-
-def test_a_cache_that_cannot_be_written_leaves_pytorch_to_compute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocked = tmp_path / "home"
-    blocked.write_text("a file where the cache folder should be")
-    monkeypatch.setenv("HOME", str(blocked))
-    native.library.cache_clear()
-    try:
-        assert native.library() is None
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.setattr(native, "FLAGS", ["--no-such-flag"])
-        native.library.cache_clear()
-        assert native.library() is None
-        assert not list(tmp_path.rglob("*.so"))
-    finally:
-        native.library.cache_clear()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from pathlib import Path
 
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Exists on Linux alone."""
+CPUINFO = Path("/proc/cpuinfo")
+"""Both exist on Linux alone."""
 
 
 def total_memory() -> int:
@@ -29,6 +31,27 @@ def free_memory() -> int:
 def own_memory() -> int:
     """Bytes of memory that this process holds."""
     return int(psutil.Process().memory_info().rss)
+
+
+def processor() -> str:
+    """Its name, as far as the system says it (ARM: numbers of maker and part), and its architecture."""
+    said = _cpuinfo()
+    name = said.get("model name") or " ".join(said[key] for key in ("CPU implementer", "CPU part") if key in said)
+    return f"{name or platform.processor() or 'unknown'} ({platform.machine()})"
+
+
+def instructions() -> frozenset[str]:
+    """Its extensions by Linux's names; none where the system does not say."""
+    said = _cpuinfo()
+    return frozenset((said.get("flags") or said.get("Features") or "").split())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Of the first processor."""
+    if not CPUINFO.is_file():
+        return {}
+    first = CPUINFO.read_text(encoding="utf-8", errors="replace").strip().split("\n\n")[0]
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def cores() -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from steersman.config import ModelConfig
+    from steersman.models.kernels.capabilities import Capabilities
 
 HUBS = {
     "Hugging Face hub": "https://huggingface.co",
@@ -91,24 +92,29 @@ def check_disk(folder: Path) -> Check:
     return Check("disk", "ok", f"{free:.1f} GiB free at {folder}")
 
 
-def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[Check]:
+def check_cpu() -> list[Check]:
     """Usable cores, and instructions that make bfloat16 fast."""
-    cores = machine.cores()
+    cores, known = machine.cores(), machine.instructions()
     advice = "" if cores > 1 else "one core works, but slowly"
     out = [Check("cores", "ok" if cores > 1 else "warn", str(cores), advice)]
-    if not cpuinfo.is_file():
-        return [*out, Check("cpu", "ok", platform.machine())]
-    text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    flags = set(
-        next(
-            (line.partition(":")[2].split() for line in text.splitlines() if line.startswith(("flags", "Features"))), []
-        )
-    )
-    fast = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16", "asimd") if flag in flags]
-    if {"amx_bf16", "avx512_bf16", "bf16"} & flags:
-        return [*out, Check("cpu", "ok", f"bfloat16 in hardware ({', '.join(fast)})")]
+    if not known:
+        return [*out, Check("cpu", "ok", machine.processor())]
+    fast = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16", "asimd") if flag in known]
+    if {"amx_bf16", "avx512_bf16", "bf16"} & known:
+        return [*out, Check("cpu", "ok", f"{machine.processor()}; bfloat16 in hardware ({', '.join(fast)})")]
     advice = "bfloat16 is emulated here; --set model.dtype=float32 may be faster"
-    return [*out, Check("cpu", "warn", f"no bfloat16 instructions ({', '.join(fast) or 'plain'})", advice)]
+    found = f"{machine.processor()}; no bfloat16 instructions ({', '.join(fast) or 'plain'})"
+    return [*out, Check("cpu", "warn", found, advice)]
+
+
+def check_kernels(found: Capabilities) -> list[Check]:
+    """What is computed by kernels of ours, and why the rest is not."""
+    if found.off:
+        advice = "install gcc, or clang with libomp (Debian: apt-get install gcc), for faster training and answers"
+        return [Check("kernels", "warn" if found.fault else "ok", found.off, advice if found.fault else "")]
+    has = [name for name, there in (("vector bfloat16", found.vectors), ("matrix tiles", found.tiles)) if there]
+    said = f"compiled by {found.compiler}, {' and '.join(has) or 'no bfloat16 instructions'}"
+    return [Check("kernels", "ok", said), *(Check(work, "ok", by) for work, by in found.work.items())]
 
 
 def check_gpu() -> Check:
@@ -179,6 +185,15 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
     return [Check(what, level, found, advice) for level, what, found, advice in lesson.found], shown(template, lesson)
 
 
+def _kernels() -> Capabilities | None:
+    """Compiled now where they are missing, and tried again where that failed before; None without torch."""
+    try:
+        from steersman.models.kernels.capabilities import decide
+    except ImportError:
+        return None
+    return decide(again=True)
+
+
 def _model_settings() -> ModelConfig | None:
     """The section [model] of the workspace that we are in, if any."""
     try:
@@ -209,9 +224,12 @@ def doctor(
             raise typer.Exit(1)
         return
     checks = [check_python(), *check_packages(), *check_cpu(), check_memory(), check_disk(Path.cwd()), check_gpu()]
+    kernels = _kernels()
+    checks += [] if kernels is None else check_kernels(kernels)
     checks += [] if offline else check_hubs()
     broken = any(check.level == "error" for check in checks)
-    emit(as_json, {"ok": not broken, "checks": [asdict(check) for check in checks]}, render(checks))
+    told = {"ok": not broken, "checks": [asdict(check) for check in checks]}
+    emit(as_json, told | {"kernels": kernels and kernels.to_json()}, render(checks))
     if broken:
         raise typer.Exit(1)
 

@@ -14,75 +14,51 @@ import torch
 from torch import Tensor
 
 from steersman.engine.matrix import Int8, Matrix
-from steersman.models.native import Pointer, library
+from steersman.models.kernels import entries
+from steersman.models.kernels.capabilities import Capabilities, capabilities
+from steersman.models.kernels.entries import address, argument, fault
 
 if TYPE_CHECKING:
     from steersman.engine.decoder import Decoder
 
-WITHOUT_TILES = 8
-"""Most sequences where the machine has no matrix tiles: for more, PyTorch's matrix products are faster."""
 INT8_TILES_FROM = 5
 """Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
 not depend on how many others there are."""
 SPAN = 1024
 """As in kernels/sample.c."""
+_NORMS = {
+    "input_norm": "input_layernorm",
+    "post_norm": "post_attention_layernorm",
+    "pre_mlp_norm": "pre_feedforward_layernorm",
+    "post_mlp_norm": "post_feedforward_layernorm",
+}
+"""Fields of a layer, by transformers' names."""
 
 
-class _Matrix(ctypes.Structure):
-    _fields_ = [("values", Pointer), ("scales", Pointer), ("rows", ctypes.c_int64), ("columns", ctypes.c_int64)]
+def _at(tensor: Tensor | None, text: str, sizes: dict[str, int]) -> int | None:
+    """Where it lies, checked as `entries.ENTRIES` says."""
+    return None if tensor is None else address("step", argument(text), tensor, sizes)
 
 
-_NORMS = ("input_norm", "post_norm", "pre_mlp_norm", "post_mlp_norm")
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = [
-        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
-        *((name, Pointer) for name in ("bias", *_NORMS, "q_norm", "k_norm", "cos", "sin", "keys", "values")),
-        ("window", ctypes.c_int64),
-    ]
-
-
-class _Model(ctypes.Structure):
-    _fields_ = [
-        *(
-            (name, ctypes.c_int64)
-            for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "gelu", "sandwich")
-        ),
-        ("capacity", ctypes.c_int64),
-        ("tiles_from", ctypes.c_int64),
-        *((name, ctypes.c_float) for name in ("eps", "scale", "embed_scale", "norm_offset")),
-        ("embed", Pointer),
-        ("final_norm", Pointer),
-        ("head", _Matrix),
-        ("layer", ctypes.POINTER(_Layer)),
-    ]
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    if tensor is None:
-        return None
-    assert tensor.is_contiguous()
-    return tensor.data_ptr()
-
-
-def _matrix(matrix: Matrix) -> _Matrix:
-    rows, columns = matrix.shape
+def _matrix(matrix: Matrix, name: str, rows: int, columns: int) -> entries.Matrix:
+    sizes = {"rows": rows, "columns": columns}
     if isinstance(matrix, Int8):
-        return _Matrix(_address(matrix.values), _address(matrix.scales), rows, columns)
-    return _Matrix(_address(matrix.weight), None, rows, columns)
+        places = _at(matrix.values, f"{name}:c[rows,columns]", sizes), _at(matrix.scales, f"{name}:f[rows]", sizes)
+    else:
+        places = _at(matrix.weight, f"{name}:b[rows,columns]", sizes), None
+    return entries.Matrix(*places, rows, columns)
 
 
 class NativeStep:
     """Decodes with kernels/step.c over a decoder's own weights and cache."""
 
-    def __init__(self, decoder: Decoder, lib: ctypes.CDLL) -> None:
-        self._decoder, self._lib = decoder, lib
-        tiles = bool(lib.steersman_tiles())
-        self.most: int = lib.steersman_most() if tiles else WITHOUT_TILES
-        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if tiles else 0
+    def __init__(self, decoder: Decoder, found: Capabilities) -> None:
+        assert found.library is not None
+        self._decoder, self._lib = decoder, found.library
+        self.most = found.sequences
+        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if found.tiles else 0
         self._threads = torch.get_num_threads()
-        self._model, self._scratch = _Model(), torch.empty(0, dtype=torch.uint8)
+        self._model, self._scratch = entries.Model(), torch.empty(0, dtype=torch.uint8)
         self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
         self._rows: tuple[Any, ...] = ()
 
@@ -98,68 +74,88 @@ class NativeStep:
             or s.head_dim % 16
         ):
             return None
-        lib = library()
-        return None if lib is None else NativeStep(decoder, lib)
+        found = capabilities()
+        return None if found.library is None else NativeStep(decoder, found)
 
     def point(self) -> None:
-        """Take the addresses of weights and cache again, after any of them was replaced."""
+        """Take the addresses of weights and cache again, and check them, after any of them was replaced."""
         s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
         if not cache.keys:
             return
-        layers = (_Layer * s.layers)()
+        sizes = {
+            "hidden": s.hidden,
+            "d": s.head_dim,
+            "heads": s.kv_heads,
+            "slots": cache.slots,
+            "places": cache.capacity,
+        }
+        merged, attended = (s.heads + 2 * s.kv_heads) * s.head_dim, s.heads * s.head_dim
+        shapes = {
+            "qkv": (merged, s.hidden),
+            "out": (s.hidden, attended),
+            "gate_up": (2 * s.intermediate, s.hidden),
+            "down": (s.hidden, s.intermediate),
+        }
+        layers = (entries.Layer * s.layers)()
         for i in range(s.layers):
             cos, sin = self._decoder.ropes[i]
-            norms = {n: w.norms[n][i] for n in w.norms}
-            layers[i] = _Layer(
-                *(_matrix(w.matrices(name)[i]) for name in ("qkv", "out", "gate_up", "down")),
-                _address(w.qkv_bias[i]),
-                _address(norms["input_layernorm"]),
-                _address(norms["post_attention_layernorm"]),
-                _address(norms.get("pre_feedforward_layernorm")),
-                _address(norms.get("post_feedforward_layernorm")),
-                _address(w.q_norm[i]) if s.qk_norm else None,
-                _address(w.k_norm[i]) if s.qk_norm else None,
-                _address(cos),
-                _address(sin),
-                _address(cache.keys[i]),
-                _address(cache.values[i]),
-                s.windows[i],
+            # of rows, one per position, there may be more
+            if len(cos) < cache.capacity or len(sin) < cache.capacity:
+                raise ValueError(f"rotations: expected {cache.capacity} positions or more, got {len(cos)}")
+            layers[i] = entries.Layer(
+                **{name: _matrix(w.matrices(name)[i], name, *shape) for name, shape in shapes.items()},
+                **{name: _at(w.norms[n][i], f"{name}:b[hidden]", sizes) for name, n in _NORMS.items() if n in w.norms},
+                bias=_at(w.qkv_bias[i], "bias:b[merged]", {"merged": merged}),
+                q_norm=_at(w.q_norm[i], "q_norm:b[d]", sizes) if s.qk_norm else None,
+                k_norm=_at(w.k_norm[i], "k_norm:b[d]", sizes) if s.qk_norm else None,
+                cos=_at(cos, "cos:b[positions,d]", sizes),
+                sin=_at(sin, "sin:b[positions,d]", sizes),
+                keys=_at(cache.keys[i], "keys:b[slots,heads,places,d]", sizes),
+                values=_at(cache.values[i], "values:b[slots,heads,places,d]", sizes),
+                window=s.windows[i],
             )
         self._layers = layers  # the struct below only points there
-        self._model = _Model(
+        self._model = entries.Model(
             *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
-            *(cache.capacity, self._tiles_from),
+            *(cache.slots, cache.capacity, self._tiles_from),
             *(s.eps, s.scale, float(torch.tensor(s.embed_scale, dtype=torch.bfloat16)), s.norm_offset),
-            _address(w.embed),
-            _address(w.final_norm),
-            _matrix(w.head),
+            _at(w.embed, "embed:b[vocabulary,hidden]", sizes | {"vocabulary": s.vocabulary}),
+            _at(w.final_norm, "final_norm:b[hidden]", sizes),
+            _matrix(w.head, "head", s.vocabulary, s.hidden),
             layers,
         )
-        needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads, cache.capacity)
+        needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads)
         if needed > self._scratch.numel():
             self._scratch = torch.zeros(needed, dtype=torch.uint8)
 
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         """As `Decoder.decode`; logits are float32 [N, vocab]."""
-        logits = torch.empty(len(ids), self._decoder.shape.vocabulary)
-        self._step(len(ids), _address(ids), _address(positions), logits)
+        logits, sizes = torch.empty(len(ids), self._decoder.shape.vocabulary), {"n": len(ids)}
+        self._step(len(ids), _at(ids, "ids:l[n]", sizes), _at(positions, "positions:l[n]", sizes), logits)
         return logits
 
     def _step(self, n: int, ids: Any, positions: Any, logits: Tensor) -> None:
-        assert n <= self.most
-        longest, scratch = self._decoder.cache.capacity, self._scratch.data_ptr()
-        model = ctypes.byref(self._model)
-        self._lib.steersman_step(model, ids, positions, n, self._threads, longest, scratch, logits.data_ptr())
+        model, scratch, size = ctypes.byref(self._model), self._scratch.data_ptr(), self._scratch.numel()
+        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), self._threads)
+        if code:
+            raise fault("step", code, self._about(n, ids, positions))
+
+    def _about(self, n: int, ids: Any, positions: Any) -> str:
+        """What a step was asked for."""
+        given = [list((ctypes.c_int64 * n).from_address(x) if isinstance(x, int) else x[:n]) for x in (ids, positions)]
+        m, cache = self._model, self._decoder.cache
+        have = f"a vocabulary of {m.head.rows} and {cache.slots} slots of {cache.capacity} positions"
+        return f"{n} sequences, token ids {given[0][:8]}, positions {given[1][:8]}, for {have}"
 
     def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
         n, vocabulary = logits.shape
-        temperature, uniform = temperature.float(), uniform.float()  # named, so that they outlive the call
-        ids, logprobs = torch.empty(n, dtype=torch.long), torch.empty(n)
+        made = {"ids": torch.empty(n, dtype=torch.long), "logprobs": torch.empty(n)}
         sums = torch.empty(n, vocabulary // SPAN + 1)
-        heat, chance, sum_, id_, logprob = (_address(x) for x in (temperature, uniform, sums, ids, logprobs))
-        self._lib.steersman_sample(_address(logits), n, vocabulary, heat, chance, self._threads, sum_, id_, logprob)
-        return ids, logprobs
+        heat, chance = temperature.float(), uniform.float()
+        given = {"logits": logits, "temperature": heat, "uniform": chance, "sums": sums}
+        entries.call(self._lib, "sample", given | made)
+        return made["ids"], made["logprobs"]
 
     def advance(
         self, ids: list[int], positions: list[int], temperature: list[float], uniform: list[float]
@@ -177,6 +173,8 @@ class NativeStep:
         tokens, places, heats, chances, logprobs = self._rows
         tokens[:n], places[:n], heats[:n], chances[:n] = ids, positions, temperature, uniform
         self._step(n, tokens, places, self._logits)
-        logits, sums = self._logits.data_ptr(), self._sums.data_ptr()
-        self._lib.steersman_sample(logits, n, vocabulary, heats, chances, self._threads, sums, tokens, logprobs)
+        logits, sums, sizes = self._logits.data_ptr(), self._sums.data_ptr(), (n, vocabulary, self._sums.shape[1])
+        code = self._lib.steersman_sample(logits, heats, chances, sums, tokens, logprobs, *sizes, self._threads)
+        if code:
+            raise fault("sample", code, f"{n} sequences, a vocabulary of {vocabulary}")
         return tokens[:n], logprobs[:n]

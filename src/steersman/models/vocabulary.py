@@ -82,6 +82,7 @@ class _TiledLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> Any:
+        native.check_ids(targets, len(weight))
         sums = torch.zeros(len(hidden), 4)
         sums[:, 0] = -torch.inf
         for at in range(0, len(weight), PART):

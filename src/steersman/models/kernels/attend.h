@@ -36,8 +36,8 @@ static inline __attribute__((always_inline)) void interleave(Pairs x, Pairs y, P
     out[0] = _mm512_unpacklo_epi16(x, y), out[1] = _mm512_unpackhi_epi16(x, y);
 }
 static inline __attribute__((always_inline)) void in_order(const floats *x, floats *out) {
-    out[0] = __builtin_shuffle(x[0], x[1], (words){0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23});
-    out[1] = __builtin_shuffle(x[0], x[1], (words){8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31});
+    out[0] = SHUFFLE(x[0], x[1], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    out[1] = SHUFFLE(x[0], x[1], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
 }
 static inline __attribute__((always_inline)) void store_narrow(bf16 *out, floats x) {
     _mm256_storeu_si256((__m256i *)out, (__m256i)_mm512_cvtneps_pbh((__m512)x));
@@ -56,8 +56,8 @@ static inline void interleave(Pairs x, Pairs y, Pairs *out) {
     out[0] = (Pairs){x.even, y.even}, out[1] = (Pairs){x.odd, y.odd};
 }
 static inline void in_order(const floats *x, floats *out) {
-    out[0] = __builtin_shuffle(x[0], x[1], (words){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
-    out[1] = __builtin_shuffle(x[0], x[1], (words){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+    out[0] = SHUFFLE(x[0], x[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    out[1] = SHUFFLE(x[0], x[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 static inline void store_narrow(bf16 *out, floats x) {
     bf16 all[LANES];
@@ -66,20 +66,23 @@ static inline void store_narrow(bf16 *out, floats x) {
 }
 #endif
 
-#define QUADS(a, b, i, j, k, l) __builtin_shuffle(a, b, (words){4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3, \
-    4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3, 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3, 4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3})
+#define QUADS(a, b, i, j, k, l) SHUFFLE(a, b, 4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3, 4 * j, 4 * j + 1, 4 * j + 2, \
+    4 * j + 3, 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3, 4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3)
+/* The first (0) or second (2) pair of every four lanes: of a and b in turns, lane by lane or pair by pair */
+#define LANES_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 16, n + 1, n + 17, n + 4, n + 20, n + 5, n + 21, n + 8, n + 24, \
+    n + 9, n + 25, n + 12, n + 28, n + 13, n + 29)
+#define PAIRS_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 1, n + 16, n + 17, n + 4, n + 5, n + 20, n + 21, n + 8, n + 9, \
+    n + 24, n + 25, n + 12, n + 13, n + 28, n + 29)
 
 /* sums[g][t] -> the sum over lanes of each, at g * KEYS + t */
 static inline __attribute__((always_inline)) floats sums_of(floats sums[TOGETHER][KEYS]) {
     floats quads[TOGETHER], halves_[2];
 #pragma GCC unroll 4
     for (int g = 0; g < TOGETHER; g++) {
-        const words low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29}, high = low + 2;
-        const words left = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}, right = left + 2;
         floats *s = sums[g];
-        floats a = __builtin_shuffle(s[0], s[1], low) + __builtin_shuffle(s[0], s[1], high);
-        floats b = __builtin_shuffle(s[2], s[3], low) + __builtin_shuffle(s[2], s[3], high);
-        quads[g] = __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
+        floats a = LANES_IN_TURN(s[0], s[1], 0) + LANES_IN_TURN(s[0], s[1], 2);
+        floats b = LANES_IN_TURN(s[2], s[3], 0) + LANES_IN_TURN(s[2], s[3], 2);
+        quads[g] = PAIRS_IN_TURN(a, b, 0) + PAIRS_IN_TURN(a, b, 2);
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
@@ -121,11 +124,9 @@ static inline __attribute__((always_inline)) floats dot_keys(const bf16 *q, cons
 
 /* Every lane of a head -> its largest, or its sum */
 static inline __attribute__((always_inline)) floats over_head(floats x, int sum) {
-    const words by_one = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
-    const words by_two = {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
-    floats y = __builtin_shuffle(x, by_one);
+    floats y = SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
     x = sum ? x + y : larger(x, y);
-    y = __builtin_shuffle(x, by_two);
+    y = SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
     return sum ? x + y : larger(x, y);
 }
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include "common.h"
+#include "machine.h"
 
 static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats x) {
 #ifdef __AVX512BF16__
@@ -18,8 +19,9 @@ static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats 
 static inline __attribute__((always_inline)) void store(float *to, floats x) { memcpy(to, &x, sizeof x); }
 
 /* out = x / rms(x) * (weight + offset); inverse [n] keeps 1 / rms. x, out [n, d] */
-void steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse, int64_t n, int64_t d,
+int64_t steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse, int64_t n, int64_t d,
                     const float *offset_eps, int64_t threads) {
+    if (n < 0 || d < 1 || d % LANES || threads < 1) return BAD_SIZE;
     float offset = offset_eps[0], eps = offset_eps[1];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -33,12 +35,15 @@ void steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse
         for (int64_t j = 0; j < d; j += LANES)
             store_narrow(out + i * d + j, load_wide(from + j) * inverse[i] * (load_wide(weight + j) + offset));
     }
+    return DONE;
 }
 
 /* From grad [n, d], that of the output: grad_x [n, d] and, unless NULL, grad_weight [d] float32 */
-void steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight, const float *inverse, bf16 *grad_x,
+int64_t steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight, const float *inverse, bf16 *grad_x,
                              float *grad_weight, int64_t n, int64_t d, const float *offset_eps, int64_t threads) {
+    if (n < 0 || d < 1 || d % LANES || threads < 1) return BAD_SIZE;
     float *parts = grad_weight ? aligned_alloc(64, threads * d * sizeof(float)) : NULL, offset = offset_eps[0];
+    if (grad_weight && !parts) return NO_MEMORY;
     if (parts) memset(parts, 0, threads * d * sizeof(float));
 #pragma omp parallel num_threads(threads)
     {
@@ -59,16 +64,18 @@ void steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight
             }
         }
     }
-    if (!parts) return;
+    if (!parts) return DONE;
     memset(grad_weight, 0, d * sizeof(float));
     for (int64_t t = 0; t < threads; t++)
         for (int64_t j = 0; j < d; j++) grad_weight[j] += parts[t * d + j];
     free(parts);
+    return DONE;
 }
 
 /* out = x * cos + (x2 * low, x1 * high) * sin; x, out [n, heads, d], rows of x `stride` apart, cos, sin [n, d] */
-void steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out, int64_t n, int64_t heads, int64_t d,
+int64_t steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out, int64_t n, int64_t heads, int64_t d,
                       int64_t stride, int64_t low, int64_t high, int64_t threads) {
+    if (n < 0 || heads < 0 || d < 1 || d % (2 * LANES) || stride < heads * d || threads < 1) return BAD_SIZE;
     int64_t half = d / 2;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
@@ -82,6 +89,7 @@ void steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out
                 store_narrow(to + half + j, x2 * load_wide(cos + i * d + half + j) + x1 * sin2);
             }
         }
+    return DONE;
 }
 
 /* y = 1 / (1 + exp(-x)) */
@@ -95,8 +103,9 @@ static inline __attribute__((always_inline)) void activation(floats x, int64_t g
 }
 
 /* out [n, d] = act(gate) * up, whose rows are `stride` apart */
-void steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t d, int64_t stride, int64_t gelu,
+int64_t steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t d, int64_t stride, int64_t gelu,
                     int64_t threads) {
+    if (n < 0 || d < 1 || d % LANES || stride < d || threads < 1) return BAD_SIZE;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < d; j += LANES) {
@@ -104,10 +113,12 @@ void steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int6
             activation(load_wide(gate + i * stride + j), gelu, &value, &slope);
             store_narrow(out + i * d + j, value * load_wide(up + i * stride + j));
         }
+    return DONE;
 }
 
-void steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up, bf16 *grad_gate, bf16 *grad_up, int64_t n,
+int64_t steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up, bf16 *grad_gate, bf16 *grad_up, int64_t n,
                              int64_t gelu, int64_t threads) {
+    if (n < 0 || n % LANES || threads < 1) return BAD_SIZE;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i += LANES) {
         floats value, slope, pulled = load_wide(grad + i);
@@ -115,12 +126,14 @@ void steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up,
         store_narrow(grad_up + i, pulled * value);
         store_narrow(grad_gate + i, pulled * slope * load_wide(up + i));
     }
+    return DONE;
 }
 
 /* Running softmax over a vocabulary that comes in parts: logits [n, size] are tokens first .. first + size. sums [n, 4]:
    the largest so far, sum of exp(x - largest), sum of x exp(x - largest), and the target's logit */
-void steersman_softmax_part(const bf16 *logits, const int64_t *targets, float *sums, int64_t n, int64_t size, int64_t first,
+int64_t steersman_softmax_part(const bf16 *logits, const int64_t *targets, float *sums, int64_t n, int64_t size, int64_t first,
                             const float *heat, int64_t threads) {
+    if (n < 0 || size < 1 || size % LANES || first < 0 || threads < 1) return BAD_SIZE;
     float colder = 1.0f / *heat;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -141,12 +154,14 @@ void steersman_softmax_part(const bf16 *logits, const int64_t *targets, float *s
         own[2] = own[2] * scale + sum_of(weighted);
         if (targets[i] >= first && targets[i] < first + size) own[3] = wide(row[targets[i] - first]) * colder;
     }
+    return DONE;
 }
 
 /* logits -> the gradient with respect to them, in place, from those of log p(target) and entropy; about [n, 4]: the
    softmax's normaliser, the entropy, and both gradients */
-void steersman_softmax_part_backward(bf16 *logits, const int64_t *targets, const float *about, int64_t n, int64_t size,
+int64_t steersman_softmax_part_backward(bf16 *logits, const int64_t *targets, const float *about, int64_t n, int64_t size,
                                      int64_t first, const float *heat, int64_t threads) {
+    if (n < 0 || size < 1 || size % LANES || first < 0 || threads < 1) return BAD_SIZE;
     float colder = 1.0f / *heat;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -163,12 +178,14 @@ void steersman_softmax_part_backward(bf16 *logits, const int64_t *targets, const
             row[target] = narrow((pulled - p * (pulled + spread * (chosen + entropy))) * colder);
         }
     }
+    return DONE;
 }
 
 /* AdamW (Loshchilov and Hutter 2019) on n numbers, the gradient scaled first and zeroed after; weight gets the new
    master rounded. how: rate, decay, beta1, beta2, eps, scale of the gradient, 1 - beta1^t, 1 - beta2^t */
-void steersman_adamw(float *master, bf16 *weight, float *grad, float *mean, float *square, int64_t n, const float *how,
+int64_t steersman_adamw(float *master, bf16 *weight, float *grad, float *mean, float *square, int64_t n, const float *how,
                      int64_t threads) {
+    if (n < 0 || threads < 1) return BAD_SIZE;
     float rate = how[0] / how[6], kept = 1.0f - how[0] * how[1], beta1 = how[2], beta2 = how[3], eps = how[4], scale = how[5];
     float spread = 1.0f / sqrtf(how[7]);
 #pragma omp parallel for simd num_threads(threads) schedule(static)
@@ -178,4 +195,5 @@ void steersman_adamw(float *master, bf16 *weight, float *grad, float *mean, floa
         mean[i] = m, square[i] = s, master[i] = x, grad[i] = 0;
         weight[i] = narrow(x);
     }
+    return DONE;
 }

@@ -14,7 +14,7 @@ static inline int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 static inline int64_t at_least_1(int64_t x) { return x < 1 ? 1 : x; }
 
 /* out [m, n] = the sum of the terms' products */
-static void multiply(const Term *terms, int count, int64_t m, int64_t n, const Result *out, int threads) {
+static int64_t multiply(const Term *terms, int count, int64_t m, int64_t n, const Result *out, int threads) {
     int64_t rows = blocks_of(m), panels = blocks_of(n), steps = 0;
     int lie = m % WIDE == 0; /* whether the first operands' tiles can be read as they lie */
     for (int t = 0; t < count; t++) {
@@ -29,7 +29,7 @@ static void multiply(const Term *terms, int count, int64_t m, int64_t n, const R
     int64_t turns = (panels + shares * near - 1) / (shares * near); /* each thread's, all equal */
     int64_t group = (panels + shares * turns - 1) / (shares * turns), groups = (panels + group - 1) / group;
     if (groups < threads) parts = smaller(rows, (threads + groups - 1) / groups);
-    int64_t part = (rows + parts - 1) / parts;
+    int64_t part = (rows + parts - 1) / parts, failed = DONE;
 #pragma omp parallel num_threads(threads)
     {
         bf16 *second = room(1, group * panel_size * sizeof(bf16));
@@ -38,9 +38,10 @@ static void multiply(const Term *terms, int count, int64_t m, int64_t n, const R
         Waiting waiting = {0};
         int turn = 0;
         TileConfig before;
+        int64_t tasks = all_have(lie || first ? second : NULL, &failed) ? groups * parts : 0;
         take_tiles(&before);
 #pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < groups * parts; task++) {
+        for (int64_t task = 0; task < tasks; task++) {
             int64_t left = task / parts * group, right = smaller(left + group, panels), done = 0;
             int64_t top = task % parts * part, bottom = smaller(top + part, rows);
             for (int t = 0; t < count; done += blocks_of(terms[t++].k) * 2 * TILE)
@@ -73,12 +74,19 @@ static void multiply(const Term *terms, int count, int64_t m, int64_t n, const R
         write_some(&waiting, WIDE);
         give_tiles_back(&before);
     }
+    return failed;
 }
 #endif
 
 /* out [m, n] = a b^T (+ add) (+ bias): a [m, k], b [n, k] or, where `across`, [k, m], [k, n] */
-void steersman_multiply(const Term *terms, int64_t count, int64_t m, int64_t n, const void *out, int64_t threads) {
+int64_t steersman_multiply(const Term *terms, int64_t count, int64_t m, int64_t n, const Result *out, int64_t threads) {
+    if (!has_tiles()) return NO_TILES;
+    if (count < 1 || m < 1 || n < 1 || threads < 1 || !out->wide == !out->narrow) return BAD_SIZE;
+    for (int64_t t = 0; t < count; t++)
+        if (terms[t].k < 1) return BAD_SIZE;
 #ifdef __AMX_BF16__
-    multiply(terms, (int)count, m, n, out, (int)threads);
+    return multiply(terms, (int)count, m, n, out, (int)threads);
+#else
+    return NO_TILES;
 #endif
 }

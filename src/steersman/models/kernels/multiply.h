@@ -4,35 +4,26 @@
 #ifndef STEERSMAN_MULTIPLY_H
 #define STEERSMAN_MULTIPLY_H
 
-#include <stdlib.h>
+#include "machine.h"
+#include "structs.h"
 #include "tiles.h"
 
 #define WIDE (2 * SIDE) /* rows and columns of a block of results, and what a tile is long */
-
-/* An operand [n, k]: the row (or column) of each result along n, its terms along k. As it lies in memory either k is
-   contiguous, or n is (`across`). */
-typedef struct { const bf16 *at; int64_t stride; int across; } Side;
-/* One product of a sum of products with the same result: a [m, k] times b [n, k] */
-typedef struct { Side a, b; int64_t k; } Term;
 
 #ifdef __AMX_BF16__
 
 static inline int64_t blocks_of(int64_t n) { return (n + WIDE - 1) / WIDE; }
 static inline int64_t up(int64_t n) { return blocks_of(n) * WIDE; }
 
-/* Room of this thread, which grows and stays */
-static void *room(int which, int64_t bytes) {
-    static __thread struct { void *at; int64_t bytes; } rooms[2];
-    if (rooms[which].bytes < bytes) {
-        free(rooms[which].at);
-        rooms[which].at = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        rooms[which].bytes = bytes;
+/* In a parallel region, when each thread has asked for its room: whether all have got theirs */
+static inline int all_have(const void *mine, int64_t *failed) {
+    if (!mine) {
+#pragma omp atomic write
+        *failed = NO_MEMORY;
     }
-    return rooms[which].at;
+#pragma omp barrier
+    return *failed == DONE;
 }
-
-/* Where results go: to float32, added to what is there, or to bfloat16 with what `add` [m, n] and `bias` [n] hold */
-typedef struct { float *wide; bf16 *narrow; const bf16 *add, *bias; int64_t stride; } Result;
 
 /* A block of results that still has to be written, from row `next` on */
 typedef struct { const Result *out; const float *block; int64_t row, column, rows, columns, next, at_once; } Waiting;

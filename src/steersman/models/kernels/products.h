@@ -3,13 +3,12 @@
 #ifndef STEERSMAN_PRODUCTS_H
 #define STEERSMAN_PRODUCTS_H
 
+#include "structs.h"
 #include "tiles.h"
 
 #define MOST 128     /* sequences */
 #define BLOCK 32     /* weight rows at once, at most */
 #define FEW_ROWS 16  /* where no tiles are used: what int8 is widened to stays in the first cache */
-
-typedef struct { const void *values; const float *scales; int64_t rows, columns; } Matrix;
 
 static inline int64_t groups_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 

@@ -3,20 +3,6 @@
 
 #include "multiply.h"
 
-/* Documents of a row, [start, end) in `bounds`; key j is seen from i if it is not later, not in another branch
-   (-1: trunk) and less than `window` positions away (0: any). q, out [T, heads, d]; k, v [T, kv_heads, d]; lse
-   [T, heads] float32, the logarithm of each softmax's denominator. */
-typedef struct {
-    const bf16 *q, *k, *v;
-    bf16 *out;
-    float *lse;
-    const int32_t *branch, *position;
-    const int64_t *bounds;
-    int64_t documents, heads, kv_heads, d, window;
-    float scale;
-} Attention;
-typedef struct { const bf16 *grad; bf16 *q, *k, *v; } Gradients;
-
 #ifdef __AMX_BF16__
 
 static void *cut(char **from, int64_t bytes) {
@@ -117,16 +103,17 @@ static int64_t longest(const Attention *a) {
 }
 
 /* A document's key head at a time: its keys and values laid out, then all blocks of queries of the heads that share it */
-static void forward(const Attention *a, int threads) {
-    int64_t most = up(longest(a)), size = most * a->d * sizeof(bf16);
+static int64_t forward(const Attention *a, int threads) {
+    int64_t most = up(longest(a)), size = most * a->d * sizeof(bf16), failed = DONE;
 #pragma omp parallel num_threads(threads)
     {
         char *space = room(0, 2 * size + WIDE * (a->d * 2 + most * 6 + WIDE * 4) + 1024);
         Keys keys = {cut(&space, size), NULL, NULL, cut(&space, size)};
         TileConfig before;
+        int64_t documents = all_have(space, &failed) ? a->documents : 0;
         take_tiles(&before);
 #pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t n = 0; n < a->documents; n++)
+        for (int64_t n = 0; n < documents; n++)
             for (int64_t group = 0; group < a->kv_heads; group++) {
                 int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start, shared = a->heads / a->kv_heads;
                 Side k = head_of(a->k, start, a->kv_heads, group, a->d, 0), v = head_of(a->v, start, a->kv_heads, group, a->d, 1);
@@ -138,6 +125,7 @@ static void forward(const Attention *a, int threads) {
             }
         give_tiles_back(&before);
     }
+    return failed;
 }
 
 /* sums [count, d] float32 += x^T y over 32 queries of each of `shared` heads: x [shared][32, stride] bfloat16 */
@@ -204,8 +192,8 @@ static void backward_block(const Attention *a, const Gradients *g, int64_t start
     add_transposed(p, shared, wide_, grad_across, count, d, laid, grad_v);
 }
 
-static void backward(const Attention *a, const Gradients *g, int threads) {
-    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * d * sizeof(bf16);
+static int64_t backward(const Attention *a, const Gradients *g, int threads) {
+    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * d * sizeof(bf16), failed = DONE;
     int64_t block = WIDE * (shared * most * 4 + most * 8 + (d > shared * WIDE ? d : shared * WIDE) * 2 + shared * d * 4 + WIDE * 4);
 #pragma omp parallel num_threads(threads)
     {
@@ -213,9 +201,10 @@ static void backward(const Attention *a, const Gradients *g, int threads) {
         Keys keys = {cut(&space, size), cut(&space, size), cut(&space, size), NULL};
         float *sums[2] = {cut(&space, 2 * size), cut(&space, 2 * size)};
         TileConfig before;
+        int64_t documents = all_have(space, &failed) ? a->documents : 0;
         take_tiles(&before);
 #pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t n = 0; n < a->documents; n++)
+        for (int64_t n = 0; n < documents; n++)
             for (int64_t group = 0; group < a->kv_heads; group++) {
                 int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start;
                 Side k = head_of(a->k, start, a->kv_heads, group, d, 0), v = head_of(a->v, start, a->kv_heads, group, d, 0);
@@ -238,19 +227,35 @@ static void backward(const Attention *a, const Gradients *g, int threads) {
             }
         give_tiles_back(&before);
     }
+    return failed;
 }
 #endif
 
+static int64_t examine(const Attention *a, int64_t threads) {
+    if (!has_tiles()) return NO_TILES;
+    if (threads < 1 || a->d < 1 || a->d % 32 || a->kv_heads < 1 || a->heads % a->kv_heads) return BAD_SIZE;
+    for (int64_t n = 0; n < a->documents; n++) {
+        int64_t start = a->bounds[2 * n], end = a->bounds[2 * n + 1];
+        if (start < 0 || end < start || end > a->tokens) return BAD_DOCUMENT;
+    }
+    return DONE;
+}
+
 /* Fills out and lse */
-void steersman_attend(const Attention *a, int64_t threads) {
+int64_t steersman_attend(const Attention *a, int64_t threads) {
+    int64_t code = examine(a, threads);
 #ifdef __AMX_BF16__
-    forward(a, (int)threads);
+    if (code == DONE) code = forward(a, (int)threads);
 #endif
+    return code;
 }
 
 /* From g->grad, that of a->out: those of q, k and v */
-void steersman_attend_backward(const Attention *a, const Gradients *g, int64_t threads) {
+int64_t steersman_attend_backward(const Attention *a, const Gradients *g, int64_t threads) {
+    int64_t code = examine(a, threads);
+    if (!g->grad || !g->q || !g->k || !g->v) return BAD_SIZE;
 #ifdef __AMX_BF16__
-    backward(a, g, (int)threads);
+    if (code == DONE) code = backward(a, g, (int)threads);
 #endif
+    return code;
 }

@@ -1,6 +1,7 @@
 /* Sampling from logits: one pass for the sums of spans, a second over the chosen span alone. */
 
 #include "common.h"
+#include "machine.h"
 
 #define SPAN 1024 /* logits whose sum is kept while choosing */
 
@@ -45,11 +46,12 @@ static int64_t choose(const float *logits, int64_t vocabulary, float temperature
     return chosen;
 }
 
-/* logits [n, vocabulary], temperature and uniform [n] -> ids, logprobs [n]; sums [n, vocabulary / SPAN + 1] */
-void steersman_sample(const float *logits, int64_t n, int64_t vocabulary, const float *temperature,
-                      const float *uniform, int64_t threads, float *sums, int64_t *ids, float *logprobs) {
-    int64_t spans = vocabulary / SPAN + 1;
+/* logits [n, vocabulary], temperature and uniform [n] -> ids, logprobs [n]; sums [n, spans], a float per SPAN */
+int64_t steersman_sample(const float *logits, const float *temperature, const float *uniform, float *sums, int64_t *ids,
+                         float *logprobs, int64_t n, int64_t vocabulary, int64_t spans, int64_t threads) {
+    if (n < 0 || vocabulary < 1 || threads < 1 || spans < (vocabulary + SPAN - 1) / SPAN) return BAD_SIZE;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < n; i++)
         ids[i] = choose(logits + i * vocabulary, vocabulary, temperature[i], uniform[i], sums + i * spans, logprobs + i);
+    return DONE;
 }

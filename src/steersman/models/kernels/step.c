@@ -6,26 +6,9 @@
    scale per row, which is widened to bfloat16 exactly. Sums and the residual stream are float32. A row of a product
    does not depend on how many rows there are within one kind of kernel. */
 
-#ifdef __AMX_BF16__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 #include "attend.h"
+#include "machine.h"
 #include "products.h"
-
-typedef struct {
-    Matrix qkv, out, gate_up, down;
-    const bf16 *bias, *input_norm, *post_norm, *pre_mlp_norm, *post_mlp_norm, *q_norm, *k_norm, *cos, *sin;
-    bf16 *keys, *values;
-    int64_t window;
-} Layer;
-typedef struct {
-    int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, gelu, sandwich, capacity, tiles_from;
-    float eps, scale, embed_scale, norm_offset;
-    const bf16 *embed, *final_norm;
-    Matrix head;
-    const Layer *layer;
-} Model;
 
 /* x [d] -> out [d], normalised by its root mean square and weighted */
 static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, float *out) {
@@ -226,15 +209,6 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
 
 int64_t steersman_most(void) { return MOST; }
 
-/* Whether this build may use matrix tiles here; asks the kernel for leave. */
-int64_t steersman_tiles(void) {
-#ifdef __AMX_BF16__
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-#else
-    return 0;
-#endif
-}
-
 static int64_t widest(const Model *m) {
     int64_t k = m->hidden > m->intermediate ? m->hidden : m->intermediate;
     return m->heads * m->head_dim > k ? m->heads * m->head_dim : k;
@@ -253,15 +227,21 @@ static int64_t shared_bytes(const Model *m) {
     return (MOST * (4 * floats_ + 2 * (2 * k + m->intermediate)) + 4095) / 4096 * 4096;
 }
 
-int64_t steersman_scratch(const Model *m, int64_t threads, int64_t longest) {
-    return shared_bytes(m) + 4096 + threads * thread_bytes(m, longest);
+int64_t steersman_scratch(const Model *m, int64_t threads) {
+    return shared_bytes(m) + 4096 + threads * thread_bytes(m, m->capacity);
 }
 
-/* ids, positions [n], n <= MOST; logits [n, vocabulary] float32 */
-void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions, int64_t n, int64_t threads,
-                    int64_t longest, char *scratch, float *logits) {
+/* ids, positions [n], n <= MOST; logits [n, vocabulary] float32; scratch of `bytes` */
+int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positions, int64_t n, char *scratch,
+                       int64_t bytes, float *logits, int64_t threads) {
     Shared s;
-    int64_t d = m->hidden, vocabulary = m->head.rows;
+    int64_t d = m->hidden, vocabulary = m->head.rows, longest = m->capacity;
+    if (m->tiles_from && !has_tiles()) return NO_TILES;
+    if (n < 1 || n > MOST || n > m->slots || threads < 1 || bytes < steersman_scratch(m, threads)) return BAD_SIZE;
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= vocabulary) return BAD_TOKEN;
+        if (positions[i] < 0 || positions[i] >= longest) return BAD_POSITION;
+    }
     s.x = (float *)scratch;
     s.y = s.x + MOST * d;
     s.qkv = s.y + MOST * d;
@@ -310,4 +290,5 @@ void steersman_step(const Model *m, const int64_t *ids, const int64_t *positions
         if (in.tiles) give_tiles_back(&before);
 #endif
     }
+    return DONE;
 }
