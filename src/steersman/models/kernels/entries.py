@@ -103,7 +103,7 @@ ENTRIES = {
 
 `x:b[n~apart,d]` is a tensor of a kind in `KINDS` and of these sizes, contiguous but for rows that may lie `apart`;
 sizes of one name are equal in one call. `r2` are two floats, `p` is an address. A bare name is an integer: given, or a
-size of the tensors before it, or `count`, the numbers in the first tensor.
+size of the tensors before it, or `count`, n times d.
 """
 ROW = (
     "q:b[tokens,heads,d] k:b[tokens,kv_heads,d] v:b[tokens,kv_heads,d] out:b[tokens,heads,d] lse:f[tokens,heads]"
@@ -149,21 +149,23 @@ def arguments(text: str) -> tuple[Argument, ...]:
 
 
 _ARGUMENTS = {name: arguments(text) for name, text in ENTRIES.items()}
+_NAMES = {name: f"steersman_{name}" for name in ENTRIES}
 
 
 def address(entry: str, wanted: Argument, x: Tensor, sizes: dict[str, int]) -> int:
     """Where x lies. ValueError unless it is what is wanted; sizes that have no value yet take x's."""
-    fits = x.dtype is wanted.dtype and x.is_cpu and x.dim() == len(wanted.shape)
+    shape = x.shape
+    fits = x.dtype is wanted.dtype and x.is_cpu and len(shape) == len(wanted.shape)
     if fits:
-        for want, got in zip(wanted.shape, x.shape, strict=True):
-            fits = fits and got == (sizes.setdefault(want, got) if isinstance(want, str) else want)
-        if wanted.apart:
-            # one row is as far from the next as any other; what is within a row lies together
-            strides = x.stride()
-            inner = (x.shape[2], 1) if len(strides) == 3 else (1,)
-            fits = fits and strides[1:] == inner and strides[0] == sizes.setdefault(wanted.apart, strides[0])
-        else:
+        for want, got in zip(wanted.shape, shape, strict=False):
+            if got != want and (isinstance(want, int) or sizes.setdefault(want, got) != got):
+                fits = False
+        if not wanted.apart:
             fits = fits and x.is_contiguous()
+        else:  # one row is as far from the next as any other; what is within a row lies together
+            first, *inner = x.stride()
+            fits = fits and inner == ([shape[2], 1] if len(inner) == 2 else [1])
+            fits = fits and sizes.setdefault(wanted.apart, first) == first
     if not fits:
         known = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         raise ValueError(
@@ -189,12 +191,13 @@ def call(lib: ctypes.CDLL | None, entry: str, values: Mapping[str, Any]) -> None
         name = wanted.name
         if wanted.dtype is not None:
             given.append(address(entry, wanted, values[name], sizes))
-            sizes.setdefault("count", values[name].numel())
         elif wanted.reals:
             given.append((c_float * wanted.reals)(*values[name]))
+        elif name in values:
+            given.append(values[name])
         else:
-            given.append(values[name] if name in values else sizes[name])
-    function: Callable[..., int] = getattr(lib, f"steersman_{entry}")
+            given.append(sizes["n"] * sizes["d"] if name == "count" else sizes[name])
+    function: Callable[..., int] = getattr(lib, _NAMES[entry])
     if code := function(*given, torch.get_num_threads()):
         plain = {name: value for name, value in values.items() if isinstance(value, int | float)}
         raise fault(entry, code, ", ".join(f"{name} {value}" for name, value in (sizes | plain).items()))
