@@ -310,3 +310,24 @@ def test_text_is_made_safe_and_json_stays_what_it_was() -> None:
 def test_no_nan_is_written(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"a": float("nan"), "b": (float("-inf"), 2)})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 2]}
+
+
+def test_a_settings_file_alone_runs_no_code_of_a_model(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be somebody else's: who runs the command allows it, by --set or the environment."""
+    root = tmp_path / "w"
+    shutil.copytree(whole, root)
+    (root / CONFIG_NAME).write_text('[project]\ndomain = "none"\n[model]\ntrust_remote_code = true\n')
+    said = told(root, "status")
+    assert f"{root / CONFIG_NAME}: model.trust_remote_code" in said
+    assert config_file.TRUST in said
+    monkeypatch.setenv(config_file.TRUST, "1")
+    assert "error" not in told(root, "status")
+    assert Workspace.open(root).config.model.trust_remote_code
+    monkeypatch.delenv(config_file.TRUST)
+    (root / CONFIG_NAME).write_text('[project]\ndomain = "none"\n')
+    assert Workspace.open(root, ("model.trust_remote_code=true",)).config.model.trust_remote_code
+    with pytest.raises(ValueError, match=r"made/steersman.toml: model.trust_remote_code"):
+        Workspace.create(root / "made", Workspace.open(root, ("model.trust_remote_code=true",)).config)
+    assert not (root / "made").exists()

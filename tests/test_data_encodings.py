@@ -155,3 +155,57 @@ def test_a_mark_in_mid_file_is_no_text(tmp_path: Path) -> None:
     assert said(parse_file(path)) == [["a\ufeffb", "c"]] * 3
     path.write_text(f"{mark}question,answer\na,b\n{mark}c,d\n", encoding="utf-8")
     assert said(parse_file(path.rename(tmp_path / "t.csv"))) == [["a", "b"], ["c", "d"]]
+
+
+MIXED = {  # of two files put together: never read in the encoding of one
+    "UTF-8, cp1252": ("Größe für Müller\n".encode(), "Größe für Äpfel\n".encode("cp1252")),
+    "UTF-8, GBK": ("怎么修改收货地址？\n".encode(), "在订单详情页点击修改地址。\n".encode("gbk")),
+    "GBK, cp1252": ("怎么修改收货地址？\n".encode("gbk"), "Größe für Müller\n".encode("cp1252")),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("times", [3, 800])
+@pytest.mark.parametrize("back", [False, True])
+def test_files_in_two_encodings_are_refused(tmp_path: Path, name: str, times: int, back: bool) -> None:
+    if times > 3 and "UTF-8" not in name:
+        pytest.skip("a few lines of one legacy encoding deep in another are not looked for")
+    one, other = MIXED[name][::-1] if back else MIXED[name]
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"question,answer\n" + b"".join(b"a %d," % i + one for i in range(times)) + b"b,%s" % other * 3)
+    with pytest.raises(ValueError, match=r"t\.csv:\d+: expected .* text"):
+        parse_file(path, encoding="auto")
+
+
+def test_long_texts_are_priced_by_the_same_bytes(tmp_path: Path) -> None:
+    """Characters of two bytes are half as many: as many of them once cost twice as much as other readings."""
+    path = tmp_path / "t.csv"
+    rows = "".join(
+        f"问题{i},{SHORT['Chinese'][0].split(chr(10))[1 + i % 2].replace(',', '，') * 20}\n" for i in range(99)
+    )
+    path.write_bytes(f"question,answer\n{rows}".encode("gb18030"))
+    told: list[str] = []
+    assert len(parse_file(path, encoding="auto", tell=told.append).records) == 99
+    assert "is read as gb18030" in told[0]
+
+
+RARE = {
+    "utf-16-le": "可以退货吗？,可以，七天内无理由退货。",  # 退 is U+9000: its bytes hold a zero where ASCII has none
+    "utf-16-be": "可以退货吗？,可以，七天内无理由退货。",
+    "hz": "怎么修改收货地址？,在订单详情页点击修改地址即可。",
+    "johab": "제 택배는 어디에 있나요?,내일 오전에 도착할 예정입니다.",
+    "cp737": "Πού είναι το δέμα μου;,Θα φτάσει αύριο το πρωί.",
+    "cp862": "איפה החבילה שלי?,היא תגיע מחר בבוקר.",
+}
+
+
+@pytest.mark.parametrize("encoding", [*RARE, "mac_latin2"])
+def test_rare_encodings_are_read_or_refused(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    text = RARE.get(encoding, "Czy mogę zwrócić buty?,Tak w ciągu trzydziestu dni od zakupu właśnie tak.")
+    path.write_bytes(f"question,answer\n{text}\n".encode(encoding))
+    if encoding not in RARE:
+        with pytest.raises(ValueError, match="name it with --encoding"):
+            parse_file(path, encoding="auto")
+    else:
+        assert said(parse_file(path, encoding="auto")) == [text.split(",")]

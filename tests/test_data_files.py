@@ -386,22 +386,22 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_what_is_too_much_is_refused_in_little_memory(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.jsonl.gz", "wb", 1) as file:
         file.write(b'{"prompt": "')
-        for _ in range(300):
+        for _ in range(130):
             file.write(b"x" * 1_000_000)
     with gzip.open(tmp_path / "b.json.gz", "wb", 1) as file:
         file.write(b"[")
-        for _ in range(300):
+        for _ in range(130):
             file.write(b" " * 1_000_000)
-    put(tmp_path / "c.jsonl.zst", zstandard.ZstdCompressor(level=1).compress(b"[1," * 100_000_000))
+    put(tmp_path / "c.jsonl.zst", zstandard.ZstdCompressor(level=1).compress(b"[1," * 45_000_000))
     with (
         zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("a.jsonl", "w") as member,
     ):
-        for _ in range(300):
+        for _ in range(130):
             member.write(b"y" * 1_000_000)
     with open(tmp_path / "e.jsonl", "wb") as file:  # sparse
         file.write(b'{"prompt": "a", "response": "b"}\n')
-        file.truncate(400 << 20)
+        file.truncate(260 << 20)
     with open(tmp_path / "f.json", "wb") as file:
         file.truncate(2 << 30)
     names = ["a.jsonl.gz", "b.json.gz", "c.jsonl.zst", "d.zip", "e.jsonl", "f.json"]

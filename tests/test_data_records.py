@@ -344,6 +344,8 @@ ALLOWED = {
     "models/native.py": "a file of the kernel's",
     "models/checks.py": "an error of another library's",
     "cli/doctor.py": "a file of the kernel's",
+    "machine.py": "a file of the kernel's",
+    "models/kernels/building.py": "what a compiler says",
     "data/shop/tables.py": "our own source",
     "text/guard.py": "the first line of an error",
     "text/template.py": "the first line of an error",

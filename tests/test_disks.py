@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 import test_train as stages
 import tiny as t
+from server_double import FakeEngine
+from steersman import locks
 from steersman.cli.app import build, explain
+from steersman.server.app import create_app
 from steersman.store import DiskError, Store
 from steersman.workspace import Workspace, atomic_write, private, tree_hashes, verify
 
@@ -122,6 +126,26 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(mount: Mount, tiny: Path
     assert tree_hashes(output) != before
 
 
+def test_locks_are_held_on_a_full_disk_and_answers_name_their_file(mount: Mount, tiny: Path) -> None:
+    place = mount(2048)
+    fill(place)
+    for _ in range(2):  # a lock that was left behind half taken would be in its own way
+        with locks.using(place / "sft"), locks.making(place / "samples"):
+            pass
+    shutil.rmtree(place / "samples.partial", ignore_errors=True)
+    os.truncate(place / "ballast", (place / "ballast").stat().st_size - (1 << 13))
+    with pytest.raises(OSError, match="No space left") as full:
+        stages.run_sample(tiny, place / "samples")
+    assert full.value.filename is not None
+    assert full.value.filename.startswith(str(place / "samples.partial"))
+
+
+def test_what_libraries_say_of_a_full_disk_is_the_disks() -> None:
+    error = AssertionError("should not reach")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device", "/somewhere/study.db")
+    assert "/somewhere/study.db: no space left" in str(explain(error))
+
+
 def write_until_full(store: Store) -> None:
     for number in range(2000):
         store.create_conversation("a" * 50, "b" * 1000 + str(number))
@@ -140,6 +164,31 @@ def test_the_page_says_that_the_disk_is_full(mount: Mount) -> None:
     said = explain(full.value)
     assert said is not None
     assert "MiB are free there" in said
+
+
+def test_the_api_answers_507_and_goes_on_when_there_is_room(mount: Mount) -> None:
+    """What was acknowledged is there; what was not can be sent again."""
+    place = mount(1024)
+    with Store.open(place / "store.db") as store:
+        app = create_app(FakeEngine(), store, name="x", language="en", system_prompt="", max_tokens=20)
+        with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+            chat = client.post("/api/conversations", json={}).json()["id"]
+            ballast = fill(place)
+            codes = []
+            for _ in range(400):
+                answer = client.post(f"/api/conversations/{chat}/messages", json={"content": "x" * 4000})
+                codes.append(answer.status_code)
+                if answer.status_code != 200:
+                    break
+            assert codes[-1] == 507, codes[-1]
+            assert "No space left" in answer.json()["error"]["message"]
+            assert client.get(f"/api/conversations/{chat}").status_code == 200
+            assert client.post("/api/conversations", json={}).status_code == 507
+            ballast.unlink()
+            again = client.post(f"/api/conversations/{chat}/messages", json={"content": "now"})
+            assert again.status_code == 200
+            asked = [m for m in client.get(f"/api/conversations/{chat}").json()["messages"] if m["role"] == "user"]
+            assert len(asked) == codes.count(200) + 1
 
 
 def test_a_store_that_finds_no_room_says_so(mount: Mount) -> None:

@@ -65,11 +65,14 @@ def test_few_steps_and_a_worse_held_out_loss_are_said(tmp_path: Path) -> None:
 def test_sft_without_held_out_data_has_no_held_out_loss(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "sft"
     data = chats(tmp_path / "one.jsonl", QUESTIONS[:1])
+    with data.open("a") as file:
+        file.write('{"prompt": "Is it open?", "completion": " "}\n')
     shown = invoke("sft", "--model", tiny, "--data", data, "--output", out, *CPU).stdout
     assert "no held-out demonstrations, so no held-out loss" in shown
     assert "0.000" not in shown
     assert "caution: only" in shown
     metrics = read_manifest(out).metrics
+    assert metrics["left_out"] == {"empty answers": 1}
     assert metrics["eval_loss"] is None
     assert metrics["eval_loss_before"] is None
 

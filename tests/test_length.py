@@ -100,6 +100,7 @@ def test_every_stage_goes_on_and_says_so(tiny: Path, tmp_path: Path) -> None:
     lines = [
         {"prompt": t.conversation(q).to_json(), "answers": ["On its way.", "No."], "ranks": [1, 2]} for q in questions
     ]
+    lines.append({"prompt": t.conversation("Same?").to_json(), "answers": ["Same.", "Same."], "ranks": [1, 2]})
     ranked = t.write_jsonl(tmp_path / "r.jsonl", lines)
     reward = tmp_path / "reward"
     small = ["-s", "ppo.iterations=1", "-s", "ppo.prompts_per_iteration=2", "-s", "ppo.max_tokens=4"]
@@ -114,7 +115,10 @@ def test_every_stage_goes_on_and_says_so(tiny: Path, tmp_path: Path) -> None:
         out = tmp_path / verb
         shown = invoke(verb, "--model", tiny, "--data", data, "--output", out, *CPU, *more).stdout
         assert f"were left out ({verb}.long)" in shown
-        assert read_manifest(out).metrics["skipped_long"] == 1
+        metrics = read_manifest(out).metrics
+        assert metrics["skipped_long"] == 1
+        gone = {"left_out": {"rankings whose answers are all the same": 1}} if data == ranked else {}
+        assert {k: v for k, v in metrics.items() if k == "left_out"} == gone
     models = ["--model", f"base={tiny}", "--model", f"sft={tiny}", "--reward", reward]
     small = ["-s", "eval.max_tokens=4", "-s", "eval.long=cut"]
     shown = invoke("eval", *models, "--data", asked, "--output", tmp_path / "report", *CPU, *small).stdout

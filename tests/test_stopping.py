@@ -152,6 +152,60 @@ def test_two_processes_stop_and_go_on(folder: Path, tmp_path: Path, run: Callabl
     assert again.end() == -signal.SIGKILL
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ppo_in_two_processes_stops_inside_a_round(
+    signum: int, folder: Path, tmp_path: Path, run: Callable[..., Command]
+) -> None:
+    reward = tmp_path / "reward"
+    assert run(0.0, *stage(folder, "reward", reward)).end() == 0
+
+    def ppo(output: str) -> list[str]:
+        prompts = str(folder / "prompts.jsonl")
+        sizes = {
+            "iterations": 40,
+            "prompts_per_iteration": 8,
+            "answers_per_prompt": 2,
+            "max_tokens": 12,
+            "minibatches": 4,
+            "eval_every": 8,
+            "eval_prompts": 4,
+            "kl_ceiling": 1e9,
+        }
+        options = [word for key, value in sizes.items() for word in ("-s", f"ppo.{key}={value}")]
+        models = ["--model", str(folder / "base"), "--reward", str(reward)]
+        files = ["--data", prompts, "--held-out", prompts, "--output", str(tmp_path / output)]
+        return ["ppo", *models, *files, *SMALL, *options, "--processes", "2"]
+
+    first = run(0.0, *ppo("out"))
+    first.until(r"ppo  iteration ([2-9]|1\d)")
+    sent = time.monotonic()
+    first.signal(signum)
+    assert first.end() == 128 + signum, first.text
+    assert time.monotonic() - sent < 10
+    assert first.text.count("a resume point is saved in") == 1, first.text
+    again = run(0.0, *ppo("out"))
+    assert again.end() == 0, again.text
+    assert "ppo: going on at" in again.text
+    whole = run(0.0, *ppo("whole"))
+    assert whole.end() == 0, whole.text
+    assert tree_hashes(tmp_path / "out") == tree_hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("wait", [0.5, 2.5])
+def test_a_signal_while_processes_start_ends_them(
+    wait: float, folder: Path, tmp_path: Path, run: Callable[..., Command]
+) -> None:
+    """One that came before they had met was lost, or waited for 30 seconds."""
+    first = run(0.0, *stage(folder, "sft", tmp_path / "out"), "-s", "sft.epochs=3000", "--processes", "2")
+    time.sleep(wait)
+    sent = time.monotonic()
+    first.signal(signal.SIGTERM)
+    assert first.end() in (143, -signal.SIGTERM), first.text
+    assert time.monotonic() - sent < 15
+    assert "Traceback" not in first.text
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     """And what an earlier version wrote, a bare hash, still counts."""
     partial = tmp_path / "policy.partial"

@@ -102,7 +102,11 @@ class ModelConfig:
         "bfloat16", "Compute precision; master weights and optimizer state are float32.", ("bfloat16", "float32")
     )
     device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
-    trust_remote_code: bool = opt(False, "Run Python code that a model repository ships. Off unless you read it.")
+    trust_remote_code: bool = opt(
+        False,
+        "Run Python code that a model repository ships: off unless you read it, and taken from --set alone; from here "
+        "with STEERSMAN_TRUST_REMOTE_CODE=1 only.",
+    )
     memory_check: bool = opt(
         True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."
     )
@@ -119,9 +123,9 @@ class ModelConfig:
 
     @property
     def loading(self) -> dict[str, Any]:
-        """All but the base: keyword arguments of `steersman.engine.load.load_engine`."""
+        """All but the base: keyword arguments of `steersman.engine.load.load_engine`, for a stage."""
         names = ("dtype", "device", "trust_remote_code", "template", "thinking")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"today": False}
 
     @property
     def recorded(self) -> dict[str, str]:

@@ -10,12 +10,16 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import tomllib
 import typing
 from pathlib import Path
 from typing import Any
 
 from steersman.config import Config, RuleConfig
+
+TRUST = "STEERSMAN_TRUST_REMOTE_CODE"
+"""1 in the environment of the one who runs Steersman lets a steersman.toml set `model.trust_remote_code`."""
 
 LARGEST = 2**62
 """No whole number is meant to be larger, and all that computes with them can hold it."""
@@ -127,7 +131,19 @@ def load(path: Path) -> Config:
         raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # of TOML, of UTF-8, of an integer of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
-    return from_dict(tree, str(path))
+    config = from_dict(tree, str(path))
+    check_trust(config, str(path))
+    return config
+
+
+def check_trust(config: Config, source: str) -> None:
+    """Raises ValueError where a settings file would let a model repository's code run: it may be somebody else's."""
+    if config.model.trust_remote_code and os.environ.get(TRUST) != "1":
+        raise ValueError(
+            f"{source}: model.trust_remote_code: a file does not decide that code of a model's repository runs: it "
+            "may be somebody else's; take the line out and give --set model.trust_remote_code=true to the commands "
+            f"that need it, or set {TRUST}=1 in your environment"
+        )
 
 
 def with_overrides(config: Config, settings: typing.Iterable[str]) -> Config:

@@ -56,7 +56,8 @@ def _take(path: Path) -> FileLock | None:
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(["steersman", *sys.argv[1:]]),
     }
-    with contextlib.suppress(PermissionError):  # a locked file can be closed to all on Windows: then nobody is named
+    # on a full disk, or on Windows where a locked file is closed to all, it is held all the same and nobody is named
+    with contextlib.suppress(OSError):
         path.write_text(json.dumps(who), encoding="utf-8")
     return lock
 

@@ -43,7 +43,7 @@ def _on_signal(signum: int, _frame: FrameType | None) -> None:
         raise Stop(signum)
 
 
-def install(handler: Callable[[int, FrameType | None], None] = _on_signal) -> None:
+def install(handler: Callable[[int, FrameType | None], None] | signal.Handlers = _on_signal) -> None:
     """Handle the signals, those left out that are ignored (as nohup does)."""
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:

@@ -279,6 +279,7 @@ class Workspace:
     def create(root: Path, config: configs.Config) -> Workspace:
         if (root / CONFIG_NAME).exists():
             raise ValueError(f"{root / CONFIG_NAME} exists already; this folder is a workspace")
+        config_file.check_trust(config, str(root / CONFIG_NAME))
         (root / "data").mkdir(parents=True, exist_ok=True)
         (root / "rounds").mkdir(exist_ok=True)
         with atomic_write(root / CONFIG_NAME) as file:

@@ -29,6 +29,12 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HURRY = """
+for (const name of ['setInterval', 'setTimeout']) {
+  const wait = window[name]
+  window[name] = (act, milliseconds) => wait(act, milliseconds > 1000 ? milliseconds / 10 : milliseconds)
+}
+"""
 PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
 
 
@@ -58,8 +64,11 @@ class Site:
     refusals: bool = False
     """The test makes requests that fail, which the browser writes to the console."""
 
-    def open(self, path: str = "/", *, url: str = "", **context: Any) -> Page:
+    def open(self, path: str = "/", *, url: str = "", hurried: bool = False, **context: Any) -> Page:
+        """`hurried`: what the page does every few seconds it does ten times as often."""
         page = self.browser.new_context(**context).new_page()
+        if hurried:
+            page.add_init_script(HURRY)
         page.set_default_timeout(5000)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._heard)

@@ -181,7 +181,7 @@ def test_two_tabs_do_not_fork_in_silence(site: Site) -> None:
     # Where it looks, it finds out by itself.
     first.evaluate("dispatchEvent(new Event('focus'))")
     expect(first.locator("article.mine .plain")).to_have_text(["one", "two", "another two"])
-    third = site.open(address)
+    third = site.open(address, hurried=True)
     expect(third.locator("article.mine")).to_have_count(3)
     site.ask(second, "four")
     expect(third.locator("article.mine")).to_have_count(4, timeout=8000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import pytest
 
@@ -111,6 +112,19 @@ def test_stop_keeps_what_was_written(site: Site) -> None:
     page.reload()
     expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
     assert site.messages()[1].finish_reason == "cancelled"
+
+
+def test_stop_is_heard_before_the_first_word(site: Site) -> None:
+    site.engine.turn = threading.Event()  # other answers come first
+    page = site.open()
+    site.ask(page, "hello")
+    expect(page.locator(".dots")).to_be_visible()
+    button(page, "Stop answering").click()
+    expect(button(page, "Answer this")).to_be_visible()
+    assert [m.role for m in site.messages()] == ["user"]
+    site.engine.turn.set()
+    button(page, "Answer this").click()
+    expect(button(page, "Good answer")).to_be_visible()
 
 
 def test_a_failed_answer_can_be_asked_for_again(site: Site) -> None:
@@ -221,7 +235,7 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
 
 
 def test_curves_grow_while_a_stage_runs(site: Site) -> None:
-    page = site.open("/training")
+    page = site.open("/training", hurried=True)
     expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
 
     def write(run: str, rows: list[dict[str, float]]) -> None:

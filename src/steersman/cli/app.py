@@ -115,9 +115,11 @@ def explain(error: BaseException) -> str | None:
     """One line for an error that the user can put right; None for everything else, which is a bug of ours."""
     cause = getattr(error, "orig", None)  # SQLAlchemy wraps the driver's error
     text = " ".join(str(error).split())
-    full = isinstance(error, OSError) and error.errno in FULL_DISK
-    if full or "No space left on device" in text or "database or disk is full" in text:
-        return _full_disk(getattr(error, "filename", None), text)
+    for reason in _behind(error):
+        said = " ".join(str(reason).split())
+        full = isinstance(reason, OSError) and reason.errno in FULL_DISK
+        if full or "No space left on device" in said or "database or disk is full" in said:
+            return _full_disk(getattr(reason, "filename", None), said)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text for m in NO_MEMORY)):
         return f"out of memory{f' ({text[:200]})' if text else ''}; `steersman plan` says what fits and what to set"
     if isinstance(error, RecursionError):
@@ -135,6 +137,13 @@ def explain(error: BaseException) -> str | None:
     # FloatingPointError is how a stage says that training diverged
     told = isinstance(error, ValueError | OSError | FloatingPointError)
     return text or type(error).__name__ if told else None
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those in whose handling it came up: libraries put errors of their own in front of the disk's."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _full_disk(where: str | None, text: str) -> str:

@@ -25,12 +25,11 @@ from steersman.cli.stages import HeldOutOption, PtxOption, RewardModelOption
 from steersman.cli.standalone import (
     DataOption,
     EncodingOption,
+    Files,
     ModelOption,
     OutputOption,
     alone,
     hashes,
-    read_judged,
-    read_rankings,
     resolved,
     tell,
 )
@@ -102,11 +101,9 @@ def _learn(
 
         config, folder = given
         base = resolved(model)
-        if stage == "kto":
-            rankings = read_judged(data, JUDGED, config, encoding)
-        else:
-            rankings = read_rankings(data, config, encoding)
-        rankings += read_judged(feedback, "feedback", config, encoding)
+        files = Files(config, encoding)
+        rankings = files.judged(data, JUDGED) if stage == "kto" else files.rankings(data)
+        rankings += files.judged(feedback, "feedback")
         metrics: Metrics = parallel.everywhere(
             preference.run,
             base=base,
@@ -117,7 +114,7 @@ def _learn(
             seed=config.project.seed,
             inputs=hashes([*(data or ()), *(feedback or ())], sft=base),
         )
-        made = True
+        metrics, made = files.record(folder, metrics), True
     else:
         space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir(stage)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable
@@ -57,12 +58,26 @@ def spread(processes: int) -> None:
         max_restarts=0,
         signals_to_handle="",  # its own handlers give the processes 30 s, and then kill
     )
-    stopping.install(_pass_on)
+    passed_on: list[int] = []
+
+    def pass_on(signum: int, _frame: FrameType | None) -> None:
+        """Ctrl-C reaches this process alone: the others have sessions of their own. They end when they have saved."""
+        passed_on.append(signum)
+        children = psutil.Process().children()
+        if not children:  # none was started yet
+            raise stopping.Stop(signum)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signum)
+
+    stopping.install(pass_on)
     progress.quiet()  # the first of the processes speaks from here on
     try:
         elastic_launch(config, sys.executable)("-m", "steersman", *sys.argv[1:])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        if passed_on and failure.exitcode < 0:  # before they had met: nothing was begun
+            raise stopping.Stop(passed_on[0]) from None
         if failure.exitcode < 0:
             say(
                 f"error: process {rank} of {processes} was ended by {failure.signal_name()}, as happens when memory "
@@ -72,21 +87,16 @@ def spread(processes: int) -> None:
     raise typer.Exit
 
 
-def _pass_on(signum: int, _frame: FrameType | None) -> None:
-    """Ctrl-C reaches this process alone: the others have sessions of their own. They end when they have saved."""
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.send_signal(signum)
-
-
 def run(command_line: Callable[[], None]) -> None:
     """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
     first = os.environ["RANK"] == "0"
+    stopping.install(signal.SIG_DFL)  # while they meet there is nothing to keep, and waiting in C++ hears no handler
     try:
         with progress.heartbeat("starting the processes") if first else contextlib.nullcontext():
             from steersman.models import parallel
 
             parallel.join(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
+        stopping.install()
         if first:
             try:
                 command_line()

@@ -26,12 +26,11 @@ from steersman.cli.processes import ProcessesOption, spread
 from steersman.cli.standalone import (
     DataOption,
     EncodingOption,
+    Files,
     ModelOption,
     OutputOption,
     alone,
     hashes,
-    read,
-    read_rankings,
     resolved,
     tell,
 )
@@ -57,11 +56,12 @@ def sft(
         from steersman.train import sft as stage
 
         config, folder = given
+        files = Files(config, encoding)
         base = resolved(model)
         metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            demonstrations=read(data, "demonstrations", config, encoding),
+            demonstrations=files.dialogues(data, "demonstrations"),
             validation=[],
             output=folder,
             config=config.sft,
@@ -69,7 +69,7 @@ def sft(
             seed=config.project.seed,
             inputs=hashes(data, base=base),
         )
-        made = True
+        metrics, made = files.record(folder, metrics), True
     else:
         space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("sft")
@@ -106,18 +106,19 @@ def sample(
         from steersman.train import sample as stage
 
         config, folder = given
+        files = Files(config, encoding)
         start = resolved(model)
         metrics: Metrics = stage.run(
             model=start,
             version=start.name,
-            prompts=read(data, "prompts", config, encoding)[: config.sample.prompts or None],
+            prompts=files.dialogues(data, "prompts")[: config.sample.prompts or None],
             output=folder,
             config=config.sample,
             model_config=config.model,
             seed=config.project.seed,
             inputs=hashes(data, model=start),
         )
-        made = True
+        metrics, made = files.record(folder, metrics), True
     else:
         space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("samples")
@@ -149,19 +150,20 @@ def reward(
         from steersman.train import reward as stage
 
         config, folder = given
+        files = Files(config, encoding)
         base = resolved(model)
         metrics: Metrics = parallel.everywhere(
             stage.run,
             base=base,
-            rankings=read_rankings(data, config, encoding),
-            demonstrations=read(demonstrations, "demonstrations", config, encoding)[:200],
+            rankings=files.rankings(data),
+            demonstrations=files.dialogues(demonstrations, "demonstrations")[:200],
             output=folder,
             config=config.reward,
             model_config=config.model,
             seed=config.project.seed,
             inputs=hashes([*(data or ()), *(demonstrations or ())], sft=base),
         )
-        made = True
+        metrics, made = files.record(folder, metrics), True
     else:
         space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir("reward")
@@ -248,14 +250,15 @@ def optimise(
         from steersman.train import ppo as stage
 
         config, folder = given
+        files = Files(config, encoding)
         start, scorer = resolved(model), resolved(reward_model)
         metrics: Metrics = parallel.everywhere(
             stage.run,
             sft=start,
             reward=scorer,
-            prompts=read(data, "prompts", config, encoding),
-            held_out=read(held_out, "prompts", config, encoding),
-            demonstrations=read(demonstrations, "demonstrations", config, encoding),
+            prompts=files.dialogues(data, "prompts"),
+            held_out=files.dialogues(held_out, "prompts"),
+            demonstrations=files.dialogues(demonstrations, "demonstrations"),
             output=folder,
             config=configs.of_stage(config, stage_name),
             model_config=config.model,
@@ -263,7 +266,7 @@ def optimise(
             inputs=hashes([*(data or ()), *(held_out or ())], sft=start, reward=scorer),
             stage=stage_name,
         )
-        made = True
+        metrics, made = files.record(folder, metrics), True
     else:
         space = open_workspace(workspace, settings).pin()
         folder = space.stage_dir(stage_name)
@@ -315,12 +318,13 @@ def evaluate(
         from steersman.eval import run as evaluation
 
         config, folder = given
+        files = Files(config, encoding)
         named = dict(_named(text) for text in model or ())
         if len(named) < len(model or ()):
             raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
         models = {name: (name, resolved(path)) for name, path in named.items()}
         scorer = resolved(reward_model) if reward_model else None
-        prompts = read(data, "prompts", config, encoding)
+        prompts = files.dialogues(data, "prompts")
         evaluation.run(
             models=models,
             prompts=prompts,
@@ -334,6 +338,7 @@ def evaluate(
             reward_report=None,
             simulated_rankings=False,
         )
+        files.record(folder, {})
         made = True
     else:
         space = open_workspace(workspace, settings).pin()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +16,7 @@ from steersman import config_file, locks
 from steersman.cli.app import emit, say
 from steersman.cli.making import Metrics
 from steersman.types import Conversation, Ranking
-from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, tree_hashes
+from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, read_manifest, tree_hashes, write_json
 
 ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
@@ -55,28 +59,47 @@ def hashes(files: list[Path] | None, **folders: Path) -> dict[str, str]:
     return inputs | {name: hash_json(tree_hashes(folder)) for name, folder in folders.items()}
 
 
-def read(files: list[Path] | None, kind: str, config: configs.Config, encoding: str) -> list[Conversation]:
-    from steersman.data.dataset import load_conversations
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Reads files for a stage; `left_out` counts what they hold and the stage does not get, by reason."""
 
-    limit = config.data.max_line_mb
-    return [c for path in files or () for c in load_conversations(path, kind, limit, encoding, say)]
+    config: configs.Config
+    encoding: str
+    left_out: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def _how(self) -> tuple[float, str, Callable[[str], None], Counter[str]]:
+        return self.config.data.max_line_mb, self.encoding, say, self.left_out
 
-def read_rankings(files: list[Path] | None, config: configs.Config, encoding: str) -> list[Ranking]:
-    from steersman.data.dataset import load_rankings
+    def dialogues(self, files: list[Path] | None, kind: str) -> list[Conversation]:
+        from steersman.data.dataset import load_conversations
 
-    return [r for path in files or () for r in load_rankings(path, config.data.max_line_mb, encoding, say)]
+        return [c for path in files or () for c in load_conversations(path, kind, *self._how)]
 
+    def rankings(self, files: list[Path] | None) -> list[Ranking]:
+        from steersman.data.dataset import load_rankings
 
-def read_judged(files: list[Path] | None, kind: str, config: configs.Config, encoding: str) -> list[Ranking]:
-    """Feedback as rankings of one answer each, as KTO takes them; with `kind` JUDGED rankings too."""
-    from steersman.cli.exporting import as_ranking
-    from steersman.data.dataset import load_judged
+        return [r for path in files or () for r in load_rankings(path, *self._how)]
 
-    limit = config.data.max_line_mb
-    found = [r for path in files or () for r in load_judged(path, kind, limit, encoding, say)]
-    made = (r if isinstance(r, Ranking) else as_ranking(r) for r in found)
-    return [r for r in made if r is not None]
+    def judged(self, files: list[Path] | None, kind: str) -> list[Ranking]:
+        """Feedback as rankings of one answer each, as KTO takes them; with `kind` JUDGED rankings too."""
+        from steersman.cli.exporting import as_ranking
+        from steersman.data.dataset import load_judged
+
+        found = [r for path in files or () for r in load_judged(path, kind, *self._how)]
+        made = [r if isinstance(r, Ranking) else as_ranking(r) for r in found]
+        self.left_out["feedback that calls no answer good or bad"] += made.count(None)
+        return [r for r in made if r is not None]
+
+    def record(self, folder: Path, metrics: Metrics) -> Metrics:
+        """The stage's metrics with what was left out of its files; so in the manifest of `folder`, once it is made."""
+        left = {why: n for why, n in self.left_out.items() if n}
+        if not left:
+            return metrics
+        manifest = read_manifest(folder)
+        told = dataclasses.replace(manifest, metrics={**manifest.metrics, "left_out": left})
+        write_json(folder / MANIFEST_NAME, dataclasses.asdict(told))
+        return {**metrics, "left_out": left}
 
 
 def tell(as_json: bool, stage: str, folder: Path, metrics: Metrics, made: bool, text: str) -> None:

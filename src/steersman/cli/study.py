@@ -32,7 +32,7 @@ from steersman.cli.making import Metrics
 from steersman.models.stage_folder import flush, partial_of
 from steersman.progress import metric_text
 from steersman.train.log import FILE, read_metrics, watch
-from steersman.workspace import Workspace, read_manifest, write_json
+from steersman.workspace import Workspace, atomic_write, read_manifest, write_json
 
 
 @dataclass(frozen=True)
@@ -289,4 +289,5 @@ def keep_metrics(folder: Path) -> None:
     content = (working / FILE).read_bytes() if (working / FILE).is_file() else b""
     shutil.rmtree(working, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_bytes(content)
+    with atomic_write(folder / FILE, "wb", words=True) as file:
+        file.write(content)

@@ -226,10 +226,13 @@ def unsaid(text: str) -> None:
     """For callers whose records were cleaned and counted before."""
 
 
-def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) -> list[Parsed]:
+def _load(
+    path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell, left_out: Counter[str] | None
+) -> list[Parsed]:
     """Records of a data set as they are, of any other file as `data import` would clean them, repeated ones kept.
 
-    Raises ValueError 'file:line: what was expected', and where nothing is left.
+    `left_out` counts what is not among them, by reason. Raises ValueError 'file:line: what was expected', and where
+    nothing is left.
     """
     _checked_whole(path)
     found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
@@ -239,6 +242,8 @@ def _load(path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell) 
     else:
         records, dropped = clean(found.records, changed, unique=False)
     counts = Counter(found.left_out) + Counter(dropped)
+    if left_out is not None:
+        left_out.update(counts)
     said = [f"left out {n}: {why}" for why, n in counts.items()] + [f"{why} ({n})" for why, n in changed.items() if n]
     if not records:
         raise ValueError(f"{path}: expected at least one good record, found none; {'; '.join(said)}")
@@ -260,34 +265,50 @@ def _repeats(ranking: Ranking) -> bool:
 
 
 def load_conversations(
-    path: Path, kind: str | None = None, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
+    path: Path,
+    kind: str | None = None,
+    max_line_mb: float = 8.0,
+    encoding: str = "utf-8",
+    tell: Tell = unsaid,
+    left_out: Counter[str] | None = None,
 ) -> list[Conversation]:
     """Dialogues of a data set, or of a file in any format that can be recognised.
 
     `kind` "demonstrations" wants them to end with the assistant, "prompts" with the user (an answer that is there
     is cut off); None takes dialogues as they are. Raises ValueError 'file:line: what was expected'.
     """
-    records = _load(path, kind or DIALOGUES, max_line_mb, encoding, tell)
+    records = _load(path, kind or DIALOGUES, max_line_mb, encoding, tell, left_out)
     return [record for record in records if isinstance(record, Conversation)]
 
 
-def load_rankings(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[Ranking]:
+def load_rankings(
+    path: Path,
+    max_line_mb: float = 8.0,
+    encoding: str = "utf-8",
+    tell: Tell = unsaid,
+    left_out: Counter[str] | None = None,
+) -> list[Ranking]:
     """Rankings of a data set, of an export, or of a file of comparisons in any format that can be recognised."""
-    records = _load(path, "rankings", max_line_mb, encoding, tell)
+    records = _load(path, "rankings", max_line_mb, encoding, tell, left_out)
     return [record for record in records if isinstance(record, Ranking)]
 
 
 def load_judged(
-    path: Path, kind: str = JUDGED, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid
+    path: Path,
+    kind: str = JUDGED,
+    max_line_mb: float = 8.0,
+    encoding: str = "utf-8",
+    tell: Tell = unsaid,
+    left_out: Counter[str] | None = None,
 ) -> list[Ranking | Feedback]:
     """Feedback (`kind` "feedback"), or feedback and rankings, of a data set, an export or a file in a known format."""
-    records = _load(path, kind, max_line_mb, encoding, tell)
+    records = _load(path, kind, max_line_mb, encoding, tell, left_out)
     return [record for record in records if isinstance(record, Ranking | Feedback)]
 
 
 def load_texts(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[str]:
     """Plain texts of a data set or of a file with a field 'text'."""
-    return [record for record in _load(path, "texts", max_line_mb, encoding, tell) if isinstance(record, str)]
+    return [record for record in _load(path, "texts", max_line_mb, encoding, tell, None) if isinstance(record, str)]
 
 
 def load_candidates(path: Path, max_line_mb: float = 64.0) -> Iterator[Candidates]:

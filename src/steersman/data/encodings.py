@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from steersman.data import frequencies as chars
 
 AUTO = "auto"
+ESCAPES = re.compile(rb"\x1b\$|~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+"""What text of ISO-2022 or HZ has, which is ASCII otherwise."""
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -31,11 +33,9 @@ MARKS = (
 """Byte order marks, and what they say."""
 SAMPLE = 1 << 16
 PRICED = 20_000
-"""Characters of a sample that are priced."""
+"""Bytes of a sample that are priced: the same ones in every reading, though they are fewer characters in some."""
 MARGIN, MARGIN_SHARE = 7.0, 0.003
 """The second best reading must cost so many nats more, and by this share of its own cost."""
-MOST = 11.0
-"""Nats per character beyond ASCII; what costs more on the average reads like nothing known."""
 
 QUOTES = "’“”–—…‘„"
 """Marks that text processors put everywhere."""
@@ -59,6 +59,8 @@ class Language:
     """p of a letter of its scripts that is not listed."""
     mixing: float
     """What a letter costs for each ASCII letter right beside it."""
+    most: float
+    """Nats per character beyond ASCII; what costs more on the average is no text in this language."""
 
     @functools.cached_property
     def costs(self) -> dict[str, float]:
@@ -76,17 +78,17 @@ class Language:
 
 
 def _latin(name: str, letters: str) -> Language:
-    return Language(name, letters, WESTERN, 0.04, False, 1.5, 1e-4, 0)
+    return Language(name, letters, WESTERN, 0.04, False, 1.5, 1e-4, 0, 7.5)
 
 
 def _alphabet(name: str, letters: str) -> Language:
-    return Language(name, letters, WESTERN + "№،؟؛", 0.1, True, 4, 3e-4, 7)
+    return Language(name, letters, WESTERN + "№،؟؛", 0.1, True, 4, 3e-4, 7, 4.8)
 
 
-CHINESE = Language("Chinese", chars.ZH, EASTERN, 0.05, True, 8, 4e-6, 2.5)
-TAIWANESE = Language("traditional Chinese", chars.TW, EASTERN, 0.05, True, 8, 4e-6, 2.5)
-JAPANESE = Language("Japanese", chars.JA, EASTERN, 0.05, True, 8, 4e-6, 2.5)
-KOREAN = Language("Korean", chars.KO, EASTERN, 0.1, True, 8, 2e-5, 2.5)
+CHINESE = Language("Chinese", chars.ZH, EASTERN, 0.05, True, 8, 4e-6, 2.5, 9.5)
+TAIWANESE = Language("traditional Chinese", chars.TW, EASTERN, 0.05, True, 8, 4e-6, 2.5, 9.5)
+JAPANESE = Language("Japanese", chars.JA, EASTERN, 0.05, True, 8, 4e-6, 2.5, 9.5)
+KOREAN = Language("Korean", chars.KO, EASTERN, 0.1, True, 8, 2e-5, 2.5, 9.5)
 ENGLISH = _latin("English", chars.ENGLISH)
 WEST = (
     ENGLISH,
@@ -107,17 +109,20 @@ ARABIC, THAI = (_alphabet("Arabic", chars.ARABIC),), (_alphabet("Thai", chars.TH
 TURKISH, BALTIC = (_latin("Turkish", chars.TURKISH),), (_latin("Baltic", chars.BALTIC),)
 
 USUAL = ("gb18030", "big5hkscs", "cp950", "cp932", "cp949", "cp1252", "cp1251", "cp1250")
+BIG5 = {"cp950", "big5hkscs"}
+"""They differ in some signs, and in characters that one alone has, which the prices tell apart: no rivals."""
 UNUSUAL = 3.0
 """What a reading costs besides where its encoding is none of the usual ones."""
 KNOWN_WORDS = 8
 """A word known in a language makes its readings cheaper by 1, at most so many times."""
 CANDIDATES: dict[str, tuple[Language, ...]] = {
     "gb18030": (CHINESE, TAIWANESE),
-    "big5hkscs": (TAIWANESE,),
     "cp950": (TAIWANESE,),
+    "big5hkscs": (TAIWANESE,),
     "cp932": (JAPANESE,),
     "euc_jp": (JAPANESE,),
     "cp949": (KOREAN,),
+    "johab": (KOREAN,),
     "cp1252": WEST,
     "cp1251": CYRILLIC,
     "koi8_r": CYRILLIC,
@@ -132,12 +137,13 @@ CANDIDATES: dict[str, tuple[Language, ...]] = {
     "cp866": CYRILLIC,
     "iso8859_5": CYRILLIC,
     "mac_cyrillic": CYRILLIC,
-    "cp1253": GREEK,
-    "iso8859_7": GREEK,
-    "cp1254": TURKISH,
+    "cp855": CYRILLIC,
+    "iso8859_16": CENTRAL,
+    **dict.fromkeys(("cp1253", "iso8859_7", "mac_greek", "cp737", "cp869"), GREEK),
+    **dict.fromkeys(("cp1254", "cp857", "mac_turkish"), TURKISH),
     "cp1257": BALTIC,
-    "cp1255": HEBREW,
-    "cp1256": ARABIC,
+    **dict.fromkeys(("cp1255", "cp862"), HEBREW),
+    **dict.fromkeys(("cp1256", "iso8859_6"), ARABIC),
     "cp874": THAI,
 }
 """Encodings that are tried, and the languages written in them. Of equal readings the first counts."""
@@ -160,6 +166,8 @@ class Guess:
     language: str
     cost: float
     text: str
+    most: float
+    """The cost beyond which it is no text in its language."""
 
 
 def lookup(name: str) -> str:
@@ -194,19 +202,18 @@ def by_zeros(head: bytes) -> str | None:
     for name, empty, full in (("utf-32-le", (2, 3), (0,)), ("utf-32-be", (0, 1), (3,))):
         if all(zeros[i] > 0.99 * quarter for i in empty) and all(zeros[i] < 0.01 * quarter + 1 for i in full):
             return name
-    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    name = "utf-16-le" if odd > even else "utf-16-be"
-    if min(even, odd) * 20 > max(even, odd):
-        return None
-    return name if _decodes(head, name) else None
+    plain = {name: _ascii_in(head, name) for name in ("utf-16-le", "utf-16-be")}
+    best, other = sorted(plain, key=lambda name: -plain[name])
+    return best if plain[best] > 3 * max(0, plain[other]) else None
 
 
-def _decodes(data: bytes, name: str) -> bool:
+def _ascii_in(data: bytes, name: str) -> int:
+    """How many characters of ASCII a text has when read so; -1 where it cannot be, or has zeros then."""
     try:
-        codecs.getincrementaldecoder(name)("strict").decode(data)
+        text = codecs.getincrementaldecoder(name)("strict").decode(data)
     except UnicodeDecodeError:
-        return False
-    return True
+        return -1
+    return -1 if "\0" in text else sum(c.isascii() for c in text)
 
 
 def mostly_utf8(sample: bytes) -> bool:
@@ -216,21 +223,38 @@ def mostly_utf8(sample: bytes) -> bool:
     return len(text.encode()) - len(re.sub(r"[^\x00-\x7f]+", "", text)) > 0.8 * beyond
 
 
+def is_utf8_beside(line: bytes, encoding: str) -> bool:
+    """Whether a line of a file that was found to be in another encoding is UTF-8: several files were put together.
+
+    Two letters of Chinese may look like one of Latin or Greek in UTF-8, so that those count beside one byte a letter.
+    """
+    if line.isascii():
+        return False
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    several = CANDIDATES.get(encoding, WEST)[0] in (CHINESE, TAIWANESE, JAPANESE, KOREAN)
+    return not several or sum(c >= "\u0800" for c in text) > 1
+
+
 def guesses(sample: bytes) -> list[Guess]:
     """Readings of a sample that is no UTF-8, the likeliest first, equal texts once. Empty: nothing reads it."""
-    if b"\x1b$" in sample and not re.search(rb"[\x80-\xff]", sample):
-        return [Guess("iso2022_jp", "Japanese", 0.0, sample.decode("iso2022_jp", "replace"))]
+    if sample.isascii():
+        by, of = ("iso2022_jp", "Japanese") if b"\x1b$" in sample else ("hz", "Chinese")
+        return [Guess(by, of, 0.0, sample.decode(by, "replace"), 1.0)]
     lines = [line for line in re.split(rb"[\r\n]+", sample) if re.search(rb"[\x80-\xff]", line)]
-    data = b"\n".join(lines)[:SAMPLE]
+    data = b"\n".join(lines)[:PRICED]
     found: dict[str, Guess] = {}
     for name, languages in CANDIDATES.items():
         try:
             text = codecs.getincrementaldecoder(name)("strict").decode(data, False)
         except UnicodeDecodeError:
             continue
-        pairs, words = _pairs(text), Counter(re.findall(r"(?<!\w)[a-z]+(?!\w)", text[:PRICED].lower()))
+        pairs, words = _pairs(text), Counter(re.findall(r"(?<!\w)[a-z]+(?!\w)", text.lower()))
         language, cost = min(((lang, _cost(pairs, words, lang)) for lang in languages), key=lambda item: item[1])
-        guess = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text)
+        most = language.most * max(1, sum(1 for c in text if ord(c) > 127))
+        guess = Guess(name, language.name, cost + (0 if name in USUAL else UNUSUAL), text, most)
         if text not in found or guess.cost < found[text].cost - UNUSUAL:
             found[text] = guess
     return sorted(found.values(), key=lambda guess: guess.cost)
@@ -238,14 +262,15 @@ def guesses(sample: bytes) -> list[Guess]:
 
 def sure(found: list[Guess]) -> bool:
     """Whether the first guess is so much better than the others that it can be taken unasked."""
-    if not found or found[0].cost > MOST * max(1, sum(1 for c in found[0].text[:PRICED] if ord(c) > 127)):
+    if not found or found[0].cost > found[0].most:
         return False
-    return len(found) == 1 or found[1].cost - found[0].cost > max(MARGIN, MARGIN_SHARE * found[1].cost)
+    rivals = [g for g in found[1:] if not {g.encoding, found[0].encoding} <= BIG5]
+    return not rivals or rivals[0].cost - found[0].cost > max(MARGIN, MARGIN_SHARE * rivals[0].cost)
 
 
 def _pairs(text: str) -> Counter[tuple[str, str, str]]:
     """Characters beyond ASCII with what stands before and behind, counted."""
-    text = f"\n{text[:PRICED]}\n"
+    text = f"\n{text}\n"
     return Counter((text[i - 1], c, text[i + 1]) for i, c in enumerate(text) if ord(c) > 127)
 
 

@@ -53,11 +53,17 @@ def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
         reading.encodings[part.name] = encoding_of(part, reading)
     encoding = reading.encodings[part.name]
     transcode = not _splits_as_ascii(encoding)
+    found = reading.encoding.lower() == encodings.AUTO and not transcode and encoding != "utf-8"
     for number, start, raw, cut in _raw_lines(part, reading, encoding if transcode else ""):
         try:
             if cut:
                 raise ValueError(
                     f"expected a line of at most {reading.max_line_mb:g} MB; raise data.max_line_mb if it is meant so"
+                )
+            if found and encodings.is_utf8_beside(raw, encoding):
+                raise ValueError(
+                    f"expected {encoding.upper()} text, as in the rest of the file, but this line is UTF-8; convert "
+                    "it, leave such lines out with --skip-bad, or name the encoding with --encoding"
                 )
             yield Line(number, _decode(raw, start, "utf-8" if transcode else encoding).removeprefix("\ufeff"))
         except ValueError as error:
@@ -100,7 +106,8 @@ def _line_ends(data: bytes, start: int) -> Iterator[tuple[int, int]]:
 
 
 def _count_lines(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    ends = data.count(b"\n")
+    return ends + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else ends
 
 
 def _blocks(part: Part, transcode: str) -> Iterator[bytes]:
@@ -197,22 +204,22 @@ def _sample(part: Part, encoding: str) -> str:
 
 
 def _high(sample: bytes) -> int:
-    found = re.search(rb"[\x80-\xff\x1b]", sample)
+    found = re.search(rb"[\x80-\xff\x1b]|~\{", sample)
     return found.start() if found else 0
 
 
 def _first_no_utf8(file: IO[bytes]) -> tuple[bytes | None, int, int]:
     """(what follows the first line that is no UTF-8, from its start; place of its first odd byte; its number).
 
-    The first is None where all is UTF-8. Text of ISO-2022 is ASCII with escapes and counts as none.
+    The first is None where all is UTF-8. Text of ISO-2022 and HZ is ASCII with escapes and counts as none.
     """
     decoder, before, lines, offset = codecs.getincrementaldecoder("utf-8")("strict"), b"", 0, 0
     while block := file.read(BLOCK):
         data = before + block
         try:
             decoder.decode(block)
-            escaped = block.find(b"\x1b$")
-            place = -1 if escaped < 0 else len(before) + escaped
+            escape = encodings.ESCAPES.search(block) if b"\x1b$" in block or b"~{" in block else None
+            place = len(before) + escape.start() if escape else -1
         except UnicodeDecodeError as error:
             place = max(0, len(data) - len(error.object) + error.start)
         if place >= 0:

@@ -19,7 +19,7 @@ from pathlib import Path
 from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.progress import note, progress
 from steersman.types import Candidates, Conversation, SamplingParams
-from steersman.workspace import atomic_write
+from steersman.workspace import atomic_write, naming
 
 
 def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
@@ -75,7 +75,7 @@ def answer_prompts(
     sampling = {"temperature": params.temperature, "top_p": params.top_p, "max_tokens": params.max_tokens}
     began, tokens = time.monotonic(), 0
     shown = progress(title, len(prompts), len(done), "prompt")
-    with open(path, "ab") as answers, open(sums, "a", encoding="utf-8") as hashes, shown as bar:
+    with naming(path), open(path, "ab") as answers, open(sums, "a", encoding="utf-8") as hashes, shown as bar:
         for start in range(len(done), len(prompts), group):
             now = prompts[start : start + group]
             own = dataclasses.replace(params, seed=seed * 1_000_003 + start)

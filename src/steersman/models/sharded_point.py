@@ -45,7 +45,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
         raise next(iter(error.failures.values()))[0] from None
     if parallel.is_first():
         fsync_dir(path / new)
-        write_json(path / NAME, {"folder": new, "state": state}, words=True)
+        # as a text: the order of what was measured is the order in which metrics are written
+        write_json(path / NAME, {"folder": new, "state": json.dumps(state, ensure_ascii=False)}, words=True)
         shutil.rmtree(path / old, ignore_errors=True)
     parallel.wait()
 
@@ -74,4 +75,5 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a lone process is one
         loader.load(tensors, storage_reader=reader, no_dist=alone)
-    return tensors, point["state"]
+    state = point["state"]
+    return tensors, json.loads(state) if isinstance(state, str) else state  # earlier versions wrote it as an object

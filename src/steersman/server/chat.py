@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import JSONResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -50,8 +51,9 @@ def config(ctx: Ctx) -> dict[str, Any]:
 
 
 @router.get("/conversations")
-def list_conversations(ctx: Ctx) -> list[dict[str, Any]]:
-    return [chat_json(chat) for chat in ctx.store.conversations()]
+def list_conversations(ctx: Ctx) -> JSONResponse:
+    # written here, in a thread: of what is returned FastAPI would write each value anew in the event loop
+    return JSONResponse([chat_json(chat) for chat in ctx.store.conversations()])
 
 
 @router.post("/conversations")
@@ -61,7 +63,7 @@ def create_conversation(ctx: Ctx, body: NewConversation | None = None) -> dict[s
 
 
 @router.get("/conversations/{id}")
-async def get_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
+async def get_conversation(ctx: Ctx, id: str) -> JSONResponse:
     """The chat as it is now, answers under way included; `writing` names these."""
     chat = await run_in_threadpool(ctx.store.conversation, id)
     # Asked for in this order: an answer that ends in between is stored by then.
@@ -70,12 +72,12 @@ async def get_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
     whole = {m.id for m in stored if m.finish_reason is not None}
     writing = {id_: message for id_, message in writing.items() if id_ not in whole}
     messages = [m for m in stored if m.id not in writing] + list(writing.values())
-    return {
-        "id": chat.id,
-        "title": chat.title,
-        "messages": [message_json(m, writing=m.id in writing) for m in messages],
-        "writing": list(writing),
-    }
+
+    def written() -> JSONResponse:
+        shown = [message_json(m, writing=m.id in writing) for m in messages]
+        return JSONResponse({"id": chat.id, "title": chat.title, "messages": shown, "writing": list(writing)})
+
+    return await run_in_threadpool(written)
 
 
 @router.patch("/conversations/{id}")

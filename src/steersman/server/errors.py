@@ -139,7 +139,7 @@ def install_handlers(app: FastAPI) -> None:
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
         if error.status_code == 400:  # from FastAPI, which tells so of what json raises, syntax errors apart
-            message = "The body is not valid JSON: expected UTF-8, and integers of fewer than 4300 digits"
+            message = "The body is not valid JSON: expected UTF-8, integers of fewer than 4300 digits and less nesting"
         return error_response(error.status_code, message, headers=headers)
 
     @app.exception_handler(EndpointError)

@@ -139,20 +139,32 @@ class StreamOptions(BaseModel):
 
 
 class JsonSchema(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # name, description and strict say nothing to a grammar
+    model_config = ConfigDict(extra="forbid")
 
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    # these say nothing to a grammar
+    name: Text | None = None
+    description: Text | None = None
+    strict: StrictBool | None = None
 
 
 class TextFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["text"]
+    json_schema: None = None
 
 
 class JsonObjectFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["json_object"]
+    json_schema: None = None
 
 
 class JsonSchemaFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     type: Literal["json_schema"]
     json_schema: JsonSchema
 

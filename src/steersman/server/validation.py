@@ -14,6 +14,7 @@ _KINDS = {
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",
+    "none_required": "null",
 }
 """The value is of another type than these."""
 
@@ -67,7 +68,10 @@ def _path(problem: Mapping[str, Any], body: object) -> str:
     if where != "body":
         return ".".join(str(part) for part in parts)
     path, value = "", body
-    for last, part in ((i == len(parts) - 1, part) for i, part in enumerate(parts)):
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(value, dict) and part == value.get("type") and not last and parts[i + 1] in value:
+            continue  # which of several kinds of object this is
         if isinstance(value, dict) and isinstance(part, str) and (part in value or (last and _absent(problem))):
             path += f".{part}" if path else part
             value = value.get(part)

@@ -15,7 +15,7 @@ from typing import Any
 from steersman.models import parallel
 from steersman.terminal import finite
 from steersman.train.trackers import open_trackers
-from steersman.workspace import atomic_write
+from steersman.workspace import atomic_write, naming
 
 FILE = "metrics.jsonl"
 
@@ -53,8 +53,9 @@ class MetricsLog:
         row = {self.key: step, **_rounded(metrics)}
         if not self._writes:
             return row
-        self._file.write(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n")
+            self._file.flush()
         numbers = {k: v for k, v in {**metrics, **(timing or {})}.items() if isinstance(v, int | float)}
         for tracker in self._trackers:
             tracker.log(numbers, step)
