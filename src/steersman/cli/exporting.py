@@ -12,7 +12,7 @@ from pathlib import Path
 from steersman.cli.app import say
 from steersman.data import dataset
 from steersman.data.clean import bare
-from steersman.store import Store
+from steersman.store import NotFound, Store
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 from steersman.workspace import (
     Workspace,
@@ -26,6 +26,8 @@ from steersman.workspace import (
 
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"
+EDITS = "edits of chat answers"
+"""What data sets of edited answers say that they were made from."""
 SIMULATED = "rankings are simulated by a rule judge, not made by people"
 SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
 
@@ -178,3 +180,35 @@ def edited(space: Workspace) -> list[Conversation]:
         return []
     with open_store(space) as store:
         return list(_edits(store))
+
+
+def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> None:
+    """Data sets of edited answers as `standing` has them now: without what was withdrawn, or edited again, since.
+
+    Edits whose chat is in no store here stay as they are.
+    """
+    for info in dataset.datasets(space):
+        if info.source != EDITS:
+            continue
+        found = dataset.load_conversations(info.path)
+        now = [standing.get(c.id, c) for c in found if c.id in standing or not _stored(space, c.id)]
+        if now == found:
+            continue
+        gone, changed = len(found) - len(now), sum(c not in found for c in now)
+        say(f"note: {info.name}: {gone} edits were withdrawn or edited again and left out, {changed} changed")
+        if now:
+            dataset.write_dataset(space.data, info.name, info.kind, info.split, now, EDITS, {}, replace=True)
+        else:
+            dataset.remove_dataset(info)
+
+
+def _stored(space: Workspace, id_: str) -> bool:
+    """Whether the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`) is in the workspace's store."""
+    if not space.store_path.is_file():
+        return False
+    with Store.open(space.store_path) as store:
+        try:
+            store.message(id_.removeprefix("edit-").rpartition("-")[0])
+        except NotFound:
+            return False
+    return True
