@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint bench web clean
+.PHONY: demo test test-plain test-slow lint bench web clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -29,6 +29,10 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+
+# The same where kernels of ours compute nothing (a test that needs them is skipped)
+test-plain: $(VENV)/.dev
+	@STEERSMAN_KERNELS=off $(BIN)/pytest -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,30 @@ def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
         monkeypatch.setattr(module, "capabilities", lambda: found)
 
 
-@pytest.fixture
-def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def turn_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in processes that are started."""
     monkeypatch.setenv("STEERSMAN_KERNELS", "off")
     use_kernels(monkeypatch, decide())
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn_kernels_off(monkeypatch)
+
+
+def each_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Twice: as this machine computes, then without kernels."""
+    yield
+    with monkeypatch.context() as patch:
+        turn_kernels_off(patch)
+        yield
+
+
+@pytest.fixture(params=["kernels", "plain"])
+def with_and_without_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which kernels compute something: once as this machine does it, once by PyTorch alone."""
+    if request.param == "plain":
+        turn_kernels_off(monkeypatch)
 
 
 @pytest.fixture(scope="session")

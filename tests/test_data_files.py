@@ -206,9 +206,17 @@ def test_archives_of_several_files(tmp_path: Path) -> None:
         "b.jsonl.gz": gzip.compress(LINES),
         "__MACOSX/._a.jsonl": b"\0\1",
         ".DS_Store": b"\0",
+        "~$b.xlsx": b"locked",
+        "photo": b"\x89PNG",
+        "voice.opus": b"OggS",
     }
     path = put(tmp_path / "in" / "a.zip" if (tmp_path / "in").mkdir() is None else tmp_path, zipped(members))
-    found = parse_file(path)
+    told: list[str] = []
+    found = parse_file(path, tell=told.append)
+    assert told == [f"note: {path}: 2 files of other kinds are not read, such as photo"]
+    with pytest.raises(ValueError, match=r"e\.zip!photo: expected records, found an image"):
+        parse_file(put(tmp_path / "e.zip", zipped({"photo": b"\x89PNG"})))
+    (tmp_path / "e.zip").unlink()
     assert said(path) == [["x", "y"], ["a", "b"], ["c", "d"], ["a", "b"], ["c", "d"]]
     assert [name.partition("!")[2] for name in found.files] == ["../../escape.csv", "a.jsonl", "b.jsonl.gz"]
     assert [p.name for p in tmp_path.rglob("*")] == ["in", "a.zip"], "names in archives are no paths"
