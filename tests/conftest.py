@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from steersman.engine import native as engine_native
-from steersman.models import native
 from steersman.models.kernels import building
 from steersman.models.kernels.capabilities import Capabilities, capabilities, decide
 
@@ -21,32 +18,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
+from kernels_off import turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
-
-
-def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
-    """In this process, in place of what was decided."""
-    for module in (native, engine_native):
-        monkeypatch.setattr(module, "capabilities", lambda: found)
-
-
-def turn_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here and in processes that are started."""
-    monkeypatch.setenv("STEERSMAN_KERNELS", "off")
-    use_kernels(monkeypatch, decide())
 
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     turn_kernels_off(monkeypatch)
-
-
-def each_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Twice: as this machine computes, then without kernels."""
-    yield
-    with monkeypatch.context() as patch:
-        turn_kernels_off(patch)
-        yield
 
 
 @pytest.fixture(params=["kernels", "plain"])

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tiny as t
-from conftest import turn_kernels_off, use_kernels
+from kernels_off import turn_kernels_off, use_kernels
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
 from steersman.models.kernels import building

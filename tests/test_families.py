@@ -12,8 +12,8 @@ import transformers
 import families
 import test_train as stages
 import tiny as t
-from conftest import each_way
 from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
+from kernels_off import each_way
 from steersman.engine.load import load_engine
 from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
 from steersman.models.families import is_packed

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import use_kernels
+from kernels_off import use_kernels
 from steersman.engine.decoder import Decoder
 from steersman.models import native
 from steersman.models.kernels import building, entries

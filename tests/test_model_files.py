@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 import test_train as stages
 import tiny as t
-from conftest import each_way
 from families import FAMILIES, random_model
+from kernels_off import each_way
 from steersman.engine.load import load_engine
 from steersman.engine.shape import inverse_frequencies
 from steersman.models import load as loading
