@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run the tests, file by file: one per core, at most four. make test WORKERS=0 runs them in one.
+WORKERS ?= logical
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint bench web clean
+.PHONY: demo test test-plain test-slow lint bench web clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -26,7 +28,11 @@ demo: $(VENV)/.runtime
 	@$(BIN)/steersman demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+
+# The same where kernels of ours compute nothing (a test that needs them is skipped)
+test-plain: $(VENV)/.dev
+	@STEERSMAN_KERNELS=off $(BIN)/pytest -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)

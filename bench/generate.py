@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def summarise(
     for worker in workers:
         mine = found[worker.name]
         steps = [(new_tokens - 1) / (total - first) for total, first in zip(mine["all"], mine["first"], strict=True)]
-        theirs = found[BASELINE]["all"]
+        theirs = found[baseline_of(found)]["all"]
         peak_tflops, weight_size = bounds.get(worker.dtype), {"bfloat16": 2, "float32": 4}.get(worker.dtype)
         arithmetic = None
         if peak_tflops and weight_size:
@@ -195,6 +196,12 @@ def summarise(
             }
         )
     return rows
+
+
+def baseline_of(names: Iterable[str]) -> str:
+    """The side that ratios are taken against: transformers, or the first where it is left out."""
+    there = list(names)
+    return BASELINE if BASELINE in there else there[0]
 
 
 def start_times(sides: list[Side], prompt: list[int], repeats: int, llama_server: str) -> dict[str, list[float]]:
@@ -230,7 +237,7 @@ def run_variant(
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> str:
-    head = ["sequences", "side", "tokens/s", f"times {BASELINE}", "first token, s"]
+    head = ["sequences", "side", "tokens/s", f"times {baseline_of(row['side'] for row in rows)}", "first token, s"]
     head += ["memory", "arithmetic", "peak, MiB"]
     body = [
         [
@@ -300,10 +307,10 @@ def main() -> None:
     }
     print(f"{arguments.model}; {machine_line(result['machine'])}; {bounds_line(bounds)}\n")
     rows = [
-        [name, shown(median(seconds), 1), shown(median_ratio(starts[BASELINE], seconds), 2)]
+        [name, shown(median(seconds), 1), shown(median_ratio(starts[baseline_of(starts)], seconds), 2)]
         for name, seconds in starts.items()
     ]
-    head = ["side", "process start to first token, s", f"times as fast as {BASELINE}"]
+    head = ["side", "process start to first token, s", f"times as fast as {baseline_of(starts)}"]
     print(f"### Start\n\n{table(head, rows)}\n", flush=True)
     variants = [("short", short, arguments.batches)]
     if arguments.long_batches:

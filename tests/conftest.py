@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from steersman.engine import native as engine_native
-from steersman.models import native
 from steersman.models.kernels import building
 from steersman.models.kernels.capabilities import Capabilities, capabilities, decide
 
@@ -20,19 +18,20 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
+from kernels_off import turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
-
-
-def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
-    """In this process, in place of what was decided."""
-    for module in (native, engine_native):
-        monkeypatch.setattr(module, "capabilities", lambda: found)
 
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEERSMAN_KERNELS", "off")
-    use_kernels(monkeypatch, decide())
+    turn_kernels_off(monkeypatch)
+
+
+@pytest.fixture(params=["kernels", "plain"])
+def with_and_without_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests in which kernels compute something: once as this machine does it, once by PyTorch alone."""
+    if request.param == "plain":
+        turn_kernels_off(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from steersman.cli import doctor
 from steersman.cli.app import build
-from steersman.cli.exporting import feedback_for, feedback_identity
+from steersman.cli.exporting import EDITS, feedback_for, feedback_identity
 from steersman.cli.promotion import word_for
 from steersman.config import Config, to_dict
-from steersman.data.dataset import write_dataset
+from steersman.data.dataset import find, load_conversations, write_dataset
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
 from steersman.workspace import Workspace, identity, read_manifest, write_manifest
@@ -401,3 +401,31 @@ def test_doctor_unreachable_hub_is_a_warning(monkeypatch: pytest.MonkeyPatch) ->
     (check,) = doctor.check_hubs()
     assert check.level == "warn"
     assert check.advice
+
+
+def test_the_next_round_learns_edits_as_they_stand(space: Workspace) -> None:
+    with Store.open(space.store_path) as store:
+        chat = store.create_conversation()
+        answers = []
+        for i in range(3):
+            question = store.add_question(chat.id, f"q{i}", answers[-1].id if answers else None)
+            answers.append(store.add_answer(question.id, Completion(f"bad{i}", (1,), (-0.1,), "stop", "p")))
+            store.add_feedback(answers[i].id, "edit", edited=f"good{i}")
+        elsewhere = Conversation("edit-0-1", (Message("user", "x"), Message("assistant", "y")))
+        write_dataset(space.data, "edits-000", "demonstrations", "train", [elsewhere], EDITS, {})
+
+        def learned() -> dict[str, list[list[str]]]:
+            artifact(space, "report", space.round)
+            result = run(space, "next")
+            assert (result.exit_code, "edited again" in result.stderr) == (0, space.round > 2)
+            paths = find(space, "demonstrations", "train")
+            return {p.stem: [[m.content for m in c.messages[1::2]] for c in load_conversations(p)] for p in paths}
+
+        kept = {"edits-000": [["y"]]}
+        every = [["good0"], ["good0", "good1"], ["good0", "good1", "good2"]]
+        assert learned() == kept | {"edits-002": every}
+        store.add_feedback(answers[0].id, "edit", edited="better0")
+        store.add_feedback(answers[2].id, "withdraw")
+        assert learned() == kept | {"edits-002": [["better0", "good1"]], "edits-003": [["better0"]]}
+        store.add_feedback(answers[0].id, "withdraw")
+        assert learned() == kept | {"edits-002": [["bad0", "good1"]]}

@@ -249,6 +249,7 @@ def test_no_number_is_not_a_number(value: str) -> None:
         config_file.with_overrides(config_file.from_dict({}, "x"), [f"serve.temperature={value}"])
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_a_damaged_artifact_is_put_aside_and_made_again(whole: Path, tmp_path: Path) -> None:
     """On 0da96d2 the command that the error names ended in the same error."""
     root = tmp_path / "w"
@@ -282,6 +283,7 @@ def test_a_damaged_artifact_is_put_aside_and_made_again(whole: Path, tmp_path: P
 HOSTILE = "\x1b]0;owned\x07\x1b[31mred\x1b[0m \u202egnp.exe [bold]x[/bold] chats[final] \x9b31m"
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_nothing_from_data_acts_on_the_terminal(whole: Path, tmp_path: Path) -> None:
     root = tmp_path / "w"
     shutil.copytree(whole, root)

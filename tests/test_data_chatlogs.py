@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ FORMS = {
     "wechat, mailed": "{who}  {h:02}:{n:02}\n\n{text}\n",
     "qq, title": "2024-{m:02}-{d:02} {h12}:{n:02}:{s:02} {ap} 【群主】{who}(10001)\n{text}\n",
     "telegram, copied": "{who}, [{d:02}.{m:02}.2024 {h:02}:{n:02}]\n{text}\n",
+    "feishu, copied": "{who}\n{m}月{d}日 {h:02}:{n:02}\n{text}\n",
+    "dingtalk": "{who} {m:02}-{d:02} {h:02}:{n:02}:{s:02}\n{text}\n",
+    "day and month with points": "[{d}.{m}., {h:02}:{n:02}] {who}: {text}",
+    "line, desktop": "{h:02}:{n:02} {who} {text}",
     "words for months": "{d} Mar 2024, {h:02}:{n:02} - {who}: {text}",
 }
 MESSAGES = (
@@ -86,6 +91,38 @@ def test_forms_of_stamps(tmp_path: Path, name: str, end: str) -> None:
     assert said(found) == [ASKED, [("user", "Where is it?"), ("assistant", "There.")]]
     assert found.changed["messages of speakers that --speakers does not name left out"] == 1
     assert any("Berta" in t for t in told)
+
+
+STRANGERS = ("Eve", "Dr. Bob Müller", "王五", "+49 171 123", "李四(售前)", "~Kim", "Ann-Marie O'Neil", "Zoë 🌸")
+
+
+def expected(messages: list[tuple[str, int, int, str]]) -> list[Dialogue]:
+    """Dialogues of a log, cut where a stranger speaks, from the first question to the last answer."""
+    out: list[Dialogue] = [[]]
+    for who, _, _, text in messages:
+        role = {"Anna": "user", "Shop": "assistant"}.get(who)
+        if role is None:
+            out.append([])
+        elif out[-1] and out[-1][-1][0] == role:
+            out[-1][-1] = (role, f"{out[-1][-1][1]}\n{text}")
+        elif out[-1] or role == "user":
+            out[-1].append((role, text))
+    ended = [d if d[-1][0] == "assistant" else d[:-1] for d in out if d]
+    return [d for d in ended if d]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_nobody_elses_words_are_in_a_dialogue_and_no_speakers_are_lost(tmp_path: Path, name: str) -> None:
+    strangers = STRANGERS if name != "line, desktop" else ("Eve", "王五")  # a space parts names from words there
+    for seed in range(4):
+        draw = random.Random(f"{name} {seed}")
+        messages = [("Anna", 9, 0, "first"), ("Shop", 9, 1, "second")]
+        for i in range(2, 12):
+            who = draw.choice(["Anna", "Shop", "Anna", "Shop", draw.choice(strangers)])
+            more = f"\nmore {i} at 10:30" if draw.random() < 0.3 else ""
+            messages.append((who, 9, i, f"word {i}{more if who in ('Anna', 'Shop') else ''}"))
+        log = "\n".join(line(FORMS[name], *message) for message in messages)
+        assert said(read(tmp_path, log, session_hours=0)) == expected(messages)
 
 
 HEADS = {
@@ -149,6 +186,73 @@ def test_what_messengers_write_is_no_turn(tmp_path: Path, what: str, form: str) 
     found = read(tmp_path, "\n".join(line(FORMS[form], *message) for message in messages))
     assert said(found) == [ASKED]
     assert sum(n for why, n in found.changed.items() if "left out" in why) == 2
+
+
+WRITTEN = (
+    *(
+        "live location shared",
+        "POLL:\nWhich day?\nOPTION: Monday (1 vote)",
+        "<View once voice message omitted>",
+        "[ File : a.pdf ]",
+    ),
+    *(
+        "Location: https://maps.example/?q=1,2",
+        "This message was deleted by admin Eve",
+        "0012-PHOTO-2024.jpg <attached>",
+    ),
+    *(
+        "a.pdf • 2 pages <attached: 13-a.pdf>",
+        "Kontaktkarte ausgelassen",
+        "UMFRAGE:\nWann?",
+        "Warte auf diese Nachricht",
+    ),
+    *(
+        "<媒体文件已省略>",
+        "图像已忽略",
+        "您删除了此消息。",
+        "位置信息：https://maps.example/?q=1,2",
+        "[微信红包]恭喜发财，大吉大利",
+    ),
+    *(
+        "[链接] 商品标题",
+        "[位置]北京市",
+        "收到红包，请在手机上查看",
+        "[该消息类型暂不支持显示]",
+        "[图片消息]",
+        "📷 Photo",
+    ),
+    *("🎤 Voice message, 0:05", "☎ Missed call", "☎ 通話時間 1:23", "☎ 不在着信", "メッセージの送信を取り消しました"),
+    *("[Albums]", "[位置情報]", "[Фото]", "写真", "사진 2장"),
+)
+SAID = (
+    *("[Note: bring the receipt]", "[注意] 请保留小票", "Poll: which?", "☎ 02-123 4567", "Missed your call, sorry!"),
+    *(
+        "Video call us at 030 123",
+        "已取消您的订单，退款三天到账",
+        "未接到您的电话，抱歉",
+        "当前版本不支持该功能",
+        "This photo is nice",
+    ),
+)
+
+
+def test_what_messengers_write_and_what_only_looks_so(tmp_path: Path) -> None:
+    for what in (*WRITTEN, *SAID):
+        messages = (*MESSAGES[:2], ("Shop", 9, 1, what), ("Shop", 9, 2, "Yes."))
+        ((_, (_, answer)),) = said(read(tmp_path, "\n".join(line(FORMS["ios, German"], *m) for m in messages)))
+        assert answer == ("Yes." if what in WRITTEN else f"{what}\nYes.")
+
+
+def test_stamps_inside_a_message_are_said(tmp_path: Path) -> None:
+    words = "Your mail:\n27.11.2024 09:00 delivery\n2024-11-27 08:00:00 departed\n[12:30] arrived\nRight?"
+    log = f"[2024-11-28, 10:01:02] Anna: {words}\n[2024-11-28, 10:02:02] Shop: Yes:\n10:30 Berlin\n"
+    assert said(read(tmp_path, log)) == [[("user", words), ("assistant", "Yes:\n10:30 Berlin")]]
+
+
+def test_strangers_with_a_title_behind_the_name(tmp_path: Path) -> None:
+    messages = (*MESSAGES[:3], ("王五（销售部）", 9, 5, "138"), ("李四(售前)", 9, 5, "139"), *MESSAGES[4:])
+    log = "\n".join(line(FORMS["name before"], *message) for message in messages)
+    assert said(read(tmp_path, log)) == [ASKED, [("user", "Where is it?"), ("assistant", "There.")]]
 
 
 @pytest.mark.parametrize(
@@ -309,6 +413,8 @@ def test_slack_discord_and_instagram(tmp_path: Path) -> None:
 
 
 MARKDOWN = {
+    "underlined headings": "FAQ\n===\n\nSome words.\n\nIs it open?\n-----------\n\nYes.\n\n- a\n- b\n\nWhere is it?\n---\n\nThere.\n",
+    "tables": "# FAQ\n\nSome words.\n\n| No. | Question | Answer |\n|--|:-:|--:|\n| 1 | Is it open? | Yes.<br><br>- a<br>- b |\n| 2 | Where? | There. |\n",
     "headings": "# FAQ\n\nSome words.\n\n## Is it open?\n\nYes.\n\n- a\n- b\n\n## Where is it?\nThere.\n\n# Contact\n\nWrite us.\n",
     "headings, no marks": "## How to pay\nYes.\n\n- a\n- b\n\n## How to return\nThere.\n",
     "Chinese headings": "## 如何付款\nYes.\n\n- a\n- b\n\n## 退货怎么办？\nThere.\n",
@@ -326,6 +432,8 @@ def test_markdown_questions_and_answers(tmp_path: Path, name: str) -> None:
     found = read(tmp_path, MARKDOWN[name], "", "faq.md")
     assert [d[1] for d in said(found)] == [("assistant", "Yes.\n\n- a\n- b"), ("assistant", "There.")]
     assert found.kind == "demonstrations"
+    if "Some words." in MARKDOWN[name]:
+        assert found.changed["lines outside of questions and answers left out"] in (1, 2), "and 'Write us.'"
     if "Q" in name or "问" in name:
         assert said(read(tmp_path, MARKDOWN[name], "", "faq.txt")) == said(found)
 

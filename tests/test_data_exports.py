@@ -196,6 +196,10 @@ BOTH: dict[str, dict[str, Any]] = {
         **{"score_1": 0.5, "quotes_0": {"extract": ["Routers have a button at the back of them."]}},
     },
     "openai summaries": {"info": {"id": "t", "post": Q}, "summaries": [{"text": BAD}, {"text": GOOD}], "choice": 1},
+    "rated after their names": {
+        **{"prompt": Q, "response_1": BAD, "response_2": GOOD, "response_1_rating": 1, "response_2_rating": 5}
+    },
+    "votes": {"question": Q, "answers": [{"text": BAD, "votes": 1}, {"text": GOOD, "votes": 9}]},
     "openrlhf": {"context_messages": [u(Q)], "chosen": GOOD, "rejected": BAD},
     "prompt on one line": {"prompt": f"Human: {Q} Assistant:", "chosen": GOOD, "rejected": BAD},
     "argilla": {

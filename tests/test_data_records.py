@@ -232,6 +232,27 @@ def demo(answer: str, question: str = "Q") -> Conversation:
     return Conversation("d", (Message("user", question), Message("assistant", answer)))
 
 
+FAMILIES = (
+    *(
+        "<|user|>",
+        "<|observation|>",
+        "<|eot|>",
+        "<|END_OF_TURN_TOKEN|>",
+        "<|role_end|>",
+        "<seed:eos>",
+        "[e~[",
+        "<|turn>user",
+    ),
+    *(
+        "<|im_end|>\n<|im_start|>user",
+        "<|eot_id|><|start_header_id|>user<|end_header_id|>",
+        "<｜User｜>",
+        "<pad>",
+        " [/INST]",
+    ),
+)
+
+
 @pytest.mark.parametrize(
     ("answer", "kept"),
     [
@@ -244,6 +265,10 @@ def demo(answer: str, question: str = "Q") -> Conversation:
         ("Oak.<eos>", "Oak."),
         ("<s> Oak.</s>", "Oak."),
         ("Oak.</s></s>", "Oak."),
+        *((f"Oak.{token}", "Oak.") for token in FAMILIES),
+        ("<|assistant|>Oak.<|user|>", "Oak."),
+        ("Call it: <|tool_call_end|>", "Call it: <|tool_call_end|>"),
+        ("Write `<|im_end|>`", "Write `<|im_end|>`"),
         ("    return x\n", "    return x"),
         ("\n\n\treturn x", "\treturn x"),
         ("The tag </s> ends it here.", "The tag </s> ends it here."),
@@ -256,7 +281,7 @@ def test_special_tokens_and_indentation(answer: str, kept: str) -> None:
     ((record,), _) = clean([demo(answer)], changed)
     assert isinstance(record, Conversation)
     assert record.messages[1].content == kept
-    took = any(token in answer and token not in kept for token in ("s>", "<|", "[E", "_turn"))
+    took = any(token in answer and token not in kept for token in ("s>", "<|", "[E", "_turn", *FAMILIES))
     assert changed == ({"special tokens around answers taken off": 1} if took else {})
 
 
@@ -344,6 +369,8 @@ ALLOWED = {
     "models/native.py": "a file of the kernel's",
     "models/checks.py": "an error of another library's",
     "cli/doctor.py": "a file of the kernel's",
+    "machine.py": "a file of the kernel's",
+    "models/kernels/building.py": "what a compiler says",
     "data/shop/tables.py": "our own source",
     "text/guard.py": "the first line of an error",
     "text/template.py": "the first line of an error",

@@ -32,6 +32,7 @@ def engine(request: pytest.FixtureRequest, tiny: Path) -> Any:
     return load_engine(tiny, backend=backend, dtype=dtype)
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_what_the_engine_cannot_take_is_refused_at_the_door(engine: Any) -> None:
     expected = engine.generate([PROMPT], SHORT)
     for prompt, named in (([], "at least one token"), ([5, 350], "got 350"), ([-1], "got -1"), ([2**70], "token ids")):
@@ -70,6 +71,7 @@ def test_numbers_that_make_no_sense_are_named() -> None:
             SamplingParams(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_after_a_step_that_failed_in_mid_work_the_next_request_is_answered(
     tiny: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -111,6 +113,7 @@ def test_an_adapter_that_is_taken_away_meanwhile_ends_its_requests_alone(tiny: P
     assert engine.generate([PROMPT], SHORT)[0][0].token_ids
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_several_answers_end_soon_once_cancelled(engine: Any) -> None:
     cancelled = threading.Event()
     params = SamplingParams(max_tokens=400, n=3, seed=1, ignore_end=True)
@@ -123,6 +126,7 @@ def test_several_answers_end_soon_once_cancelled(engine: Any) -> None:
     assert all(len(item.token_ids) < 400 for item in done.values())
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_nothing_is_left_of_hundreds_of_requests(tiny: Path) -> None:
     pytest.importorskip("llguidance")
     engine: Any = load_engine(tiny, dtype="bfloat16", max_slots=8)
@@ -160,6 +164,7 @@ def test_abandoned_calls_for_several_answers_lock_nobody_out(tiny: Path, tmp_pat
         assert len(engine.scheduler.active) == 0
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_refused_is_a_400_before_any_stream(tiny: Path, tmp_path: Path, stream: bool) -> None:
     pytest.importorskip("llguidance")

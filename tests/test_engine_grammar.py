@@ -54,6 +54,7 @@ def test_white_space_of_json_has_an_end(engine: Any) -> None:
             assert not text.startswith((" ", "\n"))
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_untrained_model_says_objects_without_wandering(tiny: Path, dtype: str) -> None:
     engine: Any = load_engine(tiny, dtype=dtype)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import tiny as t
-from conftest import use_kernels
+from kernels_off import use_kernels
 from steersman.engine import native
 from steersman.engine.decoder import Decoder
 from steersman.engine.load import load_engine

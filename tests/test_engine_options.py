@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tiny as t
-from conftest import use_kernels
+from kernels_off import turn_kernels_off, use_kernels
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
 from steersman.models.kernels import building
@@ -32,8 +32,8 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "local-float32": {"dtype": "float32"},
     "local-bfloat16": {"dtype": "bfloat16"},
     "local-int8": {"dtype": "int8"},
-    "local-bfloat16-torch": {"dtype": "bfloat16", "native": False},
-    "local-int8-torch": {"dtype": "int8", "native": False},
+    "local-bfloat16-torch": {"dtype": "bfloat16"},
+    "local-int8-torch": {"dtype": "int8"},
     "reference-float32": {"dtype": "float32", "backend": "reference"},
     "reference-bfloat16": {"dtype": "bfloat16", "backend": "reference"},
 }
@@ -84,9 +84,16 @@ def plain_model(folder: Path, dtype: str) -> Any:
 
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
-def served(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """(engine, what computes the same plainly by adapter, how far they may be apart)."""
-    options = BACKENDS[request.param]
+def served(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """(engine, what computes the same plainly by adapter, how far they may be apart); "-torch": without kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param.endswith("-torch"):
+            turn_kernels_off(patch)
+        yield serve(request.param, tiny, tmp_path_factory)
+
+
+def serve(name: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    options = BACKENDS[name]
     engine: Any = load_engine(tiny, reuse="off", **{"backend": "local"} | options)
     folder = tmp_path_factory.mktemp("adapter")
     adapted = write_adapter(tiny, folder, 1).merge_and_unload()

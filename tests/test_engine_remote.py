@@ -267,3 +267,5 @@ def test_a_server_over_an_endpoint_answers_with_its_refusal(
         assert response.headers.get("retry-after") == ("7" if status == 429 else None)
         endpoint.play = says(events(delta("H"), delta("i", "stop")))
         assert client.post("/v1/chat/completions", json=body).status_code == 200
+        refused = client.post("/v1/chat/completions", json=body | {"logprobs": True})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")

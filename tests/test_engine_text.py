@@ -215,6 +215,7 @@ def test_an_added_token_that_is_no_control_token_is_text() -> None:
     assert known.of(tokenizer.convert_tokens_to_ids("<é>")) == "<é>".encode()
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 def test_completions_of_a_stream_and_of_a_call_have_the_same_text(tiny: Path) -> None:
     engine: Any = load_engine(tiny)
     params = SamplingParams(max_tokens=40, seed=2, temperature=0.8, stop=("zzz",))

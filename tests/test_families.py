@@ -13,6 +13,7 @@ import families
 import test_train as stages
 import tiny as t
 from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
+from kernels_off import each_way
 from steersman.engine.load import load_engine
 from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
 from steersman.models.families import is_packed
@@ -97,14 +98,15 @@ def test_scores_have_a_head_in_every_family(family: Family, folders: Any, tmp_pa
 
 
 @ALL
-def test_the_engine_says_what_transformers_says(family: Family, folders: Any) -> None:
-    """Greedily in float32, past the sliding window; in bfloat16 it runs."""
+def test_the_engine_says_what_transformers_says(family: Family, folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedily in float32, past the sliding window; in bfloat16 it runs, with kernels and without."""
     ids = tuple(t.tokenizer()("Where is my order?")["input_ids"])
     params = SamplingParams(max_tokens=12, temperature=0, ignore_end=True)
     (answer,) = load_engine(folders(family), dtype="float32").generate([ids], params)[0]
     assert list(answer.token_ids) == greedy(folders(family), ids, 12)
-    for token in load_engine(folders(family)).generate([ids], params)[0][0].token_ids:
-        assert 0 <= token < len(t.tokenizer())
+    for _ in each_way(monkeypatch):
+        for token in load_engine(folders(family)).generate([ids], params)[0][0].token_ids:
+            assert 0 <= token < len(t.tokenizer())
 
 
 def real_folder(family: Family, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,26 @@ def test_a_like_counts_for_what_somebody_improved(space: Workspace) -> None:
     ]
     lines = [json.loads(line) for line in export_lines(space, "feedback", 1)]
     assert [(line["kind"], line["answer"]) for line in lines][-1] == ("like", "good3")
+
+
+def test_edits_that_leave_the_words_as_they_were_are_no_pairs(
+    space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(space.store_path) as store:
+        chat = store.create_conversation()
+        question = store.add_question(chat.id, "q", None)
+        same = store.add_answer(question.id, Completion("same", (1,), (-0.1,), "stop", "p"))
+        other = store.add_answer(question.id, Completion("other ", (1,), (-0.1,), "stop", "p"))
+        for text in ("same\n", "same<|im_end|>", "<|im_end|>"):
+            with pytest.raises(ValueError, match="edited: expected"):
+                store.add_feedback(same.id, "edit", edited=text)
+        store.add_feedback(same.id, "edit", edited="changed")
+        with sqlite3.connect(space.store_path) as database:  # as an older version let it be written
+            database.execute("update feedback set edited = 'same<|eot_id|>' where edited = 'changed'")
+        store.add_feedback(other.id, "edit", edited="  better</s>\n")
+    assert [r.answers for r in feedback_for(space, "dpo")][2:] == [("  better", "other ")]
+    assert "1 edits leave the words of the answer as they were" in capsys.readouterr().err
+    assert edited(space)[-1].messages[-1] == Message("assistant", "  better")
 
 
 def test_lines_end_at_line_feeds_alone(space: Workspace) -> None:

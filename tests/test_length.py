@@ -115,6 +115,7 @@ def test_every_stage_goes_on_and_says_so(tiny: Path, tmp_path: Path) -> None:
         out = tmp_path / verb
         shown = invoke(verb, "--model", tiny, "--data", data, "--output", out, *CPU, *more).stdout
         assert f"were left out ({verb}.long)" in shown
+        assert ("1 of 9 held-out prompts are longer" in shown) == (verb == "ppo")
         metrics = read_manifest(out).metrics
         assert metrics["skipped_long"] == 1
         gone = {"left_out": {"rankings whose answers are all the same": 1}} if data == ranked else {}
@@ -123,5 +124,6 @@ def test_every_stage_goes_on_and_says_so(tiny: Path, tmp_path: Path) -> None:
     small = ["-s", "eval.max_tokens=4", "-s", "eval.long=cut"]
     shown = invoke("eval", *models, "--data", asked, "--output", tmp_path / "report", *CPU, *small).stdout
     assert "0 were left out and 1 cut" in shown
+    assert read_manifest(tmp_path / "report").metrics["cut_long"] == 1
     kept = [json.loads(line) for line in (tmp_path / "report" / "prompts.jsonl").read_text().split("\n")[:-1]]
     assert len(kept) == 9

@@ -116,6 +116,7 @@ def test_sft_changes_the_matrices_by_rank_r_and_nothing_else(tiny: Path, tmp_pat
             assert not change.any(), name
 
 
+@pytest.mark.usefixtures("with_and_without_kernels")
 @pytest.mark.parametrize("stage", ["sft", "reward"])
 def test_what_is_reported_was_measured_of_the_folder(stage: str, tiny: Path, tmp_path: Path) -> None:
     """In bfloat16 merging rounds, so the adapter's figures are others; these are those of the weights on disk."""

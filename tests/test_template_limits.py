@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from typing import Any
@@ -123,3 +124,12 @@ def test_one_rendering_gives_the_rows_of_many(name: str, source: str) -> None:
     fast = [template.examples(c) for c in conversations]
     template._tails = None
     assert fast == [template.examples(c) for c in conversations]
+
+
+def test_training_writes_one_day_and_asking_todays() -> None:
+    tokenizer = tokenizer_for(OURS["dated"])
+    for today, expected in ((False, "01 Jan 2026"), (True, f"{datetime.datetime.now():%d %b %Y}")):
+        template = Template(tokenizer, today=today)
+        assert template.dated
+        assert f"Today is {expected}." in tokenizer.decode(template.prompt_ids(asked("Hi")))
+    assert not Template(tokenizer_for(CHATML)).dated

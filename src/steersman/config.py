@@ -123,9 +123,9 @@ class ModelConfig:
 
     @property
     def loading(self) -> dict[str, Any]:
-        """All but the base: keyword arguments of `steersman.engine.load.load_engine`."""
+        """All but the base: keyword arguments of `steersman.engine.load.load_engine`, for a stage."""
         names = ("dtype", "device", "trust_remote_code", "template", "thinking")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"today": False}
 
     @property
     def recorded(self) -> dict[str, str]:

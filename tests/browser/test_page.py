@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import pytest
 
@@ -111,6 +112,19 @@ def test_stop_keeps_what_was_written(site: Site) -> None:
     page.reload()
     expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
     assert site.messages()[1].finish_reason == "cancelled"
+
+
+def test_stop_is_heard_before_the_first_word(site: Site) -> None:
+    site.engine.turn = threading.Event()  # other answers come first
+    page = site.open()
+    site.ask(page, "hello")
+    expect(page.locator(".dots")).to_be_visible()
+    button(page, "Stop answering").click()
+    expect(button(page, "Answer this")).to_be_visible()
+    assert [m.role for m in site.messages()] == ["user"]
+    site.engine.turn.set()
+    button(page, "Answer this").click()
+    expect(button(page, "Good answer")).to_be_visible()
 
 
 def test_a_failed_answer_can_be_asked_for_again(site: Site) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from steersman.cli.app import say
 from steersman.data import dataset
-from steersman.store import Store
+from steersman.data.clean import bare
+from steersman.store import NotFound, Store
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 from steersman.workspace import (
     Workspace,
@@ -23,6 +26,8 @@ from steersman.workspace import (
 
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"
+EDITS = "edits of chat answers"
+"""What data sets of edited answers say that they were made from."""
 SIMULATED = "rankings are simulated by a rule judge, not made by people"
 SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
 
@@ -80,11 +85,13 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
 def as_ranking(said: Feedback) -> Ranking | None:
     """Feedback as a ranking: a liked answer is good, a disliked one poor, an edited one worse than the edit.
 
-    None for a wish for another answer, which does not say what was wrong with this one.
+    None for a wish for another answer, which does not say what was wrong with this one, and for an edit that leaves the
+    words as they were.
     """
-    answers = (said.edited or "", said.answer) if said.kind == "edit" else (said.answer,)
+    written = bare(said.edited or "", Counter())
+    answers = (written, said.answer) if said.kind == "edit" else (said.answer,)
     grades: Mapping[str, tuple[Grade, ...]] = {"like": ("good",), "dislike": ("poor",), "edit": ("good", "poor")}
-    if said.kind not in grades or not all(answers):
+    if said.kind not in grades or not all(answers) or (said.kind == "edit" and written == bare(said.answer, Counter())):
         return None
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)
 
@@ -94,7 +101,10 @@ def feedback_for(space: Workspace, stage: str) -> list[Ranking]:
     if not space.store_path.is_file():
         return []
     with Store.open(space.store_path) as store:
-        rankings = [ranking for said in store.feedback() if (ranking := as_ranking(said))]
+        said = list(store.feedback())
+    rankings = [ranking for feedback in said if (ranking := as_ranking(feedback))]
+    if same := sum(feedback.kind == "edit" and as_ranking(feedback) is None for feedback in said):
+        say(f"note: {same} edits leave the words of the answer as they were and are no pairs")
     return [r for r in rankings if stage == "kto" or r.pairs()]
 
 
@@ -156,11 +166,11 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 
 
 def _edits(store: Store) -> Iterator[Conversation]:
-    """Answers that people edited, as demonstrations."""
+    """Answers that people edited, as demonstrations, without special tokens and white space around them."""
     for feedback in store.feedback({"edit"}):
-        if feedback.edited:
+        if written := bare(feedback.edited or "", Counter()):
             meta = {"source": "edit", "policy_version": feedback.policy_version}
-            whole = feedback.prompt.with_answer(feedback.edited)
+            whole = feedback.prompt.with_answer(written)
             yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)
 
 
@@ -170,3 +180,35 @@ def edited(space: Workspace) -> list[Conversation]:
         return []
     with open_store(space) as store:
         return list(_edits(store))
+
+
+def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> None:
+    """Data sets of edited answers as `standing` has them now: without what was withdrawn, or edited again, since.
+
+    Edits whose chat is in no store here stay as they are.
+    """
+    for info in dataset.datasets(space):
+        if info.source != EDITS:
+            continue
+        found = dataset.load_conversations(info.path)
+        now = [standing.get(c.id, c) for c in found if c.id in standing or not _stored(space, c.id)]
+        if now == found:
+            continue
+        gone, changed = len(found) - len(now), sum(c not in found for c in now)
+        say(f"note: {info.name}: {gone} edits were withdrawn or edited again and left out, {changed} changed")
+        if now:
+            dataset.write_dataset(space.data, info.name, info.kind, info.split, now, EDITS, {}, replace=True)
+        else:
+            dataset.remove_dataset(info)
+
+
+def _stored(space: Workspace, id_: str) -> bool:
+    """Whether the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`) is in the workspace's store."""
+    if not space.store_path.is_file():
+        return False
+    with Store.open(space.store_path) as store:
+        try:
+            store.message(id_.removeprefix("edit-").rpartition("-")[0])
+        except NotFound:
+            return False
+    return True

@@ -152,10 +152,11 @@ def rollback(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 def next_round(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Open the next round, with what people said since.
 
-    Answers that people edited become demonstrations (data set edits-NNN); rankings of earlier rounds are learned from
+    Answers that people edited become demonstrations (data set edits-NNN), those of earlier rounds as they stand now;
+    rankings of earlier rounds are learned from
     again. Then: steersman run.
     """
-    from steersman.cli.exporting import edited
+    from steersman.cli.exporting import EDITS, edited, refresh_edits
     from steersman.data.dataset import write_dataset
 
     space = open_workspace(workspace)
@@ -163,11 +164,13 @@ def next_round(workspace: WorkspaceOption = None, as_json: JsonOption = False) -
         raise ValueError(
             f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
         )
+    every = edited(space)
+    refresh_edits(space, {c.id: c for c in every})
     known = {c.id for path in find(space, "demonstrations", "train") for c in load_conversations(path)}
-    edits = [c for c in edited(space) if c.id not in known]
+    edits = [c for c in every if c.id not in known]
     name = f"edits-{space.round + 1:03d}"
     if edits:
-        write_dataset(space.data, name, "demonstrations", "train", edits, "edits of chat answers", {})
+        write_dataset(space.data, name, "demonstrations", "train", edits, EDITS, {})
     number = space.next_round()
     text = f"round {number} is open" + (
         f"; {len(edits)} edited answers are demonstrations now ({name})" if edits else ""

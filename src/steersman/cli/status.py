@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,14 +112,15 @@ def metrics_line(metrics: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in numbers[:METRICS_SHOWN])
 
 
-def _state_text(stage: Mapping[str, Any]) -> str:
+def _state_text(stage: Mapping[str, Any], workspace: str) -> str:
+    """`workspace` is left out of paths: it stands above the table, whose columns are narrow."""
     text = str(stage["state"])
     if stage["changed_inputs"]:
         said = (x if x.endswith((" is gone", " is new")) else f"{x} changed" for x in stage["changed_inputs"])
         text += f": {', '.join(said)}"
     if stage["changed_settings"]:
         text += f" (other settings: {', '.join(stage['changed_settings'][:3])})"
-    text += f": {stage['damage']}" if stage["damage"] else ""
+    text += f": {stage['damage'].replace(f'{workspace}{os.sep}', '')}" if stage["damage"] else ""
     text += f"; resume point {stage['resume']}" if stage["resume"] else ""
     return text + (f"; damaged and put aside: {', '.join(stage['put_aside'])}" if stage["put_aside"] else "")
 
@@ -134,7 +136,9 @@ def render(data: Mapping[str, Any]) -> RenderableType:
     for stage in data["stages"]:
         metrics = metrics_line(stage["metrics"]) + "".join(f"; {note}" for note in stage["notes"])
         cells = (", ".join(stage["inputs"]), stage["created"] or "", metrics)
-        table.add_row(stage["stage"], Text(_state_text(stage), colours[stage["state"]]), *map(Text, cells))
+        table.add_row(
+            stage["stage"], Text(_state_text(stage, data["workspace"]), colours[stage["state"]]), *map(Text, cells)
+        )
     current, counts = data["current"], data["rankings"]
     people = ", ".join(f"{name} {n}" for name, n in counts["by_labeler"].items())
     lines = [

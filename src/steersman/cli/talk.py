@@ -58,7 +58,7 @@ def load(space: Workspace, model: str, dtype: str) -> Engine:
     from steersman.engine.load import load_engine
 
     folder, version = choose(space, model)
-    options = space.config.model.loading
+    options = space.config.model.loading | {"today": True}
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
         options["dtype"] = dtype

@@ -128,8 +128,14 @@ class _Style:
     """A stamp and a name stand on a line of their own, what was said below."""
     stamped: bool
     """Most messages begin with a stamp: what stands before the first one is a heading."""
+    spaced: bool
+    """Behind a stamp stand a name, a space and what was said."""
     names: frozenset[str]
     """Names before a colon, in a log without stamps, that come again and again."""
+    forms: frozenset[str]
+    """How stamps before names are written: another one without a name is part of what is said."""
+    behind: frozenset[str]
+    """How stamps behind names are written: another time without a date is part of what is said."""
 
 
 def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
@@ -141,7 +147,8 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     dated = any(w.date for _, w in leads) or any(w.date for w in trails)
     counted = [m for m, w in leads if bool(w.date) == dated and m["rest"].strip()]
     inline = sum(bool(NAMED.match(m["rest"])) for m in counted)
-    headers = len(trails) > inline or len(counted) - inline > 2 * inline
+    spaced = sum(bool(_known_first(m["rest"], known)) for m in counted) > inline
+    headers = not spaced and (len(trails) > inline or len(counted) - inline > 2 * inline)
     before = Counter(m["who"].strip() for line in lines if (m := NAMED.match(line.text)))
     recurring = {
         name_key(who)
@@ -151,7 +158,39 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     stamped = len(counted) + len(trails) + bracketed > sum(
         before[who] for who in before if name_key(who) in recurring | known
     )
-    return _Style(dated, headers, stamped, frozenset() if stamped else frozenset(recurring - known))
+    forms = frozenset(
+        stamps.form(m) for m in counted if (n := NAMED.match(m["rest"])) and (not known or name_key(n["who"]) in known)
+    )
+    behind = frozenset(
+        stamps.form_behind(m)
+        for line in lines
+        if (m := stamps.TRAILING.match(line.text)) and name_key(m["who"]) in known and stamps.when(m)
+    )
+    names = frozenset() if stamped else frozenset(recurring - known)
+    return _Style(dated, headers, stamped, spaced, names, forms, behind)
+
+
+def _known_first(text: str, known: frozenset[str]) -> tuple[str, str] | None:
+    """(name, what follows) where a text begins with the name of a known speaker and a space."""
+    words = text.strip().split(" ")
+    for count in (3, 2, 1):
+        if len(words) > count and name_key(" ".join(words[:count])) in known:
+            return " ".join(words[:count]), " ".join(words[count:])
+    return None
+
+
+def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
+    """A name on a line of its own, and its stamp on the next (in one of the forms), as one line."""
+    held: Line | None = None
+    for line in lines:
+        who = held.text.strip() if held else ""
+        if held and who and stamps.alone(line.text) in forms:
+            yield replace(held, text=f"{who} {line.text.strip()}")
+            held = None
+            continue
+        yield from [held] if held else []
+        held = line
+    yield from [held] if held else []
 
 
 def _messages(
@@ -161,6 +200,10 @@ def _messages(
     every = _cleaned(lines)
     head = list(itertools.islice(every, PEEK))
     known = speakers.named if speakers else frozenset()
+    below = [stamps.alone(b.text) for a, b in itertools.pairwise(head) if name_key(a.text) in known]
+    if sum(map(bool, below)) > 1:
+        every = _paired(itertools.chain(head, every), frozenset(filter(None, below)))
+        head = list(itertools.islice(every, PEEK))
     style = _style(head, known)
     current: Said | None = None
     day: When | None = None
@@ -204,10 +247,10 @@ def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
     match = stamps.LEADING.match(text)
     when = stamps.when(match) if match else None
     if match and when and (when.date or not style.dated):
-        return _stamped(line.number, when, match["rest"].strip(), style, known)
+        return _stamped(line.number, when, match, style, known)
     match = stamps.TRAILING.match(text)
     when = stamps.when(match) if match else None
-    if match and when and (when.date or not style.dated):
+    if match and when and (when.date or (not style.dated and (not known or stamps.form_behind(match) in style.behind))):
         alone = not match["rest"] and (style.headers or name_key(match["who"]) in known)
         if alone or match["colon"]:
             return Said(line.number, when, match["who"].strip(), match["rest"].strip())
@@ -217,17 +260,26 @@ def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
     return None
 
 
-def _stamped(number: int, when: When, rest: str, style: _Style, known: frozenset[str]) -> Said:
+def _stamped(number: int, when: When, match: re.Match[str], style: _Style, known: frozenset[str]) -> Said | None:
+    rest = match["rest"].strip()
     named = NAMED.match(rest)
     if named and name_key(named["who"]) in known:
         return Said(number, when, named["who"].strip(), named["rest"].strip())
+    if style.spaced and (found := _known_first(rest, known)):
+        return Said(number, when, *found)
     if notices.BOUNDARY.fullmatch(rest):
         return Said(number, when, "", rest, ends=True)
     if notices.GROUP.search(rest) and not (named and notices.SPOKEN.fullmatch(named["rest"].strip())):
         return Said(number, when, "", rest)
     if named:
         return Said(number, when, named["who"].strip(), named["rest"].strip())
-    return Said(number, when, rest, "") if style.headers or name_key(rest) in known else Said(number, when, "", rest)
+    if style.headers or name_key(rest) in known:
+        return Said(number, when, rest, "")
+    if style.spaced and " " in rest:
+        who, _, text = rest.partition(" ")
+        return Said(number, when, who, text)
+    quoted = style.forms and stamps.form(match) not in style.forms
+    return None if quoted else Said(number, when, "", rest)
 
 
 def dialogues(
@@ -279,13 +331,6 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
 
 
-def _unquoted(text: str) -> str:
-    """A message over several lines without the quotes that LINE puts around it."""
-    if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
-        return text[1:-1].replace('""', '"')
-    return text
-
-
 def _bare(message: Said, changed: Counter[str]) -> Said | None:
     """A message without placeholders and notices of the messenger; None where nothing else is in it."""
     if message.ends:
@@ -293,7 +338,7 @@ def _bare(message: Said, changed: Counter[str]) -> Said | None:
     if not message.who or notices.SPOKEN.fullmatch(message.text):
         changed["notices of the messenger left out"] += 1
         return None
-    lines = notices.EDITED.sub("", _unquoted(message.text)).split("\n")
+    lines = notices.EDITED.sub("", notices.unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
     changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
     text = "\n".join(kept).strip()

@@ -19,13 +19,23 @@ from steersman.types import Conversation, Feedback, Json, Message, Ranking
 CJK = (("\u4e00", "\u9fff"), ("\u3400", "\u4dbf"))
 
 
-ENDS = re.compile(
-    r"(?:\s*(?:</s>|<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|end|eos|return|end_of_turn|end_of_solution)\|>"
-    r"|<(?:end_of_turn|eos|eod|eot|eoa|eom)>|\[EOS\]|<｜end▁of▁sentence｜>|<\|endofassistant\|>|<turn\|>))+\s*\Z"
+_KEPT = r"(?!\w*(?:tool|call|think|image|audio|video|vision|media|box|quad|object|python|content|cite))"
+_NEXT = (
+    r"(?:<\|im_start\|>|<start_of_turn>|<\|turn>)\s*(?:user|system|model|assistant|tool)?|"
+    r"<\|start_header_id\|>\w*(?:<\|end_header_id\|>)?|<\|start_of_role\|>\w*(?:<\|end_of_role\|>)?"
 )
+"""Where another turn begins."""
+END = re.compile(
+    rf"(?:</s>|{_NEXT}|<\|{_KEPT}[\w:/]{{2,40}}\|>|<｜{_KEPT}[\w▁ ]{{2,40}}｜>|\[\|{_KEPT}\w{{2,40}}\|\]"
+    r"|<(?:end_of_turn|end_of_utterance|eos|eod|eot|eoa|eom|pad|seed:eos|turn\|)>|<\|turn\|>|\[(?:EOS|PAD|/?INST)\]"
+    r"|\[e~\[)\Z"
+)
+LONGEST = 120
+"""Characters that a token at the end, with the role behind it, is looked for in."""
 STARTS = re.compile(
     r"\A(?:\s*(?:<s>|<bos>|\[BOS\]|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>"
-    r"|<\|im_start\|>assistant\s|<start_of_turn>model\s|<\|start_header_id\|>assistant<\|end_header_id\|>))+"
+    r"|<\|im_start\|>assistant\s|<[|｜][Aa]ssistant[|｜]>|<\|start_of_role\|>assistant<\|end_of_role\|>|<\|turn>model\s"
+    r"|<start_of_turn>model\s|<\|start_header_id\|>assistant<\|end_header_id\|>))+"
 )
 """Special tokens of models, written out as text around an answer: a trace of another template."""
 
@@ -35,18 +45,29 @@ def normalise(text: str) -> str:
     return trimmed(text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", ""))
 
 
+def _end(text: str) -> int:
+    """Where the special tokens at the end of a text begin."""
+    end = len(text)
+    while match := END.search(text, max(0, end - LONGEST), end):
+        end = match.start()
+        while end and text[end - 1].isspace():
+            end -= 1
+    return end
+
+
 def bare(text: str, changed: Counter[str]) -> str:
     """An answer normalised, without special tokens at its start and its end, each such answer counted."""
     text = normalise(text)
-    start, end = STARTS.match(text), ENDS.search(text)
-    inner = text[start.end() if start else 0 : end.start() if end else len(text)]
+    start, end = STARTS.match(text), _end(text)
+    inner = text[start.end() if start else 0 : end]
     if start and "<s>" in start[0] and "</s>" in inner:  # HTML that begins struck out
         start = None
-    if end and "</s>" in end[0] and "<s>" in text[start.end() if start else 0 : end.start()]:  # and that ends so
-        end = None
-    if start or end:
+    first = start.end() if start else 0
+    if "</s>" in text[end:] and "<s>" in text[first:end]:  # and that ends so
+        end = len(text)
+    if start or end < len(text):
         changed["special tokens around answers taken off"] += 1
-        text = normalise(text[start.end() if start else 0 : end.start() if end else len(text)])
+        text = normalise(text[first:end])
     return text
 
 

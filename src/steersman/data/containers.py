@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import functools
 import gzip
 import io
 import lzma
@@ -15,7 +16,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -56,6 +57,12 @@ FOREIGN = (
     (b"GIF8", "an image"),
 )
 """First bytes of what is not read, and what it is."""
+_NO_RECORDS = """
+    jpg jpeg png gif webp heic svg bmp tif tiff opus ogg oga mp3 m4a aac amr wav mp4 mov 3gp avi webm mkv vcf pdf doc
+    docx ppt pptx css js ttf woff woff2
+"""
+NO_RECORDS = frozenset(f".{suffix}" for suffix in _NO_RECORDS.split())
+"""Endings of what stands beside a chat in the archive of its export, and is never read."""
 PACKED = ("gz", "xz", "bz2", "zst")
 SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
 SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
@@ -75,6 +82,10 @@ DEPTH = 3
 """Wrappers inside wrappers (a .gz in a zip) that are opened."""
 
 Open = Callable[[], IO[bytes]]
+
+
+class Foreign(ValueError):
+    """A file of a kind that holds no records: passed over in an archive that has others."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ def kind_of(head: bytes, name: str) -> str:
         return "tar"
     for magic, what in FOREIGN:
         if head.startswith(magic):
-            raise ValueError(f"{name}: expected records, found {what}")
+            raise Foreign(f"{name}: expected records, found {what}")
     if head and not head.strip(b"\0"):
         raise ValueError(f"{name}: expected text, found {len(head)} zero bytes at its start: an empty or damaged file")
     return "text"
@@ -275,21 +286,18 @@ def _zip_parts(name: str, opened: Open, head: bytes, reading: Reading, depth: in
         for inside, what in OFFICE.items():
             if any(m.filename == inside for m in members):
                 if what != "xlsx":
-                    raise ValueError(f"{name}: expected records, found {what}")
+                    raise Foreign(f"{name}: expected records, found {what}")
                 _check_size(name, sum(m.file_size for m in members), file, reading)
                 yield Part(name, "xlsx", head, opened)
                 return
-        members = [m for m in members if not _hidden(m.filename)]
+        members = [m for m in members if not hidden(m.filename)]
         _check_members(name, len(members))
         _check_size(name, sum(m.file_size for m in members), file, reading)
-        for member in sorted(members, key=lambda m: m.filename):
-            if member.flag_bits & 1:
-                raise ValueError(f"{name}!{member.filename}: it has a password; unpack the archive first")
-
-            def part(member: zipfile.ZipInfo = member) -> IO[bytes]:
-                return archive.open(member)
-
-            yield from _unwrapped(f"{name}!{member.filename}", part, member.compress_size, reading, depth + 1)
+        locked = next((m.filename for m in members if m.flag_bits & 1), None)
+        if locked is not None:
+            raise ValueError(f"{name}!{locked}: it has a password; unpack the archive first")
+        found = [(m.filename, functools.partial(archive.open, m), m.compress_size) for m in members]
+        yield from _members(name, found, reading, depth)
 
 
 def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int) -> Iterator[Part]:
@@ -298,20 +306,36 @@ def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int)
         Part(name, "tar", b"", opened).seekable() as file,
         tarfile.open(fileobj=file, mode="r:") as archive,
     ):
-        members = [m for m in archive.getmembers() if m.isfile() and not _hidden(m.name)]
+        members = [m for m in archive.getmembers() if m.isfile() and not hidden(m.name)]
         _check_members(name, len(members))
-        for member in sorted(members, key=lambda m: m.name):
-
-            def part(member: tarfile.TarInfo = member) -> IO[bytes]:
-                return cast(IO[bytes], archive.extractfile(member))
-
-            yield from _unwrapped(f"{name}!{member.name}", part, member.size, reading, depth + 1)
+        found = [(m.name, cast(Open, functools.partial(archive.extractfile, m)), m.size) for m in members]
+        yield from _members(name, found, reading, depth)
 
 
-def _hidden(name: str) -> bool:
-    """Files that systems put into archives and folders by themselves."""
+def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Reading, depth: int) -> Iterator[Part]:
+    """Parts of an archive's files (name, how it is opened, packed size); pictures and the like are passed over."""
+    passed: list[Foreign] = []
+    found = False
+    for member, opened, size in sorted(members, key=lambda m: m[0]):
+        try:
+            if len(members) > 1 and (suffix := Path(member).suffix.lower()) in NO_RECORDS:
+                raise Foreign(f"{name}!{member}: expected records, found a {suffix} file")
+            for part in _unwrapped(f"{name}!{member}", opened, size, reading, depth + 1):
+                found = True
+                yield part
+        except Foreign as error:
+            passed.append(error)
+    if passed and not found:
+        raise passed[0]
+    if passed:
+        first = str(passed[0]).partition(": ")[0].rpartition("!")[2]
+        reading.tell(f"note: {name}: {len(passed)} files of other kinds are not read, such as {first}")
+
+
+def hidden(name: str) -> bool:
+    """Files that systems and programs put into archives and folders by themselves."""
     parts = [part for part in Path(name).parts if part not in ("..", ".")]
-    return any(part.startswith((".", "__MACOSX")) or part in ("Thumbs.db", "desktop.ini") for part in parts)
+    return any(part.startswith((".", "__MACOSX", "~$")) or part in ("Thumbs.db", "desktop.ini") for part in parts)
 
 
 def _check_members(name: str, count: int) -> None:

@@ -2,8 +2,9 @@
 
 Exact: a training record says the same, from its beginning to one of its user turns, upper case, punctuation and
 white space aside. Near: at least NEAR of the prompt's runs of RUN words (of a Chinese or Japanese text: characters)
-stand in one training record. A prompt too short to have MIN_RUNS such runs is compared exactly alone: "how do I
-return it" says nothing.
+stand in one training record, or HALF of them where it has nearly all of the prompt's words: in a short prompt one word
+more breaks many runs. A prompt too short to have MIN_RUNS such runs is compared exactly alone: "how do I return it"
+says nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from steersman.data.formats import Parsed
 from steersman.types import Conversation, Feedback, Message, Ranking
 
 RUN, MIN_RUNS, NEAR = 4, 6, 0.7
+HALF, NEARLY_ALL = 0.5, 0.85
 UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 
 
@@ -88,8 +90,14 @@ def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Over
         messages = _messages(record)
         exact.update(i for prefix in _prefixes(messages) for i in exactly.get(prefix, ()))
         said = record if isinstance(record, str) else "\n".join(m.content for m in messages)
-        hits = Counter(i for run in _runs(units(said)) for i in index.get(run, ()))
-        near.update(i for i, n in hits.items() if n >= NEAR * sizes[i])
+        words = units(said)
+        hits = Counter(i for run in _runs(words) for i in index.get(run, ()))
+        near.update(
+            i
+            for i, n in hits.items()
+            if n >= NEAR * sizes[i]
+            or (n >= HALF * sizes[i] and (Counter(asked[i]) & Counter(words)).total() >= NEARLY_ALL * len(asked[i]))
+        )
     near -= exact
     shown = tuple(prompts[i].id for i in [*sorted(exact), *sorted(near)][:3])
     return Overlap(len(prompts), len(exact), len(near), shown)

@@ -180,12 +180,8 @@ def parse_file(
         if max_records and got.count >= max_records:
             break
     got.notes.update(reading.changed)
-    for key, scores in got.single.items():
-        reading.tell(
-            f"caution: '{key}' scores {len(scores)} single answers from {min(scores):g} to {max(scores):g} and is not "
-            "used: good and bad ones are learned alike; leave the bad ones out before, or see whether --kind rankings "
-            "finds several answers to one prompt"
-        )
+    if kind in (None, "demonstrations"):
+        _say_scores(got, reading)
     _check_mapping(path, mapping or {}, got)
     _check_content(path, got)
     _group(got)
@@ -300,6 +296,16 @@ def _note_kind(parsed: Parsed, kind: str, notes: Counter[str]) -> None:
         notes["best answers of rankings taken, the others left out"] += 1
     elif kind == "demonstrations" and isinstance(parsed, Conversation) and parsed.is_prompt:
         notes["last turns of the user cut off"] += 1
+
+
+def _say_scores(got: _Gathered, reading: Reading) -> None:
+    """What stands beside single answers and says that some are bad."""
+    for key, scores in got.single.items():
+        reading.tell(
+            f"caution: '{key}' scores {len(scores)} single answers from {min(scores):g} to {max(scores):g} and is not "
+            "used: good and bad ones are learned alike; leave the bad ones out before, or see whether --kind rankings "
+            "finds several answers to one prompt"
+        )
 
 
 def _group(got: _Gathered) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from steersman.data import tables
 from steersman.data.containers import Part
+from steersman.data.formats.fields import plain
+from steersman.data.formats.names import NAMES
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -18,6 +23,9 @@ BOLD = re.compile(r"\s{0,3}(?:[-*+]\s+|\d+[.)、]\s*)?(?:\*\*|__)(?P<text>[^*]+[
 SUMMARY = re.compile(
     r"\s*(?:<details>\s*)?<summary>\s*(?:<b>|<strong>)?(?P<text>.+?)(?:</b>|</strong>)?\s*</summary>\s*"
 )
+UNDER = re.compile(r"={3,}|-{3,}")
+RULED = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
+"""The line below the headings of a table."""
 FENCE = re.compile(r"\s{0,3}(```|~~~)")
 FRONT = re.compile(r"---\s*")
 NUMBER = re.compile(
@@ -107,6 +115,48 @@ def heading_pairs(lines: Sequence[Line]) -> list[Pair]:
     return out
 
 
+def _atx(lines: Sequence[Line]) -> list[Line]:
+    """Headings underlined with '=' or '-' as such with '#', in a page that has no others."""
+    if any(HEADING.fullmatch(line.text.rstrip()) for line in lines):
+        return list(lines)
+    out: list[Line] = []
+    for line in lines:
+        under = UNDER.fullmatch(line.text.rstrip())
+        above = out[-1].text.strip() if out else ""
+        if under and above and above[0] not in "|>-*+`" and (len(out) == 1 or not out[-2].text.strip()):
+            out[-1] = replace(out[-1], text=f"{'#' if under[0].startswith('=') else '##'} {above}")
+            line = replace(line, text="")
+        out.append(line)
+    return out
+
+
+def table_pairs(lines: Sequence[Line]) -> list[Pair]:
+    """(line, question, answer) of rows of tables whose headings say which column is which."""
+    out: list[Pair] = []
+    columns: tuple[int, int] | None = None
+    for above, line in itertools.pairwise(lines):
+        cells = _cells(line.text)
+        if RULED.fullmatch(line.text.strip()):
+            asks, answers = (
+                [i for i, c in enumerate(_cells(above.text)) if plain(c) in NAMES[role] or words.search(c)]
+                for role, words in (("question", tables.ASKS), ("answer", tables.ANSWERS))
+            )
+            columns = (asks[0], answers[0]) if len(asks) == len(answers) == 1 and asks != answers else None
+        elif columns and len(cells) > max(columns) and all(cells[i] for i in columns):
+            out.append((line.number, cells[columns[0]], cells[columns[1]]))
+        elif not cells:
+            columns = None
+    return out
+
+
+def _cells(text: str) -> list[str]:
+    """The cells of a row of a table; none where it is no row."""
+    text = text.strip()
+    inner = text.removeprefix("|").removesuffix("|")
+    parts = re.split(r"(?<!\\)\|", inner) if "|" in text else []
+    return [re.sub(r"<br\s*/?>", "\n", part.strip().replace("\\|", "|")) for part in parts]
+
+
 def _above(mark: str, level: str) -> bool:
     return mark != "bold" and (level == "bold" or len(mark) < len(level))
 
@@ -118,7 +168,24 @@ def _share(found: list[tuple[int, str]]) -> float:
 def pairs_in(lines: Sequence[Line]) -> list[Pair]:
     """Questions and answers of a text, however they are marked; empty where it is no list of such."""
     marked = marked_pairs(lines)
-    return marked if len(marked) > 1 or (marked and marked[0][0] <= 3) else heading_pairs(lines)
+    if len(marked) > 1 or (marked and marked[0][0] <= 3):
+        return marked
+    return heading_pairs(_atx(lines)) or table_pairs(lines)
+
+
+def _outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
+    """How many lines, headings and rows of tables aside, are in no question and no answer."""
+
+    def letters(text: str) -> str:
+        return re.sub(r"[\W_]", "", text)
+
+    said = letters("".join(question + answer for _, question, answer in pairs))
+    count = 0
+    for text in (line.text.rstrip() for line in lines):
+        marked = ASKS.fullmatch(text) or ANSWERS.fullmatch(text) or SUMMARY.fullmatch(text)
+        left = letters(NUMBER.sub("", marked["text"] if marked else text))
+        count += bool(left) and left not in said and not HEADING.fullmatch(text) and not _cells(text)
+    return count
 
 
 def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
@@ -136,6 +203,7 @@ def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
         text = "".join(line.text for line in (lines if reading.format == "text" else body))
         yield Record(1, {"text": re.sub(r"\r\n?", "\n", text).rstrip("\n")}, lines[0].text[:SHOWN].rstrip())
         return
+    reading.changed["lines outside of questions and answers left out"] += _outside(body, pairs)
     for number, question, answer in pairs:
         yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
 

@@ -5,24 +5,32 @@ from __future__ import annotations
 import re
 
 _THING = (
-    "media|image|photo|picture|video|audio|voice|voice message|video note|sticker|gif|document|file|location|contact|"
-    "contact card|animation|poll|medien|bild|foto|video(?:nachricht)?|sprachnachricht|dokument|datei|kontakt(?:karte)?|"
-    "standort|umfrage|图片|照片|圖片|相片|语音|語音|语音消息|視頻|视频|影片|表情|表情包|动画表情|動畫表情|贴图|貼圖|"
-    "文件|檔案|文档|位置|链接|鏈接|名片|红包|微信红包|转账|拍一拍|聊天记录|小程序|语音通话|视频通话|通话|动图|卡片消息|"
-    "写真|画像|スタンプ|動画|音声|ボイスメッセージ|ファイル|メディア|ステッカー|사진|동영상|이모티콘|파일|"
+    "(?:view once )?(?:media|image|photos?|picture|videos?|audio|voice(?: message| call)?|video note|stickers?|gif|"
+    "document)|file|(?:live )?location|contact(?: card)?|animation|poll|emoji|video call|medien|bild|foto|"
+    "video(?:nachricht)?|sprachnachricht|dokument|datei|kontakt(?:karte)?|standort|umfrage|"
+    "(?:媒体|媒體)(?:文件)?|(?:图片|语音|視頻|视频)(?:消息|号)?|图像|圖像|照片|圖片|相片|音频|音訊|語音|影片|表情|表情包|"
+    "聯絡資訊|动画表情|動畫表情|贴图|貼圖|文件|檔案|文档|位置|链接|鏈接|名片|红包|微信红包|转账|拍一拍|聊天记录|小程序|"
+    "语音通话|视频通话|通话|动图|卡片消息|"
+    "写真|画像|スタンプ|動画|音声|ボイスメッセージ|ファイル|メディア|ステッカー|位置情報|連絡先|通話|사진|동영상|이모티콘|파일|"
+    "фото|видео|голосовое сообщение|видеосообщение|стикер|документ|файл|"
     "multimedia|imagen|vídeo|nota de voz|documento|archivo|ubicación|contacto|médias?|vidéo|note vocale|message vocal|"
-    "autocollant|fichier|imagem|mídia|áudio|figurinha|arquivo|localização|contato|immagine|sticker|documenti?|posizione"
+    "autocollant|fichier|imagem|mídia|áudio|figurinha|arquivo|localização|contato|immagine|documenti?|posizione"
 )
 _LEFT = (
-    "omitted|weggelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included|omitid[oa]s?|omise?s?|absente?s?|"
-    "ocultad[oa]s?|ocult[oa]s?|omess[oaie]|なし|は含まれていません|が省略されました|を除く|생략됨"
+    "omitted|weggelassen|ausgelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included|omitid[oa]s?|omise?s?|"
+    "absente?s?|ocultad[oa]s?|ocult[oa]s?|omess[oaie]|なし|は含まれていません|が省略されました|を除く|생략됨"
 )
 MEDIA = re.compile(
-    rf"(?:[\[【<(](?:{_THING})(?:[:：][^\]】>)]*|\s[^\]】>)]{{0,40}})?[\]】>)](?:\s*\d+[\"″秒s]?)?"
+    rf"(?:[\[【<(]\s?(?:{_THING})(?:\s?[:：][^\]】>)]*|\s[^\]】>)]{{0,40}})?[\]】>)](?:\s*\d+[\"″秒s]?)?"
+    r"|\[(?:链接|鏈接|位置|微信红包|红包|转账|小程序|聊天记录|名片|视频号)\]\s*\S.{0,80}"
+    r"|\[(?:notes|albums?|ノート|メモ|アルバム|相簿|記事本)\]"
+    r"|\[[^\]\n]{0,20}不支持(?:显示|展示|查看|的消息)[^\]\n]{0,20}\]"
+    rf"|[📷🎤🎥📹📎🖼🎵📍👤📊🎙]\ufe0f?\s?(?:{_THING})(?:,\s?[\d:]+)?"
     rf"|\[(?:{_THING})\]\s*\S[^\n]{{0,80}}\.\w{{2,5}}"
     rf"|<?(?:{_THING})\s?(?:{_LEFT})>?"
     r"|<?(?:省略多媒体文件|媒体已省略|已省略媒体|影音已略去|已略去影音檔|忽略图片|多媒体文件已省略)>?"
-    r"|<(?:attached|anhang|附件|已附加|adjunto|pièce jointe|allegato)\s?[:：].*>"
+    r"|(?:[^<\n]{1,120}•[^<\n]{0,40})?<(?:attached|anhang|附件|已附加|adjunto|pièce jointe|allegato)\s?[:：].*>"
+    r"|\S.{0,80}\.\w{2,5}\s?<(?:attached|angehängt|附件|已附加)>"
     r"|\S.{0,80}\.\w{2,5}\s?[(（](?:file attached|datei angehängt|文件附件|文件已附加|附件|檔案附件)[)）]"
     r"|\[?(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d{4,}\.\w{3,4}\]?)",
     re.I,
@@ -38,20 +46,31 @@ _SPOKEN = (
     r"(?:messages (?:and calls|to this chat)|nachrichten und anrufe|nachrichten in diesem chat).{0,80}(?:encrypt|verschlüssel).*",  # noqa: E501
     r".{0,40}(?:端到端加密|端对端加密|端對端加密|全程加密).*",
     r"(?:this message was deleted|you deleted this message|message deleted|diese nachricht wurde gelöscht|"
-    r"du hast diese nachricht gelöscht)\.?(?: this message.*)?",
+    r"du hast diese nachricht gelöscht)\.?(?: this message.*)?(?: by admin.*)?",
     r"(?:ce message a été supprimé|vous avez supprimé ce message|(?:se eliminó|eliminaste) este mensaje|"
     r"(?:esta )?mensagem (?:foi )?apagada|você apagou esta mensagem|questo messaggio è stato eliminato|"
     r"hai eliminato questo messaggio|このメッセージは削除されました|삭제된 메시지입니다)[.。]?",
-    r"(?:此消息已(?:被)?删除|此訊息已刪除|您已删除此消息|你删除了这条消息)[。.]?",
-    r"(?:missed|verpasster|no answer|declined|unanswered|cancelled).{0,24}(?:call|anruf)(?:.{0,40})?",
-    r"(?:voice|video|sprach|video)[ -]?(?:call|anruf)[,:]? .{0,40}(?:\d|answer|antwort|tap|tippe).*",
-    r"(?:未接|已取消|对方已取消|对方已拒绝|对方无应答|通话时长).{0,20}",
-    r"(?:waiting for this message|auf diese nachricht wird gewartet|正在等待此消息).*",
+    r"(?:此消息已(?:被)?(?:管理员)?删除|此訊息已刪除|[您你](?:已删除|删除了|已刪除|刪除了)(?:此|这条|這則)(?:消息|訊息))[。.]?",
+    r"(?:missed|verpasster|no answer|declined|unanswered|cancelled)[,:]? (?:group |gruppen)?"
+    r"(?:voice |video |sprach|video)?(?:call|anruf)(?:[ ,.].{0,40})?",
+    r"(?:voice|video|sprach)[ -]?(?:call|anruf)[,:.]? ?(?:(?:at|um) \d.{0,12}|\(?\d[\d:]*\s?(?:m|s|h).{0,20}|"
+    r"\d+:\d{2}.{0,8}|(?:no answer|keine antwort|tap |tippe).{0,40})",
+    r"已取消|对方(?:已取消|已拒绝|无应答).{0,8}|未接(?:来电|來電|语音|語音|视频|視訊|通话).{0,12}",
+    r"通话时长[ :：]{0,2}[\d:]+",
+    r"(?:waiting for this message|auf diese nachricht wird gewartet|warte auf diese nachricht|正在等待此消息).*",
+    r"this message can't be displayed here.*|live location shared|live-standort geteilt",
+    r"(?:location|standort|位置信息|位置資訊|ubicación|localisation|localização|posizione)[:：]\s?https?://\S+",
+    r"(?-i:POLL|UMFRAGE|ENCUESTA|SONDAGE|ENQUETE|SONDAGGIO|投票)[:：](?s:\n.*)?",
+    r"(?:收到|发出)(?:一个|一条)?.{0,8}请在手机上查看。?",
+    r"☎\ufe0f?\s?(?:missed|cancell?ed|no answer|call time|voice call|video call|通話|不在着信|未接|取消|"
+    r"無應答|无应答|已取消|応答|キャンセル|ビデオ通話|音声通話|語音通話|視訊通話|부재중|통화|취소).{0,40}",
+    r"写真|スタンプ|動画|画像|アルバム|ボイスメッセージ|사진(?: \d+장)?|동영상|이모티콘",
     r"null",
 )
 _BY_NAME = (
     r".{0,40}(?:撤回了一条消息|撤回了一則訊息|已收回訊息|已撤回消息).{0,12}",
     r".{0,40}(?:recalled|unsent|withdrew) a message\.?",
+    r".{0,40}メッセージの送信を取り消しました。?|.{0,40}메시지(?: 전송)?를 취소했습니다\.?",
     r".{0,40}拍了拍.{0,40}",
 )
 SPOKEN = re.compile("|".join(f"(?:{form})" for form in _SPOKEN + _BY_NAME), re.I)
@@ -86,3 +105,10 @@ _LABELS = """
 """
 LABELS = frozenset(_LABELS.split())
 """Words before a colon that are no speakers."""
+
+
+def unquoted(text: str) -> str:
+    """A message over several lines without the quotes that LINE puts around it."""
+    if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"')
+    return text

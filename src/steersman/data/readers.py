@@ -106,7 +106,8 @@ def _line_ends(data: bytes, start: int) -> Iterator[tuple[int, int]]:
 
 
 def _count_lines(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    ends = data.count(b"\n")
+    return ends + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else ends
 
 
 def _blocks(part: Part, transcode: str) -> Iterator[bytes]:
@@ -217,7 +218,7 @@ def _first_no_utf8(file: IO[bytes]) -> tuple[bytes | None, int, int]:
         data = before + block
         try:
             decoder.decode(block)
-            escape = encodings.ESCAPES.search(block)
+            escape = encodings.ESCAPES.search(block) if b"\x1b$" in block or b"~{" in block else None
             place = len(before) + escape.start() if escape else -1
         except UnicodeDecodeError as error:
             place = max(0, len(data) - len(error.object) + error.start)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from steersman.data import chatlog, columns, markdown, messengers, tables
-from steersman.data.containers import SUFFIXES, Part, parts
+from steersman.data.containers import SUFFIXES, Part, hidden, parts
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
@@ -78,9 +78,7 @@ def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
 
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """(files of a folder that are read, others), those of hidden folders and files of systems left out."""
-    every = sorted(
-        p for p in folder.rglob("*") if p.is_file() and not any(n.startswith(".") for n in p.relative_to(folder).parts)
-    )
+    every = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(str(p.relative_to(folder))))
     known = [p for p in every if p.suffix.lower() in KNOWN and p.stat().st_size]
     if not known:
         raise ValueError(f"{folder}: expected files to read ({', '.join(sorted(KNOWN))}), found none in the folder")

@@ -28,21 +28,24 @@ DATE = (
     rf"|(?P<d2>\d{{1,2}})\.?\s(?P<n2>{MONTHS})\.?,?\s(?P<y2>\d{{4}})"
     rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
 )
+SHORT = r"(?P<m4>\d{1,2})[-/](?P<d4>\d{1,2})|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\."
+"""A date without a year, which only a time behind it makes one."""
 HALF = r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
 TIME = (
     rf"(?:(?P<h1>{HALF})\s?)?(?P<hour>\d{{1,2}})[:：](?P<minute>\d{{2}})(?:[:：](?P<second>\d{{2}}))?(?:[.,]\d{{1,9}})?"
     rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
 )
 TWICE = re.compile(r"\(\?P<(\w+)>")
-BOTH = f"(?:{DATE}(?:,?\\s*(?:at|um|à|às|a las|alle(?: ore)?)?\\s*|T|，\\s*)(?:{TIME}))"
+BOTH = f"(?:(?:{DATE}|{SHORT})(?:,?\\s*(?:at|um|à|às|a las|alle(?: ore)?)?\\s*|T|，\\s*)(?:{TIME}))"
 REVERSED = TWICE.sub(r"(?P<r_\1>", f"(?:{TIME},?\\s+{DATE})")
-ALONE = TWICE.sub(r"(?P<t_\1>", rf"(?:(?:today|yesterday|heute|gestern|今天|昨天|今日|昨日)\s?(?:at|um)?\s?)?{TIME}")
+RECENT = r"today|yesterday|heute|gestern|今天|昨天|前天|今日|昨日|(?:星期|周|週)[一二三四五六日天]"
+ALONE = TWICE.sub(r"(?P<t_\1>", rf"(?:(?:{RECENT})\s?(?:at|um)?\s?)?{TIME}")
 STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
 LEADING = re.compile(
     rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
 )
 """A stamp at the start of a line, and what follows."""
-NAME = r"(?P<who>[^\[\]()\n:：]{1,60}?(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)?)"
+NAME = r"(?P<who>[^\[\]()（）\n:：]{1,60}?(?:[(（][^()（）\n]{1,30}[)）]|<[^<>\s]+@[^<>\s]+>)?)"
 TRAILING = re.compile(
     rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
     r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",
@@ -82,11 +85,34 @@ def when(match: re.Match[str]) -> When | None:
         return When(numbers, "ymd" if numbers[0] > 31 else "", seconds) if _possible(numbers) else None
     if "m" in groups:  # a year that is not said is taken for one with all days
         return When((int(groups.get("y", 2000)), int(groups["m"]), int(groups["d"])), "ymd", seconds)
+    for month, day in (("m4", "d4"), ("m5", "d5")):
+        if month in groups:
+            pair = (int(groups[month]), int(groups[day]))
+            pair = pair if pair[0] <= 12 else pair[::-1]
+            return When((2000, *pair), "ymd", seconds) if 1 <= pair[0] <= 12 and 1 <= pair[1] <= 31 else None
     for year, month, day in (("y2", "n2", "d2"), ("y3", "n3", "d3")):
         if year in groups:
             name = groups[month].lower()
             return When((int(groups[year]), dict(MONTH_STARTS)[name[:3]], int(groups[day])), "ymd", seconds)
     return When(None, "", seconds)
+
+
+def alone(text: str) -> str:
+    """The form of a stamp that is all of a line; empty where a line is something else."""
+    match = LEADING.match(text)
+    return form(match) if match and not match["rest"].strip() and when(match) else ""
+
+
+def form(match: re.Match[str]) -> str:
+    """How a stamp at the start of a line is written: its digits and words left out."""
+    written = match.string[: match.start("rest")].strip()
+    return re.sub(r"[^\W\d_]+\.?|\s+", "", re.sub(r"\d+", "0", written))
+
+
+def form_behind(match: re.Match[str]) -> str:
+    """The same of a stamp behind a name; how many spaces stand before it tells it from a time that ends a sentence."""
+    written = match.string[match.end("who") : match.start("rest")].rstrip()
+    return re.sub(r"[^\W\d_]+\.?", "", re.sub(r"\d+", "0", written))
 
 
 def _possible(numbers: tuple[int, int, int]) -> bool:

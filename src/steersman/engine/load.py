@@ -35,6 +35,7 @@ def load_engine(
     trust_remote_code: bool = False,
     template: str = "auto",
     thinking: str = "keep",
+    today: bool = True,
     url: str = "",
     api_key: str = "",
     max_context: int = 32768,
@@ -55,7 +56,8 @@ def load_engine(
     `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
     40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
     `native`: whether few sequences are decoded by step.c, which is compiled on first use, or on a GPU by CUDA graphs.
-    `template`, `thinking`: as in the section [model] of a workspace's settings. `version` is stamped on completions.
+    `template`, `thinking`: as in the section [model] of a workspace's settings. `today`: a chat template that writes a
+    date writes today's, not the day of `steersman.text.template.DAY`. `version` is stamped on completions.
     Raises ValueError on anything that cannot be loaded.
     """
     _check(dtype, backend, url, vllm_options)
@@ -63,7 +65,7 @@ def load_engine(
         return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
     folder = resolve(str(model), say=say)
     name = name or folder.name
-    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots, "thinking": thinking}
+    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots, "thinking": thinking, "today": today}
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
         return VllmEngine(str(folder), tokenizer, dtype=dtype, model_name=name, **common, **vllm_options)
@@ -114,6 +116,7 @@ def engine_of(
     int8: bool = False,
     native: bool = True,
     thinking: str = "keep",
+    today: bool = False,
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
@@ -125,7 +128,7 @@ def engine_of(
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(merged(model))
         use_plain_attention(own)
-        return ReferenceEngine(own, tokenizer, model_name=name, version=version, thinking=thinking)
+        return ReferenceEngine(own, tokenizer, model_name=name, version=version, thinking=thinking, today=today)
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if cache_mib is None else cache_mib << 20
@@ -140,4 +143,5 @@ def engine_of(
         reuse=reuse,
         independent=independent,
         thinking=thinking,
+        today=today,
     )

@@ -83,9 +83,10 @@ class LocalEngine:
         reuse: Reuse = "streams",
         independent: bool = False,
         thinking: str = "keep",
+        today: bool = False,
     ) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking)
+        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking, today)
         self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)

@@ -16,7 +16,7 @@ from torch import Tensor
 from steersman.engine.matrix import Int8, Matrix
 from steersman.models.kernels import entries
 from steersman.models.kernels.capabilities import Capabilities, capabilities
-from steersman.models.kernels.entries import address, argument, fault
+from steersman.models.kernels.entries import Sizes, address, argument, fault
 
 if TYPE_CHECKING:
     from steersman.engine.decoder import Decoder
@@ -35,13 +35,13 @@ _NORMS = {
 """Fields of a layer, by transformers' names."""
 
 
-def _at(tensor: Tensor | None, text: str, sizes: dict[str, int]) -> int | None:
+def _at(tensor: Tensor | None, text: str, sizes: Sizes) -> int | None:
     """Where it lies, checked as `entries.ENTRIES` says."""
     return None if tensor is None else address("step", argument(text), tensor, sizes)
 
 
 def _matrix(matrix: Matrix, name: str, rows: int, columns: int) -> entries.Matrix:
-    sizes = {"rows": rows, "columns": columns}
+    sizes: Sizes = {"rows": rows, "columns": columns}
     if isinstance(matrix, Int8):
         places = _at(matrix.values, f"{name}:c[rows,columns]", sizes), _at(matrix.scales, f"{name}:f[rows]", sizes)
     else:
@@ -150,12 +150,11 @@ class NativeStep:
     def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
         n, vocabulary = logits.shape
-        made = {"ids": torch.empty(n, dtype=torch.long), "logprobs": torch.empty(n)}
         sums = torch.empty(n, vocabulary // SPAN + 1)
         heat, chance = temperature.float(), uniform.float()
         given = {"logits": logits, "temperature": heat, "uniform": chance, "sums": sums}
-        entries.call(self._lib, "sample", given | made)
-        return made["ids"], made["logprobs"]
+        ids, logprobs = entries.call(self._lib, "sample", given)
+        return ids, logprobs
 
     def advance(
         self, ids: list[int], positions: list[int], temperature: list[float], uniform: list[float]

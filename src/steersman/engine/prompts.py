@@ -14,10 +14,12 @@ class Prompts:
     """For one tokenizer, and a model of `vocabulary` tokens where that is known here. Without a chat template (an
     encoder-decoder may have none) it takes text and ids only."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep") -> None:
+    def __init__(
+        self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep", today: bool = False
+    ) -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._bytes = TokenBytes(tokenizer)
-        self.template = Template(tokenizer, thinking) if tokenizer.chat_template else None
+        self.template = Template(tokenizer, thinking, today) if tokenizer.chat_template else None
         self.ends: set[int] = {tokenizer.eos_token_id} - {None}
         """Tokens that end an answer."""
         if self.template is not None:

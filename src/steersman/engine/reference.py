@@ -29,9 +29,18 @@ from steersman.types import Completion, SamplingParams
 class ReferenceEngine:
     """An `Engine` over a transformers model, causal or encoder-decoder."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, model_name: str, version: str, thinking: str = "keep") -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        model_name: str,
+        version: str,
+        thinking: str = "keep",
+        today: bool = False,
+    ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
-        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking)
+        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)
         self.model_name, self.policy_version = model_name, version
         self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)

@@ -43,13 +43,14 @@ class VllmEngine:
         version: str,
         max_slots: int,
         thinking: str = "keep",
+        today: bool = False,
         **options: Any,
     ) -> None:
         try:
             import vllm
         except ImportError:
             raise ValueError("backend 'vllm' needs the package vllm: pip install 'steersman[vllm]'") from None
-        self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking=thinking)
+        self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking=thinking, today=today)
         # vLLM restricts a step's logits before it reports log-probabilities only where it is asked to
         options = {"max_num_seqs": max_slots, "logprobs_mode": "processed_logprobs", **options}
         self._llm = vllm.LLM(model=folder, dtype=dtype, **options)

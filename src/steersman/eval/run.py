@@ -300,7 +300,8 @@ def run(
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
     with activity("drawing the report"):
         draw(folder.path, config)
-    folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts)})
+    long = {f"{how}_long": n for caution in too_long for how, n in caution.values.items() if n}
+    folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts), **long})
     return result
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from steersman.terminal import safe
-from steersman.text.template import Rendered, Template
+from steersman.text.template import DAY, Rendered, Template
 from steersman.types import Conversation, Message
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "shared.weight")
@@ -104,6 +104,9 @@ def examine(folder: Path, template: Template, record: Conversation = PROBE) -> L
     shape = "one row" if len(rows) == 1 else f"{len(rows)} rows, since the template renders earlier turns otherwise"
     level: Level = "ok" if learned else "error"
     found.append((level, "learned", f"{learned} of {total} tokens of '{record.id}', in {shape}", ""))
+    if template.dated:
+        wrote = f"the template writes a date: {DAY:%Y-%m-%d} in training, the day of asking in serve and chat"
+        found.append(("ok", "date", wrote, ""))
     found += [("ok", "template", text, "") for text in template.notes]
     return Lesson(rows, found)
 

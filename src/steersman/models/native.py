@@ -17,6 +17,7 @@ from torch import Tensor
 
 from steersman.models.kernels.capabilities import capabilities
 from steersman.models.kernels.entries import (
+    NUMBERS,
     ROW,
     AttentionRow,
     Gradients,
@@ -44,8 +45,8 @@ def multiplies(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu" and capabilities().tiles
 
 
-def _call(entry: str, **values: Any) -> None:
-    call(capabilities().library, entry, values)
+def _call(entry: str, **values: Any) -> list[Tensor]:
+    return call(capabilities().library, entry, values)
 
 
 def _wrong(name: str, expected: str, x: Tensor) -> ValueError:
@@ -114,10 +115,11 @@ class Attention:
     ) -> None:
         self._tensors, self._places = tensors, places  # the struct only points there
         bounds, branch, position = places
-        self._sizes: dict[str, int] = {}
+        self._sizes = NUMBERS.copy()
         given = zip(_ROW, (*tensors, branch, position, bounds), strict=True)
         places_ = {a.name: None if x is None else address("attend", a, x, self._sizes) for a, x in given}
-        self._struct = AttentionRow(**places_, **self._sizes, window=window or 0, scale=scale)
+        sizes = {name: self._sizes[name] for name in ("tokens", "documents", "heads", "kv_heads", "d")}
+        self._struct = AttentionRow(**places_, **sizes, window=window or 0, scale=scale)
 
     def forward(self) -> None:
         """Fill out and lse."""
@@ -134,18 +136,15 @@ class Attention:
 
 def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
     """(x / rms(x) * (weight + offset), 1 / rms(x)) of x [n, d]."""
-    x = x.contiguous()
-    out, inverse = torch.empty_like(x), torch.empty(len(x))
-    _call("norm", x=x, weight=weight, out=out, inverse=inverse, how=(offset, eps))
+    out, inverse = _call("norm", x=x.contiguous(), weight=weight, how=(offset, eps))
     return out, inverse
 
 
 def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, inverse: Tensor, offset: float) -> tuple[Tensor, Tensor]:
     """Gradients of x, and of weight in float32."""
-    grad, x = grad.contiguous(), x.contiguous()
-    made = {"grad_x": torch.empty_like(x), "grad_weight": torch.empty(len(weight))}
-    _call("norm_backward", grad=grad, x=x, weight=weight, inverse=inverse, how=(offset, 0.0), **made)
-    return made["grad_x"], made["grad_weight"]
+    given = {"grad": grad.contiguous(), "x": x.contiguous(), "weight": weight, "inverse": inverse}
+    grad_x, grad_weight = _call("norm_backward", how=(offset, 0.0), **given)
+    return grad_x, grad_weight
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, signs: tuple[int, int]) -> Tensor:
@@ -153,21 +152,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, signs: tuple[int, int]) -> Tenso
 
     cos, sin [n, 1, d]; only rows of x may lie apart.
     """
-    out = x.new_empty(x.shape)
-    _call("rotate", x=x, cos=cos, sin=sin, out=out, low=signs[0], high=signs[1])
-    return out
+    return _call("rotate", x=x, cos=cos, sin=sin, low=signs[0], high=signs[1])[0]
 
 
 def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
     """act(gate) * up [n, d], for SiLU or GELU by tanh; rows of both may lie equally far apart."""
-    out = gate.new_empty(gate.shape)
-    _call("gate", gate=gate, up=up, out=out, gelu=gelu)
-    return out
+    return _call("gate", gate=gate, up=up, gelu=gelu)[0]
 
 
 def gate_backward(grad: Tensor, gate: Tensor, up: Tensor, gelu: bool) -> tuple[Tensor, Tensor]:
-    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-    _call("gate_backward", grad=grad, gate=gate, up=up, grad_gate=grad_gate, grad_up=grad_up, gelu=gelu)
+    grad_gate, grad_up = _call("gate_backward", grad=grad, gate=gate, up=up, gelu=gelu)
     return grad_gate, grad_up
 
 

@@ -38,6 +38,14 @@ def _check_model(ctx: Context, name: str) -> None:
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
+def _check_tokens(ctx: Context) -> None:
+    """Refuse log-probabilities where the engine, an endpoint elsewhere, knows nothing of tokens."""
+    try:
+        ctx.engine.token_text(0)
+    except ValueError as error:
+        raise ApiError(400, f"logprobs: {error}", param="logprobs") from None
+
+
 @router.get("/models")
 def list_models(ctx: Ctx) -> dict[str, Any]:
     return {"object": "list", "data": [_model_json(ctx)]}
@@ -53,6 +61,8 @@ def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     _check_model(ctx, body.model)
     refuse_unsupported(body)
+    if body.logprobs:
+        _check_tokens(ctx)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
     asked = to_prompt(body, ctx.system_prompt)
     fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from steersman.data.clean import bare
 from steersman.store.errors import NotFound, Outdated, clean_text, expect
 from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
 from steersman.store.standing import edit_holds, judged_text, standing
@@ -294,8 +295,9 @@ def add_feedback(
         f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, clear, withdraw, got {kind!r}",
     )
     if kind == "edit":
-        clean_text(edited, "edited")
-        expect(edited != row.content, "edited: expected another text than the answer itself")
+        written = bare(clean_text(edited, "edited"), Counter())
+        expect(bool(written), "edited: expected words beside special tokens")
+        expect(written != bare(row.content, Counter()), "edited: expected another text than the answer itself")
     else:
         expect(edited is None, f"edited: expected nothing with kind {kind!r}")
     if kind == "withdraw":

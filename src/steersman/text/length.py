@@ -88,7 +88,9 @@ def _fit(
     return Fitted(what, kept, skipped, shortened)
 
 
-def fit_prompts(template: Template, prompts: Sequence[Conversation], context: int, long: str) -> Fitted[Conversation]:
+def fit_prompts(
+    template: Template, prompts: Sequence[Conversation], context: int, long: str, what: str = "prompt"
+) -> Fitted[Conversation]:
     """Prompts that leave at least a token of `context` for an answer. `long`: "error", "skip" or "cut".
 
     Raises ValueError naming the first that does not fit where `long` is "error", and where none is left.
@@ -100,7 +102,7 @@ def fit_prompts(template: Template, prompts: Sequence[Conversation], context: in
     def cut(prompt: Conversation) -> Conversation | None:
         return cut_prompt(prompt, lambda shorter: size(shorter) < context)
 
-    return _fit(prompts, long, size, context - 1, cut, "prompt")
+    return _fit(prompts, long, size, context - 1, cut, what)
 
 
 def fit_rankings(template: Template, rankings: Sequence[Ranking], context: int, long: str) -> Fitted[Ranking]:

@@ -32,6 +32,8 @@ __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
 CONTEXT = 200
 """Characters of a prompt's end that an answer is tokenised behind, where no control token is nearer."""
 MARK = "Zqmark"
+DAY = datetime.datetime(2026, 1, 1, 12)
+"""Of dialogues that are trained on: which day they will be asked on nobody knows."""
 PROBE = Message("user", "Where is it?")
 
 
@@ -49,10 +51,13 @@ class Template:
     `thinking`: what becomes of thoughts. "keep": those of the data are rendered and learned; "drop": they are not;
     "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as "keep", and they are
     part of an answer's words.
+
+    `today`: a template that writes a date writes today's, as for people who ask; else that of `DAY`, so that training,
+    and what is sampled and judged for it, gives the same tokens on every day, machine and after every interruption.
     """
 
-    def __init__(self, tokenizer: Any, thinking: str = "keep", day: datetime.datetime | None = None) -> None:
-        self.tokenizer, self.thinking, self._day = tokenizer, thinking, day
+    def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = False) -> None:
+        self.tokenizer, self.thinking, self._day = tokenizer, thinking, None if today else DAY
         if not tokenizer.chat_template:
             raise ValueError(
                 "the tokenizer has no chat template: this model was never taught to chat; set model.template to "
@@ -77,6 +82,8 @@ class Template:
             raise ValueError(f"the chat template does not render a question and its answer: {_told(error)}") from None
         self._steps = needed(self._attempt)
         self._tails = None if self.thinking == "empty" else self._find_tails()
+        self.dated = self._is_dated()
+        """Whether the template writes a date."""
         end = self._shape.end or tokenizer.eos_token
         if not end:
             raise ValueError(
@@ -88,6 +95,9 @@ class Template:
         self.ends: frozenset[int] = frozenset({self.end_of_turn, tokenizer.eos_token_id, *stops} - {None})
         """All tokens that end an answer."""
         self._words = Words(tokenizer, self._shape)
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = frozenset(tokenizer.all_special_ids) | {i for i, token in added if token.special}
+        """Not left to `decode`, which knows none by its name that a normaliser changed."""
 
     # text
 
@@ -216,6 +226,12 @@ class Template:
             except Exception:
                 return f"messages[{i}] ({conversation.messages[i].role})"
         return "it with a generation prompt"
+
+    def _is_dated(self) -> bool:
+        """Whether another day is another prompt."""
+        now, self._day = self._day, DAY.replace(year=1987)
+        other, self._day = self._attempt((PROBE,)), now
+        return other != self._attempt((PROBE,))
 
     def _left_out(self, conversation: Conversation, text: str, form: Form) -> Iterator[str]:
         """What the template drops without a word. _Lost where these are tools, their calls or what they said."""
@@ -405,7 +421,7 @@ class Template:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words of an answer's ids that are meant for people: without special tokens and thoughts."""
-        words = list(ids[self.words_from(ids) :])
+        words = [i for i in ids[self.words_from(ids) :] if i not in self._special]
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.replace("\x00", "")  # no database keeps it, and no one means it
         shape = self._shape

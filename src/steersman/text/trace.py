@@ -38,6 +38,8 @@ class Log:
 
     def look(self, i: int) -> None:
         """Turn `i` comes next in the loop, or is asked for by its number."""
+        if i == 1 and not self.before:
+            self.before.append(0)  # the loop leaves out the first turn, which is written apart
         if self.open and i == len(self.before):
             self.before.append(self.written)
 

@@ -83,7 +83,8 @@ def run(
     context = context_of(read_config(sft, model_config.trust_remote_code))
     template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
-    fitted, chosen = (fit_prompts(template, given, context, config.long) for given in (prompts, held_out))
+    fitted = fit_prompts(template, prompts, context, config.long)
+    chosen = fit_prompts(template, held_out, context, config.long, "held-out prompt")
     prompts, held_out = fitted.records, chosen.records[: config.eval_prompts]
     lengths = [len(template.prompt_ids(prompt)) for prompt in (*prompts, *held_out)]
     rewards = [reward, *member_folders(reward)]

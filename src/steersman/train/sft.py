@@ -25,7 +25,7 @@ from steersman.models.lora import merged, quantized, set_trainable, settle
 from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.models.stage_folder import StageFolder
 from steersman.progress import activity, note, picture, progress
-from steersman.text.template import Template
+from steersman.text.template import DAY, Template
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
 from steersman.train.plan import check_memory, lengths_of
@@ -220,6 +220,7 @@ def run(
             "demonstrations": len(demonstrations) - skipped,
             **({} if len(trees) == len(demonstrations) - skipped else {"rows": len(trees)}),
             "skipped_long": skipped,
+            **({"date": f"{DAY:%Y-%m-%d}"} if template.dated else {}),
             "held_out": len(held),
             "steps": len(batches),
             "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,

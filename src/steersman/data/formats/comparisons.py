@@ -238,7 +238,7 @@ def from_sides(fields: Fields) -> Ranking:
     one, other, suffixes = found
     fields.used |= {one, other}
     fields.taken |= {"answers": f"{one}, {other}"}
-    ranks, all_bad = _verdict(fields, suffixes, plain(one).startswith("human_ref"))
+    ranks, all_bad = _verdict(fields, (plain(one), plain(other)), suffixes)
     if (turns := _interleaved(fields, (one, other))) is not None:
         made = _of_dialogues(fields, (one, other), turns)
         return ranking(made.prompt, made.answers, fields, ranks, all_bad)
@@ -269,10 +269,12 @@ def _interleaved(fields: Fields, pair: tuple[str, str]) -> list[list[Message]] |
     ]
 
 
-def _verdict(fields: Fields, suffixes: tuple[str, str], first_is_one: bool) -> tuple[tuple[int, int], bool]:
+def _verdict(fields: Fields, names: tuple[str, str], suffixes: tuple[str, str]) -> tuple[tuple[int, int], bool]:
     """(ranks, whether both are bad) of two answers: by their scores, or by the field that names the better one."""
+    first_is_one = names[0].startswith("human_ref")
     for stem in ("score", "scores", "rating", "reward"):
-        keys = [fields.keys.get(f"{stem}_{s}", fields.keys.get(f"{stem}{s}")) for s in suffixes]
+        forms = ((f"{stem}_{s}", f"{stem}{s}", f"{name}_{stem}") for name, s in zip(names, suffixes, strict=True))
+        keys = [next((fields.keys[n] for n in form if n in fields.keys), None) for form in forms]
         values = [fields.record[k] for k in keys if k is not None]
         if len(values) == 2 and all(number(v) is not None for v in values):
             fields.used |= {k for k in keys if k is not None}

@@ -61,6 +61,12 @@ def empty(value: Any) -> bool:
     return value is None or value == "" or value == [] or value == {}
 
 
+@functools.lru_cache(maxsize=4096)
+def _present(role: str, names: frozenset[str]) -> tuple[str, ...]:
+    """The names of a role among those of a record; the records of a file have few sets of names."""
+    return tuple(name for name in NAMES.get(role, (role,)) if name in names)
+
+
 class Fields:
     """A record, by roles: which field plays which (`mapping`: role -> field, said by the user), and what is left."""
 
@@ -84,6 +90,10 @@ class Fields:
         self.taken: dict[str, str] = {}
         """Role -> the field that plays it."""
         self.used: set[str] = set(self.ignored)
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.keys)
 
     def names(self, role: str) -> tuple[str, ...]:
         """Names of a role; a role that the user mapped has those alone, and they play no other."""
@@ -114,7 +124,8 @@ class Fields:
     def find(self, role: str) -> str | None:
         """The field that plays a role (its own name in this record), or None. Null counts as absent, and numbers
         (such as the number of turns) are no turns."""
-        keys = (self.keys[name] for name in self.names(role) if name in self.keys)
+        names = self.names(role) if self.mapping else _present(role, self._names) + self._beside.get(role, ())
+        keys = (self.keys[name] for name in names if name in self.keys)
         bad = (type(None), int, float) if role == "messages" else (type(None),)
         return next((key for key in keys if not isinstance(self.record[key], bad) and key not in self.used), None)
 

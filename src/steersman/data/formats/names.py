@@ -8,7 +8,17 @@ _CONTEXT = "input context passage document article paragraph 文章 材料 上�
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": (
         *("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "contents", "data"),
-        *("dialogs", "dialogues", "utterances", "transcript", "chat_messages", "plain_text", "trajectory", "对话"),
+        *(
+            "dialogs",
+            "dialogues",
+            "utterances",
+            "transcript",
+            "chat_messages",
+            "plain_text",
+            "trajectory",
+            "items",
+            "对话",
+        ),
     ),
     "question": (
         *("prompt", "question", "instruction", "query", "inputs_pretokenized", "context_messages", "user_prompt"),
@@ -36,7 +46,16 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("best_answer", "correct_answer", "expected_answer", "expected_output", "expected_response", "gold_answer"),
         *("reference_answer", "golden_answer", "ground_truth", "ideal", "golden", "human_answer", "replies", "a"),
         *("chosen", "回答", "答案", "输出", "回复", "答复", "解答", "答", "助手", "客服", "客服回复", "标准答案"),
-        *("agent_message", "staff_reply", "support_response", "support_answer", "resolution", "ticket_resolution"),
+        *(
+            "first_reply",
+            "first_response",
+            "agent_message",
+            "staff_reply",
+            "support_response",
+            "support_answer",
+            "resolution",
+            "ticket_resolution",
+        ),
         *("antwort", "respuesta", "客服回答", "客服答复", "回复内容", "处理结果", "解决方案"),
     ),
     "answers": (

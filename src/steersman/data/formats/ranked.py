@@ -12,7 +12,8 @@ from steersman.data.formats.fields import Fields, parsed_json, plain, shown
 from steersman.types import Conversation, Ranking
 
 TEXT_OF_ANSWER = ("response", "answer", "text", "content", "completion", "output", "value", "generated_text", "回答")
-SCORE_OF_ANSWER = ("overall_score", "score", "rating", "reward", "quality", "fine-grained_score", "pm_score")
+_SCORES = "overall_score score rating reward quality fine-grained_score pm_score votes upvotes points stars grade"
+SCORE_OF_ANSWER = tuple(_SCORES.split())
 
 
 def list_of(fields: Fields) -> str | None:

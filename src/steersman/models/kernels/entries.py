@@ -84,11 +84,11 @@ class Model(ctypes.Structure):
 STRUCTS = (Side, Term, Result, AttentionRow, Gradients, Matrix, Layer, Model)
 """In the order of `steersman_layout`."""
 ENTRIES = {
-    "norm": "x:b[n,d] weight:b[d] out:b[n,d] inverse:f[n] n d how:r2",
-    "norm_backward": "grad:b[n,d] x:b[n,d] weight:b[d] inverse:f[n] grad_x:b[n,d] grad_weight:f[d] n d how:r2",
-    "rotate": "x:b[n~apart,heads,d] cos:b[n,1,d] sin:b[n,1,d] out:b[n,heads,d] n heads d apart low high",
-    "gate": "gate:b[n~apart,d] up:b[n~apart,d] out:b[n,d] n d apart gelu",
-    "gate_backward": "grad:b[n,d] gate:b[n,d] up:b[n,d] grad_gate:b[n,d] grad_up:b[n,d] count gelu",
+    "norm": "x:b[n,d] weight:b[d] out:+b[n,d] inverse:+f[n] n d how:r2",
+    "norm_backward": "grad:b[n,d] x:b[n,d] weight:b[d] inverse:f[n] grad_x:+b[n,d] grad_weight:+f[d] n d how:r2",
+    "rotate": "x:b[n~apart,heads,d] cos:b[n,1,d] sin:b[n,1,d] out:+b[n,heads,d] n heads d apart low high",
+    "gate": "gate:b[n~apart,d] up:b[n~apart,d] out:+b[n,d] n d apart gelu",
+    "gate_backward": "grad:b[n,d] gate:b[n,d] up:b[n,d] grad_gate:+b[n,d] grad_up:+b[n,d] count gelu",
     "softmax_part": "logits:b[n,size] targets:l[n] sums:f[n,4] n size first heat:r1",
     "softmax_part_backward": "logits:b[n,size] targets:l[n] about:f[n,4] n size first heat:r1",
     "adamw": "master:f[n,d] weight:b[n,d] grad:f[n,d] mean:f[n,d] square:f[n,d] count how:r8",
@@ -96,14 +96,14 @@ ENTRIES = {
     "attend": "row:p",
     "attend_backward": "row:p gradients:p",
     "step": "model:p ids:p positions:p n scratch:p bytes logits:p",
-    "sample": "logits:f[n,vocabulary] temperature:f[n] uniform:f[n] sums:f[n,spans] ids:l[n] logprobs:f[n] n vocabulary"
-    " spans",
+    "sample": "logits:f[n,vocabulary] temperature:f[n] uniform:f[n] sums:f[n,spans] ids:+l[n] logprobs:+f[n]"
+    " n vocabulary spans",
 }
 """Arguments in C's order; of all the number of threads comes last, and int64 is returned.
 
 `x:b[n~apart,d]` is a tensor of a kind in `KINDS` and of these sizes, contiguous but for rows that may lie `apart`;
-sizes of one name are equal in one call. `r2` are two floats, `p` is an address. A bare name is an integer: given, or a
-size of the tensors before it, or `count`, the numbers in the first tensor.
+sizes of one name are equal in one call. One with a `+` is made here, for what is computed. `r2` are two floats, `p` is
+an address. A bare name is an integer: given, or a size of the tensors before it, or `count`, n times d.
 """
 ROW = (
     "q:b[tokens,heads,d] k:b[tokens,kv_heads,d] v:b[tokens,kv_heads,d] out:b[tokens,heads,d] lse:f[tokens,heads]"
@@ -121,6 +121,7 @@ class Argument:
     """Of a tensor; None: not one."""
     shape: tuple[str | int, ...] = ()
     apart: str = ""
+    made: bool = False
     reals: int = 0
     pointer: bool = False
 
@@ -138,10 +139,11 @@ def argument(text: str) -> Argument:
         return Argument(name, pointer=bool(kind))
     if kind[0] == "r":
         return Argument(name, reals=int(kind[1:]))
+    made, kind = kind[0] == "+", kind.removeprefix("+")
     first, *others = kind[2:-1].split(",")
     first, _, apart = first.partition("~")
     sizes = tuple(int(size) if size.isdigit() else size for size in (first, *others))
-    return Argument(name, KINDS[kind[0]], sizes, apart)
+    return Argument(name, KINDS[kind[0]], sizes, apart, made)
 
 
 def arguments(text: str) -> tuple[Argument, ...]:
@@ -149,23 +151,27 @@ def arguments(text: str) -> tuple[Argument, ...]:
 
 
 _ARGUMENTS = {name: arguments(text) for name, text in ENTRIES.items()}
+_NAMES = {name: f"steersman_{name}" for name in ENTRIES}
 
 
-def address(entry: str, wanted: Argument, x: Tensor, sizes: dict[str, int]) -> int:
+Sizes = dict[Any, int]
+"""Values of names; a number that stands in a shape is its own (`NUMBERS`)."""
+NUMBERS: Sizes = {1: 1, 2: 2, 4: 4}
+
+
+def address(entry: str, wanted: Argument, x: Tensor, sizes: Sizes) -> int:
     """Where x lies. ValueError unless it is what is wanted; sizes that have no value yet take x's."""
-    fits = x.dtype is wanted.dtype and x.is_cpu and x.dim() == len(wanted.shape)
-    if fits:
-        for want, got in zip(wanted.shape, x.shape, strict=True):
-            fits = fits and got == (sizes.setdefault(want, got) if isinstance(want, str) else want)
-        if wanted.apart:
-            # one row is as far from the next as any other; what is within a row lies together
-            strides = x.stride()
-            inner = (x.shape[2], 1) if len(strides) == 3 else (1,)
-            fits = fits and strides[1:] == inner and strides[0] == sizes.setdefault(wanted.apart, strides[0])
-        else:
-            fits = fits and x.is_contiguous()
+    # with few tokens this costs some percent of the work, so there is no loop in Python
+    shape = x.shape
+    fits = x.dtype is wanted.dtype and x.is_cpu and len(shape) == len(wanted.shape)
+    fits = fits and tuple(map(sizes.setdefault, wanted.shape, shape)) == shape
+    if not wanted.apart:
+        fits = fits and x.is_contiguous()
+    elif fits:  # one row is as far from the next as any other; what is within a row lies together
+        first, *inner = x.stride()
+        fits = inner == ([shape[2], 1] if len(inner) == 2 else [1]) and sizes.setdefault(wanted.apart, first) == first
     if not fits:
-        known = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        known = ", ".join(f"{name} = {size}" for name, size in sizes.items() if isinstance(name, str))
         raise ValueError(
             f"kernel '{entry}', {wanted.name}: expected {wanted.text}{f' where {known}' if known else ''}; "
             f"got {x.dtype} {list(x.shape)}, strides {list(x.stride())}, on {x.device}"
@@ -179,25 +185,35 @@ def fault(entry: str, code: int, about: str) -> Exception:
     return kind(f"kernel '{entry}' computed nothing: expected {expected}; got {about or 'none'} (code {code})")
 
 
-def call(lib: ctypes.CDLL | None, entry: str, values: Mapping[str, Any]) -> None:
-    """Check `values` by `ENTRIES` and compute. ValueError, MemoryError or RuntimeError says what was expected."""
+def call(lib: ctypes.CDLL | None, entry: str, values: Mapping[str, Any]) -> list[Tensor]:
+    """Check `values` by `ENTRIES`, compute, and return what was made.
+
+    ValueError, MemoryError or RuntimeError says what was expected.
+    """
     if lib is None:
         raise RuntimeError(f"kernel '{entry}': expected kernels, but there are none here; see steersman doctor")
-    sizes: dict[str, int] = {}
+    sizes = NUMBERS.copy()
     given: list[Any] = []
+    made: list[Tensor] = []
     for wanted in _ARGUMENTS[entry]:
         name = wanted.name
-        if wanted.dtype is not None:
+        if wanted.made:
+            made.append(x := torch.empty(tuple(map(sizes.__getitem__, wanted.shape)), dtype=wanted.dtype))
+            given.append(x.data_ptr())
+        elif wanted.dtype is not None:
             given.append(address(entry, wanted, values[name], sizes))
-            sizes.setdefault("count", values[name].numel())
         elif wanted.reals:
             given.append((c_float * wanted.reals)(*values[name]))
+        elif name in values:
+            given.append(values[name])
         else:
-            given.append(values[name] if name in values else sizes[name])
-    function: Callable[..., int] = getattr(lib, f"steersman_{entry}")
+            given.append(sizes["n"] * sizes["d"] if name == "count" else sizes[name])
+    function: Callable[..., int] = getattr(lib, _NAMES[entry])
     if code := function(*given, torch.get_num_threads()):
         plain = {name: value for name, value in values.items() if isinstance(value, int | float)}
-        raise fault(entry, code, ", ".join(f"{name} {value}" for name, value in (sizes | plain).items()))
+        named = {name: size for name, size in sizes.items() if isinstance(name, str)} | plain
+        raise fault(entry, code, ", ".join(f"{name} {value}" for name, value in named.items()))
+    return made
 
 
 def declare(lib: ctypes.CDLL) -> None:

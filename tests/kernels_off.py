@@ -1,0 +1,31 @@
+"""Kernels turned off, or others in their place, for tests that run both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from steersman.engine import native as engine_native
+from steersman.models import native
+from steersman.models.kernels.capabilities import Capabilities, decide
+
+
+def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
+    """In this process, in place of what was decided."""
+    for module in (native, engine_native):
+        monkeypatch.setattr(module, "capabilities", lambda: found)
+
+
+def turn_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in processes that are started."""
+    monkeypatch.setenv("STEERSMAN_KERNELS", "off")
+    use_kernels(monkeypatch, decide())
+
+
+def each_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Twice: as this machine computes, then without kernels."""
+    yield
+    with monkeypatch.context() as patch:
+        turn_kernels_off(patch)
+        yield
