@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,38 @@ def test_forms_of_stamps(tmp_path: Path, name: str, end: str) -> None:
     assert said(found) == [ASKED, [("user", "Where is it?"), ("assistant", "There.")]]
     assert found.changed["messages of speakers that --speakers does not name left out"] == 1
     assert any("Berta" in t for t in told)
+
+
+STRANGERS = ("Eve", "Dr. Bob Müller", "王五", "+49 171 123", "李四(售前)", "~Kim", "Ann-Marie O'Neil", "Zoë 🌸")
+
+
+def expected(messages: list[tuple[str, int, int, str]]) -> list[Dialogue]:
+    """Dialogues of a log, cut where a stranger speaks, from the first question to the last answer."""
+    out: list[Dialogue] = [[]]
+    for who, _, _, text in messages:
+        role = {"Anna": "user", "Shop": "assistant"}.get(who)
+        if role is None:
+            out.append([])
+        elif out[-1] and out[-1][-1][0] == role:
+            out[-1][-1] = (role, f"{out[-1][-1][1]}\n{text}")
+        elif out[-1] or role == "user":
+            out[-1].append((role, text))
+    ended = [d if d[-1][0] == "assistant" else d[:-1] for d in out if d]
+    return [d for d in ended if d]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_nobody_elses_words_are_in_a_dialogue_and_no_speakers_are_lost(tmp_path: Path, name: str) -> None:
+    strangers = STRANGERS if name != "line, desktop" else ("Eve", "王五")  # a space parts names from words there
+    for seed in range(4):
+        draw = random.Random(f"{name} {seed}")
+        messages = [("Anna", 9, 0, "first"), ("Shop", 9, 1, "second")]
+        for i in range(2, 12):
+            who = draw.choice(["Anna", "Shop", "Anna", "Shop", draw.choice(strangers)])
+            more = f"\nmore {i} at 10:30" if draw.random() < 0.3 else ""
+            messages.append((who, 9, i, f"word {i}{more if who in ('Anna', 'Shop') else ''}"))
+        log = "\n".join(line(FORMS[name], *message) for message in messages)
+        assert said(read(tmp_path, log, session_hours=0)) == expected(messages)
 
 
 HEADS = {

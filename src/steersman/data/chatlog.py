@@ -134,6 +134,8 @@ class _Style:
     """Names before a colon, in a log without stamps, that come again and again."""
     forms: frozenset[str]
     """How stamps before names are written: another one without a name is part of what is said."""
+    behind: frozenset[str]
+    """How stamps behind names are written: another time without a date is part of what is said."""
 
 
 def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
@@ -159,7 +161,13 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     forms = frozenset(
         stamps.form(m) for m in counted if (n := NAMED.match(m["rest"])) and (not known or name_key(n["who"]) in known)
     )
-    return _Style(dated, headers, stamped, spaced, frozenset() if stamped else frozenset(recurring - known), forms)
+    behind = frozenset(
+        stamps.form_behind(m)
+        for line in lines
+        if (m := stamps.TRAILING.match(line.text)) and name_key(m["who"]) in known and stamps.when(m)
+    )
+    names = frozenset() if stamped else frozenset(recurring - known)
+    return _Style(dated, headers, stamped, spaced, names, forms, behind)
 
 
 def _known_first(text: str, known: frozenset[str]) -> tuple[str, str] | None:
@@ -171,12 +179,12 @@ def _known_first(text: str, known: frozenset[str]) -> tuple[str, str] | None:
     return None
 
 
-def _paired(lines: Iterable[Line], known: frozenset[str]) -> Iterator[Line]:
-    """A name on a line of its own, and its stamp on the next, as one line."""
+def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
+    """A name on a line of its own, and its stamp on the next (in one of the forms), as one line."""
     held: Line | None = None
     for line in lines:
         who = held.text.strip() if held else ""
-        if held and stamps.alone(line.text) and (name_key(who) in known or BARE_NAME.fullmatch(who)):
+        if held and who and stamps.alone(line.text) in forms:
             yield replace(held, text=f"{who} {line.text.strip()}")
             held = None
             continue
@@ -192,8 +200,9 @@ def _messages(
     every = _cleaned(lines)
     head = list(itertools.islice(every, PEEK))
     known = speakers.named if speakers else frozenset()
-    if sum(name_key(a.text) in known and stamps.alone(b.text) for a, b in itertools.pairwise(head)) > 1:
-        every = _paired(itertools.chain(head, every), known)
+    below = [stamps.alone(b.text) for a, b in itertools.pairwise(head) if name_key(a.text) in known]
+    if sum(map(bool, below)) > 1:
+        every = _paired(itertools.chain(head, every), frozenset(filter(None, below)))
         head = list(itertools.islice(every, PEEK))
     style = _style(head, known)
     current: Said | None = None
@@ -241,7 +250,7 @@ def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
         return _stamped(line.number, when, match, style, known)
     match = stamps.TRAILING.match(text)
     when = stamps.when(match) if match else None
-    if match and when and (when.date or not style.dated):
+    if match and when and (when.date or (not style.dated and (not known or stamps.form_behind(match) in style.behind))):
         alone = not match["rest"] and (style.headers or name_key(match["who"]) in known)
         if alone or match["colon"]:
             return Said(line.number, when, match["who"].strip(), match["rest"].strip())
@@ -322,13 +331,6 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
 
 
-def _unquoted(text: str) -> str:
-    """A message over several lines without the quotes that LINE puts around it."""
-    if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
-        return text[1:-1].replace('""', '"')
-    return text
-
-
 def _bare(message: Said, changed: Counter[str]) -> Said | None:
     """A message without placeholders and notices of the messenger; None where nothing else is in it."""
     if message.ends:
@@ -336,7 +338,7 @@ def _bare(message: Said, changed: Counter[str]) -> Said | None:
     if not message.who or notices.SPOKEN.fullmatch(message.text):
         changed["notices of the messenger left out"] += 1
         return None
-    lines = notices.EDITED.sub("", _unquoted(message.text)).split("\n")
+    lines = notices.EDITED.sub("", notices.unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
     changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
     text = "\n".join(kept).strip()

@@ -105,3 +105,10 @@ _LABELS = """
 """
 LABELS = frozenset(_LABELS.split())
 """Words before a colon that are no speakers."""
+
+
+def unquoted(text: str) -> str:
+    """A message over several lines without the quotes that LINE puts around it."""
+    if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"')
+    return text

@@ -97,16 +97,22 @@ def when(match: re.Match[str]) -> When | None:
     return When(None, "", seconds)
 
 
-def alone(text: str) -> bool:
-    """Whether a line is a stamp and nothing else."""
+def alone(text: str) -> str:
+    """The form of a stamp that is all of a line; empty where a line is something else."""
     match = LEADING.match(text)
-    return bool(match and not match["rest"].strip() and when(match))
+    return form(match) if match and not match["rest"].strip() and when(match) else ""
 
 
 def form(match: re.Match[str]) -> str:
     """How a stamp at the start of a line is written: its digits and words left out."""
     written = match.string[: match.start("rest")].strip()
     return re.sub(r"[^\W\d_]+\.?|\s+", "", re.sub(r"\d+", "0", written))
+
+
+def form_behind(match: re.Match[str]) -> str:
+    """The same of a stamp behind a name; how many spaces stand before it tells it from a time that ends a sentence."""
+    written = match.string[match.end("who") : match.start("rest")].rstrip()
+    return re.sub(r"[^\W\d_]+\.?", "", re.sub(r"\d+", "0", written))
 
 
 def _possible(numbers: tuple[int, int, int]) -> bool:
