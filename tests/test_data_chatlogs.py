@@ -247,6 +247,8 @@ def test_stamps_inside_a_message_are_said(tmp_path: Path) -> None:
     words = "Your mail:\n27.11.2024 09:00 delivery\n2024-11-27 08:00:00 departed\n[12:30] arrived\nRight?"
     log = f"[2024-11-28, 10:01:02] Anna: {words}\n[2024-11-28, 10:02:02] Shop: Yes:\n10:30 Berlin\n"
     assert said(read(tmp_path, log)) == [[("user", words), ("assistant", "Yes:\n10:30 Berlin")]]
+    log = "Anna: When?\nShop: Hours:\n3-5 10:30 Uhr\n9:00 open\nAnna: thanks at 10:30\nShop: Bye\n"
+    assert said(read(tmp_path, log))[0][1] == ("assistant", "Hours:\n3-5 10:30 Uhr\n9:00 open")
 
 
 def test_strangers_with_a_title_behind_the_name(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_asked_and_learned(name: str, source: str, kind: str) -> None:
         with pytest.raises(ValueError, match="'functions' is undefined"):
             Template(tokenizer)
         return
-    template = Template(tokenizer, today=True)
+    template = Template(tokenizer)
     for conversation in dialogues():
         expected = theirs(tokenizer, conversation)
         asked = template.prompt_ids(conversation)

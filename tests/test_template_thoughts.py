@@ -42,7 +42,7 @@ WAYS = {
 
 
 def renderer(source: str) -> Template:
-    return Template(tokenizer_for(source), today=True)
+    return Template(tokenizer_for(source))
 
 
 def learned(template: Template, conversation: Conversation) -> list[int]:

@@ -167,6 +167,7 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
         if (m := stamps.TRAILING.match(line.text)) and name_key(m["who"]) in known and stamps.when(m)
     )
     names = frozenset() if stamped else frozenset(recurring - known)
+    headers &= not known or bool(behind) or any(name_key(m["rest"]) in known for m in counted)
     return _Style(dated, headers, stamped, spaced, names, forms, behind)
 
 
@@ -278,7 +279,7 @@ def _stamped(number: int, when: When, match: re.Match[str], style: _Style, known
     if style.spaced and " " in rest:
         who, _, text = rest.partition(" ")
         return Said(number, when, who, text)
-    quoted = style.forms and stamps.form(match) not in style.forms
+    quoted = stamps.form(match) not in style.forms if style.forms else not style.stamped
     return None if quoted else Said(number, when, "", rest)
 
 

@@ -116,7 +116,7 @@ def engine_of(
     int8: bool = False,
     native: bool = True,
     thinking: str = "keep",
-    today: bool = False,
+    today: bool = True,
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":

@@ -83,7 +83,7 @@ class LocalEngine:
         reuse: Reuse = "streams",
         independent: bool = False,
         thinking: str = "keep",
-        today: bool = False,
+        today: bool = True,
     ) -> None:
         self.decoder = decoder
         self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking, today)

@@ -15,7 +15,7 @@ class Prompts:
     encoder-decoder may have none) it takes text and ids only."""
 
     def __init__(
-        self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep", today: bool = False
+        self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep", today: bool = True
     ) -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._bytes = TokenBytes(tokenizer)

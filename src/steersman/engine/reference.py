@@ -37,7 +37,7 @@ class ReferenceEngine:
         model_name: str,
         version: str,
         thinking: str = "keep",
-        today: bool = False,
+        today: bool = True,
     ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)

@@ -43,7 +43,7 @@ class VllmEngine:
         version: str,
         max_slots: int,
         thinking: str = "keep",
-        today: bool = False,
+        today: bool = True,
         **options: Any,
     ) -> None:
         try:

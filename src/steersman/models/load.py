@@ -162,8 +162,8 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
 
 
 def load_template(folder: Path, config: ModelConfig) -> Template:
-    """The renderer of the folder's dialogues, as the section [model] of the settings says."""
-    return Template(load_tokenizer(folder, config.template), config.thinking)
+    """The renderer of a stage for the folder's dialogues, as the section [model] of the settings says."""
+    return Template(load_tokenizer(folder, config.template), config.thinking, today=False)
 
 
 def set_pad_token(tokenizer: Any) -> None:

@@ -52,11 +52,12 @@ class Template:
     "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as "keep", and they are
     part of an answer's words.
 
-    `today`: a template that writes a date writes today's, as for people who ask; else that of `DAY`, so that training,
-    and what is sampled and judged for it, gives the same tokens on every day, machine and after every interruption.
+    `today`: a template that writes a date writes today's, as transformers does and people who ask expect; stages say
+    False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
+    machine and after every interruption.
     """
 
-    def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = False) -> None:
+    def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True) -> None:
         self.tokenizer, self.thinking, self._day = tokenizer, thinking, None if today else DAY
         if not tokenizer.chat_template:
             raise ValueError(

@@ -182,6 +182,7 @@ class Run:
             name="policy",
             version=str(self.iteration),
             thinking=actors.template.thinking,
+            today=False,
         )
         self._order = prompt_order(len(prompts), seed)
         for _ in range(self.iteration * config.prompts_per_iteration):

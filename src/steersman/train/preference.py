@@ -239,9 +239,9 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     context = context_of(read_config(base, model_config.trust_remote_code))
-    fitted = fit_rankings(Template(tokenizer, model_config.thinking), rankings, context, config.long)
+    fitted = fit_rankings(Template(tokenizer, model_config.thinking, today=False), rankings, context, config.long)
     rankings = fitted.records
-    examples = prepare(Template(tokenizer, model_config.thinking), rankings, config, seed, context)
+    examples = prepare(Template(tokenizer, model_config.thinking, today=False), rankings, config, seed, context)
     trees, others, held = examples.trees, examples.others, examples.held
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     options = (model_config.dtype, model_config.trust_remote_code)

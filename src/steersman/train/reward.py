@@ -129,7 +129,7 @@ def run(
     further = train_members(run, output, config, inputs, seed=seed, **rest)
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer, model_config.thinking)
+    template = Template(tokenizer, model_config.thinking, today=False)
     context = context_of(read_config(base, model_config.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.long)
     rankings = fitted.records

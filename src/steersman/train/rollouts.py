@@ -95,7 +95,14 @@ class Actors:
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers
         return Actors(
-            policy, reference, first, critic, tokenizer, Template(tokenizer, model_config.thinking), *shared, members
+            policy,
+            reference,
+            first,
+            critic,
+            tokenizer,
+            Template(tokenizer, model_config.thinking, today=False),
+            *shared,
+            members,
         )
 
 

@@ -140,7 +140,7 @@ def run(
         demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
     check_folder(base)
     tokenizer = load_tokenizer(base, model_config.template)
-    template = Template(tokenizer, model_config.thinking)
+    template = Template(tokenizer, model_config.thinking, today=False)
     trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
     said = template.notes.copy()
     if parallel.is_first():
