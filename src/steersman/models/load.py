@@ -44,6 +44,7 @@ Model = Any
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model", "tekken.json")
+PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
 SHARD = "5GB"
 """Most of a file of weights, as hubs and other software like them."""
 TEXT_PART = {
@@ -171,15 +172,7 @@ def set_pad_token(tokenizer: Any) -> None:
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
         return
     vocabulary = tokenizer.get_vocab()
-    for name in (
-        "<pad>",
-        "<|pad|>",
-        "[PAD]",
-        "<|endoftext|>",
-        "<|finetune_right_pad_id|>",
-        "<unk>",
-        tokenizer.unk_token,
-    ):
+    for name in (*PADS, tokenizer.unk_token):
         if name in vocabulary and vocabulary[name] != tokenizer.eos_token_id:
             tokenizer.pad_token = name
             return
