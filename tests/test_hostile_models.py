@@ -128,6 +128,16 @@ def test_a_tokenizer_that_fails_on_what_people_write(folder: Path) -> None:
     assert "no usable tokenizer" in tried(folder)
 
 
+@pytest.mark.parametrize("part", ["normalizer", "decoder"])
+def test_a_tokenizer_that_doubles_a_text_again_and_again(part: str, folder: Path) -> None:
+    """Its parser would end the process when memory ends."""
+    path = folder / "tokenizer.json"
+    doubling = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    chain = {"type": "Sequence", f"{part}s": [{"type": "Sequence", f"{part}s": [doubling] * 20}] * 2}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: chain}))
+    assert f"{path}: {part}: its replacements make up to 1.1e+12 characters of one" in tried(folder)
+
+
 @pytest.mark.parametrize("field", ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "head_dim"])
 @pytest.mark.parametrize("value", [0, -1, 10**8, "x", 0.5])
 def test_sizes_are_refused_by_their_name(field: str, value: Any, folder: Path) -> None:

@@ -24,6 +24,8 @@ COUNT = re.compile(
 """Settings that are numbers of things; 0 only where transformers has 0 by default."""
 MOST = {"layer": 4096, "expert": 4096, "label": 1 << 16, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
 POSITIVE = re.compile(r"(theta|_scalar|scaling|multiplier|softcapping|logit_scale|factor|_alpha)$")
+GROWTH = 1000.0
+"""Most characters that a tokenizer's replacements may make of one; its parser aborts the process when memory ends."""
 TOKEN = re.compile(r"^(bos|eos|pad|sep|decoder_start)_token_id$")
 
 
@@ -242,3 +244,31 @@ def said(error: BaseException) -> str:
     """The first line of an error that came from elsewhere, with its type where it says little."""
     line = next((line for line in str(error).splitlines() if line.strip()), "")
     return line[:300] if isinstance(error, ValueError | OSError) and line else f"{type(error).__name__}: {line[:300]}"
+
+
+def check_replacements(folder: Path) -> None:
+    """Raises ValueError where a tokenizer's chain of replacements makes a text too long: each may double it."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return
+    parts = read_object(path)
+    for name in ("normalizer", "decoder"):
+        growth = _growth(parts.get(name))
+        if growth > GROWTH:
+            raise ValueError(
+                f"{path}: {name}: its replacements make up to {growth:.3g} characters of one; expected at most "
+                f"{GROWTH:g}"
+            )
+
+
+def _growth(node: Any) -> float:
+    """Characters that the node makes of one, at most. What is not of its form is left to the tokenizer's own parser."""
+    if not isinstance(node, dict):
+        return 1.0
+    parts = node.get("normalizers", node.get("decoders"))
+    if isinstance(parts, list):
+        return min(1e300, math.prod(map(_growth, parts)))
+    content, pattern = node.get("content"), node.get("pattern")
+    if node.get("type") != "Replace" or not isinstance(content, str) or not isinstance(pattern, dict):
+        return 1.0
+    return max(1.0, len(content) / max(1, len(str(pattern.get("String", "")))))

@@ -112,6 +112,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
 
 def _read_tokenizer(folder: Path) -> Any:
     checks.check_files(folder)
+    checks.check_replacements(folder)
     if (folder / "config.json").is_file():  # transformers reads it to know the tokenizer's class
         checks.check_config(folder, 1 << 12)
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
@@ -149,8 +150,7 @@ def _fit_vocabulary(model: Model, folder: Path) -> None:
 def load_tokenizer(folder: Path, template: str = "auto") -> Any:
     """The folder's tokenizer, with a pad token that is not the end-of-turn token.
 
-    `template`: what a tokenizer without a chat template is given (`text.bases`); "auto" leaves it without where its
-    tokens tell nothing.
+    `template`: what one without a chat template is given (`text.bases`); "auto": nothing where its tokens tell nothing.
     """
     tokenizer = _read_tokenizer(folder)
     if not tokenizer.chat_template:
