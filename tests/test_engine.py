@@ -91,6 +91,18 @@ def test_parts_come_while_others_are_being_answered(tiny: Path) -> None:
     assert next(steps) > 30
 
 
+def test_what_is_answered_is_of_the_call_under_way(tiny: Path) -> None:
+    """Counted beside what was answered before, the last call's answers would count twice."""
+    engine = load_engine(tiny, dtype="float32")
+    engine.generate([[5, 6, 7], [8, 9]], SamplingParams(max_tokens=3))
+    assert engine.answered() == 0  # type: ignore[attr-defined]
+    parts = engine.generate_parts([[[5, 6, 7]], [[8, 9]]], SamplingParams(max_tokens=3))  # type: ignore[attr-defined]
+    next(parts)
+    assert engine.answered() >= 1  # type: ignore[attr-defined]
+    list(parts)
+    assert engine.answered() == 0  # type: ignore[attr-defined]
+
+
 def test_reference_engine_agrees(tiny: Path) -> None:
     params = SamplingParams(max_tokens=12, temperature=0.9, top_k=20, top_p=0.9, seed=2, n=2)
     local = load_engine(tiny, dtype="float32", backend="local").generate(PROMPTS, params)

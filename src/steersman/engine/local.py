@@ -165,11 +165,12 @@ class LocalEngine:
                     raise call.faults[0]
                 yield [[a.completion() for a in r.answers] for r in requests]
         finally:
+            self._asked = []
             if not all(r.done for r in queue):
                 self._driver.cancel(a for r in queue for a in r.answers)
 
     def answered(self) -> int:
-        """How many prompts of the last call of `generate` have their answers; any thread may ask."""
+        """How many prompts of the call of `generate` under way have their answers; any thread may ask."""
         return sum(r.done for r in self._asked)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:

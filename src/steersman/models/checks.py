@@ -241,7 +241,7 @@ def check_forward(model: Any, folder: Path) -> None:
 
 
 def said(error: BaseException) -> str:
-    """The first line of an error from elsewhere, with the next where it announces one, and its type if it says little."""
+    """The first line of an error from elsewhere, the next where it announces one, and its type if it says little."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return line[:300] if isinstance(error, ValueError | OSError) and line else f"{type(error).__name__}: {line[:300]}"
