@@ -56,6 +56,23 @@ class Shape:
         """The mark that ends thoughts."""
         return self.thoughts[1].strip() if self.thoughts else ""
 
+    def with_thought(self, words: str, thought: str) -> str:
+        """Words behind thoughts that the template would have dropped."""
+        opening, closing = self.thoughts or ("<think>\n", "\n</think>\n\n")
+        if closing.strip() in words:  # the template writes empty ones
+            words = words.partition(closing.strip())[2].lstrip("\n")
+        return ("" if self.inside else opening) + thought + closing + words
+
+    def without_end(self, text: str, said: str, eos: str) -> str:
+        """A last turn's text, in which `said` is said, without its end and what follows that."""
+        if not self.end:
+            return text.removesuffix(self.closing)
+        if text.endswith(self.end + self.after):
+            return text[: len(text) - len(self.end + self.after)]
+        stops = [self.end, *self.stops, eos]
+        spoken = text.rfind(said) + len(said) if said in text else 0
+        return text[: min((k for stop in stops if (k := text.find(stop, spoken)) >= 0), default=len(text))]
+
 
 def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
     """Raises ValueError where the template loses what the assistant says, and what it raises itself for a question."""

@@ -9,10 +9,8 @@ of its own. The mask is known and not recovered, because prompt and answer are t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
 from steersman.text.dialogue import FORMS, Form, Turns, apply, needed, readings, to_message
 from steersman.text.guard import check_template
 from steersman.text.limits import Exhausted
+from steersman.text.losses import MARK, Lost, called, left_out, written_in
 from steersman.text.program import program
 from steersman.text.shape import read_shape
 from steersman.text.spans import Spans, sources
@@ -31,7 +30,6 @@ from steersman.types import Conversation, Message
 __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
 CONTEXT = 200
 """Characters of a prompt's end that an answer is tokenised behind, where no control token is nearer."""
-MARK = "Zqmark"
 DAY = datetime.datetime(2026, 1, 1, 12)
 """Of dialogues that are trained on: which day they will be asked on nobody knows."""
 PROBE = Message("user", "Where is it?")
@@ -154,7 +152,7 @@ class Template:
             raise ValueError(f"conversation '{whole.id}': the chat template {error}") from None
         if traced is None:
             return None
-        self._note([*self._left_out(whole, traced.text, FORMS[0])])
+        self._note([*self._left_out(whole, traced.text)])
         return Points(traced, self._tails, self._spans)
 
     def _marked(self, turn: Message, form: Form) -> dict[str, Any]:
@@ -208,7 +206,7 @@ class Template:
                 self._note(notes)
                 return text
         assert first is not None
-        if isinstance(first, _Lost):
+        if isinstance(first, Lost):
             raise ValueError(f"conversation '{conversation.id}': {first}")
         raise ValueError(
             f"conversation '{conversation.id}': the chat template refuses {self._culprit(conversation)}: {_told(first)}"
@@ -234,40 +232,8 @@ class Template:
         other, self._day = self._attempt((PROBE,)), now
         return other != self._attempt((PROBE,))
 
-    def _left_out(self, conversation: Conversation, text: str, form: Form) -> Iterator[str]:
-        """What the template drops without a word. _Lost where these are tools, their calls or what they said."""
-        at = 0
-        for i, turn in enumerate(conversation.messages):
-            where = f"messages[{i}] ({turn.role})"
-            for name, arguments in map(_called, turn.tool_calls):
-                values = arguments.values() if isinstance(arguments, dict) else ()
-                simple = [name, *(value for value in values if isinstance(value, str))]
-                if any(not _written(str(self._spans.mark(value)), text) for value in simple):
-                    raise _Lost(f"the chat template leaves out the call of '{name}' in {where}")
-            words = str(self._spans.mark(turn.content, turn.role == "assistant")).strip()
-            words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
-            if (found := text.find(words, at)) >= 0:  # most are written in their order
-                at = found + len(words)
-            elif _written(words, text) or self._changed(conversation, i, form):
-                continue
-            elif turn.role == "tool":
-                raise _Lost(f"the chat template leaves out what the tool said in {where}")
-            else:
-                yield f"the chat template leaves out or alters the words of {turn.role} turns"
-        for name, _ in map(_called, conversation.tools):
-            if not _written(str(self._spans.mark(name)), text):
-                raise _Lost(f"the chat template leaves out the tool '{name}'; expected a dialogue without tools")
-
-    def _changed(self, conversation: Conversation, i: int, form: Form) -> bool:
-        """Whether other words in turn `i` come out: templates may write what is said in a way of their own."""
-        turns = list(conversation.messages)
-        turns[i] = dataclasses.replace(turns[i], content=f"{turns[i].content}{MARK}")
-        try:
-            return turns[i].role == "tool" and MARK in self._text(
-                dataclasses.replace(conversation, messages=tuple(turns)), form=form
-            )
-        except Exception:
-            return False
+    def _left_out(self, conversation: Conversation, text: str, form: Form = FORMS[0]) -> Iterator[str]:
+        return left_out(conversation, text, self._spans, lambda other: self._text(other, form=form))
 
     # ids
 
@@ -338,8 +304,8 @@ class Template:
                 rows.append(Rendered(ids, tuple(learn)))
                 ids, learn = (), []
             words = self._answer(prompt, said, turn)
-            for name, _ in map(_called, turn.tool_calls):
-                if not _written(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
+            for name, _ in map(called, turn.tool_calls):
+                if not written_in(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
                     raise ValueError(
                         f"conversation '{conversation.id}': the chat template leaves out the call of '{name}' in "
                         f"messages[{i}] (assistant)"
@@ -356,11 +322,12 @@ class Template:
         if not thought:
             thought, said = (text.strip() for text in split_thoughts(content))
         over = prompt.rstrip().endswith(shape.close) if shape.close else False
+        eos = self.tokenizer.eos_token or shape.end
         base = prompt.removesuffix(shape.beyond)
         if whole.startswith(prompt):
-            words = self._without_end(whole[len(prompt) :], said)
+            words = shape.without_end(whole[len(prompt) :], said, eos)
         elif whole.startswith(base):
-            words = self._without_end(whole[len(base) :].removeprefix(shape.again), said)
+            words = shape.without_end(whole[len(base) :].removeprefix(shape.again), said, eos)
             if over:
                 words = words.lstrip()[len(shape.close) :] if words.lstrip().startswith(shape.close) else words
             elif thought and thought in words:
@@ -368,7 +335,7 @@ class Template:
             elif shape.inside and shape.thoughts and not words.lstrip().startswith(shape.close):
                 words = shape.thoughts[1] + words.removeprefix(shape.thoughts[0].strip())
         elif said and said in whole:
-            words = self._without_end(whole[whole.rfind(said) :], said)
+            words = shape.without_end(whole[whole.rfind(said) :], said, eos)
         else:
             raise ValueError(f"the chat template does not write the answer {turn.content[:40]!r} where it is the last")
         if not thought or thought in words:
@@ -376,26 +343,7 @@ class Template:
         if over:
             self._note(["the prompt says that thoughts are over: those of the data are not learned"])
             return words
-        return self._with_thought(words, thought)
-
-    def _with_thought(self, words: str, thought: str) -> str:
-        """Words behind thoughts that the template would have dropped."""
-        shape = self._shape
-        opening, closing = shape.thoughts or ("<think>\n", "\n</think>\n\n")
-        if closing.strip() in words:  # the template writes empty ones
-            words = words.partition(closing.strip())[2].lstrip("\n")
-        return ("" if shape.inside else opening) + thought + closing + words
-
-    def _without_end(self, text: str, said: str) -> str:
-        """A last turn's text without its end and what follows that."""
-        shape = self._shape
-        if not shape.end:
-            return text.removesuffix(shape.closing)
-        if text.endswith(shape.end + shape.after):
-            return text[: len(text) - len(shape.end + shape.after)]
-        stops = [shape.end, *shape.stops, self.tokenizer.eos_token or shape.end]
-        spoken = text.rfind(said) + len(said) if said in text else 0
-        return text[: min((k for stop in stops if (k := text.find(stop, spoken)) >= 0), default=len(text))]
+        return shape.with_thought(words, thought)
 
     def _behind(self, prompt: str, words: str) -> tuple[int, ...]:
         """Ids of words as they follow the prompt, whose own ids stay: where text would merge over the border, words
@@ -428,26 +376,6 @@ class Template:
         shape = self._shape
         blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text
-
-
-class _Lost(ValueError):
-    """A template leaves out what must not be lost."""
-
-
-def _called(call: dict[str, Any]) -> tuple[str, Any]:
-    """(name, arguments) of a tool or a call of one."""
-    function = call.get("function", call)
-    if not isinstance(function, dict):
-        return "", {}
-    arguments = function.get("arguments")
-    with contextlib.suppress(ValueError):
-        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    return str(function.get("name", "")), arguments
-
-
-def _written(words: str, text: str) -> bool:
-    """Whether words stand in rendered text, as they are or as JSON."""
-    return words in text or json.dumps(words, ensure_ascii=False)[1:-1] in text
 
 
 def _told(error: Exception) -> str:

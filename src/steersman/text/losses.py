@@ -1,0 +1,75 @@
+"""What a template drops of a dialogue without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from steersman.text.spans import Spans
+from steersman.text.thoughts import split_thoughts
+from steersman.types import Conversation
+
+MARK = "Zqmark"
+
+
+class Lost(ValueError):
+    """A template leaves out what must not be lost."""
+
+
+def left_out(
+    conversation: Conversation, text: str, spans: Spans, render: Callable[[Conversation], str]
+) -> Iterator[str]:
+    """A note for each turn whose words are not in the dialogue's rendered `text`.
+
+    Raises Lost where what is missing are tools, their calls or what they said.
+    """
+    at = 0
+    for i, turn in enumerate(conversation.messages):
+        where = f"messages[{i}] ({turn.role})"
+        for name, arguments in map(called, turn.tool_calls):
+            values = arguments.values() if isinstance(arguments, dict) else ()
+            simple = [name, *(value for value in values if isinstance(value, str))]
+            if any(not written_in(str(spans.mark(value)), text) for value in simple):
+                raise Lost(f"the chat template leaves out the call of '{name}' in {where}")
+        words = str(spans.mark(turn.content, turn.role == "assistant")).strip()
+        words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
+        if (found := text.find(words, at)) >= 0:  # most are written in their order
+            at = found + len(words)
+        elif written_in(words, text) or (turn.role == "tool" and _changes(conversation, i, render)):
+            continue
+        elif turn.role == "tool":
+            raise Lost(f"the chat template leaves out what the tool said in {where}")
+        else:
+            yield f"the chat template leaves out or alters the words of {turn.role} turns"
+    for name, _ in map(called, conversation.tools):
+        if not written_in(str(spans.mark(name)), text):
+            raise Lost(f"the chat template leaves out the tool '{name}'; expected a dialogue without tools")
+
+
+def _changes(conversation: Conversation, i: int, render: Callable[[Conversation], str]) -> bool:
+    """Whether other words in turn `i` come out: templates may write what a tool said in a way of their own."""
+    turns = list(conversation.messages)
+    turns[i] = dataclasses.replace(turns[i], content=f"{turns[i].content}{MARK}")
+    try:
+        return MARK in render(dataclasses.replace(conversation, messages=tuple(turns)))
+    except Exception:  # a template is a program: it may raise anything
+        return False
+
+
+def called(call: dict[str, Any]) -> tuple[str, Any]:
+    """(name, arguments) of a tool or a call of one."""
+    function = call.get("function", call)
+    if not isinstance(function, dict):
+        return "", {}
+    arguments = function.get("arguments")
+    with contextlib.suppress(ValueError):
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    return str(function.get("name", "")), arguments
+
+
+def written_in(words: str, text: str) -> bool:
+    """Whether words stand in rendered text, as they are or as JSON."""
+    return words in text or json.dumps(words, ensure_ascii=False)[1:-1] in text
