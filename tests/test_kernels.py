@@ -323,3 +323,15 @@ def test_both_compilers_build_without_a_warning(name: str, tiny: Path, monkeypat
     torch.testing.assert_close(out.float(), expected, atol=0.02, rtol=0.01)
     mine, theirs = (logits_by(which, tiny, monkeypatch) for which in (found, capabilities()))
     torch.testing.assert_close(mine, theirs, atol=0.02, rtol=0.02)
+
+
+@needs_kernels
+def test_what_has_one_place_has_any_stride() -> None:
+    """One key head, as in Gemma 3 270M: PyTorch's attention hands back a view whose stride across heads is another."""
+    x = torch.randn(1, 6, 64).bfloat16().transpose(0, 1)
+    assert x.stride() == (64, 384, 1)
+    cos, sin = torch.randn(6, 1, 64).bfloat16(), torch.randn(6, 1, 64).bfloat16()
+    expected = native.rotate(x.clone(memory_format=torch.contiguous_format), cos, sin, (-1, 1))
+    assert torch.equal(native.rotate(x, cos, sin, (-1, 1)), expected)
+    one = torch.randn(2, 64).bfloat16()[:, None].transpose(0, 1)[:, :1]
+    assert native.rotate(one, cos[:1], sin[:1], (-1, 1)).shape == (1, 1, 64)

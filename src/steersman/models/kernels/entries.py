@@ -169,7 +169,10 @@ def address(entry: str, wanted: Argument, x: Tensor, sizes: Sizes) -> int:
         fits = fits and x.is_contiguous()
     elif fits:  # one row is as far from the next as any other; what is within a row lies together
         first, *inner = x.stride()
-        fits = inner == ([shape[2], 1] if len(inner) == 2 else [1]) and sizes.setdefault(wanted.apart, first) == first
+        width = shape[1] if len(shape) == 2 else shape[1] * shape[2]
+        first = first if shape[0] > 1 else width  # what has one place, has any stride
+        fits = (inner[-1] == 1 or shape[-1] == 1) and (len(inner) == 1 or shape[1] == 1 or inner[0] == shape[2])
+        fits = fits and sizes.setdefault(wanted.apart, first) == first
     if not fits:
         known = ", ".join(f"{name} = {size}" for name, size in sizes.items() if isinstance(name, str))
         raise ValueError(
