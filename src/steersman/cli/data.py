@@ -12,7 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.cli.app import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.artifact.files import atomic_write, file_sha256, hash_json
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
@@ -23,7 +25,6 @@ from steersman.data.sources import ENDINGS, files_in
 from steersman.data.split import SPLITS, split_records
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
-from steersman.workspace import Workspace, atomic_write, file_sha256, hash_json
 
 SEVERAL = ("ignore", "context", "system")
 """What --map may say of several fields."""

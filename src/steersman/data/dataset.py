@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from steersman import __version__, locks
+from steersman.artifact.files import atomic_write, file_sha256, now, read_object
+from steersman.artifact.unfinished import put_aside
+from steersman.artifact.workspace import Workspace
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
 from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.types import Candidates, Conversation, Feedback, Ranking
-from steersman.unfinished import put_aside
-from steersman.workspace import Workspace, atomic_write, file_sha256, now, read_object
 
 PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3

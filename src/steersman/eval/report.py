@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from steersman.artifact.files import atomic_write
 from steersman.eval import figures, wording
 from steersman.eval import searches as search_section
 from steersman.eval.curves import Rows, best_row, training
@@ -23,7 +24,6 @@ from steersman.eval.report_text import LANGUAGES
 from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
 from steersman.stats import Interval
 from steersman.types import Conversation
-from steersman.workspace import atomic_write
 
 REGRESSIONS = 3
 """How many of the prompts that lost most are shown."""

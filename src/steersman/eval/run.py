@@ -17,24 +17,24 @@ from typing import Any, TypeVar
 
 import torch
 
+from steersman.artifact.files import atomic_write, read_object, write_json
+from steersman.artifact.stage_folder import StageFolder
+from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
-from steersman.models import families
-from steersman.models.decoder import branch_heads, response_logprobs, share_trunk
-from steersman.models.families import context_of
-from steersman.models.load import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
-from steersman.models.objectives import reweigh, weighted, weights_of
-from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
-from steersman.models.stage_folder import StageFolder
+from steersman.families import traits
+from steersman.families.decoder import branch_heads, response_logprobs, share_trunk
+from steersman.families.heads import reweigh, weighted, weights_of
+from steersman.families.traits import context_of
 from steersman.progress import activity
 from steersman.text.length import fit_prompts
 from steersman.text.template import Template
 from steersman.types import AxisScores, Completion, Conversation, SamplingParams
-from steersman.workspace import atomic_write, read_object, write_json
+from steersman.weights.folders import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 
 REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
@@ -107,7 +107,7 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, len(families.layers(pair[0])))
+    trunk, _ = share_trunk(pair, len(traits.layers(pair[0])))
 
     def compute(row: Row) -> torch.Tensor:
         below = trunk(row) if trunk else None

@@ -18,18 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from steersman.artifact.workspace import POLICIES
 from steersman.config import EvalConfig
 from steersman.eval import wording
 from steersman.eval.judges import prefers
-from steersman.stats import (
-    Interval,
-    bootstrap_mean,
-    length_controlled_win_rate,
-    paired_bootstrap,
-    proportion_interval,
-)
+from steersman.stats import Interval, bootstrap_mean, length_controlled_win_rate, paired_bootstrap, proportion_interval
 from steersman.types import AxisScores, Conversation
-from steersman.workspace import POLICIES
 
 Word = Literal["better", "no evidence", "worse"]
 
