@@ -24,7 +24,8 @@ FORMS = {
     "<image>\n{% endfor %}{% for p in m.content if p.type == 'text' %}{{ p.text }} {% endfor %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}",
     "first part tells": "<|im_start|>{% for m in messages %}{{ m.role | capitalize }}"
-    "{{ ':' if m.content[0].type == 'image' else ': ' }}{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% else %}<image>{% endif %}{% endfor %}"
+    "{{ ':' if m.content[0].type == 'image' else ': ' }}{% for p in m.content %}"
+    "{% if p.type == 'text' %}{{ p.text }}{% else %}<image>{% endif %}{% endfor %}"
     "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}",
 }
 """How published families write images, in words of our own."""
