@@ -49,7 +49,7 @@ def checked(data: bytes, where: str) -> Image:
     if width * height > MOST_PIXELS:
         raise ValueError(f"{where}: expected an image of at most {MOST_PIXELS:,} pixels, got {width} x {height}")
     kind = "jpeg" if name == "MPO" else name.lower()  # a JPEG with a second picture behind it, as phones make
-    return Image(hashlib.sha256(data).hexdigest(), f"image/{kind}", width, height, data)
+    return Image(hashlib.sha256(data).hexdigest(), f"image/{kind}", width, height, data=data)
 
 
 def from_url(url: str, where: str) -> Image:

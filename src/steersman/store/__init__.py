@@ -23,6 +23,7 @@ from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
+from steersman.store.said import without_named
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
 __all__ = [
@@ -187,6 +188,11 @@ class Store:
         """
         with self._db.write() as session:
             return chats.remove(session, id)
+
+    def without_named(self, images: Iterable[Image]) -> list[Image]:
+        """Those of `images` that no message and no ranking task names."""
+        with self._db.read() as session:
+            return without_named(session, images)
 
     def messages(self, conversation_id: str) -> list[ChatMessage]:
         """Every message of a chat's tree in the order of creation, each with the latest feedback on it."""
