@@ -203,7 +203,7 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
             400,
-            "messages[0].content[0]",
+            "messages[0].content[0].image_url.url",
             None,
         ),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, 400, "messages[0].content", None),

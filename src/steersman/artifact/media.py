@@ -17,7 +17,7 @@ import dataclasses
 import hashlib
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from steersman import locks
@@ -73,6 +73,15 @@ def to_url(image: Image) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
 
 
+def images_in(path: Path) -> Iterator[Image]:
+    """Every image that a file of our own JSON names, as often as it does."""
+    kinds = {ending: kind for kind, ending in MEDIA_TYPES.items()}
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            for found in IMAGE_PATH.finditer(line) if "media/" in line else ():
+                yield Image(found[2], kinds[found[3]])
+
+
 class Media:
     """The folder `media` of a workspace."""
 
@@ -109,10 +118,8 @@ class Media:
             return []
         for folder in ("data", "rounds"):
             for path in sorted((self.root / folder).rglob("*.jsonl")):
-                with open(path, encoding="utf-8", errors="replace") as lines:
-                    for line in lines:
-                        for found in IMAGE_PATH.finditer(line) if "media/" in line else ():
-                            left.pop(found[2], None)
+                for image in images_in(path):
+                    left.pop(image.sha256, None)
         for image in left.values():
             (self.root / image.path).unlink(missing_ok=True)
         return list(left.values())
