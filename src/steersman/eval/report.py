@@ -18,7 +18,7 @@ from markupsafe import Markup
 from steersman.artifact.files import atomic_write
 from steersman.eval import figures, wording
 from steersman.eval import searches as search_section
-from steersman.eval.curves import Rows, best_row, training
+from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
 from steersman.eval.report_text import LANGUAGES
 from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
@@ -40,7 +40,7 @@ def write_report(
     title: str,
     language: str = "en",
     facts: Mapping[str, Any] | None = None,
-    curves: Mapping[str, Rows] | None = None,
+    curves: Curves | None = None,
     reward_report: Mapping[str, Any] | None = None,
     searches: Sequence[Mapping[str, Any]] = (),
     samples: int = 12,
@@ -72,7 +72,12 @@ def write_report(
         "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
         "multiple": wording.multiple(verdict, language),
         "cautions": [wording.caution(c, language) for c in verdict.cautions]
-        + [t[f"monitor.{name}"] for name in (facts or {}).get("ppo warnings", ())],
+        + [
+            t[f"monitor.{name}"]
+            for fact, names in (facts or {}).items()
+            if fact.endswith(" warnings")
+            for name in names
+        ],
         "outcomes": [_outcome(p, language) for p in verdict.pairs],
         "outcomes_text": _outcomes_text(verdict, t),
         "model_rows": _model_rows(verdict, language),
@@ -84,7 +89,7 @@ def write_report(
         "intents": _intents(verdict.headline, t, language),
         "samples": _samples(prompts, models, samples, t, verdict.tie_margin),
         "regressions": _regressions(verdict, prompts, models, t),
-        "evolution": _evolution(curves.get("ppo", ())),
+        "evolution": _evolution(rollouts(curves)),
         "facts": dict(facts or {}),
         "limits": _limits(verdict, t),
     }
@@ -166,7 +171,7 @@ def _model_rows(verdict: Verdict, language: str) -> list[dict[str, Any]]:
 def _figures(
     verdict: Verdict,
     models: Sequence[ModelAnswers],
-    curves: Mapping[str, Rows],
+    curves: Curves,
     t: Mapping[str, str],
     kl_ceiling: float,
 ) -> dict[str, Markup]:
@@ -177,7 +182,7 @@ def _figures(
         rows = [(t["overall"], [(label, tint, m.overall) for label, tint, m in scored if m.overall is not None])]
         rows += [(t[axis], [(label, tint, m.axes[axis]) for label, tint, m in scored]) for axis in AXES]
         out["axes"] = figures.axes_dots(rows, t["axes_x"], t["axes"])
-    ppo = curves.get("ppo", ())
+    ppo = rollouts(curves)
     if figures.points(ppo, "kl", "reward") or figures.points(ppo, "eval_kl", "eval_reward"):
         out["reward_kl"] = figures.reward_kl(ppo, best_row(ppo, kl_ceiling), t)
     if any(len(m.tokens) for m in models):
@@ -193,8 +198,8 @@ def _reward(report: Mapping[str, Any] | None, t: Mapping[str, str], language: st
     bars = []
     for prefix, part in {"": report, **{f"{k}: ": v for k, v in report.get("objectives", {}).items()}}.items():
         for key, label, tint in (
-            ("accuracy", t["rm_accuracy"], figures.COLOURS["sft"]),
-            ("length_baseline", t["rm_baseline"], figures.COLOURS["base"]),
+            ("accuracy", t["rm_accuracy"], figures.COOL),
+            ("length_baseline", t["rm_baseline"], figures.GREY),
         ):
             if part.get(key) is not None:
                 interval = Interval.from_json(part[key], f"reward report: {prefix}{key}")

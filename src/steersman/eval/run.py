@@ -19,11 +19,13 @@ import torch
 
 from steersman.artifact.files import atomic_write, read_object, write_json
 from steersman.artifact.stage_folder import StageFolder
+from steersman.artifact.workspace import renamed
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
+from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
 from steersman.eval.report import write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families import traits
@@ -139,21 +141,21 @@ def best_of_kl(n: int) -> float:
 
 def collect(
     *,
-    models: Mapping[str, tuple[str, Path]],
+    models: Mapping[str, Evaluated],
     prompts: Sequence[Conversation],
     folder: Path,
     reward: Path | None,
     judge: Judge | None,
     config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model (name -> (label, folder)) and best-of-N, scores, rewards and KL to 'sft' if possible."""
+    """Answers of each model by its name and best-of-N, scores, rewards and KL to 'sft' if possible."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.eval
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
     given: dict[str, list[Completion]] = {}
-    for name, (_, path) in models.items():
+    for name, model in models.items():
         records, _ = answer_prompts(
-            lambda name=name, path=path: load_engine(path, version=name, **config.model.loading),  # type: ignore[misc]
+            lambda name=name, path=model.folder: load_engine(path, version=name, **config.model.loading),  # type: ignore[misc]
             prompts,
             folder / f"{name}.jsonl",
             params,
@@ -166,7 +168,7 @@ def collect(
     if settings.best_of:
         assert reward is not None
         records, _ = answer_prompts(
-            lambda: load_engine(models["sft"][1], version="sft", **config.model.loading),
+            lambda: load_engine(models["sft"].folder, version="sft", **config.model.loading),
             prompts,
             folder / f"{BEST_OF}.jsonl",
             dataclasses.replace(params, n=settings.best_of),
@@ -186,20 +188,19 @@ def collect(
             objectives = [*objectives[: len(given)], by_objective]
             given[BEST_OF], chosen = best_answers(several, measured[len(given) :])
             scored.append(chosen)
-            models = {**models, BEST_OF: (f"Best of {settings.best_of}", models["sft"][1])}
+            models = {**models, BEST_OF: Evaluated(f"Best of {settings.best_of}", models["sft"].folder)}
     out = []
     for order, ((name, answers), reward_scores) in enumerate(zip(given.items(), scored, strict=True)):
-        label, path = models[name]
-        kl = None
+        model, kl = models[name], None
         if name == BEST_OF:
             kl = [best_of_kl(settings.best_of)] * len(answers)
-        elif "sft" in models and name not in ("base", "sft"):
+        elif "sft" in models and "sft" in model.maker.against:
             at = config.eval.temperature or 1.0
-            kl = answer_kl(path, models["sft"][1], prompts, answers, config.model, at)
+            kl = answer_kl(model.folder, models["sft"].folder, prompts, answers, config.model, at)
         out.append(
             ModelAnswers(
                 name=name,
-                label=label,
+                label=model.label,
                 answers=[a.text for a in answers],
                 tokens=[len(a.token_ids) for a in answers],
                 finish=[a.finish_reason for a in answers],
@@ -208,6 +209,7 @@ def collect(
                 objectives=objectives[order] if objectives and objectives[order][0] else None,
                 kl=kl,
                 kl_bound=name == BEST_OF,
+                maker=model.maker,
             )
         )
     return out
@@ -233,7 +235,7 @@ def fit_all(
 
 def run(
     *,
-    models: Mapping[str, tuple[str, Path]],
+    models: Mapping[str, Evaluated],
     prompts: Sequence[Conversation],
     output: Path,
     reward: Path | None,
@@ -246,13 +248,15 @@ def run(
     searches: Sequence[Mapping[str, Any]] = (),
     known: Sequence[Caution] = (),
 ) -> Verdict:
-    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself.
+    """Evaluate `models` (by name, weakest first) into the folder `output`. Resumes by itself.
 
     `known`: cautions of what is known before anything is answered. Raises ValueError where nobody could judge.
     """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
-    prompts, too_long = fit_all(prompts[: config.eval.prompts or None], [path for _, path in models.values()], config)
+    prompts, too_long = fit_all(
+        prompts[: config.eval.prompts or None], [model.folder for model in models.values()], config
+    )
     known = (*known, *too_long)
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
@@ -285,9 +289,9 @@ def run(
     write_json(
         folder.path / MODELS,
         {
-            "models": [dataclasses.asdict(m) for m in measured],
+            "models": [{k: v for k, v in dataclasses.asdict(m).items() if k != "maker"} for m in measured],
             "facts": dict(facts),
-            "curves": dict(curves),
+            "curves": [{"stage": stage, "rows": rows} for stage, rows in curves.items()],
             "searches": list(searches),
             "reward_report": reward_report,
             "judge": judge.name if judge else "",
@@ -299,13 +303,15 @@ def run(
     with atomic_write(folder.path / PROMPTS) as file:
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
     with activity("drawing the report"):
-        draw(folder.path, config)
+        draw(folder.path, config, lambda name: models[name].maker if name in models else UNKNOWN)
     long = {f"{how}_long": n for caution in too_long for how, n in caution.values.items() if n}
     folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts), **long})
     return result
 
 
-def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
+def read(
+    folder: Path, config: Config, maker_of: MakerOf
+) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
     """What `run` measured and kept, and the verdict computed anew from it."""
     path = folder / MODELS
     if not path.is_file():
@@ -316,7 +322,11 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         for raw in kept["models"]:
             scores = raw.pop("scores")
             axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
-            models.append(ModelAnswers(scores=axes, **raw))
+            name = renamed(raw.pop("name"))
+            models.append(ModelAnswers(name, scores=axes, maker=maker_of(name), **raw))
+        if isinstance(kept["curves"], dict):  # of a report that an earlier version made
+            kept["curves"] = [{"stage": stage, "rows": rows} for stage, rows in kept["curves"].items()]
+        kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}
         lines = (folder / PROMPTS).read_bytes().split(b"\n")
         prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
         result = verdict(
@@ -336,9 +346,9 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
     return result, prompts, models, kept
 
 
-def draw(folder: Path, config: Config) -> Path:
+def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
     """Write report.html from what is kept in `folder`."""
-    result, prompts, models, kept = read(folder, config)
+    result, prompts, models, kept = read(folder, config, maker_of)
     write_report(
         folder / REPORT,
         result,
