@@ -156,7 +156,7 @@ def test_plain_says_the_word_the_numbers_and_the_interval() -> None:
     result = verdict(three(), make_prompts(80), CONFIG, judge="rules of the shop", simulated_rankings=True)
     text = plain(result)
     assert text.splitlines()[0] == "Verdict on 80 held-out prompts, judged by rules of the shop"
-    assert text.splitlines()[2] == "  POLICY against SFT: better"
+    assert text.splitlines()[2] == "  PPO against SFT: better"
     pair = result.pairs[1]
     assert (
         f"{pair.difference.value:+.3f} (95 % interval {pair.difference.low:+.3f} to {pair.difference.high:+.3f})"
