@@ -215,12 +215,14 @@ def run(task: Task) -> Any:
         reward=task.values[REWARD],
         config=task.config,
         inputs=task.inputs,
-        facts={**evidence.facts, "inputs": {name: value[:16] for name, value in task.inputs.items()}},
-        curves=evidence.curves,
-        searches=evidence.searches,
-        reward_report=report,
-        simulated_rankings=bool(report and report.get("simulated")),
-        known=evidence.cautions(task.values["prompts"]),
+        about=evaluation.About(
+            facts={**evidence.facts, "inputs": {name: value[:16] for name, value in task.inputs.items()}},
+            curves=evidence.curves,
+            searches=evidence.searches,
+            reward_report=report,
+            simulated_rankings=bool(report and report.get("simulated")),
+            cautions=evidence.cautions(task.values["prompts"]),
+        ),
     )
 
 
