@@ -167,11 +167,12 @@ def test_plain_says_the_word_the_numbers_and_the_interval() -> None:
     assert "simulated" in text
     assert "nan" not in text
     chinese = plain(result, "zh")
-    assert "POLICY 对 SFT：更好" in chinese
+    assert "PPO 对 SFT：更好" in chinese
     assert "模拟" in chinese
     swapped = three()
-    swapped[1], swapped[2] = dataclasses.replace(swapped[2], name="sft"), dataclasses.replace(swapped[1], name="ppo")
-    assert "SFT against POLICY: worse" in plain(verdict(swapped, make_prompts(80), CONFIG))
+    for i, (name, other) in enumerate((("sft", 2), ("ppo", 1)), 1):
+        swapped[i] = dataclasses.replace(three()[other], name=name, maker=registry.maker_of(name))
+    assert "SFT against PPO: worse" in plain(verdict(swapped, make_prompts(80), CONFIG))
 
 
 def test_bonferroni_is_stricter() -> None:
