@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import test_train as stages
 from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
+from steersman.compute.layers import is_known
+from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
-from steersman.models.decoder import response_logprobs
-from steersman.models.families import is_packed
-from steersman.models.layers import is_known
-from steersman.models.load import load_causal, load_tokenizer, use_packed_rows
-from steersman.models.packing import build_row
+from steersman.families.decoder import response_logprobs
+from steersman.families.traits import is_packed
 from steersman.text.template import Template
 from steersman.types import Conversation, Message, SamplingParams
+from steersman.weights.folders import load_causal, load_tokenizer, use_packed_rows
 from test_models import trees
 
 CHAT = (("user", "Where is it?"), ("assistant", "On its way."), ("user", "好的，谢谢。"))

@@ -33,18 +33,18 @@ import numpy as np
 import torch
 
 from harness import machine, machine_line, say, table, write_json
+from steersman.artifact.workspace import Workspace
 from steersman.config import PpoConfig
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.load import load_engine
 from steersman.eval.figures import COLOURS, SPARE
-from steersman.models.decoder import branch_scores, response_logprobs, share_trunk
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_packed_rows
+from steersman.families.decoder import branch_scores, response_logprobs, share_trunk
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
 from steersman.train import ppo
 from steersman.train.rollouts import pack
 from steersman.types import Conversation, SamplingParams
-from steersman.workspace import Workspace
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, use_packed_rows
 from train import call
 from train_data import Spec
 

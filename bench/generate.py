@@ -91,9 +91,9 @@ class Worker:
 def make_prompts(folder: Path, count: int, tokens: int) -> list[list[int]]:
     """Customers' words from the bundled shop as chat prompts of about `tokens` tokens each, lengths mixed."""
     from steersman.data.shop import generate
-    from steersman.models.load import load_tokenizer
     from steersman.text.template import Template
     from steersman.types import Conversation, Message
+    from steersman.weights.folders import load_tokenizer
 
     template = Template(load_tokenizer(folder))
     words: list[str] = []
@@ -288,7 +288,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    from steersman.models.resolve import resolve
+    from steersman.weights.resolve import resolve
 
     folder = resolve(arguments.model, say=say)
     sides = sides_of(arguments, folder)

@@ -27,8 +27,8 @@ Generate = Callable[[Prompts, int], int]
 
 
 def steersman(folder: str, dtype: str, slots: int, streamed: bool = False) -> tuple[Generate, int]:
+    from steersman.engine.backends.local.engine import LocalEngine
     from steersman.engine.load import load_engine
-    from steersman.engine.local import LocalEngine
     from steersman.types import SamplingParams
 
     # the same prompts come again and again, and no side may go on from what it kept
@@ -57,7 +57,7 @@ def transformers(folder: str, dtype: str, slots: int) -> tuple[Generate, int]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from steersman.models.load import set_pad_token
+    from steersman.weights.folders import set_pad_token
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     set_pad_token(tokenizer)

@@ -23,8 +23,8 @@ from torch import Tensor
 from harness import machine, machine_line, say, shown, table, write_json
 from steersman.data.shop import generate
 from steersman.engine.load import load_engine
-from steersman.models.resolve import resolve
 from steersman.types import Conversation, SamplingParams
+from steersman.weights.resolve import resolve
 
 MODELS: dict[Literal["en", "zh"], str] = {"en": "smollm2-135m", "zh": "gemma3-270m"}
 DTYPES = ("float32", "bfloat16", "int8")

@@ -21,11 +21,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness import machine, machine_line, say, table
 from steersman.engine.load import engine_of
-from steersman.models.kernels import building
-from steersman.models.kernels.capabilities import capabilities
-from steersman.models.load import load_tokenizer
-from steersman.models.resolve import resolve
+from steersman.kernels import building
+from steersman.kernels.capabilities import capabilities
 from steersman.types import SamplingParams
+from steersman.weights.folders import load_tokenizer
+from steersman.weights.resolve import resolve
 
 WORDS = ["where", "is", "my", "order", "the", "blue", "kettle", "我想退货", "please"]
 

@@ -18,13 +18,13 @@ import torch
 import train_data as data
 from harness import machine, machine_line, own_peak_mib
 from steersman.config import SftConfig
-from steersman.models.decoder import response_logprobs
-from steersman.models.load import load_causal, load_tokenizer, use_packed_rows
-from steersman.models.lora import set_trainable
-from steersman.models.resolve import resolve
+from steersman.families.decoder import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
 from steersman.train.update import Updater, keep_freed_memory
+from steersman.weights.folders import load_causal, load_tokenizer, use_packed_rows
+from steersman.weights.lora import set_trainable
+from steersman.weights.resolve import resolve
 
 SIDES = {"all": SftConfig(), "last 10 layers": SftConfig(train_layers=10), "LoRA r=16": SftConfig(lora_rank=16)}
 STEPS, TOKENS = 5, 1024

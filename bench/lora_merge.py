@@ -15,13 +15,13 @@ from torch import Tensor
 import train_data as data
 from harness import machine, machine_line
 from steersman.config import SftConfig
-from steersman.models import lora
-from steersman.models.decoder import response_logprobs
-from steersman.models.load import load_causal, load_tokenizer, use_packed_rows
-from steersman.models.resolve import resolve
+from steersman.families.decoder import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
 from steersman.train.update import Updater, cosine
+from steersman.weights import lora
+from steersman.weights.folders import load_causal, load_tokenizer, use_packed_rows
+from steersman.weights.resolve import resolve
 
 DEMONSTRATIONS, HELD_OUT, TOKENS = 60, 60, 512
 

@@ -62,12 +62,12 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
 
     import train_data as data
     from steersman.config import DpoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
-    from steersman.engine.shape import shape_of
-    from steersman.models.load import load_tokenizer
-    from steersman.models.resolve import resolve
+    from steersman.engine.backends.local.shape import shape_of
     from steersman.text.template import Template
-    from steersman.train import plan, ppo, preference, reward, sft
+    from steersman.train import budget, ppo, preference, reward, sft
     from steersman.train.memory import predict
+    from steersman.weights.folders import load_tokenizer
+    from steersman.weights.resolve import resolve
 
     model, stage, changes = CASES[name]
     base = resolve(model).resolve()
@@ -84,7 +84,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
             if tokens > STEPS * config.batch_tokens:
                 break
             chosen.append(item)
-        lengths = plan.lengths_of([sum(len(row.ids) for row in template.examples(c)) for c in chosen])
+        lengths = budget.lengths_of([sum(len(row.ids) for row in template.examples(c)) for c in chosen])
         held = data.demonstrations(2, "validation", 1)
         sft.run(base=base, demonstrations=chosen, validation=held, config=config, **common)
     elif stage in ("reward", "dpo"):
@@ -96,7 +96,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         ranked = data.rankings(count, 4, "train", 1)
         template = Template(load_tokenizer(base))
         trees, _ = reward.to_ranked_trees(template, ranked, 8192)
-        lengths = plan.lengths_of([t.tree.size for t in trees])
+        lengths = budget.lengths_of([t.tree.size for t in trees])
         if stage == "reward":
             reward.run(base=base, rankings=ranked, demonstrations=[], config=config, **common)
         else:
@@ -107,11 +107,11 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         make_reward_model(base, scorer)
         asked = data.prompts(STEPS * config.prompts_per_iteration, 1)
         template = Template(load_tokenizer(base))
-        lengths = plan.lengths_of([len(template.prompt_ids(p)) for p in asked])
+        lengths = budget.lengths_of([len(template.prompt_ids(p)) for p in asked])
         held = data.prompts(16, 2)[-4:]
         ppo.run(sft=base, reward=scorer, prompts=asked, held_out=held, demonstrations=[], config=config, **common)
     shape = shape_of(AutoConfig.from_pretrained(str(base)))
-    parts = predict(shape, plan.setting_of(config, lengths, settings))
+    parts = predict(shape, budget.setting_of(config, lengths, settings))
     if torch.cuda.is_available():
         measured = torch.cuda.max_memory_allocated()
     else:
@@ -124,8 +124,8 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
 def make_reward_model(base: Path, folder: Path) -> None:
     """A fresh head on the base. In a process of its own, whose memory is not measured."""
     code = (
-        "import sys; from pathlib import Path; from steersman.models.decoder import init_score_head\n"
-        "from steersman.models.load import load_scalar, load_tokenizer, save_model\n"
+        "import sys; from pathlib import Path; from steersman.families.decoder import init_score_head\n"
+        "from steersman.weights.folders import load_scalar, load_tokenizer, save_model\n"
         "base, folder = map(Path, sys.argv[1:]); model = load_scalar(base); init_score_head(model, 1)\n"
         "save_model(model, load_tokenizer(base), folder)"
     )

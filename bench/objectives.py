@@ -19,12 +19,12 @@ from harness import machine, machine_line, say, table, write_json
 from steersman.config import ModelConfig, RewardConfig
 from steersman.data.clean import clean
 from steersman.data.importing import parse_file
-from steersman.models.load import load_scalar, load_tokenizer, use_packed_rows
-from steersman.models.resolve import resolve
 from steersman.text.template import Template
 from steersman.train import reward
 from steersman.train.rankings import pair_report, split_holdout, to_ranked_trees
 from steersman.types import Ranking
+from steersman.weights.folders import load_scalar, load_tokenizer, use_packed_rows
+from steersman.weights.resolve import resolve
 
 SEED = 17
 

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import machine, machine_line, say, table, write_json
+from steersman.artifact.workspace import Workspace
 from steersman.config import ModelConfig
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.answering import answer_prompts
@@ -38,7 +39,6 @@ from steersman.eval.run import rewards
 from steersman.train import reward
 from steersman.train.log import read_metrics
 from steersman.types import Candidates, Conversation, Ranking, SamplingParams
-from steersman.workspace import Workspace
 
 Curve = list[tuple[float, float]]
 

@@ -21,10 +21,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from harness import machine, machine_line, table
 from steersman.data.dataset import load_conversations
-from steersman.models.load import load_tokenizer
-from steersman.models.resolve import resolve
 from steersman.text.template import Template
 from steersman.types import Conversation, Message
+from steersman.weights.folders import load_tokenizer
+from steersman.weights.resolve import resolve
 
 DIALOGUES = Path(__file__).parents[2] / "shared/data/sft/en_lima_1k.jsonl.xz"
 

@@ -16,7 +16,7 @@ import torch
 
 from harness import machine, machine_line, table
 from steersman.engine.load import load_engine
-from steersman.models.resolve import resolve
+from steersman.weights.resolve import resolve
 
 FIRST = 3
 """Steps that are not counted."""

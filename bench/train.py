@@ -197,7 +197,7 @@ def spec_of(arguments: argparse.Namespace, task: str, folder: Path, reward: Path
 
 def main() -> None:
     arguments = parse()
-    from steersman.models.resolve import resolve
+    from steersman.weights.resolve import resolve
 
     folder = resolve(arguments.model, say=say).resolve()
     result: dict[str, Any] = {

@@ -20,16 +20,16 @@ import torch
 import train_data as data
 import train_plain as plain
 from harness import own_peak_mib
+from steersman.compute.packing import Tree, build_row, fill_rows
 from steersman.config import ModelConfig, PpoConfig, SftConfig
 from steersman.engine.load import engine_of
-from steersman.models.decoder import branch_scores, init_score_head, response_logprobs, train_last_layers
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, use_packed_rows
-from steersman.models.packing import Tree, build_row, fill_rows
+from steersman.families.decoder import branch_scores, init_score_head, response_logprobs, train_last_layers
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train import ppo_update, reward, rollouts, sft
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Ranking, SamplingParams
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, use_packed_rows
 from train_data import Spec
 
 ROW_TOKENS = 1024
@@ -259,7 +259,7 @@ def make_reward_model(spec: Spec) -> None:
     model = load_scalar(Path(spec.model), "float32")
     init_score_head(model, spec.seed)
     tokenizer = load_tokenizer(Path(spec.model))
-    from steersman.models.load import save_model
+    from steersman.weights.folders import save_model
 
     save_model(model.to(torch.bfloat16), tokenizer, Path(spec.reward))
 

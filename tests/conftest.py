@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from steersman.models.kernels import building
-from steersman.models.kernels.capabilities import Capabilities, capabilities, decide
+from steersman.kernels import building
+from steersman.kernels.capabilities import Capabilities, capabilities, decide
 
 # tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
 os.environ["OMP_NUM_THREADS"] = "1"

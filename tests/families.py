@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import tiny
-from steersman.models.load import save_model
 from steersman.text.template import CHATML
+from steersman.weights.folders import save_model
 
 SIZES = {
     "hidden_size": 32,

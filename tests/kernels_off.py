@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from steersman.engine import native as engine_native
-from steersman.models import native
-from steersman.models.kernels.capabilities import Capabilities, decide
+from steersman.engine.backends.local import compiled as engine_native
+from steersman.kernels import ops
+from steersman.kernels.capabilities import Capabilities, decide
 
 
 def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
     """In this process, in place of what was decided."""
-    for module in (native, engine_native):
+    for module in (ops, engine_native):
         monkeypatch.setattr(module, "capabilities", lambda: found)
 
 

@@ -30,11 +30,12 @@ from safetensors import safe_open
 
 import test_preference as p
 import test_train as t
+from steersman.artifact.files import TORN
+from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
+from steersman.artifact.stage_folder import partial_of
 from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig
 from steersman.eval import report  # noqa: F401
 from steersman.eval import run as evaluation
-from steersman.models.stage_folder import partial_of
-from steersman.workspace import POINTS, TORN, read_manifest, tree_hashes
 from tiny import make_model
 
 
@@ -121,10 +122,7 @@ def stages(folder: Path) -> dict[str, Run]:
             reward=scorer,
             config=Config(model=t.FLOAT, eval=EvalConfig(max_tokens=8, batch_prompts=2, bootstrap=50)),
             inputs={},
-            facts={},
-            curves={},
-            reward_report=None,
-            simulated_rankings=False,
+            about=evaluation.About(),
         ),
     }
 

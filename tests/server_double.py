@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from steersman.engine.protocol import Engine, Prompt, PromptTooLong
-from steersman.server.run import _Server, config_of, listen, url_of
+from steersman.server.listening import _Server, config_of, listen, url_of
 from steersman.types import Completion, Conversation, SamplingParams
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from steersman.cli import app, main
+from steersman.cli import framework, main
 
 
 def slow_down(seconds: float) -> None:
-    from steersman.engine.local import LocalEngine
+    from steersman.engine.backends.local.engine import LocalEngine
     from steersman.train.update import Updater
 
     step, generate = Updater.step, LocalEngine.generate_parts
@@ -63,7 +63,7 @@ if __name__ == "__main__":
     import steersman.train.sample
     import steersman.train.sft  # noqa: F401
 
-    assert app
+    assert framework
     torch.set_num_threads(1)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -14,8 +14,8 @@ import typer
 from typer.testing import CliRunner
 
 from steersman import progress as progress_module
-from steersman.cli import app as framework
-from steersman.cli.app import JsonOption, add, build, emit
+from steersman.cli import framework
+from steersman.cli.framework import JsonOption, add, build, emit
 from steersman.progress import duration, metric_text, note, plain, progress
 
 runner = CliRunner()
@@ -33,7 +33,7 @@ def steersman(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_verb_and_loads_nothing_heavy() -> None:
     code = (
         "import sys, contextlib, io\n"
-        "from steersman.cli.app import build\n"
+        "from steersman.cli.framework import build\n"
         "sys.argv = ['steersman', '--help']\n"
         "try:\n    build()()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'numpy', 'sqlalchemy', 'fastapi', 'matplotlib'} & set(sys.modules)\n"

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from steersman.cli.app import build
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import Workspace
 from steersman.cli.data import default_name, parse_split
+from steersman.cli.framework import build
 from steersman.data.dataset import load_conversations, load_rankings
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Message
-from steersman.workspace import Workspace, read_manifest
 
 runner = CliRunner()
 

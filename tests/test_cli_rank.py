@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
+from steersman.artifact.manifest import write_manifest
+from steersman.artifact.workspace import Workspace
 from steersman.cli import rank as rank_verb
-from steersman.cli.app import build
+from steersman.cli.framework import build
 from steersman.cli.ranking_input import Said, parse
 from steersman.store import Store
 from steersman.types import AxisScores, Candidates, Completion, Conversation, Message
-from steersman.workspace import Workspace, write_manifest
 
 runner = CliRunner()
 

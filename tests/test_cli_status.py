@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from steersman.artifact.manifest import identity, read_manifest, write_manifest
+from steersman.artifact.workspace import Workspace
 from steersman.cli import doctor
-from steersman.cli.app import build
 from steersman.cli.exporting import EDITS, feedback_for, feedback_identity
+from steersman.cli.framework import build
 from steersman.cli.promotion import word_for
 from steersman.config import Config, to_dict
 from steersman.data.dataset import find, load_conversations, write_dataset
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
-from steersman.workspace import Workspace, identity, read_manifest, write_manifest
 
 runner = CliRunner()
 

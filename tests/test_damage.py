@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 
 import tiny as t
 from steersman import config_file, terminal
-from steersman.cli.app import build
+from steersman.artifact.files import write_json
+from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli.framework import build
 from steersman.data.dataset import read_info
 from steersman.store import Store
-from steersman.workspace import CONFIG_NAME, MANIFEST_NAME, Workspace, read_manifest, write_json, write_manifest
 
 runner = CliRunner()
 APP = build()

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman import workspace as workspaces
+from steersman.artifact import files as artifact_files
+from steersman.artifact.workspace import Workspace
 from steersman.config import Config, DataConfig
 from steersman.data import bundled, dataset
 from steersman.data.clean import clean, language_of
 from steersman.data.dataset import find, load_conversations, load_rankings, load_texts, read_info, write_dataset
 from steersman.data.split import split_by_hash, split_key, split_records
 from steersman.types import Conversation, Message, Ranking
-from steersman.workspace import Workspace
 
 
 def demo(question: str, answer: str = "A", id: str = "") -> Conversation:
@@ -95,14 +95,14 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
         if calls >= at:
             full_disk()
 
-    monkeypatch.setattr(workspaces.os, "fsync", fsync)
+    monkeypatch.setattr(artifact_files.os, "fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         put(tmp_path, [demo("a")])
     assert files(tmp_path) == []
     monkeypatch.undo()
     old = put(tmp_path, [demo("a")])
     calls = 0
-    monkeypatch.setattr(workspaces.os, "fsync", fsync)
+    monkeypatch.setattr(artifact_files.os, "fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         put(tmp_path, [demo("b")], replace=True)
     assert files(tmp_path) == ["d.jsonl", "d.manifest.json"]

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steersman.cli import data as verbs
-from steersman.cli.app import build
+from steersman.cli.framework import build
 from steersman.data import dataset
 from steersman.data.split import split_key, split_records
 from steersman.types import Conversation, Message
@@ -129,7 +129,7 @@ def test_remove(root: Path) -> None:
     assert (refused.exit_code, "a: expected --yes to delete 1 demonstrations" in refused.stderr) == (2, True)
     sft = root / "rounds" / "001" / "sft"
     sft.mkdir(parents=True)
-    from steersman.workspace import write_manifest
+    from steersman.artifact.manifest import write_manifest
 
     write_manifest(sft, "sft", {}, {"data:a": "x"})
     removed = run_json("data", "remove", "a", "--yes")

@@ -19,10 +19,12 @@ import test_train as stages
 import tiny as t
 from server_double import FakeEngine
 from steersman import locks
-from steersman.cli.app import build, explain
+from steersman.artifact.files import atomic_write, private
+from steersman.artifact.manifest import tree_hashes, verify
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build, explain
 from steersman.server.app import create_app
 from steersman.store import DiskError, Store
-from steersman.workspace import Workspace, atomic_write, private, tree_hashes, verify
 
 runner = CliRunner()
 APP = build()

@@ -22,10 +22,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from steersman.cli.app import build
+from steersman.artifact.files import file_sha256, write_json
+from steersman.artifact.manifest import identity, read_manifest, verify, write_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
 from steersman.config import Config
 from steersman.store import Store
-from steersman.workspace import Workspace, file_sha256, identity, read_manifest, verify, write_json, write_manifest
 
 runner = CliRunner()
 SIZES = {

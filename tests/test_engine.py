@@ -14,8 +14,8 @@ import tiny as t
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import PromptTooLong
 from steersman.engine.sampling import sample
-from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal
 
 PROMPTS = [
     t.conversation("Where is my order?"),

@@ -12,8 +12,8 @@ import torch
 
 import tiny as t
 from steersman.engine.load import load_engine
-from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal
 
 PROMPTS = [t.conversation("Where is my order?"), t.conversation("Hi")]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -18,10 +18,10 @@ import tiny as t
 from server_double import FakeEngine, live
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Engine, PromptTooLong, Refused
-from steersman.models.load import save_model
 from steersman.server.app import create_app
 from steersman.store import Store
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import save_model
 
 PROMPTS = [t.conversation("Where is my order?"), t.conversation("Hi")]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import tiny as t
-from steersman.engine import local
+from steersman.engine.backends.local import engine as local
 from steersman.engine.load import load_engine
 from steersman.types import SamplingParams
 

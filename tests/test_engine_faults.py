@@ -14,7 +14,7 @@ import pytest
 
 import tiny as t
 from server_double import live
-from steersman.engine.cache import Cache
+from steersman.engine.backends.local.cache import Cache
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import PromptTooLong, Refused
 from steersman.engine.sequence import Answer

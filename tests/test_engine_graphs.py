@@ -13,13 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import tiny as t
-from steersman.engine import graphs
-from steersman.engine import scheduler as scheduling
-from steersman.engine.cache import bucket
-from steersman.engine.graphs import Graphs
+from steersman.engine.backends.local import graphs
+from steersman.engine.backends.local import scheduler as scheduling
+from steersman.engine.backends.local.cache import bucket
+from steersman.engine.backends.local.graphs import Graphs
 from steersman.engine.load import load_engine
-from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal
 from test_engine_adapters import greedy, write_adapter
 
 READ_BACK = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}

@@ -11,14 +11,14 @@ import transformers
 
 import tiny as t
 from kernels_off import use_kernels
-from steersman.engine import native
-from steersman.engine.decoder import Decoder
+from steersman.engine.backends.local import compiled
+from steersman.engine.backends.local.forward import Decoder
+from steersman.engine.backends.local.matrix import Int8
 from steersman.engine.load import load_engine
-from steersman.engine.matrix import Int8
-from steersman.models import native as kernels
-from steersman.models.kernels.capabilities import Capabilities, capabilities
-from steersman.models.load import load_causal
+from steersman.kernels import ops as kernels
+from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.types import SamplingParams
+from steersman.weights.folders import load_causal
 
 needs_native = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 CPU = torch.device("cpu")
@@ -119,8 +119,8 @@ def test_step_and_sampling_in_one_call_are_those_of_two(tiny: Path, monkeypatch:
     prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(7)]
     params = SamplingParams(max_tokens=20, seed=3, temperature=0.8)
     calls = []
-    advance = native.NativeStep.advance
-    monkeypatch.setattr(native.NativeStep, "advance", lambda *a: (calls.append(1), advance(*a))[1])
+    advance = compiled.NativeStep.advance
+    monkeypatch.setattr(compiled.NativeStep, "advance", lambda *a: (calls.append(1), advance(*a))[1])
     together = load_engine(tiny).generate(prompts, params)
     made = len(calls)
     monkeypatch.setattr(Decoder, "native_for", lambda self, n: None)

@@ -20,10 +20,10 @@ import tiny as t
 from kernels_off import turn_kernels_off, use_kernels
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
-from steersman.models.kernels import building
-from steersman.models.kernels.capabilities import capabilities, decide
-from steersman.models.load import load_causal
+from steersman.kernels import building
+from steersman.kernels.capabilities import capabilities, decide
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal
 from test_engine_adapters import write_adapter
 
 WORDS = ("Where is my order?", "我想退货，可以吗？", "Hi", "The blue kettle that arrived on 6 May has a scratch.")

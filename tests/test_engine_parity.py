@@ -17,9 +17,9 @@ import torch
 
 import tiny as t
 from steersman.engine.load import load_engine
-from steersman.models.load import load_causal
-from steersman.models.resolve import default_cache
 from steersman.types import Conversation, SamplingParams
+from steersman.weights.folders import load_causal
+from steersman.weights.resolve import default_cache
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "ppo_prompts"
 FILES = {"en": "en_prompts.jsonl.xz", "zh": "zh_questions_60k.jsonl.xz"}

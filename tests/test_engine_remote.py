@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import tiny as t
-from steersman.engine import remote
+from steersman.engine.backends import remote
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Engine, Refused
 from steersman.server.app import create_app
@@ -223,7 +223,7 @@ def test_a_busy_endpoint_says_when(endpoint: Endpoint) -> None:
 
 
 def test_a_silent_endpoint_is_left() -> None:
-    from steersman.engine.remote import RemoteEngine
+    from steersman.engine.backends.remote import RemoteEngine
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"

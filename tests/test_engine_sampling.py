@@ -21,8 +21,8 @@ import tiny as t
 from steersman.engine.adjust import adjust
 from steersman.engine.load import load_engine
 from steersman.engine.sampling import sample
-from steersman.models.load import load_causal
 from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal
 
 PROMPT = t.conversation("Where is my order?")
 

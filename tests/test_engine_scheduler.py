@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import tiny as t
-from steersman.engine import local
-from steersman.engine.cache import Cache
+from steersman.engine.backends.local import engine as local
+from steersman.engine.backends.local.cache import Cache
+from steersman.engine.backends.local.prefixes import Prefixes, common
 from steersman.engine.load import load_engine
-from steersman.engine.prefixes import Prefixes, common
 from steersman.engine.protocol import DoesNotFit
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
@@ -133,7 +133,7 @@ def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> 
     paused = []
     pause = engine.scheduler._pause
     engine.scheduler._pause = lambda: (paused.append(1), pause())
-    import steersman.engine.scheduler as module
+    import steersman.engine.backends.local.scheduler as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "AHEAD", 8)

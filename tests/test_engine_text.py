@@ -13,10 +13,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 import tiny as t
+from steersman.engine.detokenize import ByteText, Stops, TokenBytes, Words, ending_whole, shown
 from steersman.engine.load import load_engine
 from steersman.engine.prompts import Prompts
 from steersman.engine.sequence import Answer
-from steersman.engine.text import ByteText, Stops, TokenBytes, Words, ending_whole, shown
 from steersman.types import Completion, SamplingParams
 
 CHARACTERS = "ab c你好吗？é🙂\n▁"

@@ -14,12 +14,12 @@ import test_train as stages
 import tiny as t
 from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
 from kernels_off import each_way
+from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
-from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
-from steersman.models.families import is_packed
-from steersman.models.load import load_causal, load_scalar, save_model, use_packed_rows
-from steersman.models.packing import build_row
+from steersman.families.decoder import branch_scores, init_score_head, response_logprobs
+from steersman.families.traits import is_packed
 from steersman.types import SamplingParams
+from steersman.weights.folders import load_causal, load_scalar, save_model, use_packed_rows
 from test_models import trees
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

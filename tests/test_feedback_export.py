@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from steersman.artifact.workspace import Workspace
 from steersman.cli.exporting import edited, export_lines, feedback_for
 from steersman.config import Config
 from steersman.data.dataset import write_dataset
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
-from steersman.workspace import Workspace
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.app import build
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
 from steersman.train.cautions import cautions
-from steersman.workspace import Workspace, read_manifest
 
 runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 import tiny as t
 from families import FAMILIES, make_folder
 from steersman.engine.load import load_engine
-from steersman.models.load import check_folder, load_causal, load_scalar, load_tokenizer, read_config
 from steersman.types import SamplingParams
+from steersman.weights.folders import check_folder, load_causal, load_scalar, load_tokenizer, read_config
 
 Bases = Callable[[str], Path]
 KINDS = ("Llama 3.x", "Gemma 3", "Qwen 3 mixture of experts", "Granite 4", "Falcon H1", "gpt-oss", "Gemma 4")

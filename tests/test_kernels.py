@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from kernels_off import use_kernels
-from steersman.engine.decoder import Decoder
-from steersman.models import native
-from steersman.models.kernels import building, entries
-from steersman.models.kernels.capabilities import Capabilities, capabilities, decide
-from steersman.models.kernels.entries import Argument, arguments, call
-from steersman.models.load import load_causal
-from steersman.models.vocabulary import token_logprobs
+from steersman.compute.vocabulary import token_logprobs
+from steersman.engine.backends.local.forward import Decoder
+from steersman.kernels import building, entries, ops
+from steersman.kernels.capabilities import Capabilities, capabilities, decide
+from steersman.kernels.entries import Argument, arguments, call
+from steersman.weights.folders import load_causal
 
 needs_kernels = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 SIZES = {"n": 8, "d": 32, "heads": 3, "size": 48, "vocabulary": 100, "spans": 1}
@@ -65,7 +64,7 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(entry: str) -> None:
 @needs_kernels
 def test_a_size_that_is_no_multiple_is_refused_by_the_kernel() -> None:
     with pytest.raises(ValueError, match=r"kernel 'norm' computed nothing: expected sizes .*n 2, d 24.*\(code 3\)"):
-        native.norm(torch.ones(2, 24).bfloat16(), torch.ones(24).bfloat16(), 0.0, 1e-6)
+        ops.norm(torch.ones(2, 24).bfloat16(), torch.ones(24).bfloat16(), 0.0, 1e-6)
     with pytest.raises(RuntimeError, match="expected kernels, but there are none here"):
         call(None, "norm", {})
 
@@ -95,15 +94,15 @@ def bf16(*shape: int) -> Tensor:
 def test_products_of_what_does_not_fit_are_refused(wrong: str, out: Tensor, more: dict[str, Tensor]) -> None:
     given = {"a": bf16(4, 16), "b": bf16(16, 8)} | more
     with pytest.raises(ValueError, match=f"kernel 'multiply', {wrong}"):
-        native.multiply([(given["a"], given["b"])], out, given.get("add"), given.get("bias"))
+        ops.multiply([(given["a"], given["b"])], out, given.get("add"), given.get("bias"))
 
 
-def attention(**other: Any) -> native.Attention:
+def attention(**other: Any) -> ops.Attention:
     q, kv, lse = bf16(40, 4, 32), bf16(40, 2, 32), torch.zeros(40, 4)
     given = {"q": q, "k": kv, "v": kv, "out": torch.zeros_like(q), "lse": lse} | other
     bounds = other.get("bounds", torch.tensor([[0, 33], [33, 40]]))
     places = bounds, other.get("branch"), torch.arange(40, dtype=torch.int32)
-    return native.Attention(tuple(given[name] for name in ("q", "k", "v", "out", "lse")), places, 1.0, None)  # type: ignore[arg-type]
+    return ops.Attention(tuple(given[name] for name in ("q", "k", "v", "out", "lse")), places, 1.0, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("tiles")
@@ -141,7 +140,7 @@ def test_without_matrix_tiles_products_are_refused_and_not_left_undone() -> None
         pytest.skip("this processor has matrix tiles")
     out = torch.full((4, 8), 7.0)
     with pytest.raises(RuntimeError, match=r"kernel 'multiply' computed nothing: expected a processor with matrix"):
-        native.multiply([(bf16(4, 16), bf16(16, 8))], out)
+        ops.multiply([(bf16(4, 16), bf16(16, 8))], out)
     with pytest.raises(RuntimeError, match="matrix tiles"):
         attention().forward()
     with pytest.raises(RuntimeError, match="matrix tiles"):
@@ -185,7 +184,7 @@ def test_memory_that_cannot_be_had_is_an_error(with_tiles: Capabilities, monkeyp
     x = bf16(2, 32)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1 << 40)
     with pytest.raises(MemoryError, match="kernel 'norm_backward' computed nothing"):
-        native.norm_backward(x, x, bf16(32), torch.ones(2), 0.0)
+        ops.norm_backward(x, x, bf16(32), torch.ones(2), 0.0)
 
 
 @pytest.mark.usefixtures("tiles")
@@ -194,7 +193,7 @@ def test_threads_that_end_leave_no_memory_behind() -> None:
     hidden, head = bf16(1, 576), bf16(2048, 576)
 
     def multiply() -> None:
-        native.multiply([(hidden, head.T)], hidden.new_empty(1, 2048))
+        ops.multiply([(hidden, head.T)], hidden.new_empty(1, 2048))
 
     sizes = []
     for _ in range(60):
@@ -239,7 +238,7 @@ esac
     (tmp_path / "macros").write_text('#define __VERSION__ "1.0"\n')
     monkeypatch.setenv("CC", str(path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("steersman.models.kernels.capabilities.sys.platform", "linux")
+    monkeypatch.setattr("steersman.kernels.capabilities.sys.platform", "linux")
     return path
 
 
@@ -282,7 +281,7 @@ def test_a_cache_that_cannot_be_written_leaves_pytorch_to_compute(
     assert "mycc" in decide().off
     monkeypatch.setenv("CC", "no-such-compiler")
     assert decide().off == "there is no C compiler (gcc or clang)"
-    monkeypatch.setattr("steersman.models.kernels.capabilities.sys.platform", "darwin")
+    monkeypatch.setattr("steersman.kernels.capabilities.sys.platform", "darwin")
     elsewhere = decide()
     assert (elsewhere.off, elsewhere.fault) == ("kernels are compiled on Linux alone", False)
     assert set(elsewhere.work.values()) == {"PyTorch: kernels are compiled on Linux alone"}
@@ -331,7 +330,7 @@ def test_what_has_one_place_has_any_stride() -> None:
     x = torch.randn(1, 6, 64).bfloat16().transpose(0, 1)
     assert x.stride() == (64, 384, 1)
     cos, sin = torch.randn(6, 1, 64).bfloat16(), torch.randn(6, 1, 64).bfloat16()
-    expected = native.rotate(x.clone(memory_format=torch.contiguous_format), cos, sin, (-1, 1))
-    assert torch.equal(native.rotate(x, cos, sin, (-1, 1)), expected)
+    expected = ops.rotate(x.clone(memory_format=torch.contiguous_format), cos, sin, (-1, 1))
+    assert torch.equal(ops.rotate(x, cos, sin, (-1, 1)), expected)
     one = torch.randn(2, 64).bfloat16()[:, None].transpose(0, 1)[:, :1]
-    assert native.rotate(one, cos[:1], sin[:1], (-1, 1)).shape == (1, 1, 64)
+    assert ops.rotate(one, cos[:1], sin[:1], (-1, 1)).shape == (1, 1, 64)

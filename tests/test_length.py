@@ -12,12 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.app import build
-from steersman.models.load import load_tokenizer, read_config
+from steersman.artifact.manifest import read_manifest
+from steersman.cli.framework import build
 from steersman.text.length import cut_prompt, fit_prompts, fit_rankings
 from steersman.text.template import Template
 from steersman.types import Conversation, Message, Ranking
-from steersman.workspace import read_manifest
+from steersman.weights.folders import load_tokenizer, read_config
 
 runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.app import build
-from steersman.models.load import load_tokenizer
+from steersman.cli.framework import build
+from steersman.weights.folders import load_tokenizer
 
 runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]

@@ -96,7 +96,8 @@ def test_waiting(hold: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> 
 def test_a_file_is_changed_by_one_at_a_time(tmp_path: Path) -> None:
     """Thirty-two read-modify-writes of four processes: none is lost."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom steersman import locks\nfrom steersman.workspace import *\n"
+        "import sys\nfrom pathlib import Path\nfrom steersman import locks\n"
+        "from steersman.artifact.files import *\n"
         "path = Path(sys.argv[1])\n"
         "for i in range(8):\n"
         "    with locks.brief(path):\n"

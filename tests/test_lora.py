@@ -14,21 +14,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from steersman.artifact.files import file_sha256
+from steersman.artifact.manifest import tree_hashes
+from steersman.artifact.stage_folder import StageFolder
+from steersman.compute.packing import Tree, build_row
 from steersman.config import ModelConfig, SftConfig
 from steersman.engine.load import load_engine
-from steersman.models import lora
-from steersman.models.decoder import branch_scores, response_logprobs
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, save_model, use_packed_rows
-from steersman.models.lora import LoraLinear, merged, quantized, set_trainable, settle, weights_hash
-from steersman.models.packing import Tree, build_row
-from steersman.models.stage_folder import StageFolder
+from steersman.families.decoder import branch_scores, response_logprobs
 from steersman.text.template import Template
 from steersman.train import reward, sft
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout, to_ranked_trees
 from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
-from steersman.workspace import file_sha256, tree_hashes
+from steersman.weights import lora
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, save_model, use_packed_rows
+from steersman.weights.lora import LoraLinear, merged, quantized, set_trainable, settle, weights_hash
 from test_train import FLOAT, PPO, REWARD, SFT, demonstrations, rankings, run_ppo, run_reward, run_sft
 
 IDS = tuple(range(5, 25))

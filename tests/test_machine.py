@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from steersman import machine
-from steersman.engine.cache import default_budget
+from steersman.engine.backends.local.cache import default_budget
 
 WITHOUT_POSIX = """
 import asyncio, multiprocessing, os, signal, subprocess, sys  # which choose by themselves what they import
@@ -26,14 +26,15 @@ for module, names in (
         delattr(module, name)
 sys.platform = "win32"
 from pathlib import Path
-from steersman import locks, machine, stopping, workspace
-from steersman.cli import app
-from steersman.server import run
+from steersman import locks, machine, stopping
+from steersman.artifact import files
+from steersman.cli import framework
+from steersman.server import listening
 stopping.install()
-run._allow_files(100)
+listening._allow_files(100)
 assert machine.cores() and machine.free_memory()
 folder = Path(sys.argv[1])
-with locks.making(folder / "stage"), locks.using(folder / "other"), workspace.atomic_write(folder / "file") as file:
+with locks.making(folder / "stage"), locks.using(folder / "other"), files.atomic_write(folder / "file") as file:
     file.write("text")
 print(app.BROKEN_PIPE)
 """

@@ -22,13 +22,13 @@ import test_train as stages
 import tiny as t
 from families import FAMILIES, random_model
 from kernels_off import each_way
+from steersman.engine.backends.local.shape import inverse_frequencies
 from steersman.engine.load import load_engine
-from steersman.engine.shape import inverse_frequencies
-from steersman.models import load as loading
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, save_model
-from steersman.models.resolve import resolve
 from steersman.text.template import CHATML, Template
 from steersman.types import SamplingParams
+from steersman.weights import folders as loading
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, save_model
+from steersman.weights.resolve import resolve
 
 TURNS = t.conversation("Where is my order?", "Your parcel is on its way.", "You help. 您好")
 GREEDY = SamplingParams(max_tokens=4, temperature=0, ignore_end=True)

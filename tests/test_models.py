@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from steersman.models import vocabulary
-from steersman.models.decoder import (
+from steersman.compute import vocabulary
+from steersman.compute.packing import Tree, build_row, fill_rows
+from steersman.compute.vocabulary import token_logprobs
+from steersman.families.decoder import (
     branch_scores,
     init_score_head,
     response_logprobs,
@@ -18,9 +20,7 @@ from steersman.models.decoder import (
     share_trunk,
     train_last_layers,
 )
-from steersman.models.load import check_folder, load_causal, load_scalar, load_tokenizer, use_packed_rows
-from steersman.models.packing import Tree, build_row, fill_rows
-from steersman.models.vocabulary import token_logprobs
+from steersman.weights.folders import check_folder, load_causal, load_scalar, load_tokenizer, use_packed_rows
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -61,7 +61,7 @@ def test_a_family_without_its_own_layers_takes_transformers_path(tiny: Path, mon
     packed = use_packed_rows(load_causal(tiny, "float32"))
     row = build_row(trees())
     ours, _ = response_logprobs(packed, row)
-    monkeypatch.setattr("steersman.models.layers.FAMILIES", frozenset())
+    monkeypatch.setattr("steersman.compute.layers.FAMILIES", frozenset())
     theirs, _ = response_logprobs(packed, row)
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
     assert share_trunk([packed, packed], 1) == (None, 0)

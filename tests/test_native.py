@@ -13,14 +13,14 @@ from torch import Tensor
 
 import tiny as t
 from kernels_off import use_kernels
-from steersman.models import native
-from steersman.models.decoder import response_logprobs
-from steersman.models.kernels.capabilities import Capabilities, capabilities
-from steersman.models.layers import FAMILIES, use_checkpointing
-from steersman.models.load import load_causal, use_packed_rows
-from steersman.models.packing import Row, Tree, build_row
-from steersman.models.vocabulary import token_logprobs
+from steersman.compute.layers import FAMILIES, use_checkpointing
+from steersman.compute.packing import Row, Tree, build_row
+from steersman.compute.vocabulary import token_logprobs
+from steersman.families.decoder import response_logprobs
+from steersman.kernels import ops
+from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.train.update import Updater
+from steersman.weights.folders import load_causal, use_packed_rows
 
 pytestmark = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 needs_tiles = pytest.mark.usefixtures("tiles")
@@ -49,19 +49,19 @@ def test_products_of_any_size_and_orientation(m: int, n: int, k: int) -> None:
         for second in (b, b.T.contiguous().T):
             exact = 2 * (a.double() @ b.double())
             terms = [(first, second), (first, second)]
-            narrow = native.multiply(terms, torch.full((m, n), torch.nan).bfloat16(), add, bias)
+            narrow = ops.multiply(terms, torch.full((m, n), torch.nan).bfloat16(), add, bias)
             assert_near(narrow, exact + add.double() + bias.double())
             start = torch.randn(m, n)
-            wide = native.multiply(terms, start.clone())
+            wide = ops.multiply(terms, start.clone())
             assert_near(wide, exact + start.double(), 1e-6)
 
 
 @needs_tiles
 def test_products_of_nothing() -> None:
     bias, start = random(5), torch.randn(3, 5)
-    assert torch.equal(native.multiply([(random(3, 0), random(0, 5))], start.clone()), start)
-    assert torch.equal(native.multiply([(random(3, 0), random(0, 5))], random(3, 5), bias=bias), bias.expand(3, 5))
-    assert native.multiply([(random(0, 4), random(4, 5))], random(0, 5)).shape == (0, 5)
+    assert torch.equal(ops.multiply([(random(3, 0), random(0, 5))], start.clone()), start)
+    assert torch.equal(ops.multiply([(random(3, 0), random(0, 5))], random(3, 5), bias=bias), bias.expand(3, 5))
+    assert ops.multiply([(random(0, 4), random(4, 5))], random(0, 5)).shape == (0, 5)
     hidden = random(0, 64).requires_grad_()
     token_logprobs(hidden, random(176, 64), torch.zeros(0, dtype=torch.long))[0].sum().backward()
     assert hidden.grad is not None
@@ -70,7 +70,7 @@ def test_products_of_nothing() -> None:
 @needs_tiles
 def test_a_product_leaves_what_lies_beside_it_alone() -> None:
     out = torch.zeros(40, 64)
-    native.multiply([(random(40, 32), random(32, 33))], out[:, :33])
+    ops.multiply([(random(40, 32), random(32, 33))], out[:, :33])
     assert out[:, :33].all()
     assert not out[:, 33:].any()
 
@@ -95,7 +95,7 @@ def test_attention_over_documents_and_branches(heads: int, kv_heads: int, d: int
     tokens = len(row.ids)
     q, k, v = random(tokens, heads, d), random(tokens, kv_heads, d), random(tokens, kv_heads, d)
     out, lse, grad = torch.empty_like(q), torch.empty(tokens, heads), random(tokens, heads, d)
-    attention = native.Attention((q, k, v, out, lse), row.places, 0.2, window)
+    attention = ops.Attention((q, k, v, out, lse), row.places, 0.2, window)
     attention.forward()
     exact = [x.double().requires_grad_() for x in (q, k, v)]
     expected = exact_attention(*exact, row, window)
@@ -113,15 +113,15 @@ def test_gated_activation(gelu: bool) -> None:
     act = transformers.activations.ACT2FN["gelu_pytorch_tanh" if gelu else "silu"]
     expected = act(exact[0]) * exact[1]
     expected.backward(grad.double())
-    assert_near(native.gated(gate, up, gelu), expected.detach())
-    for mine, theirs in zip(native.gate_backward(grad, gate, up, gelu), exact, strict=True):
+    assert_near(ops.gated(gate, up, gelu), expected.detach())
+    for mine, theirs in zip(ops.gate_backward(grad, gate, up, gelu), exact, strict=True):
         assert theirs.grad is not None
         assert_near(mine, theirs.grad)
 
 
 @needs_tiles
 def test_logprobs_and_entropy_over_a_vocabulary_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steersman.models.vocabulary.PART", 64)
+    monkeypatch.setattr("steersman.compute.vocabulary.PART", 64)
     hidden, weight, targets = random(37, 64) * 0.5, random(176, 64) * 0.5, torch.randint(0, 176, (37,))
     small = [x.clone().requires_grad_() for x in (hidden, weight)]
     logprobs, entropy = token_logprobs(*small, targets, 0.7)

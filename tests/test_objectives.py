@@ -19,14 +19,14 @@ from steersman import config_file
 from steersman.cli.stages import reward_text
 from steersman.config import PpoConfig
 from steersman.eval.run import rewards as evaluated
-from steersman.models.decoder import init_score_head, response_values
-from steersman.models.load import load_scalar, use_packed_rows
+from steersman.families.decoder import init_score_head, response_values
 from steersman.text.template import Template
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout
 from steersman.train.rollouts import Actors, Rollouts, pack
 from steersman.train.scoring import answer_scores, sources
 from steersman.types import Completion, Conversation, Ranking
+from steersman.weights.folders import load_scalar, use_packed_rows
 
 WEIGHTS = {"brief": 1.0, "kind": 0.5}
 ANSWERS = ("No.", "On its way.", "Your parcel arrives on 6 May, thank you.")

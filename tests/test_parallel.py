@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 
 import test_train as stages
 import tiny as t
+from steersman.artifact import sharded_point
+from steersman.artifact.manifest import read_manifest, tree_hashes, verify
+from steersman.artifact.stage_folder import StageFolder, partial_of
 from steersman.config import ModelConfig
-from steersman.models import parallel, sharded_point
-from steersman.models.lora import ADAPTER, CONFIG, WEIGHTS, adapter_base
-from steersman.models.stage_folder import StageFolder, partial_of
+from steersman.distributed import parallel
 from steersman.train.log import read_metrics
-from steersman.workspace import read_manifest, tree_hashes, verify
+from steersman.weights.lora import ADAPTER, CONFIG, WEIGHTS, adapter_base
 from two_processes import PPO_KINDS, Stop, ppo_kind, run_dpo, run_kto, run_ppo, stop_after, with_adapters
 
 DRIVER = Path(__file__).with_name("two_processes.py")

@@ -12,12 +12,12 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
+from steersman.compute.layers import use_checkpointing
+from steersman.compute.packing import Row, Tree, build_row
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
-from steersman.models.decoder import branch_scores, response_logprobs, train_last_layers
-from steersman.models.layers import use_checkpointing
-from steersman.models.load import load_causal, load_scalar, use_packed_rows
-from steersman.models.packing import Row, Tree, build_row
-from steersman.train import memory, plan, sft
+from steersman.families.decoder import branch_scores, response_logprobs, train_last_layers
+from steersman.train import budget, memory, sft
+from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 FAMILIES = ["llama", "qwen3", "gemma3_text"]
@@ -58,12 +58,12 @@ def test_activations_are_those_that_autograd_keeps(family: Path, train_layers: i
     train_last_layers(model, train_layers)
     row = one_row()
     setting = memory.Setting("sft", len(row.ids), False, train_layers=train_layers, itemsize=4)
-    assert memory.activations(plan.shape_in(family), setting) == pytest.approx(kept_bytes(model, row), rel=0.05)
+    assert memory.activations(budget.shape_in(family), setting) == pytest.approx(kept_bytes(model, row), rel=0.05)
 
 
 @pytest.mark.parametrize("train_layers", [0, 1])
 def test_trained_parameters_are_counted_exactly(family: Path, train_layers: int) -> None:
-    shape, setting = plan.shape_in(family), memory.Setting("sft", 64, False, train_layers=train_layers)
+    shape, setting = budget.shape_in(family), memory.Setting("sft", 64, False, train_layers=train_layers)
     for load, head in ((load_causal, True), (load_scalar, False)):
         model = load(family, "float32")
         train_last_layers(model, train_layers)
@@ -90,25 +90,25 @@ def test_checkpointing_keeps_less_and_changes_no_bit(family: Path, train_layers:
 
 def test_checkpointing_needs_a_known_family(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_causal(tiny)
-    monkeypatch.setattr("steersman.models.layers.FAMILIES", {"other"})
+    monkeypatch.setattr("steersman.compute.layers.FAMILIES", {"other"})
     with pytest.raises(ValueError, match="'llama'; expected one of other"):
         use_checkpointing(model)
 
 
 @pytest.mark.parametrize("config", [SftConfig(), RewardConfig(), PpoConfig(), DpoConfig(), KtoConfig()])
-def test_a_plan_changes_as_little_as_it_must(config: plan.Stage, tiny: Path) -> None:
-    shape = dataclasses.replace(plan.shape_in(tiny), layers=30, hidden=576, intermediate=1536, vocabulary=49152)
-    lengths = plan.Lengths(total=100_000, longest=200, documents=700)
-    asked = plan.make_plan(shape, config, lengths, FLOAT, free=1 << 40)
+def test_a_plan_changes_as_little_as_it_must(config: budget.Stage, tiny: Path) -> None:
+    shape = dataclasses.replace(budget.shape_in(tiny), layers=30, hidden=576, intermediate=1536, vocabulary=49152)
+    lengths = budget.Lengths(total=100_000, longest=200, documents=700)
+    asked = budget.make_plan(shape, config, lengths, FLOAT, free=1 << 40)
     assert asked.chosen is asked.options[0]
     peaks = [asked.options[0].peak]
     for free in range(int(1.2 * peaks[0]), 0, -peaks[0] // 40):
-        found = plan.make_plan(shape, config, lengths, FLOAT, free)
+        found = budget.make_plan(shape, config, lengths, FLOAT, free)
         if (chosen := found.chosen) is None:
-            assert min(o.peak for o in found.options) * plan.MARGIN > free
+            assert min(o.peak for o in found.options) * budget.MARGIN > free
             assert "smaller model" in found.advice
             break
-        assert chosen.peak * plan.MARGIN <= free
+        assert chosen.peak * budget.MARGIN <= free
         if chosen.trains_less:
             assert not any(found.fits(o) for o in found.options if not o.trains_less)
         elif chosen.changes:
@@ -120,9 +120,9 @@ def test_a_plan_changes_as_little_as_it_must(config: plan.Stage, tiny: Path) -> 
 
 def test_without_a_critic_less_is_needed(tiny: Path) -> None:
     """RLOO and GRPO keep and train one model less than PPO."""
-    shape, lengths = plan.shape_in(tiny), plan.Lengths(total=1000, longest=20, documents=50)
+    shape, lengths = budget.shape_in(tiny), budget.Lengths(total=1000, longest=20, documents=50)
     with_critic, without = (
-        plan.make_plan(shape, PpoConfig(answers_per_prompt=2, advantage=how), lengths, FLOAT, free=1 << 40).options[0]
+        budget.make_plan(shape, PpoConfig(answers_per_prompt=2, advantage=how), lengths, FLOAT, free=1 << 40).options[0]
         for how in ("gae", "rloo")
     )
     trained = memory.trained_parameters(shape, memory.Setting("ppo", 64, False), head=False)
@@ -133,7 +133,7 @@ def test_without_a_critic_less_is_needed(tiny: Path) -> None:
 
 def test_rows_never_get_shorter_than_a_document(tiny: Path) -> None:
     config = SftConfig(row_tokens=4096)
-    found = plan.make_plan(plan.shape_in(tiny), config, plan.Lengths(9000, 900, 20), FLOAT, free=1)
+    found = budget.make_plan(budget.shape_in(tiny), config, budget.Lengths(9000, 900, 20), FLOAT, free=1)
     assert min(o.changes.get("row_tokens", 4096) for o in found.options) == 1024
 
 
@@ -154,7 +154,7 @@ def test_a_stage_that_cannot_fit_is_refused_before_it_starts(
             inputs={},
         )
 
-    monkeypatch.setattr(plan, "free_memory", lambda _: 300 << 20)
+    monkeypatch.setattr(budget, "free_memory", lambda _: 300 << 20)
     with pytest.raises(ValueError, match=r"sft: not started.*0\.3 GiB are free.*memory_check=false"):
         run(FLOAT)
     assert not list(tmp_path.iterdir())
@@ -163,13 +163,13 @@ def test_a_stage_that_cannot_fit_is_refused_before_it_starts(
 
 
 def test_free_memory_holds_what_this_process_has() -> None:
-    before = plan.free_memory(on_gpu=False)
+    before = budget.free_memory(on_gpu=False)
     held = torch.ones(64 << 20, dtype=torch.uint8)
-    assert abs(plan.free_memory(on_gpu=False) - before) < 8 * len(held)
+    assert abs(budget.free_memory(on_gpu=False) - before) < 8 * len(held)
 
 
 def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steersman.cli.app import build
+    from steersman.cli.framework import build
 
     monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
 

@@ -11,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.app import build
+from steersman.artifact.manifest import read_manifest, verify, write_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
 from steersman.eval.run import best_answers, best_of_kl
 from steersman.store import Store
 from steersman.types import Completion
-from steersman.workspace import Workspace, read_manifest, verify, write_manifest
 
 runner = CliRunner()
 SIZES = {

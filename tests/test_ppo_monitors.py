@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import test_train as stages
+from steersman.artifact.manifest import read_manifest
 from steersman.cli.stages import ppo_text
 from steersman.config import PpoConfig
 from steersman.rl.rules import repetition
@@ -20,7 +21,6 @@ from steersman.train.monitors import Monitors, check_start
 from steersman.train.ppo_update import lr_share
 from steersman.train.rollouts import Actors
 from steersman.train.update import Updater
-from steersman.workspace import read_manifest
 
 CONFIG = PpoConfig(monitor_window=2)
 HEALTHY = {"length": 40.0, "repetition": 0.05, "kl": 1.0, "entropy": 1.5, "no_eos": 0.02, "reward_std": 0.3}

@@ -17,17 +17,17 @@ import pytest
 import torch
 import transformers
 
+from steersman.compute.packing import Tree, build_row
 from steersman.config import PpoConfig
-from steersman.models.decoder import branch_scores, init_score_head, response_logprobs
-from steersman.models.load import use_packed_rows
-from steersman.models.packing import Tree, build_row
-from steersman.rl.preference import dpo_loss
+from steersman.families.decoder import branch_scores, init_score_head, response_logprobs
+from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
 from steersman.train.ppo_update import update
 from steersman.train.preference import answer_logprobs
 from steersman.train.rollouts import Actors, experience_of, pack, score
 from steersman.train.update import Updater
 from steersman.types import Completion, Conversation, Message
+from steersman.weights.folders import use_packed_rows
 
 VOCAB, END = 8, 2
 PROMPT = (5, 6, 7)

@@ -15,23 +15,23 @@ import torch
 from safetensors.torch import load_file
 
 import tiny as t
+from steersman.artifact.manifest import read_manifest, tree_hashes
+from steersman.artifact.stage_folder import StageFolder
 from steersman.cli.exporting import as_ranking
+from steersman.compute.packing import Tree
 from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConfig, PpoConfig, RlooConfig, of_stage
-from steersman.models.decoder import init_score_head
-from steersman.models.load import load_causal, load_scalar, save_model
-from steersman.models.lora import adapter_base, set_trainable, settle, weights_hash
-from steersman.models.packing import Tree
-from steersman.models.stage_folder import StageFolder
+from steersman.families.decoder import init_score_head
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
-from steersman.rl.preference import dpo_loss, kto_loss
+from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.template import Template
-from steersman.train import plan, ppo, preference
+from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics
 from steersman.train.rankings import RankedTree, pair_report, plan_batches, split_holdout
 from steersman.train.update import cosine
 from steersman.types import Conversation, Feedback, Ranking
-from steersman.workspace import read_manifest, tree_hashes
+from steersman.weights.folders import load_causal, load_scalar, save_model
+from steersman.weights.lora import adapter_base, set_trainable, settle, weights_hash
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SIZES: dict[str, Any] = {
@@ -165,7 +165,7 @@ def test_what_cannot_be_is_refused_before_it_starts(
         preference.run(
             base=tiny, rankings=rankings(), output=tmp_path / "x", config=DPO, model_config=four, seed=3, inputs={}
         )
-    monkeypatch.setattr(plan, "free_memory", lambda _: 300 << 20)
+    monkeypatch.setattr(budget, "free_memory", lambda _: 300 << 20)
     for name, config in (("dpo", DPO), ("kto", KTO)):
         with pytest.raises(ValueError, match=rf"{name}: not started.*0\.3 GiB are free.*memory_check=false"):
             run(tiny, tmp_path / name, config, rankings())

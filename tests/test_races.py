@@ -15,7 +15,8 @@ import pytest
 
 import tiny as t
 from commands import Command, commands
-from steersman.workspace import ARTIFACTS, Workspace, verify
+from steersman.artifact.manifest import verify
+from steersman.artifact.workspace import ARTIFACTS, Workspace
 from test_end_to_end import invoke, sets
 
 Run = Callable[..., Command]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from steersman.models import resolve as module
-from steersman.models.resolve import KNOWN, Known, resolve
+from steersman.weights import resolve as module
+from steersman.weights.resolve import KNOWN, Known, resolve
 
 GGUF = b"GGUF" + bytes(range(200))
 
@@ -48,7 +48,7 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Stands in for de-quantising; notes the bytes of each file it was given."""
-    import steersman.models.load as load
+    import steersman.weights.folders as load
 
     seen: list[bytes] = []
 
@@ -147,7 +147,7 @@ def test_a_gguf_is_converted_once_per_content(tmp_path: Path, cache: Path, conve
 
 
 def test_converting_that_fails_leaves_no_folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import steersman.models.load as load
+    import steersman.weights.folders as load
 
     def convert(_: Path, folder: Path) -> None:
         (folder / "config.json").write_text("{}")

@@ -16,6 +16,7 @@ import test_train as stages
 import tiny as t
 from steersman import config as configs
 from steersman import config_file
+from steersman.artifact.manifest import verify
 from steersman.config import PpoConfig, RuleConfig
 from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
@@ -26,7 +27,6 @@ from steersman.train.log import read_metrics
 from steersman.train.rollouts import Actors, pack
 from steersman.train.scoring import answer_scores, check_rewards, combine, sources
 from steersman.types import Completion, Ranking
-from steersman.workspace import verify
 
 ENGLISH, CHINESE = t.conversation("Where is my order?"), t.conversation("我的订单在哪里？")
 

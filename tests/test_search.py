@@ -22,16 +22,16 @@ from typer.testing import CliRunner
 
 import test_train as stages
 import tiny as t
+from steersman.artifact import stage_folder
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli import loop
-from steersman.cli.app import build
+from steersman.cli.framework import build
 from steersman.cli.search import edited, summed_up
 from steersman.config import Config
 from steersman.config_file import with_overrides
 from steersman.data import dataset
 from steersman.eval import report_text, searches
-from steersman.models import stage_folder
 from steersman.train.log import MetricsLog
-from steersman.workspace import CONFIG_NAME, Workspace
 
 runner = CliRunner()
 LR = ("--range", "sft.lr=1e-6:1e-2:log")

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from server_double import FakeEngine, events
 from steersman.server import pages
 from steersman.server.app import create_app
-from steersman.server.run import listen, serve, url_of
+from steersman.server.listening import listen, serve, url_of
 from steersman.store import Store
 
 
@@ -207,7 +207,7 @@ def test_twenty_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(_self: socket.socket, _address: object) -> None:
         raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr("steersman.server.run.socket.socket.bind", taken)
+    monkeypatch.setattr("steersman.server.listening.socket.socket.bind", taken)
     with pytest.raises(ValueError, match="9000 to 9019 are all in use"):
         listen("127.0.0.1", 9000)
 
@@ -224,14 +224,14 @@ def test_ctrl_c_ends_serve_with_a_stream_open(tmp_path: Path) -> None:
         import sys
         from server_double import FakeEngine
         from steersman.server.app import create_app
-        from steersman.server.run import serve
+        from steersman.server.listening import serve
         from steersman.store import Store
         store = Store.open(sys.argv[1])
         app = create_app(FakeEngine(endless=True), store, name="S", language="en")
         url = serve(app, "127.0.0.1", 0, lambda url: print(url, flush=True))
         print("ended", url)
     """)
-    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parent))
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     command = [sys.executable, "-c", program, str(tmp_path / "store.db")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     killer = threading.Timer(30, process.kill)

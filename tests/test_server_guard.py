@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from server_double import FakeEngine, live
 from steersman.cli import talk
-from steersman.cli.app import build
+from steersman.cli.framework import build
 from steersman.server import body, connection
 from steersman.server.app import create_app
 from steersman.store import Store

@@ -14,7 +14,7 @@ from steersman.data.shop.cases import SPECS
 from steersman.data.shop.claims import count_length
 from steersman.data.shop.compose import LINES, VOICES, slots_of
 from steersman.data.shop.generate import answers_to
-from steersman.data.shop.tables import TURN, parse, tables, templates
+from steersman.data.shop.lexicon import TURN, parse, tables, templates
 from steersman.data.shop.world import (
     FIRST_NAMES,
     GIVEN_NAMES,

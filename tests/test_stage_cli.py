@@ -19,10 +19,10 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.app import build
+from steersman.artifact.stage_folder import partial_of
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
 from steersman.engine.load import load_engine
-from steersman.models.stage_folder import partial_of
-from steersman.workspace import Workspace
 
 runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]
@@ -383,7 +383,7 @@ def test_a_disk_that_fills_up_while_a_resume_point_is_written(
 ) -> None:
     from safetensors import SafetensorError
 
-    from steersman.models import stage_folder
+    from steersman.artifact import stage_folder
 
     def full(tensors: Any, path: Path, **_: Any) -> None:
         path.write_bytes(b"half")
@@ -422,7 +422,7 @@ def test_a_disk_that_fills_up_at_the_end_of_ppo(
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ports on which `serve` would have listened; it ends at once instead."""
-    from steersman.server.run import _Server
+    from steersman.server.listening import _Server
 
     ports: list[int] = []
 

@@ -18,10 +18,11 @@ import pytest
 
 import tiny as t
 from commands import Command, commands
-from steersman import stopping, unfinished
-from steersman.models.stage_folder import partial_of
+from steersman import stopping
+from steersman.artifact import unfinished
+from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
+from steersman.artifact.stage_folder import partial_of
 from steersman.progress import activity, progress
-from steersman.workspace import POINTS, read_manifest, tree_hashes
 
 SMALL = ("-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false")
 

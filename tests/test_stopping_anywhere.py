@@ -12,9 +12,9 @@ import pytest
 import test_preference as p
 import test_train as t
 from steersman import stopping
-from steersman.engine.local import LocalEngine
-from steersman.models import parallel
-from steersman.workspace import read_manifest, tree_hashes
+from steersman.artifact.manifest import read_manifest, tree_hashes
+from steersman.distributed import parallel
+from steersman.engine.backends.local.engine import LocalEngine
 
 ROUNDS: dict[str, Any] = {"iterations": 3, "rollout_prompts": 2, "max_tokens": 16}
 RUNS: dict[str, Callable[[Path, Path, Path], Any]] = {

@@ -15,7 +15,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from steersman.store import Store, chat
+from steersman.store import Store, chats
 from steersman.store.database import Database
 from steersman.store.schema import Base
 from steersman.types import Candidates, Completion, Conversation, Message
@@ -71,7 +71,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
         def fail() -> None:
             with store._db.write() as session:
-                chat.create(session, "half", "")
+                chats.create(session, "half", "")
                 session.flush()
                 raise RuntimeError
 
@@ -149,5 +149,6 @@ def test_processes_create_and_fill_one_store(tmp_path: Path) -> None:
 
 
 def test_neither_store_nor_server_imports_torch() -> None:
-    code = "import sys, steersman.store, steersman.server.app, steersman.server.run; sys.exit('torch' in sys.modules)"
+    code = "import sys, steersman.store, steersman.server.app, steersman.server.listening; "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

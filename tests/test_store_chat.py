@@ -139,7 +139,7 @@ def test_the_latest_reaction_holds_and_history_is_kept(store: Store, tmp_path: P
 
 
 def test_feedback_goes_over_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steersman.store.chat._PAGE", 2)
+    monkeypatch.setattr("steersman.store.chats._PAGE", 2)
     chat = store.create_conversation()
     answers = [exchange(store, chat.id, f"q{i}", f"a{i}") for i in range(5)]
     for answer in answers:

@@ -190,7 +190,7 @@ def test_unknown_tasks(store: Store) -> None:
 
 
 def test_iterating_over_pages_while_writing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steersman.store.ranking._PAGE", 3)
+    monkeypatch.setattr("steersman.store.ranking_tasks._PAGE", 3)
     assert store.add_candidates(1, [candidates(i, k=2) for i in range(10)]) == 10
     for task in store.tasks(1):
         store.add_ranking(task.id, ranks=[1, 2], labeler="judge", simulated=True)

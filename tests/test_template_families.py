@@ -14,9 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import tiny
-from steersman.text.guard import check_template
 from steersman.text.spans import literal_text
 from steersman.text.template import Template
+from steersman.text.trial import check_template
 from steersman.types import Conversation, Message
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "templates"

@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import tiny as t
-from steersman import unfinished
+from steersman.artifact import unfinished
+from steersman.artifact.manifest import POINTS, tree_hashes, verify
+from steersman.artifact.stage_folder import StageFolder, partial_of
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
-from steersman.models.load import load_causal, use_packed_rows
-from steersman.models.stage_folder import StageFolder, partial_of
 from steersman.train import ppo, reward, sample, sft
 from steersman.train.log import read_metrics
 from steersman.train.update import Updater, cosine
 from steersman.types import Conversation, Ranking
-from steersman.workspace import POINTS, tree_hashes, verify
+from steersman.weights.folders import load_causal, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SFT = SftConfig(epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
@@ -119,7 +119,7 @@ def run_sample(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
 
 def test_accumulation_does_not_matter(tiny: Path) -> None:
     """1 x 8 == 8 x 1: one row of eight dialogues, or eight rows of one."""
-    from steersman.models.decoder import response_logprobs
+    from steersman.families.decoder import response_logprobs
     from steersman.text.template import Template
 
     trees, _ = sft.to_trees(Template(t.tokenizer()), demonstrations(8), 512, "error")
@@ -333,7 +333,7 @@ def test_resume_points_of_other_settings_are_not_used(tiny: Path, tmp_path: Path
 
 
 def test_a_full_disk_keeps_the_last_resume_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import steersman.models.stage_folder as module
+    import steersman.artifact.stage_folder as module
 
     folder = StageFolder(tmp_path / "x", "sft", {}, {})
     folder.save({"w": torch.ones(2)}, {"step": 1})
@@ -391,7 +391,7 @@ def test_a_damaged_resume_point_gives_way_to_the_one_before(
 
 
 def test_saving_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import steersman.models.stage_folder as module
+    import steersman.artifact.stage_folder as module
 
     disk, save_file = threading.Event(), module.save_file
 

@@ -11,9 +11,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from steersman.models.load import save_model
 from steersman.text.template import CHATML
 from steersman.types import Conversation, Message
+from steersman.weights.folders import save_model
 
 CORPUS = [
     "Where is my order? Your parcel was shipped on 3 May and arrives on 6 May.",

@@ -14,9 +14,10 @@ import torch.distributed as dist
 
 import test_preference as preferences
 import test_train as stages
+from steersman.artifact import sharded_point
 from steersman.cli import processes
 from steersman.cli.exporting import as_ranking
-from steersman.models import parallel, sharded_point
+from steersman.distributed import parallel
 from steersman.train.log import MetricsLog
 from steersman.train.rollouts import Actors
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run `steersman` with the process's arguments."""
-    from steersman.cli.app import run
+    from steersman.cli.framework import run
 
     run()

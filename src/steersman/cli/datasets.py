@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.cli.app import JsonOption, WorkspaceOption, emit, open_workspace
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import ARTIFACTS, Workspace
 from steersman.cli.data import languages
+from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
 from steersman.data.json_values import read_jsonl
-from steersman.workspace import ARTIFACTS, Workspace, read_manifest
 
 
 def _info(space: Workspace, name: str) -> DatasetInfo:

@@ -10,9 +10,9 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.app import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, say
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli.framework import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, say
 from steersman.progress import duration
-from steersman.workspace import CONFIG_NAME, Workspace
 
 SYSTEM = {
     "en": (
@@ -125,8 +125,8 @@ def demo(
 
 def promote_best(space: Workspace) -> None:
     """The gate of `steersman promote`: the policy where it is better, else the SFT model unless it is worse."""
+    from steersman.artifact.manifest import identity, read_manifest
     from steersman.cli.promotion import doubt, refusal
-    from steersman.workspace import identity, read_manifest
 
     for stage in ("policy", "sft"):
         why = refusal(space, stage, space.round)

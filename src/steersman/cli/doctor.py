@@ -18,13 +18,13 @@ from rich.console import Group
 from rich.text import Text
 
 from steersman import machine
-from steersman.cli.app import PROJECT, JsonOption, add, emit, open_workspace, say
+from steersman.cli.framework import PROJECT, JsonOption, add, emit, open_workspace, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from steersman.config import ModelConfig
-    from steersman.models.kernels.capabilities import Capabilities
+    from steersman.kernels.capabilities import Capabilities
 
 HUBS = {
     "Hugging Face hub": "https://huggingface.co",
@@ -168,9 +168,9 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
     Raises ValueError where the model or the file cannot be read.
     """
     from steersman.config import ModelConfig
-    from steersman.models.lesson import PROBE, examine, shown
-    from steersman.models.load import check_folder, load_template
-    from steersman.models.resolve import resolve
+    from steersman.text.lesson import PROBE, examine, shown
+    from steersman.weights.folders import check_folder, load_template
+    from steersman.weights.resolve import resolve
 
     folder = resolve(name, say=say)
     check_folder(folder)
@@ -188,7 +188,7 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
 def _kernels() -> Capabilities | None:
     """Compiled now where they are missing, and tried again where that failed before; None without torch."""
     try:
-        from steersman.models.kernels.capabilities import decide
+        from steersman.kernels.capabilities import decide
     except ImportError:
         return None
     return decide(again=True)

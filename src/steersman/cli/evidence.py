@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from steersman.cli.app import say
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import Workspace
 from steersman.cli.exporting import RANKINGS_FILE
+from steersman.cli.framework import say
 from steersman.cli.loop import stale_reward
 from steersman.data.contamination import Overlap, overlap
 from steersman.data.dataset import DatasetInfo, load_conversations, load_judged, load_rankings, load_texts, read_info
@@ -14,7 +16,6 @@ from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
 from steersman.eval.verdict import Caution
 from steersman.types import Conversation
-from steersman.workspace import Workspace, read_manifest
 
 
 def known_cautions(space: Workspace, models: Sequence[str], prompts: Sequence[Conversation]) -> list[Caution]:

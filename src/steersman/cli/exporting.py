@@ -9,20 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from steersman.cli.app import say
+from steersman.artifact.files import atomic_write, hash_json
+from steersman.artifact.manifest import finish, identity, read_manifest, write_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import say
 from steersman.data import dataset
 from steersman.data.clean import bare
 from steersman.store import NotFound, Store
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
-from steersman.workspace import (
-    Workspace,
-    atomic_write,
-    finish,
-    hash_json,
-    identity,
-    read_manifest,
-    write_manifest,
-)
 
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"

@@ -2,7 +2,7 @@
 
 Names in a manifest's `inputs`, and what their hash is compared with:
 
-    sft, samples, ...   the artifact of the same round: `workspace.identity` of its manifest
+    sft, samples, ...   the artifact of the same round: `artifact.manifest.identity` of its manifest
     001/policy          an artifact of that round
     data:NAME           the data set's content hash (`DatasetInfo.sha256`)
     store               which rankings the store holds for the round
@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steersman import config as configs
-from steersman import unfinished
+from steersman.artifact import unfinished
+from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
+from steersman.artifact.unfinished import BESIDE, SECTION
+from steersman.artifact.workspace import ARTIFACTS, POLICIES, STAGES, Workspace
 from steersman.data import dataset
 from steersman.types import Manifest
-from steersman.unfinished import BESIDE, SECTION
-from steersman.workspace import ARTIFACTS, FINGERPRINT, POINTS, POLICIES, STAGES, Workspace, identity, read_manifest
 
 State = Literal["missing", "partial", "ready", "stale", "damaged"]
 GONE = "gone"

@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steersman.cli.app import say
+from steersman.artifact.files import hash_json
+from steersman.artifact.manifest import identity, read_manifest, tree_hashes, verify
+from steersman.artifact.workspace import POLICIES, Workspace
+from steersman.cli.framework import say
 from steersman.cli.making import Metrics, make
 from steersman.config import of_stage
 from steersman.progress import activity
 from steersman.types import Conversation, Ranking
-from steersman.workspace import POLICIES, Workspace, hash_json, identity, read_manifest, tree_hashes, verify
 
 
 def base_model(space: Workspace) -> Path:
     """The base model's folder, fetched if need be."""
-    from steersman.models.resolve import resolve
+    from steersman.weights.resolve import resolve
 
     return resolve(space.config.model.base, say=say)
 
@@ -75,7 +77,7 @@ def do_sft(space: Workspace) -> tuple[Metrics, bool]:
     inputs |= held_inputs | {"base": hash_json(tree_hashes(base))}
 
     def run() -> None:
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import sft
 
         limit = space.config.data.max_line_mb
@@ -188,7 +190,7 @@ def do_reward(space: Workspace) -> tuple[Metrics, bool]:
     inputs |= _artifact(space, "sft") | held_inputs
 
     def run() -> None:
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import reward
 
         parallel.everywhere(
@@ -230,7 +232,7 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
         inputs |= more
 
     def run() -> None:
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import ppo
 
         limit = space.config.data.max_line_mb
@@ -271,7 +273,7 @@ def do_preference(space: Workspace, stage: str) -> tuple[Metrics, bool]:
     feedback += imported_feedback(space) if imported else []
 
     def run() -> None:
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import preference
 
         parallel.everywhere(
@@ -320,12 +322,9 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
             reward=reward,
             config=space.config,
             inputs=inputs,
-            facts=facts(space, inputs),
-            curves=curves(space),
-            searches=searches(space),
-            reward_report=reward_report,
-            simulated_rankings=simulated,
-            known=known,
+            about=evaluation.About(
+                facts(space, inputs), curves(space), searches(space), reward_report, simulated, known
+            ),
         )
 
     return make(space, "report", space.config.eval, inputs, run)

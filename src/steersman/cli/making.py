@@ -10,12 +10,14 @@ from typing import Any
 
 import typer
 
-from steersman import locks, unfinished
-from steersman.cli.app import say
+from steersman import locks
+from steersman.artifact import unfinished
+from steersman.artifact.manifest import identity, read_manifest, sweep, verify
+from steersman.artifact.workspace import ARTIFACTS, Workspace
+from steersman.cli.framework import say
 from steersman.config import NO_MATTER, to_dict
 from steersman.progress import plain
 from steersman.types import Manifest
-from steersman.workspace import ARTIFACTS, Workspace, identity, read_manifest, sweep, verify
 
 Metrics = Mapping[str, Any]
 

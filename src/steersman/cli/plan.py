@@ -13,13 +13,23 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.app import STAGES, USER_ERROR, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.workspace import Workspace
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import (
+    STAGES,
+    USER_ERROR,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+    say,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from steersman.train.plan import Lengths, Option, Plan
+    from steersman.train.budget import Lengths, Option, Plan
 
 SECTIONS = ("sft", "reward", "ppo")
 """Planned unless one is named."""
@@ -59,10 +69,10 @@ def plan(
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
-    from steersman.models.load import DTYPES, pick_device
-    from steersman.models.resolve import resolve
-    from steersman.train.plan import Lengths, make_plan, shape_in
+    from steersman.train.budget import Lengths, make_plan, shape_in
     from steersman.train.speed import operations_per_second
+    from steersman.weights.folders import DTYPES, pick_device
+    from steersman.weights.resolve import resolve
 
     folder = resolve(model or config.model.base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
@@ -99,8 +109,8 @@ def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
     """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
     from steersman.cli.exporting import feedback_for, imported_feedback
     from steersman.data.dataset import find, load_conversations, load_rankings
-    from steersman.models.load import load_template
-    from steersman.train.plan import Lengths, lengths_of
+    from steersman.train.budget import Lengths, lengths_of
+    from steersman.weights.folders import load_template
 
     template = load_template(folder, space.config.model)
     limit = space.config.data.max_line_mb
@@ -186,7 +196,7 @@ def _stage_text(planned: Planned, speed: float) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    from steersman.train.plan import MARGIN, as_options, shown
+    from steersman.train.budget import MARGIN, as_options, shown
     from steersman.train.speed import UNCERTAINTY
 
     stage, p = planned.stage, planned.plan

@@ -9,7 +9,7 @@ import typer
 
 from steersman import config as configs
 from steersman.cli import loop, stages
-from steersman.cli.app import (
+from steersman.cli.framework import (
     STAGES,
     FreshOption,
     JsonOption,
@@ -96,7 +96,7 @@ def _learn(
     encoding: str,
 ) -> None:
     if given := alone(settings, model=model, data=[*(data or ()), *(feedback or ())], output=output):
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import preference
 
         config, folder = given

@@ -23,7 +23,7 @@ import psutil
 import typer
 
 from steersman import progress, stopping
-from steersman.cli.app import BUG, fail, say
+from steersman.cli.framework import BUG, fail, say
 
 ProcessesOption = Annotated[
     int,
@@ -93,7 +93,7 @@ def run(command_line: Callable[[], None]) -> None:
     stopping.install(signal.SIG_DFL)  # while they meet there is nothing to keep, and waiting in C++ hears no handler
     try:
         with progress.heartbeat("starting the processes") if first else contextlib.nullcontext():
-            from steersman.models import parallel
+            from steersman.distributed import parallel
 
             parallel.join(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
         stopping.install()

@@ -10,8 +10,8 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.app import PROJECT, JsonOption, SetOption, add, emit
-from steersman.workspace import CONFIG_NAME, Workspace
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
 
 
 def init(

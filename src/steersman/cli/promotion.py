@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman import unfinished
-from steersman.cli.app import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.artifact import unfinished
+from steersman.artifact.files import file_sha256
+from steersman.artifact.manifest import identity, read_manifest
+from steersman.artifact.workspace import CURRENT, POLICIES, Workspace
+from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data.dataset import find, load_conversations
 from steersman.types import Manifest
-from steersman.workspace import CURRENT, POLICIES, Workspace, file_sha256, identity, read_manifest
 
 VERDICT_FILE = "verdict.json"
 BASELINE = {"sft": "base"} | dict.fromkeys(POLICIES, "sft")

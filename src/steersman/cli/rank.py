@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.ranking_input import HELP, Said, parse
 from steersman.progress import progress, quiet
 from steersman.terminal import safe
 from steersman.types import Candidates
-from steersman.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,9 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file, locks
-from steersman.cli.app import (
+from steersman.artifact.files import atomic_write
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli.framework import (
     STAGES,
     FreshOption,
     JsonOption,
@@ -25,7 +27,6 @@ from steersman.cli.app import (
 from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
-from steersman.workspace import CONFIG_NAME, Workspace, atomic_write
 
 if TYPE_CHECKING:
     from steersman.cli.study import Dimension

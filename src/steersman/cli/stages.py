@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from steersman import config as configs
+from steersman.artifact.workspace import POLICIES, Workspace
 from steersman.cli import loop
-from steersman.cli.app import (
+from steersman.cli.framework import (
     STAGES,
     FreshOption,
     JsonOption,
@@ -34,7 +35,6 @@ from steersman.cli.standalone import (
     resolved,
     tell,
 )
-from steersman.workspace import POLICIES, Workspace
 
 
 def sft(
@@ -52,7 +52,7 @@ def sft(
     """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
     spread(processes)
     if given := alone(settings, model=model, data=data, output=output):
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import sft as stage
 
         config, folder = given
@@ -146,7 +146,7 @@ def reward(
     """Learn a reward model from the rankings."""
     spread(processes)
     if given := alone(settings, model=model, data=data, output=output):
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import reward as stage
 
         config, folder = given
@@ -246,7 +246,7 @@ def optimise(
     """PPO, or the same loop without a critic where `stage_name` is grpo or rloo."""
     needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
     if given := alone(settings, **needed):
-        from steersman.models import parallel
+        from steersman.distributed import parallel
         from steersman.train import ppo as stage
 
         config, folder = given
@@ -328,15 +328,11 @@ def evaluate(
         evaluation.run(
             models=models,
             prompts=prompts,
-            known=cautions_alone(prompts, trained_on or ()),
             output=folder,
             reward=scorer,
             config=config,
             inputs=hashes(data, **{name: path for name, (_, path) in models.items()}),
-            facts=dict(named),
-            curves={},
-            reward_report=None,
-            simulated_rankings=False,
+            about=evaluation.About(dict(named), cautions=cautions_alone(prompts, trained_on or ())),
         )
         files.record(folder, {})
         made = True

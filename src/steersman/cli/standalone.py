@@ -13,10 +13,11 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file, locks
-from steersman.cli.app import emit, say
+from steersman.artifact.files import file_sha256, hash_json, write_json
+from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, tree_hashes
+from steersman.cli.framework import emit, say
 from steersman.cli.making import Metrics
 from steersman.types import Conversation, Ranking
-from steersman.workspace import MANIFEST_NAME, file_sha256, hash_json, read_manifest, tree_hashes, write_json
 
 ModelOption = Annotated[str, typer.Option("--model", help="Without a workspace: the model to start from.")]
 DataOption = Annotated[list[Path] | None, typer.Option("--data", help="Without a workspace: a file; may be repeated.")]
@@ -49,7 +50,7 @@ def alone(settings: list[str] | None, **needed: Any) -> tuple[configs.Config, Pa
 
 
 def resolved(model: str) -> Path:
-    from steersman.models.resolve import resolve
+    from steersman.weights.resolve import resolve
 
     return resolve(model, say=say)
 

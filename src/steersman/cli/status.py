@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.app import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman.artifact.workspace import POLICIES, Workspace
+from steersman.cli.framework import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.lineage import StageState, round_states
 from steersman.data import dataset
-from steersman.workspace import POLICIES, Workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -26,13 +26,15 @@ from sqlalchemy import URL
 
 from steersman import config as configs
 from steersman import config_file, locks
+from steersman.artifact.files import atomic_write, write_json
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.stage_folder import flush, partial_of
+from steersman.artifact.workspace import Workspace
 from steersman.cli import loop
-from steersman.cli.app import say
+from steersman.cli.framework import say
 from steersman.cli.making import Metrics
-from steersman.models.stage_folder import flush, partial_of
 from steersman.progress import metric_text
 from steersman.train.log import FILE, read_metrics, watch
-from steersman.workspace import Workspace, atomic_write, read_manifest, write_json
 
 
 @dataclass(frozen=True)

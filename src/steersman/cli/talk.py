@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import progress
+from steersman.artifact.manifest import MANIFEST_NAME
+from steersman.artifact.workspace import POLICIES, Workspace
 from steersman.cli import loop
-from steersman.cli.app import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.terminal import safe
 from steersman.types import Completion, Conversation, Message, SamplingParams
-from steersman.workspace import MANIFEST_NAME, POLICIES, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     if model in ("sft", *POLICIES):
         return loop.need(space, model, POLICIES.get(model, model).lower()), f"{space.round:03d}/{model}"
     if model and model != "base":
-        from steersman.models.resolve import resolve
+        from steersman.weights.resolve import resolve
 
         folder = resolve(model, say=say)
         return folder, folder.name
@@ -186,8 +187,8 @@ def run_server(
 ) -> None:
     """Load the model and serve until Ctrl-C."""
     from steersman.server.app import create_app
+    from steersman.server.listening import serve as serve_app
     from steersman.server.logs import words
-    from steersman.server.run import serve as serve_app
     from steersman.store import Store
 
     def report() -> Path | None:

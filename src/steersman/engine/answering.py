@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from steersman.artifact.files import atomic_write, naming
 from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.progress import note, progress
 from steersman.types import Candidates, Conversation, SamplingParams
-from steersman.workspace import atomic_write, naming
 
 
 def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:

@@ -6,17 +6,17 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from steersman.engine.decoder import Decoder
-from steersman.engine.local import LocalEngine
+from steersman.distributed import parallel
+from steersman.engine.backends.local.engine import LocalEngine
+from steersman.engine.backends.local.forward import Decoder
+from steersman.engine.backends.local.shape import shape_of
+from steersman.engine.backends.reference import ReferenceEngine
+from steersman.engine.backends.remote import RemoteEngine
+from steersman.engine.backends.vllm import VllmEngine
 from steersman.engine.protocol import Engine, Reuse
-from steersman.engine.reference import ReferenceEngine
-from steersman.engine.remote import RemoteEngine
-from steersman.engine.shape import shape_of
-from steersman.engine.vllm_backend import VllmEngine
-from steersman.models import parallel
-from steersman.models.load import DTYPES, load_generating, load_tokenizer, pick_device, use_plain_attention
-from steersman.models.lora import merged, named_weights
-from steersman.models.resolve import Say, resolve
+from steersman.weights.folders import DTYPES, load_generating, load_tokenizer, pick_device, use_plain_attention
+from steersman.weights.lora import merged, named_weights
+from steersman.weights.resolve import Say, resolve
 
 
 def load_engine(

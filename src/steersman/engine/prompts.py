@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenBytes, Words
 from steersman.engine.protocol import Prompt, Refused
-from steersman.engine.text import ByteText, DecodedText, Growing, TokenBytes, Words
 from steersman.text.template import Template
 from steersman.types import Conversation
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from steersman.engine.adjust import adjusts
+from steersman.engine.detokenize import Growing, Stops, ending_whole, shown
 from steersman.engine.grammar import Grammar
-from steersman.engine.text import Growing, Stops, ending_whole, shown
 from steersman.types import Completion, FinishReason, SamplingParams
 
 AGAIN = ("", -1)

@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from steersman.artifact.workspace import POLICIES
 from steersman.eval import figures
 from steersman.eval.figures import Panel, Series
-from steersman.workspace import POLICIES
 
 Rows = Sequence[Mapping[str, Any]]
 """Lines of a stage's metrics.jsonl."""

@@ -18,18 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from steersman.artifact.workspace import POLICIES
 from steersman.config import EvalConfig
 from steersman.eval import wording
 from steersman.eval.judges import prefers
-from steersman.stats import (
-    Interval,
-    bootstrap_mean,
-    length_controlled_win_rate,
-    paired_bootstrap,
-    proportion_interval,
-)
+from steersman.stats import Interval, bootstrap_mean, length_controlled_win_rate, paired_bootstrap, proportion_interval
 from steersman.types import AxisScores, Conversation
-from steersman.workspace import POLICIES
 
 Word = Literal["better", "no evidence", "worse"]
 
@@ -209,10 +203,8 @@ def compare(
     ValueError where the two are not aligned with `prompts` or neither scores nor rewards are there.
     """
     for side in (a, b):
-        if len(side.answers) != len(prompts):
-            raise ValueError(
-                f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {len(side.answers)}"
-            )
+        if (found := len(side.answers)) != len(prompts):
+            raise ValueError(f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {found}")
     groups = _groups(prompts)
     by_rules = a.scores is not None and b.scores is not None
     ours, theirs = _decisive(a, by_rules, b.name), _decisive(b, by_rules, a.name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from steersman.artifact.workspace import POLICIES
 from steersman.stats import Interval
-from steersman.workspace import POLICIES
 
 if TYPE_CHECKING:
     from steersman.eval.verdict import Caution, PairVerdict, Verdict

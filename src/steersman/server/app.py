@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat, logs, openai_api, pages, ranking, training
+from steersman.server import chat_api, logs, openai_api, pages, ranking_api, training
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
@@ -51,7 +51,7 @@ def create_app(
     )
     settings = (name, language, system_prompt, max_tokens, temperature, report, round, workspace)
     app.state.context = Context(engine, store, *settings)
-    routers = (openai_api.router, chat.router, ranking.router, training.router, pages.router)
+    routers = (openai_api.router, chat_api.router, ranking_api.router, training.router, pages.router)
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]

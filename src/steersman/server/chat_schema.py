@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from steersman.server.text import WHOLE, Said, Text
+from steersman.server.request_text import WHOLE, Said, Text
 from steersman.store import Chat, ChatMessage
 
 _TITLE, _COMMENT = 200, 10_000

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic_core import PydanticCustomError
 
 from steersman.server.errors import ApiError, refused
-from steersman.server.text import WHOLE, Number, Text
+from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import Conversation, Message, Role, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from steersman.store import chat, ranking
-from steersman.store.chat import Chat, ChatMessage, Reaction, new_id
+from steersman.store import chats, ranking_tasks
+from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
-from steersman.store.errors import DiskError, NotFound, Outdated, StoreError
-from steersman.store.ranking import RankingTask
+from steersman.store.ranking_tasks import RankingTask
+from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
 __all__ = [
@@ -53,7 +53,7 @@ class Store:
         ValueError where the folder is missing, the file is not a database, or a newer Steersman wrote it.
         """
         if objective is not None:
-            objective = ranking.clean_objective(objective)
+            objective = ranking_tasks.clean_objective(objective)
         return cls(Database(path_or_url), objective)
 
     def close(self) -> None:
@@ -75,9 +75,9 @@ class Store:
         A task that the round already has (same prompt, answers and policy versions) is not added again.
         All are added or, on an error, none.
         """
-        values = [ranking.task_values(ranking.to_round(round), item) for item in items]
+        values = [ranking_tasks.task_values(ranking_tasks.to_round(round), item) for item in items]
         with self._db.write() as session:
-            return ranking.add_tasks(session, values)
+            return ranking_tasks.add_tasks(session, values)
 
     def next_task(self, labeler: str, round: int | None = None) -> RankingTask | None:
         """The task with the fewest people's rankings that `labeler` has neither ranked nor skipped, or None.
@@ -85,23 +85,23 @@ class Store:
         Asked again without an answer, it is the same task in the same order.
         """
         with self._db.read() as session:
-            return ranking.next_task(session, labeler, round, self.objective)
+            return ranking_tasks.next_task(session, labeler, round, self.objective)
 
     def task(self, task_id: str, labeler: str | None = None) -> RankingTask:
         """One task, with the keys that `labeler` sees where one is named. Raises NotFound."""
         with self._db.read() as session:
-            return ranking.get_task(session, task_id, labeler)
+            return ranking_tasks.get_task(session, task_id, labeler)
 
     def tasks(self, round: int | None = None, *, not_ranked_by: str | None = None) -> Iterator[RankingTask]:
         """All tasks in the order in which they were added, without those that `not_ranked_by` has ranked."""
         after = 0
         while True:
             with self._db.read() as session:
-                rows = ranking.task_page(session, round, after, not_ranked_by)
+                rows = ranking_tasks.task_page(session, round, after, not_ranked_by)
             if not rows:
                 return
             after = rows[-1].seq
-            yield from ranking.to_tasks(rows)
+            yield from ranking_tasks.to_tasks(rows)
 
     def add_ranking(
         self,
@@ -121,7 +121,7 @@ class Store:
         the labeler looked. Raises NotFound, or StoreError where the ranking does not fit the task.
         """
         with self._db.write() as session:
-            return ranking.add_ranking(
+            return ranking_tasks.add_ranking(
                 session,
                 task_id,
                 ranks=ranks,
@@ -136,7 +136,7 @@ class Store:
     def skip_task(self, task_id: str, labeler: str, reason: str = "") -> None:
         """Do not offer this task to `labeler` again. Raises NotFound."""
         with self._db.write() as session:
-            ranking.add_skip(session, task_id, labeler, reason)
+            ranking_tasks.add_skip(session, task_id, labeler, reason)
 
     def rankings(self, round: int | None = None, simulated: bool | None = None) -> Iterator[Ranking]:
         """Each labeler's latest ranking of each task by each objective.
@@ -146,8 +146,8 @@ class Store:
         after = 0
         while True:
             with self._db.read() as session:
-                rows = ranking.task_page(session, round, after, None)
-                page = list(ranking.rankings_of(session, rows, simulated))
+                rows = ranking_tasks.task_page(session, round, after, None)
+                page = list(ranking_tasks.rankings_of(session, rows, simulated))
             if not rows:
                 return
             after = rows[-1].seq
@@ -157,53 +157,53 @@ class Store:
         """{tasks, ranked, by_labeler, simulated}: tasks in all, tasks that at least one person ranked,
         {person: tasks}, and tasks that a simulated judge ranked."""
         with self._db.read() as session:
-            return ranking.progress(session, round, self.objective)
+            return ranking_tasks.progress(session, round, self.objective)
 
     # Chat
 
     def create_conversation(self, title: str = "", system_prompt: str = "") -> Chat:
         """A new chat; without a title it takes its first question's."""
         with self._db.write() as session:
-            return chat.create(session, title, system_prompt)
+            return chats.create(session, title, system_prompt)
 
     def conversations(self) -> list[Chat]:
         """All chats, the last used first."""
         with self._db.read() as session:
-            return chat.list_chats(session)
+            return chats.list_chats(session)
 
     def conversation(self, id: str) -> Chat:
         with self._db.read() as session:
-            return chat.get(session, id)
+            return chats.get(session, id)
 
     def rename_conversation(self, id: str, title: str) -> Chat:
         with self._db.write() as session:
-            return chat.rename(session, id, title)
+            return chats.rename(session, id, title)
 
     def delete_conversation(self, id: str) -> None:
         """Delete a chat with its messages and the feedback on them, for good."""
         with self._db.write() as session:
-            chat.remove(session, id)
+            chats.remove(session, id)
 
     def messages(self, conversation_id: str) -> list[ChatMessage]:
         """Every message of a chat's tree in the order of creation, each with the latest feedback on it."""
         with self._db.read() as session:
-            return chat.messages(session, conversation_id)
+            return chats.messages(session, conversation_id)
 
     def message(self, id: str) -> ChatMessage:
         with self._db.read() as session:
-            return chat.message(session, id)
+            return chats.message(session, id)
 
     def dialogue(self, conversation_id: str, last_id: str | None) -> Conversation:
         """What was said from the start down to message `last_id`, the system prompt first where there is one.
 
         Where somebody improved an answer, the dialogue goes on from what they wrote."""
         with self._db.read() as session:
-            return chat.dialogue(session, conversation_id, last_id)
+            return chats.dialogue(session, conversation_id, last_id)
 
     def check_parent(self, conversation_id: str, parent_id: str | None) -> None:
         """Raises unless a question may be asked there: after an answer of this chat, or first (None)."""
         with self._db.read() as session:
-            chat.check_parent(session, conversation_id, parent_id)
+            chats.check_parent(session, conversation_id, parent_id)
 
     def add_question(
         self, conversation_id: str, content: str, parent_id: str | None = None, *, known: int | None = None
@@ -213,7 +213,7 @@ class Store:
         Outdated where the chat has not `known` questions there: it went on elsewhere since the caller looked.
         """
         with self._db.write() as session:
-            return chat.add_question(session, conversation_id, content, parent_id, known)
+            return chats.add_question(session, conversation_id, content, parent_id, known)
 
     def add_answer(
         self, parent_id: str, completion: Completion, sampling: Mapping[str, Any] | None = None, id: str | None = None
@@ -222,14 +222,14 @@ class Store:
 
         Where `keep_part` has stored a part of it, that becomes the whole."""
         with self._db.write() as session:
-            return chat.add_answer(session, parent_id, completion, sampling or {}, id)
+            return chats.add_answer(session, parent_id, completion, sampling or {}, id)
 
     def keep_part(
         self, id: str, parent_id: str, text: str, policy_version: str, sampling: Mapping[str, Any] | None = None
     ) -> None:
         """How far the answer `id` to the question `parent_id` is, so that it outlives whoever writes it."""
         with self._db.write() as session:
-            chat.keep_part(session, id, parent_id, text, policy_version, sampling or {})
+            chats.keep_part(session, id, parent_id, text, policy_version, sampling or {})
 
     def add_feedback(
         self, message_id: str, kind: Reaction, *, edited: str | None = None, comment: str = "", user: str = ""
@@ -239,15 +239,15 @@ class Store:
         "clear" takes a like or dislike back, "withdraw" an edit. Returns the answer with the feedback that now holds.
         """
         with self._db.write() as session:
-            return chat.add_feedback(session, message_id, kind, edited, comment, user)
+            return chats.add_feedback(session, message_id, kind, edited, comment, user)
 
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Feedback that holds, in the order given: of each user's likes and dislikes of an answer the last,
         of their edits of it the last, and every regeneration. `answer` is the text that it is about, `prompt` the
         dialogue as it stands; see `store.standing`."""
-        wanted = chat.check_kinds(kinds)
+        wanted = chats.check_kinds(kinds)
         after: int | None = 0
         while after is not None:
             with self._db.read() as session:
-                page, after = chat.feedback_page(session, wanted, after)
+                page, after = chats.feedback_page(session, wanted, after)
             yield from page

@@ -23,9 +23,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
+from steersman.artifact.files import mode_of, private
 from steersman.progress import note
-from steersman.store.errors import DiskError
-from steersman.workspace import mode_of, private
+from steersman.store.refusals import DiskError
 
 DISK_CODES = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,

@@ -1,6 +1,6 @@
 """A chat template's program under limits of time and size, for every dialogue that it renders.
 
-`text.guard` tries a template once, before it is used. What it does with other dialogues shows only when it renders
+`text.trial` tries a template once, before it is used. What it does with other dialogues shows only when it renders
 them, so each rendering has limits as well: loops, calls and filters look at the clock, and whatever is kept under a
 name or handed on is weighed. What cannot be weighed first (a string a billion times) is computed before it is done.
 No other process or signal is needed, so it holds in every thread.

@@ -17,14 +17,14 @@ from typing import Any
 
 from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
 from steersman.text.dialogue import FORMS, Form, Turns, apply, needed, readings, to_message
-from steersman.text.guard import check_template
+from steersman.text.dropped import MARK, Lost, called, left_out, written_in
 from steersman.text.limits import Exhausted
-from steersman.text.losses import MARK, Lost, called, left_out, written_in
 from steersman.text.program import program
-from steersman.text.shape import read_shape
 from steersman.text.spans import Spans, sources
+from steersman.text.surroundings import read_shape
 from steersman.text.thoughts import Words, apart, split_thoughts, without_thoughts
 from steersman.text.trace import Points, Traced
+from steersman.text.trial import check_template
 from steersman.types import Conversation, Message
 
 __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]

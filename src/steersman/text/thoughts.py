@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from steersman.text.shape import Shape
+from steersman.text.surroundings import Shape
 from steersman.types import Conversation, Message
 
 INLINE = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from steersman.models import parallel
+from steersman.distributed import parallel
 from steersman.train.update import Updater
 
 

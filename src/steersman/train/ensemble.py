@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
 from steersman.config import RewardConfig
-from steersman.models import parallel
-from steersman.workspace import MANIFEST_NAME, read_manifest
+from steersman.distributed import parallel
 
 Pairs = Sequence[tuple[int, int]]
 

@@ -12,10 +12,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from steersman.models import parallel
+from steersman.artifact.files import atomic_write, naming
+from steersman.distributed import parallel
 from steersman.terminal import finite
 from steersman.train.trackers import open_trackers
-from steersman.workspace import atomic_write, naming
 
 FILE = "metrics.jsonl"
 

@@ -1,9 +1,9 @@
 """How much memory a training stage takes at its peak, counted from the model's shape and the stage's settings.
 
-Counted is what the code keeps: parameters (`models/load.py`), masters, moments and gradients (`train/update.py`), what
-each layer saves for its backward pass (`models/layers.py`), a chunk of the vocabulary (`models/decoder.py`), and PPO's
-four models with the engine's copy (`train/rollouts.py`, `engine/`). Measured are the constants below, nothing else.
-On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
+Counted is what the code keeps: parameters (`weights/folders.py`), masters, moments and gradients (`train/update.py`),
+what each layer saves for its backward pass (`compute/layers.py`), a chunk of the vocabulary (`families/decoder.py`),
+and PPO's four models with the engine's copy (`train/rollouts.py`, `engine/`). Measured are the constants below, nothing
+else. On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
 `bench/memory.py` holds the prediction against the measured peak.
 """
 
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steersman.engine.cache import rounded
-from steersman.engine.shape import Shape
-from steersman.models.packing import MULTIPLE
-from steersman.models.vocabulary import CHUNK, PART
+from steersman.compute.packing import MULTIPLE
+from steersman.compute.vocabulary import CHUNK, PART
+from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.shape import Shape
 
 MIB = 2**20
 PROCESS = 345 * MIB
@@ -51,7 +51,7 @@ class Setting:
     """Bytes of a number in the compute dtype."""
     on_gpu: bool = False
     kernels: bool = False
-    """Whether products are computed by `steersman.models.native`."""
+    """Whether products are computed by `steersman.kernels.ops`."""
     longest: int = 0
     """Tokens of the longest document; 0: as long as a row."""
     data_tokens: int = 0
@@ -165,7 +165,7 @@ def predict(shape: Shape, s: Setting) -> dict[str, int]:
     parts |= {"master weights": FLOAT * sum(trained), "Adam's moments": 2 * FLOAT * sum(trained)}
     if s.averaged:
         parts["moving average"] = FLOAT * trained[0]
-    if not s.on_gpu:  # `models/stage_folder.py`: what is being written is a copy
+    if not s.on_gpu:  # `artifact/stage_folder.py`: what is being written is a copy
         best = trained[0] * (s.itemsize + (FLOAT if s.averaged else 0)) if s.stage == "ppo" else 0
         parts["copy for resume points"] = 3 * FLOAT * sum(trained) + best
     if (states := s.cached_tokens * shape.hidden * s.itemsize) <= CACHE_BYTES:

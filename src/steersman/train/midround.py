@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.models import parallel
+from steersman.distributed import parallel
 from steersman.rl.experience import Experience
 from steersman.types import Completion
 

@@ -20,25 +20,24 @@ from typing import Any
 from torch import Tensor
 
 from steersman import stopping
+from steersman.artifact.stage_folder import StageFolder
+from steersman.artifact.workspace import POLICIES
+from steersman.compute.layers import use_checkpointing
 from steersman.config import ModelConfig, PpoConfig, to_dict
+from steersman.distributed import parallel
 from steersman.engine.load import engine_of
-from steersman.models import parallel
-from steersman.models.families import context_of
-from steersman.models.layers import use_checkpointing
-from steersman.models.load import load_template, read_config, save_model
-from steersman.models.lora import merged, named_weights, settle
-from steersman.models.stage_folder import StageFolder
+from steersman.families.traits import context_of
 from steersman.progress import activity, progress
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl
 from steersman.rl.rules import repetition
 from steersman.text.length import fit_prompts
 from steersman.train.average import Average
+from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
-from steersman.train.plan import check_memory, lengths_of
 from steersman.train.ppo_update import lr_share, pretraining_rows, prompt_order, update
 from steersman.train.rollouts import (
     Actors,
@@ -58,7 +57,8 @@ from steersman.train.scoring import check_rewards
 from steersman.train.shared_base import share_base
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Conversation, SamplingParams
-from steersman.workspace import POLICIES
+from steersman.weights.folders import load_template, read_config, save_model
+from steersman.weights.lora import merged, named_weights, settle
 
 
 def run(

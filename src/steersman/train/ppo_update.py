@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from steersman import stopping
+from steersman.compute.packing import Row, build_row, fill_rows, to_device
 from steersman.config import PpoConfig
-from steersman.models import parallel
-from steersman.models.decoder import response_logprobs, response_values
-from steersman.models.packing import Row, build_row, fill_rows, to_device
+from steersman.distributed import parallel
+from steersman.families.decoder import response_logprobs, response_values
 from steersman.rl.experience import Experience
 from steersman.rl.losses import kl_loss, policy_loss, value_loss
 from steersman.train.midround import Round

@@ -18,30 +18,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman.artifact.stage_folder import StageFolder
+from steersman.compute.layers import use_checkpointing
+from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
-from steersman.models import parallel
-from steersman.models.decoder import response_logprobs
-from steersman.models.families import context_of
-from steersman.models.layers import use_checkpointing
-from steersman.models.load import (
-    check_folder,
-    load_causal,
-    load_tokenizer,
-    pick_device,
-    read_config,
-    save_model,
-    use_packed_rows,
-)
-from steersman.models.lora import merged, quantized, set_trainable, settle
-from steersman.models.packing import Tree, build_row, fill_rows, to_device
-from steersman.models.stage_folder import StageFolder
+from steersman.distributed import parallel
+from steersman.families.decoder import response_logprobs
+from steersman.families.traits import context_of
 from steersman.progress import activity, progress
-from steersman.rl.preference import dpo_loss, kto_loss
+from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
+from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
-from steersman.train.plan import check_memory, lengths_of
 from steersman.train.rankings import (
     RankedTree,
     frozen_states,
@@ -55,6 +45,16 @@ from steersman.train.rankings import (
 )
 from steersman.train.update import Updater, cosine, keep_freed_memory
 from steersman.types import Ranking
+from steersman.weights.folders import (
+    check_folder,
+    load_causal,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    save_model,
+    use_packed_rows,
+)
+from steersman.weights.lora import merged, quantized, set_trainable, settle
 
 
 def kto_labels(ranking: Ranking) -> tuple[int, ...]:

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steersman import stats
-from steersman.models import families, parallel
-from steersman.models.decoder import share_trunk
-from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.distributed import parallel
+from steersman.families import traits
+from steersman.families.decoder import share_trunk
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
 from steersman.types import OVERALL, Ranking
@@ -87,7 +88,7 @@ def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_toke
     """
     if parallel.size() > 1:
         return []
-    frozen = len(families.layers(model)) - train_layers if train_layers else 0
+    frozen = len(traits.layers(model)) - train_layers if train_layers else 0
     trunk, _ = share_trunk([model], frozen)
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
         return []

@@ -16,33 +16,23 @@ import torch
 from torch import Tensor
 
 from steersman import stopping
+from steersman.artifact.stage_folder import StageFolder
+from steersman.compute.layers import use_checkpointing
+from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, RewardConfig, to_dict
-from steersman.models import parallel
-from steersman.models.decoder import branch_heads, init_score_head
-from steersman.models.families import context_of
-from steersman.models.layers import use_checkpointing
-from steersman.models.load import (
-    check_folder,
-    load_scalar,
-    load_tokenizer,
-    pick_device,
-    read_config,
-    save_model,
-    use_packed_rows,
-)
-from steersman.models.lora import merged, quantized, set_trainable, settle
-from steersman.models.objectives import name_heads
-from steersman.models.packing import Tree, build_row, fill_rows, to_device
-from steersman.models.stage_folder import StageFolder
+from steersman.distributed import parallel
+from steersman.families.decoder import branch_heads, init_score_head
+from steersman.families.heads import name_heads
+from steersman.families.traits import context_of
 from steersman.progress import activity, progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
+from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.log import MetricsLog
-from steersman.train.objectives import check_objectives, check_split, objective_report, own_scores, settle_scale
-from steersman.train.plan import check_memory, lengths_of
+from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
     RankedTree,
     frozen_states,
@@ -55,6 +45,16 @@ from steersman.train.rankings import (
 )
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation, Ranking
+from steersman.weights.folders import (
+    check_folder,
+    load_scalar,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    save_model,
+    use_packed_rows,
+)
+from steersman.weights.lora import merged, quantized, set_trainable, settle
 
 
 @torch.no_grad()

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from steersman import stopping
+from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, PpoConfig
-from steersman.engine.local import LocalEngine
+from steersman.distributed import parallel
+from steersman.engine.backends.local.engine import LocalEngine
+from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.protocol import Engine
-from steersman.engine.reference import ReferenceEngine
-from steersman.models import families, parallel
-from steersman.models.decoder import response_logprobs, response_values, share_trunk, train_last_layers
-from steersman.models.load import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
-from steersman.models.lora import quantized
-from steersman.models.objectives import reweigh
-from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.families import traits
+from steersman.families.decoder import response_logprobs, response_values, share_trunk, train_last_layers
+from steersman.families.heads import reweigh
 from steersman.progress import activity
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
@@ -32,6 +31,8 @@ from steersman.text.template import Template
 from steersman.train.scoring import answer_scores, sources
 from steersman.train.shared_base import load_over_one_base
 from steersman.types import Completion, Conversation, SamplingParams
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.weights.lora import quantized
 
 
 def member_folders(reward: Path) -> list[Path]:
@@ -90,7 +91,7 @@ class Actors:
             raise ValueError(
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
-        frozen = len(families.layers(policy)) - config.train_layers if config.train_layers else 0
+        frozen = len(traits.layers(policy)) - config.train_layers if config.train_layers else 0
         shared = share_trunk([*learning, reference, *scorers], frozen)
         parallel.shard(*learning, reference, *scorers)
         first, *members = scorers

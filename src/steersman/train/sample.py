@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steersman.artifact.stage_folder import StageFolder
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.models.families import context_of
-from steersman.models.load import load_template, read_config
-from steersman.models.stage_folder import StageFolder
+from steersman.families.traits import context_of
 from steersman.text.length import fit_prompts
 from steersman.types import Conversation, SamplingParams
+from steersman.weights.folders import load_template, read_config
 
 FILE = "candidates.jsonl"
 

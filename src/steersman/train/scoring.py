@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from steersman.config import PpoConfig, RuleConfig
-from steersman.models import parallel
-from steersman.models.decoder import branch_heads
-from steersman.models.objectives import weighted, weights_of
+from steersman.distributed import parallel
+from steersman.families.decoder import branch_heads
+from steersman.families.heads import weighted, weights_of
 from steersman.rl.rules import rule_reward
 from steersman.types import Conversation
 

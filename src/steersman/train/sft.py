@@ -15,22 +15,29 @@ from typing import Any
 import torch
 
 from steersman import stopping
+from steersman.artifact.stage_folder import StageFolder
+from steersman.compute.layers import use_checkpointing
+from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, SftConfig, to_dict
-from steersman.models import parallel
-from steersman.models.decoder import response_logprobs
-from steersman.models.layers import use_checkpointing
-from steersman.models.lesson import examine, shown
-from steersman.models.load import check_folder, load_causal, load_tokenizer, pick_device, save_model, use_packed_rows
-from steersman.models.lora import merged, quantized, set_trainable, settle
-from steersman.models.packing import Row, Tree, build_row, fill_rows, to_device
-from steersman.models.stage_folder import StageFolder
+from steersman.distributed import parallel
+from steersman.families.decoder import response_logprobs
 from steersman.progress import activity, note, picture, progress
+from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Template
+from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
 from steersman.train.log import MetricsLog
-from steersman.train.plan import check_memory, lengths_of
 from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
 from steersman.types import Conversation
+from steersman.weights.folders import (
+    check_folder,
+    load_causal,
+    load_tokenizer,
+    pick_device,
+    save_model,
+    use_packed_rows,
+)
+from steersman.weights.lora import merged, quantized, set_trainable, settle
 
 
 def to_trees(

@@ -20,10 +20,10 @@ from torch import nn
 
 from steersman import progress
 from steersman.config import ModelConfig, PpoConfig
-from steersman.models.families import backbone
-from steersman.models.load import load_causal, load_scalar, pick_device, use_packed_rows
-from steersman.models.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
-from steersman.models.objectives import saved_scale
+from steersman.families.heads import saved_scale
+from steersman.families.traits import backbone
+from steersman.weights.folders import load_causal, load_scalar, pick_device, use_packed_rows
+from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
 
 
 def share_base(sft: Path, rewards: Sequence[Path]) -> bool:

@@ -8,18 +8,18 @@ import time
 
 import torch
 
+from steersman.artifact.files import write_json
 from steersman.config import KtoConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
-from steersman.engine.shape import Shape
-from steersman.models import native
-from steersman.models.resolve import default_cache
+from steersman.engine.backends.local.shape import Shape
+from steersman.kernels import ops
 from steersman.train.memory import Setting, embedding_parameters, layer_matrices
-from steersman.workspace import write_json
+from steersman.weights.resolve import default_cache
 
 EFFICIENCY = 0.4
 """Share of the speed of PyTorch's large matrix products that a stage reaches, its other work included: SFT of the last
 10 of SmolLM2-135M's 30 layers at 1,100 tokens per second (docs/LOG.md) was 0.49 TFLOP/s, where products reach 1.2."""
 EFFICIENCY_KERNELS = 0.75
-"""The same where `steersman.models.native` computes: 2,000 tokens per second."""
+"""The same where `steersman.kernels.ops` computes: 2,000 tokens per second."""
 TARGETS = 0.5
 """Share of the tokens whose logits are computed: answers, where prompts are as long."""
 UNCERTAINTY = 2.0
@@ -70,7 +70,7 @@ def tokens(config: Stage, total: int, length: int) -> int:
 
 def operations_per_second(dtype: torch.dtype, device: torch.device) -> float:
     """What a stage reaches on this machine."""
-    kernels = native.multiplies(torch.empty(0, dtype=dtype, device=device))
+    kernels = ops.multiplies(torch.empty(0, dtype=dtype, device=device))
     return (EFFICIENCY_KERNELS if kernels else EFFICIENCY) * products_per_second(dtype, device)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.models import native, parallel
+from steersman.distributed import parallel
+from steersman.kernels import ops
 
 
 def keep_freed_memory() -> None:
@@ -77,7 +78,7 @@ class Updater:
         self.wide: list[tuple[Tensor, Tensor]] = []
         """Weights with masters that kernels step; backward passes add to their float32 `wide_grad`."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter.dim() == 2 and not parallel.is_split(parameter) and native.multiplies(parameter):
+            if parameter.dim() == 2 and not parallel.is_split(parameter) and ops.multiplies(parameter):
                 parameter.wide_grad = torch.zeros_like(master)  # type: ignore[attr-defined]
                 self.wide.append((parameter, master))
         stepped = {id(master) for _, master in self.wide}
@@ -136,7 +137,7 @@ class Updater:
         done, (beta1, beta2) = float(state["step"]), self.betas
         how = lr, self.weight_decay, beta1, beta2, self.eps, scale, 1 - beta1**done, 1 - beta2**done
         grad: Tensor = parameter.wide_grad  # type: ignore[attr-defined]
-        native.adamw((master, parameter.data, grad, state["exp_avg"], state["exp_avg_sq"]), how)
+        ops.adamw((master, parameter.data, grad, state["exp_avg"], state["exp_avg_sq"]), how)
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything a resumed run needs, as named tensors."""

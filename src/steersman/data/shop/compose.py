@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from steersman.data.shop.cases import Case
 from steersman.data.shop.claims import count_length
-from steersman.data.shop.tables import TURN, Template, templates
+from steersman.data.shop.lexicon import TURN, Template, templates
 from steersman.data.shop.world import Language, Value
 from steersman.types import Message
 

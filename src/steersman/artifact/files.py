@@ -1,0 +1,135 @@
+"""Files that are whole or absent: a temporary sibling, fsync, rename; permissions, hashes, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from steersman.progress import activity
+from steersman.terminal import finite
+
+TORN = (".*.tmp", ".tmp*")
+"""What a kill leaves of a file: ours, and safetensors'."""
+WORDS = (".jsonl", ".html")
+"""Endings of files that hold what people wrote or were told."""
+BLOCK = 1 << 22
+private: ContextVar[bool] = ContextVar("private", default=True)
+"""Whether files with people's words are for their owner alone (`project.private`)."""
+
+
+def now() -> str:
+    """UTC time as ISO 8601 to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def fsync_dir(path: Path) -> None:
+    """Put the names in a folder on the disk. Windows opens no folders and needs none of this."""
+    if sys.platform == "win32":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def umask() -> int:
+    """What the process takes from the permissions of new files."""
+    mask = os.umask(0o077)  # it can only be read by setting it; what another thread makes meanwhile is private
+    os.umask(mask)
+    return mask
+
+
+def mode_of(path: Path, words: bool) -> int:
+    """Permissions of a new file: those that the umask leaves, and for people's words the owner's alone."""
+    return (0o600 if private.get() and (words or path.suffix in WORDS) else 0o666) & ~umask()
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[IO[Any]]:
+    """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it.
+
+    `words`: people's are in it, whatever the file is called (see `private`).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with naming(path):
+            with open(
+                temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
+            ) as file:
+                temporary.chmod(mode_of(path, words))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_dir(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full or read-only disk in here is said of `path`: a write that fails does not name its file.
+
+    safetensors hides the errno in its text.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    except Exception as error:
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
+        raise
+
+
+def write_json(path: Path, value: Any, words: bool = False) -> None:
+    """NaN and infinity become null: JSON has neither, and other readers would refuse the file."""
+    with atomic_write(path, words=words) as file:
+        json.dump(finite(value), file, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+        file.write("\n")
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object out of a file of ours. Raises ValueError that names the file, and that it should be `what`."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: not {what}: nested too deeply") from None
+    except ValueError as error:  # of JSON, of UTF-8, of an integer of thousands of digits
+        raise ValueError(f"{path}: not {what}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: not {what}: expected an object, found {type(raw).__name__}")
+    return raw
+
+
+def file_sha256(path: Path) -> str:
+    total, done = hashlib.sha256(), 0
+    with open(path, "rb") as file, activity(f"reading {path.name}", path.stat().st_size >> 20, "MiB") as shown:
+        while block := file.read(BLOCK):
+            total.update(block)
+            done += len(block)
+            shown.done = done >> 20
+    return total.hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays below where it begins."""
+    path = PurePosixPath(name)
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

@@ -1,0 +1,193 @@
+"""The workspace: a folder the user owns, and the rules by which things appear in it.
+
+    steersman.toml          configuration
+    data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
+    store.db                people's rankings and feedback (written by the store alone)
+    rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy (grpo, rloo, dpo, kto), report
+    promoted/NAME/          promoted models, kept whatever is made anew in their round
+    current.json            which of them is current, and what was before (for rollback)
+
+An artifact exists only when its `manifest.json` does; the manifest is written last. Everything is written
+atomically: into a temporary sibling, fsync, rename. A stage works in `STAGE.partial/`, where its resume points
+lie too, and the folder is renamed when the artifact is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from steersman import config as configs
+from steersman import config_file, locks
+from steersman.artifact.files import atomic_write, fsync_dir, is_inside, now, private, read_object, write_json
+from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
+
+CONFIG_NAME = "steersman.toml"
+STAGES = ("sft", "samples", "rankings", "reward", "policy", "report")
+POLICIES = {"policy": "PPO", "grpo": "GRPO", "rloo": "RLOO", "dpo": "DPO", "kto": "KTO"}
+"""Artifacts that are the SFT model improved: PPO's, and the alternatives that may lie beside it or in its place.
+
+Each has the name of its method; in small letters that is the verb that makes it.
+"""
+ARTIFACTS = (*STAGES[:-1], *(name for name in POLICIES if name not in STAGES), STAGES[-1])
+"""All that a round may hold, in the order of the loop."""
+CURRENT = "current.json"
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, or a copy where the file system has none. Artifacts are replaced, never changed in place."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace, its configuration, and which model is promoted."""
+
+    root: Path
+    config: configs.Config
+    pinned: int = dataclasses.field(default=0, kw_only=True)
+    """The round to work in, whatever is opened meanwhile; 0: the last one."""
+
+    @staticmethod
+    def create(root: Path, config: configs.Config) -> Workspace:
+        if (root / CONFIG_NAME).exists():
+            raise ValueError(f"{root / CONFIG_NAME} exists already; this folder is a workspace")
+        config_file.check_trust(config, str(root / CONFIG_NAME))
+        (root / "data").mkdir(parents=True, exist_ok=True)
+        (root / "rounds").mkdir(exist_ok=True)
+        with atomic_write(root / CONFIG_NAME) as file:
+            file.write(config_file.to_toml(config))
+        return Workspace(root, config)
+
+    @staticmethod
+    def open(root: Path | None = None, settings: tuple[str, ...] = ()) -> Workspace:
+        """The workspace at `root`, or the nearest one at or above the current folder."""
+        if root is not None:
+            if not (root / CONFIG_NAME).is_file():
+                raise ValueError(f"{root}: no {CONFIG_NAME} there; make one with: steersman init {root}")
+            found = root
+        else:
+            here = Path.cwd()
+            places = [p for p in (here, *here.parents) if (p / CONFIG_NAME).is_file()]
+            if not places:
+                raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
+            found = places[0]
+        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings)
+        private.set(config.project.private)
+        return Workspace(found, config)
+
+    def pin(self) -> Workspace:
+        """The same, staying in the round of now when `steersman next` opens another beside it."""
+        return dataclasses.replace(self, pinned=self.round)
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def store_path(self) -> Path:
+        return self.root / "store.db"
+
+    def rounds(self) -> list[int]:
+        folder = self.root / "rounds"
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+    @property
+    def round(self) -> int:
+        """The round that stages work in: the last one, or 1."""
+        return self.pinned or (self.rounds() or [1])[-1]
+
+    def stage_dir(self, stage: str, round_: int | None = None) -> Path:
+        assert stage in ARTIFACTS, stage
+        return self.root / "rounds" / f"{round_ or self.round:03d}" / stage
+
+    def partial_dir(self, stage: str) -> Path:
+        final = self.stage_dir(stage)
+        return final.with_name(f"{stage}.partial")
+
+    def next_round(self) -> int:
+        """Open the next round; stages then work in it. Returns its number."""
+        with locks.brief(self.root / "rounds"):
+            number = self.round + 1
+            (self.root / "rounds" / f"{number:03d}").mkdir(parents=True)
+        return number
+
+    def has(self, stage: str, round_: int | None = None) -> bool:
+        return (self.stage_dir(stage, round_) / MANIFEST_NAME).is_file()
+
+    def history(self) -> list[dict[str, Any]]:
+        """Promotions, oldest first; the last is current. Each: {round, stage, path, identity, time}.
+
+        Raises ValueError where current.json is damaged, or names a folder outside the workspace.
+        """
+        path = self.root / CURRENT
+        if not path.is_file():
+            if path.exists() or path.is_symlink():
+                raise ValueError(f"{path}: not a file; move it away, restore it, or promote again")
+            return []
+        try:
+            promoted: Any = read_object(path, "a list of promotions").get("promoted")
+        except ValueError as error:
+            raise ValueError(f"{error}; restore it or promote again") from None
+        kinds = {"round": int, "stage": str, "path": str, "identity": str, "time": str}
+        for number, entry in enumerate(promoted if isinstance(promoted, list) else [None]):
+            good = isinstance(entry, dict) and all(type(entry.get(name)) is kind for name, kind in kinds.items())
+            if not good or not is_inside(entry["path"]) or not 0 < entry["round"] < 10**6:
+                raise ValueError(
+                    f"{path}: expected an object with a list 'promoted' of round, stage, path (inside the workspace), "
+                    f"identity and time; entry {number} is {json.dumps(entry)[:200]}; restore it or promote again"
+                )
+        return list(promoted)
+
+    def current(self) -> Path | None:
+        """Folder of the promoted model, or None before the first promotion."""
+        history = self.history()
+        return self.root / history[-1]["path"] if history else None
+
+    def promote(self, stage: str, round_: int) -> dict[str, Any]:
+        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole.
+
+        Its files are linked (or copied, where links are not possible) into `promoted/`, so that making the stage
+        anew neither changes what is served nor what a rollback brings back.
+        """
+        folder = self.stage_dir(stage, round_)
+        mark = identity(verify(folder))
+        kept = self.root / "promoted" / f"{round_:03d}-{stage}-{mark[:8]}"
+        if not (kept / MANIFEST_NAME).is_file():
+            temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(folder, temporary, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+            if identity(verify(temporary)) != mark:
+                shutil.rmtree(temporary)
+                raise ValueError(f"{folder}: was made anew while it was being promoted; promote again")
+            temporary.replace(kept)
+            fsync_dir(kept.parent)
+        entry = {
+            "round": round_,
+            "stage": stage,
+            "path": str(kept.relative_to(self.root)),
+            "identity": mark,
+            "time": now(),
+        }
+        with locks.brief(self.root / CURRENT):
+            write_json(self.root / CURRENT, {"promoted": [*self.history(), entry]})
+        return entry
+
+    def rollback(self) -> dict[str, Any]:
+        """Make the previously promoted model current again; returns its entry."""
+        with locks.brief(self.root / CURRENT):
+            history = self.history()
+            if len(history) < 2:
+                raise ValueError(
+                    f"{self.root / CURRENT}: nothing to roll back to; {len(history)} model(s) were promoted"
+                )
+            verify(self.root / history[-2]["path"])
+            write_json(self.root / CURRENT, {"promoted": history[:-1]})
+        return dict(history[-2])

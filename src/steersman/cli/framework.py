@@ -1,0 +1,302 @@
+"""The framework of the command line: common options, one error handler, one way to print a result.
+
+A verb is a plain function that a module's `register(app)` hands to `add`:
+
+    def sft(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+        '''Fine-tune the base model on demonstrations.'''
+        from steersman.train import sft as stage# heavy imports inside the verb
+        space = open_workspace(workspace, settings)
+        emit(as_json, {"loss": 1.9}, "loss 1.9")
+
+    def register(app: typer.Typer) -> None:
+        add(app, sft, panel=STAGES, examples=["steersman sft", "steersman sft --set sft.epochs=1"])
+
+It raises ValueError or OSError for what the user can put right; `add` turns that into one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib
+import importlib.util
+import os
+import shlex
+import shutil
+import sqlite3
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman import __version__, locks, progress, stopping, terminal
+from steersman.artifact import unfinished
+from steersman.artifact.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
+STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
+"""Headings under which `steersman --help` lists verbs."""
+MODULES = (
+    *("demo", "project", "data", "stages", "policies", "plan", "search"),
+    *("rank", "talk", "promotion", "status", "doctor"),
+)
+"""Files of this package that register verbs, in the order of `steersman --help`."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace", "-w", metavar="DIR", help="The workspace; default: the nearest at or above this folder."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="SECTION.KEY=VALUE", help="Override the configuration for this run; may be repeated."
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print exactly one JSON object on stdout; progress goes to stderr.")
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Throw away what an unfinished run has done, and begin anew.")
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for another command that works on the same; default: say which, and end.")
+]
+
+
+def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None) -> Workspace:
+    """The workspace of the common options, overrides applied. Raises ValueError where there is none."""
+    return Workspace.open(workspace, tuple(settings or ()))
+
+
+def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:
+    """The verb's result on stdout: `data` as one JSON object, or `text` (a string or a rich renderable) for people."""
+    if as_json:
+        print(terminal.dumps(data))
+    elif isinstance(text, str):
+        print(terminal.safe(text))
+    else:
+        from rich.console import Console
+
+        # A pipe has no width of its own; 80 columns would cut names that people look for.
+        console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
+        with console.capture() as shown:
+            show(console, text)
+        print(shown.get(), end="")
+
+
+def show(console: Console, text: RenderableType) -> None:
+    """Print what may hold data: no markup or control sequence in it is obeyed."""
+    from rich.segment import Segment, Segments
+
+    lines = console.render_lines(text, pad=False, new_lines=True)
+    parts = [s if s.control else Segment(terminal.safe(s.text), s.style) for line in lines for s in line]
+    console.print(Segments(parts), end="")
+
+
+def say(text: str) -> None:
+    """A remark to the person, on stderr, so that stdout holds results only."""
+    progress.note(text)
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user can put right; None for everything else, which is a bug of ours."""
+    cause = getattr(error, "orig", None)  # SQLAlchemy wraps the driver's error
+    text = " ".join(str(error).split())
+    for reason in _behind(error):
+        said = " ".join(str(reason).split())
+        full = isinstance(reason, OSError) and reason.errno in FULL_DISK
+        if full or "No space left on device" in said or "database or disk is full" in said:
+            return _full_disk(getattr(reason, "filename", None), said)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text for m in NO_MEMORY)):
+        return f"out of memory{f' ({text[:200]})' if text else ''}; `steersman plan` says what fits and what to set"
+    if isinstance(error, RecursionError):
+        return "something among the files that were read is nested too deeply; expected a few levels"
+    if isinstance(cause, sqlite3.Error):
+        return f"store.db: {cause}; expected a database that this version can read and write"
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"{error.filename}: no such file or folder"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename}: permission denied; expected a place that you may read and write"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename or 'the disk'}: the disk is read-only; expected one that can be written to"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the system'}: {error.strerror}"
+    # FloatingPointError is how a stage says that training diverged
+    told = isinstance(error, ValueError | OSError | FloatingPointError)
+    return text or type(error).__name__ if told else None
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those in whose handling it came up: libraries put errors of their own in front of the disk's."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _full_disk(where: str | None, text: str) -> str:
+    """What was being written, how much it needs and how much is free there, as far as that is known."""
+    known = ""
+    if where:
+        place = Path(where).absolute()
+        while not place.exists():
+            place = place.parent
+        needed = text[text.index("needs ") :].partition(")")[0] + ", " if "needs " in text else ""
+        known = f" ({needed}{shutil.disk_usage(place).free >> 20} MiB are free there)"
+    return (
+        f"{where or 'the disk'}: no space left; nothing half-written was kept{known}. Free some space and run the same "
+        "command again"
+    )
+
+
+def fail(error: BaseException, as_json: bool) -> int:
+    """Say what went wrong (of several processes, the first that fails does); returns the exit code."""
+    if isinstance(error, stopping.Stop):
+        again = shlex.join(["steersman", *sys.argv[1:]])
+        line = f"interrupted ({error}): {'; '.join([*error.where, 'to go on, run the same command again'])}: {again}"
+        code = error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        line, code = "interrupted; run the same command again to continue", INTERRUPTED
+    elif (told := explain(error)) is not None:
+        line, code = f"error: {told}", USER_ERROR
+    else:
+        line, code = (
+            f"bug: {type(error).__name__}: {error}; this is a fault of steersman, please report it with the traceback",
+            BUG,
+        )
+    parallel = sys.modules.get("steersman.distributed.parallel")
+    if parallel is not None and not parallel.may_speak(expected=code != BUG):
+        return code
+    if code == BUG or os.environ.get("STEERSMAN_DEBUG") == "1":
+        say("".join(traceback.format_exception(error)).rstrip())
+    say(line)
+    if as_json:
+        print(terminal.dumps({"error": line, "exit_code": code}))
+    return code
+
+
+def guard(verb: Callable[..., None], name: str, slow: bool) -> Callable[..., None]:
+    """`verb` with the one error handler around it; sets what its options --json, --fresh and --wait ask for."""
+
+    @functools.wraps(verb)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        as_json = bool(kwargs.get("as_json", False))
+        try:
+            with _options(kwargs), progress.heartbeat(name):
+                if slow and "LOCAL_RANK" not in os.environ:
+                    say(f"{name}: starting")
+                verb(*args, **kwargs)
+            sys.stdout.flush()
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except BrokenPipeError:
+            # The reader of a pipe left (`| head`); point stdout elsewhere so that the exit does not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
+        except (Exception, KeyboardInterrupt) as error:
+            raise typer.Exit(fail(error, as_json)) from None
+
+    return guarded
+
+
+@contextlib.contextmanager
+def _options(given: Mapping[str, Any]) -> Iterator[None]:
+    chosen: tuple[tuple[ContextVar[Any], Any], ...] = (
+        (progress.plain, bool(given.get("as_json"))),
+        (unfinished.fresh, bool(given.get("fresh"))),
+        (locks.waits, bool(given.get("wait"))),
+        (locks.tell, say),
+    )
+    tokens = [(variable, variable.set(value)) for variable, value in chosen]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
+
+
+def add(
+    app: typer.Typer,
+    verb: Callable[..., None],
+    *,
+    panel: str,
+    examples: Sequence[str],
+    name: str | None = None,
+    slow: bool = False,
+) -> None:
+    """Register `verb` under its (or the given) name, guarded, with examples at the end of its --help.
+
+    A `slow` one says at once that it works, before it imports what takes seconds.
+    """
+    name = name or verb.__name__.replace("_", "-")
+    shown = [example.replace("[", "\\[") for example in examples]
+    epilog = "\n\n".join(["[bold]Examples[/bold]", *shown])
+    app.command(name, epilog=epilog, rich_help_panel=panel)(guard(verb, name, slow))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"steersman {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Build your own ChatGPT and keep steering it by what people tell it.
+
+    Start with: steersman init my-assistant
+    """
+
+
+def build() -> typer.Typer:
+    """The whole command line. Modules are imported, but nothing heavier than typer with them."""
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    )
+    app.callback()(_top)
+    for module in MODULES:
+        if importlib.util.find_spec(f"steersman.cli.{module}") is not None:
+            importlib.import_module(f"steersman.cli.{module}").register(app)
+    return app
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A thread of a library ended, such as the writer of TensorBoard's files on a full disk; the work goes on."""
+    if failure.exc_value is not None:
+        say(f"warning: {explain(failure.exc_value) or repr(failure.exc_value)}")
+
+
+def run() -> None:
+    """Entry point of the process."""
+    from steersman.cli import processes
+
+    stopping.install()
+    threading.excepthook = _thread_failed
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that cannot show a character is no reason to stop
+    try:
+        if processes.launched():
+            processes.run(build())
+        else:
+            build()()
+    except (KeyboardInterrupt, RecursionError, MemoryError) as error:
+        sys.exit(fail(error, False))

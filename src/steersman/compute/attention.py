@@ -1,0 +1,155 @@
+"""Attention over packed rows, document by document.
+
+A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
+waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU with
+matrix tiles it is computed by kernels/rows.c. On other CPUs the forward pass is PyTorch's fused kernel and the
+backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
+other devices the row goes through scaled_dot_product_attention with a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+
+from steersman.compute.packing import Row
+from steersman.kernels import ops
+
+NAME = "steersman_rows"
+NOT_COMPUTED = ("position_bias", "score_mod", "head_mask", "block_mask", "indexer_scores")
+"""What some models hand to their attention besides queries, keys and values."""
+
+
+class _Dense(torch.autograd.Function):
+    """softmax(q k^T * scale + mask) v; the weights are remade in the backward pass instead of kept."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(q, k, v, mask)
+        ctx.scale = scale
+        gqa = q.shape[0] != k.shape[0]
+        fused = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, scale=scale, enable_gqa=gqa)
+        return fused[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        q, k, v, mask = ctx.saved_tensors
+        heads, length, d = q.shape
+        kv_heads = k.shape[0]
+        stacked = (kv_heads, heads // kv_heads * length, d)
+        scaled = (q * ctx.scale).reshape(stacked)
+        grad, k, v = grad.reshape(stacked), k.contiguous(), v.contiguous()
+        scores = torch.bmm(scaled, k.transpose(1, 2))
+        scores.view(heads, length, length).add_(mask)
+        p = scores.softmax(-1)
+        grad_v = torch.bmm(p.transpose(1, 2), grad)
+        grad_p = torch.bmm(grad, v.transpose(1, 2))
+        grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
+        grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale).view(heads, length, d)
+        return grad_q, torch.bmm(grad_scores.transpose(1, 2), scaled), grad_v, None, None
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """q [heads, L, d], k, v [kv_heads, L, d], additive mask [L, L] of q's dtype -> [heads, L, d]."""
+    result: Tensor = _Dense.apply(q, k, v, mask, scale)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Tiled(torch.autograd.Function):
+    """Attention of a whole row by kernels: q [T, heads, d], k, v [T, kv_heads, d] -> [T, heads, d]."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        out, lse = torch.empty_like(q), torch.empty(q.shape[:2])
+        ops.Attention((q, k, v, out, lse), row.places, scale, window).forward()
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.rest = row.places, scale, window
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return *ops.Attention(ctx.saved_tensors, *ctx.rest).backward(grad.contiguous()), None, None, None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
+    """q [T, heads, d], k, v [T, kv_heads, d] of one packed row -> [T, heads, d]."""
+    if ops.multiplies(q) and q.shape[-1] % 32 == 0:
+        tiled: Tensor = _Tiled.apply(q, k, v, row, scale, window)  # type: ignore[no-untyped-call]
+        return tiled
+    q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+    if q.device.type != "cpu":
+        mask = row.mask
+        if window:
+            mask = mask & ((row.positions[:, None] - row.positions[None]) < window)[None, None]
+        gqa = q.shape[0] != k.shape[0]
+        out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, scale=scale, enable_gqa=gqa)
+        return out[0].transpose(0, 1)
+    lengths = [end - start for start, end, _ in row.documents]
+    split = (torch.split(x, lengths, dim=1) for x in (q, k, v))
+    pieces = [
+        dense_attention(q, k, v, masks.get(window, q.dtype), scale).transpose(0, 1)
+        for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, cap: float, sinks: Tensor | None) -> Tensor:
+    """As `dense_attention`, with scores held below `cap` (Gemma 2; 0: not) and a sink for each head [heads] (gpt-oss).
+
+    A sink is one more score in the softmax, whose share goes nowhere.
+    """
+    group = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
+    scores = torch.bmm(q, k.transpose(1, 2)) * scale
+    if cap:
+        scores = torch.tanh(scores / cap) * cap
+    scores = (scores + mask).float()
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.float()[:, None, None].expand(-1, scores.shape[1], 1)], -1)
+    p = scores.softmax(-1)
+    return torch.bmm((p[..., :-1] if sinks is not None else p).to(v.dtype), v)
+
+
+def _attend_plainly(
+    q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None, cap: float, sinks: Tensor | None
+) -> Tensor:
+    """`attend` for what no fused kernel computes, on any device."""
+    lengths = [end - start for start, end, _ in row.documents]
+    split = (torch.split(x.transpose(0, 1), lengths, dim=1) for x in (q, k, v))
+    pieces = [
+        _plain(q, k, v, masks.get(window, q.dtype).to(q.device), scale, cap, sinks).transpose(0, 1)
+        for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def attend_rows(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d].
+
+    Raises ValueError for what it does not compute, so that nothing is computed without it.
+    """
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    cap, sinks = kwargs.get("softcap") or 0.0, kwargs.get("s_aux")
+    if odd := next((name for name in NOT_COMPUTED if kwargs.get(name) is not None), None):
+        raise ValueError(f"model type '{module.config.model_type}': attention over packed rows does not know '{odd}'")
+    if cap or sinks is not None:
+        return _attend_plainly(q, k, v, kwargs["packed_row"], scale, window, cap, sinks)[None], None
+    return attend(q, k, v, kwargs["packed_row"], scale, window)[None], None
+
+
+AttentionInterface.register(NAME, attend_rows)

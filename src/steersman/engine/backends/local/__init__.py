@@ -1,0 +1,1 @@
+"""The fast engine: one thread that steps many sequences over one cache."""

@@ -1,0 +1,179 @@
+"""The native decode step: kernels/step.c, compiled for this machine when an engine is loaded, called through ctypes.
+
+It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
+compiler, or the model's sizes are not multiples of 32 (heads: 16), PyTorch computes every step; `LocalEngine.kernel`
+says which.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from steersman.engine.backends.local.matrix import Int8, Matrix
+from steersman.kernels import entries
+from steersman.kernels.capabilities import Capabilities, capabilities
+from steersman.kernels.entries import Sizes, address, argument, fault
+
+if TYPE_CHECKING:
+    from steersman.engine.backends.local.forward import Decoder
+
+INT8_TILES_FROM = 5
+"""Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
+not depend on how many others there are."""
+SPAN = 1024
+"""As in kernels/sample.c."""
+_NORMS = {
+    "input_norm": "input_layernorm",
+    "post_norm": "post_attention_layernorm",
+    "pre_mlp_norm": "pre_feedforward_layernorm",
+    "post_mlp_norm": "post_feedforward_layernorm",
+}
+"""Fields of a layer, by transformers' names."""
+
+
+def _at(tensor: Tensor | None, text: str, sizes: Sizes) -> int | None:
+    """Where it lies, checked as `entries.ENTRIES` says."""
+    return None if tensor is None else address("step", argument(text), tensor, sizes)
+
+
+def _matrix(matrix: Matrix, name: str, rows: int, columns: int) -> entries.Matrix:
+    sizes: Sizes = {"rows": rows, "columns": columns}
+    if isinstance(matrix, Int8):
+        places = _at(matrix.values, f"{name}:c[rows,columns]", sizes), _at(matrix.scales, f"{name}:f[rows]", sizes)
+    else:
+        places = _at(matrix.weight, f"{name}:b[rows,columns]", sizes), None
+    return entries.Matrix(*places, rows, columns)
+
+
+class NativeStep:
+    """Decodes with kernels/step.c over a decoder's own weights and cache."""
+
+    def __init__(self, decoder: Decoder, found: Capabilities) -> None:
+        assert found.library is not None
+        self._decoder, self._lib = decoder, found.library
+        self.most = found.sequences
+        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if found.tiles else 0
+        self._threads = torch.get_num_threads()
+        self._model, self._scratch = entries.Model(), torch.empty(0, dtype=torch.uint8)
+        self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
+        self._rows: tuple[Any, ...] = ()
+
+    @staticmethod
+    def of(decoder: Decoder) -> NativeStep | None:
+        """None where it cannot compute this decoder on this machine."""
+        s = decoder.shape
+        sizes = (s.hidden, s.intermediate, s.heads * s.head_dim)
+        if (
+            decoder.device.type != "cpu"
+            or decoder.dtype != torch.bfloat16
+            or any(size % 32 for size in sizes)
+            or s.head_dim % 16
+        ):
+            return None
+        found = capabilities()
+        return None if found.library is None else NativeStep(decoder, found)
+
+    def point(self) -> None:
+        """Take the addresses of weights and cache again, and check them, after any of them was replaced."""
+        s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
+        if not cache.keys:
+            return
+        sizes = {
+            "hidden": s.hidden,
+            "d": s.head_dim,
+            "heads": s.kv_heads,
+            "slots": cache.slots,
+            "places": cache.capacity,
+        }
+        merged, attended = (s.heads + 2 * s.kv_heads) * s.head_dim, s.heads * s.head_dim
+        shapes = {
+            "qkv": (merged, s.hidden),
+            "out": (s.hidden, attended),
+            "gate_up": (2 * s.intermediate, s.hidden),
+            "down": (s.hidden, s.intermediate),
+        }
+        layers = (entries.Layer * s.layers)()
+        for i in range(s.layers):
+            cos, sin = self._decoder.ropes[i]
+            # of rows, one per position, there may be more
+            if len(cos) < cache.capacity or len(sin) < cache.capacity:
+                raise ValueError(f"rotations: expected {cache.capacity} positions or more, got {len(cos)}")
+            layers[i] = entries.Layer(
+                **{name: _matrix(w.matrices(name)[i], name, *shape) for name, shape in shapes.items()},
+                **{name: _at(w.norms[n][i], f"{name}:b[hidden]", sizes) for name, n in _NORMS.items() if n in w.norms},
+                bias=_at(w.qkv_bias[i], "bias:b[merged]", {"merged": merged}),
+                q_norm=_at(w.q_norm[i], "q_norm:b[d]", sizes) if s.qk_norm else None,
+                k_norm=_at(w.k_norm[i], "k_norm:b[d]", sizes) if s.qk_norm else None,
+                cos=_at(cos, "cos:b[positions,d]", sizes),
+                sin=_at(sin, "sin:b[positions,d]", sizes),
+                keys=_at(cache.keys[i], "keys:b[slots,heads,places,d]", sizes),
+                values=_at(cache.values[i], "values:b[slots,heads,places,d]", sizes),
+                window=s.windows[i],
+            )
+        self._layers = layers  # the struct below only points there
+        self._model = entries.Model(
+            *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
+            *(cache.slots, cache.capacity, self._tiles_from),
+            *(s.eps, s.scale, float(torch.tensor(s.embed_scale, dtype=torch.bfloat16)), s.norm_offset),
+            _at(w.embed, "embed:b[vocabulary,hidden]", sizes | {"vocabulary": s.vocabulary}),
+            _at(w.final_norm, "final_norm:b[hidden]", sizes),
+            _matrix(w.head, "head", s.vocabulary, s.hidden),
+            layers,
+        )
+        needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads)
+        if needed > self._scratch.numel():
+            self._scratch = torch.zeros(needed, dtype=torch.uint8)
+
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """As `Decoder.decode`; logits are float32 [N, vocab]."""
+        logits, sizes = torch.empty(len(ids), self._decoder.shape.vocabulary), {"n": len(ids)}
+        self._step(len(ids), _at(ids, "ids:l[n]", sizes), _at(positions, "positions:l[n]", sizes), logits)
+        return logits
+
+    def _step(self, n: int, ids: Any, positions: Any, logits: Tensor) -> None:
+        model, scratch, size = ctypes.byref(self._model), self._scratch.data_ptr(), self._scratch.numel()
+        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), self._threads)
+        if code:
+            raise fault("step", code, self._about(n, ids, positions))
+
+    def _about(self, n: int, ids: Any, positions: Any) -> str:
+        """What a step was asked for."""
+        given = [list((ctypes.c_int64 * n).from_address(x) if isinstance(x, int) else x[:n]) for x in (ids, positions)]
+        m, cache = self._model, self._decoder.cache
+        have = f"a vocabulary of {m.head.rows} and {cache.slots} slots of {cache.capacity} positions"
+        return f"{n} sequences, token ids {given[0][:8]}, positions {given[1][:8]}, for {have}"
+
+    def sample(self, logits: Tensor, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """As `sampling.sample` without top-k, top-p and min-p, for float32 logits [N, vocab] on the CPU."""
+        n, vocabulary = logits.shape
+        sums = torch.empty(n, vocabulary // SPAN + 1)
+        heat, chance = temperature.float(), uniform.float()
+        given = {"logits": logits, "temperature": heat, "uniform": chance, "sums": sums}
+        ids, logprobs = entries.call(self._lib, "sample", given)
+        return ids, logprobs
+
+    def advance(
+        self, ids: list[int], positions: list[int], temperature: list[float], uniform: list[float]
+    ) -> tuple[list[int], list[float]]:
+        """`decode`, then `sample`, over buffers that stay: (tokens, logprobs), one of each per sequence.
+
+        When a step has gone through all weights, PyTorch's operators are in no cache any more: those around the step
+        of one sequence would cost several percent of it.
+        """
+        n, vocabulary = len(ids), self._decoder.shape.vocabulary
+        if n > len(self._logits):
+            self._logits, self._sums = torch.empty(n, vocabulary), torch.empty(n, vocabulary // SPAN + 1)
+            whole, real = ctypes.c_int64 * n, ctypes.c_float * n
+            self._rows = whole(), whole(), real(), real(), real()
+        tokens, places, heats, chances, logprobs = self._rows
+        tokens[:n], places[:n], heats[:n], chances[:n] = ids, positions, temperature, uniform
+        self._step(n, tokens, places, self._logits)
+        logits, sums, sizes = self._logits.data_ptr(), self._sums.data_ptr(), (n, vocabulary, self._sums.shape[1])
+        code = self._lib.steersman_sample(logits, heats, chances, sums, tokens, logprobs, *sizes, self._threads)
+        if code:
+            raise fault("sample", code, f"{n} sequences, a vocabulary of {vocabulary}")
+        return tokens[:n], logprobs[:n]

@@ -1,0 +1,275 @@
+"""The local engine: continuous batching on one machine.
+
+One thread runs the scheduler's steps (`driver.py`), over whatever all callers have asked for, so that a server's
+requests share batches. One call's prompts are queued together, so that a trainer's rollouts are deterministic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import random
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.engine.adjust import bounded
+from steersman.engine.backends.local.adapters import load_adapter
+from steersman.engine.backends.local.driver import Driver, release_cores
+from steersman.engine.backends.local.forward import Decoder
+from steersman.engine.backends.local.prefixes import Prefixes
+from steersman.engine.backends.local.scheduler import Scheduler
+from steersman.engine.grammar import Grammar, Grammars
+from steersman.engine.prompts import Prompts
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse, alone
+from steersman.engine.sequence import Answer, Request, drawn_seed
+from steersman.text.template import Template
+from steersman.types import Completion, Conversation, SamplingParams
+
+PIECE_SECONDS = 0.03
+"""A stream's pieces come no faster. Each wakes its reader, which takes a core from the step that runs then."""
+PIECES = 500
+"""A second, of all streams together."""
+
+
+def _over(faults: list[Exception], left: list[Request]) -> bool:
+    """Asked after each step: does not look at every request each time, but takes those that are done off `left`."""
+    if faults:
+        return True
+    while left and left[-1].done:
+        left.pop()
+    return not left
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the answers of one call share: their parameters, the grammar they begin with, and what went wrong."""
+
+    params: SamplingParams
+    grammar: Grammar | None
+    faults: list[Exception]
+
+
+class LocalEngine:
+    """An `Engine` over `Decoder`.
+
+    `max_slots` sequences at most are decoded together. `prefill_tokens` are prefilled together at most, and
+    `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
+    the same way: 'streams' (dialogues without a seed: the default), 'all', or 'off'. Reuse changes the last digits in
+    bfloat16, depending on what ran before; `generate` and whatever has a seed do not depend on it by default.
+
+    In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
+    on who is prefilled beside it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
+    (with `reuse` off) a sequence's result is the same to the bit whoever shares its batch, at the price of slower
+    prefill. Decoding is so in any case where the native step has matrix tiles.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Any,
+        *,
+        model_name: str,
+        version: str = "0",
+        max_slots: int = 128,
+        prefill_tokens: int = 4096,
+        chunk_tokens: int = 256,
+        reuse: Reuse = "streams",
+        independent: bool = False,
+        thinking: str = "keep",
+        today: bool = True,
+    ) -> None:
+        self.decoder = decoder
+        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking, today)
+        self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
+        self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
+        self.prefixes = Prefixes(decoder.cache.budget // 4)
+        self.scheduler = Scheduler(
+            decoder,
+            self._prompts.ends,
+            self.prefixes,
+            max_slots=max_slots,
+            prefill_tokens=prefill_tokens,
+            chunk_tokens=chunk_tokens,
+            independent=independent,
+        )
+        self.scheduler.version = version
+        self._driver = Driver(self.scheduler)
+        self._asked: list[Request] = []
+        release_cores()
+
+    @property
+    def template(self) -> Template:
+        """How conversations are rendered. ValueError where the tokenizer has no chat template."""
+        if self._prompts.template is None:
+            raise ValueError("the tokenizer has no chat template; this model was never taught to chat")
+        return self._prompts.template
+
+    @property
+    def max_context(self) -> int:
+        return self.decoder.shape.context
+
+    @property
+    def kernel(self) -> str:
+        """Who computes the steps of few sequences: 'native' (step.c), 'graphs' (captured on a GPU) or 'torch'."""
+        if self.decoder.native is not None:
+            return "native"
+        return "torch" if self.decoder.graphs is None else "graphs"
+
+    @property
+    def policy_version(self) -> str:
+        return self.scheduler.version
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return self._prompts.count(prompt)
+
+    def token_text(self, token: int) -> str:
+        return self._prompts.token_text(token)
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams, first: int = 0) -> list[list[Completion]]:
+        """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget.
+
+        `first`: the first prompt's number, where several engines share one call's prompts and its seed.
+        """
+        (answers,) = self.generate_parts([prompts], params, first)
+        return answers
+
+    def generate_parts(
+        self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
+    ) -> Iterator[list[list[Completion]]]:
+        """As `generate` of all prompts, part by part: a part is yielded as soon as its answers and those of the parts
+        before it are there, and the caller works on it while the others are answered. An answer is the same either way.
+        """
+        seed, numbers = drawn_seed(params), itertools.count(first)
+        call = self._call(params)
+        asked = [[self._request(p, call, f"{seed}/{next(numbers)}", streamed=False) for p in part] for part in parts]
+        # similar lengths side by side, so that prefill pads little
+        queue = [r for requests in asked for r in sorted(requests, key=lambda r: -len(r.prompt))]
+        self._asked = queue
+        try:
+            run = self._driver.add(queue)
+            for requests in asked:
+                release_cores()  # what the caller has computed meanwhile
+                left = list(reversed(requests))
+                self._driver.wait(run, functools.partial(_over, call.faults, left))
+                if call.faults:
+                    raise call.faults[0]
+                yield [[a.completion() for a in r.answers] for r in requests]
+        finally:
+            self._asked = []
+            if not all(r.done for r in queue):
+                self._driver.cancel(a for r in queue for a in r.answers)
+
+    def answered(self) -> int:
+        """How many prompts of the call of `generate` under way have their answers; any thread may ask."""
+        return sum(r.done for r in self._asked)
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        """See `Engine.stream`."""
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`."""
+        request = self._request(prompt, self._call(params), f"{drawn_seed(params)}/0", streamed=True)
+        return self._answers(request, cancelled or threading.Event())
+
+    def _answers(self, request: Request, cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        left, read, due = dict(enumerate(request.answers)), [0] * len(request.answers), 0.0
+
+        def has_more() -> bool:
+            if cancelled.is_set() or any(a.finished for a in left.values()):
+                return True
+            return time.monotonic() >= due and any(len(a.ids) > read[i] for i, a in left.items())
+
+        try:
+            run = self._driver.add([request])
+            while left:
+                self._driver.wait(run, has_more)
+                if cancelled.is_set():
+                    self._driver.cancel(request.answers)
+                due = time.monotonic() + max(PIECE_SECONDS, len(self.scheduler.active) / PIECES)
+                for i, answer in list(left.items()):
+                    finished, read[i] = answer.finished, len(answer.ids)
+                    if piece := answer.fresh():
+                        yield i, piece
+                    if finished:
+                        del left[i]
+                        yield i, answer.completion()
+        finally:
+            self._driver.cancel(request.answers)
+
+    def _call(self, params: SamplingParams) -> _Call:
+        """What the answers of one call share. Refused where it cannot be answered as it is."""
+        if params.n > self.max_slots:
+            raise Refused(f"n: expected at most {self.max_slots}, got {params.n}")
+        if params.adapter is not None and params.adapter not in self.scheduler.adapters:
+            known = ", ".join(sorted(self.scheduler.adapters)) or "none is loaded"
+            raise Refused(f"sampling.adapter: expected one of those loaded ({known}), got '{params.adapter}'")
+        params = bounded(params, self.decoder.shape.vocabulary)
+        return _Call(params, self._grammars.of(params), [])
+
+    def _request(self, prompt: Prompt, call: _Call, seed: str, *, streamed: bool) -> Request:
+        ids, params = self._prompts.ids(prompt), call.params
+        room = self.max_context - len(ids)
+        name = f" '{prompt.id}'" if isinstance(prompt, Conversation) and prompt.id else ""
+        if room < 1:
+            raise PromptTooLong(f"prompt{name}: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
+        most = min(params.max_tokens, room)
+        cache = self.decoder.cache
+        if not cache.fits(params.n, len(ids) + most):
+            needed = params.n * (len(ids) + most) * cache.token_bytes
+            raise DoesNotFit(
+                f"prompt{name}: {params.n} x {len(ids) + most} tokens of keys and values need {needed >> 20} MiB; the "
+                f"budget is {cache.budget >> 20} MiB. Expected a shorter prompt, fewer max_tokens or a larger cache_mib"
+            )
+        kept = self.reuse == "all" or (self.reuse == "streams" and streamed)
+        answers = [
+            Answer(
+                ids,
+                params,
+                most,
+                random.Random(f"{seed}/{i}"),
+                self._prompts.growing(),
+                call.grammar and call.grammar.copy(),
+                streamed,
+                keep=kept and i == 0,
+                faults=call.faults,
+            )
+            for i in range(params.n)
+        ]
+        # what is kept changes the last digits: with a seed, an answer must not depend on what was asked before
+        return Request(ids, answers, kept and (params.seed is None or self.reuse == "all"))
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
+        """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
+        with self._driver.between_steps():
+            self.decoder.load(weights)
+            self.prefixes.clear()
+            self.scheduler.version = version
+
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Read a LoRA folder that peft wrote; `SamplingParams(adapter=name)` then uses it. The base is not copied."""
+        adapter = load_adapter(Path(folder), self.decoder.shape, self.decoder.dtype, self.decoder.device)
+        with self._driver.between_steps():
+            if self.scheduler.uses(name):
+                raise ValueError(f"adapter '{name}' is in use; expected a new name, or no answers in the making")
+            self.scheduler.adapters[name] = adapter
+            self.prefixes.clear()
+
+    def unload_adapter(self, name: str) -> None:
+        with self._driver.between_steps():
+            if self.scheduler.uses(name):
+                raise ValueError(f"adapter '{name}' is in use")
+            self.scheduler.adapters.pop(name, None)
+            self.prefixes.clear()

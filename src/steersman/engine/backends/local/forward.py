@@ -1,0 +1,296 @@
+"""One forward step of a decoder-only transformer over a slot cache, with merged weights.
+
+Covers the Llama shape and its relatives (SmolLM, Mistral, Qwen2/2.5/3, Gemma 3). Nothing is allocated per step but
+activations. Few sequences at a time are computed by a native step where there is one (`compiled.py`), or
+by a captured one (`graphs.py`), since there a step is bounded by reading the weights and by the overhead
+of operators.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from steersman.engine.backends.local.adapters import Adapter
+from steersman.engine.backends.local.cache import Cache, default_budget
+from steersman.engine.backends.local.compiled import NativeStep
+from steersman.engine.backends.local.graphs import Graphs
+from steersman.engine.backends.local.matrix import MANY
+from steersman.engine.backends.local.merged import Weights
+from steersman.engine.backends.local.shape import inverse_frequencies, shape_of
+from steersman.kernels import ops as kernels
+
+FIRST_ROPE_LENGTH = 4096
+ALIGN = 8
+"""Prompts are padded to multiples of this; what begins in mid-prompt should begin at one."""
+
+
+def room(tokens: int) -> int:
+    """Rows that a prompt of so many tokens takes in a prefill."""
+    return -(-tokens // ALIGN) * ALIGN
+
+
+def _aligned(rows: int) -> int:
+    """Rows of a prefill's matrix products, rounded up to one of a few sizes.
+
+    oneDNN compiles bfloat16 products for each number of rows and keeps what it compiled: with lengths as they come,
+    memory would grow by the kernels of every new length.
+    """
+    step = 16 if rows <= 64 else 64 if rows <= 1024 else 128 if rows <= 2048 else 256
+    return -(-rows // step) * step
+
+
+class Decoder:
+    """Weights, cache and the two kinds of step: `prefill` of prompts and `decode` of one token per sequence."""
+
+    def __init__(
+        self,
+        config: Any,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        int8: bool = False,
+        cache_bytes: int | None = None,
+        native: bool = True,
+    ) -> None:
+        self.shape = s = shape_of(config)
+        self.dtype, self.device = dtype, device
+        self.weights = Weights(s, dtype, device, int8)
+        budget = default_budget(device) if cache_bytes is None else cache_bytes
+        self.cache = Cache(s.layers, s.kv_heads, s.head_dim, dtype, device, budget)
+        self.ropes = self._rope_tables(FIRST_ROPE_LENGTH)
+        self.adapter: Adapter | None = None
+        """Applied by every step until it is changed."""
+        self.native = NativeStep.of(self) if native else None
+        self.graphs = Graphs.of(self) if native else None
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copy tensors in by transformers' names. Raises ValueError on an unknown name or a wrong shape."""
+        self.weights.load(weights)
+        if self.native is not None:
+            self.native.point()
+
+    def reserve(self, slots: int, capacity: int, live: int = 0, most_slots: int = 0) -> None:
+        """Room in the cache, keeping slots 0..live-1; see `Cache.reserve`."""
+        replaced = self.cache.reserve(slots, capacity, live, most_slots or slots)
+        if self.cache.capacity > self.ropes[0][0].shape[0]:
+            self.ropes = self._rope_tables(2 * self.cache.capacity)
+        if replaced and self.native is not None:
+            self.native.point()
+        if replaced and self.graphs is not None:
+            self.graphs.clear()
+
+    def _rope_tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
+        """Per layer (cos, sin), each [length, head_dim]; layers of one kind share a table."""
+        tables: dict[str, tuple[Tensor, Tensor]] = {}
+        result = []
+        for theta, scaling in zip(self.shape.thetas, self.shape.rope_scalings, strict=True):
+            key = repr((theta, scaling))
+            if key not in tables:
+                inverse = inverse_frequencies(theta, scaling, self.shape.head_dim)
+                angles = torch.outer(torch.arange(length).float(), inverse)
+                angles = torch.cat([angles, angles], dim=-1)
+                cos, sin = angles.cos(), angles.sin()
+                sin[:, : self.shape.head_dim // 2].neg_()  # so that rotation is x * cos + swap_halves(x) * sin
+                tables[key] = (cos.to(self.device, self.dtype), sin.to(self.device, self.dtype))
+            result.append(tables[key])
+        return result
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        if kernels.serves(x, x.shape[-1]):
+            flat = x.reshape(-1, x.shape[-1])
+            return kernels.norm(flat, weight, self.shape.norm_offset, self.shape.eps)[0].view(x.shape)
+        if self.shape.norm_offset:
+            return (F.rms_norm(x.float(), (x.shape[-1],), eps=self.shape.eps) * (1.0 + weight.float())).to(x.dtype)
+        return F.rms_norm(x, (x.shape[-1],), weight, self.shape.eps)
+
+    def _project(self, x: Tensor, merged: str, layer: int, bias: Tensor | None = None) -> Tensor:
+        y = self.weights.matrices(merged)[layer].linear(x, bias)
+        if self.adapter is not None:
+            self.adapter.add(y, x, merged, layer)
+        return y
+
+    def _rotations(self, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per layer (cos, sin), each [rows, 1, d], of positions [rows]; made once for layers of one kind."""
+        made: dict[int, tuple[Tensor, Tensor]] = {}
+        for cos, sin in self.ropes:
+            if id(cos) not in made:
+                made[id(cos)] = cos.index_select(0, positions)[:, None], sin.index_select(0, positions)[:, None]
+        return [made[id(cos)] for cos, _ in self.ropes]
+
+    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [rows, hidden], cos, sin [rows, 1, d] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
+        s, w = self.shape, self.weights
+        merged = self._project(x, "qkv", layer, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
+        qk, v = merged[:, : s.heads + s.kv_heads], merged[:, s.heads + s.kv_heads :]
+        if s.qk_norm:
+            q = self._norm(qk[:, : s.heads], w.q_norm[layer])
+            k = self._norm(qk[:, s.heads :], w.k_norm[layer])
+            qk = torch.cat([q, k], dim=1)
+        half = s.head_dim // 2
+        if kernels.serves(qk, half):
+            q, k = (kernels.rotate(x, cos, sin, (1, 1)) for x in (qk[:, : s.heads], qk[:, s.heads :]))
+            return q, k, v
+        swapped = torch.cat([qk[..., half:], qk[..., :half]], dim=-1)
+        qk = torch.addcmul(qk * cos, swapped, sin)
+        return qk[:, : s.heads], qk[:, s.heads :], v
+
+    def _rest(self, x: Tensor, attended: Tensor, layer: int) -> Tensor:
+        """Output projection, MLP and their residuals. x [rows, hidden], attended [rows, heads * d]."""
+        s, norms = self.shape, self.weights.norms
+        y = self._project(attended, "out", layer)
+        if s.sandwich_norms:
+            x = x + self._norm(y, norms["post_attention_layernorm"][layer])
+            h = self._norm(x, norms["pre_feedforward_layernorm"][layer])
+        else:
+            x = x + y
+            h = self._norm(x, norms["post_attention_layernorm"][layer])
+        gate, up = self._project(h, "gate_up", layer).chunk(2, dim=-1)
+        if kernels.serves(gate, gate.shape[1]):
+            product = kernels.gated(gate, up, s.gelu)
+        else:
+            product = (F.gelu(gate, approximate="tanh") if s.gelu else F.silu(gate)) * up
+        y = self._project(product, "down", layer)
+        if s.sandwich_norms:
+            y = self._norm(y, norms["post_feedforward_layernorm"][layer])
+        return x + y
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        x = F.embedding(ids, self.weights.embed)
+        if self.shape.embed_scale != 1.0:
+            x = x * torch.tensor(self.shape.embed_scale, dtype=x.dtype)
+        return x
+
+    def _prefill_mask(self, start: int, t: int, window: int) -> Tensor | None:
+        """bool [t, start + t], or None where the mask is plainly causal."""
+        if not start and not (window and t > window):
+            return None
+        rows = torch.arange(start, start + t, device=self.device)[:, None]
+        distance = rows - torch.arange(start + t, device=self.device)[None]
+        seen = distance >= 0
+        return seen & (distance < window) if window else seen
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]) -> Tensor:
+        """Run prompts of token ids into slots first_slot..; returns last logits [N, vocab].
+
+        `starts` [N]: tokens that the slots hold already, from where the prompts go on. They are computed one behind
+        another, each padded only to `room`; neighbours of the same start and room share calls of attention.
+        """
+        s, cache = self.shape, self.cache
+        sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
+        begins = [0, *itertools.accumulate(sizes)]
+        tiled = kernels.multiplies(self.weights.embed) and s.head_dim % 32 == 0
+        whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
+        ids = torch.zeros(whole_rows, dtype=torch.long)
+        positions = torch.zeros_like(ids)
+        for prompt, begin, start, size in zip(prompts, begins, starts, sizes, strict=False):
+            ids[begin : begin + len(prompt)] = torch.tensor(prompt)
+            positions[begin : begin + size] = torch.arange(start, start + size)
+        positions = positions.to(self.device)
+        rotations = self._rotations(positions)
+        x = self._embed(ids.to(self.device))
+        attended = x.new_zeros(len(ids), s.heads * s.head_dim)
+        # what begins a dialogue is attended to by kernels, all prompts at once; what goes on from the cache is not
+        whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
+        places = torch.tensor(whole).view(-1, 2), None, positions.int()
+        groups, at = [], 0
+        for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
+            n = len(list(same))
+            rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
+            masks = {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
+            groups.append((rows, slots, start, (n, size), masks))
+            at += n
+        for layer in range(s.layers):
+            h = self._norm(x, self.weights.norms["input_layernorm"][layer])
+            states = self._qkv(h, layer, *rotations[layer])
+            if tiled and whole:
+                q, k, v = (part.contiguous() for part in states)
+                tensors = q, k, v, attended.view(q.shape), torch.empty(q.shape[:2])
+                kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
+            for rows, slots, start, shape, masks in groups:
+                end = start + shape[1]
+                q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
+                # padding goes into the cache too, where the tokens that come next overwrite it
+                cache.keys[layer][slots, :, start:end] = k
+                cache.values[layer][slots, :, start:end] = v
+                if tiled and not start:
+                    continue
+                if start:
+                    k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
+                mask = masks[s.windows[layer]]
+                a = F.scaled_dot_product_attention(
+                    q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
+                )
+                attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
+            x = self._rest(x, attended, layer)
+        ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
+        if tiled:  # so many rows that kernels multiply them, whose results do not depend on the number
+            ends += [0] * (-len(ends) % MANY)
+        last = self._norm(x[ends], self.weights.final_norm)
+        return self.weights.head.linear(last)[: len(prompts)]
+
+    def native_for(self, sequences: int) -> NativeStep | None:
+        """What decodes so many at a time in PyTorch's place, where something does."""
+        native = self.native
+        return native if native is not None and self.adapter is None and sequences <= native.most else None
+
+    @torch.inference_mode()
+    def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """One token each for the sequences in slots 0..N-1.
+
+        ids, positions [N], on the CPU; returns logits [N, vocab].
+        """
+        n = len(ids)
+        if (native := self.native_for(n)) is not None:
+            return native.decode(ids, positions)
+        longest = int(positions.max()) + 1
+        if self.graphs is not None and n <= self.cache.buckets:
+            logits = self.graphs.decode(ids, positions, longest)
+            if logits is not None:
+                return logits
+            self.graphs = None
+        return self.step(ids.to(self.device), positions.to(self.device), room(longest))
+
+    def step(self, ids: Tensor, positions: Tensor, longest: int) -> Tensor:
+        """`decode` by PyTorch, attending to the first `longest` places of the cache.
+
+        It can be captured: shapes follow from len(ids) and `longest`, and nothing is read back from the device.
+        """
+        s, cache = self.shape, self.cache
+        n = ids.shape[0]
+        group = s.heads // s.kv_heads
+        x = self._embed(ids)
+        rows = torch.arange(n, device=self.device)
+        masks, rotations = self._decode_masks(positions, longest), self._rotations(positions)
+        for layer in range(s.layers):
+            h = self._norm(x, self.weights.norms["input_layernorm"][layer])
+            q, k, v = self._qkv(h, layer, *rotations[layer])
+            cache.keys[layer][rows, :, positions] = k
+            cache.values[layer][rows, :, positions] = v
+            a = F.scaled_dot_product_attention(
+                q.view(n, s.kv_heads, group, s.head_dim),
+                cache.keys[layer][:n, :, :longest],
+                cache.values[layer][:n, :, :longest],
+                attn_mask=masks[s.windows[layer]].expand(n, s.kv_heads, group, longest),
+                scale=s.scale,
+            )
+            x = self._rest(x, a.reshape(n, -1), layer)
+        return self.weights.head.linear(self._norm(x, self.weights.final_norm))
+
+    def _decode_masks(self, positions: Tensor, longest: int) -> dict[int, Tensor]:
+        """By window: additive [N, 1, 1, longest]."""
+        reach = torch.arange(longest, device=self.device)[None]
+        masks: dict[int, Tensor] = {}
+        for window in set(self.shape.windows):
+            seen = reach <= positions[:, None]
+            if window:
+                seen &= reach > positions[:, None] - window
+            mask = torch.zeros(len(positions), 1, 1, longest, dtype=self.dtype, device=self.device)
+            masks[window] = mask.masked_fill_(~seen[:, None, None], float("-inf"))
+        return masks

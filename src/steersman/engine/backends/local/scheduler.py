@@ -1,0 +1,365 @@
+"""Which sequences run: each step admits, prefills, decodes one token for every running sequence, and frees.
+
+Requests wait in a fair queue: the k-th request of one call stands beside the k-th of another, so a short question does
+not wait behind a thousand prompts of a batch. Prompts are prefilled once, however many answers are asked for. While
+somebody reads along, long prompts are prefilled in chunks between the steps of the others. Where keys and values
+outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and words so far are
+prefilled again when there is room.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steersman.engine.adjust import adjust, adjusts
+from steersman.engine.backends.local.adapters import Adapter
+from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.forward import ALIGN, Decoder, room
+from steersman.engine.backends.local.prefixes import Prefixes
+from steersman.engine.protocol import Refused
+from steersman.engine.sampling import sample, top_logprobs
+from steersman.engine.sequence import Answer, Request
+from steersman.types import SamplingParams
+
+AHEAD = 512
+"""Most tokens of an answer that have a place in the cache from the start; for longer ones the cache grows."""
+
+
+Hit = tuple[Tensor | None, int]
+"""What is kept of a prompt's beginning, as `Cache.read` gives it, and how many of its tokens are used."""
+
+
+@dataclass
+class Partial:
+    """A prompt that is prefilled in chunks, in the slot after the running sequences."""
+
+    request: Request
+    done: int
+
+
+class Scheduler:
+    """`max_slots` sequences at most run together. The caller sees to it that one method runs at a time."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        ends: Collection[int],
+        prefixes: Prefixes,
+        *,
+        max_slots: int,
+        prefill_tokens: int,
+        chunk_tokens: int,
+        independent: bool = False,
+    ) -> None:
+        self.decoder, self.ends, self.prefixes = decoder, ends, prefixes
+        self.max_slots, self.prefill_tokens, self.chunk_tokens = max_slots, prefill_tokens, chunk_tokens
+        self.independent = independent
+        self.version = ""
+        self.adapters: dict[str, Adapter] = {}
+        self.active: list[Answer] = []
+        self.partial: Partial | None = None
+        self._waiting: list[tuple[int, int, Request]] = []
+        self._arrivals, self._admissions = itertools.count(), itertools.count()
+        self._turn = 0
+        """Place in its call of the request that was admitted last."""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.active or self._waiting or self.partial)
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Queue one call's requests, in the order in which they should run."""
+        for place, request in enumerate(requests):
+            if request.adapter is not None and request.adapter not in self.adapters:
+                for answer in request.answers:
+                    answer.fail(Refused(f"sampling.adapter: '{request.adapter}' was unloaded meanwhile"))
+                continue
+            heapq.heappush(self._waiting, (self._turn + place, next(self._arrivals), request))
+
+    def cancel(self, answers: Iterable[Answer]) -> None:
+        """End these answers, and free what they hold at once."""
+        for answer in answers:
+            if not answer.finished:
+                answer.finish("cancelled")
+        self._waiting = [entry for entry in self._waiting if not entry[2].done]
+        heapq.heapify(self._waiting)
+        if self.partial is not None and self.partial.request.done:
+            self.partial = None
+        self._free()
+
+    def clear(self) -> None:
+        """Forget everything that runs or waits, after a step failed midway, and whatever state it left the cache in."""
+        self.active, self._waiting, self.partial = [], [], None
+        self.decoder.cache.clear()
+
+    def uses(self, adapter: str) -> bool:
+        """Whether anything that runs or waits does."""
+        waiting = (entry[2].adapter for entry in self._waiting)
+        begun = self.partial is not None and self.partial.request.adapter == adapter
+        return begun or adapter in waiting or any(a.params.adapter == adapter for a in self.active)
+
+    def step(self) -> None:
+        if self.partial is None:
+            self._begin()
+        if self.partial is not None:
+            self._continue(self.partial)
+        if self.active:
+            self._grow()
+            self._use_adapter(self.active[0])
+            self._advance(self.active)
+            self._free()
+
+    # admission
+
+    def _begin(self) -> None:
+        """Admit waiting prompts, in order, while slots, memory and the token budget of a step last."""
+        if not self._waiting:
+            return
+        free = self.max_slots - len(self.active)
+        first = self._waiting[0][2]
+        backlog = sum(len(entry[2].answers) for entry in self._waiting)
+        if self.active and not first.answers[0].streamed and backlog > free and free < self.max_slots // 4:
+            return  # prefilling one prompt at a time, as slots trickle in, would waste most of its matrix products
+        watched = any(a.streamed for a in self.active)
+        budget = self.chunk_tokens if watched else self.prefill_tokens
+        group: list[Request] = []
+        hits: list[Hit] = []
+        rows = 0
+        while self._waiting:
+            request = self._waiting[0][2]
+            if not self._may_run(group, request):
+                break
+            hit = self._find(request)
+            new = len(request.prompt) - hit[1]
+            if self.independent or new > budget:
+                if not group:
+                    self._begin_partial(self._pop(), hit)
+                break
+            rows += room(new)
+            if group and rows > budget:
+                break
+            group.append(self._pop())
+            hits.append(hit)
+        if group:
+            self._prefill(group, hits)
+
+    def _find(self, request: Request) -> Hit:
+        found = self.prefixes.find(request.prompt, request.adapter) if request.reuse else None
+        return (None, 0) if found is None else (found[0].saved, found[1] - found[1] % ALIGN)
+
+    def _pop(self) -> Request:
+        turn, _, request = heapq.heappop(self._waiting)
+        self._turn = max(self._turn, turn)
+        return request
+
+    def _may_run(self, group: list[Request], request: Request) -> bool:
+        """Whether slots and memory hold this request beside the running ones and `group`, and its adapter is theirs."""
+        running = [*self.active, *(a for r in group for a in r.answers)]
+        together = [*running, *request.answers]
+        if running and running[0].params.adapter != request.adapter:
+            return False
+        fits = self.decoder.cache.fits(len(together), max(map(_first_capacity, together)))
+        return len(together) <= self.max_slots and fits
+
+    def _reserve(self, answers: Iterable[Answer], live: int) -> None:
+        together = [*self.active, *answers]
+        self.decoder.reserve(len(together), max(map(_first_capacity, together)), live, self.max_slots)
+
+    def _write(self, hit: Hit, slot: int) -> None:
+        saved, length = hit
+        if saved is not None:
+            self.decoder.cache.write(slot, saved, length)
+
+    def _prefill(self, group: list[Request], hits: list[Hit]) -> None:
+        """Prefill together what is new of whole prompts, and start their answers."""
+        first = len(self.active)
+        self._reserve((a for r in group for a in r.answers), first)
+        self._use_adapter(group[0].answers[0])
+        for slot, hit in enumerate(hits, first):
+            self._write(hit, slot)
+        known = [length for _, length in hits]
+        logits = self.decoder.prefill([r.prompt[k:] for r, k in zip(group, known, strict=True)], first, known)
+        # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
+        # that no prompt is overwritten before it was copied
+        starts = list(itertools.accumulate((len(r.answers) for r in group), initial=first))
+        for g in reversed(range(len(group))):
+            for copy in range(len(group[g].answers)):
+                if starts[g] + copy != first + g:
+                    self.decoder.cache.move(first + g, starts[g] + copy, len(group[g].prompt))
+        rows = [g for g, r in enumerate(group) for _ in r.answers]
+        self._start([a for r in group for a in r.answers], logits[rows])
+
+    def _begin_partial(self, request: Request, hit: Hit) -> None:
+        self._reserve(request.answers, len(self.active))
+        self._write(hit, len(self.active))
+        self.partial = Partial(request, hit[1])
+
+    def _continue(self, partial: Partial) -> None:
+        """One chunk of a prompt; after the last, its answers run."""
+        request, slot = partial.request, len(self.active)
+        budget = self.prefill_tokens
+        if self.independent or any(a.streamed for a in self.active):
+            budget = self.chunk_tokens
+        self._use_adapter(request.answers[0])
+        chunk = request.prompt[partial.done : partial.done + budget]
+        logits = self.decoder.prefill([chunk], slot, [partial.done])
+        partial.done += len(chunk)
+        if partial.done == len(request.prompt):
+            self.partial = None
+            for copy in range(1, len(request.answers)):
+                self.decoder.cache.move(slot, slot + copy, partial.done)
+            self._start(list(request.answers), logits.expand(len(request.answers), -1))
+
+    def _start(self, answers: list[Answer], logits: Tensor) -> None:
+        for answer in answers:
+            answer.admitted = next(self._admissions)
+            answer.version = answer.version or self.version
+        self.active.extend(answers)
+        self._extend(answers, logits)
+        self._free()
+
+    # a step
+
+    def _grow(self) -> None:
+        """Room for one more token of every running sequence; where memory ends, the youngest are paused."""
+        cache = self.decoder.cache
+        while (needed := max(a.length for a in self.active)) > cache.capacity:
+            slots = len(self.active) + (len(self.partial.request.answers) if self.partial else 0)
+            most = rounded(max(a.longest for a in self.active))
+            for capacity in (min(most, needed + needed // 2), needed):
+                if cache.fits(slots, capacity):
+                    live = len(self.active) + (self.partial is not None)
+                    self.decoder.reserve(slots, capacity, live, self.max_slots)
+                    break
+            else:
+                self._pause()
+
+    def _pause(self) -> None:
+        """Take the memory of what came last; it goes on when there is room."""
+        if self.partial is not None:
+            request, self.partial = self.partial.request, None
+        else:
+            assert len(self.active) > 1, "a request that cannot run alone is refused"
+            youngest = max(self.active, key=lambda a: a.admitted)
+            self._leave(self.active.index(youngest))
+            request = Request((*youngest.prompt, *youngest.ids), [youngest])
+        # before everything that waits: it came before
+        heapq.heappush(self._waiting, (-1, next(self._arrivals), request))
+
+    def _use_adapter(self, answer: Answer) -> None:
+        name = answer.params.adapter
+        self.decoder.adapter = None if name is None else self.adapters[name]
+
+    def _advance(self, answers: Sequence[Answer]) -> None:
+        """One token more for the running sequences."""
+        ids, positions = [a.ids[-1] for a in answers], [a.length - 1 for a in answers]
+        native = self.decoder.native_for(len(answers))
+        if native is not None and all(a.plain for a in answers):
+            temperature, uniform = [a.params.temperature for a in answers], [a.rng.random() for a in answers]
+            sampled = native.advance(ids, positions, temperature, uniform)
+            for answer, token, logprob in zip(answers, *sampled, strict=True):
+                try:
+                    answer.take(token, logprob, self.ends)
+                except Exception as error:
+                    answer.fail(error)
+        else:
+            self._extend(answers, self.decoder.decode(torch.tensor(ids), torch.tensor(positions)))
+
+    def _extend(self, answers: Sequence[Answer], logits: Tensor) -> None:
+        """Sample one token for each answer and see which of them end. What goes wrong with one ends that one."""
+        device = logits.device
+        params = [a.params for a in answers]
+        special = [row for row, p in enumerate(params) if adjusts(p)]
+        if special:
+            # never in place: they may be a step's own buffer, or made in inference mode
+            logits = logits.to(torch.float32, copy=True)
+            for row in special:
+                a = answers[row]
+                try:
+                    allowed = a.grammar.allowed(logits.shape[1], device) if a.grammar is not None else None
+                    adjust(logits[row], a.params, a.prompt, a.ids, allowed)
+                except Exception as error:
+                    a.fail(error)
+        uniform = torch.tensor([a.rng.random() for a in answers], device=device)
+        ids, logprobs, tops = self._sample(logits, params, uniform)
+        # the list may be self.active, which ending an answer does not change
+        for row, (answer, token, logprob) in enumerate(zip(answers, ids.tolist(), logprobs.tolist(), strict=True)):
+            if answer.finished:
+                continue
+            try:
+                if row in tops:
+                    answer.tops.append(tops[row])
+                answer.take(token, logprob, self.ends)
+                if answer.grammar is not None and not answer.finished:
+                    answer.grammar.accept(token)
+            except Exception as error:
+                answer.fail(error)
+
+    def _sample(
+        self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
+    ) -> tuple[Tensor, Tensor, dict[int, tuple[tuple[int, float], ...]]]:
+        """(ids, logprobs, the likeliest tokens of rows that ask for them).
+
+        A row does not depend on what others ask for: native code samples those that ask for nothing.
+        """
+        device, native = logits.device, self.decoder.native
+        temperature = torch.tensor([p.temperature for p in params], device=device)
+        shaped = [i for i, p in enumerate(params) if p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs]
+        if native is not None and not shaped:
+            return *native.sample(logits.float().contiguous(), temperature, uniform), {}
+        ids, logprobs = torch.empty(len(params), dtype=torch.long, device=device), uniform.clone()
+        rest = sorted({*range(len(params))} - {*shaped})
+        if native is None:
+            shaped, rest = list(range(len(params))), []
+        if native is not None and rest:
+            ids[rest], logprobs[rest] = native.sample(logits[rest].float(), temperature[rest], uniform[rest])
+        mine = [params[i] for i in shaped]
+        ids[shaped], logprobs[shaped], (scores, logsumexp) = sample(
+            logits if native is None else logits[shaped],
+            temperature[shaped],
+            torch.tensor([p.top_k for p in mine], device=device),
+            torch.tensor([p.top_p for p in mine], device=device),
+            uniform[shaped],
+            torch.tensor([p.min_p for p in mine], device=device),
+        )
+        asked = [(at, i, p.top_logprobs) for at, (i, p) in enumerate(zip(shaped, mine, strict=True)) if p.top_logprobs]
+        return ids, logprobs, {i: tuple(top_logprobs(scores[at], logsumexp[at], k)) for at, i, k in asked}
+
+    def _free(self) -> None:
+        """Drop finished sequences, keeping the cache of those that a next turn may go on from."""
+        slot = 0
+        while slot < len(self.active):
+            answer = self.active[slot]
+            if not answer.finished:
+                slot += 1
+                continue
+            if answer.keep and answer.ids:
+                tokens = (*answer.prompt, *answer.ids[:-1])
+                self.prefixes.put(tokens, answer.params.adapter, self.decoder.cache.read(slot, len(tokens)))
+            self._leave(slot)
+
+    def _leave(self, slot: int) -> None:
+        """Take a sequence out and close the gap: the last one moves into it, and a partial prompt after it."""
+        last = self.active.pop()
+        end = len(self.active)
+        if slot < end:
+            if not last.finished or last.keep:
+                self.decoder.cache.move(end, slot, last.length - 1)
+            self.active[slot] = last
+        if self.partial is not None:
+            self.decoder.cache.move(end + 1, end, self.partial.done)
+
+
+def _first_capacity(answer: Answer) -> int:
+    """Tokens that a sequence needs room for when it is admitted."""
+    return min(answer.longest, answer.length + AHEAD)

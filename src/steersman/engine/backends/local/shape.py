@@ -1,0 +1,98 @@
+"""What the local engine needs to know of a decoder: sizes, and what differs between families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.compute.layers import FAMILIES, is_known
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What differs between families."""
+
+    layers: int
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    scale: float
+    embed_scale: float
+    gelu: bool
+    sandwich_norms: bool
+    """Gemma 3 also normalises what attention and MLP return."""
+    norm_offset: float
+    """Gemma's norm weights are stored minus one."""
+    qk_norm: bool
+    tied: bool
+    windows: tuple[int, ...]
+    """Per layer: how many past tokens it attends to; 0 is all."""
+    thetas: tuple[float, ...]
+    rope_scalings: tuple[dict[str, Any], ...]
+    context: int
+
+
+def shape_of(config: Any) -> Shape:
+    """A transformers config, read.
+
+    Raises ValueError for a model that the local engine does not compute exactly; use the reference backend there.
+    """
+    kind = config.model_type
+    if not is_known(config):
+        raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}, or a variant of it")
+    layers = config.num_hidden_layers
+    gemma = kind == "gemma3_text"
+    rope = config.rope_parameters
+    types = getattr(config, "layer_types", None) or ["full_attention"] * layers
+    per_type = rope if "full_attention" in rope else dict.fromkeys(set(types), rope)
+    for parameters in per_type.values():
+        if parameters.get("rope_type", "default") not in ("default", "linear", "llama3"):
+            raise ValueError(f"rope type '{parameters['rope_type']}' is not supported")
+    window = getattr(config, "sliding_window", None) or 0
+    if kind in ("llama", "qwen2", "qwen3") and not (kind != "llama" and getattr(config, "use_sliding_window", False)):
+        window = 0
+    sliding = [(kind == "mistral" and window > 0) or t == "sliding_attention" for t in types]
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Shape(
+        layers=layers,
+        vocabulary=config.vocab_size,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=head_dim,
+        eps=config.rms_norm_eps,
+        scale=config.query_pre_attn_scalar**-0.5 if gemma else head_dim**-0.5,
+        embed_scale=config.hidden_size**0.5 if gemma else 1.0,
+        gelu=gemma,
+        sandwich_norms=gemma,
+        norm_offset=1.0 if gemma else 0.0,
+        qk_norm=kind in ("qwen3", "gemma3_text"),
+        tied=bool(config.tie_word_embeddings),
+        windows=tuple(window if s else 0 for s in sliding),
+        thetas=tuple(float(per_type[t]["rope_theta"]) for t in types),
+        rope_scalings=tuple(dict(per_type[t]) for t in types),
+        context=config.max_position_embeddings,
+    )
+
+
+def inverse_frequencies(theta: float, scaling: dict[str, Any], head_dim: int) -> Tensor:
+    """[head_dim / 2] rotation frequencies, float32; linear and Llama 3 scaling as in their papers."""
+    inverse: Tensor = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
+    kind = scaling.get("rope_type", "default")
+    if kind == "linear":
+        inverse = inverse / scaling["factor"]
+    if kind == "llama3":
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        wavelength = 2 * torch.pi / inverse
+        smooth = (scaling["original_max_position_embeddings"] / wavelength - low) / (high - low)
+        smooth = smooth.clamp(0, 1)
+        inverse = smooth * inverse + (1 - smooth) * inverse / scaling["factor"]
+    return inverse

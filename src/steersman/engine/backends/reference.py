@@ -1,0 +1,168 @@
+"""The reference engine: transformers' own forward pass, one sequence at a time, for any model that generates.
+
+Slow and plain. It is what the local engine is tested against, and what serves models that the local one does
+not compute, encoder-decoders among them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.engine.adjust import adjust, adjusts, bounded
+from steersman.engine.grammar import Grammars
+from steersman.engine.prompts import Prompts
+from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
+from steersman.engine.sampling import sample, top_logprobs
+from steersman.engine.sequence import Answer, drawn_seed
+from steersman.families.traits import context_of
+from steersman.types import Completion, SamplingParams
+
+
+class ReferenceEngine:
+    """An `Engine` over a transformers model, causal or encoder-decoder."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        model_name: str,
+        version: str,
+        thinking: str = "keep",
+        today: bool = True,
+    ) -> None:
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)
+        self.model_name, self.policy_version = model_name, version
+        self._encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)
+        self._lock = threading.Lock()
+
+    @property
+    def max_context(self) -> int:
+        return context_of(self.model.config)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return self._prompts.count(prompt)
+
+    def token_text(self, token: int) -> str:
+        return self._prompts.token_text(token)
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        return next(self.generate_parts([prompts], params))
+
+    def generate_parts(
+        self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
+    ) -> Iterator[list[list[Completion]]]:
+        """As `LocalEngine.generate_parts`."""
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
+        numbers = itertools.count(first)
+
+        def answers_to(prompt: Prompt) -> list[Answer]:
+            mine = f"{seed}/{next(numbers)}"
+            return [self._answer(prompt, params, f"{mine}/{j}") for j in range(params.n)]
+
+        asked = [[answers_to(prompt) for prompt in part] for part in parts]
+        for part in asked:
+            for answer in (a for answers in part for a in answers):
+                for _ in self._run(answer):
+                    pass
+            yield [[a.completion() for a in answers] for answers in part]
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`. A token of each in turn."""
+        params, seed = bounded(params, self._vocabulary), drawn_seed(params)
+        answers = [self._answer(prompt, params, f"{seed}/0/{j}", streamed=True) for j in range(params.n)]
+        return self._answers(answers, cancelled or threading.Event())
+
+    def _answers(self, answers: list[Answer], cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
+        runs = {i: self._run(answer) for i, answer in enumerate(answers)}
+        while runs:
+            for i, run in list(runs.items()):
+                if cancelled.is_set():
+                    answers[i].finish("cancelled")
+                else:
+                    next(run)
+                if piece := answers[i].fresh():
+                    yield i, piece
+                if answers[i].finished:
+                    del runs[i]
+                    yield i, answers[i].completion()
+
+    def _answer(self, prompt: Prompt, params: SamplingParams, seed: str, streamed: bool = False) -> Answer:
+        ids = self._prompts.ids(prompt)
+        room = self.max_context - (0 if self._encoder_decoder else len(ids))
+        if len(ids) >= self.max_context:
+            raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
+        if params.adapter is not None:
+            raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
+        grammar = self._grammars.of(params)
+        most = min(params.max_tokens, room)
+        return Answer(ids, params, most, random.Random(seed), self._prompts.growing(), grammar, streamed)
+
+    def _run(self, answer: Answer) -> Iterator[None]:
+        """One token per iteration, until the answer is finished."""
+        cache: Any = None
+        answer.version = self.policy_version
+        fresh = torch.tensor([answer.prompt], device=self.model.device)
+        given: dict[str, Any] = {}
+        if self._encoder_decoder:
+            with self._lock, torch.inference_mode():
+                given = {"encoder_outputs": self.model.get_encoder()(input_ids=fresh)}
+            fresh = torch.tensor([[self.model.config.decoder_start_token_id]], device=self.model.device)
+        name = "decoder_input_ids" if self._encoder_decoder else "input_ids"
+        while not answer.finished:
+            with self._lock, torch.inference_mode():
+                result = self.model(**{name: fresh}, **given, past_key_values=cache, use_cache=True)
+                cache = result.past_key_values
+                token = self._choose(answer, result.logits[:, -1])
+            fresh = torch.tensor([[token]], device=self.model.device)
+            yield
+
+    def _choose(self, answer: Answer, logits: Tensor) -> int:
+        """Sample from logits [1, vocab] and hand the token to the answer."""
+        params = answer.params
+        if adjusts(params):
+            logits = logits.float().clone()
+            allowed = answer.grammar.allowed(logits.shape[1], logits.device) if answer.grammar is not None else None
+            adjust(logits[0], params, answer.prompt, answer.ids, allowed)
+        one = torch.ones(1, device=logits.device)
+        chosen, logprob, (scores, logsumexp) = sample(
+            logits,
+            one * params.temperature,
+            one.long() * params.top_k,
+            one * params.top_p,
+            one * answer.rng.random(),
+            one * params.min_p,
+        )
+        token = int(chosen)
+        if params.top_logprobs:
+            answer.tops.append(tuple(top_logprobs(scores[0], logsumexp[0], params.top_logprobs)))
+        answer.take(token, float(logprob), self._prompts.ends)
+        if answer.grammar is not None and not answer.finished:
+            answer.grammar.accept(token)
+        return token
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        """Raises ValueError on an unknown name."""
+        with self._lock:
+            unknown = self.model.load_state_dict(dict(weights), strict=False).unexpected_keys
+            if unknown:
+                raise ValueError(f"unknown weight '{unknown[0]}'")
+            self.policy_version = version

@@ -1,0 +1,1 @@
+"""What differs between model families, and what each computes from packed rows."""

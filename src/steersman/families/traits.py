@@ -1,0 +1,93 @@
+"""What differs between architectures outside of their layers: where parts are, what may be packed, what a head does.
+
+Three ways lead through a model (`steersman.families.decoder` takes them):
+
+- the families of `layers.FAMILIES`: our own path through transformers' modules
+- `PACKED`: transformers' layers over packed rows, with our attention. Only models whose tokens meet in attention alone,
+  and only those that tests compare with transformers
+- any other: transformers' own forward pass, a dialogue at a time. Slower, and right for whatever transformers computes:
+  states of convolutions and recurrences would leak from one document of a row into the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steersman.compute.attention import NAME
+from steersman.compute.layers import is_known, turns_by_length
+
+PACKED = {
+    "apertus",
+    "cohere2",
+    "ernie4_5",
+    "exaone4",
+    "gemma2",
+    "glm",
+    "glm4",
+    "glm4_moe",
+    "gpt_oss",
+    "granite",
+    "granitemoe",
+    "ministral",
+    "ministral3",
+    "mixtral",
+    "olmo2",
+    "olmo3",
+    "olmoe",
+    "phi3",
+    "qwen3_moe",
+    "seed_oss",
+    "smollm3",
+}
+
+
+def packs(config: Any) -> bool:
+    """Whether dialogues of this model may lie side by side in a row."""
+    return is_known(config) or (config.model_type in PACKED and not turns_by_length(config))
+
+
+def is_packed(model: Any) -> bool:
+    """Whether rows are computed as such: by our layers, or by transformers' with our attention."""
+    config = backbone(model).config
+    return is_known(config) or config._attn_implementation == NAME
+
+
+def backbone(model: Any) -> Any:
+    """The decoder below the head, as transformers calls it: `model`, `transformer`, ..."""
+    return model.model if hasattr(model, "model") else model.base_model
+
+
+def layers(model: Any) -> Any:
+    """The ModuleList of decoder layers. Raises ValueError for a model that has none."""
+    body = backbone(model)
+    for name in ("layers", "h", "blocks"):
+        if hasattr(body, name):
+            return getattr(body, name)
+    raise ValueError(f"model type '{model.config.model_type}' has no list of decoder layers; expected a decoder")
+
+
+def last_norm(model: Any) -> Any:
+    """The module behind the last layer. Raises ValueError for a model that has none by a known name."""
+    body = backbone(model)
+    for name in ("norm", "final_layernorm", "embedding_norm", "ln_f", "final_layer_norm", "norm_f"):
+        if hasattr(body, name):
+            return getattr(body, name)
+    raise ValueError(f"train_layers: model type '{model.config.model_type}' has no final norm; expected 0 (train all)")
+
+
+def head_scale(config: Any) -> float:
+    """What the logits of a packed model are divided by, as a temperature would."""
+    if config.model_type in ("granite", "granitemoe"):
+        return float(config.logits_scaling)
+    return 1.0 / float(config.logit_scale) if config.model_type == "cohere2" else 1.0
+
+
+def context_of(config: Any) -> int:
+    """Most tokens of prompt and answer together.
+
+    Without an end in the config: 512 for an encoder-decoder, as T5's tokenizers were taught, else 32,768.
+    """
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    return 512 if config.is_encoder_decoder else 32768

@@ -1,0 +1,118 @@
+"""Compiling the kernels for this machine, once: gcc or clang, kept in the cache folder, failures too."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from steersman.kernels.entries import declare, layout_differs
+
+SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".c", ".h"))
+FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-Wno-psabi"]
+# sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
+FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+COMPILERS = ("cc", "gcc", "clang")
+"""Tried in this order; the environment variable CC names another."""
+SECONDS = 300
+
+
+class NotBuilt(Exception):
+    """Says why."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    command: tuple[str, ...]
+    name: str
+    """Such as 'gcc 12.2.0'."""
+    macros: str
+    """What it defines for -march=native: which instructions this processor has, whatever its make."""
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Compilers of this machine, each once."""
+    seen = set()
+    for words in map(shlex.split, [os.environ["CC"]] if os.environ.get("CC") else COMPILERS):
+        found = shutil.which(words[0])
+        if found is not None and (real := Path(found).resolve()) not in seen:
+            seen.add(real)
+            yield found, *words[1:]
+
+
+def compiler_of(command: tuple[str, ...]) -> Compiler:
+    """NotBuilt where it does not say what it is."""
+    macros = _run([*command, *(flag for flag in FLAGS if flag.startswith("-m")), "-dM", "-E", "-x", "c", os.devnull])
+    kind, name = ("clang", "__clang_version__") if "define __clang__ " in macros else ("gcc", "__VERSION__")
+    version = re.search(rf'define {name} "([^" ]+)', macros)
+    return Compiler(command, f"{kind} {version[1] if version else 'of an unknown version'}", macros)
+
+
+def _run(command: list[str]) -> str:
+    """What it says. NotBuilt with its own words where it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    except subprocess.CalledProcessError as error:
+        said = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip())
+        raise NotBuilt(f"{command[0]}: {said[:300] or f'exit code {error.returncode}'}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotBuilt(f"{command[0]}: {error}") from None
+
+
+def folder() -> Path:
+    return Path("~/.cache/steersman/native").expanduser()
+
+
+def built_by(compiler: Compiler, again: bool = False) -> ctypes.CDLL:
+    """The library, compiled unless it is there. NotBuilt where that failed, now or before.
+
+    A failure is remembered until compiler, flags, sources or processor are others; `again` tries all the same.
+    """
+    words = [*(s.name + s.read_text(encoding="utf-8") for s in SOURCES), *FLAGS, *compiler.command, compiler.macros]
+    key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:20]
+    built = folder() / f"kernels-{key}.so"
+    failed = built.with_suffix(".failed")
+    try:
+        if failed.is_file() and not again:
+            raise NotBuilt(f"{failed.read_text(encoding='utf-8')} (tried before; steersman doctor tries again)")
+        if not built.is_file():
+            _compile(compiler, built, failed)
+        failed.unlink(missing_ok=True)
+        return _load(built)
+    except OSError as error:
+        raise NotBuilt(str(error)) from None
+
+
+def _compile(compiler: Compiler, built: Path, failed: Path) -> None:
+    """The library appears whole or not at all; the compiler's reason is kept in `failed`."""
+    built.parent.mkdir(parents=True, exist_ok=True)
+    sources = [str(s) for s in SOURCES if s.suffix == ".c"]
+    with tempfile.TemporaryDirectory(dir=built.parent) as temporary:
+        fresh = Path(temporary) / built.name
+        try:
+            _run([*compiler.command, *FLAGS, "-o", str(fresh), *sources, "-lm"])
+        except NotBuilt as error:
+            note = Path(temporary) / failed.name
+            note.write_text(str(error), encoding="utf-8")
+            note.replace(failed)
+            raise
+        fresh.replace(built)
+
+
+def _load(built: Path) -> ctypes.CDLL:
+    lib = ctypes.CDLL(str(built))
+    try:
+        declare(lib)
+    except AttributeError as error:
+        raise NotBuilt(f"{built}: {error}") from None
+    if differs := layout_differs(lib):
+        raise NotBuilt(f"{built}: it and Python do not agree where the fields of '{differs}' are")
+    return lib

@@ -1,0 +1,186 @@
+"""What training and prefill share with kernels in C.
+
+Products of matrices in tiles (multiply.c), attention over packed rows (rows.c), and what lies between (layer.c).
+`capabilities.py` says what there is on this machine, `entries.py` checks what is handed over. The engine's own kernels
+are called in `engine.backends.local.compiled`. Without a compiler PyTorch computes everything; without matrix tiles
+(AMX) products and attention.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.kernels.capabilities import capabilities
+from steersman.kernels.entries import (
+    NUMBERS,
+    ROW,
+    AttentionRow,
+    Gradients,
+    Result,
+    Side,
+    Term,
+    address,
+    argument,
+    arguments,
+    call,
+)
+
+LANES = 16
+"""As in kernels/common.h: sizes are multiples of it."""
+
+
+def serves(x: Tensor, *sizes: int) -> bool:
+    """Whether the kernels of layer.c take a tensor like x, whose sizes are these."""
+    wanted = x.dtype == torch.bfloat16 and x.device.type == "cpu" and not any(size % LANES for size in sizes)
+    return wanted and capabilities().library is not None
+
+
+def multiplies(x: Tensor) -> bool:
+    """Whether `multiply` and `attend` take a tensor like x."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and capabilities().tiles
+
+
+def _call(entry: str, **values: Any) -> list[Tensor]:
+    return call(capabilities().library, entry, values)
+
+
+def _wrong(name: str, expected: str, x: Tensor) -> ValueError:
+    got = f"{x.dtype} {list(x.shape)}, strides {list(x.stride())}, on {x.device}"
+    return ValueError(f"kernel 'multiply', {name}: expected {expected}; got {got}")
+
+
+def _side(x: Tensor, name: str, rows: int, terms: int) -> Side:
+    """A matrix [rows, terms] or the transpose of one that lies as [terms, rows]."""
+    if x.dtype is not torch.bfloat16 or not x.is_cpu or x.shape != (rows, terms) or 1 not in x.stride():
+        raise _wrong(name, f"torch.bfloat16 [{rows}, {terms}], rows or columns contiguous, on the CPU", x)
+    across = x.stride(1) != 1
+    return Side(x.data_ptr(), x.stride(1) if across else x.stride(0), across)
+
+
+def multiply(
+    terms: Sequence[tuple[Tensor, Tensor]], out: Tensor, add: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """out [m, n]: the sum of a @ b over terms a [m, k], b [k, n] in bfloat16, either transposed or not.
+
+    A float32 `out` is added to. A bfloat16 one is filled, with `add` [m, n], laid out like it, and `bias` [n] added
+    before the one rounding.
+    """
+    m, n = out.shape
+    terms = [term for term in terms if term[0].shape[1]]
+    if not (m and n and terms):  # a sum of nothing
+        if out.dtype != torch.float32:
+            out.zero_()
+            for more in (add, bias):
+                out += 0 if more is None else more
+        return out
+    sides = [
+        Term(_side(a, "a", m, a.shape[1]), _side(b.T, "b, transposed", n, a.shape[1]), a.shape[1]) for a, b in terms
+    ]
+    wide = out.dtype is torch.float32
+    lies = out.is_cpu and (n == 1 or out.stride(1) == 1) and (m == 1 or out.stride(0) >= n)
+    if not lies or not (wide or out.dtype is torch.bfloat16):
+        raise _wrong("out", "float32 or bfloat16, rows contiguous and apart, on the CPU", out)
+    for name, x, size, strides in (("add", add, (m, n), out.stride()), ("bias", bias, (n,), (1,))):
+        like = x is None or (x.dtype is out.dtype and x.is_cpu and x.shape == size and x.stride() == strides)
+        if x is not None and (wide or not like):
+            raise _wrong(name, f"none for a float32 out, else bfloat16 {list(size)}, strides {list(strides)}", x)
+    places = (out.data_ptr(), None) if wide else (None, out.data_ptr())
+    extra = (None if x is None else x.data_ptr() for x in (add, bias))
+    result = Result(*places, *extra, out.stride(0))
+    parts = (Term * len(sides))(*sides)
+    _call("multiply", terms=ctypes.byref(parts), count=len(sides), m=m, n=n, result=ctypes.byref(result))
+    return out
+
+
+_ROW = arguments(ROW)
+
+
+class Attention:
+    """Attention over a packed row: q, out [T, heads, d], k, v [T, kv_heads, d]; lse [T, heads] float32.
+
+    bounds [documents, 2] int64, branch (None: no branches) and position [T] int32, as `packing.Row` has them.
+    """
+
+    def __init__(
+        self,
+        tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+        places: tuple[Tensor, Tensor | None, Tensor],
+        scale: float,
+        window: int | None,
+    ) -> None:
+        self._tensors, self._places = tensors, places  # the struct only points there
+        bounds, branch, position = places
+        self._sizes = NUMBERS.copy()
+        given = zip(_ROW, (*tensors, branch, position, bounds), strict=True)
+        places_ = {a.name: None if x is None else address("attend", a, x, self._sizes) for a, x in given}
+        sizes = {name: self._sizes[name] for name in ("tokens", "documents", "heads", "kv_heads", "d")}
+        self._struct = AttentionRow(**places_, **sizes, window=window or 0, scale=scale)
+
+    def forward(self) -> None:
+        """Fill out and lse."""
+        _call("attend", row=ctypes.byref(self._struct))
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From the gradient of out those of q, k and v."""
+        q, k, v = (torch.empty_like(x) for x in self._tensors[:3])
+        at = address("attend_backward", argument("grad:b[tokens,heads,d]"), grad, self._sizes)
+        gradients = Gradients(at, *(x.data_ptr() for x in (q, k, v)))
+        _call("attend_backward", row=ctypes.byref(self._struct), gradients=ctypes.byref(gradients))
+        return q, k, v
+
+
+def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
+    """(x / rms(x) * (weight + offset), 1 / rms(x)) of x [n, d]."""
+    out, inverse = _call("norm", x=x.contiguous(), weight=weight, how=(offset, eps))
+    return out, inverse
+
+
+def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, inverse: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Gradients of x, and of weight in float32."""
+    given = {"grad": grad.contiguous(), "x": x.contiguous(), "weight": weight, "inverse": inverse}
+    grad_x, grad_weight = _call("norm_backward", how=(offset, 0.0), **given)
+    return grad_x, grad_weight
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, signs: tuple[int, int]) -> Tensor:
+    """x [n, heads, d] * cos + (x2, x1) * sin, halves of sin times `signs`: (-1, 1), or (1, -1) to turn back.
+
+    cos, sin [n, 1, d]; only rows of x may lie apart.
+    """
+    return _call("rotate", x=x, cos=cos, sin=sin, low=signs[0], high=signs[1])[0]
+
+
+def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
+    """act(gate) * up [n, d], for SiLU or GELU by tanh; rows of both may lie equally far apart."""
+    return _call("gate", gate=gate, up=up, gelu=gelu)[0]
+
+
+def gate_backward(grad: Tensor, gate: Tensor, up: Tensor, gelu: bool) -> tuple[Tensor, Tensor]:
+    grad_gate, grad_up = _call("gate_backward", grad=grad, gate=gate, up=up, gelu=gelu)
+    return grad_gate, grad_up
+
+
+def check_ids(ids: Tensor, vocabulary: int) -> None:
+    """ValueError unless all are tokens of the vocabulary: kernels that take it in parts pass over others."""
+    if len(ids) and (int(ids.amin()) < 0 or int(ids.amax()) >= vocabulary):
+        raise ValueError(f"token ids: expected 0 to {vocabulary - 1}, got {int(ids.amin())} to {int(ids.amax())}")
+
+
+def softmax_part(logits: Tensor, targets: Tensor, sums: Tensor, first: int, temperature: float) -> None:
+    """Take logits [n, size], tokens first.. of the vocabulary, into the running `sums` [n, 4]; see kernels/layer.c."""
+    _call("softmax_part", logits=logits, targets=targets, sums=sums, first=first, heat=(temperature,))
+
+
+def softmax_part_backward(logits: Tensor, targets: Tensor, about: Tensor, first: int, temperature: float) -> None:
+    """logits [n, size] become the gradient with respect to them; about [n, 4], see kernels/layer.c."""
+    _call("softmax_part_backward", logits=logits, targets=targets, about=about, first=first, heat=(temperature,))
+
+
+def adamw(tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], how: Sequence[float]) -> None:
+    """One step on (master, weight, grad, mean, square) [n, d], float32 but the weight; `how` as in kernels/layer.c."""
+    _call("adamw", **dict(zip(("master", "weight", "grad", "mean", "square"), tensors, strict=True)), how=how)

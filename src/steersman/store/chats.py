@@ -1,0 +1,382 @@
+"""Chats and what people said of the answers: queries on an open session."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, case, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from steersman.data.clean import bare
+from steersman.store.refusals import NotFound, Outdated, clean_text, expect
+from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
+from steersman.store.standing import edit_holds, judged_text, standing
+from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
+
+TITLE_LIMIT = 60
+"""Characters of the first user message that become a chat's title."""
+_PAGE = 200
+
+Reaction = Literal["like", "dislike", "edit", "regenerate", "clear", "withdraw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation's card. `updated` is an ISO 8601 time, UTC."""
+
+    id: str
+    title: str
+    system_prompt: str
+    created: str
+    updated: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A node of a chat's tree, with the latest feedback on it.
+
+    `parent_id` is None for a first question. `finish_reason` is None for a user's message, and for an answer of which
+    only a part is stored: it is being written, or who wrote it died. `liked` is None where
+    nobody reacted or the reaction was taken back, `comment` is what was said with it; `edited` is the latest better
+    answer that someone wrote, and `about_edit` says that `liked` is about that one.
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    role: Literal["user", "assistant"]
+    content: str
+    policy_version: str
+    finish_reason: str | None
+    sampling: Mapping[str, Any] | None
+    tokens: int | None
+    created: str
+    liked: bool | None = None
+    edited: str | None = None
+    comment: str = ""
+    about_edit: bool = False
+
+    @property
+    def left_out(self) -> int:
+        """Turns from the beginning of the dialogue that the model was not shown, because they did not fit."""
+        return int((self.sampling or {}).get("left_out", 0))
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _title(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= TITLE_LIMIT else words[: TITLE_LIMIT - 1].rstrip() + "…"
+
+
+def _chat_row(session: Session, id_: str) -> ConversationRow:
+    row = session.scalar(select(ConversationRow).where(ConversationRow.id == id_))
+    if row is None:
+        raise NotFound(f"no conversation {id_!r}")
+    return row
+
+
+def _message_row(session: Session, id_: str) -> MessageRow:
+    row = session.scalar(select(MessageRow).where(MessageRow.id == id_))
+    if row is None:
+        raise NotFound(f"no message {id_!r}")
+    return row
+
+
+def _to_chat(row: ConversationRow) -> Chat:
+    return Chat(row.id, row.title, row.system_prompt, iso(row.created), iso(row.updated))
+
+
+def _said(session: Session, *about: ColumnElement[bool]) -> Mapping[str, list[FeedbackRow]]:
+    """All feedback on each of the messages that fulfil the conditions, in order."""
+    out: dict[str, list[FeedbackRow]] = defaultdict(list)
+    chosen = FeedbackRow.message_id.in_(select(MessageRow.id).where(*about))
+    for row in session.scalars(select(FeedbackRow).where(chosen).order_by(FeedbackRow.seq)):
+        out[row.message_id].append(row)
+    return out
+
+
+def _to_messages(session: Session, rows: Sequence[MessageRow]) -> list[ChatMessage]:
+    said = _said(session, MessageRow.id.in_([row.id for row in rows]))
+    return [_to_message(row, said[row.id]) for row in rows]
+
+
+def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
+    now = standing(row.content, said)
+    return ChatMessage(
+        row.id,
+        row.conversation_id,
+        row.parent_id,
+        "user" if row.role == "user" else "assistant",
+        row.content,
+        row.policy_version,
+        row.finish_reason,
+        row.sampling,
+        row.tokens,
+        iso(row.created),
+        now.liked,
+        now.edited,
+        now.comment,
+        now.edited is not None and now.judged == now.edited,
+    )
+
+
+def create(session: Session, title: str, system_prompt: str) -> Chat:
+    clean_text(title, "title", limit=200, empty=True)
+    clean_text(system_prompt, "system_prompt", empty=True)
+    time = utc_now()
+    row = ConversationRow(id=new_id(), title=title.strip(), system_prompt=system_prompt, created=time, updated=time)
+    session.add(row)
+    return _to_chat(row)
+
+
+def list_chats(session: Session) -> list[Chat]:
+    order = (ConversationRow.updated.desc(), ConversationRow.seq.desc())
+    return [_to_chat(row) for row in session.scalars(select(ConversationRow).order_by(*order))]
+
+
+def get(session: Session, id_: str) -> Chat:
+    return _to_chat(_chat_row(session, id_))
+
+
+def rename(session: Session, id_: str, title: str) -> Chat:
+    row = _chat_row(session, id_)
+    row.title = clean_text(title, "title", limit=200).strip()
+    return _to_chat(row)
+
+
+def remove(session: Session, id_: str) -> None:
+    """Delete a chat with all its messages and feedback."""
+    session.execute(delete(ConversationRow).where(ConversationRow.id == _chat_row(session, id_).id))
+
+
+def messages(session: Session, conversation_id: str) -> list[ChatMessage]:
+    """Every node of the tree in the order of creation."""
+    _chat_row(session, conversation_id)
+    query = select(MessageRow).where(MessageRow.conversation_id == conversation_id).order_by(MessageRow.seq)
+    return _to_messages(session, list(session.scalars(query)))
+
+
+def message(session: Session, id_: str) -> ChatMessage:
+    return _to_messages(session, [_message_row(session, id_)])[0]
+
+
+def _parent(session: Session, chat: ConversationRow, parent_id: str | None, role: str) -> None:
+    """A question follows an answer or nothing; an answer follows a question."""
+    if parent_id is None:
+        expect(role == "user", "parent_id: an answer needs the question that it answers")
+        return
+    parent = _message_row(session, parent_id)
+    expect(parent.conversation_id == chat.id, f"parent_id: message {parent_id!r} belongs to another conversation")
+    wanted = "assistant" if role == "user" else "user"
+    expect(parent.role == wanted, f"parent_id: expected a message of the {wanted}, got one of the {parent.role}")
+
+
+def check_parent(session: Session, conversation_id: str, parent_id: str | None) -> None:
+    _parent(session, _chat_row(session, conversation_id), parent_id, "user")
+
+
+def add_question(
+    session: Session, conversation_id: str, content: str, parent_id: str | None, known: int | None
+) -> ChatMessage:
+    chat = _chat_row(session, conversation_id)
+    clean_text(content, "content")
+    _parent(session, chat, parent_id, "user")
+    if known is not None:
+        there = (MessageRow.conversation_id == chat.id, MessageRow.parent_id == parent_id)
+        asked = session.scalar(select(func.count()).where(*there)) or 0
+        if asked != known:
+            raise Outdated(f"known: this chat has {asked} questions there and not {known}; it went on elsewhere")
+    row = MessageRow(
+        id=new_id(),
+        conversation_id=chat.id,
+        parent_id=parent_id,
+        role="user",
+        content=content,
+        policy_version="",
+        created=utc_now(),
+    )
+    session.add(row)
+    session.flush()
+    chat.updated = row.created
+    chat.title = chat.title or _title(content)
+    return _to_messages(session, [row])[0]
+
+
+def add_answer(
+    session: Session, parent_id: str, completion: Completion, sampling: Mapping[str, Any], id_: str | None
+) -> ChatMessage:
+    question = _message_row(session, parent_id)
+    chat = _chat_row(session, question.conversation_id)
+    row = _part_row(session, question, id_ or new_id())
+    row.content = clean_text(completion.text, "answer", empty=True)
+    row.policy_version, row.finish_reason = completion.policy_version, completion.finish_reason
+    row.sampling, row.tokens = dict(sampling), len(completion.token_ids)
+    session.flush()
+    chat.updated = utc_now()
+    return _to_messages(session, [row])[0]
+
+
+def keep_part(session: Session, id_: str, parent_id: str, text: str, version: str, sampling: Mapping[str, Any]) -> None:
+    """Store how far an answer is, unless it is stored whole already."""
+    row = _part_row(session, _message_row(session, parent_id), id_)
+    if row.finish_reason is None:
+        row.content, row.policy_version = clean_text(text, "answer", empty=True), version
+        row.sampling = dict(sampling)
+
+
+def _part_row(session: Session, question: MessageRow, id_: str) -> MessageRow:
+    """The row of an answer, made where it is not there yet."""
+    row = session.scalar(select(MessageRow).where(MessageRow.id == id_))
+    if row is None:
+        _parent(session, _chat_row(session, question.conversation_id), question.id, "assistant")
+        row = MessageRow(
+            id=id_,
+            conversation_id=question.conversation_id,
+            parent_id=question.id,
+            role="assistant",
+            content="",
+            policy_version="",
+            created=utc_now(),
+        )
+        session.add(row)
+    return row
+
+
+def _upwards(nodes: Mapping[str, MessageRow], id_: str | None) -> list[MessageRow]:
+    """The nodes from the root down to `id_`."""
+    path: list[MessageRow] = []
+    while id_ is not None:
+        path.append(nodes[id_])
+        id_ = nodes[id_].parent_id
+    return path[::-1]
+
+
+def _conversation(
+    chat: ConversationRow, path: Sequence[MessageRow], said: Mapping[str, Sequence[FeedbackRow]], *, marked: bool
+) -> Conversation:
+    """The dialogue with the answers that stand; `marked`: those that nobody vouches for are not to be learned."""
+
+    def turn(row: MessageRow) -> Message:
+        if row.role == "user":
+            return Message("user", row.content)
+        now = standing(row.content, said[row.id])
+        return Message("assistant", now.text, learn=now.learn or not marked)
+
+    system = [Message("system", chat.system_prompt)] if chat.system_prompt else []
+    return Conversation(path[-1].id if path else chat.id, (*system, *map(turn, path)))
+
+
+def dialogue(session: Session, conversation_id: str, last_id: str | None) -> Conversation:
+    """The dialogue from the chat's system prompt down to message `last_id`; alternatives are left out."""
+    chat = _chat_row(session, conversation_id)
+    query = select(MessageRow).where(MessageRow.conversation_id == chat.id)
+    nodes = {row.id: row for row in session.scalars(query)}
+    if last_id is not None and last_id not in nodes:
+        raise NotFound(f"no message {last_id!r} in conversation {conversation_id!r}")
+    path = _upwards(nodes, last_id)
+    return _conversation(chat, path, _said(session, MessageRow.conversation_id == chat.id), marked=False)
+
+
+def add_feedback(
+    session: Session, message_id: str, kind: Reaction, edited: str | None, comment: str, user: str
+) -> ChatMessage:
+    """Append one reaction and return the message as it stands after it."""
+    row = _message_row(session, message_id)
+    expect(row.role == "assistant", "feedback: expected an answer's id, got that of a user's message")
+    expect(
+        kind in (*FEEDBACK_KINDS, "clear", "withdraw"),
+        f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, clear, withdraw, got {kind!r}",
+    )
+    if kind == "edit":
+        written = bare(clean_text(edited, "edited"), Counter())
+        expect(bool(written), "edited: expected words beside special tokens")
+        expect(written != bare(row.content, Counter()), "edited: expected another text than the answer itself")
+    else:
+        expect(edited is None, f"edited: expected nothing with kind {kind!r}")
+    if kind == "withdraw":
+        now = standing(row.content, _said(session, MessageRow.id == message_id)[message_id])
+        expect(now.edited is not None, "kind: expected an answer that somebody improved, to withdraw that")
+    session.add(
+        FeedbackRow(
+            message_id=message_id,
+            kind=kind,
+            edited=edited,
+            comment=clean_text(comment, "comment", limit=10_000, empty=True),
+            user=clean_text(user, "user", limit=100, empty=True),
+            created=utc_now(),
+        )
+    )
+    session.flush()
+    return _to_messages(session, [row])[0]
+
+
+def check_kinds(kinds: Collection[str] | None) -> tuple[str, ...]:
+    if kinds is None:
+        return FEEDBACK_KINDS
+    for kind in kinds:
+        expect(kind in FEEDBACK_KINDS, f"kinds: expected some of {', '.join(FEEDBACK_KINDS)}, got {kind!r}")
+    return tuple(kinds)
+
+
+def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[list[Feedback], int | None]:
+    """Some feedback in the order it was given, and where to go on (None at the end).
+
+    Of each user's likes and dislikes of an answer the last counts, and of their edits the last;
+    each regeneration is one. What was withdrawn since does not count.
+    """
+    slot = case((FeedbackRow.kind == "edit", 1), else_=0)
+    repeated = FeedbackRow.kind.not_in(("regenerate", "withdraw"))
+    latest = select(func.max(FeedbackRow.seq)).where(repeated).group_by(FeedbackRow.message_id, FeedbackRow.user, slot)
+    query = (
+        select(FeedbackRow)
+        .where(FeedbackRow.seq > after, FeedbackRow.kind.in_(kinds))
+        .where(or_(FeedbackRow.kind == "regenerate", FeedbackRow.seq.in_(latest)))
+        .order_by(FeedbackRow.seq)
+        .limit(_PAGE)
+    )
+    rows = list(session.scalars(query))
+    if not rows:
+        return [], None
+    about = select(MessageRow.conversation_id).where(MessageRow.id.in_({r.message_id for r in rows})).distinct()
+    chats = {c.id: c for c in session.scalars(select(ConversationRow).where(ConversationRow.id.in_(about)))}
+    nodes = {m.id: m for m in session.scalars(select(MessageRow).where(MessageRow.conversation_id.in_(chats)))}
+    said = _said(session, MessageRow.conversation_id.in_(chats))
+    out = []
+    for row in rows:
+        answer = nodes[row.message_id]
+        text = _answer_meant(row, answer, said[answer.id])
+        if text is not None:
+            # The model did not see what was left out for want of room, and is not to learn under it.
+            asked = _upwards(nodes, answer.parent_id)[_to_message(answer, ()).left_out :]
+            prompt = _conversation(chats[answer.conversation_id], asked, said, marked=True)
+            out.append(_to_feedback(row, answer, text, prompt))
+    return out, rows[-1].seq
+
+
+def _answer_meant(row: FeedbackRow, answer: MessageRow, said: Sequence[FeedbackRow]) -> str | None:
+    """The text of the answer that this feedback is about; None where it counts no more."""
+    if row.kind in ("like", "dislike"):
+        return judged_text(answer.content, said, row)
+    return answer.content if row.kind != "edit" or edit_holds(answer.content, said, row) else None
+
+
+def _to_feedback(row: FeedbackRow, answer: MessageRow, text: str, prompt: Conversation) -> Feedback:
+    kind: FeedbackKind = row.kind  # type: ignore[assignment]  # the query admits no other
+    return Feedback(
+        f"{row.message_id}-{row.seq}",
+        kind,
+        prompt,
+        text,
+        row.edited,
+        row.comment,
+        answer.policy_version,
+        row.user,
+        iso(row.created),
+    )

@@ -1,0 +1,403 @@
+"""Loading and saving Hugging Face folders, and checking them before use."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
+
+from steersman.artifact.files import naming, umask
+from steersman.artifact.manifest import MANIFEST_NAME, verify
+from steersman.compute.attention import NAME
+from steersman.compute.vocabulary import grow_embedding
+from steersman.config import ModelConfig
+from steersman.distributed import parallel
+from steersman.families import traits
+from steersman.families.heads import saved_scale
+from steersman.progress import activity, note
+from steersman.text.bases import add_chat_template
+from steersman.text.template import Template
+from steersman.types import Conversation, Message
+from steersman.weights import checks
+from steersman.weights.gguf import completed
+
+Model = Any
+"""A transformers model; its classes carry no usable types."""
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model", "tekken.json")
+PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
+SHARD = "5GB"
+"""Most of a file of weights, as hubs and other software like them."""
+TEXT_PART = {
+    r"^(model\.)?language_model\.model\.": "model.",
+    r"^model\.language_model\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+}
+"""Names of a decoder's weights inside a model that also sees or hears, and alone."""
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("model.device = 'cuda', but torch sees no GPU here; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own progress bars and advice, off for a while."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def check_folder(folder: Path) -> None:
+    """ValueError unless `folder` is a whole model: config, weights, tokenizer; its manifest, if any, agrees."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such model folder")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json; expected a Hugging Face model folder")
+    checks.check_files(folder)
+    checks.read_object(folder / "config.json")
+    if (folder / MANIFEST_NAME).is_file():
+        verify(folder)
+    checks.check_config(folder, len(checks.stored_tensors(folder)))
+
+
+def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
+    """The model's shape and family, without its weights. Raises ValueError."""
+    checks.check_files(folder)
+    try:
+        tensors = len(checks.stored_tensors(folder))
+    except ValueError:
+        tensors = 1 << 12  # a config alone; who needs weights says that they are missing
+    checks.check_config(folder, tensors)
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            text_config(config)
+            return config
+        except Exception as error:  # a config class may stumble over anything
+            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    checks.check_files(folder)
+    checks.check_replacements(folder)
+    if (folder / "config.json").is_file():  # transformers reads it to know the tokenizer's class
+        checks.check_config(folder, 1 << 12)
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
+        if (folder / name).is_file():
+            checks.read_object(folder / name)
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            ids = tokenizer("a 1\n您é😀")["input_ids"]
+            tokenizer.decode(ids)
+            set_pad_token(tokenizer)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # its own parsers stumble over anything, and panic beside Exception
+            raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
+    if not ids:
+        raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    return tokenizer
+
+
+@functools.lru_cache(maxsize=64)
+def _tokens(folder: Path, *_version: int) -> tuple[int, dict[int, str]]:
+    """Rows that an embedding needs for the folder's tokenizer, and the tokens that were added to it, by their ids."""
+    tokenizer = _read_tokenizer(folder)
+    added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
+    return max(tokenizer.get_vocab().values(), default=-1) + 1, added
+
+
+def _fit_vocabulary(model: Model, folder: Path) -> None:
+    files = [folder / name for name in (*TOKENIZERS, "tokenizer_config.json", "added_tokens.json")]
+    if there := [path for path in files if path.is_file()]:
+        grow_embedding(model, folder, *_tokens(folder, *(path.stat().st_mtime_ns for path in there)))
+
+
+def load_tokenizer(folder: Path, template: str = "auto") -> Any:
+    """The folder's tokenizer, with a pad token that is not the end-of-turn token.
+
+    `template`: what one without a chat template is given (`text.bases`); "auto": nothing where its tokens tell nothing.
+    """
+    tokenizer = _read_tokenizer(folder)
+    if not tokenizer.chat_template:
+        try:
+            note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
+        except ValueError:
+            if template != "auto":
+                raise
+    return tokenizer
+
+
+def load_template(folder: Path, config: ModelConfig) -> Template:
+    """The renderer of a stage for the folder's dialogues, as the section [model] of the settings says."""
+    return Template(load_tokenizer(folder, config.template), config.thinking, today=False)
+
+
+def set_pad_token(tokenizer: Any) -> None:
+    """Padding must not be the end-of-turn token, or models never learn to stop (Huang et al. 2024)."""
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    vocabulary = tokenizer.get_vocab()
+    for name in (*PADS, tokenizer.unk_token):
+        if name in vocabulary and vocabulary[name] != tokenizer.eos_token_id:
+            tokenizer.pad_token = name
+            return
+
+
+def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
+    """`kind`: one of transformers' Auto classes."""
+    check_folder(folder)
+    config = read_config(folder, trust_remote_code)
+    options: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": trust_remote_code, **extra}
+    seq2seq = kind is AutoModelForSeq2SeqLM
+    if not seq2seq and "auto_map" not in config.to_dict():
+        whole, config = config, text_config(config)
+        kind = _class_for(kind, config, folder)
+        options["config"] = config
+        if config is not whole:
+            options["key_mapping"] = TEXT_PART
+        if "num_labels" in options:
+            config.num_labels = options.pop("num_labels")
+        _compare(kind, config, folder)
+    with _quiet(), activity(f"loading {folder.name}"):
+        try:
+            model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
+        except Exception as error:  # what it stumbles over in a bad folder has many types
+            raise ValueError(f"{folder}: transformers cannot load it: {checks.said(error)}") from None
+    if conversions := getattr(model, "_weight_conversions", None):  # names are not turned back when it is saved
+        model._weight_conversions = [c for c in conversions if not set(c._original_source_patterns) & set(TEXT_PART)]
+    _check_names(model, folder, info)
+    checks.check_finite(model, folder)
+    _fit_vocabulary(model, folder)
+    use_plain_attention(model)
+    model.eval()
+    if not seq2seq and not (folder / MANIFEST_NAME).is_file():  # a stage's own folder was verified
+        checks.check_forward(model, folder)
+    model.config.use_cache = False
+    return model
+
+
+def _compare(kind: Any, config: Any, folder: Path) -> None:
+    """ValueError unless the weights fit what the config describes; nothing of either is in memory."""
+    file = folder / "config.json"
+    with _quiet(), torch.device("meta"):
+        try:
+            model = kind(copy.deepcopy(config))
+        except Exception as error:  # as when it is loaded
+            raise ValueError(f"{file}: transformers cannot build this model: {checks.said(error)}") from None
+    checks.check_shapes(model, checks.stored_tensors(folder), TEXT_PART, file)
+
+
+def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
+    """ValueError where weights are missing, or would be left out of the model's modules; others left out are said."""
+    scalar = hasattr(model, "score")
+    missing = sorted(set(info["missing_keys"]) - ({"score.weight"} if scalar else set()))
+    if missing:
+        raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
+    unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
+    modules, inside = dict(model.named_modules()), re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")
+    count = 0 if model.config.is_encoder_decoder else len(traits.layers(model))
+    layers = [
+        name
+        for name in unused
+        if not name.endswith("inv_freq")
+        and (name.rpartition(".")[0] in modules or ((at := inside.match(name)) and int(at[1]) < count))
+    ]
+    if layers:
+        raise ValueError(
+            f"{folder}: weights that this model would be computed without: {', '.join(layers[:3])}; config.json says "
+            f"nothing of them ({len(layers)} in all)"
+        )
+    if unused:
+        parts = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in unused))
+        note(f"{folder}: {len(unused)} tensors are not of the decoder and are left out ({parts[:200]})")
+
+
+def text_config(config: Any) -> Any:
+    """The decoder's part of a model that also sees or hears; any other config as it is."""
+    part = config if config.is_encoder_decoder else config.get_text_config()
+    if part is not config:
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(part, name, None) is None:
+                setattr(part, name, getattr(config, name, None))
+        part.tie_word_embeddings = config.tie_word_embeddings or part.tie_word_embeddings
+    return part
+
+
+def _class_for(kind: Any, config: Any, folder: Path) -> Any:
+    """transformers' class for the family. Raises ValueError where it has none.
+
+    Where it has a decoder but no scalar one, that is made as transformers makes the others.
+    """
+    known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if kind is AutoModelForSequenceClassification else None
+    if known is not None and type(config) in known:
+        return known[type(config)]
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = config.model_type
+        raise ValueError(f"{folder / 'config.json'}: model_type '{kind}' is no decoder that transformers knows")
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if known is None:
+        return causal
+    plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
+    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
+    # by its module transformers knows which names of weights are converted
+    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+
+
+def use_plain_attention(model: Model) -> None:
+    """transformers' fused attention, or its plain one where a model has what that does not compute."""
+    capped = getattr(model.config, "attn_logit_softcapping", None)
+    model.set_attn_implementation("sdpa" if model._supports_sdpa and not capped else "eager")
+
+
+def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
+    """A decoder with its vocabulary head; `extra` is for transformers. ValueError on a missing or damaged one."""
+    return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code, **extra)
+
+
+def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
+    """A model that generates: a decoder, or an encoder-decoder where its config says so."""
+    check_folder(folder)
+    config = read_config(folder, trust_remote_code)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return _load(kind, folder, dtype, trust_remote_code)
+
+
+def use_packed_rows(model: Model) -> Model:
+    """Switch a model to attention over packed rows (`steersman.families.decoder`); it then takes nothing else.
+
+    Models whose rows are not packed (`families.packs`) stay as they are.
+    """
+    if traits.packs(model.config):
+        model.set_attn_implementation(NAME)
+    elif parallel.size() > 1:
+        raise ValueError(f"model type '{model.config.model_type}' trains in one process only; expected --processes 1")
+    return model
+
+
+def load_scalar(
+    folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, heads: int = 0, **extra: Any
+) -> Model:
+    """A decoder with a scalar output per token and objective (`score`); new heads are zero until initialised.
+
+    `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
+    """
+    checks.check_files(folder)
+    names = saved_scale(folder).get("objectives")
+    heads = heads or (len(names) if isinstance(names, list) else 0) or 1
+    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
+
+
+def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+    """Write a plain Hugging Face folder (safetensors, tokenizer, chat template). `state` overrides the weights.
+
+    Of several processes, all of which call it, the first writes.
+    """
+    if parallel.size() > 1:
+        state = parallel.whole_state(model) if state is None else state
+        if not parallel.is_first():
+            return
+    if state is not None:  # what training never touches is no parameter: routers' biases, scales of layers
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
+    folder.mkdir(parents=True, exist_ok=True)
+    use_cache, model.config.use_cache = model.config.use_cache, True
+    if tokenizer.chat_template:
+        agree_on_ends(model, tokenizer)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    with _quiet(), naming(folder), activity("saving the model"):
+        model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
+        tokenizer.save_pretrained(str(folder))
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o666 & ~umask())  # they are written as if they were secrets
+    model.config.use_cache = use_cache
+
+
+def agree_on_ends(model: Model, tokenizer: Any) -> None:
+    """Config, generation config and tokenizer name the tokens that end a turn, so that other software stops there."""
+    template = Template(tokenizer)
+    ends: int | list[int] = template.end_of_turn
+    if template.ends != {ends}:
+        ends = [template.end_of_turn, *sorted(template.ends - {template.end_of_turn})]
+    model.config.eos_token_id = ends
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = ends
+    before, probe = tokenizer.eos_token, Conversation("probe", (Message("user", "?"), Message("assistant", "!")))
+    rows = template.examples(probe)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(template.end_of_turn)
+    if Template(tokenizer).examples(probe) != rows:  # the template writes the old one elsewhere
+        tokenizer.eos_token = before
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """De-quantise a GGUF file into a plain bfloat16 Hugging Face folder."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    where, name = str(file.parent), file.name
+    reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a bar that heeds no setting of transformers'
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
+            quantised, info = AutoModelForCausalLM.from_pretrained(
+                where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
+            )
+        except (ImportError, KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{file}: transformers cannot read this GGUF: {checks.said(error)}") from None
+        if info["missing_keys"]:
+            raise ValueError(f"{file}: weights missing: {', '.join(sorted(info['missing_keys'])[:3])}")
+        config = AutoConfig.for_model(quantised.config.model_type, **_plain(quantised.config))
+        model = getattr(transformers, type(quantised).__name__)(config)
+        model.load_state_dict(quantised.state_dict())
+        model.to(torch.bfloat16)
+        if not tokenizer.chat_template:
+            add_chat_template(tokenizer)
+    set_pad_token(tokenizer)
+    save_model(model, tokenizer, folder)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config's values without what tied it to the quantised file."""
+    values: dict[str, Any] = config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path", "model_type", "transformers_version"):
+        values.pop(key, None)
+    return values

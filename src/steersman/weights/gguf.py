@@ -1,0 +1,58 @@
+"""What a GGUF file says of its model and transformers does not read: head size, scaling of the rotary positions.
+
+Without them a model is computed, and wrongly: the rotations of Llama 3.1 and later stand in a tensor of their own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from steersman.families.traits import context_of
+
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+def completed(file: Path, config: Any) -> Any:
+    """The config that transformers read of a file, with what it left out.
+
+    Raises ValueError on a scaling of positions that is not known.
+    """
+    reader = GGUFReader(file)
+
+    def of(name: str) -> Any:
+        field = reader.get_field(f"{architecture}.{name}")
+        return None if field is None else field.contents()
+
+    general = reader.get_field("general.architecture")
+    architecture = "" if general is None else str(general.contents())
+    if of("attention.key_length") and hasattr(config, "head_dim"):
+        config.head_dim = int(of("attention.key_length"))
+    rope = dict(getattr(config, "rope_parameters", None) or {})
+    factors = next((t.data for t in reader.tensors if t.name == "rope_freqs.weight"), None)
+    kind = of("rope.scaling.type") or "none"
+    if factors is not None:
+        _set_llama3(file, config, rope, torch.from_numpy(np.array(factors, dtype=np.float32).reshape(-1)))
+    elif kind in ("linear", "yarn"):
+        config.rope_parameters = rope | {"rope_type": kind, "factor": float(of("rope.scaling.factor") or 1.0)}
+        if kind == "yarn":
+            original = of("rope.scaling.original_context_length") or context_of(config)
+            config.rope_parameters["original_max_position_embeddings"] = int(original)
+    elif kind != "none":
+        raise ValueError(f"{architecture}.rope.scaling.type: '{kind}' is not known; expected none, linear or yarn")
+    return config
+
+
+def _set_llama3(file: Path, config: Any, rope: dict[str, Any], factors: torch.Tensor) -> None:
+    """Llama 3's scaling (rope_type llama3) whose factors are these, one for each pair of a head's dimensions."""
+    theta, size = float(rope.get("rope_theta", 10000.0)), 2 * len(factors)
+    config.rope_parameters = rope | {"rope_type": "llama3", "factor": round(float(factors.max()), 3), **LLAMA3}
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    plain = 1.0 / theta ** (torch.arange(0, size, 2).float() / size)
+    if scaled.shape != plain.shape or not torch.allclose(plain / scaled, factors, rtol=1e-2):
+        raise ValueError(f"{file}: rope_freqs.weight: factors that are not Llama 3's; expected those of 3.1 to 3.3")
