@@ -141,7 +141,7 @@ def make_workspace(old: Tree, temporary: Path, space: Path) -> Path:
     toml = re.sub("(?m)^base = .*", f'base = "{space / "base"}"', toml)  # it goes with the workspace
     toml = re.sub("(?m)^iterations = .*", "iterations = 40", toml)  # long enough to be interrupted
     policies = [f"{verb} -s ppo.iterations=2" for verb in ("ppo", "grpo", "rloo")]
-    rest = ("dpo", "kto", "eval", "promote --anyway", "TALK", "next", *LEARNED[:2], "rank --labeler bob --limit 2")
+    rest = ("dpo", "kto", "eval", "promote --force", "TALK", "next", *LEARNED[:2], "rank --labeler bob --limit 2")
     shutil.copytree(temporary / SCENES["plain"].family, temporary / "base")
     run_scene(old, space, toml, ())
     shutil.move(temporary / "base", space / "base")
@@ -181,7 +181,7 @@ def use_workspace(old: Tree, new: Tree, temporary: Path, made: Path) -> bool:
                 raise ValueError(found)
 
     def promote() -> None:
-        for line in ("eval", "promote --anyway"):
+        for line in ("eval", "promote --force"):
             new.run(space, line)
         back = json.loads(new.run(space, "rollback --json"))["current"]
         if back["round"] != 1:

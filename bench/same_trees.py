@@ -78,12 +78,12 @@ def serving(tree: Tree, space: Path, kernels: str = "on") -> Iterator[str]:
     """The address of `steersman serve`."""
     pid, log = tree.start(space, "serve", "--port", "0", "--json", kernels=kernels)
     out, deadline = Path(f"{log}.out"), time.monotonic() + 120
-    while not (out.is_file() and out.read_text().endswith("\n")):
+    while not (out.is_file() and out.read_text("utf-8").endswith("\n")):
         if time.monotonic() > deadline:
-            raise SystemExit(f"{tree.name}: steersman serve never said its address: {Path(f'{log}.err').read_text()}")
+            raise SystemExit(f"{tree.name}: steersman serve says no address: {Path(f'{log}.err').read_text('utf-8')}")
         time.sleep(0.05)
     try:
-        yield json.loads(out.read_text())["url"]
+        yield json.loads(out.read_text("utf-8"))["url"]
     finally:
         os.kill(pid, signal.SIGINT)
         tree.ask({"wait": pid})
