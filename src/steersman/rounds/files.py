@@ -60,5 +60,7 @@ class Files:
 
 
 def hashes(files: Sequence[Path]) -> dict[str, str]:
-    """Names and hashes of files, as inputs."""
+    """Names and hashes of files, as inputs. ValueError where one is not there."""
+    if gone := [path for path in files if not path.exists()]:
+        raise ValueError(f"{gone[0]}: no such file")
     return {f"file:{path.name}": file_sha256(path) for path in files}
