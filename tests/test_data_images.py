@@ -141,7 +141,7 @@ def test_columns_of_bytes_as_hugging_face_writes_them(folder: Path) -> None:
     rows = [
         {
             "images": [{"bytes": picture("webp"), "path": "x.webp"}],
-            **said([{"type": "image", "text": None}, {"type": "text", "text": q}], a),
+            **said([{"type": "image", "text": None}, {"type": "text", "text": q}], [{"type": "text", "text": a}]),
         }
         for q, a in (EN, ZH)
     ]

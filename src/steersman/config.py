@@ -175,7 +175,7 @@ class SftConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    model: str = opt("sft", "Which model answers.", ("sft", "policy", "grpo", "rloo", "dpo", "kto", "base"))
+    model: str = opt("sft", "Which model answers: base, sft, or an improved one by its stage, such as ppo or dpo.")
     answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
     long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
@@ -433,17 +433,17 @@ class Config:
     serve: ServeConfig = ServeConfig()
 
 
-def of_stage(config: Config, stage: str) -> Any:
-    """The settings that a policy's stage ("policy", "grpo", "rloo", "dpo", "kto") runs with, one dataclass.
+def of_stage(config: Config, section: str) -> Any:
+    """The settings that the stage of a section runs with, one dataclass.
 
     GRPO and RLOO run as [ppo] says, except for what their own section says and for what needs a critic.
     """
-    own = getattr(config, "ppo" if stage == "policy" else stage)
+    own = getattr(config, section)
     if not isinstance(own, RlooConfig):
         return own
     without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
     return dataclasses.replace(
-        config.ppo, advantage=stage, critic_warmup_iterations=0, **without_critic, **to_dict(own)
+        config.ppo, advantage=section, critic_warmup_iterations=0, **without_critic, **to_dict(own)
     )
 
 
