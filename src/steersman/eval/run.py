@@ -179,7 +179,7 @@ def collect(
     objectives: list[list[dict[str, float]]] = []
     if reward is not None:
         sets = [*given.values(), *several]
-        measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
+        measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.score.objectives)
         scored = [*measured[: len(given)]]
         if several:
             by_objective, _ = best_answers(objectives[len(given) :], measured[len(given) :])
@@ -276,7 +276,7 @@ def run(
             prompts,
             config.eval,
             judge=judge.name if judge else "",
-            kl_ceiling=config.ppo.kl_ceiling,
+            kl_ceiling=config.ppo.kl.ceiling,
             simulated_rankings=simulated_rankings,
             known=known,
             seed=config.project.seed,
@@ -324,7 +324,7 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
             prompts,
             config.eval,
             judge=kept["judge"],
-            kl_ceiling=config.ppo.kl_ceiling,
+            kl_ceiling=config.ppo.kl.ceiling,
             simulated_rankings=kept["simulated_rankings"],
             known=[Caution(**c) for c in kept.get("cautions", ())],
             seed=config.project.seed,
@@ -351,6 +351,6 @@ def draw(folder: Path, config: Config) -> Path:
         reward_report=kept["reward_report"],
         searches=kept.get("searches", ()),
         samples=config.eval.samples_shown,
-        kl_ceiling=config.ppo.kl_ceiling,
+        kl_ceiling=config.ppo.kl.ceiling,
     )
     return folder / REPORT
