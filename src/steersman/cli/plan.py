@@ -232,6 +232,6 @@ def register(app: typer.Typer) -> None:
     examples = [
         "steersman plan",
         "steersman plan ppo --memory 8G",
-        "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
+        "steersman plan sft --model smollm2-135m -s sft.rows.row_tokens=2048 --json",
     ]
     add(app, plan, panel=STAGES, examples=examples, slow=True)

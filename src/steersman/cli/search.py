@@ -185,7 +185,7 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
 
 def register(app: typer.Typer) -> None:
     examples = [
-        "steersman search sft --range sft.lr=1e-5:1e-3:log --choice sft.batch_tokens=2048,4096",
-        "steersman search ppo --range ppo.kl_coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
+        "steersman search sft --range sft.optimizer.lr=1e-5:1e-3:log --choice sft.rows.batch_tokens=2048,4096",
+        "steersman search ppo --range ppo.kl.coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
     ]
     add(app, search, panel=STAGES, examples=examples, slow=True)
