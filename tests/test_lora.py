@@ -128,7 +128,7 @@ def test_what_is_reported_was_measured_of_the_folder(stage: str, tiny: Path, tmp
     if stage == "sft":
         template = Template(load_tokenizer(out))
         _, held = sft.split_validation(demonstrations(), SFT.eval_fraction, 3)
-        rows = sft.rows_of(sft.to_trees(template, held, SFT.rows.row_tokens, "keep_end")[0], SFT.row_tokens)
+        rows = sft.rows_of(sft.to_trees(template, held, SFT.rows.row_tokens, "keep_end")[0], SFT.rows.row_tokens)
         measured = sft.mean_loss(use_packed_rows(load_causal(out)), rows)
     else:
         held, _ = to_ranked_trees(

@@ -14,7 +14,7 @@ from steersman import config as configs
 from steersman import config_file, config_rewrite, locks
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli import framework
-from steersman.config import Config, components, leaves, to_dict
+from steersman.config import Config, components, leaves
 
 OLD = Path(__file__).parent / "data" / "settings_old.toml"
 """What `steersman init` wrote before settings were nested, with some values and comments of people."""

@@ -73,54 +73,70 @@ def default_name(source: Path) -> str:
     return name
 
 
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
+    ),
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
+]
+FormatOption = Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by each record.")]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")]
+SplitOption = Annotated[
+    str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
+]
+PurposeOption = Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
+]
+SheetOption = Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; default: the first with rows.")]
+OrderedOption = Annotated[
+    str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
+]
+SpeakersOption = Annotated[
+    str,
+    typer.Option(
+        "--speakers",
+        metavar="USER,ASSISTANT",
+        help="Names in a chat log or in dialogues; several of a side as Ann|Bob, '*' for everybody else.",
+    ),
+]
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", help="auto (UTF-8, or what it surely is), or any that Python knows.")
+]
+ObjectiveOption = Annotated[
+    str,
+    typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
+]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
+]
+TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")]
+MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
+
+
 def data_import(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
-        ),
-    ],
-    kind: Annotated[
-        str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
-    ] = "",
-    format: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by each record.")] = "",
-    name: Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")] = "",
-    split: Annotated[
-        str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
-    ] = "train",
-    purpose: Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")] = "any",
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
-    ] = None,
-    sheet: Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; default: the first with rows.")] = "",
-    ordered: Annotated[
-        str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
-    ] = "",
-    speakers: Annotated[
-        str,
-        typer.Option(
-            "--speakers",
-            metavar="USER,ASSISTANT",
-            help="Names in a chat log or in dialogues; several of a side as Ann|Bob, '*' for everybody else.",
-        ),
-    ] = "",
-    encoding: Annotated[
-        str, typer.Option("--encoding", help="auto (UTF-8, or what it surely is), or any that Python knows.")
-    ] = "auto",
-    objective: Annotated[
-        str,
-        typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
-    ] = "",
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
-    ] = False,
-    trim_last_user: Annotated[
-        bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")
-    ] = False,
-    max_records: Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")] = 0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")] = False,
+    sources: SourcesArgument,
+    kind: KindOption = "",
+    format: FormatOption = "",
+    name: NameOption = "",
+    split: SplitOption = "train",
+    purpose: PurposeOption = "any",
+    columns: MapOption = None,
+    sheet: SheetOption = "",
+    ordered: OrderedOption = "",
+    speakers: SpeakersOption = "",
+    encoding: EncodingOption = "auto",
+    objective: ObjectiveOption = "",
+    skip_bad: SkipBadOption = False,
+    trim_last_user: TrimOption = False,
+    max_records: MostOption = 0,
+    replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -136,15 +152,8 @@ def data_import(
     stem, label = name or default_name(paths[0]), ", ".join(sources)
     dataset.check_name(stem)
     say(f"reading {label}")
-    reading = Reading(
-        encoding=encoding,
-        speakers=speakers,
-        sheet=sheet,
-        max_line_mb=space.config.data.max_line_mb,
-        max_unpacked_mb=space.config.data.max_unpacked_mb,
-        session_hours=space.config.data.session_hours,
-        tell=say,
-    )
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
+    reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, **limits)
     found = importing.parse_file(
         paths,
         kind or None,
@@ -163,26 +172,29 @@ def data_import(
     summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
     if not records:
         raise ValueError(f"{label}: nothing is left to import{summary.left}")
-    origin: dict[str, Any] = {
-        "source": label,
-        "source_sha256": _source_hash(paths),
-        "purpose": purpose,
-        "replace": replace,
-    }
-    origin["skipped"] = summary.left_out
+    about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
+    about["skipped"] = summary.left_out
     how = {"format": found.format, "split": split, "max_records": max_records}
     how |= {"objective": objective} if objective else {}
-    how |= {"files": dict(found.files)} if len(found.files) > 1 else {}
-    others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
-    how |= {"encodings": others} if others else {}
-    least = LEAST if split == "auto" else 0
-    infos = _write_splits(space, stem, found.kind, split_records(records, shares, least), origin, how)
+    parts = split_records(records, shares, LEAST if split == "auto" else 0)
+    infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
     keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
+    _warn_of_overlap(space, infos)
+    emit(as_json, *_shown(infos, summary))
+
+
+def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
     from steersman.cli.evidence import overlap_of_import
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
         say(f"caution: {same}")
-    emit(as_json, *_shown(infos, summary))
+
+
+def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
+    """How files were read where that was not as usual: several of them, other encodings than UTF-8."""
+    out: dict[str, Any] = {"files": dict(found.files)} if len(found.files) > 1 else {}
+    others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
+    return out | ({"encodings": others} if others else {})
 
 
 def _source_hash(paths: Sequence[Path]) -> str:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from steersman import __version__, locks
 from steersman.artifact.files import atomic_write, file_sha256, now, read_object
@@ -118,6 +118,15 @@ def remove_dataset(info: DatasetInfo) -> None:
             path.unlink(missing_ok=True)
 
 
+class Origin(TypedDict, total=False):
+    """What a data set's manifest says of where it came from, beside its source."""
+
+    purpose: str
+    source_sha256: str
+    skipped: Mapping[str, int]
+    simulated: bool
+
+
 def write_dataset(
     folder: Path,
     name: str,
@@ -127,11 +136,8 @@ def write_dataset(
     source: str,
     config: Mapping[str, Any],
     *,
-    purpose: str = "any",
-    source_sha256: str = "",
-    skipped: Mapping[str, int] | None = None,
-    simulated: bool = False,
     replace: bool = False,
+    **origin: Unpack[Origin],
 ) -> DatasetInfo:
     """Write `folder`/NAME.jsonl and its manifest, or neither.
 
@@ -139,7 +145,7 @@ def write_dataset(
     and on other content under a name that is taken (unless `replace`).
     """
     check_name(name)
-    for what, value, known in (("kind", kind, KINDS), ("purpose", purpose, PURPOSES)):
+    for what, value, known in (("kind", kind, KINDS), ("purpose", origin.get("purpose", "any"), PURPOSES)):
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
     path = folder / f"{name}.jsonl"
@@ -155,32 +161,37 @@ def write_dataset(
         name=name,
         kind=kind,
         split=split,
-        purpose=purpose,
+        purpose=origin.get("purpose", "any"),
         count=len(lines),
         sha256=digest.hexdigest(),
         source=source,
-        source_sha256=source_sha256,
+        source_sha256=origin.get("source_sha256", ""),
         created=now(),
         code_version=__version__,
-        simulated=simulated,
+        simulated=origin.get("simulated", False),
         languages=dict(languages),
-        skipped=dict(skipped or {}),
+        skipped=dict(origin.get("skipped", {})),
         config=dict(config),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    with locks.brief(folder):
-        old = _existing(path, replace)
+    return _place(info, lines, replace)
+
+
+def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
+    """Write the pair, unless the same is there already."""
+    info.path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.brief(info.path.parent):
+        old = _existing(info.path, replace)
         if old is not None:
-            if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, kind, split, purpose):
-                if file_sha256(path) == old.sha256:
+            if (old.sha256, old.kind, old.split, old.purpose) == (info.sha256, info.kind, info.split, info.purpose):
+                if file_sha256(info.path) == old.sha256:
                     return old
-                put_aside(path)
+                put_aside(info.path)
             elif not replace:
                 raise ValueError(
-                    f"{path}: a data set of this name exists with other content ({old.count} {old.kind}, {old.split}); "
-                    "expected --replace to replace it, or another --name"
+                    f"{info.path}: a data set of this name exists with other content ({old.count} {old.kind}, "
+                    f"{old.split}); expected --replace to replace it, or another --name"
                 )
-        _write_pair(path, lines, info)
+        _write_pair(info.path, lines, info)
     return info
 
 

@@ -133,59 +133,52 @@ class _Gathered:
             found.values.add(hash(text))
 
 
+@dataclass(frozen=True)
+class Taking:
+    """How records are taken out of what was read."""
+
+    format: str | None = None
+    """Format of every record; None: each record's own."""
+    skip_bad: bool = False
+    """List bad records in `rejected` in place of raising an error."""
+    trim_last_user: bool = False
+    max_records: int = 0
+    """0 takes all."""
+    mapping: Mapping[str, str] | None = None
+    """Role -> field: what fields are that no format knows."""
+    ordered: str = ""
+    """One of ORDERS, for lists of answers without scores."""
+
+    def __post_init__(self) -> None:
+        if self.ordered not in ORDERS:
+            raise ValueError(f"--ordered {self.ordered}: expected one of {', '.join(filter(None, ORDERS))}")
+
+
 def parse_file(
-    path: Path | Sequence[Path],
-    kind: str | None = None,
-    *,
-    format: str | None = None,
-    skip_bad: bool = False,
-    trim_last_user: bool = False,
-    max_records: int = 0,
-    mapping: Mapping[str, str] | None = None,
-    ordered: str = "",
-    reading: Reading | None = None,
-    **options: Any,
+    path: Path | Sequence[Path], kind: str | None = None, *, reading: Reading | None = None, **options: Any
 ) -> Imported:
     """Read `path` (a file, an archive, a folder, or several) as `kind` (None: what most of its records are).
 
-    How it is read is `reading`, or `options` of one: `encoding`, `speakers`, `max_line_mb`, `tell`, ...
+    `options` are fields of `Taking`, and where no `reading` is given of `Reading` too: `encoding`, `speakers`, ...
 
-    Each record's format is its own unless `format` names it. A record that is broken or cannot be of this kind is a
-    ValueError 'file:line: field: what was expected', or with `skip_bad` is listed in `rejected`; so are records of
-    several kinds where `kind` is None. A field that looks like something said and that nothing reads is a ValueError,
-    whatever `skip_bad` says: `mapping` (role -> field) tells what it is. `ordered` is one of ORDERS, for lists of
-    answers without scores.
+    A record that is broken or cannot be of this kind is a ValueError 'file:line: field: what was expected', or with
+    `skip_bad` is listed in `rejected`; so are records of several kinds where `kind` is None. A field that looks like
+    something said and that nothing reads is a ValueError, whatever `skip_bad` says: `mapping` tells what it is.
     """
-    file_format, name = _formats_of(format)
+    taking = Taking(**{f.name: options.pop(f.name) for f in dataclasses.fields(Taking) if f.name in options})
+    file_format, name = _formats_of(taking.format)
     paths = [path] if isinstance(path, Path) else list(path)
     path = Path(", ".join(map(str, paths)))
-    prompts = kind not in (None, "demonstrations")
-    reading = dataclasses.replace(
-        reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping or {}
-    )
-    if ordered not in ORDERS:
-        raise ValueError(f"--ordered {ordered}: expected one of {', '.join(filter(None, ORDERS))}")
-    asked = _options(mapping or {}, reading.speakers, ordered)
-    got = _Gathered()
-    for record in _gathered(sources.scan_all(paths, reading), got.notes):
-        if record.file:
-            got.files[record.file] += 1
-        for piece in _pieces(record, kind, asked, got):
-            try:
-                _gather(piece, name, kind, trim_last_user, asked, got)
-            except ValueError as error:
-                if not skip_bad:
-                    raise ValueError(f"{record.file or path}:{record.line}: {error}") from None
-                got.rejected.append(Rejected(record.line, str(error), record.raw, record.file))
-        if max_records and got.count >= max_records:
-            break
+    mapping, prompts = taking.mapping or {}, kind not in (None, "demonstrations")
+    reading = dataclasses.replace(reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping)
+    got = _take(sources.scan_all(paths, reading), (path, name, kind), taking, reading)
     got.notes.update(reading.changed)
     if kind in (None, "demonstrations"):
         _say_scores(got, reading)
-    _check_mapping(path, mapping or {}, got)
+    _check_mapping(path, mapping, got)
     _check_content(path, got)
     _group(got)
-    kind = kind or _settle_kind(path, got, skip_bad)
+    kind = kind or _settle_kind(path, got, taking.skip_bad)
     if not got.kinds.get(kind):
         raise ValueError(f"{path}: expected at least one good record, found none{_why(got)}")
     return Imported(
@@ -199,6 +192,28 @@ def parse_file(
         dict(got.unused.most_common()),
         dict(got.files),
     )
+
+
+def _take(
+    records: Iterator[Record], what: tuple[Path, str | None, str | None], taking: Taking, reading: Reading
+) -> _Gathered:
+    """All records until there are enough; `what`: path, format of records and kind."""
+    path, name, kind = what
+    asked = _options(taking.mapping or {}, reading.speakers, taking.ordered)
+    got = _Gathered()
+    for record in _gathered(records, got.notes):
+        if record.file:
+            got.files[record.file] += 1
+        for piece in _pieces(record, kind, asked, got):
+            try:
+                _gather(piece, name, kind, taking.trim_last_user, asked, got)
+            except ValueError as error:
+                if not taking.skip_bad:
+                    raise ValueError(f"{record.file or path}:{record.line}: {error}") from None
+                got.rejected.append(Rejected(record.line, str(error), record.raw, record.file))
+        if taking.max_records and got.count >= taking.max_records:
+            break
+    return got
 
 
 SAME_ROLES = {"user": "question", "customer": "question", "assistant": "answer", "agent": "answer", "bot": "answer"}
