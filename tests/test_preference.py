@@ -30,7 +30,7 @@ from steersman.config import (
     of_stage,
     replaced,
 )
-from steersman.families.decoder import init_score_head
+from steersman.families.outputs import init_score_head
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
 from steersman.rl.preference_losses import dpo_loss, kto_loss
