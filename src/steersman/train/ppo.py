@@ -21,7 +21,6 @@ from torch import Tensor
 
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
-from steersman.artifact.workspace import POLICIES
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
@@ -72,7 +71,7 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
-    stage: str = "policy",
+    stage: str = "ppo",
 ) -> dict[str, Any]:
     """Optimise the SFT model against the reward model into `output`; returns the manifest's metrics. Resumes by itself.
 
@@ -98,9 +97,8 @@ def run(
     episodes, began = 0, time.monotonic()
     log = MetricsLog(folder.path, "iteration", here.iteration)
     monitors = Monitors(config, read_metrics(folder.path))
-    title = POLICIES.get(stage, stage).lower()
     with folder.resumable(here.point):
-        with progress(title, config.iterations, start=here.iteration, unit="iteration") as bar, log:
+        with progress(stage, config.iterations, start=here.iteration, unit="iteration") as bar, log:
             while here.iteration < config.iterations and not here.stopped:
                 metrics = here.round()
                 check_start(here.start, model_config.dtype)
