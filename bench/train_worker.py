@@ -56,11 +56,11 @@ def sft_data(spec: Spec, template: Template) -> tuple[list[Tree], list[list[int]
             spec, "demonstrations", lambda record: sum(len(row.ids) for row in template.examples(record))
         )
         trees, held = (sft.to_trees(template, part, ROW_TOKENS, "skip")[0] for part in records)
-        return trees, sft.plan_batches(trees, config, spec.seed)[: spec.rounds], held
+        return trees, sft.batches_of(trees, config, spec.seed)[: spec.rounds], held
     count = 32
     while True:
         trees, _ = sft.to_trees(template, data.demonstrations(count, "train", spec.seed), ROW_TOKENS, "skip")
-        batches = sft.plan_batches(trees, config, spec.seed)
+        batches = sft.batches_of(trees, config, spec.seed)
         if len(batches) > spec.rounds:  # the last may be short
             break
         count *= 2

@@ -206,7 +206,7 @@ def test_a_resumed_run_gives_the_same_bits(
             raise Stopped
 
     monkeypatch.setattr(StageFolder, "save", save_and_stop)
-    monkeypatch.setattr(StageFolder, "save_is_due", property(lambda folder: folder.wait() is None))
+    monkeypatch.setattr(StageFolder, "agree_to_save", lambda folder: folder.wait() is None)
     with pytest.raises(Stopped):
         run(tmp_path / "again")
     monkeypatch.undo()

@@ -27,8 +27,9 @@ from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.template import Template
 from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics
-from steersman.train.rankings import RankedTree, pair_report, plan_batches, split_holdout
-from steersman.train.update import cosine
+from steersman.train.order import plan_batches
+from steersman.train.rankings import RankedTree, pair_report, split_holdout
+from steersman.train.schedule import Schedule
 from steersman.types import Conversation, Feedback, Ranking
 from steersman.weights.folders import load_causal, load_scalar, save_model
 from steersman.weights.lora import adapter_base, set_trainable, settle, weights_hash
@@ -72,7 +73,7 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
     template = Template(t.tokenizer())
     train, _ = split_holdout(ranked, config.holdout_fraction, 3)
     stage = "dpo" if isinstance(config, DpoConfig) else "kto"
-    batches = plan_batches(len(train), config.batch_prompts, config.epochs, 3, stage)
+    batches = plan_batches([1] * len(train), config.batch_prompts, config.epochs, f"3/{stage}")
     learning = [p for p in policy.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
@@ -110,7 +111,7 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
         torch.nn.utils.clip_grad_norm_(learning, config.grad_clip)
         for group in optimizer.param_groups:
             warmup = round(config.warmup_fraction * len(batches))
-            group["lr"] = config.lr * cosine(step, len(batches), warmup, config.final_lr_fraction)
+            group["lr"] = config.lr * Schedule(len(batches), warmup, config.final_lr_fraction).share(step)
         optimizer.step()
         optimizer.zero_grad()
     return losses

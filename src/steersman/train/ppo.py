@@ -35,10 +35,12 @@ from steersman.text.length import fit_prompts
 from steersman.train.average import Average
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
+from steersman.train.ensemble import member_folders
 from steersman.train.log import MetricsLog, read_metrics
 from steersman.train.midround import Round
 from steersman.train.monitors import Monitors, check_start, starting_point
-from steersman.train.ppo_update import lr_share, pretraining_rows, prompt_order, update
+from steersman.train.order import without_end
+from steersman.train.ppo_update import lr_share, pretraining_rows, update
 from steersman.train.rollouts import (
     Actors,
     Rollouts,
@@ -48,7 +50,6 @@ from steersman.train.rollouts import (
     experience_of,
     generate,
     join,
-    member_folders,
     pack,
     score,
     upcoming,
@@ -184,7 +185,7 @@ class Run:
             thinking=actors.template.thinking,
             today=False,
         )
-        self._order = prompt_order(len(prompts), seed)
+        self._order = without_end(len(prompts), f"{seed}/ppo")
         for _ in range(self.iteration * config.prompts_per_iteration):
             next(self._order)
         self._pretraining = (
@@ -241,7 +242,7 @@ class Run:
 
     def keep(self, now: Round | None) -> None:
         """A resume point, if it is time for one: in the round `now` (where a process is alone), or between two."""
-        if (now is None or parallel.size() == 1) and self.folder.save_is_due and (point := self.point()):
+        if (now is None or parallel.size() == 1) and self.folder.agree_to_save() and (point := self.point()):
             self.folder.save(*point)
 
     def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -17,19 +15,11 @@ from steersman.families.decoder import response_logprobs, response_values
 from steersman.rl.experience import Experience
 from steersman.rl.losses import kl_loss, policy_loss, value_loss
 from steersman.train.midround import Round
+from steersman.train.order import without_end
 from steersman.train.rollouts import Actors, Rollouts
+from steersman.train.schedule import Schedule
 from steersman.train.update import Updater
 from steersman.types import Conversation
-
-
-def prompt_order(count: int, seed: int) -> Iterator[int]:
-    """Prompt numbers without end: every epoch a new shuffle."""
-    epoch = 0
-    while True:
-        order = list(range(count))
-        random.Random(f"{seed}/ppo/{epoch}").shuffle(order)
-        yield from order
-        epoch += 1
 
 
 @contextlib.contextmanager
@@ -123,18 +113,10 @@ def update(
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
     """Share of the peak rates: full while only the critic learns, then a line up from a tenth, then `lr_schedule`."""
-    iteration -= config.critic_warmup_iterations
-    if iteration < 0:
-        return 1.0
-    if iteration < config.warmup_iterations:
-        return 0.1 + 0.9 * iteration / config.warmup_iterations
-    rest = config.iterations - config.critic_warmup_iterations - config.warmup_iterations
-    progress = (iteration - config.warmup_iterations) / max(1, rest)
-    if config.lr_schedule == "constant":
-        return 1.0
-    if config.lr_schedule == "cosine":
-        progress = (1 - math.cos(math.pi * progress)) / 2
-    return 1 - (1 - config.final_lr_fraction) * progress
+    since = iteration - config.critic_warmup_iterations
+    total = config.iterations - config.critic_warmup_iterations
+    schedule = Schedule(total, config.warmup_iterations, config.final_lr_fraction, config.lr_schedule, first=0.1)
+    return schedule.share(since) if since >= 0 else 1.0
 
 
 def pretraining_rows(
@@ -145,6 +127,6 @@ def pretraining_rows(
 
     trees, _ = to_trees(actors.template, demonstrations, config.row_tokens, "skip")
     groups = fill_rows([t.size for t in trees], config.row_tokens)
-    for number, group in enumerate(prompt_order(len(groups), seed + 1)):
+    for number, group in enumerate(without_end(len(groups), f"{seed + 1}/ppo")):
         if number >= skip:
             yield to_device(build_row([trees[i] for i in groups[group]]), actors.policy.device)

@@ -28,16 +28,12 @@ from steersman.progress import activity
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
+from steersman.train.ensemble import member_folders
 from steersman.train.scoring import answer_scores, sources
 from steersman.train.shared_base import load_over_one_base
 from steersman.types import Completion, Conversation, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.weights.lora import quantized
-
-
-def member_folders(reward: Path) -> list[Path]:
-    """Folders of an ensemble's further members, `member-2` and so on, inside that of its first."""
-    return sorted(reward.glob("member-*"), key=lambda path: int(path.name.removeprefix("member-")))
 
 
 @dataclass

@@ -33,19 +33,6 @@ def keep_freed_memory() -> None:
         return
 
 
-def cosine(step: int, total: int, warmup: int, final: float) -> float:
-    """Share of the peak rate at `step` of `total`: a line up over `warmup` steps, then a cosine down to `final`."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(1, total - warmup)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def evenly_spaced(steps: int, count: int) -> set[int]:
-    """`count` of the steps 1 to `steps` - 1, as evenly as they go; fewer where there are fewer."""
-    return {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}
-
-
 def _norm(tensors: Sequence[Tensor]) -> float:
     if not tensors:
         return 0.0
