@@ -122,10 +122,7 @@ def stages(folder: Path) -> dict[str, Run]:
             reward=scorer,
             config=Config(model=t.FLOAT, eval=EvalConfig(max_tokens=8, batch_prompts=2, bootstrap=50)),
             inputs={},
-            facts={},
-            curves={},
-            reward_report=None,
-            simulated_rankings=False,
+            about=evaluation.About(),
         ),
     }
 

@@ -15,7 +15,7 @@ import pytest
 from steersman.config import EvalConfig
 from steersman.eval import report_text, wording
 from steersman.eval.curves import best_row
-from steersman.eval.report import write_report
+from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import ModelAnswers, Verdict, verdict
 from steersman.types import AxisScores, Conversation, Message
 
@@ -202,7 +202,7 @@ def write(path: Path, parts: tuple[list[Conversation], list[ModelAnswers], Verdi
         "curves": make_curves(),
         "reward_report": REWARD_REPORT,
     }
-    write_report(path, result, prompts, models, **(options | more))
+    write_report(path, result, prompts, models, Shown(**(options | more)))
     return path
 
 
@@ -300,7 +300,7 @@ def test_markup_in_texts_stays_text(tmp_path: Path) -> None:
         "ppo": [{"iteration": i, "reward": i, "kl": i, "samples": [{"prompt": evil, "answer": evil}]} for i in (1, 2)]
     }
     path = tmp_path / "report.html"
-    write_report(path, result, prompts, models, title=evil, facts={evil: {evil: [evil]}}, curves=curves)
+    write_report(path, result, prompts, models, Shown(title=evil, facts={evil: {evil: [evil]}}, curves=curves))
     page = checked(path)
     assert "img" not in page.tags
     assert "<script>alert(1)</script>" in page.text
@@ -313,7 +313,7 @@ def test_what_is_missing_is_left_out(tmp_path: Path, everything: Any) -> None:
     bare = [ModelAnswers(m.name, m.label, m.answers, m.tokens, m.finish, reward=m.reward) for m in models[:2]]
     result = verdict(bare, prompts, CONFIG)
     path = tmp_path / "report.html"
-    write_report(path, result, prompts, bare, title="Report")
+    write_report(path, result, prompts, bare, Shown(title="Report"))
     page = checked(path)
     for key in ("reward_kl", "curves", "ppo_curves", "reward_model", "facts", "axes"):
         assert t[key] not in page.headings, key
@@ -322,7 +322,7 @@ def test_what_is_missing_is_left_out(tmp_path: Path, everything: Any) -> None:
     assert "no model here was trained against it" in page.text
     assert t["reward_limit"].format(by="PPO") not in page.text, "nothing was optimised"
 
-    write_report(path, verdict(bare[:1], prompts, CONFIG), prompts, bare[:1], title="Report")
+    write_report(path, verdict(bare[:1], prompts, CONFIG), prompts, bare[:1], Shown(title="Report"))
     assert t["none"] in checked(path).text
 
 
@@ -332,7 +332,7 @@ def test_each_objective_has_a_column_and_an_accuracy(tmp_path: Path, everything:
     named = [dataclasses.replace(m, objectives=parts) for m in models]
     report = {"objectives": {"有用": {"accuracy": {"value": 0.625, "low": 0.5, "high": 0.7, "n": 80}}}}
     path = tmp_path / "r.html"
-    write_report(path, verdict(named, prompts, CONFIG), prompts, named, title="Report", reward_report=report)
+    write_report(path, verdict(named, prompts, CONFIG), prompts, named, Shown(title="Report", reward_report=report))
     text = checked(path).text
     t = report_text.EN
     assert f"{t['reward']}: 有用" in text
@@ -369,9 +369,9 @@ def test_best_checkpoint() -> None:
 def test_refuses(tmp_path: Path, everything: Any) -> None:
     prompts, models, result = everything
     with pytest.raises(ValueError, match="language: expected one of en, zh"):
-        write_report(tmp_path / "r.html", result, prompts, models, title="", language="fr")
+        write_report(tmp_path / "r.html", result, prompts, models, Shown(title="", language="fr"))
     with pytest.raises(ValueError, match="answers of base: expected 3, got 64"):
-        write_report(tmp_path / "r.html", result, prompts[:3], models, title="")
+        write_report(tmp_path / "r.html", result, prompts[:3], models, Shown(title=""))
     with pytest.raises(ValueError, match="reward report: accuracy"):
         write(tmp_path / "r.html", everything, curves={}, reward_report={"accuracy": 0.8})
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,9 @@
 """The nouns of Steersman: frozen dataclasses that every layer shares (standard library only).
 
-A `Conversation` is what people and models say. A `Ranking` is what people think of several answers to one
-prompt, kept exactly as they said it; `Comparison`s are derived from it. A `Completion` is what an engine
-generated, with enough recorded to train on it. A `Manifest` lies beside every artifact on disk and says
-what it was made from.
+A `Conversation` is what people and models say (see `messages`, `parts`). A `Ranking` is what people think of several
+answers to one prompt, kept exactly as they said it; `Comparison`s are derived from it. A `Completion` is what an
+engine generated, with enough recorded to train on it. A `Manifest` lies beside every artifact on disk and says what
+it was made from.
 
 Each class reads and writes plain JSON through `to_json` / `from_json`; `from_json` raises `ValueError` naming
 the field and what was expected, and callers prepend file and line.
@@ -17,122 +17,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Role = Literal["system", "user", "assistant", "tool"]
+from steersman.messages import ROLES as ROLES
+from steersman.messages import Conversation as Conversation
+from steersman.messages import Message as Message
+from steersman.messages import Role as Role
+from steersman.parts import Json as Json
+from steersman.parts import expect
+
 FinishReason = Literal["stop", "length", "cancelled"]
 Grade = Literal["good", "average", "poor"]
 FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
 
-ROLES: tuple[str, ...] = get_args(Role)
 GRADES: tuple[str, ...] = get_args(Grade)
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
 OVERALL = "overall"
 """Objective of a ranking that names none."""
 MOST_STOPS, LONGEST_STOP = 64, 4096
 """Strings that may end an answer."""
-
-Json = dict[str, Any]
-
-
-def _expect(condition: bool, where: str, expected: str, got: object) -> None:
-    if not condition:
-        shown = repr(got)
-        raise ValueError(f"{where}: expected {expected}, got {shown if len(shown) < 80 else shown[:77] + '...'}")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a dialogue."""
-
-    role: Role
-    content: str
-    learn: bool = True
-    """False: an assistant's turn that is context alone, never a target of training."""
-    thinking: str = ""
-    """What the assistant thought before it spoke, where its model thinks aloud; never part of `content`."""
-    tool_calls: tuple[Json, ...] = ()
-    """What the assistant asked tools to do, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
-    tool_call_id: str = ""
-    """Of a tool's turn: the call that it answers."""
-    name: str = ""
-    """Of a tool's turn: the tool's name."""
-
-    def to_json(self) -> Json:
-        out: Json = {"role": self.role, "content": self.content}
-        if not self.learn:
-            out["learn"] = False
-        if self.tool_calls:
-            out["tool_calls"] = list(self.tool_calls)
-        given = {"thinking": self.thinking, "tool_call_id": self.tool_call_id, "name": self.name}
-        return out | {key: value for key, value in given.items() if value}
-
-    @staticmethod
-    def from_json(value: Any, where: str = "message") -> Message:
-        _expect(isinstance(value, Mapping), where, "an object with 'role' and 'content'", value)
-        _expect(value.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}", value.get("role"))
-        _expect(isinstance(value.get("content"), str), f"{where}.content", "a string", value.get("content"))
-        learn, calls = value.get("learn", True), value.get("tool_calls", [])
-        _expect(isinstance(learn, bool), f"{where}.learn", "true or false", learn)
-        good = isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)
-        _expect(good, f"{where}.tool_calls", "a list of objects", calls)
-        texts = {key: value.get(key, "") for key in ("thinking", "tool_call_id", "name")}
-        for key, text in texts.items():
-            _expect(isinstance(text, str), f"{where}.{key}", "a string", text)
-        return Message(value["role"], value["content"], learn, tool_calls=tuple(map(dict, calls)), **texts)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A dialogue, its turns in any order that people and models speak; what a model can take, its template says.
-
-    As a *prompt* it ends with the user (or with a tool's result); as a *demonstration* it ends with the assistant.
-    `meta` is JSON-able and travels with the record (the shop domain keeps its checkable facts there).
-    """
-
-    id: str
-    messages: tuple[Message, ...]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    tools: tuple[Json, ...] = ()
-    """Tools that the assistant may call, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
-
-    @property
-    def is_prompt(self) -> bool:
-        return bool(self.messages) and self.messages[-1].role != "assistant"
-
-    @property
-    def last_user(self) -> str:
-        """Text of the last user turn ('' where there is none)."""
-        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
-
-    def with_answer(self, text: str) -> Conversation:
-        """This prompt with an assistant turn appended."""
-        return dataclasses.replace(self, messages=(*self.messages, Message("assistant", text)))
-
-    def without_answer(self) -> Conversation:
-        """This demonstration without its last assistant turn, which makes it a prompt."""
-        assert self.messages, "an empty conversation"
-        assert self.messages[-1].role == "assistant", "a prompt already"
-        return dataclasses.replace(self, messages=self.messages[:-1])
-
-    def to_json(self) -> Json:
-        out: Json = {"id": self.id, "messages": [m.to_json() for m in self.messages]}
-        if self.tools:
-            out["tools"] = list(self.tools)
-        if self.meta:
-            out["meta"] = dict(self.meta)
-        return out
-
-    @staticmethod
-    def from_json(value: Any, where: str = "conversation") -> Conversation:
-        _expect(isinstance(value, Mapping), where, "an object with 'messages'", value)
-        raw = value.get("messages")
-        _expect(isinstance(raw, list) and len(raw) > 0, f"{where}.messages", "a non-empty list", raw)
-        messages = tuple(Message.from_json(m, f"{where}.messages[{i}]") for i, m in enumerate(raw))
-        tools = value.get("tools", [])
-        good = isinstance(tools, list) and all(isinstance(tool, Mapping) for tool in tools)
-        _expect(good, f"{where}.tools", "a list of objects", tools)
-        meta = value.get("meta", {})
-        _expect(isinstance(meta, Mapping), f"{where}.meta", "an object", meta)
-        return Conversation(str(value.get("id", "")), messages, dict(meta), tuple(map(dict, tools)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +95,7 @@ class SamplingParams:
             ("top_logprobs", 0 <= self.top_logprobs <= 100, "an integer from 0 to 100"),
             ("regex", self.regex is None or self.json_schema is None, "either 'regex' or 'json_schema'"),
         ):
-            _expect(good, f"sampling.{name}", expected, getattr(self, name))
+            expect(good, f"sampling.{name}", expected, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +126,10 @@ class Completion:
 
     @staticmethod
     def from_json(value: Any, where: str = "completion") -> Completion:
-        _expect(isinstance(value, Mapping), where, "an object with 'text'", value)
-        _expect(isinstance(value.get("text"), str), f"{where}.text", "a string", value.get("text"))
+        expect(isinstance(value, Mapping), where, "an object with 'text'", value)
+        expect(isinstance(value.get("text"), str), f"{where}.text", "a string", value.get("text"))
         ids, logprobs = value.get("token_ids", []), value.get("logprobs", [])
-        _expect(len(ids) == len(logprobs), f"{where}.logprobs", f"{len(ids)} numbers, one per token", len(logprobs))
+        expect(len(ids) == len(logprobs), f"{where}.logprobs", f"{len(ids)} numbers, one per token", len(logprobs))
         return Completion(
             value["text"],
             tuple(ids),
@@ -255,10 +156,10 @@ class Candidates:
 
     @staticmethod
     def from_json(value: Any, where: str = "candidates") -> Candidates:
-        _expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'completions'", value)
+        expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'completions'", value)
         prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
         raw = value.get("completions")
-        _expect(isinstance(raw, list) and len(raw) > 0, f"{where}.completions", "a non-empty list", raw)
+        expect(isinstance(raw, list) and len(raw) > 0, f"{where}.completions", "a non-empty list", raw)
         return Candidates(
             prompt,
             tuple(Completion.from_json(c, f"{where}.completions[{i}]") for i, c in enumerate(raw)),
@@ -333,20 +234,20 @@ class Ranking:
 
     @staticmethod
     def from_json(value: Any, where: str = "ranking") -> Ranking:
-        _expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'answers'", value)
+        expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'answers'", value)
         prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
         answers = value.get("answers")
         good = isinstance(answers, list) and len(answers) >= 2 and all(isinstance(a, str) for a in answers)
-        _expect(good, f"{where}.answers", "a list of at least two strings", answers)
+        expect(good, f"{where}.answers", "a list of at least two strings", answers)
         ranks, grades = value.get("ranks"), value.get("grades")
-        _expect((ranks is None) != (grades is None), where, "either 'ranks' or 'grades'", sorted(value))
+        expect((ranks is None) != (grades is None), where, "either 'ranks' or 'grades'", sorted(value))
         if ranks is not None:
             good = isinstance(ranks, list) and len(ranks) == len(answers)
             good = good and all(isinstance(r, int) and r >= 1 for r in ranks)
-            _expect(good, f"{where}.ranks", f"{len(answers)} integers, 1 for the best", ranks)
+            expect(good, f"{where}.ranks", f"{len(answers)} integers, 1 for the best", ranks)
         else:
             good = isinstance(grades, list) and len(grades) == len(answers) and all(g in GRADES for g in grades)
-            _expect(good, f"{where}.grades", f"{len(answers)} of {', '.join(GRADES)}", grades)
+            expect(good, f"{where}.grades", f"{len(answers)} of {', '.join(GRADES)}", grades)
         return Ranking(
             str(value.get("id", "")),
             prompt,
@@ -364,7 +265,7 @@ class Ranking:
 def to_objective(value: Any, where: str) -> str:
     """An objective's name; '' for `OVERALL` and None, so that a ranking on the whole is written in one way."""
     value = "" if value is None else value
-    _expect(isinstance(value, str), where, f"a name such as 'helpful', or '{OVERALL}'", value)
+    expect(isinstance(value, str), where, f"a name such as 'helpful', or '{OVERALL}'", value)
     name: str = value.strip()
     return "" if name == OVERALL else name
 
@@ -391,11 +292,11 @@ class Feedback:
 
     @staticmethod
     def from_json(value: Any, where: str = "feedback") -> Feedback:
-        _expect(isinstance(value, Mapping), where, "an object with 'kind', 'prompt' and 'answer'", value)
+        expect(isinstance(value, Mapping), where, "an object with 'kind', 'prompt' and 'answer'", value)
         kind, answer, edited = value.get("kind"), value.get("answer"), value.get("edited")
-        _expect(kind in FEEDBACK_KINDS, f"{where}.kind", f"one of {', '.join(FEEDBACK_KINDS)}", kind)
-        _expect(isinstance(answer, str), f"{where}.answer", "a string", answer)
-        _expect(edited is None or isinstance(edited, str), f"{where}.edited", "a string or null", edited)
+        expect(kind in FEEDBACK_KINDS, f"{where}.kind", f"one of {', '.join(FEEDBACK_KINDS)}", kind)
+        expect(isinstance(answer, str), f"{where}.answer", "a string", answer)
+        expect(edited is None or isinstance(edited, str), f"{where}.edited", "a string or null", edited)
         prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
         rest = {key: str(value.get(key, "")) for key in ("comment", "policy_version", "user", "created")}
         return Feedback(str(value.get("id", "")), kind, prompt, answer, edited, **rest)

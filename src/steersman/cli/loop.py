@@ -322,12 +322,9 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
             reward=reward,
             config=space.config,
             inputs=inputs,
-            facts=facts(space, inputs),
-            curves=curves(space),
-            searches=searches(space),
-            reward_report=reward_report,
-            simulated_rankings=simulated,
-            known=known,
+            about=evaluation.About(
+                facts(space, inputs), curves(space), searches(space), reward_report, simulated, known
+            ),
         )
 
     return make(space, "report", space.config.eval, inputs, run)

@@ -86,7 +86,7 @@ def show_task(console: Console, task: RankingTask, head: str) -> None:
 
     console.rule(Text(safe(head)))
     for message in task.prompt.messages:
-        console.print(Text(f"{message.role}: ", style="bold") + Text(safe(message.content)))
+        console.print(Text(f"{message.role}: ", style="bold") + Text(safe(message.spelled)))
     for number, (_, answer) in enumerate(task.presented, 1):
         console.print(Panel(Text(safe(answer) or "(empty)"), title=str(number), title_align="left"))
 

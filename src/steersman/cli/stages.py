@@ -328,15 +328,11 @@ def evaluate(
         evaluation.run(
             models=models,
             prompts=prompts,
-            known=cautions_alone(prompts, trained_on or ()),
             output=folder,
             reward=scorer,
             config=config,
             inputs=hashes(data, **{name: path for name, (_, path) in models.items()}),
-            facts=dict(named),
-            curves={},
-            reward_report=None,
-            simulated_rankings=False,
+            about=evaluation.About(dict(named), cautions=cautions_alone(prompts, trained_on or ())),
         )
         files.record(folder, {})
         made = True

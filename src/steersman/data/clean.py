@@ -97,7 +97,7 @@ def text_of(record: Parsed) -> str:
 def _said(message: Message) -> str:
     calls = json.dumps(message.tool_calls, sort_keys=True, ensure_ascii=False) if message.tool_calls else ""
     context = "" if message.learn else "context"
-    return "\x1e".join((message.role, message.content, *filter(None, (message.thinking, calls, context))))
+    return "\x1e".join((message.role, message.spelled, *filter(None, (message.thinking, calls, context))))
 
 
 def words_of(record: Parsed) -> str:
@@ -105,9 +105,9 @@ def words_of(record: Parsed) -> str:
     if isinstance(record, str):
         return record
     if isinstance(record, Feedback):
-        return "\n".join((*(m.content for m in record.prompt.messages), record.answer, record.edited or ""))
+        return "\n".join((*(m.text for m in record.prompt.messages), record.answer, record.edited or ""))
     messages = record.prompt.messages if isinstance(record, Ranking) else record.messages
-    spoken = (part for m in messages for part in (m.content, m.thinking, *map(_arguments, m.tool_calls)) if part)
+    spoken = (part for m in messages for part in (m.text, m.thinking, *map(_arguments, m.tool_calls)) if part)
     return "\n".join((*spoken, *(record.answers if isinstance(record, Ranking) else ())))
 
 
@@ -118,8 +118,7 @@ def _arguments(call: Json) -> str:
 def _clean_conversation(record: Conversation, changed: Counter[str]) -> Conversation:
     cleaned = [
         dataclasses.replace(
-            m,
-            content=bare(m.content, changed) if m.role == "assistant" else normalise(m.content),
+            m.mapped((lambda text: bare(text, changed)) if m.role == "assistant" else normalise),
             thinking=m.thinking.strip(),
         )
         for m in record.messages
@@ -178,7 +177,7 @@ def clean_one(record: Parsed, dropped: Counter[str], changed: Counter[str]) -> P
         dropped["empty answers"] += not answer
         return dataclasses.replace(record, prompt=prompt, answer=answer, edited=edited) if answer else None
     cleaned = _clean_conversation(record, changed)
-    if all(m.content or m.tool_calls for m in cleaned.messages if m.role not in ("system", "tool")):
+    if all(m.text or m.images or m.tool_calls for m in cleaned.messages if m.role not in ("system", "tool")):
         return cleaned
     dropped["empty prompts" if not cleaned.last_user else "empty answers"] += 1
     return None

@@ -55,7 +55,7 @@ def _messages(record: Parsed) -> tuple[Message, ...]:
 
 
 def _asked(messages: Sequence[Message]) -> str:
-    return "\n".join(m.content for m in messages if m.role == "user")
+    return "\n".join(m.spelled for m in messages if m.role == "user")
 
 
 def _prefixes(messages: Sequence[Message]) -> Iterable[tuple[str, ...]]:
@@ -63,7 +63,7 @@ def _prefixes(messages: Sequence[Message]) -> Iterable[tuple[str, ...]]:
     asked: tuple[str, ...] = ()
     for message in messages:
         if message.role == "user":
-            asked += units(message.content)
+            asked += units(message.spelled)
             yield asked
 
 
@@ -89,7 +89,7 @@ def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Over
     for record in training:
         messages = _messages(record)
         exact.update(i for prefix in _prefixes(messages) for i in exactly.get(prefix, ()))
-        said = record if isinstance(record, str) else "\n".join(m.content for m in messages)
+        said = record if isinstance(record, str) else "\n".join(m.spelled for m in messages)
         words = units(said)
         hits = Counter(i for run in _runs(words) for i in index.get(run, ()))
         near.update(

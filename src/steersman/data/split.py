@@ -45,7 +45,7 @@ def split_key(record: Parsed) -> str:
         text = text_of(record)
     else:
         messages = record.prompt.messages if isinstance(record, Ranking | Feedback) else record.messages
-        text = next((m.content for m in messages if m.role == "user"), "")
+        text = next((m.text for m in messages if m.role == "user"), "")
     return " ".join(text.casefold().split())
 
 

@@ -7,8 +7,10 @@ input gives the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -31,63 +33,39 @@ EVOLUTION_STEPS = 6
 FIGURES = ("axes", "reward_kl", "lengths")
 
 
-def write_report(
-    path: Path,
-    verdict: Verdict,
-    prompts: Sequence[Conversation],
-    models: Sequence[ModelAnswers],
-    *,
-    title: str,
-    language: str = "en",
-    facts: Mapping[str, Any] | None = None,
-    curves: Mapping[str, Rows] | None = None,
-    reward_report: Mapping[str, Any] | None = None,
-    searches: Sequence[Mapping[str, Any]] = (),
-    samples: int = 12,
-    kl_ceiling: float = 20.0,
-) -> None:
-    """Write the report to `path`, atomically.
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a report shows beside the verdict."""
 
-    `facts` is shown as it is (nested objects become indented tables). `curves` holds rows of the stages' metrics:
-    "sft" [{step, loss, eval_loss?, lr, tokens_per_second}], "reward" [{step, loss, accuracy?}] and "ppo"
-    [{iteration, reward, kl, entropy, clip_fraction, explained_variance, length, no_eos, kl_coef, eval_reward?,
-    eval_kl?, best?, samples?: [{prompt, answer}]}]. A ppo row with a true `best` is the kept checkpoint; without
-    one it is the highest eval_reward at an eval_kl up to `kl_ceiling`. `reward_report` has accuracy and
-    length_baseline (intervals as JSON), calibration (bins), ece, n_train_prompts, n_pairs, label_noise?.
-    `searches` are the study.json of hyper-parameter searches.
-    Raises ValueError for an unknown language or answers that do not match the prompts.
-    """
-    if language not in LANGUAGES:
-        raise ValueError(f"language: expected one of {', '.join(LANGUAGES)}, got {language!r}")
+    title: str
+    language: str = "en"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Shown as it is; nested objects become indented tables."""
+    curves: Mapping[str, Rows] = field(default_factory=dict)
+    """Rows of the stages' metrics: "sft" [{step, loss, eval_loss?, lr, tokens_per_second}], "reward" [{step, loss,
+    accuracy?}] and "ppo" [{iteration, reward, kl, entropy, clip_fraction, explained_variance, length, no_eos, kl_coef,
+    eval_reward?, eval_kl?, best?, samples?: [{prompt, answer}]}]. A ppo row with a true `best` is the kept checkpoint;
+    without one it is the highest eval_reward at an eval_kl up to `kl_ceiling`."""
+    reward_report: Mapping[str, Any] | None = None
+    """accuracy and length_baseline (intervals as JSON), calibration (bins), ece, n_train_prompts, n_pairs,
+    label_noise?."""
+    searches: Sequence[Mapping[str, Any]] = ()
+    """The study.json of hyper-parameter searches."""
+    samples: int = 12
+    kl_ceiling: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise ValueError(f"language: expected one of {', '.join(LANGUAGES)}, got {self.language!r}")
+
+
+def write_report(
+    path: Path, verdict: Verdict, prompts: Sequence[Conversation], models: Sequence[ModelAnswers], shown: Shown
+) -> None:
+    """Write the report to `path`, atomically. Raises ValueError for answers that do not match the prompts."""
     for model in models:
         if len(model.answers) != len(prompts):
             raise ValueError(f"answers of {model.name}: expected {len(prompts)}, got {len(model.answers)}")
-    t = LANGUAGES[language]
-    curves = curves or {}
-    context = {
-        "t": t,
-        "title": title,
-        "judged": wording.judged_by(verdict, language),
-        "hero": _claim(verdict.headline, language),
-        "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
-        "multiple": wording.multiple(verdict, language),
-        "cautions": [wording.caution(c, language) for c in verdict.cautions]
-        + [t[f"monitor.{name}"] for name in (facts or {}).get("ppo warnings", ())],
-        "outcomes": [_outcome(p, language) for p in verdict.pairs],
-        "outcomes_text": _outcomes_text(verdict, t),
-        "model_rows": _model_rows(verdict, language),
-        "objectives": _objectives(verdict),
-        "figures": dict.fromkeys(FIGURES) | _figures(verdict, models, curves, t, kl_ceiling),
-        "training": training(curves, t),
-        "reward": _reward(reward_report, t, language),
-        "searches": search_section.sections(searches, t),
-        "intents": _intents(verdict.headline, t, language),
-        "samples": _samples(prompts, models, samples, t, verdict.tie_margin),
-        "regressions": _regressions(verdict, prompts, models, t),
-        "evolution": _evolution(curves.get("ppo", ())),
-        "facts": dict(facts or {}),
-        "limits": _limits(verdict, t),
-    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -95,10 +73,41 @@ def write_report(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    html = environment.get_template("report.html").render(context)
+    html = environment.get_template("report.html").render(_context(verdict, prompts, models, shown))
     with atomic_write(path, "wb") as file:
         # a lone surrogate in someone's text must not cost the whole report
         file.write(html.encode("utf-8", "replace"))
+
+
+def _context(
+    verdict: Verdict, prompts: Sequence[Conversation], models: Sequence[ModelAnswers], shown: Shown
+) -> dict[str, Any]:
+    """What the template of the report is filled with."""
+    t, language = LANGUAGES[shown.language], shown.language
+    return {
+        "t": t,
+        "title": shown.title,
+        "judged": wording.judged_by(verdict, language),
+        "hero": _claim(verdict.headline, language),
+        "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
+        "multiple": wording.multiple(verdict, language),
+        "cautions": [wording.caution(c, language) for c in verdict.cautions]
+        + [t[f"monitor.{name}"] for name in shown.facts.get("ppo warnings", ())],
+        "outcomes": [_outcome(p, language) for p in verdict.pairs],
+        "outcomes_text": _outcomes_text(verdict, t),
+        "model_rows": _model_rows(verdict, language),
+        "objectives": _objectives(verdict),
+        "figures": dict.fromkeys(FIGURES) | _figures(verdict, models, shown.curves, t, shown.kl_ceiling),
+        "training": training(shown.curves, t),
+        "reward": _reward(shown.reward_report, t, language),
+        "searches": search_section.sections(shown.searches, t),
+        "intents": _intents(verdict.headline, t, language),
+        "samples": _samples(prompts, models, shown.samples, t, verdict.tie_margin),
+        "regressions": _regressions(verdict, prompts, models, t),
+        "evolution": _evolution(shown.curves.get("ppo", ())),
+        "facts": dict(shown.facts),
+        "limits": _limits(verdict, t),
+    }
 
 
 def _claim(pair: PairVerdict | None, language: str) -> dict[str, str] | None:

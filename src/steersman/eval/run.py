@@ -12,6 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
-from steersman.eval.report import write_report
+from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families import traits
 from steersman.families.decoder import branch_heads, response_logprobs, share_trunk
@@ -137,6 +138,50 @@ def best_of_kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
+@dataclass
+class _Answered:
+    """Answers of the models and what the reward model makes of them, in one order."""
+
+    models: dict[str, tuple[str, Path]]
+    answers: dict[str, list[Completion]]
+    rewards: list[list[float] | None]
+    objectives: list[list[dict[str, float]]]
+
+
+def _answer(
+    model: tuple[str, Path], prompts: Sequence[Conversation], path: Path, config: Config, best_of: int = 0
+) -> list[list[Completion]]:
+    """The answers of `model` (version, folder), written to `path`: one list, or with `best_of` so many."""
+    settings, (version, folder) = config.eval, model
+    records, _ = answer_prompts(
+        lambda: load_engine(folder, version=version, **config.model.loading),
+        prompts,
+        path,
+        SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, n=best_of or 1),
+        group=settings.batch_prompts,
+        seed=config.project.seed + bool(best_of),  # other answers than those that stand for the SFT model
+        title=f"eval best of {best_of}" if best_of else f"eval {version}",
+    )
+    return [list(answers) for answers in zip(*(r.completions for r in records), strict=True)]
+
+
+def _scored(
+    answered: _Answered, several: list[list[Completion]], prompts: Sequence[Conversation], reward: Path, config: Config
+) -> _Answered:
+    """With rewards; the best of `several` answers to each prompt stands as one more model."""
+    sets = [*answered.answers.values(), *several]
+    measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
+    count = len(answered.answers)
+    out = _Answered(dict(answered.models), dict(answered.answers), [*measured[:count]], objectives)
+    if several:
+        by_objective, _ = best_answers(objectives[count:], measured[count:])
+        out.objectives = [*objectives[:count], by_objective]
+        out.answers[BEST_OF], chosen = best_answers(several, measured[count:])
+        out.rewards.append(chosen)
+        out.models[BEST_OF] = (f"Best of {config.eval.best_of}", out.models["sft"][1])
+    return out
+
+
 def collect(
     *,
     models: Mapping[str, tuple[str, Path]],
@@ -148,54 +193,26 @@ def collect(
 ) -> list[ModelAnswers]:
     """Answers of each model (name -> (label, folder)) and best-of-N, scores, rewards and KL to 'sft' if possible."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = config.eval
-    params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
-    given: dict[str, list[Completion]] = {}
-    for name, (_, path) in models.items():
-        records, _ = answer_prompts(
-            lambda name=name, path=path: load_engine(path, version=name, **config.model.loading),  # type: ignore[misc]
-            prompts,
-            folder / f"{name}.jsonl",
-            params,
-            group=settings.batch_prompts,
-            seed=config.project.seed,
-            title=f"eval {name}",
-        )
-        given[name] = [r.completions[0] for r in records]
-    several: list[list[Completion]] = []
-    if settings.best_of:
+    given = {
+        name: _answer((name, path), prompts, folder / f"{name}.jsonl", config)[0] for name, (_, path) in models.items()
+    }
+    answered, several = _Answered(dict(models), given, [None] * len(given), []), []
+    if config.eval.best_of:
         assert reward is not None
-        records, _ = answer_prompts(
-            lambda: load_engine(models["sft"][1], version="sft", **config.model.loading),
-            prompts,
-            folder / f"{BEST_OF}.jsonl",
-            dataclasses.replace(params, n=settings.best_of),
-            group=settings.batch_prompts,
-            seed=config.project.seed + 1,  # other answers than those that stand for the SFT model
-            title=f"eval best of {settings.best_of}",
-        )
-        several = [list(answers) for answers in zip(*(r.completions for r in records), strict=True)]
-    scored: list[list[float] | None] = [None] * len(given)
-    objectives: list[list[dict[str, float]]] = []
+        sft = ("sft", models["sft"][1])
+        several = _answer(sft, prompts, folder / f"{BEST_OF}.jsonl", config, config.eval.best_of)
     if reward is not None:
-        sets = [*given.values(), *several]
-        measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
-        scored = [*measured[: len(given)]]
-        if several:
-            by_objective, _ = best_answers(objectives[len(given) :], measured[len(given) :])
-            objectives = [*objectives[: len(given)], by_objective]
-            given[BEST_OF], chosen = best_answers(several, measured[len(given) :])
-            scored.append(chosen)
-            models = {**models, BEST_OF: (f"Best of {settings.best_of}", models["sft"][1])}
+        answered = _scored(answered, several, prompts, reward, config)
     out = []
-    for order, ((name, answers), reward_scores) in enumerate(zip(given.items(), scored, strict=True)):
-        label, path = models[name]
+    for order, (name, answers) in enumerate(answered.answers.items()):
+        label, path = answered.models[name]
         kl = None
         if name == BEST_OF:
-            kl = [best_of_kl(settings.best_of)] * len(answers)
+            kl = [best_of_kl(config.eval.best_of)] * len(answers)
         elif "sft" in models and name not in ("base", "sft"):
             at = config.eval.temperature or 1.0
             kl = answer_kl(path, models["sft"][1], prompts, answers, config.model, at)
+        objectives = answered.objectives
         out.append(
             ModelAnswers(
                 name=name,
@@ -204,7 +221,7 @@ def collect(
                 tokens=[len(a.token_ids) for a in answers],
                 finish=[a.finish_reason for a in answers],
                 scores=[judge.score(p, a.text) for p, a in zip(prompts, answers, strict=True)] if judge else None,
-                reward=reward_scores,
+                reward=answered.rewards[order],
                 objectives=objectives[order] if objectives and objectives[order][0] else None,
                 kl=kl,
                 kl_bound=name == BEST_OF,
@@ -231,6 +248,18 @@ def fit_all(
     return kept, [Caution("long", dict(counts))] if any(counts.values()) else []
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of the models before they answer; the report shows it."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Any] = field(default_factory=dict)
+    searches: Sequence[Mapping[str, Any]] = ()
+    reward_report: Mapping[str, Any] | None = None
+    simulated_rankings: bool = False
+    cautions: Sequence[Caution] = ()
+
+
 def run(
     *,
     models: Mapping[str, tuple[str, Path]],
@@ -239,63 +268,37 @@ def run(
     reward: Path | None,
     config: Config,
     inputs: Mapping[str, str],
-    facts: Mapping[str, Any],
-    curves: Mapping[str, Any],
-    reward_report: Mapping[str, Any] | None,
-    simulated_rankings: bool,
-    searches: Sequence[Mapping[str, Any]] = (),
-    known: Sequence[Caution] = (),
+    about: About,
 ) -> Verdict:
     """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself.
 
-    `known`: cautions of what is known before anything is answered. Raises ValueError where nobody could judge.
+    Raises ValueError where nobody could judge.
     """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
     prompts, too_long = fit_all(prompts[: config.eval.prompts or None], [path for _, path in models.values()], config)
-    known = (*known, *too_long)
+    about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
-    judge = judge_for(config.project.domain)
-    if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
-        judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
-    if config.eval.best_of and (reward is None or "sft" not in models):
-        raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
-    if judge is None and reward is None:
-        raise ValueError(
-            "nobody can judge the answers: the test prompts are of no domain with rules "
-            f"(project.domain = '{config.project.domain}') and there is no reward model; learn one from rankings "
-            "(steersman reward), or name one with --reward"
-        )
+    judge = _judge_of(prompts, config, reward, "sft" in models)
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
+    name = judge.name if judge else ""
     with activity("comparing the models"):
-        result = verdict(
-            measured,
-            prompts,
-            config.eval,
-            judge=judge.name if judge else "",
-            kl_ceiling=config.ppo.kl_ceiling,
-            simulated_rankings=simulated_rankings,
-            known=known,
-            seed=config.project.seed,
-        )
+        result = _compared(measured, prompts, config, name, about)
     write_json(folder.path / VERDICT, result.to_json(), words=True)
-    write_json(
-        folder.path / MODELS,
-        {
-            "models": [dataclasses.asdict(m) for m in measured],
-            "facts": dict(facts),
-            "curves": dict(curves),
-            "searches": list(searches),
-            "reward_report": reward_report,
-            "judge": judge.name if judge else "",
-            "simulated_rankings": simulated_rankings,
-            "cautions": [dataclasses.asdict(c) for c in known],
-        },
-        words=True,
-    )
+    kept = {
+        "models": [dataclasses.asdict(m) for m in measured],
+        "facts": dict(about.facts),
+        "curves": dict(about.curves),
+        "searches": list(about.searches),
+        "reward_report": about.reward_report,
+        "judge": name,
+        "simulated_rankings": about.simulated_rankings,
+        "cautions": [dataclasses.asdict(c) for c in about.cautions],
+    }
+    write_json(folder.path / MODELS, kept, words=True)
     with atomic_write(folder.path / PROMPTS) as file:
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
     with activity("drawing the report"):
@@ -303,6 +306,37 @@ def run(
     long = {f"{how}_long": n for caution in too_long for how, n in caution.values.items() if n}
     folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts), **long})
     return result
+
+
+def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | None, has_sft: bool) -> Judge | None:
+    """The judge of these prompts. Raises ValueError where nobody could judge, or best-of-N lacks what it needs."""
+    judge = judge_for(config.project.domain)
+    if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
+        judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
+    if config.eval.best_of and (reward is None or not has_sft):
+        raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
+    if judge is None and reward is None:
+        raise ValueError(
+            "nobody can judge the answers: the test prompts are of no domain with rules "
+            f"(project.domain = '{config.project.domain}') and there is no reward model; learn one from rankings "
+            "(steersman reward), or name one with --reward"
+        )
+    return judge
+
+
+def _compared(
+    models: Sequence[ModelAnswers], prompts: Sequence[Conversation], config: Config, judge: str, about: About
+) -> Verdict:
+    return verdict(
+        models,
+        prompts,
+        config.eval,
+        judge=judge,
+        kl_ceiling=config.ppo.kl_ceiling,
+        simulated_rankings=about.simulated_rankings,
+        known=about.cautions,
+        seed=config.project.seed,
+    )
 
 
 def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
@@ -319,16 +353,9 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
             models.append(ModelAnswers(scores=axes, **raw))
         lines = (folder / PROMPTS).read_bytes().split(b"\n")
         prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
-        result = verdict(
-            models,
-            prompts,
-            config.eval,
-            judge=kept["judge"],
-            kl_ceiling=config.ppo.kl_ceiling,
-            simulated_rankings=kept["simulated_rankings"],
-            known=[Caution(**c) for c in kept.get("cautions", ())],
-            seed=config.project.seed,
-        )
+        known = [Caution(**c) for c in kept.get("cautions", ())]
+        about = About(simulated_rankings=kept["simulated_rankings"], cautions=known)
+        result = _compared(models, prompts, config, kept["judge"], about)
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(
             f"{path}: not an evaluation ({type(error).__name__}: {error}); make it again: steersman eval"
@@ -339,18 +366,15 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
 def draw(folder: Path, config: Config) -> Path:
     """Write report.html from what is kept in `folder`."""
     result, prompts, models, kept = read(folder, config)
-    write_report(
-        folder / REPORT,
-        result,
-        prompts,
-        models,
-        title=config.project.name,
-        language="zh" if config.project.language == "zh" else "en",
-        facts=kept["facts"],
-        curves=kept["curves"],
-        reward_report=kept["reward_report"],
-        searches=kept.get("searches", ()),
-        samples=config.eval.samples_shown,
-        kl_ceiling=config.ppo.kl_ceiling,
+    shown = Shown(
+        config.project.name,
+        "zh" if config.project.language == "zh" else "en",
+        kept["facts"],
+        kept["curves"],
+        kept["reward_report"],
+        kept.get("searches", ()),
+        config.eval.samples_shown,
+        config.ppo.kl_ceiling,
     )
+    write_report(folder / REPORT, result, prompts, models, shown)
     return folder / REPORT

@@ -203,10 +203,8 @@ def compare(
     ValueError where the two are not aligned with `prompts` or neither scores nor rewards are there.
     """
     for side in (a, b):
-        if len(side.answers) != len(prompts):
-            raise ValueError(
-                f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {len(side.answers)}"
-            )
+        if (found := len(side.answers)) != len(prompts):
+            raise ValueError(f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {found}")
     groups = _groups(prompts)
     by_rules = a.scores is not None and b.scores is not None
     ours, theirs = _decisive(a, by_rules, b.name), _decisive(b, by_rules, a.name)

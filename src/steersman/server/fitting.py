@@ -72,5 +72,5 @@ def _count(engine: Engine, prompt: Conversation) -> int:
 
 def _kept(message: Message) -> str:
     """What every template keeps of a turn; many drop white space around it, and thoughts."""
-    text = message.content.rpartition("</think>")[2] if message.role == "assistant" else message.content
+    text = message.text.rpartition("</think>")[2] if message.role == "assistant" else message.text
     return text.strip()

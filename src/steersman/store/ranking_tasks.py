@@ -90,7 +90,7 @@ def task_values(round_: int, item: Candidates) -> dict[str, Any]:
         for i, c in enumerate(item.completions)
     ]
     for message in item.prompt.messages:
-        clean_text(message.content, f"{where}: {message.role}'s message", empty=True)
+        clean_text(message.text, f"{where}: {message.role}'s message", empty=True)
     said = [m.to_json() for m in item.prompt.messages]
     kept = [[a["text"], a["policy_version"]] for a in answers]
     identity = json.dumps([round_, said, kept], ensure_ascii=False, sort_keys=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steersman.parts import Citation, Image, Part, joined
 from steersman.types import Conversation, Message, Role
 
 Turns = tuple[Message, ...]
@@ -53,15 +54,19 @@ def _call(call: dict[str, Any], as_text: bool) -> dict[str, Any]:
 def to_message(turn: Message, form: Form = FORMS[0], parts: bool = False) -> dict[str, Any]:
     """A message for `apply_chat_template`; thoughts under both names that templates know.
 
-    `parts`: content as a list of one text part.
+    Content is a list where the turn has images, as transformers' processors hand it over, and where `parts` says so.
     """
-    content = [{"type": "text", "text": turn.content}] if parts else turn.content
+    content: Any = [{"type": "text", "text": turn.text}] if parts else turn.text
+    if turn.images:
+        content = [
+            {"type": "image"} if isinstance(p, Image) else p.to_json() for p in turn.said if not isinstance(p, Citation)
+        ]
     message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.thinking:
         message |= {"reasoning_content": turn.thinking, "thinking": turn.thinking}
     if turn.tool_calls:
         message["tool_calls"] = [_call(call, form.as_text) for call in turn.tool_calls]
-        if form.without_content and not turn.content:
+        if form.without_content and not (turn.text or turn.images):
             del message["content"]
     return message | {key: value for key in ("tool_call_id", "name") if (value := getattr(turn, key))}
 
@@ -69,9 +74,8 @@ def to_message(turn: Message, form: Form = FORMS[0], parts: bool = False) -> dic
 def _merged(first: Message, second: Message) -> Message:
     return dataclasses.replace(
         first,
-        content=GAP.join(filter(None, (first.content, second.content))),
+        parts=joined(first.parts, second.parts, GAP),
         thinking=GAP.join(filter(None, (first.thinking, second.thinking))),
-        tool_calls=first.tool_calls + second.tool_calls,
         learn=first.learn and second.learn,
     )
 
@@ -89,13 +93,15 @@ def join_turns(turns: Turns) -> Turns:
 
 def fold_system(turns: Turns) -> Turns:
     """The system text at the beginning of the first user turn, as families without a system role document it."""
-    system = GAP.join(t.content for t in turns if t.role == "system")
+    system: tuple[Part, ...] = ()
+    for turn in turns:
+        system = joined(system, turn.parts, GAP) if turn.role == "system" else system
     rest = tuple(t for t in turns if t.role != "system")
     if not system:
         return turns
     if not rest or rest[0].role != "user":
         return (Message("user", system), *rest)
-    return (dataclasses.replace(rest[0], content=GAP.join(filter(None, (system, rest[0].content)))), *rest[1:])
+    return (dataclasses.replace(rest[0], parts=joined(system, rest[0].parts, GAP)), *rest[1:])
 
 
 def lift_system(turns: Turns) -> Turns:
@@ -168,4 +174,4 @@ def readings(conversation: Conversation) -> Iterator[tuple[tuple[str, ...], Conv
 
 
 def _key(turns: Turns) -> Turns:
-    return tuple(dataclasses.replace(turn, tool_calls=()) for turn in turns)
+    return tuple(dataclasses.replace(turn, parts=turn.said) for turn in turns)

@@ -8,9 +8,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from steersman.parts import Text
+from steersman.text.images import places, without
 from steersman.text.spans import Spans
 from steersman.text.thoughts import split_thoughts
-from steersman.types import Conversation
+from steersman.types import Conversation, Message
 
 MARK = "Zqmark"
 
@@ -24,8 +26,11 @@ def left_out(
 ) -> Iterator[str]:
     """A note for each turn whose words are not in the dialogue's rendered `text`.
 
-    Raises Lost where what is missing are tools, their calls or what they said.
+    Raises Lost where what is missing are images, tools, their calls or what they said.
     """
+    for i, j, _ in places(conversation):
+        if _same(render, conversation, without(conversation, i, j)):
+            raise Lost(f"the chat template leaves out the image messages[{i}].content[{j}]")
     at = 0
     for i, turn in enumerate(conversation.messages):
         where = f"messages[{i}] ({turn.role})"
@@ -34,8 +39,10 @@ def left_out(
             simple = [name, *(value for value in values if isinstance(value, str))]
             if any(not written_in(str(spans.mark(value)), text) for value in simple):
                 raise Lost(f"the chat template leaves out the call of '{name}' in {where}")
-        words = str(spans.mark(turn.content, turn.role == "assistant")).strip()
+        words = str(spans.mark(turn.text, turn.role == "assistant")).strip()
         words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
+        if turn.images and all(written_in(str(spans.mark(part.text)).strip(), text) for part in _texts(turn)):
+            continue
         if (found := text.find(words, at)) >= 0:  # most are written in their order
             at = found + len(words)
         elif written_in(words, text) or (turn.role == "tool" and _changes(conversation, i, render)):
@@ -49,10 +56,21 @@ def left_out(
             raise Lost(f"the chat template leaves out the tool '{name}'; expected a dialogue without tools")
 
 
+def _texts(turn: Message) -> Iterator[Text]:
+    return (part for part in turn.said if isinstance(part, Text))
+
+
+def _same(render: Callable[[Conversation], str], one: Conversation, other: Conversation) -> bool:
+    try:
+        return render(one) == render(other)
+    except Exception:  # a template is a program: it may raise anything
+        return False
+
+
 def _changes(conversation: Conversation, i: int, render: Callable[[Conversation], str]) -> bool:
     """Whether other words in turn `i` come out: templates may write what a tool said in a way of their own."""
     turns = list(conversation.messages)
-    turns[i] = dataclasses.replace(turns[i], content=f"{turns[i].content}{MARK}")
+    turns[i] = turns[i].saying((*turns[i].said, Text(MARK)))
     try:
         return MARK in render(dataclasses.replace(conversation, messages=tuple(turns)))
     except Exception:  # a template is a program: it may raise anything

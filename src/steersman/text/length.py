@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from steersman.parts import Text
 from steersman.text.template import Template
 from steersman.types import Conversation, Ranking
 
@@ -40,7 +41,8 @@ class Fitted(Generic[T]):
 def cut_prompt(prompt: Conversation, fits: Callable[[Conversation], bool]) -> Conversation | None:
     """`prompt` without its earliest turns, then without the beginning of its last one, so far as `fits` wants it.
 
-    System messages at the beginning stay. None where not even those and one character fit.
+    System messages at the beginning stay. None where not even those and one character fit, and where the last turn
+    has an image, of whose words none are cut.
     """
     head = next((i for i, m in enumerate(prompt.messages) if m.role != "system"), len(prompt.messages))
     system, turns = prompt.messages[:head], prompt.messages[head:]
@@ -52,12 +54,14 @@ def cut_prompt(prompt: Conversation, fits: Callable[[Conversation], bool]) -> Co
     if not starts or starts[-1] != len(turns) - 1:
         return None
     last = turns[-1]
+    if last.images:
+        return None
 
     def ending(characters: int) -> Conversation:
-        text = last.content[len(last.content) - characters :]
-        return dataclasses.replace(prompt, messages=(*system, dataclasses.replace(last, content=text)))
+        text = last.text[len(last.text) - characters :]
+        return dataclasses.replace(prompt, messages=(*system, last.saying([Text(text)])))
 
-    low, high = 0, len(last.content)  # `low` characters fit, `high` do not
+    low, high = 0, len(last.text)  # `low` characters fit, `high` do not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(ending(middle)) else (low, middle)

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steersman.parts import CannotTake
 from steersman.text.bases import CHATML, GEMMA, KNOWN, add_chat_template
 from steersman.text.dialogue import FORMS, Form, Turns, apply, needed, readings, to_message
 from steersman.text.dropped import MARK, Lost, called, left_out, written_in
+from steersman.text.images import Images
 from steersman.text.limits import Exhausted
 from steersman.text.program import program
 from steersman.text.spans import Spans, sources
@@ -53,10 +55,14 @@ class Template:
     `today`: a template that writes a date writes today's, as transformers does and people who ask expect; stages say
     False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
     machine and after every interruption.
+
+    `sees`: the model takes images, which are rendered as its template has it (a placeholder each, as transformers'
+    processors are given it); otherwise a dialogue with one is a CannotTake.
     """
 
-    def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True) -> None:
+    def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True, sees: bool = False) -> None:
         self.tokenizer, self.thinking, self._day = tokenizer, thinking, None if today else DAY
+        self._images = Images(tokenizer, sees, self._attempt)
         if not tokenizer.chat_template:
             raise ValueError(
                 "the tokenizer has no chat template: this model was never taught to chat; set model.template to "
@@ -141,7 +147,8 @@ class Template:
     def _points(self, whole: Conversation) -> Points | None:
         """The prompts of a dialogue from one rendering; None where each has to be rendered."""
         plain = all(
-            turn.role != "tool" and not (turn.tool_calls or turn.thinking or split_thoughts(turn.content)[0])
+            turn.role != "tool"
+            and not (turn.tool_calls or turn.images or turn.thinking or split_thoughts(turn.text)[0])
             for turn in whole.messages
         )
         if self._tails is None or whole.tools or not plain:
@@ -170,7 +177,7 @@ class Template:
         forms: list[tuple[list[Any] | None, bool]] = [(None, False), (None, True), ([], False), ([], True)]
         for form in forms:
             self._no_tools, self._parts = form
-            if PROBE.content in (self._attempt((PROBE,)) or ""):
+            if PROBE.text in (self._attempt((PROBE,)) or ""):
                 return form
         self._no_tools, self._parts = None, False
         self._text(Conversation("probe", (PROBE,)), True)
@@ -248,11 +255,16 @@ class Template:
         """
         return self._spans.encode(self._prompt(conversation))
 
+    def rendered(self, conversation: Conversation) -> str:
+        """The text whose ids `prompt_ids` are, people's control tokens unmarked."""
+        return self._spans.plain(self._prompt(conversation))
+
     def _prompt(self, conversation: Conversation, go_on: bool = True) -> str:
+        self._images.check(conversation)
         conversation = conversation if self._keeps else without_thoughts(conversation)
         messages = conversation.messages
         if go_on and messages and messages[-1].role == "assistant":
-            if messages[-1].content.strip():
+            if messages[-1].text.strip():
                 return self._read(conversation, False, go_on=True)
             # nothing was said yet that could be gone on from
             conversation = dataclasses.replace(conversation, messages=messages[:-1])
@@ -278,6 +290,7 @@ class Template:
 
         Raises ValueError naming record and turn where the template cannot say it; () where nothing is learned.
         """
+        self._images.check(conversation)
         conversation = conversation if self._keeps else without_thoughts(conversation)
         done, turns = apply(self._steps, conversation.messages)
         whole = dataclasses.replace(conversation, messages=turns)
@@ -292,6 +305,8 @@ class Template:
             if not i:
                 self._note(["an answer that begins a dialogue is context alone: nothing was asked before it"])
                 continue
+            if turn.images:
+                raise CannotTake(f"conversation '{conversation.id}': messages[{i}]: an image cannot be an answer")
             point = points.at(i) if points is not None else None
             if point is not None:
                 prompt, asked, said = point
@@ -317,7 +332,7 @@ class Template:
 
     def _answer(self, prompt: str, whole: str, turn: Message) -> str:
         """What the model says behind `prompt` in a turn that `whole` ends with, its end left out."""
-        shape, content = self._shape, str(self._spans.mark(turn.content, own=True))
+        shape, content = self._shape, str(self._spans.mark(turn.text, own=True))
         thought, said = str(self._spans.mark(turn.thinking, own=True)).strip(), content.strip()
         if not thought:
             thought, said = (text.strip() for text in split_thoughts(content))
@@ -337,7 +352,7 @@ class Template:
         elif said and said in whole:
             words = shape.without_end(whole[whole.rfind(said) :], said, eos)
         else:
-            raise ValueError(f"the chat template does not write the answer {turn.content[:40]!r} where it is the last")
+            raise ValueError(f"the chat template does not write the answer {turn.text[:40]!r} where it is the last")
         if not thought or thought in words:
             return words
         if over:

@@ -32,10 +32,14 @@ def split_thoughts(content: str) -> tuple[str, str]:
 
 def apart(message: Message) -> Message:
     """A turn whose thoughts stand in its words, as one that has them beside its words."""
-    thoughts, words = split_thoughts(message.content)
+    thoughts, _ = split_thoughts(message.text)
     if message.thinking or not thoughts:
         return message
-    return dataclasses.replace(message, content=words, thinking=thoughts)
+    return dataclasses.replace(message.mapped(_words), thinking=thoughts)
+
+
+def _words(content: str) -> str:
+    return split_thoughts(content)[1]
 
 
 def without_thoughts(conversation: Conversation) -> Conversation:
@@ -44,7 +48,7 @@ def without_thoughts(conversation: Conversation) -> Conversation:
     def spoken(message: Message) -> Message:
         if message.role != "assistant":
             return message
-        return dataclasses.replace(message, content=split_thoughts(message.content)[1], thinking="")
+        return dataclasses.replace(message.mapped(_words), thinking="")
 
     return dataclasses.replace(conversation, messages=tuple(map(spoken, conversation.messages)))
 

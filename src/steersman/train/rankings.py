@@ -66,7 +66,7 @@ def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tu
 
 
 def _prompt_key(ranking: Ranking) -> str:
-    return "\x00".join(f"{m.role}\x01{m.content}" for m in ranking.prompt.messages)
+    return "\x00".join(f"{m.role}\x01{m.spelled}" for m in ranking.prompt.messages)
 
 
 @torch.no_grad()

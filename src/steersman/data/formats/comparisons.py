@@ -165,15 +165,17 @@ def _of_dialogues(fields: Fields, pair: tuple[str, str], sides: list[list[Messag
 
 
 def asked(turns: Sequence[Message]) -> list[tuple[str, str]]:
-    return [(m.role, m.content.strip()) for m in turns]
+    return [(m.role, m.spelled.strip()) for m in turns]
 
 
 def _spoken(message: Message, key: str, fields: Fields) -> str:
     """What an answer says; what was thought before it is not compared."""
+    if message.images:
+        raise ValueError(f"{key}: expected an answer in words; images cannot be compared yet")
     if message.tool_calls:
         raise ValueError(f"{key}: expected an answer in words; calls of tools cannot be compared yet")
     fields.note("thoughts of compared answers left out", bool(message.thinking))
-    return trimmed(message.content)
+    return trimmed(message.text)
 
 
 def answer_text(value: Any, key: str, fields: Fields) -> str:
@@ -192,7 +194,7 @@ def _without_prompt(texts: list[str], fields: Fields) -> list[str]:
 def prompt_for(fields: Fields, chosen: str = "") -> Conversation:
     """The prompt of a comparison. A dialogue that ends in the chosen answer itself is the prompt up to it."""
     turns, key = prompt_of(fields)
-    if chosen and len(turns) > 1 and turns[-1].role == "assistant" and turns[-1].content.strip() == chosen.strip():
+    if chosen and len(turns) > 1 and turns[-1].role == "assistant" and turns[-1].text.strip() == chosen.strip():
         turns = turns[:-1]
     turns, tools = with_system(turns, fields)
     return conversation(turns, "prompt" if key in ("messages", "prompt", "instruction") else key, fields, tools)

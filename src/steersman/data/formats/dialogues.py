@@ -11,6 +11,7 @@ from steersman.data.formats.calls import calls_in, tools_of
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
 from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
 from steersman.data.formats.turns import settled, split_thoughts, turns_of
+from steersman.parts import Text
 from steersman.types import Conversation, Json, Message
 
 Turn = tuple[str, str]
@@ -48,7 +49,7 @@ def conversation(
                 meta[name] = fields.record[key]
     if isinstance(meta.get("meta"), Mapping):
         meta |= dict(meta.pop("meta"))
-    name = str(own) if named else content_id(*(f"{m.role}:{m.content}" for m in messages))
+    name = str(own) if named else content_id(*(f"{m.role}:{m.spelled}" for m in messages))
     return Conversation(name, tuple(messages), meta, tools)
 
 
@@ -80,10 +81,10 @@ def with_system(turns: list[Message], fields: Fields) -> tuple[list[Message], tu
     if not text.strip():
         return turns, tools
     if turns and turns[0].role == "system":
-        if turns[0].content.strip() != text.strip():
+        if turns[0].text.strip() != text.strip():
             raise ValueError(
                 f"{fields.taken['system']}: expected one system text, but the first turn says another: "
-                f"{shown(turns[0].content)}"
+                f"{shown(turns[0].text)}"
             )
         return turns, tools
     return [Message("system", text), *turns], tools
@@ -189,12 +190,12 @@ def _with_choices(turns: list[Message], fields: Fields) -> list[Message]:
     if not isinstance(value, list) or not value or not all(isinstance(c, str) for c in value):
         return turns
     fields.take("choices")
-    last = turns[-1].content
+    last = turns[-1].spelled
     if all(choice in last for choice in value) or len(value) > len(LETTERS):
         return turns
     fields.note("choices written under their question")
     listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, value, strict=False))
-    return [*turns[:-1], Message(turns[-1].role, f"{last}\n{listed}")]
+    return [*turns[:-1], Message(turns[-1].role, [*turns[-1].said, Text(f"\n{listed}")])]
 
 
 def answer_message(value: Any, field: str, fields: Fields) -> Message:
@@ -237,7 +238,7 @@ def take_answer(fields: Fields, turns: list[Message]) -> list[Message]:
         if isinstance(text, str) and text.strip():
             fields.take("thinking")
             fields.note("thoughts kept apart from what is said")
-            message = Message("assistant", message.content, thinking=text.strip())
+            message = Message("assistant", message.said, thinking=text.strip())
     return [*turns, message]
 
 

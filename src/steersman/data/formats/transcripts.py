@@ -52,7 +52,7 @@ def cued(text: str) -> list[Message] | None:
         roles: dict[str, Role] = {user: "user", assistant: "assistant"}
         said = zip(pieces[1::2], pieces[2::2], strict=True)
         turns = [Message(roles[who], trimmed(_unmarked(words) if user == "[Human]" else words)) for who, words in said]
-        return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].content else turns
+        return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].text else turns
     return None
 
 
@@ -63,7 +63,7 @@ def hh_turns(text: Any, field: str) -> list[Message]:
         raise ValueError(f"{field}: expected a transcript that begins with '\\n\\nHuman:', got {shown(text)}")
     roles: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
     turns = [Message(roles[who], trimmed(said)) for who, said in zip(pieces[1::2], pieces[2::2], strict=True)]
-    return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].content else turns
+    return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].text else turns
 
 
 def is_hh(text: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from steersman.data.formats.calls import call_of, calls_in, result_text
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.parts import joined
 from steersman.types import Json, Message, Role
 
 ROLES: dict[str, Role | str] = {
@@ -95,7 +96,7 @@ def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
     if set(roles) != {"user", "system"} or roles[0] != "user":
         return turns
     fields.note("turns of 'system' that answer the user: taken for the assistant's", roles.count("system"))
-    return [Message("assistant", m.content) if m.role == "system" else m for m in turns]
+    return [Message("assistant", m.said) if m.role == "system" else m for m in turns]
 
 
 def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
@@ -272,7 +273,7 @@ def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Messag
 
 
 def _says(message: Message) -> bool:
-    return bool(message.content.strip() or message.tool_calls)
+    return bool(message.text.strip() or message.images or message.tool_calls)
 
 
 def _first(turns: Sequence[Message]) -> int:
@@ -284,12 +285,13 @@ def _join(before: Message, after: Message) -> Message | None:
     """Two turns of one speaker as one, or None where they must stay two."""
     if before.role != after.role or before.role == "tool" or before.learn != after.learn:
         return None
-    if before.tool_calls and after.content.strip():
+    if before.tool_calls and (after.text.strip() or after.images):
         return None  # what is said after a call was not said before it
-    texts = [m.content for m in (before, after) if m.content.strip()]
+    first, second = (m.said if m.text.strip() else m.images for m in (before, after))
+    said = joined(first, second, "\n\n")
     thoughts = [m.thinking for m in (before, after) if m.thinking]
     calls = (*before.tool_calls, *after.tool_calls)
-    return Message(before.role, "\n\n".join(texts), before.learn, "\n\n".join(thoughts), calls)
+    return Message(before.role, said, before.learn, "\n\n".join(thoughts), calls)
 
 
 def _named(turns: list[Message]) -> list[Message]:
@@ -303,6 +305,6 @@ def _named(turns: list[Message]) -> list[Message]:
             call = waiting.pop(0)
             if not (m.name or m.tool_call_id):
                 name = str(call.get("function", {}).get("name", ""))
-                m = Message("tool", m.content, tool_call_id=str(call.get("id") or ""), name=name)
+                m = Message("tool", m.said, tool_call_id=str(call.get("id") or ""), name=name)
         out.append(m)
     return out

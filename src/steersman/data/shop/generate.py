@@ -54,7 +54,7 @@ def _conversations(kind: str, split: Split, n: int, language: str, seed: int, st
         intent = deck.pop()
         for _ in range(_MOST_REDRAWS):
             found = _one(rng, intent, kind, split, language)
-            text = squeeze("\n".join(m.content for m in found[0]))
+            text = squeeze("\n".join(m.text for m in found[0]))
             if text not in seen:
                 break
         else:

@@ -56,8 +56,8 @@ def _read(prompt: Conversation, answer: str) -> Reading:
         said.pop()  # A demonstration is judged as the prompt it answers.
     text = claims.normal(answer.strip())
     language = "zh" if claims.language_share(text, "zh") >= 0.5 else "en"
-    whole = claims.normal("\n".join(m.content for m in said))
-    return Reading(meta, whole, claims.normal("\n".join(m.content for m in said if m.role != "system")), text, language)
+    whole = claims.normal("\n".join(m.text for m in said))
+    return Reading(meta, whole, claims.normal("\n".join(m.text for m in said if m.role != "system")), text, language)
 
 
 def judge(prompt: Conversation, answer: str) -> AxisScores:

@@ -60,7 +60,7 @@ class RemoteEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """An upper bound, since the endpoint's tokenizer is not here: a token per byte, and some around each turn."""
         if isinstance(prompt, Conversation):
-            return sum(len(m.content.encode()) + 8 for m in prompt.messages)
+            return sum(len(m.text.encode()) + 8 for m in prompt.messages)
         return len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
 
     def token_text(self, token: int) -> str:

@@ -1,0 +1,56 @@
+"""Images in a dialogue's turns: whether model and chat template take them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import Any
+
+from steersman.parts import CannotTake, Image, Part, Text
+from steersman.types import Conversation, Message
+
+PIXEL = Image("0" * 64, "image/png")
+WORDS = "Zqseen"
+
+
+def places(conversation: Conversation) -> Iterator[tuple[int, int, Image]]:
+    """(number of the turn, number of the part among what it says, image)."""
+    for i, turn in enumerate(conversation.messages):
+        for j, part in enumerate(turn.said):
+            if isinstance(part, Image):
+                yield i, j, part
+
+
+class Images:
+    """Which dialogues with images one chat template takes, for a model that `sees` or does not."""
+
+    def __init__(self, tokenizer: Any, sees: bool, attempt: Callable[[tuple[Message, ...]], str | None]) -> None:
+        name = PurePath(str(getattr(tokenizer, "name_or_path", ""))).name
+        # by its folder's name, which its tokenizer knows; no path, since people who chat may read it
+        self._model = f"the model '{name}'" if name else "this model"
+        self._sees, self._attempt = sees, attempt
+
+    @functools.cached_property
+    def _drawn(self) -> bool:
+        """Whether the template writes something where a user's turn has an image, and the words beside it."""
+        turns: list[list[Part]] = [[Text(WORDS)], [PIXEL, Text(WORDS)]]
+        plain, seen = (self._attempt((Message("user", parts),)) for parts in turns)
+        # a template that knows no parts may write the list as Python shows it
+        return seen is not None and WORDS in seen and "'type'" not in seen and seen != plain
+
+    def check(self, conversation: Conversation) -> None:
+        """CannotTake that names the first image, where the model does not see or its template has no place for it."""
+        for i, j, _ in places(conversation):
+            where = f"conversation '{conversation.id}': messages[{i}].content[{j}] is an image"
+            if not self._sees:
+                raise CannotTake(f"{where}; {self._model} takes text alone")
+            if not self._drawn:
+                raise CannotTake(f"{where}; the chat template of {self._model} has no place for images")
+
+
+def without(conversation: Conversation, i: int, j: int) -> Conversation:
+    """The dialogue without part `j` of what turn `i` says."""
+    turns = list(conversation.messages)
+    turns[i] = turns[i].saying(part for k, part in enumerate(turns[i].said) if k != j)
+    return Conversation(conversation.id, tuple(turns), conversation.meta, conversation.tools)
