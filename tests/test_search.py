@@ -111,7 +111,7 @@ def test_a_search_finds_keeps_and_writes(space: Workspace, monkeypatch: pytest.M
     )
     assert again["trials"] == said["trials"], "finished trials stay"
     now = Workspace.open(space.root)
-    assert now.config.sft.lr == said["best"]["params"]["lr"]
+    assert now.config.sft.optimizer.lr == said["best"]["params"]["lr"]
     assert "# Peak learning rate of AdamW." in (space.root / CONFIG_NAME).read_text()
     metrics, made = loop.do_sft(now)
     assert (made, metrics["eval_loss"]) == (True, pytest.approx(said["best"]["value"], abs=1e-4))
@@ -197,7 +197,10 @@ def test_the_reward_model_is_searched(round_: Workspace) -> None:
     """By accuracy, the loss beside it; the settings as they are come first; the report shows it."""
     args = ["--range", "reward.lr=1e-7:1e-2:log", "--choice", "reward.epochs=1,2", "--trials", "3", "--evals", "1"]
     said = search(round_, *args, stage="reward")
-    assert said["trials"][0]["params"] == {"lr": round_.config.reward.lr, "epochs": round_.config.reward.epochs}
+    assert said["trials"][0]["params"] == {
+        "lr": round_.config.reward.optimizer.lr,
+        "epochs": round_.config.reward.epochs,
+    }
     assert said["configured"] == said["trials"][0]
     assert [x["value"] for x in said["trials"]] == pytest.approx(
         [rows[-1]["eval_accuracy"] for rows in metrics_of(round_, "001-reward").values()]

@@ -91,7 +91,7 @@ def new_data(space: Workspace, manifest: Manifest) -> list[str]:
         "reward": find("rankings", "train") + (held or train),
         "policy": find("prompts", "train", "ppo")
         + find("prompts", "validation")
-        + (train if space.config.ppo.ptx_coef else []),
+        + (train if space.config.ppo.loss.ptx_coef else []),
         "report": find("prompts", "test"),
     }
     taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))

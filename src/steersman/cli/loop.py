@@ -16,7 +16,7 @@ from steersman.artifact.manifest import identity, read_manifest, tree_hashes, ve
 from steersman.artifact.workspace import POLICIES, Workspace
 from steersman.cli.framework import say
 from steersman.cli.making import Metrics, make
-from steersman.config import of_stage
+from steersman.config import of_stage, to_dict
 from steersman.progress import activity
 from steersman.types import Conversation, Ranking
 
@@ -227,7 +227,7 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
     held, held_inputs = _data(space, "prompts", "validation")
     inputs |= held_inputs | _artifact(space, "sft") | _artifact(space, "reward")
     demonstrations: list[Path] = []
-    if settings.ptx_coef:
+    if settings.loss.ptx_coef:
         demonstrations, more = _data(space, "demonstrations", "train")
         inputs |= more
 
@@ -239,7 +239,7 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
         training = _conversations(prompts, "prompts", limit, inputs)
         held_out = _conversations(held, "prompts", limit, inputs)
         if not held_out:  # without a validation set, the last prompts are kept out of training
-            count = min(settings.eval_prompts, len(training) // 5)
+            count = min(settings.selection.eval_prompts, len(training) // 5)
             training, held_out = training[: len(training) - count], training[len(training) - count :]
         parallel.everywhere(
             ppo.run,
@@ -304,8 +304,8 @@ def do_eval(space: Workspace) -> tuple[Metrics, bool]:
     reward = need(space, "reward", "reward") if space.has("reward") else None
     if reward:
         inputs |= _artifact(space, "reward")
-    if reward and space.config.ppo.objectives:
-        inputs |= {"ppo.objectives": hash_json(space.config.ppo.objectives)}
+    if reward and space.config.ppo.score.objectives:
+        inputs |= {"ppo.objectives": hash_json(space.config.ppo.score.objectives)}
 
     def run() -> None:
         from steersman.cli.evidence import known_cautions
@@ -379,8 +379,8 @@ def facts(space: Workspace, inputs: Mapping[str, str]) -> dict[str, Any]:
         if space.has(stage)
     }
     for section, keys in shown.items():
-        values = getattr(config, section)
-        rows[section] = ", ".join(f"{key} {getattr(values, key)}" for key in keys)
+        values = to_dict(getattr(config, section))
+        rows[section] = ", ".join(f"{key} {values[key]}" for key in keys)
     if space.has("policy"):
         made = read_manifest(space.stage_dir("policy")).metrics
         rows["ppo at its start"] = {name: f"{value:.2g}" for name, value in made.get("start", {}).items()}

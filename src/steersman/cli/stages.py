@@ -418,7 +418,7 @@ def register(app: typer.Typer) -> None:
     put(
         ppo,
         "steersman ppo",
-        "steersman ppo -s ppo.kl_coef=0.1",
+        "steersman ppo -s ppo.kl.coef=0.1",
         f"steersman ppo --model out/sft --reward out/reward {alone}/policy --held-out FILE",
     )
     put(

@@ -108,7 +108,7 @@ def prepare(template: Template, rankings: Sequence[Ranking], job: Job, context: 
             "expected at least one of each: rank more prompts"
         )
     others = [] if dpo else mismatched([item.tree for item in items], context)
-    batches = plan_batches([1] * len(items), config.batch_prompts, config.epochs, f"{job.seed}/{job.stage}")
+    batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{job.seed}/{job.stage}")
     return Examples(items, [kto_labels(r) for r in used], others, held, batches)
 
 
@@ -190,8 +190,8 @@ def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) 
     """Asked of the model before it learns, in the rows of the first epoch."""
     trees, others, held = examples.trees, examples.others, [h.tree for h in examples.held]
     first_epoch = examples.batches[: len(examples.batches) // config.epochs]
-    per_token, row_tokens = per_token_of(config), config.row_tokens
-    states = frozen_states(model, trees, config.train_layers, row_tokens)
+    per_token, row_tokens = per_token_of(config), config.rows.row_tokens
+    states = frozen_states(model, trees, config.adapters.train_layers, row_tokens)
     return Reference(
         tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states),
         tree_logprobs(model, others, first_epoch, row_tokens) if others else {},
@@ -222,7 +222,7 @@ def learn(
     dpo = isinstance(config, DpoConfig)
     count = len(batch) if dpo else sum(label != 0 for i in batch for label in examples.labels[i])
     total, rewards = 0.0, {}
-    for group, weight in my_rows(trees, batch, config.row_tokens):
+    for group, weight in my_rows(trees, batch, config.rows.row_tokens):
         parallel.halt()
         logprobs = answer_logprobs(steps.stage.model, trees, group, per_token, reference.states)
         ratios = {i: logprobs[i] - reference.items[i] for i in group}
@@ -258,7 +258,7 @@ def run(
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, model_config.thinking, today=False)
     context = context_of(read_config(base, model_config.trust_remote_code))
-    fitted = fit_rankings(template, rankings, context, config.long)
+    fitted = fit_rankings(template, rankings, context, config.rows.long)
     examples = prepare(template, fitted.records, job, context)
     items, held, batches = examples.items, examples.held, examples.batches
 
@@ -270,7 +270,7 @@ def run(
         steps = Steps(stage, len(batches))
         for step in steps:
             batch = batches[step]
-            kl = estimated_kl(model, examples, batch, reference, config.row_tokens) if examples.others else 0.0
+            kl = estimated_kl(model, examples, batch, reference, config.rows.row_tokens) if examples.others else 0.0
             loss, rewards = learn(steps, config, examples, batch, reference, kl)
             norm, rate = steps.update()
             metrics = {"loss": loss, **margins([items[i] for i in batch], [rewards[i] for i in batch])}
@@ -279,7 +279,7 @@ def run(
             stage.write(steps.done, metrics | {"lr": rate, "grad_norm": norm}, speed, **metrics)
         settle(model, stage.path, base)
         whole = [range(len(held))] if held else []
-        ended = tree_logprobs(model, [h.tree for h in held], whole, config.row_tokens, per_token_of(config))
+        ended = tree_logprobs(model, [h.tree for h in held], whole, config.rows.row_tokens, per_token_of(config))
         implicit = [config.beta * (ended[i] - reference.held[i]) for i in range(len(held))]
         save_model(merged(model), tokenizer, stage.path)
         counts, notes = sources(fitted.records)

@@ -102,7 +102,7 @@ def set_scale_and_report(
     """
     if zero and not config.objectives:
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
-    measured = score_trees(model, [h.tree for h in held], config.row_tokens)
+    measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens)
     report = pair_report(held, own_scores(measured, held, model.config), seed)
     if config.objectives:
         settle_scale(model.config, measured, zero)
@@ -115,10 +115,10 @@ def compare_members(
 ) -> dict[str, Any]:
     """How the members of an ensemble do on the held-out rankings, alone and together."""
     trees = [h.tree for h in held]
-    scores = [own_scores(score_trees(first, trees, config.row_tokens), held, first.config)]
+    scores = [own_scores(score_trees(first, trees, config.rows.row_tokens), held, first.config)]
     for path in further:
         model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
-        scores.append(own_scores(score_trees(model, trees, config.row_tokens), held, model.config))
+        scores.append(own_scores(score_trees(model, trees, config.rows.row_tokens), held, model.config))
     return agreement(scores, [h.pairs for h in held])
 
 
@@ -149,7 +149,7 @@ def prepare(template: Template, rankings: Sequence[Ranking], job: Job, context: 
         )
     check_split(items, held, config.objectives)
     order = f"{job.seed}/reward", f"/{member}" if member > 1 else ""
-    return Examples(items, ties, held, plan_batches([1] * len(items), config.batch_prompts, config.epochs, *order))
+    return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
 
 
 def learn(
@@ -160,7 +160,7 @@ def learn(
     `states`: what `frozen_states` kept of the batch's trees, [] if nothing.
     """
     total, right = 0.0, 0.0
-    for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
+    for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.rows.row_tokens)):
         parallel.halt()
         part = [batch[i] for i in group]
         row = to_device(build_row([b.tree for b in part]), model.device)
@@ -221,7 +221,7 @@ def train(
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, job.model.thinking, today=False)
     context = context_of(read_config(base, job.model.trust_remote_code))
-    fitted = fit_rankings(template, rankings, context, config.long)
+    fitted = fit_rankings(template, rankings, context, config.rows.long)
     demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
     examples = prepare(template, fitted.records, job, context, member)
     held, batches = examples.held, examples.batches
@@ -239,7 +239,11 @@ def train(
 
     with opened(job, base, [tree.size for tree in trees], load) as stage:
         model, steps = stage.model, Steps(stage, len(batches))
-        states = frozen_states(model, trees, config.train_layers, config.row_tokens) if config.epochs > 1 else []
+        states = (
+            frozen_states(model, trees, config.adapters.train_layers, config.rows.row_tokens)
+            if config.epochs > 1
+            else []
+        )
         for step in steps:
             batch = [examples.items[i] for i in batches[step]]
             below = [states[i] for i in batches[step]] if states else []
@@ -250,12 +254,12 @@ def train(
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
-                    metrics |= held_out_metrics(model, held, config.row_tokens)
+                    metrics |= held_out_metrics(model, held, config.rows.row_tokens)
             stage.write(steps.done, metrics, {"pairs_per_second": stage.speed(pairs)}, loss=loss, accuracy=accuracy)
         settle(model, stage.path, base)
         if config.evals:
-            stage.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
-        zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
+            stage.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
+        zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
         report = set_scale_and_report(model, held, zero, config, job.seed)
         if further:
             report |= compare_members(model, further, held, config, job.model)

@@ -63,11 +63,11 @@ def trainable(
     `load` is `load_causal` or `load_scalar`; `prepare` is called with the model before anything is frozen.
     """
     config, device = job.config, pick_device(job.model.device)
-    model = load(base, job.model.dtype, job.model.trust_remote_code, **quantized(job.model, config.lora_rank))
+    model = load(base, job.model.dtype, job.model.trust_remote_code, **quantized(job.model, config.adapters.lora_rank))
     model = use_packed_rows(model).to(device)
     prepare(model)
     set_trainable(model, config, seed)
-    if config.checkpointing:
+    if config.rows.checkpointing:
         use_checkpointing(model)
     parallel.shard(model)
     return model
@@ -143,7 +143,9 @@ def opened(job: Job, base: Path, sizes: Sequence[int], load: Callable[[], M], **
     check_memory(base, job.config, lengths_of(sizes), job.model, **models)
     model = load()
     config = job.config
-    folder = StageFolder(job.output, job.stage, job.recorded, job.inputs, config.save_seconds, config.keep_checkpoints)
+    folder = StageFolder(
+        job.output, job.stage, job.recorded, job.inputs, config.resume.save_seconds, config.resume.keep_checkpoints
+    )
     with contextlib.ExitStack() as contexts:
         yield Stage(job, model, folder, contexts)
 
@@ -155,8 +157,15 @@ class Steps:
         config = stage.job.config
         assert not isinstance(config, PpoConfig)
         self.stage, self.total, self.done = stage, total, 0
-        self.updater = Updater(stage.model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
-        self.schedule = Schedule(total, round(config.warmup_fraction * total), config.final_lr_fraction)
+        self.updater = Updater(
+            stage.model,
+            lr=config.optimizer.lr,
+            weight_decay=config.optimizer.weight_decay,
+            grad_clip=config.optimizer.grad_clip,
+        )
+        self.schedule = Schedule(
+            total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction
+        )
         self.kept: dict[str, Any] = {}
         """What a resume point holds beside weights, optimizer and number of steps."""
         if (point := stage.folder.load()) is not None:

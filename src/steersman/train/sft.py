@@ -102,7 +102,7 @@ def split_validation(
 
 def batches_of(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
     """Numbers of the trees of each optimizer step: as many as its tokens allow."""
-    return plan_batches([tree.size for tree in trees], config.batch_tokens, config.epochs, f"{seed}/sft")
+    return plan_batches([tree.size for tree in trees], config.rows.batch_tokens, config.epochs, f"{seed}/sft")
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def prepare(
     """Render and order what is learned. Raises ValueError where there is nothing to learn from."""
     config = job.config
     assert isinstance(config, SftConfig)
-    trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
+    trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
     batches = batches_of(trees, config, job.seed)
     said = template.notes.copy()  # not what the held-out dialogues add
-    held, _ = to_trees(template, validation, config.row_tokens, "keep_end") if validation else ([], 0)
+    held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
     return Lessons(trees, batches, held, skipped, [f"{text} ({n} times)" for text, n in said.items()])
 
 
@@ -176,7 +176,7 @@ def run(
     lessons = prepare(template, demonstrations, validation, job)
     if parallel.is_first():
         tell(base, template, demonstrations[0])
-    held = rows_of(lessons.held, config.row_tokens)
+    held = rows_of(lessons.held, config.rows.row_tokens)
     total = len(lessons.batches)
     evaluated = evenly_spaced(total, config.evals) if held else set()
 
@@ -185,7 +185,7 @@ def run(
         if "loss_before" not in steps.kept:
             steps.kept["loss_before"] = mean_loss(model, held) if held else None
         for step in steps:
-            loss = learn(model, steps.updater, lessons.rows(step, config.row_tokens))
+            loss = learn(model, steps.updater, lessons.rows(step, config.rows.row_tokens))
             norm, rate = steps.update()
             tokens = lessons.tokens(step)
             metrics = {"loss": loss, "lr": rate, "grad_norm": norm, "tokens": tokens}
