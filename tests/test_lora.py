@@ -23,9 +23,9 @@ from steersman.engine.load import load_engine
 from steersman.families.decoder import branch_scores, response_logprobs
 from steersman.text.template import Template
 from steersman.train import reward, sft
+from steersman.train.actors import Actors
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout, to_ranked_trees
-from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
 from steersman.weights import lora
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, save_model, use_packed_rows

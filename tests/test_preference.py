@@ -240,11 +240,7 @@ def run_without_critic(method: str, model: Path, output: Path, **changes: Any) -
     config = dataclasses.replace(config, grpo=replaced(GrpoConfig(), **few), rloo=replaced(RlooConfig(), **few))
     prompts = [r.prompt for r in rankings(4)]
     return ppo.run(
-        sft=model,
-        reward=scorer,
-        prompts=prompts,
-        held_out=prompts[:2],
-        demonstrations=[],
+        material=ppo.Material(model, scorer, prompts, prompts[:2]),
         output=output,
         config=of_stage(config, method),
         model_config=FLOAT,
@@ -264,11 +260,7 @@ def test_without_a_critic_none_is_logged(tiny: Path, tmp_path: Path) -> None:
     assert (manifest.stage, manifest.config["advantage"], manifest.config["kl_in"]) == ("grpo", "grpo", "loss")
     with pytest.raises(ValueError, match="has no critic"):
         ppo.run(
-            sft=tiny,
-            reward=tiny,
-            prompts=[r.prompt for r in rankings()],
-            held_out=[r.prompt for r in rankings()],
-            demonstrations=[],
+            material=ppo.Material(tiny, tiny, [r.prompt for r in rankings()], [r.prompt for r in rankings()]),
             output=tmp_path / "x",
             config=replaced(PpoConfig(), advantage="rloo", answers_per_prompt=2, critic_warmup_iterations=1),
             model_config=FLOAT,

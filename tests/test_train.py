@@ -99,11 +99,7 @@ def run_reward(
 
 def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> dict[str, Any]:
     return ppo.run(
-        sft=model,
-        reward=scorer,
-        prompts=prompts(),
-        held_out=prompts(4),
-        demonstrations=demonstrations(8),
+        material=ppo.Material(model, scorer, prompts(), prompts(4), demonstrations(8)),
         output=output,
         config=replaced(PPO, **changes),
         model_config=FLOAT,
@@ -456,11 +452,7 @@ def test_bad_inputs_are_named(tiny: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="needs demonstrations"):
         ppo.run(
-            sft=tiny,
-            reward=tiny,
-            prompts=prompts(),
-            held_out=prompts(),
-            demonstrations=[],
+            material=ppo.Material(tiny, tiny, prompts(), prompts()),
             output=tmp_path / "p",
             config=PPO,
             model_config=FLOAT,

@@ -243,11 +243,9 @@ def do_ppo(space: Workspace, stage: str = "policy") -> tuple[Metrics, bool]:
             training, held_out = training[: len(training) - count], training[len(training) - count :]
         parallel.everywhere(
             ppo.run,
-            sft=sft,
-            reward=reward,
-            prompts=training,
-            held_out=held_out,
-            demonstrations=_conversations(demonstrations, "demonstrations", limit, inputs),
+            material=ppo.Material(
+                sft, reward, training, held_out, _conversations(demonstrations, "demonstrations", limit, inputs)
+            ),
             output=space.stage_dir(stage),
             config=settings,
             model_config=space.config.model,

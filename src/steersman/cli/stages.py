@@ -254,11 +254,13 @@ def optimise(
         start, scorer = resolved(model), resolved(reward_model)
         metrics: Metrics = parallel.everywhere(
             stage.run,
-            sft=start,
-            reward=scorer,
-            prompts=files.dialogues(data, "prompts"),
-            held_out=files.dialogues(held_out, "prompts"),
-            demonstrations=files.dialogues(demonstrations, "demonstrations"),
+            material=stage.Material(
+                start,
+                scorer,
+                files.dialogues(data, "prompts"),
+                files.dialogues(held_out, "prompts"),
+                files.dialogues(demonstrations, "demonstrations"),
+            ),
             output=folder,
             config=configs.of_stage(config, stage_name),
             model_config=config.model,

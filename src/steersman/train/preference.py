@@ -92,10 +92,9 @@ class Examples:
         return [item.tree for item in self.items]
 
 
-def prepare(template: Template, rankings: Sequence[Ranking], job: Job, context: int) -> Examples:
+def prepare(template: Template, rankings: Sequence[Ranking], job: Job[DpoConfig | KtoConfig], context: int) -> Examples:
     """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
     config = job.config
-    assert isinstance(config, DpoConfig | KtoConfig)
     dpo = isinstance(config, DpoConfig)
     training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
     held, _ = to_ranked_trees(template, held_out, context)

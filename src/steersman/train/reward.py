@@ -134,10 +134,11 @@ class Examples:
     """Numbers of the items of each optimizer step."""
 
 
-def prepare(template: Template, rankings: Sequence[Ranking], job: Job, context: int, member: int) -> Examples:
+def prepare(
+    template: Template, rankings: Sequence[Ranking], job: Job[RewardConfig], context: int, member: int
+) -> Examples:
     """Raises ValueError where there is nothing to learn from or to hold out, of each objective."""
     config = job.config
-    assert isinstance(config, RewardConfig)
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
     items, ties = to_ranked_trees(template, training, context)
@@ -208,7 +209,7 @@ def train(
     base: Path,
     rankings: Sequence[Ranking],
     demonstrations: Sequence[Conversation],
-    job: Job,
+    job: Job[RewardConfig],
     member: int,
     further: Sequence[Path] = (),
 ) -> dict[str, Any]:
@@ -216,7 +217,6 @@ def train(
     not. `further`: folders of the other members, where this is the first.
     """
     config = job.config
-    assert isinstance(config, RewardConfig)
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, job.model.thinking, today=False)

@@ -34,17 +34,18 @@ from steersman.weights.folders import pick_device, use_packed_rows
 from steersman.weights.lora import quantized, set_trainable
 
 M = TypeVar("M")
+C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[C]):
     """What a training stage is to make: into which folder, by which settings, from which inputs (name -> hash)."""
 
     stage: str
     output: Path
-    config: SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig
+    config: C
     model: ModelConfig
     seed: int
     inputs: Mapping[str, str]
@@ -56,7 +57,7 @@ class Job:
 
 
 def trainable(
-    load: Callable[..., Any], base: Path, job: Job, seed: int, prepare: Callable[[Any], None] = lambda _: None
+    load: Callable[..., Any], base: Path, job: Job[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
 ) -> Any:
     """`base` as the stage trains it: packed rows, frozen but for what is learned, split over the processes.
 
@@ -73,10 +74,10 @@ def trainable(
     return model
 
 
-class Stage(Generic[M]):
+class Stage(Generic[C, M]):
     """A stage under way: its models, its working folder, its bar and its log."""
 
-    def __init__(self, job: Job, model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+    def __init__(self, job: Job[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
         self.job, self.model, self.folder = job, model, folder
         self._contexts = contexts
         self._shown = contextlib.ExitStack()
@@ -134,7 +135,9 @@ class Stage(Generic[M]):
 
 
 @contextlib.contextmanager
-def opened(job: Job, base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any) -> Iterator[Stage[M]]:
+def opened(
+    job: Job[C], base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any
+) -> Iterator[Stage[C, M]]:
     """Check that the stage fits into memory, load its models, open its working folder; close what was begun.
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError on what cannot be started.
@@ -153,9 +156,8 @@ def opened(job: Job, base: Path, sizes: Sequence[int], load: Callable[[], M], **
 class Steps:
     """The optimizer steps of a stage that learns one model, gone on with at the newest resume point."""
 
-    def __init__(self, stage: Stage[Any], total: int) -> None:
+    def __init__(self, stage: Stage[Any, Any], total: int) -> None:
         config = stage.job.config
-        assert not isinstance(config, PpoConfig)
         self.stage, self.total, self.done = stage, total, 0
         self.updater = Updater(
             stage.model,

@@ -130,11 +130,10 @@ class Lessons:
 
 
 def prepare(
-    template: Template, demonstrations: Sequence[Conversation], validation: Sequence[Conversation], job: Job
+    template: Template, demonstrations: Sequence[Conversation], validation: Sequence[Conversation], job: Job[SftConfig]
 ) -> Lessons:
     """Render and order what is learned. Raises ValueError where there is nothing to learn from."""
     config = job.config
-    assert isinstance(config, SftConfig)
     trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
     batches = batches_of(trees, config, job.seed)
     said = template.notes.copy()  # not what the held-out dialogues add
