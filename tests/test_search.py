@@ -26,9 +26,10 @@ from steersman.artifact import stage_folder
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli import loop
 from steersman.cli.framework import build
-from steersman.cli.search import edited, summed_up
+from steersman.cli.search import summed_up
 from steersman.config import Config
 from steersman.config_file import with_overrides
+from steersman.config_rewrite import edited
 from steersman.data import dataset
 from steersman.eval import report_text, searches
 from steersman.train.log import MetricsLog
@@ -316,6 +317,9 @@ def test_another_search_under_the_same_name_is_refused(space: Workspace) -> None
 def test_toml_is_edited_in_place() -> None:
     text = "# top\n[sft]\n# rate\nlr = 1e-4  # ours\nepochs = 2\n\n[ppo]\nlr = 1.0\n"
     out = edited(text, "sft", {"lr": 3e-5, "train_layers": 4})
-    assert out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("train_layers = 4\n", "") == text
-    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "train_layers": 4}, "ppo": {"lr": 1.0}}
-    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"lr": 0.5}}
+    assert (
+        out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("\n[sft.adapters]\ntrain_layers = 4\n", "")
+        == text
+    )
+    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "adapters": {"train_layers": 4}}, "ppo": {"lr": 1.0}}
+    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"optimizer": {"lr": 0.5}}}
