@@ -25,7 +25,8 @@ def sum_in_float32(weight: Tensor) -> Tensor:
 
 def sum_of(weight: Tensor) -> Tensor | None:
     """What `sum_in_float32` returned for the weight; None where nobody asked."""
-    return _sums[weight] if weight in _sums else None
+    found: Tensor | None = _sums.get(weight)  # type: ignore[no-untyped-call]
+    return found
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from steersman.train.rankings import (
     states_below,
     to_ranked_trees,
 )
-from steersman.train.session import Job, Steps, opened, trainable
+from steersman.train.session import Job, Stage, Steps, opened, trainable
 from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
 from steersman.weights.folders import (
@@ -110,15 +110,20 @@ def set_scale_and_report(
     return report
 
 
-def compare_members(
-    first: Any, further: Sequence[Path], held: Sequence[RankedTree], config: RewardConfig, model_config: ModelConfig
+def join_members(
+    stage: Stage[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
 ) -> dict[str, Any]:
-    """How the members of an ensemble do on the held-out rankings, alone and together."""
-    trees = [h.tree for h in held]
-    scores = [own_scores(score_trees(first, trees, config.rows.row_tokens), held, first.config)]
+    """Put an ensemble's further members beside the first; how all do on the held-out rankings, alone and together."""
+    if not further:
+        return {}
+    first, config, how = stage.model, stage.job.config, stage.job.model
+    trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
+    scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
     for path in further:
-        model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
-        scores.append(own_scores(score_trees(model, trees, config.rows.row_tokens), held, model.config))
+        model = use_packed_rows(load_scalar(path, how.dtype, how.trust_remote_code)).to(first.device)
+        scores.append(own_scores(score_trees(model, trees, row_tokens), held, model.config))
+    for path in further if parallel.is_first() else ():
+        shutil.copytree(path, stage.path / path.name, dirs_exist_ok=True)
     return agreement(scores, [h.pairs for h in held])
 
 
@@ -151,6 +156,18 @@ def prepare(
     check_split(items, held, config.objectives)
     order = f"{job.seed}/reward", f"/{member}" if member > 1 else ""
     return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
+
+
+def new_model(base: Path, job: Job[RewardConfig], member: int) -> Any:
+    """The SFT model with a new head for each objective."""
+    objectives, seed = job.config.objectives, job.seed + member - 1
+
+    def with_heads(model: Any) -> None:
+        if objectives:
+            name_heads(model.config, objectives)
+        init_score_head(model, seed)
+
+    return trainable(functools.partial(load_scalar, heads=len(objectives) or 1), base, job, seed, with_heads)
 
 
 def learn(
@@ -227,23 +244,11 @@ def train(
     held, batches = examples.held, examples.batches
     trees = [item.tree for item in examples.items]
     evaluated = evenly_spaced(len(batches), config.evals)
-    own_seed = job.seed + member - 1
 
-    def headed(model: Any) -> None:
-        if config.objectives:
-            name_heads(model.config, config.objectives)
-        init_score_head(model, own_seed)
-
-    def load() -> Any:
-        return trainable(functools.partial(load_scalar, heads=len(config.objectives) or 1), base, job, own_seed, headed)
-
-    with opened(job, base, [tree.size for tree in trees], load) as stage:
+    with opened(job, base, [tree.size for tree in trees], lambda: new_model(base, job, member)) as stage:
         model, steps = stage.model, Steps(stage, len(batches))
-        states = (
-            frozen_states(model, trees, config.adapters.train_layers, config.rows.row_tokens)
-            if config.epochs > 1
-            else []
-        )
+        lasting = trees if config.epochs > 1 else []
+        states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
         for step in steps:
             batch = [examples.items[i] for i in batches[step]]
             below = [states[i] for i in batches[step]] if states else []
@@ -261,10 +266,7 @@ def train(
             stage.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
         report = set_scale_and_report(model, held, zero, config, job.seed)
-        if further:
-            report |= compare_members(model, further, held, config, job.model)
-            for path in further if parallel.is_first() else ():
-                shutil.copytree(path, stage.path / path.name, dirs_exist_ok=True)
+        report |= join_members(stage, further, held)
         save_model(merged(model), tokenizer, stage.path)
         counts, notes = sources(fitted.records)
         report |= {
