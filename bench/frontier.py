@@ -37,8 +37,8 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import PpoConfig, replaced
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.load import load_engine
-from steersman.eval.figures import COLOURS, SPARE
-from steersman.families.decoder import branch_scores, response_logprobs, share_trunk
+from steersman.eval.figures import COOL, SPARE, WARM
+from steersman.families.outputs import branch_scores, response_logprobs, share_trunk
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
 from steersman.train import ppo
@@ -235,7 +235,7 @@ def plot(path: Path, sides: dict[str, list[Point]], draws: np.ndarray) -> None:
 
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    tints = {OURS: COLOURS["policy"], THEIR_WAY: SPARE[1], TRL: COLOURS["sft"]}
+    tints = {OURS: WARM, THEIR_WAY: SPARE[1], TRL: COOL}
     for side, points in sides.items():
         kl, reward = (means(points, name, draws) for name in ("kl", "reward"))
         errors = []

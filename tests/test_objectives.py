@@ -16,10 +16,10 @@ import test_train as stages
 import tiny as t
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.stages import reward_text
 from steersman.config import PpoConfig, replaced
 from steersman.eval.run import rewards as evaluated
-from steersman.families.decoder import init_score_head, response_values
+from steersman.families.outputs import init_score_head, response_values
+from steersman.rounds.telling import accuracy as reward_text
 from steersman.text.template import Template
 from steersman.train.actors import Actors
 from steersman.train.log import read_metrics

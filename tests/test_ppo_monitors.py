@@ -11,9 +11,9 @@ import torch
 
 import test_train as stages
 from steersman.artifact.manifest import read_manifest
-from steersman.cli.stages import ppo_text
 from steersman.config import PpoConfig, replaced
 from steersman.rl.rules import repetition
+from steersman.rounds.stages.ppo import tell as ppo_text
 from steersman.train.actors import Actors
 from steersman.train.average import Average
 from steersman.train.log import read_metrics

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 import tiny as t
 from steersman.artifact.manifest import read_manifest, tree_hashes
 from steersman.artifact.stage_folder import StageFolder
-from steersman.cli.exporting import as_ranking
 from steersman.compute.packing import Tree
 from steersman.config import (
     Config,
@@ -30,10 +29,11 @@ from steersman.config import (
     of_stage,
     replaced,
 )
-from steersman.families.decoder import init_score_head
+from steersman.families.outputs import init_score_head
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
 from steersman.rl.preference_losses import dpo_loss, kto_loss
+from steersman.rounds.export import as_ranking
 from steersman.text.template import Template
 from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics

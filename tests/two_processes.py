@@ -15,9 +15,9 @@ import test_preference as preferences
 import test_train as stages
 from steersman.artifact import sharded_point
 from steersman.cli import processes
-from steersman.cli.exporting import as_ranking
 from steersman.config import replaced
 from steersman.distributed import parallel
+from steersman.rounds.export import as_ranking
 from steersman.train.actors import Actors
 from steersman.train.log import MetricsLog
 

@@ -24,12 +24,14 @@ from steersman.cli.framework import (
     emit,
     open_workspace,
 )
-from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
+from steersman.rounds import registry
+from steersman.rounds.registry import Searched, Stage
+from steersman.rounds.search import search_path
 
 if TYPE_CHECKING:
-    from steersman.cli.study import Dimension
+    from steersman.rounds.study import Dimension
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -73,14 +75,13 @@ def search(
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
     space = open_workspace(workspace, settings).pin()
     try:
-        from steersman.cli import study
+        from steersman.rounds import study
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
-    if stage not in study.STAGES:
-        raise ValueError(f"search {stage}: expected one of {', '.join(study.STAGES)}")
-    known = study.STAGES[stage].objectives
+    entry, searched = searchable(stage)
+    stage, known = entry.section, searched.objectives
     objective = objective or next(iter(known))
     for option, value, allowed in (("--objective", objective, known), ("--pruner", pruner, study.PRUNERS)):
         if value not in allowed:
@@ -93,7 +94,7 @@ def search(
         watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
         space = dataclasses.replace(space, config=watched)
     folder = (space.root / search_path(space, f"{stage}-{name}" if name else stage)).parent
-    with study.Search(space, stage, dimensions, objective, pruner, folder) as found:
+    with study.Search(space, entry, dimensions, objective, pruner, folder) as found:
         result = found.run(trials)
     if result["best"] is None:
         raise ValueError(
@@ -111,6 +112,14 @@ def search(
         *lines,
     ]
     emit(as_json, data, "\n".join(text))
+
+
+def searchable(verb: str) -> tuple[Stage, Searched]:
+    """The stage of that verb, and how its settings are judged. ValueError where they cannot be searched."""
+    known = {stage.verb: (stage, stage.search) for stage in registry.stages() if stage.search is not None}
+    if verb not in known:
+        raise ValueError(f"search {verb}: expected one of {', '.join(known)}")
+    return known[verb]
 
 
 def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
@@ -135,7 +144,7 @@ def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
 
 def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choices: list[str]) -> list[Dimension]:
     """What the options ask for, each value checked as if it stood in the file."""
-    from steersman.cli import study
+    from steersman.rounds import study
 
     def value(key: str, text: str, option: str) -> Any:
         checked = config_file.from_dict({stage: config_file.below(key, config_file.toml_value(text))}, option, config)
@@ -162,7 +171,7 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
         key, values = split("--choice", text, "KEY=A,B,..., such as train_layers=0,10")
         out.append(study.Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
     keys = [d.key for d in out]
-    if judging := [key for key in keys if key in study.STAGES[stage].judging]:
+    if judging := [key for key in keys if key in searchable(stage)[1].judging]:
         raise ValueError(f"search: {stage}.{judging[0]} changes what trials are judged by; expected other settings")
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")

@@ -128,13 +128,13 @@ class Config:
     serve: ServeConfig = ServeConfig()
 
 
-def of_stage(config: Config, stage: str) -> Any:
-    """The settings that a policy's stage ("policy", "grpo", "rloo", "dpo", "kto") runs with, one dataclass.
+def of_stage(config: Config, section: str) -> Any:
+    """The settings that the stage of a section runs with, one dataclass.
 
     GRPO and RLOO run as [ppo] says, except for what their own section says and for what needs a critic.
     """
-    own = getattr(config, "ppo" if stage == "policy" else stage)
+    own = getattr(config, section)
     if not isinstance(own, RlooConfig):
         return own
     without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
-    return replaced(config.ppo, advantage=stage, critic_warmup_iterations=0, **without_critic, **to_dict(own))
+    return replaced(config.ppo, advantage=section, critic_warmup_iterations=0, **without_critic, **to_dict(own))

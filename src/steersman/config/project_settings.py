@@ -86,7 +86,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    model: str = opt("sft", "Which model answers.", ("sft", "policy", "grpo", "rloo", "dpo", "kto", "base"))
+    model: str = opt("sft", "Which model answers: base, sft, or an improved one by its stage, such as ppo or dpo.")
     answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
     long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)

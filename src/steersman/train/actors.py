@@ -10,13 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.compute.layers import use_checkpointing
 from steersman.compute.packing import Row
 from steersman.config import ModelConfig, PpoConfig
-from steersman.distributed import parallel
-from steersman.families import traits
-from steersman.families.decoder import share_trunk, train_last_layers
 from steersman.families.heads import reweigh
+from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
 from steersman.train.shared_base import load_over_one_base
@@ -61,10 +58,9 @@ class Actors:
         template = Template(tokenizer, model_config.thinking, today=False)
         first, *members = scorers
         actors = Actors(policy, reference, first, critic, tokenizer, template, members=members)
-        frozen = config.adapters.train_layers and len(traits.layers(policy)) - config.adapters.train_layers
         models = [*actors.learning, reference, *scorers]
-        actors.trunk, _ = share_trunk(models, frozen)
-        parallel.shard(*models)
+        actors.trunk, _ = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
+        shard(*models)
         for model in actors.learning if config.rows.checkpointing else ():
             use_checkpointing(model)
         return actors

@@ -26,7 +26,7 @@ from steersman.config import (
     to_dict,
 )
 from steersman.distributed import parallel
-from steersman.engine.backends.local.shape import Shape, shape_of
+from steersman.families.shape import Shape, shape_of
 from steersman.kernels import ops
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations

@@ -18,12 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steersman.artifact.workspace import POLICIES
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
 from steersman.engine.protocol import Engine
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of
 from steersman.progress import activity
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import apply_eos_trick
@@ -72,7 +71,7 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
-    stage: str = "policy",
+    stage: str = "ppo",
 ) -> dict[str, Any]:
     """Optimise the SFT model against the reward model into `output`; returns the manifest's metrics. Resumes by itself.
 
@@ -117,8 +116,7 @@ def learn(stage: Stage[PpoConfig, Actors], state: State, material: Material) -> 
     engine = engine_for(actors, state.iteration)
     order = itertools.islice(without_end(len(material.prompts), f"{seed}/ppo"), state.iteration * count, None)
     pretraining = pretraining_rows(actors, material.demonstrations, state, config, seed)
-    title = POLICIES.get(stage.job.stage, stage.job.stage).lower()
-    stage.begin(state.point, config.iterations, state.iteration, title=title, unit="iteration")
+    stage.begin(state.point, config.iterations, state.iteration, unit="iteration")
     monitors = Monitors(config, read_metrics(stage.path))
 
     state.now = state.now or evaluate_and_keep(stage, state, engine, material.held_out)

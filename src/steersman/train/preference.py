@@ -20,8 +20,7 @@ from torch import Tensor
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import DpoConfig, KtoConfig, ModelConfig
 from steersman.distributed import parallel
-from steersman.families.decoder import response_logprobs
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of, response_logprobs
 from steersman.progress import activity
 from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings

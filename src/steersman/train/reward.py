@@ -20,9 +20,8 @@ from steersman import stopping
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, RewardConfig
 from steersman.distributed import parallel
-from steersman.families.decoder import branch_heads, init_score_head
 from steersman.families.heads import name_heads
-from steersman.families.traits import context_of
+from steersman.families.outputs import branch_heads, context_of, init_score_head
 from steersman.progress import activity
 from steersman.rl.losses import kwise_loss
 from steersman.text.length import fit_rankings

@@ -11,7 +11,7 @@ from torch import Tensor
 from steersman.config import PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.protocol import Engine
-from steersman.families.decoder import response_logprobs, response_values
+from steersman.families.outputs import response_logprobs, response_values
 from steersman.progress import activity
 from steersman.rl.experience import Episodes, Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick

@@ -22,9 +22,8 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from steersman.artifact.stage_folder import StageFolder
-from steersman.compute.layers import use_checkpointing
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, to_dict
-from steersman.distributed import parallel
+from steersman.families.outputs import shard, use_checkpointing
 from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
@@ -70,7 +69,7 @@ def trainable(
     set_trainable(model, config, seed)
     if config.rows.checkpointing:
         use_checkpointing(model)
-    parallel.shard(model)
+    shard(model)
     return model
 
 
@@ -89,16 +88,14 @@ class Stage(Generic[C, M]):
     def path(self) -> Path:
         return self.folder.path
 
-    def begin(
-        self, point: Callable[[], Point | None], total: int, done: int, *, title: str = "", unit: str = "step"
-    ) -> None:
+    def begin(self, point: Callable[[], Point | None], total: int, done: int, unit: str = "step") -> None:
         """From here on signals wait for `parallel.halt`, `point` is what they leave, and progress is shown and logged.
 
         `done` of the `total` units were done before this run.
         """
         self._contexts.enter_context(self.folder.resumable(point))
         self._contexts.enter_context(self._shown)
-        self.bar = self._shown.enter_context(progress(title or self.job.stage, total, start=done, unit=unit))
+        self.bar = self._shown.enter_context(progress(self.job.stage, total, start=done, unit=unit))
         # a step's line bears the number of steps that are done, an iteration's its own
         first = done + 1 if unit == "step" else done
         self.log = self._shown.enter_context(MetricsLog(self.path, unit, first))

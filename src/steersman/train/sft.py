@@ -17,7 +17,7 @@ from steersman import stopping
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, SftConfig
 from steersman.distributed import parallel
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs
 from steersman.progress import activity, note, picture
 from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Template
