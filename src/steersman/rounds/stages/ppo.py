@@ -91,7 +91,7 @@ PPO = entry(
     "ppo",
     "PPO",
     "Improve the model against the reward model, under a KL price to the fine-tuned model.",
-    ("steersman ppo -s ppo.kl_coef=0.1",),
+    ("steersman ppo -s ppo.kl.coef=0.1",),
     in_loop=True,
     maker=Maker("PPO", "reward", ("sft", "base")),
     search=Searched(
