@@ -292,7 +292,7 @@ def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_pat
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap: bool) -> None:
-    """Stopped right after each: among answers, among updates, between rounds."""
+    """Stopped right after each: among answers, among updates, between iterations."""
     run_reward(tiny, tmp_path / "reward")
     changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
@@ -311,8 +311,8 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
         while not (tmp_path / "stopped").exists():
             with contextlib.suppress(KeyboardInterrupt):
                 run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", **changes)
-    round_ = (0, 0, 1, 2, 3, 4)
-    assert places == [*((0, step) for step in round_), (1, None), *((1, step) for step in round_)]
+    steps = (0, 0, 1, 2, 3, 4)
+    assert places == [*((0, step) for step in steps), (1, 0), *((1, step) for step in steps)]
     assert tree_hashes(tmp_path / "stopped") == tree_hashes(tmp_path / "whole")
 
 
