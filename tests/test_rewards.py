@@ -167,7 +167,7 @@ def test_members_differ_lie_in_the_first_and_reach_ppo(
 ) -> None:
     alone = stages.run_reward(tiny, tmp_path / "alone")
     with monkeypatch.context() as patch:
-        patch.setattr(reward, "compare_members", _interrupt)
+        patch.setattr(reward, "join_members", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             stages.run_reward(tiny, tmp_path / "reward", members=3)
     kept = nursery(tmp_path / "reward") / "member-3" / "manifest.json"

@@ -113,8 +113,6 @@ def join_members(
     stage: Stage[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
 ) -> dict[str, Any]:
     """Put an ensemble's further members beside the first; how all do on the held-out rankings, alone and together."""
-    if not further:
-        return {}
     first, config, how = stage.model, stage.job.config, stage.job.model
     trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
     scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
@@ -265,7 +263,7 @@ def train(
             stage.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
         report = set_scale_and_report(model, held, zero, config, job.seed)
-        report |= join_members(stage, further, held)
+        report |= join_members(stage, further, held) if further else {}
         save_model(merged(model), tokenizer, stage.path)
         counts, notes = sources(fitted.records)
         report |= {
