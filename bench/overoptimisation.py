@@ -152,7 +152,7 @@ def main() -> None:
         lambda: load_engine(sft, version="sft", **settings.loading),
         prompts,
         options.output / "answers.jsonl",
-        SamplingParams(max_tokens=space.config.ppo.max_tokens, temperature=1.0, n=options.answers),
+        SamplingParams(max_tokens=space.config.ppo.rollouts.max_tokens, temperature=1.0, n=options.answers),
         group=4,
         seed=space.config.project.seed,
         title="answers",

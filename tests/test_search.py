@@ -26,9 +26,10 @@ import tiny as t
 from steersman.artifact import stage_folder
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import build
-from steersman.cli.search import edited, summed_up
+from steersman.cli.search import summed_up
 from steersman.config import Config
 from steersman.config_file import with_overrides
+from steersman.config_rewrite import edited
 from steersman.data import dataset
 from steersman.eval import report_text, searches
 from steersman.rounds import registry
@@ -119,7 +120,7 @@ def test_a_search_finds_keeps_and_writes(space: Workspace, monkeypatch: pytest.M
     )
     assert again["trials"] == said["trials"], "finished trials stay"
     now = Workspace.open(space.root)
-    assert now.config.sft.lr == said["best"]["params"]["lr"]
+    assert now.config.sft.optimizer.lr == said["best"]["params"]["lr"]
     assert "# Peak learning rate of AdamW." in (space.root / CONFIG_NAME).read_text()
     outcome = made_in(now, "sft")
     assert (outcome.made, outcome.metrics["eval_loss"]) == (True, pytest.approx(said["best"]["value"], abs=1e-4))
@@ -205,7 +206,10 @@ def test_the_reward_model_is_searched(round_: Workspace) -> None:
     """By accuracy, the loss beside it; the settings as they are come first; the report shows it."""
     args = ["--range", "reward.lr=1e-7:1e-2:log", "--choice", "reward.epochs=1,2", "--trials", "3", "--evals", "1"]
     said = search(round_, *args, stage="reward")
-    assert said["trials"][0]["params"] == {"lr": round_.config.reward.lr, "epochs": round_.config.reward.epochs}
+    assert said["trials"][0]["params"] == {
+        "lr": round_.config.reward.optimizer.lr,
+        "epochs": round_.config.reward.epochs,
+    }
     assert said["configured"] == said["trials"][0]
     assert [x["value"] for x in said["trials"]] == pytest.approx(
         [rows[-1]["eval_accuracy"] for rows in metrics_of(round_, "001-reward").values()]
@@ -321,6 +325,9 @@ def test_another_search_under_the_same_name_is_refused(space: Workspace) -> None
 def test_toml_is_edited_in_place() -> None:
     text = "# top\n[sft]\n# rate\nlr = 1e-4  # ours\nepochs = 2\n\n[ppo]\nlr = 1.0\n"
     out = edited(text, "sft", {"lr": 3e-5, "train_layers": 4})
-    assert out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("train_layers = 4\n", "") == text
-    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "train_layers": 4}, "ppo": {"lr": 1.0}}
-    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"lr": 0.5}}
+    assert (
+        out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("\n[sft.adapters]\ntrain_layers = 4\n", "")
+        == text
+    )
+    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "adapters": {"train_layers": 4}}, "ppo": {"lr": 1.0}}
+    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"optimizer": {"lr": 0.5}}}

@@ -19,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,13 @@ class Workspace:
         return Workspace(root, config)
 
     @staticmethod
-    def open(root: Path | None = None, settings: tuple[str, ...] = ()) -> Workspace:
-        """The workspace at `root`, or the nearest one at or above the current folder."""
+    def open(
+        root: Path | None = None, settings: tuple[str, ...] = (), tell: Callable[[str], None] | None = None
+    ) -> Workspace:
+        """The workspace at `root`, or the nearest one at or above the current folder.
+
+        `tell` is told where its settings file is of the old form.
+        """
         if root is not None:
             if not (root / CONFIG_NAME).is_file():
                 raise ValueError(f"{root}: no {CONFIG_NAME} there; make one with: steersman init {root}")
@@ -87,7 +92,7 @@ class Workspace:
             if not places:
                 raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
             found = places[0]
-        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings)
+        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME, tell), settings)
         private.set(config.project.private)
         return Workspace(found, config)
 

@@ -77,9 +77,9 @@ WaitOption = Annotated[
 ]
 
 
-def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None) -> Workspace:
+def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None, quiet: bool = False) -> Workspace:
     """The workspace of the common options, overrides applied. Raises ValueError where there is none."""
-    return Workspace.open(workspace, tuple(settings or ()))
+    return Workspace.open(workspace, tuple(settings or ()), tell=None if quiet else say)
 
 
 def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:

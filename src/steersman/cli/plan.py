@@ -86,7 +86,7 @@ def plan(
     for entry in wanted:
         lengths = _lengths(space, entry, folder) if space else Lengths()
         section = entry.settings(config)
-        shared = config.reward.lora_rank > 0
+        shared = config.reward.adapters.lora_rank > 0
         optimises = isinstance(section, configs.PpoConfig)
         models = {"reward_models": config.reward.members, "shared_base": shared} if optimises else {}
         plans.append(
@@ -137,12 +137,12 @@ def _seconds(option: Option, section: Any, lengths: Lengths, speed: float) -> fl
 
 def _rows_per_step(p: Planned, option: Option) -> str:
     section = p.section
-    row = option.changes.get("row_tokens", section.row_tokens)
+    row = option.changes.get("row_tokens", section.rows.row_tokens)
     if isinstance(section, configs.SftConfig):
-        return f"{section.batch_tokens} tokens a step in {-(-section.batch_tokens // row)} rows of {row}"
+        return f"{section.rows.batch_tokens} tokens a step in {-(-section.rows.batch_tokens // row)} rows of {row}"
     if not isinstance(section, configs.PpoConfig):
-        return f"{section.batch_prompts} prompts a step in rows of {row}"
-    prompts = -(-section.prompts_per_iteration // section.minibatches)
+        return f"{section.rows.batch_prompts} prompts a step in rows of {row}"
+    prompts = -(-section.rollouts.prompts_per_iteration // section.minibatches)
     return f"{prompts} prompts a step in rows of {row}"
 
 
@@ -214,6 +214,6 @@ def register(app: typer.Typer) -> None:
     examples = [
         "steersman plan",
         "steersman plan ppo --memory 8G",
-        "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
+        "steersman plan sft --model smollm2-135m -s sft.rows.row_tokens=2048 --json",
     ]
     add(app, plan, panel=STAGES, examples=examples, slow=True)

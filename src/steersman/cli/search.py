@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file, locks
+from steersman import config_file, config_rewrite, locks
 from steersman.artifact.files import atomic_write
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import (
@@ -147,15 +147,15 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
     from steersman.rounds import study
 
     def value(key: str, text: str, option: str) -> Any:
-        checked = config_file.from_dict({stage: {key: config_file.toml_value(text)}}, option, config)
-        return getattr(getattr(checked, stage), key)
+        checked = config_file.from_dict({stage: config_file.below(key, config_file.toml_value(text))}, option, config)
+        return configs.to_dict(getattr(checked, stage))[key]
 
     def split(option: str, text: str, form: str) -> tuple[str, str]:
         section, _, rest = text.partition(".")
         key, equals, values = rest.partition("=")
         if not equals or section.strip() != stage:
             raise ValueError(f"{option} {text}: expected {stage}.{form}")
-        return key.strip(), values
+        return configs.flat_name(getattr(config, stage), key.strip()), values
 
     out = []
     for text in ranges:
@@ -182,9 +182,9 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
     """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
     path = space.root / CONFIG_NAME
     with locks.brief(path):
-        text = edited(path.read_text(encoding="utf-8"), section, values)
+        text = config_rewrite.edited(path.read_text(encoding="utf-8"), section, values)
         expected = config_file.from_dict({section: values}, "search", config_file.load(path))
-        if config_file.from_dict(tomllib.loads(text), str(path)) != expected:
+        if text is None or config_file.from_dict(tomllib.loads(text), str(path)) != expected:
             raise ValueError(
                 f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}"
             )
@@ -192,30 +192,9 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
             file.write(text)
 
 
-def edited(text: str, section: str, values: dict[str, Any]) -> str:
-    """TOML `text` with `values` in [section]; the comment behind a replaced value is kept."""
-    lines = text.removesuffix("\n").split("\n") if text else []
-    heads = [i for i, line in enumerate(lines) if re.match(r"\s*\[", line)]
-    begin = next((i for i in heads if re.match(rf"\s*\[\s*{section}\s*\]", lines[i])), None)
-    if begin is None:
-        lines += ["", f"[{section}]"]
-        begin = len(lines) - 1
-    end = next((i for i in heads if i > begin), len(lines))
-    for key, value in values.items():
-        new = f"{key} = {config_file.toml_text(value)}"
-        at = next((i for i in range(begin + 1, end) if re.match(rf"\s*{key}\s*=", lines[i])), None)
-        if at is None:
-            lines.insert(begin + 1, new)
-            end += 1
-        else:
-            comment = re.search(r"""\s+#[^"']*$""", lines[at])
-            lines[at] = new + (comment[0] if comment else "")
-    return "\n".join(lines) + "\n"
-
-
 def register(app: typer.Typer) -> None:
     examples = [
-        "steersman search sft --range sft.lr=1e-5:1e-3:log --choice sft.batch_tokens=2048,4096",
-        "steersman search ppo --range ppo.kl_coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
+        "steersman search sft --range sft.optimizer.lr=1e-5:1e-3:log --choice sft.rows.batch_tokens=2048,4096",
+        "steersman search ppo --range ppo.kl.coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
     ]
     add(app, search, panel=STAGES, examples=examples, slow=True)

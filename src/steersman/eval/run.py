@@ -170,7 +170,7 @@ def _scored(
 ) -> _Answered:
     """With rewards; the best of `several` answers to each prompt stands as one more model."""
     sets = [*answered.answers.values(), *several]
-    measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
+    measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.score.objectives)
     count = len(answered.answers)
     out = _Answered(dict(answered.models), dict(answered.answers), [*measured[:count]], objectives)
     if several:
@@ -334,7 +334,7 @@ def _compared(
         prompts,
         config.eval,
         judge=judge,
-        kl_ceiling=config.ppo.kl_ceiling,
+        kl_ceiling=config.ppo.kl.ceiling,
         simulated_rankings=about.simulated_rankings,
         known=about.cautions,
         seed=config.project.seed,
@@ -382,7 +382,7 @@ def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
         kept["reward_report"],
         kept.get("searches", ()),
         config.eval.samples_shown,
-        config.ppo.kl_ceiling,
+        config.ppo.kl.ceiling,
     )
     write_report(folder / REPORT, result, prompts, models, shown)
     return folder / REPORT

@@ -28,7 +28,7 @@ def run(task: Task) -> Any:
     values, settings = dict(task.values), task.common["config"]
     if not values["held_out"]:  # without a validation set, the last prompts are kept out of training
         prompts = values["prompts"]
-        count = min(settings.eval_prompts, len(prompts) // 5)
+        count = min(settings.selection.eval_prompts, len(prompts) // 5)
         values |= {"prompts": prompts[: len(prompts) - count], "held_out": prompts[len(prompts) - count :]}
     return parallel.everywhere(ppo.run, **values, **task.common, stage=task.stage.name)
 
@@ -60,7 +60,7 @@ def sizes(space: Workspace, template: Template) -> tuple[list[Conversation], Cal
 
 def entry(name: str, title: str, summary: str, examples: tuple[str, ...], **more: Any) -> Stage:
     def learns_texts(config: Config) -> bool:
-        return bool(of_stage(config, name).ptx_coef)
+        return bool(of_stage(config, name).loss.ptx_coef)
 
     alone = f"steersman {name} --model out/sft --reward out/reward --data FILE --output out/{name} --held-out FILE"
     return Stage(
@@ -91,7 +91,7 @@ PPO = entry(
     "ppo",
     "PPO",
     "Improve the model against the reward model, under a KL price to the fine-tuned model.",
-    ("steersman ppo -s ppo.kl_coef=0.1",),
+    ("steersman ppo -s ppo.kl.coef=0.1",),
     in_loop=True,
     maker=Maker("PPO", "reward", ("sft", "base")),
     search=Searched(

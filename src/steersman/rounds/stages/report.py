@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace, renamed
+from steersman.config import to_dict
 from steersman.eval.maker import Evaluated
 from steersman.rounds import registry
 from steersman.rounds.inputs import (
@@ -105,7 +106,7 @@ class Scorer:
         if not space.has(REWARD):
             return Found({}, lambda: None)
         folder, inputs = need(space, REWARD), {REWARD: artifact_hash(space, REWARD)}
-        if weights := space.config.ppo.objectives:
+        if weights := space.config.ppo.score.objectives:
             inputs["ppo.objectives"] = hash_json(weights)
         return Found(inputs, lambda: folder)
 
@@ -195,8 +196,8 @@ def facts(space: Workspace) -> dict[str, Any]:
     made = {s: read_manifest(space.stage_dir(s.name)) for s in registry.stages() if space.has(s.name)}
     for stage in registry.stages():
         if stage.reported and (stage.in_loop or stage in made):
-            values = getattr(config, stage.section)
-            rows[stage.section] = ", ".join(f"{key} {getattr(values, key)}" for key in stage.reported)
+            values = to_dict(getattr(config, stage.section))
+            rows[stage.section] = ", ".join(f"{key} {values[key]}" for key in stage.reported)
     for stage, manifest in made.items():
         if stage.name == REWARD:
             people, judge = (manifest.metrics.get(key, 0) for key in ("human", "simulated"))
