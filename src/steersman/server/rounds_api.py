@@ -22,7 +22,7 @@ MOST = 10**6
 """No round or job has a greater number."""
 Number = Annotated[int, FromPath(ge=1, lt=MOST)]
 Name = Annotated[Said, Field(max_length=100)]
-Round = Annotated[StrictInt, WHOLE, Field(ge=0, lt=MOST)]
+Round = Annotated[StrictInt, Field(ge=0, lt=MOST), WHOLE]
 
 
 class Start(BaseModel):
