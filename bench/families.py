@@ -30,7 +30,7 @@ from families import FAMILIES, LONG, Family, greedy, make_folder, template_text,
 from steersman.compute.layers import is_known
 from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs
 from steersman.families.traits import is_packed
 from steersman.text.template import Template
 from steersman.types import Conversation, Message, SamplingParams

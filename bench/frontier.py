@@ -38,7 +38,7 @@ from steersman.config import PpoConfig
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.load import load_engine
 from steersman.eval.figures import COLOURS, SPARE
-from steersman.families.decoder import branch_scores, response_logprobs, share_trunk
+from steersman.families.outputs import branch_scores, response_logprobs, share_trunk
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
 from steersman.train import ppo

@@ -18,7 +18,7 @@ import torch
 import train_data as data
 from harness import machine, machine_line, own_peak_mib
 from steersman.config import SftConfig
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
 from steersman.train.update import Updater, keep_freed_memory

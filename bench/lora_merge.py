@@ -15,7 +15,7 @@ from torch import Tensor
 import train_data as data
 from harness import machine, machine_line
 from steersman.config import SftConfig
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
 from steersman.train.update import Updater, cosine

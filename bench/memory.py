@@ -62,7 +62,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
 
     import train_data as data
     from steersman.config import DpoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
-    from steersman.engine.backends.local.shape import shape_of
+    from steersman.families.shape import shape_of
     from steersman.text.template import Template
     from steersman.train import budget, ppo, preference, reward, sft
     from steersman.train.memory import predict
@@ -124,7 +124,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
 def make_reward_model(base: Path, folder: Path) -> None:
     """A fresh head on the base. In a process of its own, whose memory is not measured."""
     code = (
-        "import sys; from pathlib import Path; from steersman.families.decoder import init_score_head\n"
+        "import sys; from pathlib import Path; from steersman.families.outputs import init_score_head\n"
         "from steersman.weights.folders import load_scalar, load_tokenizer, save_model\n"
         "base, folder = map(Path, sys.argv[1:]); model = load_scalar(base); init_score_head(model, 1)\n"
         "save_model(model, load_tokenizer(base), folder)"

@@ -16,7 +16,7 @@ from families import FAMILIES, LONG, Family, greedy, make_folder, template_text,
 from kernels_off import each_way
 from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
-from steersman.families.decoder import branch_scores, init_score_head, response_logprobs
+from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
 from steersman.families.traits import is_packed
 from steersman.types import SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, save_model, use_packed_rows

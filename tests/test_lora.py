@@ -20,7 +20,7 @@ from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Tree, build_row
 from steersman.config import ModelConfig, SftConfig
 from steersman.engine.load import load_engine
-from steersman.families.decoder import branch_scores, response_logprobs
+from steersman.families.outputs import branch_scores, response_logprobs
 from steersman.text.template import Template
 from steersman.train import reward, sft
 from steersman.train.log import read_metrics

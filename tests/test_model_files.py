@@ -22,8 +22,8 @@ import test_train as stages
 import tiny as t
 from families import FAMILIES, random_model
 from kernels_off import each_way
-from steersman.engine.backends.local.shape import inverse_frequencies
 from steersman.engine.load import load_engine
+from steersman.families.shape import inverse_frequencies
 from steersman.text.template import CHATML, Template
 from steersman.types import SamplingParams
 from steersman.weights import folders as loading

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from steersman.compute import vocabulary
 from steersman.compute.packing import Tree, build_row, fill_rows
 from steersman.compute.vocabulary import token_logprobs
-from steersman.families.decoder import (
+from steersman.families.outputs import (
     branch_scores,
     init_score_head,
     response_logprobs,

@@ -16,7 +16,7 @@ from kernels_off import use_kernels
 from steersman.compute.layers import FAMILIES, use_checkpointing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.compute.vocabulary import token_logprobs
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs
 from steersman.kernels import ops
 from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.train.update import Updater

@@ -19,7 +19,7 @@ from steersman import config_file
 from steersman.cli.stages import reward_text
 from steersman.config import PpoConfig
 from steersman.eval.run import rewards as evaluated
-from steersman.families.decoder import init_score_head, response_values
+from steersman.families.outputs import init_score_head, response_values
 from steersman.text.template import Template
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout

@@ -12,10 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
-from steersman.compute.layers import use_checkpointing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
-from steersman.families.decoder import branch_scores, response_logprobs, train_last_layers
+from steersman.families.outputs import branch_scores, response_logprobs, train_last_layers, use_checkpointing
 from steersman.train import budget, memory, sft
 from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
 

@@ -19,7 +19,7 @@ import transformers
 
 from steersman.compute.packing import Tree, build_row
 from steersman.config import PpoConfig
-from steersman.families.decoder import branch_scores, init_score_head, response_logprobs
+from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
 from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
 from steersman.train.ppo_update import update

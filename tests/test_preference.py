@@ -20,7 +20,7 @@ from steersman.artifact.stage_folder import StageFolder
 from steersman.cli.exporting import as_ranking
 from steersman.compute.packing import Tree
 from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConfig, PpoConfig, RlooConfig, of_stage
-from steersman.families.decoder import init_score_head
+from steersman.families.outputs import init_score_head
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
 from steersman.rl.preference_losses import dpo_loss, kto_loss

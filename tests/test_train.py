@@ -119,7 +119,7 @@ def run_sample(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
 
 def test_accumulation_does_not_matter(tiny: Path) -> None:
     """1 x 8 == 8 x 1: one row of eight dialogues, or eight rows of one."""
-    from steersman.families.decoder import response_logprobs
+    from steersman.families.outputs import response_logprobs
     from steersman.text.template import Template
 
     trees, _ = sft.to_trees(Template(t.tokenizer()), demonstrations(8), 512, "error")

@@ -114,23 +114,33 @@ def _part(hidden: Tensor, weight: Tensor, at: int) -> Tensor:
     return ops.multiply([(hidden, part.T)], hidden.new_empty(len(hidden), len(part)))
 
 
-def _capped(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, cap: float) -> tuple[Tensor, Tensor]:
-    """log p(target) and entropy of cap * tanh(logits / cap) (Gemma 2)."""
-    logits = F.linear(hidden, weight)
-    log_p = (((logits / cap).tanh() * cap).float() / temperature).log_softmax(-1)
+def _shaped(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, cap: float, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """log p(target) and entropy of cap * tanh(logits / cap) (Gemma 2), or of logits + bias (Marian)."""
+    logits = F.linear(hidden, weight, bias)
+    logits = (logits / cap).tanh() * cap if cap else logits
+    log_p = (logits.float() / temperature).log_softmax(-1)
     return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
 
 
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float = 1.0, entropy: bool = True, cap: float = 0.0
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float = 1.0,
+    entropy: bool = True,
+    cap: float = 0.0,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
 
     Without `entropy` the second is not to be used: computing it may be left out. `cap`: logits stay below it, 0: none.
+    `bias` [vocab] is added to them.
     """
-    if cap:
+    if cap or bias is not None:
         chunks = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
-        parts = [checkpoint(_capped, h, weight, t, temperature, cap, use_reentrant=False) for h, t in chunks]
+        parts = [checkpoint(_shaped, h, weight, t, temperature, cap, bias, use_reentrant=False) for h, t in chunks]
         return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])
     if ops.multiplies(hidden) and ops.serves(hidden, len(weight)):
         logprobs, entropies = _TiledLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]

@@ -180,28 +180,28 @@ def share(items: Sequence[T]) -> list[tuple[T, float]]:
     return [(items[i + mine], 1.0) if i + mine < len(items) else (items[i], 0.0) for i in rounds]
 
 
-def shard(*models: Any) -> None:
-    """Split transformers decoders over the processes: each layer, and the rest. Gradients are reduced in float32.
+def shard(models: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+    """Split models over the processes: (embedding, the modules that are split one by one, the whole model last) each.
 
-    Of models over the same weights (`lora.twin`) the first is split and gathers them for all. Adapters stay whole in
-    every process, as does a twin's head: they are small, and summed once a step instead of row by row (`add_up`).
+    Gradients are reduced in float32. Of models over the same weights, and so the same embedding, the first is split
+    and gathers them for all. Adapters stay whole in every process, as does a twin's head: they are small, and summed
+    once a step instead of row by row (`add_up`).
     """
     if size() == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-    mesh = init_device_mesh(models[0].device.type, (size(),))
+    mesh = init_device_mesh(models[0][0].weight.device.type, (size(),))
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    split: dict[Any, list[Any]] = {}
-    for model in models:
-        modules = [*model.model.layers, model]
-        first = split.setdefault(model.model.embed_tokens, modules)
+    split: dict[Any, Sequence[Any]] = {}
+    for embedding, modules in models:
+        first = split.setdefault(embedding, modules)
         if first is not modules:
             for module, owner in zip(modules, first, strict=True):
                 module.apply_sharded = owner.apply_sharded
             continue
-        adapters = {p for name, p in model.named_parameters() if ".lora_" in name}
+        adapters = {p for name, p in modules[-1].named_parameters() if ".lora_" in name}
         for module in modules:
             fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True, ignored_params=adapters)
             # losses are divided by the whole step's count already

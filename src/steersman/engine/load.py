@@ -9,12 +9,12 @@ from typing import Any
 from steersman.distributed import parallel
 from steersman.engine.backends.local.engine import LocalEngine
 from steersman.engine.backends.local.forward import Decoder
-from steersman.engine.backends.local.shape import shape_of
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.backends.remote import RemoteEngine
 from steersman.engine.backends.vllm import VllmEngine
 from steersman.engine.protocol import Engine, Reuse
-from steersman.weights.folders import DTYPES, load_generating, load_tokenizer, pick_device, use_plain_attention
+from steersman.families.shape import shape_of
+from steersman.weights.folders import DTYPES, load_causal, load_tokenizer, pick_device, use_plain_attention
 from steersman.weights.lora import merged, named_weights
 from steersman.weights.resolve import Say, resolve
 
@@ -69,7 +69,7 @@ def load_engine(
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
         return VllmEngine(str(folder), tokenizer, dtype=dtype, model_name=name, **common, **vllm_options)
-    loaded = load_generating(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
+    loaded = load_causal(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
     return engine_of(
         loaded.to(pick_device(device)),
         tokenizer,

@@ -27,10 +27,8 @@ from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
 from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
-from steersman.families import traits
-from steersman.families.decoder import branch_heads, response_logprobs, share_trunk
 from steersman.families.heads import reweigh, weighted, weights_of
-from steersman.families.traits import context_of
+from steersman.families.outputs import branch_heads, context_of, layer_count, response_logprobs, share_trunk
 from steersman.progress import activity
 from steersman.text.length import fit_prompts
 from steersman.text.template import Template
@@ -108,7 +106,7 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, len(traits.layers(pair[0])))
+    trunk, _ = share_trunk(pair, layer_count(pair[0]))
 
     def compute(row: Row) -> torch.Tensor:
         below = trunk(row) if trunk else None

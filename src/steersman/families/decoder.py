@@ -1,25 +1,125 @@
 """The decoder family: hidden states, log-probabilities, scalar scores and values of packed rows.
 
-This is the `Family` seam's first member. Stages ask for log-probabilities, values and scores; they never look
-inside the model.
+Three ways lead through a decoder; `steersman.families.traits` says which.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import copy
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
 
+from steersman.compute import layers as own_layers
+from steersman.compute.attention import NAME
 from steersman.compute.layers import final_norm, is_known, run_layers
 from steersman.compute.packing import Row
 from steersman.compute.vocabulary import embed, token_logprobs
 from steersman.distributed import parallel
 from steersman.families import traits, unpacked
-from steersman.families.heads import normalised, weighted
+from steersman.families.protocol import Beginning, Trunk
+from steersman.families.shape import Shape, shape_of
+from steersman.families.twins import twin
+
+
+def serves(config: Any) -> bool:
+    """Whatever is no encoder-decoder; what transformers has no decoder for is refused when it is loaded."""
+    return not getattr(config, "is_encoder_decoder", False)
+
+
+def causal_class(config: Any) -> Any:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"model_type '{config.model_type}' is no decoder that transformers knows")
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+def scalar_class(config: Any) -> Any:
+    """transformers' own; where it has a decoder but no scalar one, that is made as transformers makes the others."""
+    if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    causal = causal_class(config)
+    plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
+    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
+    # by its module transformers knows which names of weights are converted
+    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+
+
+def scalar_over(base: Any, heads: int) -> Any:
+    model: Any = nn.Module()
+    model.base_model_prefix, model.config = base.base_model_prefix, copy.deepcopy(base.config)
+    setattr(model, base.base_model_prefix, traits.backbone(twin(base)))
+    model.score = nn.Linear(base.config.hidden_size, heads, bias=False, device=base.device, dtype=base.dtype)
+    nn.init.zeros_(model.score.weight)
+    return model
+
+
+def trial(ids: Tensor) -> dict[str, Any]:
+    return {"input_ids": ids}
+
+
+def prepare(model: Any) -> None:
+    """Switch to attention over packed rows, where rows may be packed; the model then takes nothing else."""
+    if traits.packs(model.config):
+        model.set_attn_implementation(NAME)
+    elif parallel.size() > 1:
+        raise ValueError(f"model type '{model.config.model_type}' trains in one process only; expected --processes 1")
+
+
+def layers(model: Any) -> Sequence[Any]:
+    found: Sequence[Any] = traits.layers(model)
+    return found
+
+
+def last_norms(model: Any) -> Sequence[Any]:
+    return [traits.last_norm(model)]
+
+
+def embedding(model: Any) -> Any:
+    return (
+        model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else traits.backbone(model).embed_tokens
+    )
+
+
+def units(model: Any) -> Sequence[Any]:
+    return [*traits.layers(model), model]
+
+
+def adapter_targets(model: Any, names: Sequence[str]) -> dict[str, Any]:
+    numbers = sorted({int(found[1]) for name in names if (found := re.search(r"\.(\d+)\.", name))})
+    return {
+        "task_type": "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM",
+        "target_modules": sorted({name.rpartition(".")[2] for name in names}),
+        "layers_to_transform": numbers if len(numbers) < len(traits.layers(model)) else None,
+    }
+
+
+def use_checkpointing(model: Any) -> None:
+    own_layers.use_checkpointing(model)
+
+
+def begin(model: Any, prompt: Tensor) -> Beginning:
+    return Beginning({}, "input_ids", prompt)
+
+
+def room(config: Any, prompt: int) -> int:
+    return context(config) - prompt
+
+
+def context(config: Any) -> int:
+    return traits.context_of(config)
+
+
+def shape(config: Any) -> Shape:
+    return shape_of(config)
 
 
 def hidden_states(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
@@ -53,98 +153,42 @@ def _same_weights(a: Any, b: Any) -> bool:
     return ours.keys() == theirs.keys() and all(p is theirs[n] or torch.equal(p, theirs[n]) for n, p in ours.items())
 
 
-def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Callable[[Row], Tensor] | None, int]:
-    """Find the lowest layers that all models have in common and compute them once for all.
-
-    At most the first `frozen` layers are shared, those that no optimizer touches. Returns (trunk, its layers): the
-    trunk maps a row to states [T, hidden] to be given as `below`; None where the models have nothing in common.
-    """
+def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
     backbones = [traits.backbone(m) for m in models]
     first, *others = backbones
-    layers = 0
+    count = 0
     if frozen and is_known(first.config) and all(_same_weights(first.embed_tokens, o.embed_tokens) for o in others):
-        while layers < frozen and all(_same_weights(first.layers[layers], o.layers[layers]) for o in others):
-            layers += 1
-    if not layers:
+        while count < frozen and all(_same_weights(first.layers[count], o.layers[count]) for o in others):
+            count += 1
+    if not count:
         return None, 0
     for backbone in backbones:
-        backbone.trunk_layers = layers
+        backbone.trunk_layers = count
 
     def lowest(row: Row) -> Tensor:
-        return run_layers(first, first.layers[:layers], first.embed_tokens(row.ids), row)
+        return run_layers(first, first.layers[:count], first.embed_tokens(row.ids), row)
 
     @torch.no_grad()
     def trunk(row: Row) -> Tensor:
         return parallel.call(models[0], lowest, row)
 
-    return trunk, layers
+    return trunk, count
 
 
-def response_logprobs(
-    model: Any, row: Row, temperature: float = 1.0, below: Tensor | None = None, entropy: bool = True
+def target_logprobs(
+    model: Any, row: Row, temperature: float, below: Tensor | None, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """(logprobs, entropy) [N] of the row's targets under a causal model. `below`: a shared trunk's states."""
-
-    def compute(below: Tensor | None) -> tuple[Tensor, Tensor]:
-        if not traits.is_packed(model):
-            return unpacked.target_logprobs(model, row, temperature)
-        hidden = hidden_states(model, row, below)[row.predictors]
-        scale = temperature * traits.head_scale(model.config)
-        cap = getattr(model.config, "final_logit_softcapping", None) or 0.0
-        return token_logprobs(hidden, model.lm_head.weight, row.target_ids, scale, entropy, cap)
-
-    return parallel.call(model, compute, below)
+    if not traits.is_packed(model):
+        return unpacked.target_logprobs(model, row, temperature)
+    hidden = hidden_states(model, row, below)[row.predictors]
+    scale = temperature * traits.head_scale(model.config)
+    cap = getattr(model.config, "final_logit_softcapping", None) or 0.0
+    return token_logprobs(hidden, model.lm_head.weight, row.target_ids, scale, entropy, cap)
 
 
-def response_values(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
-    """[N] float32: a scalar model's output at the state before each target token."""
-    return weighted(_heads(model, row, below, row.predictors), model.config)
+def target_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
+    return hidden_states(model, row, below)[row.predictors]
 
 
-def branch_scores(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
-    """[B] float32: a scalar model's output on the last real token of each branch, the weighted sum of its heads."""
-    return weighted(branch_heads(model, row, below), model.config)
-
-
-def branch_heads(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
-    """[B, heads] float32: each objective's score of each branch, on the scale of `normalised`."""
-    return _heads(model, row, below, row.branch_ends)
-
-
-def _heads(model: Any, row: Row, below: Tensor | None, places: Tensor) -> Tensor:
-    """The heads in float32: scores are differences of near numbers, which bfloat16 would round away."""
-
-    def compute(below: Tensor | None) -> Tensor:
-        hidden = hidden_states(model, row, below)[places]
-        return normalised(F.linear(hidden.float(), model.score.weight.float()), model.config)
-
-    return parallel.call(model, compute, below)
-
-
-def init_score_head(model: Any, seed: int) -> None:
-    """Normal with deviation 1 / sqrt(d + 1) (Ziegler et al. 2019)."""
-    weight = model.score.weight
-    generator = torch.Generator().manual_seed(seed)
-    deviation = 1 / math.sqrt(weight.shape[1] + 1)
-    with torch.no_grad():
-        weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
-
-
-def last_layers(model: Any, layers: int) -> Any:
-    """The last `layers` decoder layers, 0: all. Raises ValueError where there are fewer."""
-    total = len(traits.layers(model))
-    if not 0 <= layers <= total:
-        raise ValueError(f"train_layers: expected 0 to {total} (this model's layers), got {layers}")
-    return traits.layers(model)[-layers:]
-
-
-def train_last_layers(model: Any, layers: int) -> None:
-    """Freeze all but the last `layers` decoder layers, the final norm and a scalar head; 0 trains everything."""
-    last = last_layers(model, layers)
-    for parameter in model.parameters():
-        parameter.requires_grad_(layers == 0)
-    if layers:
-        heads = [traits.last_norm(model)] + ([model.score] if hasattr(model, "score") else [])
-        for part in [*last, *heads]:
-            for parameter in part.parameters():
-                parameter.requires_grad_(True)
+def branch_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
+    return hidden_states(model, row, below)[row.branch_ends]

@@ -1,6 +1,6 @@
-"""What differs between architectures outside of their layers: where parts are, what may be packed, what a head does.
+"""What differs between decoders outside of their layers: where parts are, what may be packed, what a head does.
 
-Three ways lead through a model (`steersman.families.decoder` takes them):
+Three ways lead through a decoder (`steersman.families.decoder` takes them):
 
 - the families of `layers.FAMILIES`: our own path through transformers' modules
 - `PACKED`: transformers' layers over packed rows, with our attention. Only models whose tokens meet in attention alone,
@@ -85,9 +85,9 @@ def head_scale(config: Any) -> float:
 def context_of(config: Any) -> int:
     """Most tokens of prompt and answer together.
 
-    Without an end in the config: 512 for an encoder-decoder, as T5's tokenizers were taught, else 32,768.
+    Without an end in the config: 32,768.
     """
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         if getattr(config, name, None):
             return int(getattr(config, name))
-    return 512 if config.is_encoder_decoder else 32768
+    return 32768

@@ -17,7 +17,7 @@ import torch
 from steersman import machine
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.distributed import parallel
-from steersman.engine.backends.local.shape import Shape, shape_of
+from steersman.families.shape import Shape, shape_of
 from steersman.kernels import ops
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from steersman.compute.packing import MULTIPLE
 from steersman.compute.vocabulary import CHUNK, PART
 from steersman.engine.backends.local.cache import rounded
-from steersman.engine.backends.local.shape import Shape
+from steersman.families.shape import Shape
 
 MIB = 2**20
 PROCESS = 345 * MIB

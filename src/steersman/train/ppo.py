@@ -22,11 +22,10 @@ from torch import Tensor
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
 from steersman.artifact.workspace import POLICIES
-from steersman.compute.layers import use_checkpointing
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of, use_checkpointing
 from steersman.progress import activity, progress
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl

@@ -13,7 +13,7 @@ from steersman import stopping
 from steersman.compute.packing import Row, build_row, fill_rows, to_device
 from steersman.config import PpoConfig
 from steersman.distributed import parallel
-from steersman.families.decoder import response_logprobs, response_values
+from steersman.families.outputs import response_logprobs, response_values
 from steersman.rl.experience import Experience
 from steersman.rl.losses import kl_loss, policy_loss, value_loss
 from steersman.train.midround import Round

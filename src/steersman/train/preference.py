@@ -19,12 +19,10 @@ import torch
 from torch import Tensor
 
 from steersman.artifact.stage_folder import StageFolder
-from steersman.compute.layers import use_checkpointing
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
 from steersman.distributed import parallel
-from steersman.families.decoder import response_logprobs
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of, response_logprobs, shard, use_checkpointing
 from steersman.progress import activity, progress
 from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings
@@ -250,7 +248,7 @@ def run(
     set_trainable(model, config, seed)
     if config.checkpointing:
         use_checkpointing(model)
-    parallel.shard(model)
+    shard(model)
     folder = StageFolder(
         output,
         stage,

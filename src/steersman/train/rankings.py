@@ -19,8 +19,7 @@ from torch import Tensor
 from steersman import stats
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
-from steersman.families import traits
-from steersman.families.decoder import share_trunk
+from steersman.families.outputs import frozen_layers, share_trunk
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
 from steersman.types import OVERALL, Ranking
@@ -88,8 +87,7 @@ def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_toke
     """
     if parallel.size() > 1:
         return []
-    frozen = len(traits.layers(model)) - train_layers if train_layers else 0
-    trunk, _ = share_trunk([model], frozen)
+    trunk, _ = share_trunk([model], frozen_layers(model, train_layers))
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
         return []
     states: dict[int, Tensor] = {}

@@ -17,13 +17,11 @@ from torch import Tensor
 
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
-from steersman.compute.layers import use_checkpointing
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, RewardConfig, to_dict
 from steersman.distributed import parallel
-from steersman.families.decoder import branch_heads, init_score_head
 from steersman.families.heads import name_heads
-from steersman.families.traits import context_of
+from steersman.families.outputs import branch_heads, context_of, init_score_head, shard, use_checkpointing
 from steersman.progress import activity, progress
 from steersman.rl.losses import kwise_loss
 from steersman.text.length import fit_rankings
@@ -154,7 +152,7 @@ def run(
     set_trainable(model, config, seed + member - 1)
     if config.checkpointing:
         use_checkpointing(model)
-    parallel.shard(model)
+    shard(model)
     folder = StageFolder(
         output,
         "reward",

@@ -21,9 +21,15 @@ from steersman.distributed import parallel
 from steersman.engine.backends.local.engine import LocalEngine
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.protocol import Engine
-from steersman.families import traits
-from steersman.families.decoder import response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.families.heads import reweigh
+from steersman.families.outputs import (
+    frozen_layers,
+    response_logprobs,
+    response_values,
+    shard,
+    share_trunk,
+    train_last_layers,
+)
 from steersman.progress import activity
 from steersman.rl.experience import Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
@@ -91,9 +97,9 @@ class Actors:
             raise ValueError(
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
-        frozen = len(traits.layers(policy)) - config.train_layers if config.train_layers else 0
-        shared = share_trunk([*learning, reference, *scorers], frozen)
-        parallel.shard(*learning, reference, *scorers)
+        models = [*learning, reference, *scorers]
+        shared = share_trunk(models, frozen_layers(policy, config.train_layers))
+        shard(*models)
         first, *members = scorers
         return Actors(
             policy,

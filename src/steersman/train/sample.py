@@ -10,7 +10,7 @@ from steersman.artifact.stage_folder import StageFolder
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of
 from steersman.text.length import fit_prompts
 from steersman.types import Conversation, SamplingParams
 from steersman.weights.folders import load_template, read_config

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from steersman.config import PpoConfig, RuleConfig
 from steersman.distributed import parallel
-from steersman.families.decoder import branch_heads
 from steersman.families.heads import weighted, weights_of
+from steersman.families.outputs import branch_heads
 from steersman.rl.rules import rule_reward
 from steersman.types import Conversation
 

@@ -16,11 +16,10 @@ import torch
 
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
-from steersman.compute.layers import use_checkpointing
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, SftConfig, to_dict
 from steersman.distributed import parallel
-from steersman.families.decoder import response_logprobs
+from steersman.families.outputs import response_logprobs, shard, use_checkpointing
 from steersman.progress import activity, note, picture, progress
 from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Template
@@ -163,7 +162,7 @@ def run(
     set_trainable(model, config, seed)
     if config.checkpointing:
         use_checkpointing(model)
-    parallel.shard(model)
+    shard(model)
     folder = StageFolder(
         output,
         "sft",

@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from steersman import progress
 from steersman.config import ModelConfig, PpoConfig
 from steersman.families.heads import saved_scale
-from steersman.families.traits import backbone
+from steersman.families.registry import family_of
+from steersman.families.twins import twin
 from steersman.weights.folders import load_causal, load_scalar, pick_device, use_packed_rows
-from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, twin, weights_hash
+from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, weights_hash
 
 
 def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
@@ -57,7 +56,7 @@ def load_over_one_base(
         )
         scorers.append(use_packed_rows(load_scalar(folder, *options, **extra)).to(device))
     if config.critic_init == "sft":
-        critic = _with_head(reference)
+        critic = family_of(reference).scalar_over(reference, 1)
         set_trainable(critic, config, seed + 1)
     elif adapter_base(rewards[0]) == weights:
         critic = _scalar(reference, rewards[0])
@@ -68,20 +67,10 @@ def load_over_one_base(
     return policy, reference, critic, scorers
 
 
-def _with_head(base: Any, heads: int = 1) -> Any:
-    """A scalar model over `base`, its heads zero."""
-    model: Any = nn.Module()
-    model.base_model_prefix, model.config = base.base_model_prefix, copy.deepcopy(base.config)
-    setattr(model, base.base_model_prefix, backbone(twin(base)))
-    model.score = nn.Linear(base.config.hidden_size, heads, bias=False, device=base.device, dtype=base.dtype)
-    nn.init.zeros_(model.score.weight)
-    return model
-
-
 def _scalar(base: Any, reward: Path) -> Any:
     """The reward model over `base`; what it has of its own, adapter and head, can be trained."""
     scale = saved_scale(reward)
-    model = _with_head(base, len(scale.get("objectives", ())) or 1)
+    model = family_of(base).scalar_over(base, len(scale.get("objectives", ())) or 1)
     model.config.update(scale)
     load_adapter(model, reward)
     return model

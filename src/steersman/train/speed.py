@@ -10,7 +10,7 @@ import torch
 
 from steersman.artifact.files import write_json
 from steersman.config import KtoConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
-from steersman.engine.backends.local.shape import Shape
+from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.train.memory import Setting, embedding_parameters, layer_matrices
 from steersman.weights.resolve import default_cache

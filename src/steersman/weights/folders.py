@@ -19,22 +19,16 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    PreTrainedModel,
-)
-from transformers.modeling_layers import GenericForSequenceClassification
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from steersman.artifact.files import naming, umask
 from steersman.artifact.manifest import MANIFEST_NAME, verify
-from steersman.compute.attention import NAME
 from steersman.compute.vocabulary import grow_embedding
 from steersman.config import ModelConfig
 from steersman.distributed import parallel
-from steersman.families import traits
 from steersman.families.heads import saved_scale
+from steersman.families.outputs import layer_count
+from steersman.families.registry import family_of
 from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
 from steersman.text.template import Template
@@ -181,15 +175,16 @@ def set_pad_token(tokenizer: Any) -> None:
             return
 
 
-def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
-    """`kind`: one of transformers' Auto classes."""
+def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **extra: Any) -> Model:
     check_folder(folder)
     config = read_config(folder, trust_remote_code)
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": trust_remote_code, **extra}
-    seq2seq = kind is AutoModelForSeq2SeqLM
-    if not seq2seq and "auto_map" not in config.to_dict():
+    if "auto_map" in config.to_dict():
+        generating = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        kind = AutoModelForSequenceClassification if scalar else generating
+    else:
         whole, config = config, text_config(config)
-        kind = _class_for(kind, config, folder)
+        kind = _class_for(scalar, config, folder)
         options["config"] = config
         if config is not whole:
             options["key_mapping"] = TEXT_PART
@@ -208,8 +203,9 @@ def _load(kind: Any, folder: Path, dtype: str, trust_remote_code: bool, **extra:
     _fit_vocabulary(model, folder)
     use_plain_attention(model)
     model.eval()
-    if not seq2seq and not (folder / MANIFEST_NAME).is_file():  # a stage's own folder was verified
-        checks.check_forward(model, folder)
+    if not (folder / MANIFEST_NAME).is_file():  # a stage's own folder was verified
+        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        checks.check_forward(model, family_of(model).trial(ids), folder)
     model.config.use_cache = False
     return model
 
@@ -233,7 +229,7 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
     unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
     modules, inside = dict(model.named_modules()), re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")
-    count = 0 if model.config.is_encoder_decoder else len(traits.layers(model))
+    count = layer_count(model)
     layers = [
         name
         for name in unused
@@ -261,24 +257,13 @@ def text_config(config: Any) -> Any:
     return part
 
 
-def _class_for(kind: Any, config: Any, folder: Path) -> Any:
-    """transformers' class for the family. Raises ValueError where it has none.
-
-    Where it has a decoder but no scalar one, that is made as transformers makes the others.
-    """
-    known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING if kind is AutoModelForSequenceClassification else None
-    if known is not None and type(config) in known:
-        return known[type(config)]
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        kind = config.model_type
-        raise ValueError(f"{folder / 'config.json'}: model_type '{kind}' is no decoder that transformers knows")
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    if known is None:
-        return causal
-    plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
-    name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
-    # by its module transformers knows which names of weights are converted
-    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+def _class_for(scalar: bool, config: Any, folder: Path) -> Any:
+    """transformers' class for the model. Raises ValueError where it has none."""
+    family = family_of(config)
+    try:
+        return family.scalar_class(config) if scalar else family.causal_class(config)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
 
 
 def use_plain_attention(model: Model) -> None:
@@ -288,41 +273,30 @@ def use_plain_attention(model: Model) -> None:
 
 
 def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, **extra: Any) -> Model:
-    """A decoder with its vocabulary head; `extra` is for transformers. ValueError on a missing or damaged one."""
-    return _load(AutoModelForCausalLM, folder, dtype, trust_remote_code, **extra)
+    """A model of any family with its vocabulary's head; `extra` is for transformers.
 
-
-def load_generating(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False) -> Model:
-    """A model that generates: a decoder, or an encoder-decoder where its config says so."""
-    check_folder(folder)
-    config = read_config(folder, trust_remote_code)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return _load(kind, folder, dtype, trust_remote_code)
+    Raises ValueError on a missing or damaged one.
+    """
+    return _load(False, folder, dtype, trust_remote_code, **extra)
 
 
 def use_packed_rows(model: Model) -> Model:
-    """Switch a model to attention over packed rows (`steersman.families.decoder`); it then takes nothing else.
-
-    Models whose rows are not packed (`families.packs`) stay as they are.
-    """
-    if traits.packs(model.config):
-        model.set_attn_implementation(NAME)
-    elif parallel.size() > 1:
-        raise ValueError(f"model type '{model.config.model_type}' trains in one process only; expected --processes 1")
+    """Make a model ready for rows (`steersman.families.outputs`); a decoder may take nothing else afterwards."""
+    family_of(model).prepare(model)
     return model
 
 
 def load_scalar(
     folder: Path, dtype: str = "bfloat16", trust_remote_code: bool = False, heads: int = 0, **extra: Any
 ) -> Model:
-    """A decoder with a scalar output per token and objective (`score`); new heads are zero until initialised.
+    """A model with a scalar output per token and objective (`score`); new heads are zero until initialised.
 
     `heads`: how many; 0 takes those that the folder's reward model has, 1 where it is none.
     """
     checks.check_files(folder)
     names = saved_scale(folder).get("objectives")
     heads = heads or (len(names) if isinstance(names, list) else 0) or 1
-    return _load(AutoModelForSequenceClassification, folder, dtype, trust_remote_code, num_labels=heads, **extra)
+    return _load(True, folder, dtype, trust_remote_code, num_labels=heads, **extra)
 
 
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:

@@ -13,7 +13,7 @@ import torch
 from gguf import GGUFReader
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from steersman.families.traits import context_of
+from steersman.families.outputs import context_of
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 

@@ -1,17 +1,15 @@
 """LoRA (Hu et al. 2021): y = W x + B A x * alpha / rank, W frozen; adapter files are peft's.
 
-B begins as zero, so a new adapter changes nothing. `twin` makes a second model over the same weights, which is how
-several adapters stand on one base in memory. A base may be quantised (Dettmers et al. 2023); see `quantized`.
+B begins as zero, so a new adapter changes nothing. `families.twins` makes a second model over the same weights, which
+is how several adapters stand on one base in memory. A base may be quantised (Dettmers et al. 2023); see `quantized`.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from steersman.artifact.files import file_sha256, hash_json, write_json
 from steersman.compute.products import linear
 from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.distributed import parallel
-from steersman.families import traits
-from steersman.families.decoder import last_layers, train_last_layers
+from steersman.families.outputs import last_layers, train_last_layers
+from steersman.families.registry import family_of
+from steersman.families.twins import twin
 from steersman.weights.folders import DTYPES, pick_device
 
 ADAPTER = "adapter"
@@ -46,6 +45,11 @@ class LoraLinear(nn.Module):
         place: dict[str, Any] = {"device": base.weight.device, "dtype": dtype, "bias": False}
         self.lora_A = nn.Linear(base.in_features, rank, **place)
         self.lora_B = nn.Linear(rank, base.out_features, **place)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen matrix: T5 looks at its type."""
+        return self.base_layer.weight
 
     def forward(self, x: Tensor) -> Tensor:
         base, down, up = self.base_layer, self.lora_A, self.lora_B
@@ -68,7 +72,7 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
     generator = torch.Generator().manual_seed(seed)
     for layer in layers:
         for name in [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]:
-            adapted = _adapt(layer, name, config.lora_rank, config.lora_alpha, traits.backbone(model).dtype)
+            adapted = _adapt(layer, name, config.lora_rank, config.lora_alpha, _dtype(model))
             down = adapted.lora_A.weight
             with torch.no_grad():  # as peft begins
                 down.copy_((torch.rand(down.shape, generator=generator) * 2 - 1) / math.sqrt(down.shape[1]))
@@ -79,18 +83,18 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
         model.score.requires_grad_(True)
 
 
+def _dtype(model: Any) -> torch.dtype:
+    """What adapters compute in: as the embedding does, which no quantisation touches."""
+    dtype: torch.dtype = family_of(model).embedding(model).weight.dtype
+    return dtype
+
+
 def _adapt(model: nn.Module, name: str, rank: int, alpha: float, dtype: torch.dtype) -> LoraLinear:
     base = model.get_submodule(name)
     assert isinstance(base, nn.Linear)
     adapted = LoraLinear(base, rank, alpha, dtype)
     model.set_submodule(name, adapted)
     return adapted
-
-
-def twin(model: Any) -> Any:
-    """A second model over the same weights: adapters or heads put on one are not on the other."""
-    leaves = [m for m in model.modules() if next(m.children(), None) is None]
-    return copy.deepcopy(model, {id(x): x for x in [*leaves, *model.parameters()]})
 
 
 def _matrix(linear: Any) -> Tensor:
@@ -175,17 +179,14 @@ def settle(model: Any, folder: Path, base: Path) -> None:
 def _write(model: Any, adapted: dict[str, LoraLinear], tensors: dict[str, Tensor], folder: Path, base: Path) -> None:
     first = next(iter(adapted.values()))
     rank = first.lora_A.weight.shape[0]
-    layers = sorted({int(found[1]) for name in adapted if (found := re.search(r"\.(\d+)\.", name))})
     config = {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM",
         "base_model_name_or_path": None,
         "r": rank,
         "lora_alpha": first.scale * rank,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": sorted({name.rpartition(".")[2] for name in adapted}),
-        "layers_to_transform": layers if len(layers) < len(traits.layers(model)) else None,
+        **family_of(model).adapter_targets(model, list(adapted)),
         "modules_to_save": ["score"] if hasattr(model, "score") else None,
         "inference_mode": True,
     }
@@ -224,13 +225,7 @@ def load_adapter(model: Any, folder: Path) -> None:
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER / WEIGHTS).items()}
     for name in tensors:
         if name.endswith(".lora_A.weight"):
-            _adapt(
-                model,
-                name.removesuffix(".lora_A.weight"),
-                config["r"],
-                config["lora_alpha"],
-                traits.backbone(model).dtype,
-            )
+            _adapt(model, name.removesuffix(".lora_A.weight"), config["r"], config["lora_alpha"], _dtype(model))
     unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
     assert not unknown, unknown
 

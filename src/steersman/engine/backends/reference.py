@@ -22,7 +22,7 @@ from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
-from steersman.families.traits import context_of
+from steersman.families.registry import family_of
 from steersman.types import Completion, SamplingParams
 
 
@@ -42,13 +42,12 @@ class ReferenceEngine:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)
         self.model_name, self.policy_version = model_name, version
-        self._encoder_decoder = bool(model.config.is_encoder_decoder)
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)
         self._lock = threading.Lock()
 
     @property
     def max_context(self) -> int:
-        return context_of(self.model.config)
+        return family_of(self.model).context(self.model.config)
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self._prompts.count(prompt)
@@ -107,7 +106,7 @@ class ReferenceEngine:
 
     def _answer(self, prompt: Prompt, params: SamplingParams, seed: str, streamed: bool = False) -> Answer:
         ids = self._prompts.ids(prompt)
-        room = self.max_context - (0 if self._encoder_decoder else len(ids))
+        room = family_of(self.model).room(self.model.config, len(ids))
         if len(ids) >= self.max_context:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context - 1}")
         if params.adapter is not None:
@@ -120,16 +119,13 @@ class ReferenceEngine:
         """One token per iteration, until the answer is finished."""
         cache: Any = None
         answer.version = self.policy_version
-        fresh = torch.tensor([answer.prompt], device=self.model.device)
-        given: dict[str, Any] = {}
-        if self._encoder_decoder:
-            with self._lock, torch.inference_mode():
-                given = {"encoder_outputs": self.model.get_encoder()(input_ids=fresh)}
-            fresh = torch.tensor([[self.model.config.decoder_start_token_id]], device=self.model.device)
-        name = "decoder_input_ids" if self._encoder_decoder else "input_ids"
+        with self._lock, torch.inference_mode():
+            prompt = torch.tensor([answer.prompt], device=self.model.device)
+            start = family_of(self.model).begin(self.model, prompt)
+        fresh = start.ids
         while not answer.finished:
             with self._lock, torch.inference_mode():
-                result = self.model(**{name: fresh}, **given, past_key_values=cache, use_cache=True)
+                result = self.model(**{start.name: fresh}, **start.given, past_key_values=cache, use_cache=True)
                 cache = result.past_key_values
                 token = self._choose(answer, result.logits[:, -1])
             fresh = torch.tensor([[token]], device=self.model.device)

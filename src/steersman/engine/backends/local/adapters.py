@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from steersman.engine.backends.local.merged import layer_part, merged_rows
-from steersman.engine.backends.local.shape import Shape
+from steersman.families.shape import Shape
 
 PREFIX = "base_model.model."
 

@@ -22,7 +22,7 @@ from steersman.engine.backends.local.compiled import NativeStep
 from steersman.engine.backends.local.graphs import Graphs
 from steersman.engine.backends.local.matrix import MANY
 from steersman.engine.backends.local.merged import Weights
-from steersman.engine.backends.local.shape import inverse_frequencies, shape_of
+from steersman.families.shape import inverse_frequencies, shape_of
 from steersman.kernels import ops as kernels
 
 FIRST_ROPE_LENGTH = 4096

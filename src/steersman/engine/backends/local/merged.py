@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from steersman.engine.backends.local.matrix import Dense, Int8, Matrix
-from steersman.engine.backends.local.shape import Shape
+from steersman.families.shape import Shape
 
 
 class Weights:
