@@ -14,7 +14,7 @@ from torch import Tensor
 import tiny as t
 from kernels_off import use_kernels
 from steersman.compute.packing import Row, Tree, build_row
-from steersman.families.decoder import (
+from steersman.families.outputs import (
     branch_scores,
     response_logprobs,
     response_values,
@@ -48,7 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.update({"hidden_size": 128, "intermediate_size": 160, "head_dim": 32, "vocab_size": 352})
     config.update({"num_hidden_layers": 4, "sliding_window": WINDOW, "query_pre_attn_scalar": 32})
     config.layer_types = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
-    assert config.num_key_value_heads == 1 and config.tie_word_embeddings
+    assert config.num_key_value_heads == 1
+    assert config.tie_word_embeddings
     torch.manual_seed(3)
     model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
@@ -128,13 +129,15 @@ def assert_alike(mine: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
 def shared(model: Any, row: Row, layers: int) -> Tensor | None:
     """States of the frozen layers, as PPO's four models share them."""
     trunk, count = share_trunk([model, model], layers)
-    assert count == layers and trunk is not None
+    assert count == layers
+    assert trunk is not None
     return trunk(row)
 
 
 def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list[Tree]) -> None:
     row = build_row(trees)
-    assert len(row.ids) > 10 * WINDOW and int(row.positions.max()) > 4 * WINDOW
+    assert len(row.ids) > 10 * WINDOW
+    assert int(row.positions.max()) > 4 * WINDOW
     exact, model = eager(load_causal(folder, "float32")), use_packed_rows(load_causal(folder, "bfloat16"))
     for one in (exact, model):
         train_last_layers(one, TRAINED)
@@ -142,7 +145,8 @@ def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list
     logprobs, _ = response_logprobs(model, row, below=shared(model, row, 4 - TRAINED))
     expected = exact_logprobs(exact, trees)
     error = (logprobs - expected).detach().abs()
-    assert float(error.mean()) < 0.05 and float(error.max()) < 0.3, error
+    assert float(error.mean()) < 0.05
+    assert float(error.max()) < 0.3
     assert_alike(gradients(model, -(pull * logprobs).mean()), gradients(exact, -(pull * expected).mean()))
 
 

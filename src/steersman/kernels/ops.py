@@ -96,7 +96,11 @@ def multiply(
         if x is None:
             continue
         fits = x.dtype is out.dtype and x.is_cpu and x.shape == like.shape
-        if wide or not fits or any(a != b and k > 1 for a, b, k in zip(x.stride(), like.stride(), x.shape, strict=True)):
+        if (
+            wide
+            or not fits
+            or any(a != b and k > 1 for a, b, k in zip(x.stride(), like.stride(), x.shape, strict=True))
+        ):
             kind = f"bfloat16 {list(like.shape)}, strides {list(like.stride())}"
             raise _wrong(name, f"none for a float32 out, else {kind}", x)
     places = (out.data_ptr(), None) if wide else (None, out.data_ptr())
