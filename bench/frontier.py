@@ -34,10 +34,10 @@ import torch
 
 from harness import machine, machine_line, say, table, write_json
 from steersman.artifact.workspace import Workspace
-from steersman.config import PpoConfig
+from steersman.config import PpoConfig, replaced
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.load import load_engine
-from steersman.eval.figures import COLOURS, SPARE
+from steersman.eval.figures import COOL, SPARE, WARM
 from steersman.families.outputs import branch_scores, response_logprobs, share_trunk
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
@@ -74,8 +74,12 @@ def in_process(function: Callable[..., Any], **given: Any) -> Any:
 
 def ours(options: argparse.Namespace, space: Workspace, side: str, price: float, lr: float) -> PpoConfig:
     base = space.config.ppo
-    own = TRL_DEFAULTS | {"critic_lr": lr} if side == THEIR_WAY else {"critic_lr": lr * base.critic_lr / base.lr}
-    config = dataclasses.replace(
+    own = (
+        TRL_DEFAULTS | {"critic_lr": lr}
+        if side == THEIR_WAY
+        else {"critic_lr": lr * base.optimizer.critic_lr / base.optimizer.lr}
+    )
+    config = replaced(
         base,
         lr=lr,
         kl_coef=price,
@@ -87,7 +91,7 @@ def ours(options: argparse.Namespace, space: Workspace, side: str, price: float,
         eval_every=options.rounds,
         **own,
     )
-    return dataclasses.replace(config, prompts_per_iteration=options.episodes // config.answers_per_prompt)
+    return replaced(config, prompts_per_iteration=options.episodes // config.rollouts.answers_per_prompt)
 
 
 def train_ours(space: Workspace, prompts: Sequence[Conversation], config: PpoConfig, folder: Path) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def train_ours(space: Workspace, prompts: Sequence[Conversation], config: PpoCon
         sft=space.stage_dir("sft"),
         reward=space.stage_dir("reward"),
         prompts=prompts,
-        held_out=prompts[: config.eval_prompts],
+        held_out=prompts[: config.selection.eval_prompts],
         demonstrations=[],
         output=folder,
         config=config,
@@ -114,9 +118,9 @@ def train_trl(
     sft, data, path = space.stage_dir("sft"), folder.with_suffix(".data.json"), folder.with_suffix(".spec.json")
     tokenizer = load_tokenizer(sft)
     template = Template(tokenizer)
-    taken = [prompts[i % len(prompts)] for i in range(config.iterations * config.prompts_per_iteration)]
+    taken = [prompts[i % len(prompts)] for i in range(config.iterations * config.rollouts.prompts_per_iteration)]
     rows = [{"input_ids": template.prompt_ids(p)} for p in taken]
-    batch = config.prompts_per_iteration
+    batch = config.rollouts.prompts_per_iteration
     data.write_text(
         json.dumps({"rows": rows, "batch": batch, "pad": tokenizer.pad_token_id, "eos": template.end_of_turn})
     )
@@ -126,22 +130,22 @@ def train_trl(
         reward=str(space.stage_dir("reward")),
         warmup=0,
         steps=config.iterations,
-        train_layers=config.train_layers,
+        train_layers=config.adapters.train_layers,
         batch_tokens=0,
         batch_prompts=0,
         answers=1,
         episodes=batch,
-        max_tokens=config.max_tokens,
+        max_tokens=config.rollouts.max_tokens,
         epochs=config.epochs,
         minibatches=config.minibatches,
-        lr=config.lr,
+        lr=config.optimizer.lr,
         seed=space.config.project.seed,
         output=str(folder),
-        no_eos_reward=config.no_eos_reward,
+        no_eos_reward=config.score.no_eos_reward,
         # a batch of 16 at once, so that it fits into a laptop's memory
         peer={
-            "kl_coef": config.kl_coef,
-            "temperature": config.temperature,
+            "kl_coef": config.kl.coef,
+            "temperature": config.rollouts.temperature,
             "lr_scheduler_type": "linear",
             "adam_beta2": 0.999,
             "per_device_train_batch_size": min(16, batch),
@@ -162,7 +166,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """Per prompt, means over `answers` sampled ones: reward (EOS trick applied), nats of KL, tokens, share unended."""
     config, settings = space.config.ppo, space.config.model
-    params = SamplingParams(max_tokens=max_tokens, temperature=config.temperature, n=answers, seed=1)
+    params = SamplingParams(max_tokens=max_tokens, temperature=config.rollouts.temperature, n=answers, seed=1)
     given = load_engine(policy, version="policy", **settings.loading).generate(prompts, params)
     folders = (policy, space.stage_dir("sft"), space.stage_dir("reward"))
     loaders = (load_causal, load_causal, load_scalar)
@@ -174,11 +178,11 @@ def measure(
     scores, kl = torch.zeros(len(packed.flat)), torch.zeros(len(packed.flat))
     for row, mine, below in zip(packed.minibatches[0], packed.episodes[0], packed.below[0], strict=True):
         scores[mine] = branch_scores(reward, row, below)
-        ours, sft = (response_logprobs(m, row, config.temperature, below, False)[0] for m in (own, reference))
+        ours, sft = (response_logprobs(m, row, config.rollouts.temperature, below, False)[0] for m in (own, reference))
         kl[mine] = torch.zeros(len(mine)).index_add_(0, row.target_branch, ours - sft)
     unended = torch.tensor([a.finish_reason != "stop" for a in packed.flat])
     found = {
-        "reward": apply_eos_trick(scores, ~unended, config.no_eos_reward),
+        "reward": apply_eos_trick(scores, ~unended, config.score.no_eos_reward),
         "kl": kl,
         "tokens": torch.tensor([len(a.token_ids) for a in packed.flat]),
         "unended": unended,
@@ -230,7 +234,7 @@ def plot(path: Path, sides: dict[str, list[Point]], draws: np.ndarray) -> None:
 
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    tints = {OURS: COLOURS["policy"], THEIR_WAY: SPARE[1], TRL: COLOURS["sft"]}
+    tints = {OURS: WARM, THEIR_WAY: SPARE[1], TRL: COOL}
     for side, points in sides.items():
         kl, reward = (means(points, name, draws) for name in ("kl", "reward"))
         errors = []

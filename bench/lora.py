@@ -17,7 +17,7 @@ import torch
 
 import train_data as data
 from harness import machine, machine_line, own_peak_mib
-from steersman.config import SftConfig
+from steersman.config import SftConfig, replaced
 from steersman.families.outputs import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
@@ -26,7 +26,11 @@ from steersman.weights.folders import load_causal, load_tokenizer, use_packed_ro
 from steersman.weights.lora import set_trainable
 from steersman.weights.resolve import resolve
 
-SIDES = {"all": SftConfig(), "last 10 layers": SftConfig(train_layers=10), "LoRA r=16": SftConfig(lora_rank=16)}
+SIDES = {
+    "all": SftConfig(),
+    "last 10 layers": replaced(SftConfig(), train_layers=10),
+    "LoRA r=16": replaced(SftConfig(), lora_rank=16),
+}
 STEPS, TOKENS = 5, 1024
 
 

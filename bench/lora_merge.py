@@ -14,7 +14,7 @@ from torch import Tensor
 
 import train_data as data
 from harness import machine, machine_line
-from steersman.config import SftConfig
+from steersman.config import SftConfig, replaced
 from steersman.families.outputs import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
@@ -28,7 +28,7 @@ DEMONSTRATIONS, HELD_OUT, TOKENS = 60, 60, 512
 
 def trained(folder: Any, rate: float) -> Any:
     """A model with adapters after two epochs."""
-    config = SftConfig(epochs=2, lora_rank=16, batch_tokens=TOKENS)
+    config = replaced(SftConfig(), epochs=2, lora_rank=16, batch_tokens=TOKENS)
     template = Template(load_tokenizer(folder))
     trees, _ = sft.to_trees(template, data.demonstrations(DEMONSTRATIONS, "train", 1), TOKENS, "keep_end")
     model = use_packed_rows(load_causal(folder))

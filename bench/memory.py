@@ -61,7 +61,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     import train_data as data
-    from steersman.config import DpoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
+    from steersman.config import DpoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, replaced
     from steersman.families.shape import shape_of
     from steersman.text.template import Template
     from steersman.train import budget, ppo, preference, reward, sft
@@ -75,7 +75,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
     common: dict[str, Any] = {"output": folder / "out", "model_config": settings, "seed": 1, "inputs": {}}
     config: Any
     if stage == "sft":
-        config = SftConfig(epochs=1, save_seconds=0, **changes)
+        config = replaced(SftConfig(), epochs=1, save_seconds=0, **changes)
         # shuffling decides what falls into a batch, so the last of these is a rest
         template = Template(load_tokenizer(base))
         chosen, tokens = [], 0
@@ -92,7 +92,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         held = 2
         count = STEPS * changes["batch_prompts"] + held
         kind = RewardConfig if stage == "reward" else DpoConfig
-        config = kind(save_seconds=0, holdout_fraction=held / count, **changes)
+        config = replaced(kind(), save_seconds=0, holdout_fraction=held / count, **changes)
         ranked = data.rankings(count, 4, "train", 1)
         template = Template(load_tokenizer(base))
         trees, _ = reward.to_ranked_trees(template, ranked, 8192)
@@ -102,7 +102,9 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         else:
             preference.run(base=base, rankings=ranked, config=config, **common)
     else:
-        config = PpoConfig(iterations=STEPS, eval_prompts=4, eval_every=9, kl_ceiling=1e9, save_seconds=0, **changes)
+        config = replaced(
+            PpoConfig(), iterations=STEPS, eval_prompts=4, eval_every=9, kl_ceiling=1e9, save_seconds=0, **changes
+        )
         scorer = folder / "reward"
         make_reward_model(base, scorer)
         asked = data.prompts(STEPS * config.prompts_per_iteration, 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import machine, machine_line, say, table, write_json
-from steersman.config import ModelConfig, RewardConfig
+from steersman.config import ModelConfig, RewardConfig, replaced
 from steersman.data.clean import clean
 from steersman.data.importing import parse_file
 from steersman.text.template import Template
@@ -63,7 +63,9 @@ def main() -> None:
     rankings = [ranking for part in data for ranking in part]
     say(", ".join(f"{name}: {len(part)} pairs" for name, part in zip(files, data, strict=True)))
     base = resolve(arguments.model, say=say)
-    config = RewardConfig(lr=arguments.lr, train_layers=arguments.train_layers, holdout_fraction=arguments.holdout)
+    config = replaced(
+        RewardConfig(), lr=arguments.lr, train_layers=arguments.train_layers, holdout_fraction=arguments.holdout
+    )
 
     def train(folder: str, given: list[Ranking], objectives: dict[str, float]) -> dict[str, Any]:
         return reward.run(
@@ -71,7 +73,7 @@ def main() -> None:
             rankings=given,
             demonstrations=[],
             output=arguments.output / folder,
-            config=dataclasses.replace(config, objectives=objectives),
+            config=replaced(config, objectives=objectives),
             model_config=ModelConfig(),
             seed=SEED,
             inputs={},
@@ -85,7 +87,7 @@ def main() -> None:
     columns: dict[str, dict[str, Any]] = {}
     for name in files:
         mine = [item for item in held if item.objective == name]
-        scores = [s[:, 0] for s in reward.score_trees(one, [item.tree for item in mine], config.row_tokens)]
+        scores = [s[:, 0] for s in reward.score_trees(one, [item.tree for item in mine], config.rows.row_tokens)]
         by_head = {f"head {head}": interval for head, interval in report[name]["by_head"].items()}
         columns[name] = by_head | {
             "sum of the heads": report[name]["sum"],

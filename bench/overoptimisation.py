@@ -33,7 +33,7 @@ from steersman.config import ModelConfig
 from steersman.data.dataset import find, load_conversations
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.eval.figures import COLOURS, Panel, Series, curves
+from steersman.eval.figures import COOL, WARM, Panel, Series, curves
 from steersman.eval.judges import Judge, judge_for, simulated_ranking
 from steersman.eval.run import rewards
 from steersman.train import reward
@@ -152,7 +152,7 @@ def main() -> None:
         lambda: load_engine(sft, version="sft", **settings.loading),
         prompts,
         options.output / "answers.jsonl",
-        SamplingParams(max_tokens=space.config.ppo.max_tokens, temperature=1.0, n=options.answers),
+        SamplingParams(max_tokens=space.config.ppo.rollouts.max_tokens, temperature=1.0, n=options.answers),
         group=4,
         seed=space.config.project.seed,
         title="answers",
@@ -186,8 +186,8 @@ def main() -> None:
         say(f"{method}: gold = d ({alpha:.3f} - {beta:.3f} {shape}), highest at d {top:.2f}")
         result[method] = {"proxy": by_proxy, "gold": by_gold, "alpha": alpha, "beta": beta, "peak": top}
         series = (
-            Series("proxy", tuple(by_proxy), COLOURS["sft"], dots=method == "PPO"),
-            Series("gold", tuple(by_gold), COLOURS["policy"], dots=method == "PPO"),
+            Series("proxy", tuple(by_proxy), COOL, dots=method == "PPO"),
+            Series("gold", tuple(by_gold), WARM, dots=method == "PPO"),
         )
         panels.append(Panel(method, "sqrt of KL (nats)", "reward, deviations of SFT", series))
     (options.output / "curve.svg").write_text(str(curves("overoptimisation", "proxy and gold reward", panels)))

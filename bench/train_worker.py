@@ -21,7 +21,7 @@ import train_data as data
 import train_plain as plain
 from harness import own_peak_mib
 from steersman.compute.packing import Tree, build_row, fill_rows
-from steersman.config import ModelConfig, PpoConfig, SftConfig
+from steersman.config import ModelConfig, PpoConfig, SftConfig, replaced
 from steersman.engine.load import engine_of
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs, train_last_layers
 from steersman.rl.losses import kwise_loss
@@ -50,7 +50,7 @@ def timed(spec: Spec, one: Callable[[int], float]) -> Result:
 
 def sft_data(spec: Spec, template: Template) -> tuple[list[Tree], list[list[int]], list[Tree]]:
     """(trees, batches, held-out trees): enough demonstrations for every step."""
-    config = SftConfig(epochs=1, batch_tokens=spec.batch_tokens)
+    config = replaced(SftConfig(), epochs=1, batch_tokens=spec.batch_tokens)
     if spec.file:
         records = data.of_file(
             spec, "demonstrations", lambda record: sum(len(row.ids) for row in template.examples(record))
@@ -174,7 +174,8 @@ def run_reward(spec: Spec, side: str) -> Result:
 
 
 def ppo_config(spec: Spec) -> PpoConfig:
-    return PpoConfig(
+    return replaced(
+        PpoConfig(),
         max_tokens=spec.max_tokens,
         epochs=spec.epochs,
         minibatches=spec.minibatches,
@@ -202,18 +203,23 @@ def run_ppo(spec: Spec, side: str) -> Result:
     else:
         model_config = ModelConfig(device="cpu")
         actors = rollouts.Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
-        common = {"lr": spec.lr, "weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
+        common = {
+            "lr": spec.lr,
+            "weight_decay": 0.0,
+            "grad_clip": config.optimizer.grad_clip,
+            "eps": config.optimizer.adam_eps,
+        }
         policy, critic = Updater(actors.policy, **common), Updater(actors.critic, **common)
         engine = engine_of(actors.policy, actors.tokenizer, name="policy", version="0")
         device = actors.policy.device
 
         def one(step: int) -> float:
-            params = SamplingParams(max_tokens=config.max_tokens, temperature=1.0, seed=step)
+            params = SamplingParams(max_tokens=config.rollouts.max_tokens, temperature=1.0, seed=step)
             completions = engine.generate(rounds[step], params)
-            packing = (config.minibatches, config.row_tokens, device, actors.below)
+            packing = (config.minibatches, config.rows.row_tokens, device, actors.below)
             packed = rollouts.pack(actors.template, rounds[step], completions, *packing)
             scored = rollouts.score(actors, packed, config)
-            experience, _ = rollouts.experience_of(packed.flat, [scored], config, config.kl_coef)
+            experience, _ = rollouts.experience_of(packed.flat, [scored], config, config.kl.coef)
             ppo_update.update(actors, packed, experience, policy, critic, config, 1.0, True, None)
             named = zip(policy.names, policy.parameters, strict=True)
             engine.load_weights(((name, p.detach()) for name, p in named), str(step))

@@ -33,9 +33,11 @@ import test_train as t
 from steersman.artifact.files import TORN
 from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
 from steersman.artifact.stage_folder import partial_of
-from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig
+from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig, replaced
 from steersman.eval import report  # noqa: F401
 from steersman.eval import run as evaluation
+from steersman.eval.maker import Evaluated
+from steersman.rounds import registry
 from tiny import make_model
 
 
@@ -96,7 +98,7 @@ def stages(folder: Path) -> dict[str, Run]:
 
     def preferences(config: DpoConfig | KtoConfig) -> Run:
         longer = replace(config, epochs=6)
-        return lambda output, save: p.run(base, output, replace(longer, save_seconds=save), p.rankings())
+        return lambda output, save: p.run(base, output, replaced(longer, save_seconds=save), p.rankings())
 
     return {
         "sft": lambda output, save: t.run_sft(base, output, save_seconds=save),
@@ -116,7 +118,7 @@ def stages(folder: Path) -> dict[str, Run]:
             model, adapter, output, save_seconds=save, lora_rank=4, lr=5e-3, critic_lr=5e-3, **rounds
         ),
         "eval": lambda output, _: evaluation.run(
-            models={"sft": ("SFT", base), "policy": ("PPO", model)},
+            models={n: Evaluated(n, f, registry.maker_of(n)) for n, f in (("sft", base), ("ppo", model))},
             prompts=t.prompts(),
             output=output,
             reward=scorer,

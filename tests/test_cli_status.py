@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from steersman.artifact.manifest import identity, read_manifest, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.cli import doctor
-from steersman.cli.exporting import EDITS, feedback_for, feedback_identity
 from steersman.cli.framework import build
-from steersman.cli.promotion import word_for
 from steersman.config import Config, to_dict
 from steersman.data.dataset import find, load_conversations, write_dataset
+from steersman.rounds.export import EDITS, feedback_for, feedback_identity
+from steersman.rounds.gate import word_for
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
 
@@ -46,7 +46,7 @@ def artifact(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (files or {"weights": f"{stage} {round_}"}).items():
         (folder / name.replace("_", ".")).write_text(content)
-    section = {"sft": "sft", "reward": "reward", "policy": "ppo"}.get(stage)
+    section = {"sft": "sft", "reward": "reward", "ppo": "ppo"}.get(stage)
     config = {section: to_dict(getattr(space.config, section))} if section else {}
     return write_manifest(folder, stage, config, inputs or {}, {"loss": 2.30001, "steps": 7})
 
@@ -55,13 +55,13 @@ def judged(
     space: Workspace,
     word: str,
     round_: int = 1,
-    a: str = "policy",
+    a: str = "ppo",
     b: str = "sft",
     data: dict[str, str] | None = None,
     n: int = 200,
 ) -> None:
     """A policy with a report that says `word` of a against b."""
-    inputs = {stage: identity(artifact(space, stage, round_, data)) for stage in ("policy", "sft")}
+    inputs = {stage: identity(artifact(space, stage, round_, data)) for stage in ("ppo", "sft")}
     verdict = json.dumps({"pairs": [{"a": a, "b": b, "word": word, "n": n}]})
     artifact(space, "report", round_, inputs, verdict_json=verdict)
 
@@ -72,9 +72,9 @@ def judged(
 def test_promote_what_is_better(space: Workspace) -> None:
     judged(space, "better")
     path = run_json(space, "promote")["promoted"]["path"]
-    assert path.startswith("promoted/001-policy-")
+    assert path.startswith("promoted/001-ppo-")
     assert space.current() == space.root / path
-    shutil.rmtree(space.stage_dir("policy", 1))
+    shutil.rmtree(space.stage_dir("ppo", 1))
     assert (space.root / path / "weights").read_text(), "what is promoted stays when its stage is made anew"
     judged(space, "better")
     assert run_json(space, "promote")["changed"] is False
@@ -83,7 +83,7 @@ def test_promote_what_is_better(space: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("word", "n", "why"),
-    [("no evidence", 200, "no evidence that policy is better"), ("better", 12, "compared on 12 prompts only")],
+    [("no evidence", 200, "no evidence that ppo is better"), ("better", 12, "compared on 12 prompts only")],
 )
 def test_promotion_without_evidence_asks_first(space: Workspace, word: str, n: int, why: str) -> None:
     judged(space, word, n=n)
@@ -105,47 +105,47 @@ def test_promote_names_what_can_be_promoted(space: Workspace) -> None:
     assert "steersman promote --stage sft or steersman promote --stage dpo" in told.stderr
 
 
-@pytest.mark.parametrize(("a", "b", "word"), [("policy", "sft", "worse"), ("sft", "policy", "better")])
+@pytest.mark.parametrize(("a", "b", "word"), [("ppo", "sft", "worse"), ("sft", "ppo", "better")])
 def test_promote_refuses_what_is_worse(space: Workspace, a: str, b: str, word: str) -> None:
     judged(space, word, a=a, b=b)
     result = run(space, "promote")
     assert result.exit_code == 2
     assert "not promoted" in result.stderr
-    assert "policy is worse than sft" in result.stderr
+    assert "ppo is worse than sft" in result.stderr
     assert space.current() is None
-    assert "policy is worse" in run_json(space, "promote", "--force")["forced_against"]
+    assert "ppo is worse" in run_json(space, "promote", "--force")["forced_against"]
     assert space.current() is not None
 
 
 def test_promote_needs_a_verdict_on_this_very_model(space: Workspace) -> None:
-    artifact(space, "policy")
+    artifact(space, "ppo")
     assert run(space, "promote", "--stage", "sft").exit_code == 2  # no such artifact
     assert "no report; expected an evaluation" in run(space, "promote").stderr
     artifact(space, "report")
     assert "verdict.json: no such file" in run(space, "promote").stderr
     artifact(space, "report", verdict_json='{"pairs": []}')
-    assert "the report is not of this policy model" in run(space, "promote").stderr
+    assert "the report is not of this ppo model" in run(space, "promote").stderr
     judged(space, "better", a="sft", b="base")
-    assert "expected a comparison of policy with sft" in run(space, "promote").stderr
+    assert "expected a comparison of ppo with sft" in run(space, "promote").stderr
     judged(space, "better")
-    artifact(space, "policy", weights="trained again")
-    assert "the report is not of this policy model" in run(space, "promote").stderr
+    artifact(space, "ppo", weights="trained again")
+    assert "the report is not of this ppo model" in run(space, "promote").stderr
     judged(space, "better")
     artifact(space, "sft", weights="trained again")
     assert "the report is not of this sft model" in run(space, "promote").stderr
     judged(space, "better")
     (space.stage_dir("report", 1) / "verdict.json").write_text('{"pairs": []}')
     assert "verdict.json: altered since the evaluation" in run(space, "promote").stderr
-    inputs = {stage: identity(read_manifest(space.stage_dir(stage, 1))) for stage in ("policy", "sft")}
+    inputs = {stage: identity(read_manifest(space.stage_dir(stage, 1))) for stage in ("ppo", "sft")}
     artifact(space, "report", inputs=inputs, verdict_json='{"pairs": [{"a": 1}]}')
     assert "expected a verdict with 'pairs'" in run(space, "promote").stderr
-    assert "--stage reward: expected one of sft, policy" in run(space, "promote", "--stage", "reward").stderr
+    assert "--stage reward: expected one of sft, ppo" in run(space, "promote", "--stage", "reward").stderr
     assert space.current() is None
 
 
 def test_promote_refuses_a_truncated_checkpoint_even_by_force(space: Workspace) -> None:
     judged(space, "better")
-    (space.stage_dir("policy", 1) / "weights").write_text("pol")
+    (space.stage_dir("ppo", 1) / "weights").write_text("pol")
     result = run(space, "promote", "--force")
     assert result.exit_code == 2
     assert "its content differs from its manifest" in result.stderr
@@ -157,16 +157,16 @@ def test_rollback(space: Workspace) -> None:
     for round_ in (1, 2):
         judged(space, "better", round_)
         run_json(space, "promote")
-    assert "/002-policy-" in str(space.current())
+    assert "/002-ppo-" in str(space.current())
     assert run_json(space, "rollback")["current"]["round"] == 1
-    assert "/001-policy-" in str(space.current())
+    assert "/001-ppo-" in str(space.current())
     assert run(space, "rollback").exit_code == 2
     assert run_json(space, "promote", "--round", "2")["promoted"]["round"] == 2
 
 
 def test_the_worst_word_counts() -> None:
-    pairs = [{"a": "policy", "b": "sft", "word": "better"}, {"a": "sft", "b": "policy", "word": "better"}]
-    assert word_for(pairs, "policy", "sft") == "worse"
+    pairs = [{"a": "ppo", "b": "sft", "word": "better"}, {"a": "sft", "b": "ppo", "word": "better"}]
+    assert word_for(pairs, "ppo", "sft") == "worse"
     assert word_for(pairs, "sft", "base") is None
 
 
@@ -188,7 +188,7 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     assert {s["state"] for s in status["stages"]} == {"missing"}
     assert run_json(space, "status", "--set", "project.domain=none")["next"] == "steersman data import FILE"
     inputs = {"data:d": data(space)}
-    steps = ["sft", "samples", "rankings", "reward", "policy"]
+    steps = ["sft", "samples", "rankings", "reward", "ppo"]
     verbs = ["sft", "sample", "rank", "reward", "ppo", "eval"]
     for stage, verb in zip(steps, verbs, strict=False):
         assert run_json(space, "status")["next"] == f"steersman {verb}"
@@ -200,7 +200,7 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     run_json(space, "promote")
     status = run_json(space, "status")
     assert status["next"] == "steersman serve"
-    assert status["current"]["path"].startswith("promoted/001-policy-")
+    assert status["current"]["path"].startswith("promoted/001-ppo-")
 
 
 def test_status_names_what_is_stale_and_why(space: Workspace) -> None:
@@ -245,7 +245,7 @@ def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
 
     def train() -> None:
         for stage in ("dpo", "kto"):
-            said = feedback_for(space, stage)
+            said = feedback_for(space, stage == "kto")
             artifact(space, stage, inputs={"feedback": feedback_identity(said)} if said else {})
 
     artifact(space, "sft")
@@ -277,11 +277,11 @@ def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
 
 
 def test_status_across_rounds(space: Workspace) -> None:
-    policy = artifact(space, "policy", 1)
-    artifact(space, "sft", 2, inputs={"001/policy": identity(policy)})
+    policy = artifact(space, "ppo", 1)
+    artifact(space, "sft", 2, inputs={"001/ppo": identity(policy)})
     assert stages(space)["sft"]["state"] == "ready"
-    artifact(space, "policy", 1, weights="other")
-    assert stages(space)["sft"]["changed_inputs"] == ["001/policy"]
+    artifact(space, "ppo", 1, weights="other")
+    assert stages(space)["sft"]["changed_inputs"] == ["001/ppo"]
     assert run_json(space, "status", "--round", "1")["round"] == 1
 
 

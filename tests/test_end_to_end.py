@@ -65,7 +65,7 @@ SIZES = {
     "eval.bootstrap": 200,
     "serve.max_tokens": 8,
 }
-STAGES = ("sft", "samples", "rankings", "reward", "policy", "report")
+STAGES = ("sft", "samples", "rankings", "reward", "ppo", "report")
 
 
 def sets(**changes: Any) -> list[str]:
@@ -153,8 +153,8 @@ def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> N
         "samples": {"sft"},
         "rankings": {"store", "samples"},
         "reward": {"sft", "rankings"},
-        "policy": {"sft", "reward"},
-        "report": {"base", "sft", "policy", "reward"},
+        "ppo": {"sft", "reward"},
+        "report": {"base", "sft", "ppo", "reward"},
     }
     for stage, manifest in manifests.items():
         for name, value in manifest.inputs.items():
@@ -175,7 +175,7 @@ def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> N
 def test_nothing_is_made_twice(root: Path) -> None:
     before = footprint(root)
     result = inside(root, "run", "--simulated")
-    for stage, verb in (("sft", "sft"), ("samples", "sample"), ("reward", "reward"), ("policy", "ppo")):
+    for stage, verb in (("sft", "sft"), ("samples", "sample"), ("reward", "reward"), ("ppo", "ppo")):
         assert inside_json(root, verb)["made"] is False, stage
     assert inside_json(root, "eval")["made"] is False
     inside(root, "data", "import", "shop")
@@ -190,13 +190,13 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(root: Path) -> None:
     inside(root, "run", "--simulated", "-s", "ppo.save_seconds=1", "-s", "serve.port=9000")
     assert remade(before, root) == set(), "settings that change no result"
     changed = ["-s", "ppo.lr=2e-3"]
-    assert states(root, *changed)["policy"]["changed_settings"] == ["ppo.lr"]
+    assert states(root, *changed)["ppo"]["changed_settings"] == ["ppo.lr"]
     inside(root, "run", "--simulated", *changed)
-    assert remade(before, root) == {"policy", "report"}
+    assert remade(before, root) == {"ppo", "report"}
     between = footprint(root)
     inside(root, "run", "--simulated", *changed)
     assert footprint(root) == between
-    assert states(root, *changed)["policy"]["changed_settings"] == []
+    assert states(root, *changed)["ppo"]["changed_settings"] == []
     for stage in STAGES:
         verify(Workspace.open(root).stage_dir(stage))
 
@@ -215,12 +215,12 @@ def test_new_rankings_make_stale_what_was_learned_from_the_old(root: Path) -> No
         "samples": ("ready", []),
         "rankings": ("ready", []),
         "reward": ("stale", ["rankings"]),
-        "policy": ("ready", []),
+        "ppo": ("ready", []),
         "report": ("ready", []),
     }
     assert inside_json(root, "status")["next"] == "steersman reward"
     inside(root, "run", "--simulated")
-    assert remade(before, root) == {"rankings", "reward", "policy", "report"}
+    assert remade(before, root) == {"rankings", "reward", "ppo", "report"}
     metrics = read_manifest(Workspace.open(root).stage_dir("reward")).metrics
     assert (metrics["human"], metrics["simulated"]) == (2, 24)
     assert {stage["state"] for stage in states(root).values()} == {"ready"}
@@ -245,8 +245,8 @@ def say_of_policy(root: Path, word: str) -> None:
     folder = Workspace.open(root).stage_dir("report")
     verdict = json.loads((folder / "verdict.json").read_text())
     for pair in verdict["pairs"]:
-        if {pair["a"], pair["b"]} == {"policy", "sft"}:
-            pair["word"] = word if pair["a"] == "policy" else {"worse": "better", "better": "worse"}[word]
+        if {pair["a"], pair["b"]} == {"ppo", "sft"}:
+            pair["word"] = word if pair["a"] == "ppo" else {"worse": "better", "better": "worse"}[word]
     old = read_manifest(folder)
     write_json(folder / "verdict.json", verdict)
     write_manifest(folder, "report", old.config, old.inputs, old.metrics)
@@ -255,10 +255,10 @@ def say_of_policy(root: Path, word: str) -> None:
 def test_promote_gate_rollback_and_chat(root: Path) -> None:
     assert inside_json(root, "promote", "--stage", "sft", "--anyway")["promoted"]["stage"] == "sft"
     say_of_policy(root, "worse")
-    assert "policy is worse than sft" in inside(root, "promote", code=2).stderr
+    assert "ppo is worse than sft" in inside(root, "promote", code=2).stderr
     assert Workspace.open(root).history()[-1]["stage"] == "sft"
     assert inside_json(root, "promote", "--force")["forced_against"]
-    assert inside_json(root, "chat", "-m", "Where is it?")["policy_version"] == "001/policy"
+    assert inside_json(root, "chat", "-m", "Where is it?")["policy_version"] == "001/ppo"
     assert inside_json(root, "rollback")["current"]["stage"] == "sft"
     assert inside_json(root, "chat", "-m", "Where is it?")["policy_version"] == "001/sft"
     say_of_policy(root, "better")
@@ -275,7 +275,7 @@ def test_report_and_exports(root: Path) -> None:
     space = Workspace.open(root)
     shown = inside_json(root, "report")
     assert shown["path"] == str(space.stage_dir("report"))
-    assert {(p["a"], p["b"]) for p in shown["verdict"]["pairs"]} >= {("policy", "sft"), ("sft", "base")}
+    assert {(p["a"], p["b"]) for p in shown["verdict"]["pairs"]} >= {("ppo", "sft"), ("sft", "base")}
     page = space.stage_dir("report") / "report.html"
     content = page.read_bytes()
     page.unlink()
@@ -318,7 +318,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
         status, report = get(f"{url}/report")
         assert (status, "tester" in report) == (200, True)
         config = json.loads(get(f"{url}/api/config")[1])
-        assert (config["model"], config["policy_version"], config["report"]) == ("tester", "001/policy", True)
+        assert (config["model"], config["policy_version"], config["report"]) == ("tester", "001/ppo", True)
 
         with OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
             assert [m.id for m in client.models.list()] == ["tester"]
@@ -333,7 +333,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
         assert whole.choices[0].message.content == streamed
         assert whole.usage is not None
         assert 1 <= whole.usage.completion_tokens <= SIZES["serve.max_tokens"]
-        assert whole.system_fingerprint == "001/policy"
+        assert whole.system_fingerprint == "001/ppo"
 
         task = json.loads(get(f"{url}/api/rank/next?labeler=ann")[1])["task"]
         ranks = {answer["key"]: i for i, answer in enumerate(task["answers"], 1)}
@@ -360,7 +360,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
     assert [r["kind"] for r in records] == ["like", "edit"]
     for record in records:
         assert record["prompt"]["messages"][-1] == {"role": "user", "content": "Where is my parcel?"}
-        assert record["policy_version"] == "001/policy"
+        assert record["policy_version"] == "001/ppo"
     assert [r["answer"] for r in records] == ["It arrives on 6 May.", message["content"]], "a like is of what stands"
     demonstrations = inside_json(root, "data", "export", "demonstrations")
     assert demonstrations["count"] == 1
@@ -392,13 +392,13 @@ def test_the_stages_alone(tiny: Path, made: Path, tmp_path: Path) -> None:
     more = ["--demonstrations", str(data / "shop-demonstrations-validation.jsonl")]
     assert alone("reward", str(out / "sft"), rankings, "reward", *more)["metrics"]["normalised_on"] == 6
     more = ["--reward", str(out / "reward"), "--held-out", str(data / "shop-prompts-validation.jsonl")]
-    alone("ppo", str(out / "sft"), data / "shop-prompts-ppo-train.jsonl", "policy", *more)
-    more = ["--model", f"policy={out / 'policy'}", "--reward", str(out / "reward")]
+    alone("ppo", str(out / "sft"), data / "shop-prompts-ppo-train.jsonl", "ppo", *more)
+    more = ["--model", f"ppo={out / 'policy'}", "--reward", str(out / "reward")]
     shown = alone("eval", f"sft={out / 'sft'}", data / "shop-prompts-test.jsonl", "report", *more)
-    assert [m["name"] for m in shown["verdict"]["models"]] == ["sft", "policy"]
+    assert [m["name"] for m in shown["verdict"]["models"]] == ["sft", "ppo"]
     assert (out / "report" / "report.html").is_file()
     made = sorted(p.name for p in out.iterdir() if p.suffix != ".lock")
-    assert made == ["policy", "report", "reward", "samples", "sft"]
+    assert made == ["ppo", "report", "reward", "samples", "sft"]
 
 
 # the demo
@@ -432,7 +432,7 @@ def test_demo_goes_on_where_it_was(demo: Path, tiny: Path) -> None:
 MOMENTS = {
     "sft": ".resume-*.safetensors",
     "samples": "candidates.jsonl",
-    "policy": ".resume-*.safetensors",
+    "ppo": ".resume-*.safetensors",
 }
 """Stage -> the file in its working folder at whose appearance the demo is killed."""
 

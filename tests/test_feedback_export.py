@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from steersman.artifact.workspace import Workspace
-from steersman.cli.exporting import edited, export_lines, feedback_for
 from steersman.config import Config
 from steersman.data.dataset import write_dataset
+from steersman.rounds.export import edited, export_lines, feedback_for
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 
@@ -53,7 +53,7 @@ def test_a_corrected_answer_is_not_learned_with_a_later_turn(space: Workspace) -
 
 
 def test_a_like_counts_for_what_somebody_improved(space: Workspace) -> None:
-    told = [(r.answers, r.grades) for r in feedback_for(space, "kto")]
+    told = [(r.answers, r.grades) for r in feedback_for(space, labelled=True)]
     assert told == [
         (("bad1",), ("poor",)),
         (("good1", "bad1"), ("good", "poor")),
@@ -79,7 +79,7 @@ def test_edits_that_leave_the_words_as_they_were_are_no_pairs(
         with sqlite3.connect(space.store_path) as database:  # as an older version let it be written
             database.execute("update feedback set edited = 'same<|eot_id|>' where edited = 'changed'")
         store.add_feedback(other.id, "edit", edited="  better</s>\n")
-    assert [r.answers for r in feedback_for(space, "dpo")][2:] == [("  better", "other ")]
+    assert [r.answers for r in feedback_for(space, labelled=False)][2:] == [("  better", "other ")]
     assert "1 edits leave the words of the answer as they were" in capsys.readouterr().err
     assert edited(space)[-1].messages[-1] == Message("assistant", "  better")
 

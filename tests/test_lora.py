@@ -18,7 +18,7 @@ from steersman.artifact.files import file_sha256
 from steersman.artifact.manifest import tree_hashes
 from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Tree, build_row
-from steersman.config import ModelConfig, SftConfig
+from steersman.config import ModelConfig, SftConfig, replaced
 from steersman.engine.load import load_engine
 from steersman.families.outputs import branch_scores, response_logprobs
 from steersman.text.template import Template
@@ -38,7 +38,7 @@ IDS = tuple(range(5, 25))
 def adapted(base: Path, layers: int) -> Any:
     """A model with adapters that do something: B is not zero."""
     model = use_packed_rows(load_causal(base, "float32"))
-    set_trainable(model, SftConfig(lora_rank=3, lora_alpha=12.0, train_layers=layers), 1)
+    set_trainable(model, replaced(SftConfig(), lora_rank=3, lora_alpha=12.0, train_layers=layers), 1)
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, LoraLinear):
@@ -91,7 +91,7 @@ def test_the_folder_is_merged_and_the_engine_switches_the_adapter(tiny: Path, tm
 def test_merging_in_bfloat16_keeps_updates_smaller_than_the_last_digit(tiny: Path) -> None:
     """On average; to the nearest, updates of a quarter of a digit would be lost. A new adapter changes nothing."""
     model, before = load_causal(tiny), load_causal(tiny).state_dict()
-    set_trainable(model, SftConfig(lora_rank=3), 1)
+    set_trainable(model, replaced(SftConfig(), lora_rank=3), 1)
     assert all(torch.equal(weight, before[name]) for name, weight in lora.named_weights(model))
     up, update = model.model.layers[0].mlp.up_proj, 2**-12  # the last digit of weights from 1/8 to 1/4 is 2**-10
     with torch.no_grad():
@@ -128,20 +128,20 @@ def test_what_is_reported_was_measured_of_the_folder(stage: str, tiny: Path, tmp
     if stage == "sft":
         template = Template(load_tokenizer(out))
         _, held = sft.split_validation(demonstrations(), SFT.eval_fraction, 3)
-        rows = sft.rows_of(sft.to_trees(template, held, SFT.row_tokens, "keep_end")[0], SFT.row_tokens)
+        rows = sft.rows_of(sft.to_trees(template, held, SFT.rows.row_tokens, "keep_end")[0], SFT.rows.row_tokens)
         measured = sft.mean_loss(use_packed_rows(load_causal(out)), rows)
     else:
         held, _ = to_ranked_trees(
             Template(load_tokenizer(out)), split_holdout(rankings(), REWARD.holdout_fraction, 3)[1], 512
         )
-        measured = reward.held_out_metrics(use_packed_rows(load_scalar(out)), held, REWARD.row_tokens)["eval_loss"]
+        measured = reward.held_out_metrics(use_packed_rows(load_scalar(out)), held, REWARD.rows.row_tokens)["eval_loss"]
     assert reported == pytest.approx(measured, abs=1e-6)
 
 
 def test_ppo_stands_on_one_base(tiny: Path, tmp_path: Path) -> None:
     run_sft(tiny, tmp_path / "sft", lora_rank=2)
     run_reward(tmp_path / "sft", tmp_path / "reward", lora_rank=3)
-    config = dataclasses.replace(PPO, lora_rank=4)
+    config = replaced(PPO, lora_rank=4)
     actors = Actors.load(tmp_path / "sft", tmp_path / "reward", config, FLOAT, 3)
     models = (actors.policy, actors.reference, actors.reward, actors.critic)
     held = {p.data_ptr(): p.numel() for m in models for p in m.parameters()}
@@ -166,7 +166,7 @@ def test_a_reward_model_of_other_weights_is_loaded_beside(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_reward(tiny, tmp_path / "reward")
-    config = dataclasses.replace(PPO, lora_rank=4, train_layers=1)
+    config = replaced(PPO, lora_rank=4, train_layers=1)
     actors = Actors.load(tiny, tmp_path / "reward", config, FLOAT, 3)
     assert "not an adapter on" in capsys.readouterr().err
     assert actors.critic.model.embed_tokens is actors.reward.model.embed_tokens
@@ -174,7 +174,7 @@ def test_a_reward_model_of_other_weights_is_loaded_beside(
     assert actors.critic.score is not actors.reward.score
     assert {n.split(".")[2] for n, p in actors.policy.named_parameters() if p.requires_grad} == {"1"}
     assert not any(p.requires_grad for m in (actors.reward, actors.reference) for p in m.parameters())
-    config = dataclasses.replace(config, critic_init="sft")
+    config = replaced(config, critic_init="sft")
     actors = Actors.load(tiny, tmp_path / "reward", config, FLOAT, 3)
     assert actors.critic.model.embed_tokens is actors.policy.model.embed_tokens
     assert not actors.critic.score.weight.any()

@@ -16,10 +16,10 @@ import test_train as stages
 import tiny as t
 from steersman import config as configs
 from steersman import config_file
-from steersman.cli.stages import reward_text
-from steersman.config import PpoConfig
+from steersman.config import PpoConfig, replaced
 from steersman.eval.run import rewards as evaluated
 from steersman.families.outputs import init_score_head, response_values
+from steersman.rounds.telling import accuracy as reward_text
 from steersman.text.template import Template
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout
@@ -111,7 +111,7 @@ def test_transformers_loads_the_heads_and_their_scale_makes_the_score(tiny: Path
         "objective_brief": pytest.approx(float(parts[:, 0].mean()), abs=1e-4),
         "objective_kind": pytest.approx(float(parts[:, 1].mean()), abs=1e-4),
     }
-    other = PpoConfig(objectives={"brief": 0.0, "kind": 2.0}, reward_weight=0.5)
+    other = replaced(PpoConfig(), objectives={"brief": 0.0, "kind": 2.0}, reward_weight=0.5)
     actors, rollouts = ready(tiny, tmp_path / "reward", other)
     torch.testing.assert_close(answer_scores(sources(actors, other), rollouts)[0], parts[:, 1], atol=1e-4, rtol=1e-4)
     row = rollouts.minibatches[0][0]
@@ -121,7 +121,9 @@ def test_transformers_loads_the_heads_and_their_scale_makes_the_score(tiny: Path
         torch.testing.assert_close(response_values(actors.critic, row), response_values(alone, row))
     prompts = list(rollouts.prompts)
     answers = [[group[0] for group in rollouts.completions]]
-    (measured,), (by_objective,) = evaluated(tmp_path / "reward", prompts, answers, stages.FLOAT, other.objectives)
+    (measured,), (by_objective,) = evaluated(
+        tmp_path / "reward", prompts, answers, stages.FLOAT, other.score.objectives
+    )
     assert measured == pytest.approx((2 * parts[:, 1]).tolist(), abs=1e-4)
     assert [o["brief"] for o in by_objective] == pytest.approx(parts[:, 0].tolist(), abs=1e-4)
 
@@ -139,7 +141,7 @@ def test_ppo_with_an_ensemble_of_adapters_over_one_base(tiny: Path, tmp_path: Pa
         tiny, tmp_path / "reward", opposed(), objectives=WEIGHTS, members=2, lora_rank=4, lr=1e-2
     )
     assert report["accuracies"] == [1, 1]
-    actors, rollouts = ready(tiny, tmp_path / "reward", PpoConfig(lora_rank=2))
+    actors, rollouts = ready(tiny, tmp_path / "reward", replaced(PpoConfig(), lora_rank=2))
     assert actors.reward.model.embed_tokens is actors.policy.model.embed_tokens
     _, figures = answer_scores(sources(actors, PpoConfig()), rollouts)
     assert figures.keys() == {"objective_brief", "objective_kind", "reward_std"}
@@ -186,7 +188,7 @@ def test_an_objective_needs_rankings_on_both_sides_and_ppo_the_same_names(tiny: 
         stages.run_reward(tiny, tmp_path / "reward", few, objectives={"brief": 1.0, "overall": 1.0})
     stages.run_reward(tiny, tmp_path / "plain")
     with pytest.raises(ValueError, match=r"ppo\.objectives: .*it has none: train it with reward\.objectives"):
-        Actors.load(tiny, tmp_path / "plain", PpoConfig(objectives={"a": 1.0}), stages.FLOAT)
+        Actors.load(tiny, tmp_path / "plain", replaced(PpoConfig(), objectives={"a": 1.0}), stages.FLOAT)
 
 
 def test_weights_are_read_written_and_checked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tiny as t
 from steersman.compute.packing import Row, Tree, build_row
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig
+from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, replaced
 from steersman.families.outputs import branch_scores, response_logprobs, train_last_layers, use_checkpointing
 from steersman.train import budget, memory, sft
 from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
@@ -121,7 +121,9 @@ def test_without_a_critic_less_is_needed(tiny: Path) -> None:
     """RLOO and GRPO keep and train one model less than PPO."""
     shape, lengths = budget.shape_in(tiny), budget.Lengths(total=1000, longest=20, documents=50)
     with_critic, without = (
-        budget.make_plan(shape, PpoConfig(answers_per_prompt=2, advantage=how), lengths, FLOAT, free=1 << 40).options[0]
+        budget.make_plan(
+            shape, replaced(PpoConfig(), answers_per_prompt=2, advantage=how), lengths, FLOAT, free=1 << 40
+        ).options[0]
         for how in ("gae", "rloo")
     )
     trained = memory.trained_parameters(shape, memory.Setting("ppo", 64, False), head=False)
@@ -131,7 +133,7 @@ def test_without_a_critic_less_is_needed(tiny: Path) -> None:
 
 
 def test_rows_never_get_shorter_than_a_document(tiny: Path) -> None:
-    config = SftConfig(row_tokens=4096)
+    config = replaced(SftConfig(), row_tokens=4096)
     found = budget.make_plan(budget.shape_in(tiny), config, budget.Lengths(9000, 900, 20), FLOAT, free=1)
     assert min(o.changes.get("row_tokens", 4096) for o in found.options) == 1024
 
@@ -141,7 +143,7 @@ def test_a_stage_that_cannot_fit_is_refused_before_it_starts(
 ) -> None:
     def run(model_config: ModelConfig) -> None:
         demonstrations = [t.conversation(f"Where is order {i}?", f"In {i} days.", id=f"d{i}") for i in range(8)]
-        config = SftConfig(epochs=1, row_tokens=128, batch_tokens=128)
+        config = replaced(SftConfig(), epochs=1, row_tokens=128, batch_tokens=128)
         sft.run(
             base=tiny,
             demonstrations=demonstrations,

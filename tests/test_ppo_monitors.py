@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 
 import test_train as stages
 from steersman.artifact.manifest import read_manifest
-from steersman.cli.stages import ppo_text
-from steersman.config import PpoConfig
+from steersman.config import PpoConfig, replaced
 from steersman.rl.rules import repetition
+from steersman.rounds.stages.ppo import tell as ppo_text
 from steersman.train.average import Average
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
@@ -22,7 +21,7 @@ from steersman.train.ppo_update import lr_share
 from steersman.train.rollouts import Actors
 from steersman.train.update import Updater
 
-CONFIG = PpoConfig(monitor_window=2)
+CONFIG = replaced(PpoConfig(), monitor_window=2)
 HEALTHY = {"length": 40.0, "repetition": 0.05, "kl": 1.0, "entropy": 1.5, "no_eos": 0.02, "reward_std": 0.3}
 
 
@@ -52,7 +51,7 @@ def test_each_monitor_speaks_once_with_figures_and_advice(
     assert said == list(monitors.alarms.values())
     assert all(figure in said[0] for figure in figures), said[0]
     assert Monitors(CONFIG, rows(6, **late)).alarms == monitors.alarms, "a resumed run says the same"
-    assert Monitors(replace(CONFIG, monitors="off"), rows(6, **late)).alarms == {}
+    assert Monitors(replaced(CONFIG, monitors="off"), rows(6, **late)).alarms == {}
     assert Monitors(CONFIG, rows(6)).alarms == {}
 
 
@@ -62,13 +61,13 @@ def test_a_critic_that_leaps_is_said_at_once() -> None:
     (said,) = Monitors(PpoConfig(), []).look(wild)
     assert all(part in said for part in ("183", "3.25", "iteration 0", "critic_lr"))
     assert Monitors(PpoConfig(), []).look(wild | {"value_loss": 9.0}) == []
-    assert Monitors(PpoConfig(monitors="off"), []).look(wild) == []
+    assert Monitors(replaced(PpoConfig(), monitors="off"), []).look(wild) == []
 
 
 def test_one_bad_round_is_no_drift_and_zero_turns_a_monitor_off() -> None:
     once = [*rows(5), HEALTHY | {"iteration": 5, "length": 100.0}]  # mean of two: 70 < 80
     assert Monitors(CONFIG, once).alarms == {}
-    off = replace(CONFIG, length_drift=0.0, kl_warning=0.0, entropy_floor=0.0, no_eos_limit=0.0, repetition_rise=0.0)
+    off = replaced(CONFIG, length_drift=0.0, kl_warning=0.0, entropy_floor=0.0, no_eos_limit=0.0, repetition_rise=0.0)
     bad = rows(6, length=400.0, kl=99.0, entropy=0.0, no_eos=1.0, repetition=1.0)
     assert Monitors(off, bad).alarms == {}
 
@@ -114,14 +113,16 @@ def test_a_ppo_run_records_its_start_and_stops_where_a_monitor_says_so(tiny: Pat
 
 
 def test_schedules_against_their_formulas() -> None:
-    config = PpoConfig(iterations=13, warmup_iterations=2, critic_warmup_iterations=1, final_lr_fraction=0.2)
+    config = replaced(
+        PpoConfig(), iterations=13, warmup_iterations=2, critic_warmup_iterations=1, final_lr_fraction=0.2
+    )
     shares = {
-        name: [lr_share(i, replace(config, lr_schedule=name)) for i in (3, 8, 13)]
+        name: [lr_share(i, replaced(config, lr_schedule=name)) for i in (3, 8, 13)]
         for name in ("linear", "cosine", "constant")
     }
     assert shares["linear"] == pytest.approx([1, 0.6, 0.2])
     assert shares["cosine"] == pytest.approx([1, 0.6, 0.2])
-    assert lr_share(5, replace(config, lr_schedule="cosine")) == pytest.approx(0.6 + 0.4 * math.cos(math.pi / 5))
+    assert lr_share(5, replaced(config, lr_schedule="cosine")) == pytest.approx(0.6 + 0.4 * math.cos(math.pi / 5))
     assert shares["constant"] == [1, 1, 1]
 
 

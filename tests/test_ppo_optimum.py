@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from steersman.compute.packing import Tree, build_row
-from steersman.config import PpoConfig
+from steersman.config import PpoConfig, replaced
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
 from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
@@ -31,7 +31,8 @@ from steersman.weights.folders import use_packed_rows
 
 VOCAB, END = 8, 2
 PROMPT = (5, 6, 7)
-CONFIG = PpoConfig(
+CONFIG = replaced(
+    PpoConfig(),
     prompts_per_iteration=1,
     answers_per_prompt=128,
     max_tokens=2,
@@ -88,8 +89,8 @@ def exact(policy: Any, answers: Sequence[tuple[int, ...]]) -> torch.Tensor:
     return torch.zeros(len(answers)).index_add_(0, row.target_branch, logprobs).double()
 
 
-RLOO = dataclasses.replace(CONFIG, advantage="rloo")
-GRPO = dataclasses.replace(CONFIG, advantage="grpo", kl_in="loss")
+RLOO = replaced(CONFIG, advantage="rloo")
+GRPO = replaced(CONFIG, advantage="grpo", kl_in="loss")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ def optimise(config: PpoConfig, seed: int) -> Found:
     policy, reference = model(causal, seed), model(causal, seed)
     reward, critic = model(scalar, seed + 50, num_labels=1), None
     init_score_head(reward, seed)
-    if config.advantage == "gae":
+    if config.advantage.method == "gae":
         critic = model(scalar, seed + 90, num_labels=1)
         init_score_head(critic, seed + 1)
     with torch.no_grad():
@@ -125,8 +126,8 @@ def optimise(config: PpoConfig, seed: int) -> Found:
     with torch.no_grad():
         raw = branch_scores(reward, build_row([Tree(PROMPT, tuple(answers))]))
     ended = torch.tensor([a[-1] == END for a in answers])
-    r = apply_eos_trick(raw, ended, config.no_eos_reward).double()
-    beta = config.kl_coef
+    r = apply_eos_trick(raw, ended, config.score.no_eos_reward).double()
+    beta = config.kl.coef
     best = float(beta * (start + r / beta).logsumexp(0))
     optimum = (start + r / beta).log_softmax(0)
 
@@ -137,16 +138,16 @@ def optimise(config: PpoConfig, seed: int) -> Found:
 
     before, distance_before = objective()
     updaters = [
-        Updater(m, lr=lr, weight_decay=0.0, grad_clip=1.0, eps=config.adam_eps) if m else None
-        for m, lr in ((policy, config.lr), (critic, config.critic_lr))
+        Updater(m, lr=lr, weight_decay=0.0, grad_clip=1.0, eps=config.optimizer.adam_eps) if m else None
+        for m, lr in ((policy, config.optimizer.lr), (critic, config.optimizer.critic_lr))
     ]
-    in_loss = beta if config.kl_in == "loss" else 0.0
+    in_loss = beta if config.kl.paid_in == "loss" else 0.0
     generator = torch.Generator().manual_seed(seed)
     prompt = Conversation("p", (Message("user", "x"),))
     iterations = 80
     for i in range(iterations):
         probabilities = exact(policy, answers).exp()
-        drawn = torch.multinomial(probabilities, config.answers_per_prompt, True, generator=generator).tolist()
+        drawn = torch.multinomial(probabilities, config.rollouts.answers_per_prompt, True, generator=generator).tolist()
         completions = [
             Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i))
             for j in drawn

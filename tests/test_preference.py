@@ -17,13 +17,23 @@ from safetensors.torch import load_file
 import tiny as t
 from steersman.artifact.manifest import read_manifest, tree_hashes
 from steersman.artifact.stage_folder import StageFolder
-from steersman.cli.exporting import as_ranking
 from steersman.compute.packing import Tree
-from steersman.config import Config, DpoConfig, GrpoConfig, KtoConfig, ModelConfig, PpoConfig, RlooConfig, of_stage
+from steersman.config import (
+    Config,
+    DpoConfig,
+    GrpoConfig,
+    KtoConfig,
+    ModelConfig,
+    PpoConfig,
+    RlooConfig,
+    of_stage,
+    replaced,
+)
 from steersman.families.outputs import init_score_head
 from steersman.rl.advantages import group_normalise
 from steersman.rl.losses import kl_loss
 from steersman.rl.preference_losses import dpo_loss, kto_loss
+from steersman.rounds.export import as_ranking
 from steersman.text.template import Template
 from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics
@@ -42,8 +52,8 @@ SIZES: dict[str, Any] = {
     "holdout_fraction": 0.25,
     "save_seconds": 0.0,
 }
-DPO = DpoConfig(**SIZES, label_smoothing=0.1)
-KTO = KtoConfig(**SIZES, undesirable_weight=1.5)
+DPO = replaced(DpoConfig(), **SIZES, label_smoothing=0.1)
+KTO = replaced(KtoConfig(), **SIZES, undesirable_weight=1.5)
 
 
 def rankings(n: int = 12) -> list[Ranking]:
@@ -72,9 +82,9 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
     template = Template(t.tokenizer())
     train, _ = split_holdout(ranked, config.holdout_fraction, 3)
     stage = "dpo" if isinstance(config, DpoConfig) else "kto"
-    batches = plan_batches(len(train), config.batch_prompts, config.epochs, 3, stage)
+    batches = plan_batches(len(train), config.rows.batch_prompts, config.epochs, 3, stage)
     learning = [p for p in policy.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(learning, lr=config.optimizer.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
     def ratio(prompt: Conversation, answer: str) -> torch.Tensor:
         with torch.no_grad():
@@ -107,10 +117,10 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
             loss = sum(terms) / len(terms)
         loss.backward()
         losses.append(float(loss.detach()))
-        torch.nn.utils.clip_grad_norm_(learning, config.grad_clip)
+        torch.nn.utils.clip_grad_norm_(learning, config.optimizer.grad_clip)
         for group in optimizer.param_groups:
-            warmup = round(config.warmup_fraction * len(batches))
-            group["lr"] = config.lr * cosine(step, len(batches), warmup, config.final_lr_fraction)
+            warmup = round(config.optimizer.warmup_fraction * len(batches))
+            group["lr"] = config.optimizer.lr * cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
         optimizer.step()
         optimizer.zero_grad()
     return losses
@@ -131,7 +141,7 @@ def test_the_stage_equals_the_formula(config: DpoConfig | KtoConfig, tiny: Path,
 @pytest.mark.parametrize("config", [DPO, KTO], ids=["dpo", "kto"])
 def test_an_adapter_learns_as_pefts_does(config: DpoConfig | KtoConfig, tiny: Path, tmp_path: Path) -> None:
     """The reference is the base without the adapter; only the matrices change, by no more than the adapter's rank."""
-    config = dataclasses.replace(config, lora_rank=2, lr=1e-2)
+    config = replaced(config, lora_rank=2, lr=1e-2)
     begun = load_causal(tiny, "float32")
     set_trainable(begun, config, 3)
     settle(begun, tmp_path, tiny)
@@ -152,7 +162,7 @@ def test_an_adapter_learns_as_pefts_does(config: DpoConfig | KtoConfig, tiny: Pa
 def test_checkpointing_changes_no_bit(config: DpoConfig | KtoConfig, tiny: Path, tmp_path: Path) -> None:
     files = []
     for recompute in (False, True):
-        run(tiny, tmp_path / str(recompute), dataclasses.replace(config, checkpointing=recompute), rankings())
+        run(tiny, tmp_path / str(recompute), replaced(config, checkpointing=recompute), rankings())
         files.append(tree_hashes(tmp_path / str(recompute)))
     assert files[0] == files[1]
 
@@ -187,7 +197,7 @@ def test_interrupted_and_gone_on_gives_the_same_bits(
     def make(name: str) -> dict[str, str]:
         output = tmp_path / name
         if stage.startswith(("dpo", "kto")):
-            config = dataclasses.replace(DPO if "dpo" in stage else KTO, lora_rank=2 if "lora" in stage else 0)
+            config = replaced(DPO if "dpo" in stage else KTO, lora_rank=2 if "lora" in stage else 0)
             run(tiny, output, config, rankings())
         else:
             run_without_critic(stage, tiny, output)
@@ -220,9 +230,11 @@ def make_scorer(model: Path, output: Path) -> Path:
 def run_without_critic(method: str, model: Path, output: Path, **changes: Any) -> dict[str, Any]:
     scorer = make_scorer(model, output.with_name("scorer"))
     sizes = {"iterations": 4, "max_tokens": 6, "minibatches": 2, "lr": 1e-3, "eval_every": 2, "eval_prompts": 2}
-    config = Config(ppo=PpoConfig(**{**sizes, "kl_ceiling": 1e9, "save_seconds": 0.0, "epochs": 2} | changes))  # type: ignore[arg-type]
+    config = Config(
+        ppo=replaced(PpoConfig(), **{**sizes, "kl_ceiling": 1e9, "save_seconds": 0.0, "epochs": 2} | changes)
+    )  # type: ignore[arg-type]
     few: dict[str, Any] = {"prompts_per_iteration": 2, "answers_per_prompt": 3}
-    config = dataclasses.replace(config, grpo=GrpoConfig(**few), rloo=RlooConfig(**few))
+    config = dataclasses.replace(config, grpo=replaced(GrpoConfig(), **few), rloo=replaced(RlooConfig(), **few))
     prompts = [r.prompt for r in rankings(4)]
     return ppo.run(
         sft=model,
@@ -255,7 +267,7 @@ def test_without_a_critic_none_is_logged(tiny: Path, tmp_path: Path) -> None:
             held_out=[r.prompt for r in rankings()],
             demonstrations=[],
             output=tmp_path / "x",
-            config=PpoConfig(advantage="rloo", answers_per_prompt=2, critic_warmup_iterations=1),
+            config=replaced(PpoConfig(), advantage="rloo", answers_per_prompt=2, critic_warmup_iterations=1),
             model_config=FLOAT,
             seed=1,
             inputs={},

@@ -16,7 +16,8 @@ import pytest
 import tiny as t
 from commands import Command, commands
 from steersman.artifact.manifest import verify
-from steersman.artifact.workspace import ARTIFACTS, Workspace
+from steersman.artifact.workspace import Workspace
+from steersman.rounds import registry
 from test_end_to_end import invoke, sets
 
 Run = Callable[..., Command]
@@ -41,7 +42,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(root: Path) -> list[str]:
     """The stages that are there, each verified."""
     space = Workspace.open(root)
-    there = [stage for stage in ARTIFACTS if space.has(stage, 1)]
+    there = [stage for stage in (s.name for s in registry.stages()) if space.has(stage, 1)]
     for stage in there:
         verify(space.stage_dir(stage, 1))
     return there
@@ -61,7 +62,7 @@ def test_two_runs_at_once(number: int, begun: Path, tmp_path: Path, run: Run) ->
     assert whole(root)
     last = run(0.0, "run", "--simulated", "-w", str(root))
     assert last.end() == 0, last.text
-    assert set(whole(root)) >= {"sft", "samples", "rankings", "reward", "policy", "report"}
+    assert set(whole(root)) >= {"sft", "samples", "rankings", "reward", "ppo", "report"}
 
 
 def test_the_second_waits_a_kill_frees_and_other_verbs_go_on(begun: Path, tmp_path: Path, run: Run) -> None:
@@ -94,7 +95,7 @@ def test_a_model_in_use_is_not_made_anew(begun: Path, tmp_path: Path, run: Run) 
     root = tmp_path / "w"
     shutil.copytree(begun, root)
     invoke("run", "--simulated", "-w", str(root))
-    shutil.rmtree(root / "rounds/001/policy")
+    shutil.rmtree(root / "rounds/001/ppo")
     ppo = run(1.0, "ppo", "-w", str(root))
     ppo.until("ppo  iteration")
     other = run(0.0, "sft", "-w", str(root), "-s", "sft.epochs=2")
@@ -105,4 +106,4 @@ def test_a_model_in_use_is_not_made_anew(begun: Path, tmp_path: Path, run: Run) 
     opened = run(0.0, "next", "-w", str(root))
     assert opened.end() == 0, opened.text
     assert ppo.end() == 0, ppo.text  # in the round that it began in
-    assert set(whole(root)) >= {"sft", "policy"}
+    assert set(whole(root)) >= {"sft", "ppo"}

@@ -17,6 +17,7 @@ from steersman.eval import report_text, wording
 from steersman.eval.curves import best_row
 from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import ModelAnswers, Verdict, verdict
+from steersman.rounds import registry
 from steersman.types import AxisScores, Conversation, Message
 
 INTENTS = ("order_status", "return", "refund", "invoice", "delivery", "complaint", "small_talk", "out_of_scope")
@@ -60,6 +61,7 @@ def make_model(name: str, label: str, n: int, level: float, tokens: int, kl: flo
         scores,
         [rng.gauss(level * 4 - 2, 1) for _ in range(n)],
         None if kl is None else [abs(rng.gauss(kl, kl / 5)) for _ in range(n)],
+        maker=registry.maker_of(name),
     )
 
 
@@ -129,7 +131,7 @@ def make_all(n: int = 64) -> tuple[list[Conversation], list[ModelAnswers], Verdi
     models = [
         make_model("base", "base model", n, 0.3, 90),
         make_model("sft", "SFT", n, 0.6, 48),
-        make_model("policy", "PPO", n, 0.72, 56, kl=6.0),
+        make_model("ppo", "PPO", n, 0.72, 56, kl=6.0),
     ]
     result = verdict(models, prompts, CONFIG, judge="shop rules", simulated_rankings=True)
     return prompts, models, result
@@ -292,7 +294,15 @@ def test_markup_in_texts_stays_text(tmp_path: Path) -> None:
     evil = label + "\ud800"
     prompts = [Conversation(f"{evil}{i}", (Message("user", evil),), {"intent": evil}) for i in range(12)]
     models = [
-        ModelAnswers(name, label, [evil] * 12, [5] * 12, ["stop"] * 12, [AxisScores(x, x, x, (evil,))] * 12)
+        ModelAnswers(
+            name,
+            label,
+            [evil] * 12,
+            [5] * 12,
+            ["stop"] * 12,
+            [AxisScores(x, x, x, (evil,))] * 12,
+            maker=registry.maker_of(name),
+        )
         for name, x in (("base", 0.2), ("sft", 0.8))
     ]
     result = verdict(models, prompts, CONFIG, judge=evil)
@@ -310,7 +320,7 @@ def test_markup_in_texts_stays_text(tmp_path: Path) -> None:
 def test_what_is_missing_is_left_out(tmp_path: Path, everything: Any) -> None:
     prompts, models, _ = everything
     t = report_text.EN
-    bare = [ModelAnswers(m.name, m.label, m.answers, m.tokens, m.finish, reward=m.reward) for m in models[:2]]
+    bare = [dataclasses.replace(m, scores=None, kl=None, objectives=None) for m in models[:2]]
     result = verdict(bare, prompts, CONFIG)
     path = tmp_path / "report.html"
     write_report(path, result, prompts, bare, Shown(title="Report"))

@@ -17,7 +17,7 @@ import tiny as t
 from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.manifest import verify
-from steersman.config import PpoConfig, RuleConfig
+from steersman.config import PpoConfig, RuleConfig, replaced
 from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
 from steersman.text.template import Template
@@ -73,7 +73,7 @@ def test_the_judge_is_a_rule_where_prompts_have_facts() -> None:
     jumbled = " ".join(random.Random(0).sample(answer.split(), len(answer.split())))
     assert rule_reward(rule, prompt, jumbled) < rule_reward(rule, prompt, answer)
     with pytest.raises(ValueError, match=r"ppo\.rules\[1\] \('judge'\).*expected the shop's facts"):
-        check_rewards(PpoConfig(rules=[RuleConfig("json"), rule]), 1, [prompt, ENGLISH])
+        check_rewards(replaced(PpoConfig(), rules=[RuleConfig("json"), rule]), 1, [prompt, ENGLISH])
 
 
 def test_rules_are_read_written_and_checked(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ rules = [
 """
     (tmp_path / "a.toml").write_text(text, encoding="utf-8")
     config = config_file.load(tmp_path / "a.toml")
-    assert config.ppo.rules == [
+    assert config.ppo.score.rules == [
         RuleConfig("length", weight=0.5, at_most=400),
         RuleConfig("must_not_match", pattern='我不知道|"'),
     ]
     (tmp_path / "b.toml").write_text(config_file.to_toml(config), encoding="utf-8")
     assert config_file.load(tmp_path / "b.toml") == config
-    assert config_file.with_overrides(config, ['ppo.rules=[{rule = "json"}]']).ppo.rules == [RuleConfig("json")]
+    assert config_file.with_overrides(config, ['ppo.rules=[{rule = "json"}]']).ppo.score.rules == [RuleConfig("json")]
     assert "rules" not in config_file.to_toml(configs.Config(), only_changed=True)
 
 
@@ -124,13 +124,13 @@ def test_ensemble_scores_against_plain_loops() -> None:
         assert float(combine(scores, "min", 9.0)[answer]) == pytest.approx(min(column))
         assert float(combine(scores, "uncertainty", 2.0)[answer]) == pytest.approx(mean - 2 * deviation)
     with pytest.raises(ValueError, match="needs several reward models"):
-        check_rewards(PpoConfig(ensemble="min"), 1, [])
+        check_rewards(replaced(PpoConfig(), ensemble="min"), 1, [])
 
 
 def test_ppo_adds_weighted_rules_to_the_reward_model(tiny: Path, tmp_path: Path) -> None:
     stages.run_reward(tiny, tmp_path / "reward")
     ruled = [RuleConfig("length", weight=2.0, at_most=3), RuleConfig("json", weight=0.0)]
-    config = PpoConfig(rules=ruled, reward_weight=0.5)
+    config = replaced(PpoConfig(), rules=ruled, reward_weight=0.5)
     actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
     prompts = stages.prompts(2)
     texts = [["No.", "On its way."], ["12", "{"]]
@@ -180,7 +180,7 @@ def test_members_differ_lie_in_the_first_and_reach_ppo(
     assert len(together["accuracies"]) == 3
     assert together["accuracies"][0] == pytest.approx(alone["accuracy"]["value"], abs=1e-4)
     verify(tmp_path / "reward")
-    config = PpoConfig(ensemble="min")
+    config = replaced(PpoConfig(), ensemble="min")
     actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
     answers = [[_completion(actors, text)] for text in ("No.", "On its way.")]
     rollouts = pack(actors.template, stages.prompts(2), answers, 1, 512, torch.device("cpu"))

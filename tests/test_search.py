@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -24,17 +25,25 @@ import test_train as stages
 import tiny as t
 from steersman.artifact import stage_folder
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.cli import loop
 from steersman.cli.framework import build
-from steersman.cli.search import edited, summed_up
+from steersman.cli.search import summed_up
 from steersman.config import Config
 from steersman.config_file import with_overrides
+from steersman.config_rewrite import edited
 from steersman.data import dataset
 from steersman.eval import report_text, searches
+from steersman.rounds import registry
+from steersman.rounds.make import Round, make
+from steersman.rounds.registry import Outcome, Searched, Task
+from steersman.rounds.stages import report
 from steersman.train.log import MetricsLog
 
 runner = CliRunner()
 LR = ("--range", "sft.lr=1e-6:1e-2:log")
+
+
+def made_in(space: Workspace, stage: str) -> Outcome:
+    return make(registry.get(stage), Round(space))
 
 
 @pytest.fixture
@@ -68,8 +77,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dataset.write_dataset(space.data, kind, kind, "train", content, "test", {})
     held = [t.conversation(f"Where is {i}?", id=f"h{i}") for i in range(4)]
     dataset.write_dataset(space.data, "held", "prompts", "validation", held, "test", {})
-    loop.do_sft(space)
-    loop.do_reward(space)
+    for stage in ("sft", "reward"):
+        made_in(space, stage)
     return space.root
 
 
@@ -111,21 +120,21 @@ def test_a_search_finds_keeps_and_writes(space: Workspace, monkeypatch: pytest.M
     )
     assert again["trials"] == said["trials"], "finished trials stay"
     now = Workspace.open(space.root)
-    assert now.config.sft.lr == said["best"]["params"]["lr"]
+    assert now.config.sft.optimizer.lr == said["best"]["params"]["lr"]
     assert "# Peak learning rate of AdamW." in (space.root / CONFIG_NAME).read_text()
-    metrics, made = loop.do_sft(now)
-    assert (made, metrics["eval_loss"]) == (True, pytest.approx(said["best"]["value"], abs=1e-4))
-    assert loop.searches(now) == [json.loads((folder / "study.json").read_text())]
+    outcome = made_in(now, "sft")
+    assert (outcome.made, outcome.metrics["eval_loss"]) == (True, pytest.approx(said["best"]["value"], abs=1e-4))
+    assert report.searches(now) == [json.loads((folder / "study.json").read_text())]
 
 
 def test_hopeless_and_diverging_trials_end_early(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steersman.cli import study
+    from steersman.rounds import study
 
     told = iter([1.0, 1.0, 1.0, 1.0, 1.0, 9.0])
     made = []
 
-    def stage(one: Workspace) -> tuple[dict[str, float], bool]:
-        folder = one.stage_dir("sft").with_name(f"{one.stage_dir('sft').name}.partial")
+    def stage(task: Task) -> None:
+        folder = task.output.with_name(f"{task.output.name}.partial")
         folder.mkdir(parents=True)
         value = next(told, None)
         if value is None:
@@ -133,15 +142,15 @@ def test_hopeless_and_diverging_trials_end_early(space: Workspace, monkeypatch: 
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval_loss": value}) + "\n")
         if (watching := study.watch.get()) is not None:
             watching(folder, {"eval_loss": value})
-        folder.rename(one.stage_dir("sft"))
+        folder.rename(task.output)
         study.write_json(
-            one.stage_dir("sft") / "manifest.json",
+            task.output / "manifest.json",
             {"stage": "sft", "created": "", "code_version": "", "config": {}, "inputs": {}, "files": {}},
         )
         made.append(value)
-        return {"eval_loss": value}, True
 
-    monkeypatch.setitem(study.STAGES, "sft", study.Stage("sft", stage, {"eval_loss": "minimize"}))
+    faked = dataclasses.replace(registry.get("sft"), run=stage, sources=(), search=Searched({"eval_loss": "minimize"}))
+    monkeypatch.setitem(registry._registered, "sft", faked)
     said = search(space, *LR, "--trials", "7")
     assert [x["state"] for x in said["trials"]] == ["complete"] * 5 + ["pruned"] * 2
     assert [x["value"] for x in said["trials"]] == [1.0] * 5 + [9.0, None]
@@ -197,7 +206,10 @@ def test_the_reward_model_is_searched(round_: Workspace) -> None:
     """By accuracy, the loss beside it; the settings as they are come first; the report shows it."""
     args = ["--range", "reward.lr=1e-7:1e-2:log", "--choice", "reward.epochs=1,2", "--trials", "3", "--evals", "1"]
     said = search(round_, *args, stage="reward")
-    assert said["trials"][0]["params"] == {"lr": round_.config.reward.lr, "epochs": round_.config.reward.epochs}
+    assert said["trials"][0]["params"] == {
+        "lr": round_.config.reward.optimizer.lr,
+        "epochs": round_.config.reward.epochs,
+    }
     assert said["configured"] == said["trials"][0]
     assert [x["value"] for x in said["trials"]] == pytest.approx(
         [rows[-1]["eval_accuracy"] for rows in metrics_of(round_, "001-reward").values()]
@@ -206,7 +218,7 @@ def test_the_reward_model_is_searched(round_: Workspace) -> None:
     assert {tuple(x["metrics"]) for x in said["trials"]} == {("eval_loss",)}
     assert round_.has("reward"), "the round's own reward model stays"
     language = report_text.LANGUAGES["zh"]
-    (section,) = searches.sections(loop.searches(round_), language)
+    (section,) = searches.sections(report.searches(round_), language)
     assert section["head"] == [language["trial"], "eval_accuracy", "eval_loss", "lr", "epochs"]
     assert len(section["rows"]) == 3
 
@@ -215,7 +227,7 @@ def test_ppo_is_searched_pruned_and_gone_on_with(round_: Workspace, monkeypatch:
     """The second trial is interrupted in its third round and pruned later, while a resume point is being written."""
     from optuna.pruners import NopPruner
 
-    from steersman.cli import study
+    from steersman.rounds import study
 
     class Second(NopPruner):
         def prune(self, _: Any, trial: Any) -> bool:
@@ -259,7 +271,7 @@ def test_ppo_is_searched_pruned_and_gone_on_with(round_: Workspace, monkeypatch:
         assert trial["metrics"] == pytest.approx({k: best[k] for k in ("eval_no_eos", "eval_kl")}, abs=1e-6)
     result = runner.invoke(build(), command)
     assert f"the best of 3 (1 ended early): eval_reward {said['best']['value']:.4g}" in result.stdout
-    (section,) = searches.sections(loop.searches(round_), report_text.LANGUAGES["en"])
+    (section,) = searches.sections(report.searches(round_), report_text.LANGUAGES["en"])
     assert section["text"].startswith("3 trials, 1 ended early")
 
 
@@ -313,6 +325,9 @@ def test_another_search_under_the_same_name_is_refused(space: Workspace) -> None
 def test_toml_is_edited_in_place() -> None:
     text = "# top\n[sft]\n# rate\nlr = 1e-4  # ours\nepochs = 2\n\n[ppo]\nlr = 1.0\n"
     out = edited(text, "sft", {"lr": 3e-5, "train_layers": 4})
-    assert out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("train_layers = 4\n", "") == text
-    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "train_layers": 4}, "ppo": {"lr": 1.0}}
-    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"lr": 0.5}}
+    assert (
+        out.replace("lr = 3e-05  # ours", "lr = 1e-4  # ours").replace("\n[sft.adapters]\ntrain_layers = 4\n", "")
+        == text
+    )
+    assert tomllib.loads(out) == {"sft": {"lr": 3e-5, "epochs": 2, "adapters": {"train_layers": 4}}, "ppo": {"lr": 1.0}}
+    assert tomllib.loads(edited("", "ppo", {"lr": 0.5})) == {"ppo": {"optimizer": {"lr": 0.5}}}

@@ -39,7 +39,7 @@ def get(client: TestClient, run: str, after: int = 0) -> Any:
 def test_runs_of_stages_and_searches(client: TestClient, tmp_path: Path) -> None:
     assert client.get("/api/training/runs").json() == []
     write(tmp_path, "rounds/001/sft", {"step": 1})
-    write(tmp_path, "rounds/002/policy.partial", {"iteration": 0})
+    write(tmp_path, "rounds/002/ppo.partial", {"iteration": 0})
     old = write(tmp_path, "rounds/002/reward.partial", {"step": 1})
     os.utime(old, (time.time() - 1000,) * 2)
     write(tmp_path, "search/001-sft-wide/trials/003.partial", {"step": 1})
@@ -47,14 +47,14 @@ def test_runs_of_stages_and_searches(client: TestClient, tmp_path: Path) -> None
     found = [(r["name"], r["stage"], r["state"]) for r in client.get("/api/training/runs").json()]
     assert found == [
         ("rounds/001/sft", "sft", "done"),
-        ("rounds/002/policy.partial", "ppo", "running"),
+        ("rounds/002/ppo.partial", "ppo", "running"),
         ("rounds/002/reward.partial", "reward", "stopped"),
         ("search/001-sft-wide/trials/003.partial", "sft", "running"),
     ]
 
 
 def test_metrics_come_line_by_line(client: TestClient, tmp_path: Path) -> None:
-    run = "rounds/001/policy.partial"
+    run = "rounds/001/ppo.partial"
     first = {"iteration": 0, "reward": 0.5, "samples": [{"prompt": "问", "answer": "答"}], "stopped": False}
     write(tmp_path, run, first, tail='{"iteration": 1, "rew')
     assert get(client, run) == {"axis": "iteration", "rows": [{"iteration": 0, "reward": 0.5}], "lines": 1}

@@ -318,7 +318,7 @@ def test_stages_name_what_is_missing(space: Workspace, chats: Path, prompts: Pat
         assert inside(verb) == f"{space.stage_dir('sft')}: not there yet; make it with: steersman sft"
     assert inside("eval").startswith(f"{space.data}: no test prompts (--split test)")
     assert inside("report").endswith("no report of this round yet; make it with: steersman eval")
-    assert inside("chat", "-m", "hi", "--model", "policy").endswith("not there yet; make it with: steersman ppo")
+    assert inside("chat", "-m", "hi", "--model", "ppo").endswith("not there yet; make it with: steersman ppo")
     imported = ["data", "import", str(chats), "-w", str(space.root)]
     assert invoke(*imported).exit_code == 0
     assert invoke("sft", "-w", str(space.root), "-s", "sft.epochs=1").exit_code == 0

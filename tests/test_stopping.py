@@ -209,12 +209,12 @@ def test_a_signal_while_processes_start_ends_them(
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
     """And what an earlier version wrote, a bare hash, still counts."""
-    partial = tmp_path / "policy.partial"
+    partial = tmp_path / "ppo.partial"
     partial.mkdir()
     config, inputs = {"lr": 1.0, "seed": 1, "save_seconds": 3.0}, {"data:a": "1", "sft": "2"}
-    unfinished.sign(partial, "policy", config, inputs)
-    assert unfinished.differences(partial, "policy", {**config, "save_seconds": 9.0}, inputs) == []
-    found = unfinished.differences(partial, "policy", {"lr": 2.0, "seed": 2}, {"data:b": "1", "sft": "3"})
+    unfinished.sign(partial, "ppo", config, inputs)
+    assert unfinished.differences(partial, "ppo", {**config, "save_seconds": 9.0}, inputs) == []
+    found = unfinished.differences(partial, "ppo", {"lr": 2.0, "seed": 2}, {"data:b": "1", "sft": "3"})
     assert found == [
         "ppo.lr was 1.0, now 2.0",
         "project.seed was 1, now 2",
@@ -223,10 +223,10 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         "input data:b is new",
     ]
     (partial / ".fingerprint").write_text(json.loads((partial / ".fingerprint").read_text())["mark"])
-    assert unfinished.differences(partial, "policy", config, inputs) == []
-    assert unfinished.differences(partial, "policy", {}, inputs) == ["other settings or inputs"]
+    assert unfinished.differences(partial, "ppo", config, inputs) == []
+    assert unfinished.differences(partial, "ppo", {}, inputs) == ["other settings or inputs"]
     # nobody misses a folder in which nothing was done
-    assert unfinished.clear_for(partial, "policy", {}, inputs) == ""
+    assert unfinished.clear_for(partial, "ppo", {}, inputs) == ""
     assert not partial.exists()
 
 

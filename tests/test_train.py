@@ -21,7 +21,7 @@ import tiny as t
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import POINTS, tree_hashes, verify
 from steersman.artifact.stage_folder import StageFolder, partial_of
-from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig
+from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig, replaced
 from steersman.train import ppo, reward, sample, sft
 from steersman.train.log import read_metrics
 from steersman.train.update import Updater, cosine
@@ -29,9 +29,10 @@ from steersman.types import Conversation, Ranking
 from steersman.weights.folders import load_causal, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
-SFT = SftConfig(epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
-REWARD = RewardConfig(epochs=2, lr=1e-3, batch_prompts=4, row_tokens=256, holdout_fraction=0.25)
-PPO = PpoConfig(
+SFT = replaced(SftConfig(), epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
+REWARD = replaced(RewardConfig(), epochs=2, lr=1e-3, batch_prompts=4, row_tokens=256, holdout_fraction=0.25)
+PPO = replaced(
+    PpoConfig(),
     iterations=6,
     prompts_per_iteration=4,
     answers_per_prompt=2,
@@ -69,7 +70,7 @@ def run_sft(model: Path, output: Path, model_config: ModelConfig = FLOAT, **chan
         demonstrations=demonstrations(),
         validation=[],
         output=output,
-        config=dataclasses.replace(SFT, **changes),
+        config=replaced(SFT, **changes),
         model_config=model_config,
         seed=3,
         inputs={"base": "b"},
@@ -88,7 +89,7 @@ def run_reward(
         rankings=given or rankings(),
         demonstrations=demonstrations(5),
         output=output,
-        config=dataclasses.replace(REWARD, **changes),
+        config=replaced(REWARD, **changes),
         model_config=model_config,
         seed=3,
         inputs={},
@@ -103,7 +104,7 @@ def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> dict[str
         held_out=prompts(4),
         demonstrations=demonstrations(8),
         output=output,
-        config=dataclasses.replace(PPO, **changes),
+        config=replaced(PPO, **changes),
         model_config=FLOAT,
         seed=3,
         inputs={},
@@ -203,10 +204,10 @@ def plain_sft_losses(model_folder: Path) -> list[float]:
     train, _ = sft.split_validation(demonstrations(), SFT.eval_fraction, 3)
     from steersman.text.template import Template
 
-    trees, _ = sft.to_trees(Template(t.tokenizer()), train, SFT.row_tokens, "error")
+    trees, _ = sft.to_trees(Template(t.tokenizer()), train, SFT.rows.row_tokens, "error")
     batches = sft.plan_batches(trees, SFT, 3)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=SFT.lr, betas=(0.9, 0.95), weight_decay=0.0)
-    warmup, losses = round(SFT.warmup_fraction * len(batches)), []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SFT.optimizer.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    warmup, losses = round(SFT.optimizer.warmup_fraction * len(batches)), []
     for step, batch in enumerate(batches):
         total, count = torch.zeros(()), 0
         for i in batch:
@@ -217,9 +218,9 @@ def plain_sft_losses(model_folder: Path) -> list[float]:
             count += int((labels[0, 1:] != -100).sum())
         (total / count).backward()
         losses.append((total / count).item())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), SFT.grad_clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), SFT.optimizer.grad_clip)
         for group in optimizer.param_groups:
-            group["lr"] = SFT.lr * cosine(step, len(batches), warmup, SFT.final_lr_fraction)
+            group["lr"] = SFT.optimizer.lr * cosine(step, len(batches), warmup, SFT.optimizer.final_lr_fraction)
         optimizer.step()
         optimizer.zero_grad()
     return losses

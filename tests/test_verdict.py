@@ -14,6 +14,7 @@ from steersman.config import EvalConfig
 from steersman.eval import judges, wording
 from steersman.eval.judges import judge_for, prefers, simulated_ranking
 from steersman.eval.verdict import MIN_PROMPTS, ModelAnswers, Verdict, compare, decide, plain, verdict
+from steersman.rounds import registry
 from steersman.stats import Interval
 from steersman.types import AxisScores, Conversation, Message, Ranking
 
@@ -28,6 +29,7 @@ def model(name: str, overall: list[float], **more: Any) -> ModelAnswers:
     n = len(overall)
     options: dict[str, Any] = {"tokens": [20] * n, "finish": ["stop"] * n}
     options["scores"] = [AxisScores(x, x, x) for x in overall]
+    options["maker"] = registry.maker_of(name)
     return ModelAnswers(name, name.upper(), [f"{name} {i}" for i in range(n)], **(options | more))
 
 
@@ -45,10 +47,10 @@ def codes(result: Verdict) -> list[str]:
 
 def test_better_worse_and_no_evidence() -> None:
     prompts = make_prompts(100)
-    low, high = model("sft", noisy(0.5, 100, 1)), model("policy", noisy(0.6, 100, 2))
+    low, high = model("sft", noisy(0.5, 100, 1)), model("ppo", noisy(0.6, 100, 2))
     assert compare(high, low, prompts, resamples=1000).word == "better"
     assert compare(low, high, prompts, resamples=1000).word == "worse"
-    twin = model("policy", [x + (-1) ** i * 0.1 for i, x in enumerate(noisy(0.5, 100, 1))])
+    twin = model("ppo", [x + (-1) ** i * 0.1 for i, x in enumerate(noisy(0.5, 100, 1))])
     assert compare(twin, low, prompts, resamples=1000).word == "no evidence"
     assert compare(low, dataclasses.replace(low, name="same"), prompts, resamples=1000).word == "no evidence"
 
@@ -92,7 +94,7 @@ def test_length_control_lowers_a_win_bought_with_length() -> None:
     rng = random.Random(5)
     extra = [rng.randint(-40, 80) for _ in range(300)]
     gains = [0.1 if rng.random() < 1 / (1 + math.exp(-e / 12)) else -0.1 for e in extra]
-    a = model("policy", [0.5 + g for g in gains], tokens=[100 + e for e in extra])
+    a = model("ppo", [0.5 + g for g in gains], tokens=[100 + e for e in extra])
     got = compare(a, model("sft", [0.5] * 300, tokens=[100] * 300), make_prompts(300), resamples=300)
     assert got.word == "better"
     assert got.length_controlled.value < got.win_rate.value - 0.1
@@ -101,8 +103,8 @@ def test_length_control_lowers_a_win_bought_with_length() -> None:
 def test_repeated_prompts_count_once() -> None:
     once = noisy(0.52, 40, 3)
     prompts = make_prompts(40) * 10
-    a, b = model("policy", once * 10), model("sft", noisy(0.5, 40, 4) * 10)
-    alone = compare(model("policy", once), model("sft", noisy(0.5, 40, 4)), make_prompts(40), resamples=2000)
+    a, b = model("ppo", once * 10), model("sft", noisy(0.5, 40, 4) * 10)
+    alone = compare(model("ppo", once), model("sft", noisy(0.5, 40, 4)), make_prompts(40), resamples=2000)
     repeated = compare(a, b, prompts, resamples=2000)
     width = repeated.difference.high - repeated.difference.low
     assert width == pytest.approx(alone.difference.high - alone.difference.low, rel=0.15)
@@ -131,13 +133,13 @@ def three(n: int = 80, **policy: Any) -> list[ModelAnswers]:
     return [
         model("base", noisy(0.3, n, 1), reward=[0.0] * n),
         model("sft", noisy(0.5, n, 2), reward=[0.5] * n),
-        model("policy", noisy(0.7, n, 3), **(options | policy)),
+        model("ppo", noisy(0.7, n, 3), **(options | policy)),
     ]
 
 
 def test_pairs_headline_and_json() -> None:
     result = verdict(three(), make_prompts(80), CONFIG, judge="rules of the shop")
-    assert [(p.a, p.b) for p in result.pairs] == [("sft", "base"), ("policy", "sft"), ("policy", "base")]
+    assert [(p.a, p.b) for p in result.pairs] == [("sft", "base"), ("ppo", "sft"), ("ppo", "base")]
     assert {p.word for p in result.pairs} == {p.word_adjusted for p in result.pairs} == {"better"}
     assert result.headline is result.pairs[1]
     assert codes(result) == []
@@ -145,7 +147,7 @@ def test_pairs_headline_and_json() -> None:
     assert result.models[2].kl.value == pytest.approx(6.0, abs=0.02)
     stored = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert stored["pairs"][1]["word"] == "better"
-    assert "POLICY is better than SFT." in stored["pairs"][1]["sentence"]
+    assert "PPO is better than SFT." in stored["pairs"][1]["sentence"]
     assert Interval.from_json(stored["pairs"][0]["difference"]) == result.pairs[0].difference
     assert verdict(three(), make_prompts(80), CONFIG, judge="rules of the shop") == result, "seeded"
 
@@ -154,7 +156,7 @@ def test_plain_says_the_word_the_numbers_and_the_interval() -> None:
     result = verdict(three(), make_prompts(80), CONFIG, judge="rules of the shop", simulated_rankings=True)
     text = plain(result)
     assert text.splitlines()[0] == "Verdict on 80 held-out prompts, judged by rules of the shop"
-    assert text.splitlines()[2] == "  POLICY against SFT: better"
+    assert text.splitlines()[2] == "  PPO against SFT: better"
     pair = result.pairs[1]
     assert (
         f"{pair.difference.value:+.3f} (95 % interval {pair.difference.low:+.3f} to {pair.difference.high:+.3f})"
@@ -165,17 +167,18 @@ def test_plain_says_the_word_the_numbers_and_the_interval() -> None:
     assert "simulated" in text
     assert "nan" not in text
     chinese = plain(result, "zh")
-    assert "POLICY 对 SFT：更好" in chinese
+    assert "PPO 对 SFT：更好" in chinese
     assert "模拟" in chinese
     swapped = three()
-    swapped[1], swapped[2] = dataclasses.replace(swapped[2], name="sft"), dataclasses.replace(swapped[1], name="policy")
-    assert "SFT against POLICY: worse" in plain(verdict(swapped, make_prompts(80), CONFIG))
+    for i, (name, other) in enumerate((("sft", 2), ("ppo", 1)), 1):
+        swapped[i] = dataclasses.replace(three()[other], name=name, maker=registry.maker_of(name))
+    assert "SFT against PPO: worse" in plain(verdict(swapped, make_prompts(80), CONFIG))
 
 
 def test_bonferroni_is_stricter() -> None:
     # a difference that one comparison just shows and three together do not
     gains = [0.0225 + (-1) ** i * 0.1 for i in range(80)]
-    a, b = model("policy", [0.5 + g for g in gains]), model("sft", [0.5] * 80)
+    a, b = model("ppo", [0.5 + g for g in gains]), model("sft", [0.5] * 80)
     alone = compare(a, b, make_prompts(80), resamples=4000)
     together = compare(a, b, make_prompts(80), resamples=4000, comparisons=3)
     assert (alone.word, alone.word_adjusted) == ("better", "better")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
@@ -16,8 +15,9 @@ import test_preference as preferences
 import test_train as stages
 from steersman.artifact import sharded_point
 from steersman.cli import processes
-from steersman.cli.exporting import as_ranking
+from steersman.config import replaced
 from steersman.distributed import parallel
+from steersman.rounds.export import as_ranking
 from steersman.train.log import MetricsLog
 from steersman.train.rollouts import Actors
 
@@ -78,7 +78,7 @@ def with_adapters(one: Path, tiny: Path, out: Path) -> None:
 
 def check_what_is_split(one: Path) -> None:
     """PPO's four models over one base: its weights are split once for all, adapters and the critic's head are whole."""
-    config = dataclasses.replace(stages.PPO, lora_rank=4)
+    config = replaced(stages.PPO, lora_rank=4)
     actors = Actors.load(one / "lora-sft", one / "lora-reward", config, stages.FLOAT)
     for model in (actors.policy, actors.reference, actors.reward, actors.critic):
         names = dict(model.named_parameters())
@@ -115,13 +115,13 @@ def resumed_ppo(folder: Path) -> None:
 
 
 def run_dpo(model: Path, output: Path, **changes: Any) -> None:
-    config = dataclasses.replace(preferences.DPO, save_seconds=90.0, length_normalised=True, train_layers=1, **changes)
+    config = replaced(preferences.DPO, save_seconds=90.0, length_normalised=True, train_layers=1, **changes)
     preferences.run(model, output, config, preferences.rankings())
 
 
 def run_kto(model: Path, output: Path) -> None:
     """Likes and dislikes alone: there is nothing to hold out."""
-    config = dataclasses.replace(preferences.KTO, save_seconds=90.0)
+    config = replaced(preferences.KTO, save_seconds=90.0)
     said = [preferences.feedback("like" if i % 2 else "dislike", i) for i in range(11)]
     preferences.run(model, output, config, [r for f in said if (r := as_ranking(f))])
 

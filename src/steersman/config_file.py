@@ -1,5 +1,6 @@
 """`steersman.toml` and `--set section.key=value` <-> `steersman.config`.
 
+Settings are nested by component (`ppo.kl.coef`); the flat names of earlier files (`ppo.kl_coef`) are read everywhere.
 An unknown key is an error that names the nearest known one; values from the command line go through the same checks
 as those in the file.
 """
@@ -12,11 +13,11 @@ import json
 import math
 import os
 import tomllib
-import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.config import Config, RuleConfig
+from steersman.config import Config, Leaf, RuleConfig, components, leaves, replaced
 
 TRUST = "STEERSMAN_TRUST_REMOTE_CODE"
 """1 in the environment of the one who runs Steersman lets a steersman.toml set `model.trust_remote_code`."""
@@ -104,36 +105,98 @@ def _rules_toml(entries: list[RuleConfig]) -> str:
     return f"[{', '.join(f'{{{table}}}' for table in tables)}]"
 
 
-def from_dict(tree: dict[str, Any], source: str, start: Config | None = None) -> Config:
-    """A Config from nested dicts; `source` names the file in errors, `start` gives the values not set."""
+def from_dict(tree: Mapping[str, Any], source: str, start: Config | None = None) -> Config:
+    """A Config from nested dicts; `source` names the file in errors, `start` gives the values not set.
+
+    A setting may stand under its component or under its flat name, not under both.
+    """
     config = start or Config()
-    sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    sections = components(config)
     changed: dict[str, Any] = {}
     for name, values in tree.items():
         if name not in sections:
             raise ValueError(f"{source}: unknown section [{name}]; {_nearest(name, list(sections))}")
         if not isinstance(values, dict):
             raise ValueError(f"{source}: [{name}] must be a section, got {_shown(values)}")
-        fields = {f.name: f for f in dataclasses.fields(sections[name])}
-        for key in values:
-            if key not in fields:
-                raise ValueError(f"{source}: unknown key {name}.{key}; {_nearest(key, list(fields))}")
-        checked = {key: _checked(fields[key], value, f"{source}: {name}.{key}") for key, value in values.items()}
-        changed[name] = dataclasses.replace(sections[name], **checked)
+        given = _given(sections[name], name, values, source)
+        checked = {leaf.name: _checked(leaf.field, value, f"{source}: {at}") for at, leaf, value in given}
+        changed[name] = replaced(sections[name], **checked)
     return dataclasses.replace(config, **changed)
 
 
-def load(path: Path) -> Config:
-    """Read a TOML file. Raises ValueError (what, where, expected) on anything unknown or of the wrong type."""
+def _given(section: Any, name: str, values: dict[str, Any], source: str) -> list[tuple[str, Leaf, Any]]:
+    """(name in errors, setting, value) of all that a section's table sets, flat and below components."""
+    known = leaves(section)
+    flat, parts = {leaf.name: leaf for leaf in known}, components(section)
+    nested = {leaf.path: leaf for leaf in known}
+    out: list[tuple[str, Leaf, Any]] = []
+    for key, value in values.items():
+        if key in parts and isinstance(value, dict):
+            for inner, item in value.items():
+                at = f"{name}.{key}.{inner}"
+                if (key, inner) not in nested:
+                    paths = [".".join((name, *leaf.path)) for leaf in known]
+                    near = f"did you mean '{name}.{'.'.join(flat[inner].path)}'?" if inner in flat else ""
+                    raise ValueError(f"{source}: unknown key {at}; {near or _nearest(at, paths)}")
+                out.append((at, nested[key, inner], item))
+        elif key in flat:
+            out.append((f"{name}.{key}", flat[key], value))
+        elif key in parts:
+            inside = ", ".join(leaf.path[1] for leaf in known if leaf.path[0] == key and len(leaf.path) > 1)
+            raise ValueError(f"{source}: {name}.{key}: expected a table of {inside}; got {_shown(value)}")
+        else:
+            raise ValueError(f"{source}: unknown key {name}.{key}; {_nearest_flat(key, name, known)}")
+    for leaf in known:
+        if len(at_all := [at for at, other, _ in out if other == leaf]) > 1:
+            raise ValueError(f"{source}: {' and '.join(at_all)} are one setting; expected one of them")
+    return out
+
+
+def _nearest_flat(key: str, section: str, known: Sequence[Leaf]) -> str:
+    """What an unknown key of a section may be meant to be, and where that stands."""
+    said = _nearest(key, [leaf.name for leaf in known])
+    found = next((leaf for leaf in known if said == f"did you mean '{leaf.name}'?"), None)
+    return said if found is None or len(found.path) == 1 else f"{said} ({'.'.join((section, *found.path))})"
+
+
+def old_names(tree: Mapping[str, Any]) -> list[str]:
+    """The settings of a file's tree that stand under a flat name, which now belong to a component: `sft.lr`."""
+    sections = components(Config())
+    return [
+        f"{name}.{leaf.name}"
+        for name, values in tree.items()
+        for leaf in leaves(sections[name])
+        if len(leaf.path) > 1
+        and leaf.name in values
+        # a component may have the name of a setting that became part of it, such as ppo.monitors
+        and not (leaf.name in components(sections[name]) and isinstance(values[leaf.name], dict))
+    ]
+
+
+def load(path: Path, tell: Callable[[str], None] | None = None) -> Config:
+    """Read a TOML file. Raises ValueError (what, where, expected) on anything unknown or of the wrong type.
+
+    `tell` is told where the file is of the old form, in which all settings of a stage stood in one flat section.
+    """
+    tree = read_tree(path)
+    config = from_dict(tree, str(path))
+    check_trust(config, str(path))
+    if tell is not None and (old := old_names(tree)):
+        tell(
+            f"{path}: of the old form ({len(old)} settings such as {old[0]} now stand in sections of their own), and "
+            f"read as ever; `steersman init --upgrade {path.parent}` rewrites it"
+        )
+    return config
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The TOML file as nested dicts. Raises ValueError where it is none."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # of TOML, of UTF-8, of an integer of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
-    config = from_dict(tree, str(path))
-    check_trust(config, str(path))
-    return config
 
 
 def check_trust(config: Config, source: str) -> None:
@@ -146,15 +209,22 @@ def check_trust(config: Config, source: str) -> None:
         )
 
 
-def with_overrides(config: Config, settings: typing.Iterable[str]) -> Config:
-    """Apply 'section.key=value' strings; values are TOML, bare words are strings."""
+def with_overrides(config: Config, settings: Iterable[str]) -> Config:
+    """Apply 'section.component.key=value' (or flat 'section.key=value'); values are TOML, bare words are strings."""
     for setting in settings:
         name, eq, text = setting.partition("=")
-        section, dot, key = name.strip().partition(".")
+        section, dot, rest = name.strip().partition(".")
         if not (eq and dot):
-            raise ValueError(f"--set {setting}: expected section.key=value, such as ppo.kl_coef=0.1")
-        config = from_dict({section: {key: toml_value(text)}}, "--set", config)
+            raise ValueError(f"--set {setting}: expected section.key=value, such as ppo.kl.coef=0.1")
+        config = from_dict({section: below(rest, toml_value(text))}, "--set", config)
     return config
+
+
+def below(name: str, value: Any) -> dict[str, Any]:
+    """'kl.coef' and a value as the tables of TOML: {"kl": {"coef": value}}."""
+    for key in reversed(name.split(".")):
+        value = {key.strip(): value}
+    return dict(value)
 
 
 def toml_value(text: str) -> Any:
@@ -178,19 +248,17 @@ def toml_text(value: Any) -> str:
 def to_toml(config: Config, only_changed: bool = False) -> str:
     """The file that `load` reads back to an equal Config, each key explained by a comment."""
     lines = ["# Every key with its default's meaning; an unknown key is an error.", ""]
-    for section in dataclasses.fields(config):
-        values = getattr(config, section.name)
-        start = type(values)()
-        keys = [
-            f
-            for f in dataclasses.fields(values)
-            if not only_changed or getattr(values, f.name) != getattr(start, f.name)
-        ]
-        if not keys:
-            continue
-        lines.append(f"[{section.name}]")
-        for f in keys:
-            choices = f" ({' | '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
-            lines += [f"# {f.metadata['doc']}{choices}", f"{f.name} = {toml_text(getattr(values, f.name))}"]
-        lines.append("")
+    usual = components(Config())
+    for name, section in components(config).items():
+        for part in ("", *components(section)):
+            keys = [leaf for leaf in leaves(section) if (leaf.path[0] if len(leaf.path) > 1 else "") == part]
+            keys = [leaf for leaf in keys if not only_changed or leaf.of(section) != leaf.of(usual[name])]
+            if not keys:
+                continue
+            lines.append(f"[{name}.{part}]" if part else f"[{name}]")
+            for leaf in keys:
+                choices = f" ({' | '.join(leaf.field.metadata['choices'])})" if leaf.field.metadata["choices"] else ""
+                lines += [f"# {leaf.field.metadata['doc']}{choices}"]
+                lines += [f"{leaf.field.name} = {toml_text(leaf.of(section))}"]
+            lines.append("")
     return "\n".join(lines)

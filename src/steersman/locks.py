@@ -180,6 +180,20 @@ def _using(folder: Path) -> Iterator[None]:
         _drop(lock, mine)
 
 
+def holder(root: Path) -> str | None:
+    """Who makes or uses anything below `root` at this moment, in words; None where nobody does."""
+    for path in sorted(p for pattern in ("*.lock", "*.using") for p in root.rglob(pattern)):
+        said, lock = _holder(path), FileLock(path, is_singleton=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return said
+        except OSError:  # a reader that ended at this moment
+            continue
+        lock.release()
+    return None
+
+
 @contextlib.contextmanager
 def brief(path: Path) -> Iterator[None]:
     """Hold `.NAME.lock` beside the file `path` while it is read, changed and written; others wait for that moment."""

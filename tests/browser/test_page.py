@@ -259,7 +259,7 @@ def test_curves_grow_while_a_stage_runs(site: Site) -> None:
     assert (lines.nth(1).get_attribute("d") or "").count("L") == 3
     page.get_by_role("checkbox").first.uncheck()
     expect(lines).to_have_count(1)
-    write("rounds/002/policy.partial", [{"iteration": 0, "reward": 0.1, "kl": 0.0}])
+    write("rounds/002/ppo.partial", [{"iteration": 0, "reward": 0.1, "kl": 0.0}])
     button(page, "PPO").click(timeout=10_000)
     expect(page.get_by_role("img", name="reward, by iteration")).to_be_visible()
     button(page, "切换到中文").click()

@@ -16,14 +16,13 @@ from typing import Any
 
 from steersman.artifact.files import hash_json, write_json
 from steersman.artifact.manifest import FINGERPRINT, POINTS, SHARDS
+from steersman.artifact.workspace import RENAMED, renamed_keys
 from steersman.config import NO_MATTER
 
 fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 """True: unfinished work is thrown away (--fresh)."""
 
 
-SECTION = {"samples": "sample", "rankings": "rank", "policy": "ppo", "report": "eval"}
-"""Stages whose section of the configuration is named otherwise."""
 BESIDE = {"seed": "project"} | dict.fromkeys(("dtype", "quantize", "template", "thinking"), "model")
 """Settings of other sections that stages record beside their own."""
 
@@ -44,26 +43,31 @@ def has_work(partial: Path) -> bool:
     return any(True for pattern in (POINTS, SHARDS, ".*.sha256") for _ in partial.rglob(pattern))
 
 
-def differences(partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
-    """What the working folder's settings and inputs have otherwise than these; [] where it can be gone on in."""
+def differences(
+    partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], section: str = ""
+) -> list[str]:
+    """What the working folder's settings and inputs have otherwise than these; [] where it can be gone on in.
+
+    `section` of the configuration is what settings are told by; the stage's name where it is not given.
+    """
+    names = [stage, *(old for old, new in RENAMED.items() if new == stage)]
     try:
         text = (partial / FINGERPRINT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ["what it was made from is not recorded"]
-    mark = _mark(stage, config, inputs)
-    if text == mark:  # written by an earlier version
+    if text in [_mark(name, config, inputs) for name in names]:  # written by an earlier version
         return []
     try:
         known = json.loads(text)
-        if known["mark"] == mark:
-            return []
-        old, parts = dict(known["config"]), dict(known["inputs"])
+        old, parts = dict(known["config"]), renamed_keys(known["inputs"])
+        if known["mark"] not in [_mark(name, old, known["inputs"]) for name in names]:
+            return ["it is of another stage"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ["other settings or inputs"]
     now = json.loads(json.dumps(dict(config)))
     keys = [key for key in {**old, **now} if key not in NO_MATTER and old.get(key) != now.get(key)]
-    section = SECTION.get(stage, stage)
-    out = [f"{BESIDE.get(key, section)}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
+    places = {key: BESIDE.get(key, section or stage) for key in keys}
+    out = [f"{places[key]}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
     for name in {**parts, **inputs}:
         if parts.get(name) != inputs.get(name):
             what = "is gone" if name not in inputs else "is new" if name not in parts else "has changed"
@@ -76,13 +80,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def clear_for(partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def clear_for(
+    partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], section: str = ""
+) -> str:
     """Make sure that a stage of these settings and inputs may begin or go on in `partial`.
 
     Returns what is to be said, or ''. What lies there is removed with `fresh`, and where it is of others and nobody
     would miss it; work of others is a ValueError that names what differs.
     """
-    found = differences(partial, stage, config, inputs) if partial.is_dir() else []
+    found = differences(partial, stage, config, inputs, section) if partial.is_dir() else []
     if not partial.is_dir() or not (found or fresh.get()):
         return ""
     had, differs = has_work(partial), f" with other settings or inputs ({'; '.join(found)})" if found else ""

@@ -3,7 +3,7 @@
     steersman.toml          configuration
     data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
     store.db                people's rankings and feedback (written by the store alone)
-    rounds/001/STAGE/       artifacts: sft, samples, rankings, reward, policy (grpo, rloo, dpo, kto), report
+    rounds/001/STAGE/       artifacts, one folder a stage (`steersman.rounds` lists the stages)
     promoted/NAME/          promoted models, kept whatever is made anew in their round
     current.json            which of them is current, and what was before (for rollback)
 
@@ -17,7 +17,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,21 @@ from steersman.artifact.files import atomic_write, fsync_dir, is_inside, now, pr
 from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
 
 CONFIG_NAME = "steersman.toml"
-STAGES = ("sft", "samples", "rankings", "reward", "policy", "report")
-POLICIES = {"policy": "PPO", "grpo": "GRPO", "rloo": "RLOO", "dpo": "DPO", "kto": "KTO"}
-"""Artifacts that are the SFT model improved: PPO's, and the alternatives that may lie beside it or in its place.
-
-Each has the name of its method; in small letters that is the verb that makes it.
-"""
-ARTIFACTS = (*STAGES[:-1], *(name for name in POLICIES if name not in STAGES), STAGES[-1])
-"""All that a round may hold, in the order of the loop."""
 CURRENT = "current.json"
+RENAMED = {"policy": "ppo"}
+"""Artifacts by the names that earlier versions gave them, which old workspaces still hold (docs/ARCHITECTURE.md)."""
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def renamed(name: str) -> str:
+    """The name that an artifact has today, of 'policy' or '001/policy'; any other name as it is."""
+    round_, slash, artifact = name.rpartition("/")
+    return f"{round_}{slash}{RENAMED.get(artifact, artifact)}"
+
+
+def renamed_keys(inputs: Mapping[str, str]) -> dict[str, str]:
+    """A manifest's inputs under the names of today."""
+    return {renamed(name): value for name, value in inputs.items()}
 
 
 def _link(source: str, target: str) -> None:
@@ -67,8 +75,13 @@ class Workspace:
         return Workspace(root, config)
 
     @staticmethod
-    def open(root: Path | None = None, settings: tuple[str, ...] = ()) -> Workspace:
-        """The workspace at `root`, or the nearest one at or above the current folder."""
+    def open(
+        root: Path | None = None, settings: tuple[str, ...] = (), tell: Callable[[str], None] | None = None
+    ) -> Workspace:
+        """The workspace at `root`, or the nearest one at or above the current folder.
+
+        `tell` is told where its settings file is of the old form.
+        """
         if root is not None:
             if not (root / CONFIG_NAME).is_file():
                 raise ValueError(f"{root}: no {CONFIG_NAME} there; make one with: steersman init {root}")
@@ -79,7 +92,7 @@ class Workspace:
             if not places:
                 raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
             found = places[0]
-        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME), settings)
+        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME, tell), settings)
         private.set(config.project.private)
         return Workspace(found, config)
 
@@ -105,8 +118,13 @@ class Workspace:
         return self.pinned or (self.rounds() or [1])[-1]
 
     def stage_dir(self, stage: str, round_: int | None = None) -> Path:
-        assert stage in ARTIFACTS, stage
-        return self.root / "rounds" / f"{round_ or self.round:03d}" / stage
+        """Where the stage's artifact lies or is to be made: under its earlier name where an old workspace has it so."""
+        assert NAME.fullmatch(stage), stage
+        folder = self.root / "rounds" / f"{round_ or self.round:03d}"
+        for name in (stage, *(old for old, new in RENAMED.items() if new == stage)):
+            if any((folder / f"{name}{suffix}").exists() for suffix in ("", ".partial")):
+                return folder / name
+        return folder / stage
 
     def partial_dir(self, stage: str) -> Path:
         final = self.stage_dir(stage)
@@ -144,7 +162,7 @@ class Workspace:
                     f"{path}: expected an object with a list 'promoted' of round, stage, path (inside the workspace), "
                     f"identity and time; entry {number} is {json.dumps(entry)[:200]}; restore it or promote again"
                 )
-        return list(promoted)
+        return [{**entry, "stage": renamed(entry["stage"])} for entry in promoted]
 
     def current(self) -> Path | None:
         """Folder of the promoted model, or None before the first promotion."""

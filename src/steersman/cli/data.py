@@ -184,7 +184,7 @@ def data_import(
 
 
 def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
-    from steersman.cli.evidence import overlap_of_import
+    from steersman.rounds.evidence import overlap_of_import
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
         say(f"caution: {same}")
@@ -344,7 +344,7 @@ def data_export(
     Without --output, rankings become the round's artifact that `steersman reward` trains on, and everything else
     goes to exports/ in the workspace. Demonstrations are the answers that people edited.
     """
-    from steersman.cli import exporting
+    from steersman.rounds import export as exporting
 
     space = open_workspace(workspace, settings)
     to_stdout = str(output) == "-"

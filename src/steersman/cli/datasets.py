@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from steersman.artifact.manifest import read_manifest
-from steersman.artifact.workspace import ARTIFACTS, Workspace
+from steersman.artifact.workspace import Workspace
 from steersman.cli.data import languages
 from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
 from steersman.data.json_values import read_jsonl
+from steersman.rounds import registry
 
 
 def _info(space: Workspace, name: str) -> DatasetInfo:
@@ -78,7 +79,7 @@ def _users(space: Workspace, name: str) -> list[str]:
     """Artifacts, such as 001/sft, that were made from a data set."""
     found = []
     for number in space.rounds():
-        for stage in ARTIFACTS:
+        for stage in (stage.name for stage in registry.stages()):
             if space.has(stage, number) and f"data:{name}" in read_manifest(space.stage_dir(stage, number)).inputs:
                 found.append(f"{number:03d}/{stage}")
     return found

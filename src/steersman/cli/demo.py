@@ -11,7 +11,7 @@ import typer
 from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.cli.framework import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, say
+from steersman.cli.framework import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, emit, say
 from steersman.progress import duration
 
 SYSTEM = {
@@ -105,14 +105,15 @@ def demo(
     else:
         space = Workspace.create(root, config_file.with_overrides(demo_config(language), settings or ()))
         say(f"made {root / CONFIG_NAME}")
-    from steersman.cli.stages import run_all, show_verdict
     from steersman.data.bundled import import_shop
+    from steersman.rounds.gate import promote_best
+    from steersman.rounds.make import make_all
 
     import_shop(space.data, space.config)
-    run_all(space, simulated=True)
+    outcome = make_all(space, simulated=True)
     promote_best(space)
     say(f"the loop took {duration(time.monotonic() - began)}")
-    show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
+    emit(as_json, outcome.to_json(), outcome.text())
     if headless:
         return
     from steersman.cli.talk import run_server
@@ -124,24 +125,6 @@ def demo(
         0,
         lambda url: say(f"chat with it: {url}   rank answers: {url}/rank   report: {url}/report   (Ctrl-C ends)"),
     )
-
-
-def promote_best(space: Workspace) -> None:
-    """The gate of `steersman promote`: the policy where it is better, else the SFT model unless it is worse."""
-    from steersman.artifact.manifest import identity, read_manifest
-    from steersman.cli.promotion import doubt, refusal
-
-    for stage in ("policy", "sft"):
-        why = refusal(space, stage, space.round)
-        if why is None and stage == "policy":
-            why = doubt(space, stage, space.round)
-        if why is not None:
-            say(f"not promoted: {why}")
-            continue
-        history = space.history()
-        if not history or history[-1]["identity"] != identity(read_manifest(space.stage_dir(stage))):
-            space.promote(stage, space.round)
-        return
 
 
 def register(app: typer.Typer) -> None:

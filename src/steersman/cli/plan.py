@@ -25,18 +25,22 @@ from steersman.cli.framework import (
     open_workspace,
     say,
 )
+from steersman.rounds import registry
+from steersman.rounds.registry import Stage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from steersman.train.budget import Lengths, Option, Plan
 
-SECTIONS = ("sft", "reward", "ppo")
-"""Planned unless one is named."""
-BESIDE = ("grpo", "rloo", "dpo", "kto")
 SAMPLE = 1000
 """Records whose length is measured."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def planned() -> list[Stage]:
+    """Stages whose memory and time are predicted."""
+    return [stage for stage in registry.stages() if stage.sizes is not None]
 
 
 class Planned(NamedTuple):
@@ -49,7 +53,8 @@ class Planned(NamedTuple):
 
 def plan(
     stage: Annotated[
-        str, typer.Argument(metavar="[sft|reward|ppo|grpo|rloo|dpo|kto]", help="The stage; default: the first three.")
+        str,
+        typer.Argument(metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}; default: those of the loop."),
     ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -64,8 +69,9 @@ def plan(
     Reads config.json and the lengths of the data; no weights are loaded. Without a workspace rows count as full.
     Exit code 2 where nothing that can be set would fit.
     """
-    if stage and stage not in SECTIONS + BESIDE:
-        raise ValueError(f"stage '{stage}': expected {', '.join(SECTIONS + BESIDE)}")
+    wanted = [s for s in planned() if s.verb == stage or (not stage and s.in_loop)]
+    if not wanted:
+        raise ValueError(f"stage '{stage}': expected {', '.join(s.verb for s in planned())}")
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
@@ -77,13 +83,15 @@ def plan(
     folder = resolve(model or config.model.base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
     plans: list[Planned] = []
-    for name in [stage] if stage else SECTIONS:
-        lengths = _lengths(space, name, folder) if space else Lengths()
-        section = configs.of_stage(config, name)
-        shared = config.reward.lora_rank > 0
+    for entry in wanted:
+        lengths = _lengths(space, entry, folder) if space else Lengths()
+        section = entry.settings(config)
+        shared = config.reward.adapters.lora_rank > 0
         optimises = isinstance(section, configs.PpoConfig)
         models = {"reward_models": config.reward.members, "shared_base": shared} if optimises else {}
-        plans.append(Planned(name, section, make_plan(shape, section, lengths, config.model, free, **models), lengths))
+        plans.append(
+            Planned(entry.verb, section, make_plan(shape, section, lengths, config.model, free, **models), lengths)
+        )
     device = pick_device(config.model.device)
     speed = operations_per_second(DTYPES[config.model.dtype], device)
     emit(
@@ -105,40 +113,14 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
-def _lengths(space: Workspace, stage: str, folder: Path) -> Lengths:
+def _lengths(space: Workspace, stage: Stage, folder: Path) -> Lengths:
     """Tokens of the stage's data, estimated from a sample where there is much. None there: zeros."""
-    from steersman.cli.exporting import feedback_for, imported_feedback
-    from steersman.data.dataset import find, load_conversations, load_rankings
     from steersman.train.budget import Lengths, lengths_of
     from steersman.weights.folders import load_template
 
-    template = load_template(folder, space.config.model)
-    limit = space.config.data.max_line_mb
-    answers = 0
-    if stage in ("reward", "dpo", "kto"):
-        paths = find(space, "rankings", "train")
-        records: list[Any] = [r for path in paths for r in load_rankings(path, limit)]
-        records += feedback_for(space, stage) if stage != "reward" else []
-        records += imported_feedback(space) if stage == "kto" else []
-        sizes = [
-            len(template.prompt_ids(r.prompt)) + sum(len(template.answer_ids(a)) for a in r.answers)
-            for r in _sample(records)
-        ]
-        if not sizes:  # still to be sampled and ranked
-            paths = find(space, "prompts", "train", "rank")
-            records = [c for path in paths for c in load_conversations(path, "prompts", limit)]
-            records = records[: space.config.sample.prompts or None]
-            answers = space.config.sample.answers * space.config.sample.max_tokens
-            sizes = [len(template.prompt_ids(c)) + answers for c in _sample(records)]
-    elif stage == "sft":
-        paths = find(space, "demonstrations", "train")
-        records = [c for path in paths for c in load_conversations(path, "demonstrations", limit)]
-        sizes = [len(max((r.ids for r in template.examples(c)), key=len, default=())) for c in _sample(records)]
-    else:
-        paths = find(space, "prompts", "train", "ppo")
-        records = [c for path in paths for c in load_conversations(path, "prompts", limit)]
-        sizes = [len(template.prompt_ids(c)) for c in _sample(records)]
-    seen = lengths_of(sizes)
+    assert stage.sizes is not None
+    records, size = stage.sizes(space, load_template(folder, space.config.model))
+    seen = lengths_of([size(record) for record in _sample(records)])
     return Lengths(seen.mean * len(records), seen.longest, len(records))
 
 
@@ -155,12 +137,12 @@ def _seconds(option: Option, section: Any, lengths: Lengths, speed: float) -> fl
 
 def _rows_per_step(p: Planned, option: Option) -> str:
     section = p.section
-    row = option.changes.get("row_tokens", section.row_tokens)
+    row = option.changes.get("row_tokens", section.rows.row_tokens)
     if isinstance(section, configs.SftConfig):
-        return f"{section.batch_tokens} tokens a step in {-(-section.batch_tokens // row)} rows of {row}"
+        return f"{section.rows.batch_tokens} tokens a step in {-(-section.rows.batch_tokens // row)} rows of {row}"
     if not isinstance(section, configs.PpoConfig):
-        return f"{section.batch_prompts} prompts a step in rows of {row}"
-    prompts = -(-section.prompts_per_iteration // section.minibatches)
+        return f"{section.rows.batch_prompts} prompts a step in rows of {row}"
+    prompts = -(-section.rollouts.prompts_per_iteration // section.minibatches)
     return f"{prompts} prompts a step in rows of {row}"
 
 
@@ -232,6 +214,6 @@ def register(app: typer.Typer) -> None:
     examples = [
         "steersman plan",
         "steersman plan ppo --memory 8G",
-        "steersman plan sft --model smollm2-135m -s sft.row_tokens=2048 --json",
+        "steersman plan sft --model smollm2-135m -s sft.rows.row_tokens=2048 --json",
     ]
     add(app, plan, panel=STAGES, examples=examples, slow=True)

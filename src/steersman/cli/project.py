@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from steersman import config as configs
-from steersman import config_file
+from steersman import config_file, config_rewrite, locks
+from steersman.artifact.files import atomic_write
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
+from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit, open_workspace
 
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder to make; it may exist, but must not be a workspace yet.")
-    ],
+        Path | None,
+        typer.Argument(metavar="DIR", help="Folder to make; it may exist, but must not be a workspace yet."),
+    ] = None,
     language: Annotated[
         str, typer.Option("--language", help="en, zh or both: of the page and of generated data.")
     ] = "en",
@@ -25,10 +28,25 @@ def init(
         str, typer.Option("--base", help="Base model: a folder, a .gguf file, a hub id or a known name.")
     ] = "",
     name: Annotated[str, typer.Option("--name", help="Name of the assistant, shown on the page.")] = "",
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="Of a workspace that is there (default: the nearest): bring steersman.toml into the form of this "
+            "version; values and comments stay, the file as it was lies beside it.",
+        ),
+    ] = False,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a workspace: a folder with steersman.toml, data and rounds."""
+    if upgrade:
+        if name or base or settings:
+            raise ValueError("--upgrade changes no setting; expected it without --name, --base and --set")
+        _upgrade(open_workspace(folder, quiet=True).root, as_json)
+        return
+    if folder is None:
+        raise ValueError("init: expected DIR, the folder to make")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
     config = config_file.from_dict({"project": {"language": language}}, "--language")
@@ -50,10 +68,40 @@ def init(
     emit(as_json, {"workspace": str(space.root), "config": configs.to_dict(space.config)}, "\n".join(lines))
 
 
+def _upgrade(root: Path, as_json: bool) -> None:
+    """steersman.toml of the old form, with one flat section per stage, rewritten as sections nested by component."""
+    path = root / CONFIG_NAME
+    if (who := locks.holder(root)) is not None:
+        raise locks.Busy(f"{root}: in use by {who}; expected nobody to work in it while its settings are rewritten")
+    with locks.brief(path):
+        text, tree = path.read_text(encoding="utf-8"), config_file.read_tree(path)
+        config, old = config_file.from_dict(tree, str(path)), config_file.old_names(tree)
+        if not old:
+            emit(as_json, {"workspace": str(root), "moved": [], "kept": ""}, f"{path}: is of this version's form")
+            return
+        new = config_rewrite.upgraded(text)
+        followed = new is not None and config_file.from_dict(tomllib.loads(new), str(path)) == config
+        kept = _free(path.with_name(f"{CONFIG_NAME}.old"))
+        for place, content in ((kept, text), (path, new if followed and new else config_file.to_toml(config))):
+            with atomic_write(place) as file:
+                file.write(content)
+    said = f"{path}: {len(old)} settings moved into sections of their own; the file as it was: {kept.name}"
+    if not followed:
+        said += "; comments could not be followed and are only there"
+    emit(as_json, {"workspace": str(root), "moved": old, "kept": str(kept), "comments_kept": followed}, said)
+
+
+def _free(path: Path) -> Path:
+    number = 1
+    while (free := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return free
+
+
 def register(app: typer.Typer) -> None:
-    add(
-        app,
-        init,
-        panel=PROJECT,
-        examples=["steersman init my-assistant", "steersman init shop-zh --language zh --name 小舵 --base gemma3-270m"],
-    )
+    examples = [
+        "steersman init my-assistant",
+        "steersman init shop-zh --language zh --name 小舵 --base gemma3-270m",
+        "steersman init --upgrade",
+    ]
+    add(app, init, panel=PROJECT, examples=examples)

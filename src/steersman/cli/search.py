@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file, locks
+from steersman import config_file, config_rewrite, locks
 from steersman.artifact.files import atomic_write
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import (
@@ -24,12 +24,14 @@ from steersman.cli.framework import (
     emit,
     open_workspace,
 )
-from steersman.cli.loop import search_path
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
+from steersman.rounds import registry
+from steersman.rounds.registry import Searched, Stage
+from steersman.rounds.search import search_path
 
 if TYPE_CHECKING:
-    from steersman.cli.study import Dimension
+    from steersman.rounds.study import Dimension
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -73,14 +75,13 @@ def search(
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
     space = open_workspace(workspace, settings).pin()
     try:
-        from steersman.cli import study
+        from steersman.rounds import study
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
-    if stage not in study.STAGES:
-        raise ValueError(f"search {stage}: expected one of {', '.join(study.STAGES)}")
-    known = study.STAGES[stage].objectives
+    entry, searched = searchable(stage)
+    stage, known = entry.section, searched.objectives
     objective = objective or next(iter(known))
     for option, value, allowed in (("--objective", objective, known), ("--pruner", pruner, study.PRUNERS)):
         if value not in allowed:
@@ -93,7 +94,7 @@ def search(
         watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
         space = dataclasses.replace(space, config=watched)
     folder = (space.root / search_path(space, f"{stage}-{name}" if name else stage)).parent
-    with study.Search(space, stage, dimensions, objective, pruner, folder) as found:
+    with study.Search(space, entry, dimensions, objective, pruner, folder) as found:
         result = found.run(trials)
     if result["best"] is None:
         raise ValueError(
@@ -111,6 +112,14 @@ def search(
         *lines,
     ]
     emit(as_json, data, "\n".join(text))
+
+
+def searchable(verb: str) -> tuple[Stage, Searched]:
+    """The stage of that verb, and how its settings are judged. ValueError where they cannot be searched."""
+    known = {stage.verb: (stage, stage.search) for stage in registry.stages() if stage.search is not None}
+    if verb not in known:
+        raise ValueError(f"search {verb}: expected one of {', '.join(known)}")
+    return known[verb]
 
 
 def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
@@ -135,18 +144,18 @@ def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
 
 def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choices: list[str]) -> list[Dimension]:
     """What the options ask for, each value checked as if it stood in the file."""
-    from steersman.cli import study
+    from steersman.rounds import study
 
     def value(key: str, text: str, option: str) -> Any:
-        checked = config_file.from_dict({stage: {key: config_file.toml_value(text)}}, option, config)
-        return getattr(getattr(checked, stage), key)
+        checked = config_file.from_dict({stage: config_file.below(key, config_file.toml_value(text))}, option, config)
+        return configs.to_dict(getattr(checked, stage))[key]
 
     def split(option: str, text: str, form: str) -> tuple[str, str]:
         section, _, rest = text.partition(".")
         key, equals, values = rest.partition("=")
         if not equals or section.strip() != stage:
             raise ValueError(f"{option} {text}: expected {stage}.{form}")
-        return key.strip(), values
+        return configs.flat_name(getattr(config, stage), key.strip()), values
 
     out = []
     for text in ranges:
@@ -162,7 +171,7 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
         key, values = split("--choice", text, "KEY=A,B,..., such as train_layers=0,10")
         out.append(study.Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
     keys = [d.key for d in out]
-    if judging := [key for key in keys if key in study.STAGES[stage].judging]:
+    if judging := [key for key in keys if key in searchable(stage)[1].judging]:
         raise ValueError(f"search: {stage}.{judging[0]} changes what trials are judged by; expected other settings")
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")
@@ -173,9 +182,9 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
     """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
     path = space.root / CONFIG_NAME
     with locks.brief(path):
-        text = edited(path.read_text(encoding="utf-8"), section, values)
+        text = config_rewrite.edited(path.read_text(encoding="utf-8"), section, values)
         expected = config_file.from_dict({section: values}, "search", config_file.load(path))
-        if config_file.from_dict(tomllib.loads(text), str(path)) != expected:
+        if text is None or config_file.from_dict(tomllib.loads(text), str(path)) != expected:
             raise ValueError(
                 f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}"
             )
@@ -183,30 +192,9 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
             file.write(text)
 
 
-def edited(text: str, section: str, values: dict[str, Any]) -> str:
-    """TOML `text` with `values` in [section]; the comment behind a replaced value is kept."""
-    lines = text.removesuffix("\n").split("\n") if text else []
-    heads = [i for i, line in enumerate(lines) if re.match(r"\s*\[", line)]
-    begin = next((i for i in heads if re.match(rf"\s*\[\s*{section}\s*\]", lines[i])), None)
-    if begin is None:
-        lines += ["", f"[{section}]"]
-        begin = len(lines) - 1
-    end = next((i for i in heads if i > begin), len(lines))
-    for key, value in values.items():
-        new = f"{key} = {config_file.toml_text(value)}"
-        at = next((i for i in range(begin + 1, end) if re.match(rf"\s*{key}\s*=", lines[i])), None)
-        if at is None:
-            lines.insert(begin + 1, new)
-            end += 1
-        else:
-            comment = re.search(r"""\s+#[^"']*$""", lines[at])
-            lines[at] = new + (comment[0] if comment else "")
-    return "\n".join(lines) + "\n"
-
-
 def register(app: typer.Typer) -> None:
     examples = [
-        "steersman search sft --range sft.lr=1e-5:1e-3:log --choice sft.batch_tokens=2048,4096",
-        "steersman search ppo --range ppo.kl_coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
+        "steersman search sft --range sft.optimizer.lr=1e-5:1e-3:log --choice sft.rows.batch_tokens=2048,4096",
+        "steersman search ppo --range ppo.kl.coef=0.01:0.2:log --trials 10 --pruner hyperband --apply",
     ]
     add(app, search, panel=STAGES, examples=examples, slow=True)

@@ -1,15 +1,19 @@
-"""`steersman sft | sample | reward | ppo | eval | report | run`: the loop, inside a workspace or without one."""
+"""The verbs of the stages, made from the registry; `steersman run` and `report`.
+
+Inside a workspace a stage takes its inputs from the round; without one the options name files and models instead.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from steersman import config as configs
-from steersman.artifact.workspace import POLICIES, Workspace
-from steersman.cli import loop
+from steersman import config_file
 from steersman.cli.framework import (
     STAGES,
     FreshOption,
@@ -20,358 +24,91 @@ from steersman.cli.framework import (
     add,
     emit,
     open_workspace,
-    say,
 )
-from steersman.cli.making import Metrics
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.cli.standalone import (
-    DataOption,
-    EncodingOption,
-    Files,
-    ModelOption,
-    OutputOption,
-    alone,
-    hashes,
-    resolved,
-    tell,
-)
+from steersman.rounds import registry
+from steersman.rounds.files import Files
+from steersman.rounds.inputs import Given, Option
+from steersman.rounds.make import Alone, Place, Round, make, make_all
+from steersman.rounds.registry import Stage
 
-
-def sft(
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    model: ModelOption = "",
-    data: DataOption = None,
-    output: OutputOption = None,
-    encoding: EncodingOption = "auto",
-    processes: ProcessesOption = 1,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
-) -> None:
-    """Fine-tune the base model on demonstrations, with the loss on the assistant's words only."""
-    spread(processes)
-    if given := alone(settings, model=model, data=data, output=output):
-        from steersman.distributed import parallel
-        from steersman.train import sft as stage
-
-        config, folder = given
-        files = Files(config, encoding)
-        base = resolved(model)
-        metrics: Metrics = parallel.everywhere(
-            stage.run,
-            base=base,
-            demonstrations=files.dialogues(data, "demonstrations"),
-            validation=[],
-            output=folder,
-            config=config.sft,
-            model_config=config.model,
-            seed=config.project.seed,
-            inputs=hashes(data, base=base),
-        )
-        metrics, made = files.record(folder, metrics), True
-    else:
-        space = open_workspace(workspace, settings).pin()
-        folder = space.stage_dir("sft")
-        metrics, made = loop.do_sft(space)
-    tell(as_json, "sft", folder, metrics, made, sft_text(metrics))
-
-
-def sft_text(metrics: Metrics) -> str:
-    loss = "no held-out demonstrations, so no held-out loss"
-    if metrics["held_out"]:
-        loss = f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token"
-    text = f"{loss}, {metrics['demonstrations']} demonstrations, {metrics['steps']} steps"
-    return "\n".join([text, *cautions_of(metrics)])
-
-
-def cautions_of(metrics: Metrics) -> list[str]:
-    """Lines on what a reader must know beside a stage's numbers."""
-    return [f"caution: {text}" for text in metrics.get("cautions", ())]
-
-
-def sample(
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    model: ModelOption = "",
-    data: DataOption = None,
-    output: OutputOption = None,
-    encoding: EncodingOption = "auto",
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
-) -> None:
-    """Let the fine-tuned model answer each ranking prompt K times."""
-    if given := alone(settings, model=model, data=data, output=output):
-        from steersman.train import sample as stage
-
-        config, folder = given
-        files = Files(config, encoding)
-        start = resolved(model)
-        metrics: Metrics = stage.run(
-            model=start,
-            version=start.name,
-            prompts=files.dialogues(data, "prompts")[: config.sample.prompts or None],
-            output=folder,
-            config=config.sample,
-            model_config=config.model,
-            seed=config.project.seed,
-            inputs=hashes(data, model=start),
-        )
-        metrics, made = files.record(folder, metrics), True
-    else:
-        space = open_workspace(workspace, settings).pin()
-        folder = space.stage_dir("samples")
-        metrics, made = loop.do_sample(space)
-    text = "\n".join([f"{metrics['answers']} answers to each of {metrics['prompts']} prompts", *cautions_of(metrics)])
-    tell(as_json, "sample", folder, metrics, made, text)
-
-
-def reward(
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    model: ModelOption = "",
-    data: DataOption = None,
-    output: OutputOption = None,
-    encoding: EncodingOption = "auto",
-    demonstrations: Annotated[
-        list[Path] | None,
-        typer.Option("--demonstrations", help="Without a workspace: files that set the zero of the scale."),
-    ] = None,
-    processes: ProcessesOption = 1,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
-) -> None:
-    """Learn a reward model from the rankings."""
-    spread(processes)
-    if given := alone(settings, model=model, data=data, output=output):
-        from steersman.distributed import parallel
-        from steersman.train import reward as stage
-
-        config, folder = given
-        files = Files(config, encoding)
-        base = resolved(model)
-        metrics: Metrics = parallel.everywhere(
-            stage.run,
-            base=base,
-            rankings=files.rankings(data),
-            demonstrations=files.dialogues(demonstrations, "demonstrations")[:200],
-            output=folder,
-            config=config.reward,
-            model_config=config.model,
-            seed=config.project.seed,
-            inputs=hashes([*(data or ()), *(demonstrations or ())], sft=base),
-        )
-        metrics, made = files.record(folder, metrics), True
-    else:
-        space = open_workspace(workspace, settings).pin()
-        folder = space.stage_dir("reward")
-        metrics, made = loop.do_reward(space)
-    tell(as_json, "reward", folder, metrics, made, reward_text(metrics))
-
-
-def reward_text(metrics: Metrics) -> str:
-    def percent(i: Metrics) -> str:
-        if i["low"] is None or i["high"] is None:  # a single prompt says nothing of the spread between prompts
-            return f"{100 * i['value']:.1f} % [too few prompts for an interval]"
-        return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
-
-    def held_out(report: Metrics) -> str:
-        return (
-            f"held-out accuracy {percent(report['accuracy'])} over {report['n_pairs']} pairs of {report['n_prompts']} "
-            f"prompts; 'the longer answer wins' {percent(report['length_baseline'])}"
-        )
-
-    lines = [held_out(metrics)]
-    lines += [
-        f"{name} (weight {of['weight']:g}): {held_out(of)}; the heads' weighted sum {percent(of['sum'])}"
-        for name, of in metrics.get("objectives", {}).items()
-    ]
-    if "accuracies" in metrics:
-        each = ", ".join(f"{100 * a:.1f}" for a in metrics["accuracies"])
-        lines.append(f"members {each} %, the mean of their scores {100 * metrics['ensemble_accuracy']:.1f} %")
-    if metrics.get("simulated"):
-        lines.append(f"note: {metrics['simulated']} rankings are simulated by a rule judge, not made by people")
-    lead = metrics["lead_over_length"]["low"]
-    if lead is None or lead <= 0:
-        lines.append("caution: not shown to be better than length alone; more or cleaner rankings are needed")
-    return "\n".join([*lines, *cautions_of(metrics)])
-
-
-RewardModelOption = Annotated[str, typer.Option("--reward", help="Without a workspace: folder of the reward model.")]
-HeldOutOption = Annotated[
-    list[Path] | None, typer.Option("--held-out", help="Without a workspace: prompts that choose the checkpoint.")
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", help="Without a workspace: of the files; auto, or any that Python knows.")
 ]
-PtxOption = Annotated[
-    list[Path] | None, typer.Option("--demonstrations", help="Without a workspace: for ppo.ptx_coef.")
-]
+OUTPUT = Option("--output", "Without a workspace: the folder to make.", "text", needed=True)
+FIRST = ("model", "data")
+"""Options that come before the folder to make."""
+TYPES: Mapping[str, tuple[Any, Any]] = {
+    "files": (list[Path] | None, None),
+    "text": (str, ""),
+    "texts": (list[str] | None, None),
+}
+"""What an option holds -> its type and default."""
 
 
-def ppo(
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    model: ModelOption = "",
-    data: DataOption = None,
-    output: OutputOption = None,
-    encoding: EncodingOption = "auto",
-    reward_model: RewardModelOption = "",
-    held_out: HeldOutOption = None,
-    demonstrations: PtxOption = None,
-    processes: ProcessesOption = 1,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
-) -> None:
-    """Improve the model against the reward model, under a KL price to the fine-tuned model."""
-    spread(processes)
-    optimise(
-        "policy", workspace, settings, as_json, model, data, output, reward_model, held_out, demonstrations, encoding
-    )
+def options_of(stage: Stage) -> list[Option]:
+    """Those of the stage's inputs and the one of its output, in the order of its help."""
+    own = [option for source in stage.sources for option in source.options]
+    first = sorted((o for o in own if o.key in FIRST), key=lambda o: FIRST.index(o.key))
+    return [*first, OUTPUT, *(o for o in own if o.key not in FIRST)]
 
 
-def optimise(
-    stage_name: str,
-    workspace: Path | None,
-    settings: list[str] | None,
-    as_json: bool,
-    model: str,
-    data: list[Path] | None,
-    output: Path | None,
-    reward_model: str,
-    held_out: list[Path] | None,
-    demonstrations: list[Path] | None,
-    encoding: str,
-) -> None:
-    """PPO, or the same loop without a critic where `stage_name` is grpo or rloo."""
-    needed = {"model": model, "data": data, "output": output, "reward": reward_model, "held-out": held_out}
-    if given := alone(settings, **needed):
-        from steersman.distributed import parallel
-        from steersman.train import ppo as stage
-
-        config, folder = given
-        files = Files(config, encoding)
-        start, scorer = resolved(model), resolved(reward_model)
-        metrics: Metrics = parallel.everywhere(
-            stage.run,
-            sft=start,
-            reward=scorer,
-            prompts=files.dialogues(data, "prompts"),
-            held_out=files.dialogues(held_out, "prompts"),
-            demonstrations=files.dialogues(demonstrations, "demonstrations"),
-            output=folder,
-            config=configs.of_stage(config, stage_name),
-            model_config=config.model,
-            seed=config.project.seed,
-            inputs=hashes([*(data or ()), *(held_out or ())], sft=start, reward=scorer),
-            stage=stage_name,
+def alone(stage: Stage, settings: Sequence[str] | None, encoding: str, given: Mapping[str, Any]) -> Alone | None:
+    """Where the stage is made without a workspace; None inside one. The needed options are given all or none."""
+    needed = {o.key: any(given.get(key) for key in (o.key, *o.instead)) for o in options_of(stage) if o.needed}
+    if not any(needed.values()):
+        return None
+    if missing := [f"--{name}" for name, there in needed.items() if not there]:
+        raise ValueError(
+            f"without a workspace a stage needs {', '.join('--' + n for n in needed)}; missing: {', '.join(missing)}"
         )
-        metrics, made = files.record(folder, metrics), True
-    else:
-        space = open_workspace(workspace, settings).pin()
-        folder = space.stage_dir(stage_name)
-        metrics, made = loop.do_ppo(space, stage_name)
-    tell(as_json, POLICIES[stage_name].lower(), folder, metrics, made, ppo_text(metrics))
+    config = config_file.with_overrides(configs.Config(), settings or ())
+    place = Alone(config, Given(Files(config, encoding), given), Path(given[OUTPUT.key]))
+    place.check()
+    return place
 
 
-def ppo_text(metrics: Metrics) -> str:
-    best = metrics["best"]
-    lines = [
-        f"kept iteration {best['iteration']} of {metrics['iterations']}: held-out reward {best['eval_reward']:.2f}"
-        f" at {best['eval_kl']:.1f} nats per answer"
-    ]
-    if start := metrics.get("start"):
-        off = (
-            ("ratio_error", "the first ratio off 1 by"),
-            ("kl_error", "KL off 0 by"),
-            ("engine_error", "engine off by"),
-        )
-        lines.append("at the start: " + ", ".join(f"{text} {start[name]:.2g}" for name, text in off if name in start))
-    lines += [f"warning: {text}" for text in metrics.get("warnings", {}).values()]
-    return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else []), *cautions_of(metrics)])
+def verb_of(stage: Stage) -> Callable[..., None]:
+    """The stage's verb: a function with the options of its inputs, as typer reads them from its signature."""
+    own = {option.key.replace("-", "_"): option for option in options_of(stage)}
+
+    def verb(**values: Any) -> None:
+        if stage.processes:
+            spread(values["processes"])
+        settings, given = values["settings"], {option.key: values[name] for name, option in own.items()}
+        place: Place | None = alone(stage, settings, values["encoding"], given)
+        place = place or Round(open_workspace(values["workspace"], settings).pin())
+        outcome = make(stage, place)
+        emit(values["as_json"], outcome.to_json(), outcome.text())
+
+    parameters = [_parameter("workspace", WorkspaceOption, None), _parameter("settings", SetOption, None)]
+    parameters.append(_parameter("as_json", JsonOption, False))
+    for name, option in own.items():
+        kind, default = TYPES[option.holds]
+        kind = (Path | None) if option is OUTPUT else kind
+        default = None if option is OUTPUT else default
+        parameters.append(_parameter(name, Annotated[kind, typer.Option(option.flag, help=option.help)], default))
+        if option is OUTPUT:
+            parameters.append(_parameter("encoding", EncodingOption, "auto"))
+    if stage.processes:
+        parameters.append(_parameter("processes", ProcessesOption, 1))
+    parameters += [_parameter("fresh", FreshOption, False), _parameter("wait", WaitOption, False)]
+    verb.__doc__, verb.__name__ = stage.summary, stage.verb
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return verb
 
 
-def evaluate(
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", help="Without a workspace: NAME=FOLDER, weakest first; base, sft and policy are known names."
-        ),
-    ] = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    encoding: EncodingOption = "auto",
-    reward_model: Annotated[str, typer.Option("--reward", help="Without a workspace: a reward model, optional.")] = "",
-    trained_on: Annotated[
-        list[Path] | None,
-        typer.Option("--trained-on", help="Without a workspace: files that the models learned from."),
-    ] = None,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
-) -> None:
-    """Compare base, SFT and PPO on held-out prompts and say whether it helped."""
-    if given := alone(settings, model=model, data=data, output=output):
-        from steersman.cli.evidence import cautions_alone
-        from steersman.eval import run as evaluation
-
-        config, folder = given
-        files = Files(config, encoding)
-        named = dict(_named(text) for text in model or ())
-        if len(named) < len(model or ()):
-            raise ValueError(f"--model {' --model '.join(model or ())}: expected each name once")
-        models = {name: (name, resolved(path)) for name, path in named.items()}
-        scorer = resolved(reward_model) if reward_model else None
-        prompts = files.dialogues(data, "prompts")
-        evaluation.run(
-            models=models,
-            prompts=prompts,
-            output=folder,
-            reward=scorer,
-            config=config,
-            inputs=hashes(data, **{name: path for name, (_, path) in models.items()}),
-            about=evaluation.About(dict(named), cautions=cautions_alone(prompts, trained_on or ())),
-        )
-        files.record(folder, {})
-        made = True
-    else:
-        space = open_workspace(workspace, settings).pin()
-        config, folder = space.config, space.stage_dir("report")
-        _, made = loop.do_eval(space)
-    show_verdict(as_json, folder, config, made)
-
-
-def _named(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not (equals and name.isidentifier()):
-        raise ValueError(f"--model {text}: expected NAME=FOLDER, such as sft=out/sft")
-    return name, path
-
-
-def show_verdict(as_json: bool, folder: Path, config: configs.Config, made: bool) -> None:
-    """The verdict as text, and where the report lies."""
-    from steersman.eval import run as evaluation
-    from steersman.eval.verdict import plain
-
-    result, *_ = evaluation.read(folder, config)
-    language = "zh" if config.project.language == "zh" else "en"
-    text = f"{plain(result, language)}\nreport: {folder / evaluation.REPORT}"
-    emit(as_json, {"stage": "eval", "path": str(folder), "made": made, "verdict": result.to_json()}, text)
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 def report(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Show the round's verdict again and where its report lies; draws the report anew if it is gone."""
-    space = open_workspace(workspace, settings).pin()
-    folder = space.stage_dir("report")
-    if not space.has("report"):
-        raise ValueError(f"{folder}: no report of this round yet; make it with: steersman eval")
-    from steersman.eval import run as evaluation
+    from steersman.rounds.stages.report import again
 
-    if not (folder / evaluation.REPORT).is_file():
-        evaluation.draw(folder, space.config)
-    show_verdict(as_json, folder, space.config, made=False)
+    outcome = again(open_workspace(workspace, settings).pin())
+    emit(as_json, outcome.to_json(), outcome.text())
 
 
 def run(
@@ -385,47 +122,23 @@ def run(
     fresh: FreshOption = False,
     wait: WaitOption = False,
 ) -> None:
-    """Do all that is missing, in order: sft, sample, (rank), reward, ppo, eval."""
     spread(processes)
-    space = open_workspace(workspace, settings).pin()
-    run_all(space, simulated)
-    show_verdict(as_json, space.stage_dir("report"), space.config, made=True)
-
-
-def run_all(space: Workspace, simulated: bool) -> None:
-    """Every stage of the round that is missing or stale. Stops with advice where people must rank first."""
-    metrics, _ = loop.do_sft(space)
-    say(f"sft: {sft_text(metrics)}")
-    if loop.has_sampling(space):
-        loop.do_sample(space)
-        if simulated:
-            loop.rank_simulated(space)
-    metrics, _ = loop.do_reward(space)
-    say(f"reward: {reward_text(metrics)}")
-    metrics, _ = loop.do_ppo(space)
-    say(f"ppo: {ppo_text(metrics)}")
-    loop.do_eval(space)
+    outcome = make_all(open_workspace(workspace, settings).pin(), simulated)
+    emit(as_json, outcome.to_json(), outcome.text())
 
 
 def register(app: typer.Typer) -> None:
-    def put(verb: Any, *examples: str, name: str | None = None) -> None:
-        add(app, verb, panel=STAGES, examples=examples, name=name, slow=verb is not report)
+    named = [stage.verb if stage.run else f"({stage.verb})" for stage in registry.loop()]
+    run.__doc__ = f"Do all that is missing, in order: {', '.join(named)}."
+    for stage in registry.stages():
+        if stage.run is not None and stage.in_loop:
+            _add(app, stage)
+    add(app, report, panel=STAGES, examples=["steersman report", "steersman report --json"])
+    add(app, run, panel=STAGES, examples=["steersman run --simulated", "steersman run -w my-assistant"], slow=True)
+    for stage in registry.stages():
+        if stage.run is not None and not stage.in_loop:
+            _add(app, stage)
 
-    alone = "--data FILE --output out"
-    put(sft, "steersman sft", "steersman sft -s sft.epochs=1", f"steersman sft --model smollm2-135m {alone}/sft")
-    put(sample, "steersman sample", f"steersman sample --model out/sft {alone}/samples -s sample.answers=8")
-    put(reward, "steersman reward", f"steersman reward --model out/sft {alone}/reward")
-    put(
-        ppo,
-        "steersman ppo",
-        "steersman ppo -s ppo.kl_coef=0.1",
-        f"steersman ppo --model out/sft --reward out/reward {alone}/policy --held-out FILE",
-    )
-    put(
-        evaluate,
-        "steersman eval",
-        f"steersman eval --model sft=out/sft --model policy=out/policy {alone}/report",
-        name="eval",
-    )
-    put(report, "steersman report", "steersman report --json")
-    put(run, "steersman run --simulated", "steersman run -w my-assistant")
+
+def _add(app: typer.Typer, stage: Stage) -> None:
+    add(app, verb_of(stage), panel=STAGES, examples=stage.examples, name=stage.verb, slow=True)

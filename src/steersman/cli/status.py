@@ -9,101 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.artifact.workspace import POLICIES, Workspace
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
-from steersman.cli.lineage import StageState, round_states
-from steersman.data import dataset
+from steersman.rounds.status import collect
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COMMANDS = {
-    "sft": "sft",
-    "samples": "sample",
-    "rankings": "rank",
-    "reward": "reward",
-    **{stage: label.lower() for stage, label in POLICIES.items()},
-    "report": "eval",
-}
-"""Stage -> the verb that makes it."""
 METRICS_SHOWN = 4
-
-
-def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
-    """{tasks, ranked, by_labeler, simulated} of the round; zeros where nothing was stored."""
-    if not space.store_path.is_file():
-        return {"tasks": 0, "ranked": 0, "by_labeler": {}, "simulated": 0}
-    from steersman.store import Store
-
-    with Store.open(space.store_path) as store:
-        return store.ranking_progress(round_)
-
-
-def feedback_counts(space: Workspace) -> dict[str, int]:
-    """{like, dislike, edit}: what people said in chats and DPO and KTO learn from."""
-    counts = dict.fromkeys(("like", "dislike", "edit"), 0)
-    if space.store_path.is_file():
-        from steersman.store import Store
-
-        with Store.open(space.store_path) as store:
-            counts |= Counter(said.kind for said in store.feedback(counts))
-    return counts
-
-
-def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
-    """The one command that brings the loop on."""
-    if not has_data:
-        return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
-    improved = [s.stage for s in states if s.stage in POLICIES and s.state == "ready"]
-    for state in states:
-        if improved and state.stage in ("reward", "policy") and state.state == "missing":
-            continue  # DPO and KTO need no reward model, and any of the improved models may take PPO's place
-        if state.state == "ready" or (state.stage == "rankings" and dataset.find(space, "rankings", "train")):
-            continue
-        if state.stage == "rankings" and ranking_counts(space, round_)["ranked"]:
-            return "steersman data export rankings"
-        return f"steersman {COMMANDS[state.stage]}"
-    history = space.history()
-    if not history or int(history[-1]["round"]) < round_:
-        return "steersman promote" if "policy" in improved else f"steersman promote --stage {improved[0]}"
-    return "steersman serve"
-
-
-def collect(space: Workspace, round_: int) -> dict[str, Any]:
-    """Everything that status says, as JSON."""
-    infos = dataset.datasets(space)
-    states = round_states(space, round_)
-    history = space.history()
-    return {
-        "workspace": str(space.root),
-        "round": round_,
-        "rounds": space.rounds(),
-        "stages": [_stage_json(state) for state in states],
-        "current": history[-1] if history else None,
-        "datasets": [
-            {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")} for i in infos
-        ],
-        "rankings": ranking_counts(space, round_),
-        "feedback": feedback_counts(space),
-        "next": next_command(space, states, bool(infos), round_),
-    }
-
-
-def _stage_json(state: StageState) -> dict[str, Any]:
-    made = state.manifest
-    return {
-        "stage": state.stage,
-        "state": state.state,
-        "changed_inputs": list(state.changed),
-        "changed_settings": list(state.settings),
-        "resume": state.resume,
-        "damage": state.damage,
-        "put_aside": list(state.aside),
-        "inputs": dict(made.inputs) if made else {},
-        "created": made.created if made else None,
-        "metrics": dict(made.metrics) if made else {},
-        "notes": list(made.notes) if made else [],
-    }
 
 
 def metrics_line(metrics: Mapping[str, Any]) -> str:

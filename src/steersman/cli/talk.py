@@ -12,9 +12,10 @@ import typer
 
 from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
-from steersman.artifact.workspace import POLICIES, Workspace
-from steersman.cli import loop
+from steersman.artifact.workspace import Workspace, renamed
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.rounds import registry
+from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
@@ -27,7 +28,8 @@ ModelChoice = Annotated[
     str,
     typer.Option(
         "--model",
-        help="base, sft, policy (grpo, rloo, dpo, kto), or any model that model.base takes; default: the promoted one.",
+        help=f"base, {', '.join(s.name for s in registry.models())}, or any model that model.base takes; default: the "
+        "promoted one.",
     ),
 ]
 KEY_VARIABLE = "STEERSMAN_KEY"
@@ -36,12 +38,10 @@ DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:
     """(folder, version) of the model to talk to: the one named, else the promoted one, else the round's furthest."""
-    if model in ("sft", *POLICIES):
-        return loop.need(space, model, POLICIES.get(model, model).lower()), f"{space.round:03d}/{model}"
+    if renamed(model) in [stage.name for stage in registry.models()]:
+        return need(space, model), f"{space.round:03d}/{renamed(model)}"
     if model and model != "base":
-        from steersman.weights.resolve import resolve
-
-        folder = resolve(model, say=say)
+        folder = resolved(model)
         return folder, folder.name
     if not model and (current := space.current()) is not None:
         if not (current / "config.json").is_file():
@@ -49,10 +49,10 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
         entry = space.history()[-1]
         return current, f"{entry['round']:03d}/{entry['stage']}"
     if not model:
-        for stage in (*POLICIES, "sft"):
-            if space.has(stage):
-                return space.stage_dir(stage), f"{space.round:03d}/{stage}"
-    return loop.base_model(space), "base"
+        for stage in sorted(registry.models(), key=lambda s: not s.improved):
+            if space.has(stage.name):
+                return space.stage_dir(stage.name), f"{space.round:03d}/{stage.name}"
+    return base_model(space), "base"
 
 
 def load(space: Workspace, model: str, dtype: str) -> Engine:

@@ -7,24 +7,35 @@ from typing import Any
 
 from markupsafe import Markup
 
-from steersman.artifact.workspace import POLICIES
 from steersman.eval import figures
 from steersman.eval.figures import Panel, Series
 
 Rows = Sequence[Mapping[str, Any]]
 """Lines of a stage's metrics.jsonl."""
-CURVES = ("sft", "reward", "ppo", *(name for name in POLICIES if name != "policy"))
+Curves = Mapping[str, Rows]
+"""A stage's verb -> its metrics, in the order of the loop."""
 
 
-def training(curves: Mapping[str, Rows], t: Mapping[str, str]) -> list[tuple[str, Markup]]:
-    """(heading, picture) of each stage that left curves, in the order of the page."""
-    drawn = {"sft": _sft_panels, "reward": _reward_panels, "dpo": _reward_panels, "kto": _reward_panels}
+def training(curves: Curves, t: Mapping[str, str]) -> list[tuple[str, Markup]]:
+    """(heading, picture) of each stage that left curves. What its lines hold says which panels are drawn."""
     out = []
-    for name in CURVES:
-        if panels := drawn.get(name, _ppo_panels)(curves.get(name, ()), t):
-            heading = POLICIES[name] if name in POLICIES else t[f"{name}_curves"]
+    for name, rows in curves.items():
+        keys = _keys(rows)
+        ranking = bool(keys & {"accuracy", "eval_accuracy"})
+        drawn = _rollout_panels if "iteration" in keys else _ranking_panels if ranking else _loss_panels
+        if panels := drawn(rows, t):
+            heading = t.get(f"{name}_curves", name.upper())
             out.append((heading, figures.curves(f"{name}-curves", f"{t['curves']}: {heading}", panels)))
     return out
+
+
+def _keys(rows: Rows) -> set[str]:
+    return {key for row in rows for key in row}
+
+
+def rollouts(curves: Curves) -> Rows:
+    """The metrics of the first stage that goes by iterations, of sampling and updating; none where there is none."""
+    return next((rows for rows in curves.values() if "iteration" in _keys(rows)), ())
 
 
 def best_row(ppo: Rows, kl_ceiling: float) -> Mapping[str, Any] | None:
@@ -44,8 +55,8 @@ def _panel(
     return [Panel(title, x, y, series, from_zero)] if series else []
 
 
-def _sft_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
-    tint, other = figures.COLOURS["sft"], figures.COLOURS["policy"]
+def _loss_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
+    tint, other = figures.COOL, figures.WARM
     loss, held, rate, speed = (
         figures.points(rows, "step", k) for k in ("loss", "eval_loss", "lr", "tokens_per_second")
     )
@@ -62,9 +73,9 @@ def _sft_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
     ]
 
 
-def _reward_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
+def _ranking_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
     """Of the reward model, DPO and KTO; only the latter two have implicit rewards."""
-    tint, other = figures.COLOURS["sft"], figures.COLOURS["policy"]
+    tint, other = figures.COOL, figures.WARM
     panels = []
     for key, title, y in (("loss", t["loss_value"], t["nats_pair"]), ("accuracy", t["accuracy"], t["share"])):
         training, held = (figures.points(rows, "step", name) for name in (key, f"eval_{key}"))
@@ -76,8 +87,8 @@ def _reward_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
     return [*panels, *_panel(t["implicit"], t["step"], t["reward"], implicit)]
 
 
-def _ppo_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
-    tint, other = figures.COLOURS["policy"], figures.COLOURS["sft"]
+def _rollout_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
+    tint, other = figures.WARM, figures.COOL
     wanted = (
         ("reward", t["reward"], t["reward_axis"], "eval_reward", False),
         ("kl", t["kl"], t["nats"], "eval_kl", False),

@@ -25,7 +25,9 @@ from steersman.stats import Interval
 
 MARKERS = {"#010203": "var(--ink)", "#040506": "var(--muted)", "#070809": "var(--grid)", "#0a0b0c": "var(--card)"}
 INK, MUTED, GRID, CARD = MARKERS
-COLOURS = {"base": "#8b90a3", "sft": "#3d8bd4", "policy": "#e0772f"}
+GREY, COOL, WARM = "#8b90a3", "#3d8bd4", "#e0772f"
+OF_MODELS = {"base": GREY, "sft": COOL, "ppo": WARM}
+"""Others take SPARE in their order."""
 SPARE = ("#3aa676", "#9a6dd7", "#c2a12c", "#d1495b", "#2f9fb3")
 STYLE = {
     "svg.fonttype": "none",
@@ -58,7 +60,7 @@ WIDTH = 10.2
 
 def colour(name: str, order: int = 0) -> str:
     """A model's colour, the same in every picture and in the page."""
-    return COLOURS.get(name, SPARE[order % len(SPARE)])
+    return OF_MODELS.get(name, SPARE[order % len(SPARE)])
 
 
 @dataclass(frozen=True)
@@ -180,14 +182,14 @@ def reward_kl(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None,
         ax = axes[0, 0]
         if train:
             xs, ys = zip(*train, strict=True)
-            ax.plot(xs, ys, color=COLOURS["policy"], linewidth=0.7, alpha=0.35)
+            ax.plot(xs, ys, color=WARM, linewidth=0.7, alpha=0.35)
             shade = np.linspace(0.25, 1.0, len(train))
-            ax.scatter(xs, ys, color=COLOURS["policy"], alpha=shade, s=24, linewidths=0)
-            ax.scatter([], [], color=COLOURS["policy"], s=24, linewidths=0, label=words["rollouts"])
+            ax.scatter(xs, ys, color=WARM, alpha=shade, s=24, linewidths=0)
+            ax.scatter([], [], color=WARM, s=24, linewidths=0, label=words["rollouts"])
             for k, at in ((0, words["first"]), (-1, words["last"])):
                 ax.annotate(at, train[k], (7, -11), textcoords="offset points", fontsize=9, color=MUTED)
         if held:
-            ax.plot(*zip(*held, strict=True), "D", color=COLOURS["sft"], markersize=6, label=words["held_out"])
+            ax.plot(*zip(*held, strict=True), "D", color=COOL, markersize=6, label=words["held_out"])
         if best is not None:
             spot = points([best], "eval_kl", "eval_reward") or points([best], "kl", "reward")
             ax.plot(*zip(*spot, strict=True), "o", mfc="none", mec=INK, markersize=15, mew=1.8, label=words["best"])
@@ -226,8 +228,8 @@ def calibration(bins: Sequence[Mapping[str, Any]], x: str, y: str, ideal: str, l
         ax = axes[0, 0]
         ax.plot([start, 1], [start, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label=ideal)
         error = np.maximum([accuracy - low, high - accuracy], 0)
-        ax.errorbar(p, accuracy, yerr=error, fmt="none", ecolor=COLOURS["sft"], capsize=3, linewidth=1.5)
-        ax.scatter(p, accuracy, s=20 + 90 * n / n.max(), color=COLOURS["sft"], zorder=3)
+        ax.errorbar(p, accuracy, yerr=error, fmt="none", ecolor=COOL, capsize=3, linewidth=1.5)
+        ax.scatter(p, accuracy, s=20 + 90 * n / n.max(), color=COOL, zorder=3)
         ax.set(xlim=(start - 0.02, 1.02), xlabel=x, ylabel=y, ylim=(min(start, low.min()) - 0.03, 1.03))
         ax.legend(fontsize=9, loc="upper left")
 
@@ -247,15 +249,13 @@ def trials(
 
     def paint(axes: Any) -> None:
         for ax, panel in zip(axes.flat, panels, strict=False):
-            for state, face in (("complete", COLOURS["sft"]), ("pruned", "none")):
+            for state, face in (("complete", COOL), ("pruned", "none")):
                 spots = [(panel.at(trial), trial["value"]) for trial in tried if trial["state"] == state]
                 if spots:
-                    edge = COLOURS["sft"] if face != "none" else COLOURS["base"]
+                    edge = COOL if face != "none" else GREY
                     ax.scatter(*zip(*spots, strict=True), s=28, facecolor=face, edgecolor=edge, label=words[state])
             if panel.best:
-                ax.step(
-                    *zip(*panel.best, strict=True), where="post", color=COLOURS["policy"], label=words["best_so_far"]
-                )
+                ax.step(*zip(*panel.best, strict=True), where="post", color=WARM, label=words["best_so_far"])
                 ax.legend(fontsize=9)
             ax.set(xlabel=panel.x, ylabel=panel.y)
             if panel.log:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from steersman.artifact.files import atomic_write
 from steersman.eval import figures, wording
 from steersman.eval import searches as search_section
-from steersman.eval.curves import Rows, best_row, training
+from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
 from steersman.eval.report_text import LANGUAGES
 from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
@@ -41,7 +41,7 @@ class Shown:
     language: str = "en"
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Shown as it is; nested objects become indented tables."""
-    curves: Mapping[str, Rows] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
     """Rows of the stages' metrics: "sft" [{step, loss, eval_loss?, lr, tokens_per_second}], "reward" [{step, loss,
     accuracy?}] and "ppo" [{iteration, reward, kl, entropy, clip_fraction, explained_variance, length, no_eos, kl_coef,
     eval_reward?, eval_kl?, best?, samples?: [{prompt, answer}]}]. A ppo row with a true `best` is the kept checkpoint;
@@ -92,7 +92,7 @@ def _context(
         "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
         "multiple": wording.multiple(verdict, language),
         "cautions": [wording.caution(c, language) for c in verdict.cautions]
-        + [t[f"monitor.{name}"] for name in shown.facts.get("ppo warnings", ())],
+        + [t[f"monitor.{name}"] for key, of in shown.facts.items() if key.endswith(" warnings") for name in of],
         "outcomes": [_outcome(p, language) for p in verdict.pairs],
         "outcomes_text": _outcomes_text(verdict, t),
         "model_rows": _model_rows(verdict, language),
@@ -104,7 +104,7 @@ def _context(
         "intents": _intents(verdict.headline, t, language),
         "samples": _samples(prompts, models, shown.samples, t, verdict.tie_margin),
         "regressions": _regressions(verdict, prompts, models, t),
-        "evolution": _evolution(shown.curves.get("ppo", ())),
+        "evolution": _evolution(rollouts(shown.curves)),
         "facts": dict(shown.facts),
         "limits": _limits(verdict, t),
     }
@@ -175,7 +175,7 @@ def _model_rows(verdict: Verdict, language: str) -> list[dict[str, Any]]:
 def _figures(
     verdict: Verdict,
     models: Sequence[ModelAnswers],
-    curves: Mapping[str, Rows],
+    curves: Curves,
     t: Mapping[str, str],
     kl_ceiling: float,
 ) -> dict[str, Markup]:
@@ -186,7 +186,7 @@ def _figures(
         rows = [(t["overall"], [(label, tint, m.overall) for label, tint, m in scored if m.overall is not None])]
         rows += [(t[axis], [(label, tint, m.axes[axis]) for label, tint, m in scored]) for axis in AXES]
         out["axes"] = figures.axes_dots(rows, t["axes_x"], t["axes"])
-    ppo = curves.get("ppo", ())
+    ppo = rollouts(curves)
     if figures.points(ppo, "kl", "reward") or figures.points(ppo, "eval_kl", "eval_reward"):
         out["reward_kl"] = figures.reward_kl(ppo, best_row(ppo, kl_ceiling), t)
     if any(len(m.tokens) for m in models):
@@ -202,8 +202,8 @@ def _reward(report: Mapping[str, Any] | None, t: Mapping[str, str], language: st
     bars = []
     for prefix, part in {"": report, **{f"{k}: ": v for k, v in report.get("objectives", {}).items()}}.items():
         for key, label, tint in (
-            ("accuracy", t["rm_accuracy"], figures.COLOURS["sft"]),
-            ("length_baseline", t["rm_baseline"], figures.COLOURS["base"]),
+            ("accuracy", t["rm_accuracy"], figures.COOL),
+            ("length_baseline", t["rm_baseline"], figures.GREY),
         ):
             if part.get(key) is not None:
                 interval = Interval.from_json(part[key], f"reward report: {prefix}{key}")

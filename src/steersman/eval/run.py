@@ -20,11 +20,13 @@ import torch
 
 from steersman.artifact.files import atomic_write, read_object, write_json
 from steersman.artifact.stage_folder import StageFolder
+from steersman.artifact.workspace import renamed
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.judges import Judge, judge_for
+from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
 from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families.heads import reweigh, weighted, weights_of
@@ -140,7 +142,7 @@ def best_of_kl(n: int) -> float:
 class _Answered:
     """Answers of the models and what the reward model makes of them, in one order."""
 
-    models: dict[str, tuple[str, Path]]
+    models: dict[str, Evaluated]
     answers: dict[str, list[Completion]]
     rewards: list[list[float] | None]
     objectives: list[list[dict[str, float]]]
@@ -168,7 +170,7 @@ def _scored(
 ) -> _Answered:
     """With rewards; the best of `several` answers to each prompt stands as one more model."""
     sets = [*answered.answers.values(), *several]
-    measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.objectives)
+    measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.score.objectives)
     count = len(answered.answers)
     out = _Answered(dict(answered.models), dict(answered.answers), [*measured[:count]], objectives)
     if several:
@@ -176,45 +178,45 @@ def _scored(
         out.objectives = [*objectives[:count], by_objective]
         out.answers[BEST_OF], chosen = best_answers(several, measured[count:])
         out.rewards.append(chosen)
-        out.models[BEST_OF] = (f"Best of {config.eval.best_of}", out.models["sft"][1])
+        out.models[BEST_OF] = Evaluated(f"Best of {config.eval.best_of}", out.models["sft"].folder)
     return out
 
 
 def collect(
     *,
-    models: Mapping[str, tuple[str, Path]],
+    models: Mapping[str, Evaluated],
     prompts: Sequence[Conversation],
     folder: Path,
     reward: Path | None,
     judge: Judge | None,
     config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model (name -> (label, folder)) and best-of-N, scores, rewards and KL to 'sft' if possible."""
+    """Answers of each model by its name and best-of-N, scores, rewards and KL to 'sft' if possible."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {
-        name: _answer((name, path), prompts, folder / f"{name}.jsonl", config)[0] for name, (_, path) in models.items()
+        name: _answer((name, model.folder), prompts, folder / f"{name}.jsonl", config)[0]
+        for name, model in models.items()
     }
     answered, several = _Answered(dict(models), given, [None] * len(given), []), []
     if config.eval.best_of:
         assert reward is not None
-        sft = ("sft", models["sft"][1])
+        sft = ("sft", models["sft"].folder)
         several = _answer(sft, prompts, folder / f"{BEST_OF}.jsonl", config, config.eval.best_of)
     if reward is not None:
         answered = _scored(answered, several, prompts, reward, config)
     out = []
     for order, (name, answers) in enumerate(answered.answers.items()):
-        label, path = answered.models[name]
-        kl = None
+        model, kl = answered.models[name], None
         if name == BEST_OF:
             kl = [best_of_kl(config.eval.best_of)] * len(answers)
-        elif "sft" in models and name not in ("base", "sft"):
+        elif "sft" in models and "sft" in model.maker.against:
             at = config.eval.temperature or 1.0
-            kl = answer_kl(path, models["sft"][1], prompts, answers, config.model, at)
+            kl = answer_kl(model.folder, models["sft"].folder, prompts, answers, config.model, at)
         objectives = answered.objectives
         out.append(
             ModelAnswers(
                 name=name,
-                label=label,
+                label=model.label,
                 answers=[a.text for a in answers],
                 tokens=[len(a.token_ids) for a in answers],
                 finish=[a.finish_reason for a in answers],
@@ -223,6 +225,7 @@ def collect(
                 objectives=objectives[order] if objectives and objectives[order][0] else None,
                 kl=kl,
                 kl_bound=name == BEST_OF,
+                maker=model.maker,
             )
         )
     return out
@@ -260,7 +263,7 @@ class About:
 
 def run(
     *,
-    models: Mapping[str, tuple[str, Path]],
+    models: Mapping[str, Evaluated],
     prompts: Sequence[Conversation],
     output: Path,
     reward: Path | None,
@@ -268,13 +271,14 @@ def run(
     inputs: Mapping[str, str],
     about: About,
 ) -> Verdict:
-    """Evaluate `models` (name -> (label, folder), weakest first) into the folder `output`. Resumes by itself.
+    """Evaluate `models` (by name, weakest first) into the folder `output`. Resumes by itself.
 
     Raises ValueError where nobody could judge.
     """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
-    prompts, too_long = fit_all(prompts[: config.eval.prompts or None], [path for _, path in models.values()], config)
+    folders = [model.folder for model in models.values()]
+    prompts, too_long = fit_all(prompts[: config.eval.prompts or None], folders, config)
     about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
@@ -287,9 +291,9 @@ def run(
         result = _compared(measured, prompts, config, name, about)
     write_json(folder.path / VERDICT, result.to_json(), words=True)
     kept = {
-        "models": [dataclasses.asdict(m) for m in measured],
+        "models": [{k: v for k, v in dataclasses.asdict(m).items() if k != "maker"} for m in measured],
         "facts": dict(about.facts),
-        "curves": dict(about.curves),
+        "curves": [{"stage": stage, "rows": rows} for stage, rows in about.curves.items()],
         "searches": list(about.searches),
         "reward_report": about.reward_report,
         "judge": name,
@@ -300,7 +304,7 @@ def run(
     with atomic_write(folder.path / PROMPTS) as file:
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
     with activity("drawing the report"):
-        draw(folder.path, config)
+        draw(folder.path, config, lambda name: models[name].maker if name in models else UNKNOWN)
     long = {f"{how}_long": n for caution in too_long for how, n in caution.values.items() if n}
     folder.finish({"headline": result.headline.word if result.headline else "", "prompts": len(prompts), **long})
     return result
@@ -330,14 +334,16 @@ def _compared(
         prompts,
         config.eval,
         judge=judge,
-        kl_ceiling=config.ppo.kl_ceiling,
+        kl_ceiling=config.ppo.kl.ceiling,
         simulated_rankings=about.simulated_rankings,
         known=about.cautions,
         seed=config.project.seed,
     )
 
 
-def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
+def read(
+    folder: Path, config: Config, maker_of: MakerOf
+) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
     """What `run` measured and kept, and the verdict computed anew from it."""
     path = folder / MODELS
     if not path.is_file():
@@ -348,7 +354,11 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
         for raw in kept["models"]:
             scores = raw.pop("scores")
             axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
-            models.append(ModelAnswers(scores=axes, **raw))
+            name = renamed(raw.pop("name"))
+            models.append(ModelAnswers(name, scores=axes, maker=maker_of(name), **raw))
+        if isinstance(kept["curves"], dict):  # of a report that an earlier version made
+            kept["curves"] = [{"stage": stage, "rows": rows} for stage, rows in kept["curves"].items()]
+        kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}
         lines = (folder / PROMPTS).read_bytes().split(b"\n")
         prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
         known = [Caution(**c) for c in kept.get("cautions", ())]
@@ -361,9 +371,9 @@ def read(folder: Path, config: Config) -> tuple[Verdict, list[Conversation], lis
     return result, prompts, models, kept
 
 
-def draw(folder: Path, config: Config) -> Path:
+def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
     """Write report.html from what is kept in `folder`."""
-    result, prompts, models, kept = read(folder, config)
+    result, prompts, models, kept = read(folder, config, maker_of)
     shown = Shown(
         config.project.name,
         "zh" if config.project.language == "zh" else "en",
@@ -372,7 +382,7 @@ def draw(folder: Path, config: Config) -> Path:
         kept["reward_report"],
         kept.get("searches", ()),
         config.eval.samples_shown,
-        config.ppo.kl_ceiling,
+        config.ppo.kl.ceiling,
     )
     write_report(folder / REPORT, result, prompts, models, shown)
     return folder / REPORT

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steersman.artifact.workspace import POLICIES
 from steersman.config import EvalConfig
 from steersman.eval import wording
 from steersman.eval.judges import prefers
+from steersman.eval.maker import UNKNOWN, Maker
 from steersman.stats import Interval, bootstrap_mean, length_controlled_win_rate, paired_bootstrap, proportion_interval
 from steersman.types import AxisScores, Conversation
 
@@ -34,14 +34,8 @@ SMALL_N = 50
 """Below this the reader is told that only large differences can be seen."""
 LENGTH_DRIFT = 1.5
 MISSING_EOS = 0.2
-PAIRS = (("sft", "base"), ("policy", "sft"), ("policy", "base"))
-"""(a, b): is a better than b? Those whose models are present are compared, and every other model with "sft"."""
-HEADLINE = (*((name, "sft") for name in POLICIES), ("sft", "base"), ("policy", "base"))
-"""The first of these that was compared is the headline."""
 BEST_OF = "best_of"
 """The SFT model again: of several answers the one that the reward model likes best."""
-OPTIMISED = ("policy", "grpo", "rloo", BEST_OF)
-"""Models made to score high with the reward model."""
 AXES = ("intent", "constraint", "fitness")
 
 
@@ -50,7 +44,7 @@ class ModelAnswers:
     """One answer of one model to each of the N prompts, with what was measured of it."""
 
     name: str
-    """"base", "sft", "policy" or another key."""
+    """"base", "sft", "ppo" or another key."""
     label: str
     """What readers see, such as "PPO"."""
     answers: Sequence[str]
@@ -67,6 +61,7 @@ class ModelAnswers:
     """`kl` is a bound that the method implies, not measured."""
     objectives: Sequence[Mapping[str, float]] | None = None
     """Reward model's score of each answer by objective, without weights; None where it has no named ones."""
+    maker: Maker = UNKNOWN
 
     def __post_init__(self) -> None:
         for key in ("tokens", "finish", "scores", "reward", "objectives", "kl"):
@@ -89,6 +84,7 @@ class ModelSummary:
     no_eos: Interval
     kl_bound: bool = False
     objectives: Mapping[str, Interval] = field(default_factory=dict)
+    maker: Maker = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -131,6 +127,8 @@ class PairVerdict:
     no_eos: Interval
     length_ratio: float
     by_intent: tuple[IntentRow, ...] = ()
+    maker: Maker = UNKNOWN
+    """Of `a`."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +153,19 @@ class Verdict:
 
     @property
     def headline(self) -> PairVerdict | None:
-        """The comparison that matters most; None where there was only one model."""
-        found = {(p.a, p.b): p for p in self.pairs}
-        return next((found[k] for k in HEADLINE if k in found), self.pairs[0] if self.pairs else None)
+        """The comparison that matters most; None where there was only one model.
+
+        The first improved model against the SFT model, else the SFT model against the base, else the first there is.
+        """
+        improved = [p for p in self.pairs if p.maker.improved and p.b == p.maker.against[0]]
+        first = [p for p in self.pairs if p.maker.method and not p.maker.learned_from]
+        return next(iter([*improved, *first, *self.pairs]), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; what is not finite becomes null, each pair and caution also has its English sentence."""
         out: dict[str, Any] = _plain_json(dataclasses.asdict(self))
+        for part in (*out["models"], *out["pairs"]):
+            del part["maker"]  # how a model was made is known by its name
         for pair, row in zip(self.pairs, out["pairs"], strict=True):
             row["sentence"] = f"{wording.claim(pair, 'en')} {wording.evidence(pair, 'en')}"
         for caution, row in zip(self.cautions, out["cautions"], strict=True):
@@ -244,6 +248,7 @@ def compare(
         no_eos=paired(_unfinished(a), _unfinished(b)),
         length_ratio=_mean(a.tokens) / _mean(b.tokens) if any(b.tokens) else math.nan,
         by_intent=_by_intent(prompts, ours, theirs, wins, resamples, seed),
+        maker=a.maker,
     )
 
 
@@ -315,6 +320,7 @@ def summarise(
         no_eos=proportion_interval(_unfinished(model), groups, resamples, seed),
         kl_bound=model.kl_bound,
         objectives={k: bootstrap_mean([p[k] for p in parts], groups, resamples, seed) for k in parts[0]},
+        maker=model.maker,
     )
 
 
@@ -329,7 +335,7 @@ def verdict(
     known: Sequence[Caution] = (),
     seed: int = 17,
 ) -> Verdict:
-    """Compare the models present as PAIRS says, summarise each, and collect what must be warned of.
+    """Compare each model with those that its maker names, summarise each, and collect what must be warned of.
 
     `known`: cautions that were found before anything was answered, such as test prompts that were trained on.
 
@@ -339,8 +345,7 @@ def verdict(
     named = {m.name: m for m in models}
     if len(named) < len(models):
         raise ValueError(f"verdict: expected different model names, got {', '.join(m.name for m in models)}")
-    others = [(name, "sft") for name in named if name not in ("base", "sft", "policy")]
-    wanted = [(a, b) for a, b in [*PAIRS, *others] if a in named and b in named]
+    wanted = [(m.name, b) for m in models for b in m.maker.against if b in named]
     options: dict[str, Any] = {
         "tie_margin": config.tie_margin,
         "resamples": config.bootstrap,
@@ -373,8 +378,8 @@ def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caut
             found.append(Caution("length", {"a": p.a_label, "b": p.b_label, "ratio": p.length_ratio}))
         rose = p.reward is not None and p.reward.low > 0
         if (
-            p.a in OPTIMISED
-            and p.b == "sft"
+            p.maker.learned_from == "reward"
+            and p.b == p.maker.against[0]
             and p.judge == "rules"
             and p.word != "better"
             and rose

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from steersman.artifact.workspace import POLICIES
 from steersman.stats import Interval
 
 if TYPE_CHECKING:
@@ -189,8 +188,8 @@ def evidence(pair: PairVerdict, language: str) -> str:
         losses=pair.losses,
     )
     gap = " " if language == "en" else ""
-    kind = "apart" if pair.a in ("base", "sft") else "learned" if pair.a in ("dpo", "kto") else "not independent"
-    whose = t[kind].format(a=pair.a_label, by=POLICIES.get(pair.a, pair.a_label))
+    kind = {"": "apart", "rankings": "learned", "reward": "not independent"}[pair.maker.learned_from]
+    whose = t[kind].format(a=pair.a_label, by=pair.maker.method or pair.a_label)
     return out + gap + whose if by_reward else out
 
 
@@ -210,8 +209,7 @@ def judged_by(result: Verdict, language: str) -> str:
 
 def optimisers(result: Verdict) -> str:
     """Methods that made models to score high with the reward model; '' where none of the models was."""
-    made = [m for m in result.models if m.name not in ("base", "sft", "dpo", "kto")]
-    return ", ".join(POLICIES.get(m.name, m.label) for m in made)
+    return ", ".join(m.maker.method or m.label for m in result.models if m.maker.learned_from == "reward")
 
 
 def reward_judge(result: Verdict) -> str:
@@ -221,7 +219,7 @@ def reward_judge(result: Verdict) -> str:
     """
     if optimisers(result):
         return ""
-    return " learned" if any(m.name in ("dpo", "kto") for m in result.models) else " apart"
+    return " learned" if any(m.maker.learned_from == "rankings" for m in result.models) else " apart"
 
 
 def multiple(result: Verdict, language: str) -> str:

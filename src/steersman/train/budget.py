@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,17 @@ from typing import Any
 import torch
 
 from steersman import machine
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
+from steersman.config import (
+    DpoConfig,
+    KtoConfig,
+    ModelConfig,
+    PpoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+    replaced,
+    to_dict,
+)
 from steersman.distributed import parallel
 from steersman.families.shape import Shape, shape_of
 from steersman.kernels import ops
@@ -80,33 +89,33 @@ class Option:
 
 def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **models: Any) -> Setting:
     """What of a stage's configuration and data decides its memory. `models`: PPO's `reward_models`, `shared_base`."""
-    row, longest = config.row_tokens, lengths.longest
+    row, longest = config.rows.row_tokens, lengths.longest
     answers = answer_length = cached = 0
     averaged, critic = False, True
     if isinstance(config, SftConfig):
         longest = min(longest, row)
-        batch = config.batch_tokens
+        batch = config.rows.batch_tokens
     elif isinstance(config, RewardConfig | PreferenceConfig):
         row = max(row, longest)
-        batch = config.batch_prompts * (lengths.mean or row)
+        batch = config.rows.batch_prompts * (lengths.mean or row)
         passes = config.epochs + isinstance(config, PreferenceConfig)  # the SFT model's comes first
-        cached = lengths.total if passes > 1 and config.train_layers else 0
+        cached = lengths.total if passes > 1 and config.adapters.train_layers else 0
     else:
-        longest += config.answers_per_prompt * config.max_tokens
-        answers = config.prompts_per_iteration * config.answers_per_prompt
-        answer_length = lengths.longest + config.max_tokens
-        averaged, critic = config.ema_decay > 0, config.advantage == "gae"
+        longest += config.rollouts.answers_per_prompt * config.rollouts.max_tokens
+        answers = config.rollouts.prompts_per_iteration * config.rollouts.answers_per_prompt
+        answer_length = lengths.longest + config.rollouts.max_tokens
+        averaged, critic = config.optimizer.ema_decay > 0, config.advantage.method == "gae"
         row = max(row, longest)
-        mean = lengths.mean + config.answers_per_prompt * config.max_tokens
-        batch = -(-config.prompts_per_iteration // config.minibatches) * mean
+        mean = lengths.mean + config.rollouts.answers_per_prompt * config.rollouts.max_tokens
+        batch = -(-config.rollouts.prompts_per_iteration // config.minibatches) * mean
     dtype, device = DTYPES[model_config.dtype], pick_device(model_config.device)
     return Setting(
         stage=NAMES[type(config)],
         row_tokens=min(row, max(batch, longest)),
         accumulate=batch > row,
-        train_layers=config.train_layers,
-        lora_rank=config.lora_rank,
-        checkpointing=config.checkpointing,
+        train_layers=config.adapters.train_layers,
+        lora_rank=config.adapters.lora_rank,
+        checkpointing=config.rows.checkpointing,
         itemsize=dtype.itemsize,
         on_gpu=device.type != "cpu",
         kernels=ops.multiplies(torch.empty(0, dtype=dtype, device=device)),
@@ -189,12 +198,12 @@ def make_plan(
     """`free`: bytes to plan for, by default what this machine has. `models`: see `setting_of`."""
 
     def option(changes: dict[str, Any]) -> Option:
-        changed = dataclasses.replace(config, **changes)
+        changed = replaced(config, **changes)
         setting = setting_of(changed, lengths, model_config, **models)
         return Option(changes, predict(shape, setting), operations(shape, setting, changed, lengths.mean))
 
     same = [option(changes) for changes in _same_training(config, lengths.longest)]
-    same.sort(key=lambda o: (o.operations, -o.changes.get("row_tokens", config.row_tokens)))
+    same.sort(key=lambda o: (o.operations, -o.changes.get("row_tokens", config.rows.row_tokens)))
     less = [
         option(fewer | changes)
         for fewer in _less_training(config, shape.layers)
@@ -207,22 +216,23 @@ def make_plan(
 
 def _same_training(config: Stage, longest: int) -> Iterator[dict[str, Any]]:
     """Other values of row_tokens and checkpointing; a row never gets shorter than the longest document."""
-    rows = [config.row_tokens]
+    rows = [config.rows.row_tokens]
     while rows[-1] // 2 >= max(longest, SHORTEST_ROW):
         rows.append(rows[-1] // 2)
-    for row, recompute in itertools.product(rows, sorted({config.checkpointing, True})):
+    for row, recompute in itertools.product(rows, sorted({config.rows.checkpointing, True})):
         wanted = {"row_tokens": row, "checkpointing": recompute}
-        if changes := {key: value for key, value in wanted.items() if getattr(config, key) != value}:
+        now = to_dict(config)
+        if changes := {key: value for key, value in wanted.items() if now[key] != value}:
             yield changes
 
 
 def _less_training(config: Stage, layers: int) -> Iterator[dict[str, Any]]:
     """Fewer layers, the most first; then adapters, which want a rate some ten times higher."""
-    now = config.train_layers or layers
+    now = config.adapters.train_layers or layers
     for count in dict.fromkeys(max(1, round(share * now)) for share in (2 / 3, 1 / 2, 1 / 3)):
         yield {"train_layers": count}
-    if not config.lora_rank:
-        rates = {name: 10 * getattr(config, name) for name in ("lr", "critic_lr") if hasattr(config, name)}
+    if not config.adapters.lora_rank:
+        rates = {key: 10 * value for key, value in to_dict(config).items() if key in ("lr", "critic_lr")}
         adapters = {"lora_rank": LORA_RANK, **rates}
         yield adapters
         yield adapters | {"train_layers": max(1, round(now / 3))}

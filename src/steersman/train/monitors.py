@@ -81,9 +81,9 @@ class Monitors:
     def look(self, row: Row) -> list[str]:
         """Take in a round; returns what is newly wrong, each with its figures and what to do."""
         self.rows.append(row)
-        if self.config.monitors == "off":
+        if self.config.monitors.action == "off":
             return []
-        found = self._leaps(row) | (self._wrong() if len(self.rows) >= self.config.monitor_window else {})
+        found = self._leaps(row) | (self._wrong() if len(self.rows) >= self.config.monitors.window else {})
         new = {name: text for name, text in found.items() if name not in self.alarms}
         self.alarms |= new
         return list(new.values())
@@ -102,7 +102,7 @@ class Monitors:
         }
 
     def _wrong(self) -> dict[str, str]:
-        c, window = self.config, self.config.monitor_window
+        c, window = self.config.monitors, self.config.monitors.window
 
         def means(key: str) -> tuple[float, float]:
             first, last = ([float(row[key]) for row in rows] for rows in (self.rows[:window], self.rows[-window:]))
@@ -133,8 +133,8 @@ class Monitors:
         _, now = means("kl")
         if c.kl_warning and now > c.kl_warning:
             out["kl"] = (
-                f"KL runaway: {now:.1f} nats per answer {until}; beyond some {c.kl_warning:g} the reward model sees "
-                "answers unlike those it learned from, and people like them less (Stiennon et al. 2020). Raise "
+                f"KL runaway: {now:.1f} nats per answer {until}; beyond some {c.kl_warning:g} the reward model "
+                "sees answers unlike those it learned from, and people like them less (Stiennon et al. 2020). Raise "
                 "ppo.kl_coef, set ppo.kl_target, or lower ppo.lr"
             )
         before, now = means("entropy")

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
-from steersman.artifact.workspace import POLICIES
 from steersman.config import ModelConfig, PpoConfig, to_dict
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
@@ -72,7 +71,7 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
-    stage: str = "policy",
+    stage: str = "ppo",
 ) -> dict[str, Any]:
     """Optimise the SFT model against the reward model into `output`; returns the manifest's metrics. Resumes by itself.
 
@@ -82,43 +81,42 @@ def run(
     context = context_of(read_config(sft, model_config.trust_remote_code))
     template = load_template(sft, model_config)
     check(config, prompts, held_out, demonstrations)
-    fitted = fit_prompts(template, prompts, context, config.long)
-    chosen = fit_prompts(template, held_out, context, config.long, "held-out prompt")
-    prompts, held_out = fitted.records, chosen.records[: config.eval_prompts]
+    fitted = fit_prompts(template, prompts, context, config.rows.long)
+    chosen = fit_prompts(template, held_out, context, config.rows.long, "held-out prompt")
+    prompts, held_out = fitted.records, chosen.records[: config.selection.eval_prompts]
     lengths = [len(template.prompt_ids(prompt)) for prompt in (*prompts, *held_out)]
     rewards = [reward, *member_folders(reward)]
-    shared = config.lora_rank > 0 and share_base(sft, rewards)
+    shared = config.adapters.lora_rank > 0 and share_base(sft, rewards)
     models = {"reward_models": len(rewards), "shared_base": shared}
     check_memory(sft, config, lengths_of(lengths), model_config, **models)
     actors = Actors.load(sft, reward, config, model_config, seed)
     check_rewards(config, len(rewards), [*prompts, *held_out])
     recorded = {**to_dict(config), "seed": seed, **model_config.recorded}
-    folder = StageFolder(output, stage, recorded, inputs, config.save_seconds, config.keep_checkpoints)
+    folder = StageFolder(output, stage, recorded, inputs, config.resume.save_seconds, config.resume.keep_checkpoints)
     here = Run(actors, folder, config, prompts, held_out, demonstrations, seed)
     episodes, began = 0, time.monotonic()
     log = MetricsLog(folder.path, "iteration", here.iteration)
     monitors = Monitors(config, read_metrics(folder.path))
-    title = POLICIES.get(stage, stage).lower()
     with folder.resumable(here.point):
-        with progress(title, config.iterations, start=here.iteration, unit="iteration") as bar, log:
+        with progress(stage, config.iterations, start=here.iteration, unit="iteration") as bar, log:
             while here.iteration < config.iterations and not here.stopped:
                 metrics = here.round()
                 check_start(here.start, model_config.dtype)
                 if here.stopped:
                     bar.note(here.stopped)
-                episodes += config.prompts_per_iteration * config.answers_per_prompt
+                episodes += config.rollouts.prompts_per_iteration * config.rollouts.answers_per_prompt
                 speed = {"episodes_per_second": episodes / (time.monotonic() - began)}
                 row = log.write(here.iteration - 1, metrics, speed)
                 for alarm in monitors.look(row):
                     bar.note(f"warning: {alarm}")
-                    if config.monitors == "stop":
+                    if config.monitors.action == "stop":
                         here.stopped = here.stopped or f"stopped at iteration {here.iteration - 1}: {alarm}"
                 bar.update(here.iteration, **{name: metrics[name] for name in ("reward", "kl", "length")})
                 if here.iteration < config.iterations and not here.stopped:
                     here.keep(None)
             log.write(here.iteration, here.consider())
         weights = folder.load_best()[0] if parallel.is_first() else {}
-        if config.lora_rank:
+        if config.adapters.lora_rank:
             actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
             settle(actors.policy, folder.path, sft)
             save_model(merged(actors.policy), actors.tokenizer, folder.path)
@@ -157,15 +155,19 @@ class Run:
         """Begins at the folder's newest resume point, where it has one."""
         self.actors, self.folder, self.config, self.seed = actors, folder, config, seed
         self.prompts, self.held_out = prompts, held_out
-        if config.checkpointing:
+        if config.rows.checkpointing:
             use_checkpointing(actors.policy)
             if actors.critic is not None:
                 use_checkpointing(actors.critic)
-        options: dict[str, Any] = {"weight_decay": 0.0, "grad_clip": config.grad_clip, "eps": config.adam_eps}
-        self.policy = Updater(actors.policy, lr=config.lr, **options)
-        self.critic = Updater(actors.critic, lr=config.critic_lr, **options) if actors.critic else None
-        self.controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon, config.kl_error_clip)
-        self.average = Average(self.policy, config.ema_decay) if config.ema_decay else None
+        options: dict[str, Any] = {
+            "weight_decay": 0.0,
+            "grad_clip": config.optimizer.grad_clip,
+            "eps": config.optimizer.adam_eps,
+        }
+        self.policy = Updater(actors.policy, lr=config.optimizer.lr, **options)
+        self.critic = Updater(actors.critic, lr=config.optimizer.critic_lr, **options) if actors.critic else None
+        self.controller = KlController(config.kl.coef, config.kl.target, config.kl.horizon, config.kl.error_clip)
+        self.average = Average(self.policy, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
         self.iteration = 0
         self.stopped = ""
         """Why the run ends before its last round."""
@@ -184,11 +186,11 @@ class Run:
             today=False,
         )
         self._order = prompt_order(len(prompts), seed)
-        for _ in range(self.iteration * config.prompts_per_iteration):
+        for _ in range(self.iteration * config.rollouts.prompts_per_iteration):
             next(self._order)
         self._pretraining = (
             pretraining_rows(actors, demonstrations, config, seed, self._pretraining_steps())
-            if config.ptx_coef
+            if config.loss.ptx_coef
             else None
         )
 
@@ -212,14 +214,14 @@ class Run:
     def _pretraining_steps(self) -> int:
         """Optimizer steps that took a row of demonstrations so far."""
         config = self.config
-        size = -(-config.prompts_per_iteration // config.minibatches)
-        per_round = config.epochs * -(-config.prompts_per_iteration // size)  # as `pack` cuts them
-        taken = max(0, self.iteration - config.critic_warmup_iterations) * per_round  # warm-up rounds take none
+        size = -(-config.rollouts.prompts_per_iteration // config.minibatches)
+        per_round = config.epochs * -(-config.rollouts.prompts_per_iteration // size)  # as `pack` cuts them
+        taken = max(0, self.iteration - config.critic.warmup_iterations) * per_round  # warm-up rounds take none
         return taken + (self._begun.steps if self._begun and self._trains_policy else 0)
 
     @property
     def _trains_policy(self) -> bool:
-        return self.iteration >= self.config.critic_warmup_iterations
+        return self.iteration >= self.config.critic.warmup_iterations
 
     def _push(self) -> None:
         """The policy's weights as they are, to the engine."""
@@ -230,7 +232,7 @@ class Run:
         """Evaluate the policy (or the average of its weights) as it is; keep it if it is the best so far."""
         with self.average.applied(self._push) if self.average else contextlib.nullcontext():
             result = evaluate(self.actors, self.engine, self.held_out, self.config, self.seed)
-            bounded = result["eval_kl"] <= self.config.kl_ceiling
+            bounded = result["eval_kl"] <= self.config.kl.ceiling
             if bounded and result["eval_reward"] > self.best.get("eval_reward", float("-inf")):
                 self.best = {**result, "iteration": self.iteration}
                 weights = parallel.whole_state(self.actors.policy, self.policy.names)
@@ -261,17 +263,17 @@ class Run:
         minibatch (`size` prompts) while the others are being sampled.
         """
         config = self.config
-        together = config.rollout_prompts or len(chosen)
+        together = config.rollouts.rollout_prompts or len(chosen)
         yield
         for first in range(len(now.answers), len(chosen), together):
             params = SamplingParams(
-                max_tokens=config.max_tokens,
-                temperature=config.temperature,
-                n=config.answers_per_prompt,
+                max_tokens=config.rollouts.max_tokens,
+                temperature=config.rollouts.temperature,
+                n=config.rollouts.answers_per_prompt,
                 seed=self.seed * 1_000_003 + self.iteration + (first << 32),
             )
             end = min(first + together, len(chosen))
-            cuts = [first, *(i for i in range(first + 1, end) if config.overlap and i % size == 0), end]
+            cuts = [first, *(i for i in range(first + 1, end) if config.rollouts.overlap and i % size == 0), end]
             parts = generate(self.engine, [chosen[i:j] for i, j in itertools.pairwise(cuts)], params)
             while True:
                 try:
@@ -294,12 +296,19 @@ class Run:
         packed: list[Rollouts] = []
         scored: list[Scored] = []
         for _ in self._answer(chosen, size, now):
-            with beside_the_engine(actors.policy.device) if config.overlap else contextlib.nullcontext():
+            with beside_the_engine(actors.policy.device) if config.rollouts.overlap else contextlib.nullcontext():
                 for first in range(len(packed) * size, len(now.answers), size):
                     mine = slice(first, first + size)
                     if len(now.answers[mine]) < len(chosen[mine]):
                         break
-                    given = (chosen[mine], now.answers[mine], 1, config.row_tokens, actors.policy.device, actors.below)
+                    given = (
+                        chosen[mine],
+                        now.answers[mine],
+                        1,
+                        config.rows.row_tokens,
+                        actors.policy.device,
+                        actors.below,
+                    )
                     packed.append(pack(actors.template, *given))
                     if now.experience is None:
                         with activity("scoring"):
@@ -312,9 +321,9 @@ class Run:
     def round(self) -> dict[str, Any]:
         """Answer, score and learn once, or what is left of that; returns the round's metrics."""
         config, actors = self.config, self.actors
-        now = self._begun or Round(self.consider() if self.iteration % config.eval_every == 0 else {})
+        now = self._begun or Round(self.consider() if self.iteration % config.selection.eval_every == 0 else {})
         self._begun, self._now = None, now
-        chosen = [self.prompts[next(self._order)] for _ in range(config.prompts_per_iteration)]
+        chosen = [self.prompts[next(self._order)] for _ in range(config.rollouts.prompts_per_iteration)]
         rollouts = self._collect(chosen, now)
         assert now.experience is not None
         kl, kl_coef = float(now.experience.kl.mean()), self.controller.coef
@@ -329,17 +338,17 @@ class Run:
                 lr_share(self.iteration, config),
                 self._trains_policy,
                 self._pretraining,
-                kl_coef if config.kl_in == "loss" else 0.0,
+                kl_coef if config.kl.paid_in == "loss" else 0.0,
                 now,
                 self.keep,
             )
-        if self.iteration in (0, config.critic_warmup_iterations):  # the policy is untouched until its first update
+        if self.iteration in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
             ratio_error = losses["ratio_error_first"] if self._trains_policy else None
             self.start |= starting_point(now.experience, now.measured["engine_logprob_error"], ratio_error)
         self.controller.update(kl, len(rollouts.flat))
-        if kl > config.kl_ceiling:
+        if kl > config.kl.ceiling:
             self.stopped = (
-                f"stopped at iteration {self.iteration}: KL {kl:.1f} nats passed the ceiling of {config.kl_ceiling:g}"
+                f"stopped at iteration {self.iteration}: KL {kl:.1f} nats passed the ceiling of {config.kl.ceiling:g}"
             )
         self.iteration, self._now = self.iteration + 1, None
         if self.average:
@@ -366,20 +375,20 @@ def check(
     """Raises ValueError for settings and data that cannot go together."""
     if not prompts or not held_out:
         raise ValueError(f"PPO needs prompts and held-out prompts; got {len(prompts)} and {len(held_out)}")
-    if config.ptx_coef and not demonstrations:
+    if config.loss.ptx_coef and not demonstrations:
         raise ValueError("ppo.ptx_coef > 0 needs demonstrations, and there are none")
-    if (config.group_baseline or config.advantage != "gae") and config.answers_per_prompt < 2:
-        what = "group_baseline" if config.group_baseline else f"advantage = {config.advantage}"
+    if (config.advantage.group_baseline or config.advantage.method != "gae") and config.rollouts.answers_per_prompt < 2:
+        what = "group_baseline" if config.advantage.group_baseline else f"advantage = {config.advantage.method}"
         raise ValueError(f"ppo.{what} compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
-    if config.advantage != "gae" and config.critic_warmup_iterations:
+    if config.advantage.method != "gae" and config.critic.warmup_iterations:
         raise ValueError(
-            f"ppo.advantage = {config.advantage} has no critic: expected ppo.critic_warmup_iterations of 0"
+            f"ppo.advantage = {config.advantage.method} has no critic: expected ppo.critic_warmup_iterations of 0"
         )
 
 
 def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> dict[str, float]:
     """A round in numbers: mean reward (EOS trick applied), KL, length, share without EOS, the critic's fit."""
-    rewards = apply_eos_trick(experience.scores, experience.ended, config.no_eos_reward)
+    rewards = apply_eos_trick(experience.scores, experience.ended, config.score.no_eos_reward)
     kl = episode_kl(experience.old_logprobs, experience.ref_logprobs, experience.mask)
     return {
         "reward": float(rewards.mean()),
@@ -390,7 +399,7 @@ def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> di
         "repetition": sum(repetition(c.token_ids) for c in rollouts.flat) / len(rollouts.flat),
         **(
             {"explained_variance": experience.explained_variance, "value_loss_before": experience.value_loss}
-            if config.advantage == "gae"
+            if config.advantage.method == "gae"
             else {}
         ),
     }

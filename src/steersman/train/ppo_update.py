@@ -81,16 +81,18 @@ def update(
                         for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
                     )
                     if train_policy:
-                        bonus = config.entropy_coef > 0
-                        logprobs, entropy = response_logprobs(actors.policy, row, config.temperature, below, bonus)
-                        losses, clipped = policy_loss(logprobs, old, advantages, config.clip_range)
+                        bonus = config.loss.entropy_coef > 0
+                        logprobs, entropy = response_logprobs(
+                            actors.policy, row, config.rollouts.temperature, below, bonus
+                        )
+                        losses, clipped = policy_loss(logprobs, old, advantages, config.loss.clip_range)
                         if kl_in_loss:
                             reference = experience.ref_logprobs[mine][mask].to(row.ids.device)
                             losses = losses + kl_in_loss * kl_loss(logprobs, reference)
-                        if config.advantage == "grpo":  # every answer weighs the same, however long (equation 3)
+                        if config.advantage.method == "grpo":  # every answer weighs the same, however long (equation 3)
                             lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
                             losses = losses * (tokens / (answers * lengths))
-                        loss = losses.sum() / tokens - config.entropy_coef * entropy.sum() / tokens
+                        loss = losses.sum() / tokens - config.loss.entropy_coef * entropy.sum() / tokens
                         (weight * loss).backward()  # type: ignore[no-untyped-call]
                         policy.gather()
                         totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
@@ -100,14 +102,14 @@ def update(
                             totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
                     if critic is not None:
                         predicted = response_values(actors.critic, row, below)
-                        losses = value_loss(predicted, values, returns, config.value_clip_range)
-                        (weight * config.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+                        losses = value_loss(predicted, values, returns, config.critic.value_clip_range)
+                        (weight * config.critic.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
                         critic.gather()
                         totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
             if train_policy:
                 if pretraining is not None:
                     ((row, weight),) = parallel.share([next(pretraining)])
-                    (-weight * config.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
+                    (-weight * config.loss.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
                     policy.gather()
                 policy.step(share)
             if critic is not None:
@@ -123,18 +125,18 @@ def update(
 
 def lr_share(iteration: int, config: PpoConfig) -> float:
     """Share of the peak rates: full while only the critic learns, then a line up from a tenth, then `lr_schedule`."""
-    iteration -= config.critic_warmup_iterations
+    iteration -= config.critic.warmup_iterations
     if iteration < 0:
         return 1.0
-    if iteration < config.warmup_iterations:
-        return 0.1 + 0.9 * iteration / config.warmup_iterations
-    rest = config.iterations - config.critic_warmup_iterations - config.warmup_iterations
-    progress = (iteration - config.warmup_iterations) / max(1, rest)
-    if config.lr_schedule == "constant":
+    if iteration < config.optimizer.warmup_iterations:
+        return 0.1 + 0.9 * iteration / config.optimizer.warmup_iterations
+    rest = config.iterations - config.critic.warmup_iterations - config.optimizer.warmup_iterations
+    progress = (iteration - config.optimizer.warmup_iterations) / max(1, rest)
+    if config.optimizer.lr_schedule == "constant":
         return 1.0
-    if config.lr_schedule == "cosine":
+    if config.optimizer.lr_schedule == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2
-    return 1 - (1 - config.final_lr_fraction) * progress
+    return 1 - (1 - config.optimizer.final_lr_fraction) * progress
 
 
 def pretraining_rows(
@@ -143,8 +145,8 @@ def pretraining_rows(
     """One row of demonstrations per optimizer step, for PPO-ptx."""
     from steersman.train.sft import to_trees
 
-    trees, _ = to_trees(actors.template, demonstrations, config.row_tokens, "skip")
-    groups = fill_rows([t.size for t in trees], config.row_tokens)
+    trees, _ = to_trees(actors.template, demonstrations, config.rows.row_tokens, "skip")
+    groups = fill_rows([t.size for t in trees], config.rows.row_tokens)
     for number, group in enumerate(prompt_order(len(groups), seed + 1)):
         if number >= skip:
             yield to_device(build_row([trees[i] for i in groups[group]]), actors.policy.device)

@@ -201,7 +201,7 @@ def learn(
     dpo = isinstance(config, DpoConfig)
     count = len(batch) if dpo else sum(label != 0 for i in batch for label in examples.labels[i])
     total, rewards = 0.0, {}
-    for group, weight in my_rows(trees, batch, config.row_tokens):
+    for group, weight in my_rows(trees, batch, config.rows.row_tokens):
         parallel.halt()
         logprobs = answer_logprobs(model, trees, group, per_token, states)
         ratios = {i: logprobs[i] - reference[i] for i in group}
@@ -237,16 +237,16 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base)
     context = context_of(read_config(base, model_config.trust_remote_code))
-    fitted = fit_rankings(Template(tokenizer, model_config.thinking, today=False), rankings, context, config.long)
+    fitted = fit_rankings(Template(tokenizer, model_config.thinking, today=False), rankings, context, config.rows.long)
     rankings = fitted.records
     examples = prepare(Template(tokenizer, model_config.thinking, today=False), rankings, config, seed, context)
     trees, others, held = examples.trees, examples.others, examples.held
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     options = (model_config.dtype, model_config.trust_remote_code)
-    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.lora_rank)))
+    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.adapters.lora_rank)))
     model.to(pick_device(model_config.device))
     set_trainable(model, config, seed)
-    if config.checkpointing:
+    if config.rows.checkpointing:
         use_checkpointing(model)
     shard(model)
     folder = StageFolder(
@@ -254,24 +254,26 @@ def run(
         stage,
         {**to_dict(config), "seed": seed, **model_config.recorded},
         inputs,
-        config.save_seconds,
-        config.keep_checkpoints,
+        config.resume.save_seconds,
+        config.resume.keep_checkpoints,
     )
-    batches = plan_batches(len(trees), config.batch_prompts, config.epochs, seed, stage)
+    batches = plan_batches(len(trees), config.rows.batch_prompts, config.epochs, seed, stage)
     first_epoch, whole = batches[: len(batches) // config.epochs], [range(len(held))] if held else []
     # the model is still the SFT model: nothing is restored yet, and a new adapter changes nothing
-    per_token, row_tokens = per_token_of(config), config.row_tokens
-    states = frozen_states(model, trees, config.train_layers, row_tokens)
+    per_token, row_tokens = per_token_of(config), config.rows.row_tokens
+    states = frozen_states(model, trees, config.adapters.train_layers, row_tokens)
     reference = tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states)
     others_reference = tree_logprobs(model, others, first_epoch, row_tokens) if others else {}
     held_reference = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
 
-    updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
+    updater = Updater(
+        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
+    )
     step = 0
     if (point := folder.load()) is not None:
         updater.restore(point[0])
         step = int(point[1]["step"])
-    warmup = round(config.warmup_fraction * len(batches))
+    warmup = round(config.optimizer.warmup_fraction * len(batches))
     answers, began = 0, time.monotonic()
     with folder.resumable(lambda: (updater.state(), {"step": step})):
         with progress(stage, len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
@@ -281,14 +283,18 @@ def run(
                     now = tree_logprobs(model, others, [batch], row_tokens)
                     kl = max(0.0, float(torch.cat([now[i] - others_reference[i] for i in batch]).mean()))
                 loss, rewards = learn(model, updater, config, examples, batch, reference, states, kl)
-                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
                 norm = updater.step(share)
                 step += 1
                 answers += sum(len(r) for r in rewards.values())
                 metrics = {"loss": loss, **margins([examples.items[i] for i in batch], [rewards[i] for i in batch])}
                 metrics |= {"kl": kl} if others else {}
                 speed = answers / (time.monotonic() - began)
-                log.write(step, metrics | {"lr": config.lr * share, "grad_norm": norm}, {"answers_per_second": speed})
+                log.write(
+                    step,
+                    metrics | {"lr": config.optimizer.lr * share, "grad_norm": norm},
+                    {"answers_per_second": speed},
+                )
                 bar.update(step, **metrics)
                 if step < len(batches) and folder.save_is_due:
                     folder.save(updater.state(), {"step": step})

@@ -99,10 +99,10 @@ def compare_members(
 ) -> dict[str, Any]:
     """How the members of an ensemble do on the held-out rankings, alone and together."""
     trees = [h.tree for h in held]
-    scores = [own_scores(score_trees(first, trees, config.row_tokens), held, first.config)]
+    scores = [own_scores(score_trees(first, trees, config.rows.row_tokens), held, first.config)]
     for path in further:
         model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
-        scores.append(own_scores(score_trees(model, trees, config.row_tokens), held, model.config))
+        scores.append(own_scores(score_trees(model, trees, config.rows.row_tokens), held, model.config))
     return agreement(scores, [h.pairs for h in held])
 
 
@@ -129,7 +129,7 @@ def run(
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, model_config.thinking, today=False)
     context = context_of(read_config(base, model_config.trust_remote_code))
-    fitted = fit_rankings(template, rankings, context, config.long)
+    fitted = fit_rankings(template, rankings, context, config.rows.long)
     rankings = fitted.records
     demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
     check_objectives(rankings, config.objectives)
@@ -145,12 +145,14 @@ def run(
     check_memory(base, config, lengths_of([b.tree.size for b in items]), model_config)
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code, len(config.objectives) or 1)
-    model = use_packed_rows(load_scalar(base, *options, **quantized(model_config, config.lora_rank))).to(device)
+    model = use_packed_rows(load_scalar(base, *options, **quantized(model_config, config.adapters.lora_rank))).to(
+        device
+    )
     if config.objectives:
         name_heads(model.config, config.objectives)
     init_score_head(model, seed + member - 1)
     set_trainable(model, config, seed + member - 1)
-    if config.checkpointing:
+    if config.rows.checkpointing:
         use_checkpointing(model)
     shard(model)
     folder = StageFolder(
@@ -158,20 +160,26 @@ def run(
         "reward",
         {**to_dict(config), "seed": seed, **model_config.recorded},
         inputs,
-        config.save_seconds,
-        config.keep_checkpoints,
+        config.resume.save_seconds,
+        config.resume.keep_checkpoints,
     )
     variant = f"/{member}" if member > 1 else ""
-    batches = plan_batches(len(items), config.batch_prompts, config.epochs, seed, "reward", variant)
+    batches = plan_batches(len(items), config.rows.batch_prompts, config.epochs, seed, "reward", variant)
 
-    updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
+    updater = Updater(
+        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
+    )
     step = 0
     if (point := folder.load()) is not None:
         updater.restore(point[0])
         step = int(point[1]["step"])
     lasting = config.epochs > 1
-    states = frozen_states(model, [b.tree for b in items], config.train_layers, config.row_tokens) if lasting else []
-    warmup = round(config.warmup_fraction * len(batches))
+    states = (
+        frozen_states(model, [b.tree for b in items], config.adapters.train_layers, config.rows.row_tokens)
+        if lasting
+        else []
+    )
+    warmup = round(config.optimizer.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals)
     pairs, began = 0, time.monotonic()
     with folder.resumable(lambda: (updater.state(), {"step": step})):
@@ -179,7 +187,7 @@ def run(
             while step < len(batches):
                 batch = [items[i] for i in batches[step]]
                 total, right, count = 0.0, 0.0, sum(len(b.pairs) for b in batch)
-                for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.row_tokens)):
+                for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.rows.row_tokens)):
                     parallel.halt()
                     part = [batch[i] for i in group]
                     row = to_device(build_row([b.tree for b in part]), device)
@@ -196,7 +204,7 @@ def run(
                         int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs
                     )
                 total, right = parallel.add(total, right)
-                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
                 norm = updater.step(share)
                 step += 1
                 pairs += count
@@ -204,18 +212,18 @@ def run(
                 metrics = {"loss": total, "accuracy": right / count, "grad_norm": norm}
                 if step in evaluated:
                     with stopping.held():  # a point of this step must have its line
-                        metrics |= held_out_metrics(model, held, config.row_tokens)
+                        metrics |= held_out_metrics(model, held, config.rows.row_tokens)
                 log.write(step, metrics, {"pairs_per_second": speed})
                 bar.update(step, loss=total, accuracy=right / count)
                 if step < len(batches) and folder.save_is_due:
                     folder.save(updater.state(), {"step": step})
             settle(model, folder.path, base)
             if config.evals:
-                log.write(len(batches) + 1, held_out_metrics(model, held, config.row_tokens))
-        zero = demonstration_means(model, template, demonstrations, config.row_tokens) if demonstrations else []
+                log.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
+        zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
         if zero and not config.objectives:
             model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
-        measured = score_trees(model, [h.tree for h in held], config.row_tokens)
+        measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens)
         report = pair_report(held, own_scores(measured, held, model.config), seed)
         if config.objectives:
             settle_scale(model.config, measured, zero)

@@ -67,8 +67,8 @@ class Actors:
 
     @staticmethod
     def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig, seed: int = 0) -> Actors:
-        needs_critic = config.advantage == "gae"
-        if config.lora_rank:
+        needs_critic = config.advantage.method == "gae"
+        if config.adapters.lora_rank:
             policy, reference, critic, scorers = load_over_one_base(
                 sft, [reward, *member_folders(reward)], config, model_config, seed
             )
@@ -77,19 +77,19 @@ class Actors:
             device, extra = pick_device(model_config.device), quantized(model_config, 0)
             options = (model_config.dtype, model_config.trust_remote_code)
             policy, reference = (use_packed_rows(load_causal(sft, *options, **extra)).to(device) for _ in range(2))
-            start = reward if config.critic_init == "reward" else sft
+            start = reward if config.critic.init == "reward" else sft
             critics, scorers = (
                 [use_packed_rows(load_scalar(path, *options, **extra)).to(device) for path in paths]
                 for paths in ([start] if needs_critic else [], [reward, *member_folders(reward)])
             )
             learning = [policy, *critics]
-            if needs_critic and config.critic_init == "sft":
+            if needs_critic and config.critic.init == "sft":
                 torch.nn.init.zeros_(learning[1].score.weight)
             for model in learning:
-                train_last_layers(model, config.train_layers)
+                train_last_layers(model, config.adapters.train_layers)
         critic = learning[1] if needs_critic else None
-        for model in [*scorers, *([critic] if needs_critic and config.critic_init == "reward" else [])]:
-            reweigh(model.config, config.objectives, "ppo.objectives")
+        for model in [*scorers, *([critic] if needs_critic and config.critic.init == "reward" else [])]:
+            reweigh(model.config, config.score.objectives, "ppo.objectives")
         for model in (reference, *scorers):
             model.requires_grad_(False)
         tokenizer = load_tokenizer(sft)
@@ -98,7 +98,7 @@ class Actors:
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
         models = [*learning, reference, *scorers]
-        shared = share_trunk(models, frozen_layers(policy, config.train_layers))
+        shared = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
         shard(*models)
         first, *members = scorers
         return Actors(
@@ -267,8 +267,8 @@ def score(actors: Actors, rollouts: Rollouts, config: PpoConfig) -> Scored:
     ):
         for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
             parallel.halt()
-            logprobs, row_entropy = response_logprobs(actors.policy, row, config.temperature, below)
-            reference, _ = response_logprobs(actors.reference, row, config.temperature, below, entropy=False)
+            logprobs, row_entropy = response_logprobs(actors.policy, row, config.rollouts.temperature, below)
+            reference, _ = response_logprobs(actors.reference, row, config.rollouts.temperature, below, entropy=False)
             state = response_values(actors.critic, row, below) if actors.critic else torch.zeros_like(logprobs)
             entropy += weight * float(row_entropy.sum())
             for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
@@ -290,14 +290,16 @@ def experience_of(
         values=values,
         scores=torch.cat([part.scores for part in parts]),
         ended=torch.tensor([c.finish_reason == "stop" for c in answers]),
-        kl_coef=kl_coef if config.kl_in == "reward" else 0.0,
-        no_eos_reward=config.no_eos_reward,
-        gamma=config.gamma,
-        lam=config.lam,
-        whiten_rewards=config.whiten_rewards,
-        whiten_advantages=config.whiten_advantages,
-        group=config.answers_per_prompt if config.group_baseline or config.advantage != "gae" else 0,
-        advantage=config.advantage,
+        kl_coef=kl_coef if config.kl.paid_in == "reward" else 0.0,
+        no_eos_reward=config.score.no_eos_reward,
+        gamma=config.advantage.gamma,
+        lam=config.advantage.lam,
+        whiten_rewards=config.advantage.whiten_rewards,
+        whiten_advantages=config.advantage.whiten_advantages,
+        group=config.rollouts.answers_per_prompt
+        if config.advantage.group_baseline or config.advantage.method != "gae"
+        else 0,
+        advantage=config.advantage.method,
     )
     sampled, tokens = torch.cat([torch.tensor(c.logprobs) for c in answers]), torch.cat(old)
     figures = {
@@ -317,24 +319,24 @@ def evaluate(
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
     of a reward model with objectives each one's mean score too.
     """
-    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=seed)
+    params = SamplingParams(max_tokens=config.rollouts.max_tokens, temperature=config.rollouts.temperature, seed=seed)
     with activity("held-out answers", len(prompts), "prompt") as shown:
         shown.probe = getattr(engine, "answered", None)
         answers = upcoming(generate(engine, [prompts], params)) or []
     device = actors.policy.device
-    rollouts = pack(actors.template, prompts, answers, 1, config.row_tokens, device, actors.below)
+    rollouts = pack(actors.template, prompts, answers, 1, config.rows.row_tokens, device, actors.below)
     scores, figures = answer_scores(sources(actors, config), rollouts)
     kl = torch.full((len(prompts),), -torch.inf)
     for row, mine, below in zip(rollouts.minibatches[0], rollouts.episodes[0], rollouts.below[0], strict=True):
         parallel.halt()
         own, reference = (
-            response_logprobs(model, row, config.temperature, below, entropy=False)[0]
+            response_logprobs(model, row, config.rollouts.temperature, below, entropy=False)[0]
             for model in (actors.policy, actors.reference)
         )
         difference = own - reference
         kl[mine] = torch.stack([part.sum() for part in per_branch(row, difference)]).cpu()
     ended = torch.tensor([c.finish_reason == "stop" for c in rollouts.flat])
-    rewards = apply_eos_trick(scores, ended, config.no_eos_reward)
+    rewards = apply_eos_trick(scores, ended, config.score.no_eos_reward)
     return {
         "eval_reward": float(rewards.mean()),
         "eval_kl": float(parallel.merge(kl).mean()),

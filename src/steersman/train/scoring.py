@@ -94,8 +94,8 @@ class Rule:
 def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
     """The reward models first, then the rules in their order."""
     scorers = [actors.reward, *actors.members]
-    models = RewardModels(scorers, config.reward_weight, config.ensemble, config.uncertainty_coef)
-    return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.rules, 1))]
+    models = RewardModels(scorers, config.score.reward_weight, config.score.ensemble, config.score.uncertainty_coef)
+    return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.score.rules, 1))]
 
 
 def answer_scores(rewards: Sequence[RewardFn], rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
@@ -110,12 +110,12 @@ def answer_scores(rewards: Sequence[RewardFn], rollouts: Rollouts) -> tuple[Tens
 
 def check_rewards(config: PpoConfig, members: int, prompts: Sequence[Conversation]) -> None:
     """Raises ValueError where a rule cannot judge a prompt or an ensemble has one member, before hours are spent."""
-    if config.ensemble != "mean" and members < 2:
+    if config.score.ensemble != "mean" and members < 2:
         raise ValueError(
-            f"ppo.ensemble = '{config.ensemble}' needs several reward models, and there is one; train them with "
+            f"ppo.ensemble = '{config.score.ensemble}' needs several reward models, and there is one; train them with "
             "reward.members = 3 or more"
         )
-    for number, rule in enumerate(config.rules):
+    for number, rule in enumerate(config.score.rules):
         for prompt in prompts:
             try:
                 rule_reward(rule, prompt, "")

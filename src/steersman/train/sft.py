@@ -90,7 +90,7 @@ def plan_batches(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[li
         batch: list[int] = []
         tokens = 0
         for i in order:
-            if batch and tokens + trees[i].size > config.batch_tokens:
+            if batch and tokens + trees[i].size > config.rows.batch_tokens:
                 batches.append(batch)
                 batch, tokens = [], 0
             batch.append(i)
@@ -147,20 +147,22 @@ def run(
     check_folder(base)
     tokenizer = load_tokenizer(base, model_config.template)
     template = Template(tokenizer, model_config.thinking, today=False)
-    trees, skipped = to_trees(template, demonstrations, config.row_tokens, config.long_dialogues)
+    trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
     said = template.notes.copy()
     if parallel.is_first():
         tell(base, template, demonstrations[0])
-    held, _ = to_trees(template, validation, config.row_tokens, "keep_end") if validation else ([], 0)
-    held_rows = rows_of(held, config.row_tokens)
+    held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
+    held_rows = rows_of(held, config.rows.row_tokens)
     batches = plan_batches(trees, config, seed)
 
     check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
-    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.lora_rank))).to(device)
+    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.adapters.lora_rank))).to(
+        device
+    )
     set_trainable(model, config, seed)
-    if config.checkpointing:
+    if config.rows.checkpointing:
         use_checkpointing(model)
     shard(model)
     folder = StageFolder(
@@ -168,10 +170,12 @@ def run(
         "sft",
         {**to_dict(config), "seed": seed, **model_config.recorded},
         inputs,
-        config.save_seconds,
-        config.keep_checkpoints,
+        config.resume.save_seconds,
+        config.resume.keep_checkpoints,
     )
-    updater = Updater(model, lr=config.lr, weight_decay=config.weight_decay, grad_clip=config.grad_clip)
+    updater = Updater(
+        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
+    )
 
     step = 0
     if (point := folder.load()) is not None:
@@ -179,14 +183,14 @@ def run(
         step, loss_before = int(point[1]["step"]), point[1]["loss_before"]
     else:
         loss_before = mean_loss(model, held_rows) if held else None
-    warmup = round(config.warmup_fraction * len(batches))
+    warmup = round(config.optimizer.warmup_fraction * len(batches))
     evaluated = evenly_spaced(len(batches), config.evals) if held else set()
     tokens, began = 0, time.monotonic()
     with folder.resumable(lambda: (updater.state(), {"step": step, "loss_before": loss_before})):
         with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
             while step < len(batches):
                 batch = [trees[i] for i in batches[step]]
-                rows = rows_of(batch, config.row_tokens)
+                rows = rows_of(batch, config.rows.row_tokens)
                 targets = sum(len(row.targets) for row in rows)
                 total = 0.0
                 for row, weight in parallel.share(rows):
@@ -197,12 +201,12 @@ def run(
                     updater.gather()
                     total += float(loss.detach())
                 (total,) = parallel.add(total)
-                share = cosine(step, len(batches), warmup, config.final_lr_fraction)
+                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
                 norm = updater.step(share)
                 tokens += sum(t.size for t in batch)
                 metrics = {
                     "loss": total,
-                    "lr": config.lr * share,
+                    "lr": config.optimizer.lr * share,
                     "grad_norm": norm,
                     "tokens": sum(t.size for t in batch),
                 }

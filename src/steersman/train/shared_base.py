@@ -40,7 +40,7 @@ def load_over_one_base(
     """
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
-    extra = quantized(model_config, config.lora_rank)
+    extra = quantized(model_config, config.adapters.lora_rank)
     reference = use_packed_rows(load_causal(sft, *options, **extra)).to(device)
     reference.requires_grad_(False)
     policy = twin(reference)
@@ -55,7 +55,7 @@ def load_over_one_base(
             "(with reward.lora_rank the reward model would share them)"
         )
         scorers.append(use_packed_rows(load_scalar(folder, *options, **extra)).to(device))
-    if config.critic_init == "sft":
+    if config.critic.init == "sft":
         critic = family_of(reference).scalar_over(reference, 1)
         set_trainable(critic, config, seed + 1)
     elif adapter_base(rewards[0]) == weights:

@@ -64,8 +64,8 @@ def tokens(config: Stage, total: int, length: int) -> int:
     """What `operations` is to be multiplied with. Data of `total` tokens; documents of `length` tokens on average."""
     if not isinstance(config, PpoConfig):
         return total * config.epochs
-    answers = config.answers_per_prompt * config.max_tokens  # at most: most answers end earlier
-    return config.iterations * config.prompts_per_iteration * (length + answers)
+    answers = config.rollouts.answers_per_prompt * config.rollouts.max_tokens  # at most: most answers end earlier
+    return config.iterations * config.rollouts.prompts_per_iteration * (length + answers)
 
 
 def operations_per_second(dtype: torch.dtype, device: torch.device) -> float:

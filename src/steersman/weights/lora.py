@@ -64,15 +64,15 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
     Adapters go on every linear layer inside the decoder layers; a scalar head is trained too. Raises ValueError
     where there are none.
     """
-    if not config.lora_rank:
-        train_last_layers(model, config.train_layers)
+    if not config.adapters.lora_rank:
+        train_last_layers(model, config.adapters.train_layers)
         return
-    layers = last_layers(model, config.train_layers)
+    layers = last_layers(model, config.adapters.train_layers)
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for layer in layers:
         for name in [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]:
-            adapted = _adapt(layer, name, config.lora_rank, config.lora_alpha, _dtype(model))
+            adapted = _adapt(layer, name, config.adapters.lora_rank, config.adapters.lora_alpha, _dtype(model))
             down = adapted.lora_A.weight
             with torch.no_grad():  # as peft begins
                 down.copy_((torch.rand(down.shape, generator=generator) * 2 - 1) / math.sqrt(down.shape[1]))

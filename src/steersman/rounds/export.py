@@ -12,9 +12,9 @@ from pathlib import Path
 from steersman.artifact.files import atomic_write, hash_json
 from steersman.artifact.manifest import finish, identity, read_manifest, write_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import say
 from steersman.data import dataset
 from steersman.data.clean import bare
+from steersman.progress import note as say
 from steersman.store import NotFound, Store
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 
@@ -76,6 +76,14 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     return manifest, folder
 
 
+def has_rankings(space: Workspace) -> bool:
+    """Whether the store holds a ranking of the round."""
+    if not space.store_path.is_file():
+        return False
+    with Store.open(space.store_path) as store:
+        return next(iter(store.rankings(space.round)), None) is not None
+
+
 def as_ranking(said: Feedback) -> Ranking | None:
     """Feedback as a ranking: a liked answer is good, a disliked one poor, an edited one worse than the edit.
 
@@ -90,8 +98,8 @@ def as_ranking(said: Feedback) -> Ranking | None:
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)
 
 
-def feedback_for(space: Workspace, stage: str) -> list[Ranking]:
-    """The workspace's feedback that KTO learns from (likes, dislikes, edits) or DPO (edits), as rankings."""
+def feedback_for(space: Workspace, labelled: bool) -> list[Ranking]:
+    """The workspace's feedback as rankings: edits, and with `labelled` likes and dislikes as well."""
     if not space.store_path.is_file():
         return []
     with Store.open(space.store_path) as store:
@@ -99,7 +107,7 @@ def feedback_for(space: Workspace, stage: str) -> list[Ranking]:
     rankings = [ranking for feedback in said if (ranking := as_ranking(feedback))]
     if same := sum(feedback.kind == "edit" and as_ranking(feedback) is None for feedback in said):
         say(f"note: {same} edits leave the words of the answer as they were and are no pairs")
-    return [r for r in rankings if stage == "kto" or r.pairs()]
+    return [r for r in rankings if labelled or r.pairs()]
 
 
 def imported_feedback(space: Workspace) -> list[Ranking]:
@@ -206,3 +214,23 @@ def _stored(space: Workspace, id_: str) -> bool:
         except NotFound:
             return False
     return True
+
+
+def open_next(space: Workspace) -> tuple[int, str, int]:
+    """Open the next round with what people said since: (its number, the data set of new edits, how many there are).
+
+    Raises ValueError where this round has no report yet.
+    """
+    if not space.has("report"):
+        raise ValueError(
+            f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
+        )
+    every = edited(space)
+    refresh_edits(space, {c.id: c for c in every})
+    training = dataset.find(space, "demonstrations", "train")
+    known = {c.id for path in training for c in dataset.load_conversations(path)}
+    edits = [c for c in every if c.id not in known]
+    name = f"edits-{space.round + 1:03d}"
+    if edits:
+        dataset.write_dataset(space.data, name, "demonstrations", "train", edits, EDITS, {})
+    return space.next_round(), name, len(edits)

@@ -30,45 +30,12 @@ from steersman.artifact.files import atomic_write, write_json
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.stage_folder import flush, partial_of
 from steersman.artifact.workspace import Workspace
-from steersman.cli import loop
-from steersman.cli.framework import say
-from steersman.cli.making import Metrics
 from steersman.progress import metric_text
+from steersman.progress import note as say
+from steersman.rounds import make
+from steersman.rounds.registry import Searched, Stage
 from steersman.train.log import FILE, read_metrics, watch
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage that can be searched: its artifact, what makes it, its held-out metrics and which way each improves.
-
-    `judging` are settings that change how those metrics are measured, so trials that differ in them do not compare.
-    """
-
-    artifact: str
-    make: Callable[[Workspace], tuple[Metrics, bool]]
-    objectives: Mapping[str, str]
-    judging: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    """Further metrics that are shown with a trial's result."""
-
-
-STAGES = {
-    "sft": Stage("sft", loop.do_sft, {"eval_loss": "minimize"}, ("eval_fraction", "row_tokens")),
-    "reward": Stage(
-        "reward", loop.do_reward, {"eval_accuracy": "maximize", "eval_loss": "minimize"}, ("holdout_fraction",)
-    ),
-    "ppo": Stage(
-        "policy",
-        loop.do_ppo,
-        {"eval_reward": "maximize", "eval_no_eos": "minimize"},
-        (
-            *("reward_weight", "rules", "ensemble", "uncertainty_coef", "no_eos_reward"),
-            *("eval_prompts", "max_tokens", "temperature", "kl_ceiling"),
-        ),
-        ("eval_kl",),
-    ),
-}
-"""By section of the configuration; the first objective is the default."""
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "median": optuna.pruners.MedianPruner,
     "hyperband": optuna.pruners.HyperbandPruner,
@@ -109,7 +76,7 @@ class TrialSpace(Workspace):
 
 
 class Search:
-    """A study of the section `section` of `space`'s configuration in `folder`. Open it with `with`: one at a time.
+    """A study of a stage's settings in `folder`. Open it with `with`: one at a time.
 
     Raises ValueError where the folder holds a search of something else, or one that is going on.
     """
@@ -117,14 +84,16 @@ class Search:
     def __init__(
         self,
         space: Workspace,
-        section: str,
+        stage: Stage,
         dimensions: tuple[Dimension, ...],
         objective: str,
         pruner: str,
         folder: Path,
     ) -> None:
-        self.space, self.section, self.dimensions, self.objective = space, section, dimensions, objective
-        self.stage, self.folder = STAGES[section], folder
+        assert stage.search is not None, stage.name
+        self.space, self.stage, self.dimensions, self.objective = space, stage, dimensions, objective
+        self.searched: Searched = stage.search
+        self.folder, section = folder, stage.section
         self._pruner = PRUNERS[pruner]()
         config = space.config
         values = configs.to_dict(getattr(config, section))
@@ -146,7 +115,7 @@ class Search:
         self.study = optuna.create_study(
             study_name="search",
             storage=self._storage,
-            direction=self.stage.objectives[self.objective],
+            direction=self.searched.objectives[self.objective],
             pruner=self._pruner,
             load_if_exists=True,
         )
@@ -191,15 +160,15 @@ class Search:
 
     def _trial(self, trial: optuna.Trial) -> float:
         values = {d.key: d.suggest(trial) for d in self.dimensions}
-        config = config_file.from_dict({self.section: values}, "search", self.space.config)
+        config = config_file.from_dict({self.stage.section: values}, "search", self.space.config)
         place = trial.user_attrs.get("folder", f"{trial.number:03d}")
         trial.set_user_attr("folder", place)
         folder = self.folder / "trials" / place
         say(f"trial {trial.number}: {metric_text(values)}")
-        space = TrialSpace(self.space.root, config, self.stage.artifact, folder, pinned=self.space.pinned)
+        space = TrialSpace(self.space.root, config, self.stage.name, folder, pinned=self.space.pinned)
         try:
             with self._pruning(trial, partial_of(folder)):
-                metrics, _ = self.stage.make(space)
+                metrics = make.make(self.stage, make.Round(space)).metrics
             self._same_inputs(read_manifest(folder).inputs)
             if metrics.get("held_out") == 0:
                 raise ValueError(f"{space.data}: nothing is held out to judge by; expected a validation split")
@@ -214,7 +183,7 @@ class Search:
         rows = [row for row in read_metrics(folder) if self.objective in row]
         keep_metrics(folder)
         last = metrics.get("best", rows[-1])
-        shown = {k: last[k] for k in (*self.stage.objectives, *self.stage.beside) if k != self.objective}
+        shown = {k: last[k] for k in (*self.searched.objectives, *self.searched.beside) if k != self.objective}
         trial.set_user_attr("metrics", shown)
         say(f"trial {trial.number}: {metric_text({self.objective: last[self.objective], **shown})}")
         return float(last[self.objective])
@@ -257,9 +226,9 @@ class Search:
             importances = optuna.importance.get_param_importances(self.study)
         configured = next((t for t in complete if t.params == self._configured), None)
         summary = {
-            "stage": self.section,
+            "stage": self.stage.section,
             "objective": self.objective,
-            "direction": self.stage.objectives[self.objective],
+            "direction": self.searched.objectives[self.objective],
             "space": self._asked["space"],
             "trials": [_trial_json(t) for t in trials if t.state.is_finished()],
             "best": _trial_json(self.study.best_trial) if complete else None,

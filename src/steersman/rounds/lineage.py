@@ -3,7 +3,7 @@
 Names in a manifest's `inputs`, and what their hash is compared with:
 
     sft, samples, ...   the artifact of the same round: `artifact.manifest.identity` of its manifest
-    001/policy          an artifact of that round
+    001/ppo             an artifact of that round
     data:NAME           the data set's content hash (`DatasetInfo.sha256`)
     store               which rankings the store holds for the round
     feedback            what people said in chats, for DPO and KTO of the open round
@@ -13,9 +13,7 @@ Names in a manifest's `inputs`, and what their hash is compared with:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +23,10 @@ from typing import Any, Literal
 from steersman import config as configs
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
-from steersman.artifact.unfinished import BESIDE, SECTION
-from steersman.artifact.workspace import ARTIFACTS, POLICIES, STAGES, Workspace
+from steersman.artifact.unfinished import BESIDE
+from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
+from steersman.rounds.registry import Stage, artifact_of, get, stages
 from steersman.types import Manifest
 
 State = Literal["missing", "partial", "ready", "stale", "damaged"]
@@ -61,12 +60,12 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
     if name.startswith("data:"):
         path = space.data / f"{name.removeprefix('data:')}.jsonl"
         return dataset.read_info(path).sha256 if path.is_file() else GONE
-    match = re.fullmatch(r"(?:(\d+)/)?(\w+)", name)
-    if match is None or match[2] not in ARTIFACTS:
+    of = artifact_of(name)
+    if of is None:
         return None
-    number = int(match[1] or round_)
+    number, stage = of[0] or round_, of[1].name
     try:
-        return identity(read_manifest(space.stage_dir(match[2], number))) if space.has(match[2], number) else GONE
+        return identity(read_manifest(space.stage_dir(stage, number))) if space.has(stage, number) else GONE
     except ValueError:  # damaged, as its own stage says
         return GONE
 
@@ -74,59 +73,24 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
 def _store_identity(space: Workspace, round_: int) -> str:
     if not space.store_path.is_file():
         return GONE
-    from steersman.cli.exporting import store_identity
+    from steersman.rounds.export import store_identity
     from steersman.store import Store
 
     with Store.open(space.store_path) as store:
         return store_identity(store.rankings(round_))
 
 
-def new_data(space: Workspace, manifest: Manifest) -> list[str]:
-    """Data sets and the round's rankings that its manifest does not name and the stage would take if made now."""
-    find = functools.partial(dataset.find, space)
-    train, held = find("demonstrations", "train"), find("demonstrations", "validation")
-    taken = {
-        "sft": train + held,
-        "samples": find("prompts", "train", "rank"),
-        "reward": find("rankings", "train") + (held or train),
-        "policy": find("prompts", "train", "ppo")
-        + find("prompts", "validation")
-        + (train if space.config.ppo.ptx_coef else []),
-        "report": find("prompts", "test"),
-    }
-    taken |= dict.fromkeys(("grpo", "rloo"), taken["policy"]) | dict.fromkeys(("dpo", "kto"), find("rankings", "train"))
-    taken["kto"] = taken["kto"] + find("feedback", "train")
-    names = [f"data:{path.stem}" for path in taken.get(manifest.stage, ())]
-    if manifest.stage in ("reward", "dpo", "kto") and space.has("rankings"):
-        names.append("rankings")
-    return [name for name in names if name not in manifest.inputs]
-
-
-def changed_feedback(space: Workspace, manifest: Manifest) -> list[str]:
-    """['feedback ...'] where DPO or KTO would learn from other likes, dislikes or edited answers if made now."""
-    if manifest.stage not in ("dpo", "kto"):
-        return []
-    from steersman.cli.exporting import feedback_for, feedback_identity
-
-    now, recorded = feedback_for(space, manifest.stage), manifest.inputs.get("feedback")
-    if recorded is None or not now:
-        return [] if recorded is None and not now else [f"feedback is {'new' if now else GONE}"]
-    return [] if recorded == feedback_identity(now) else ["feedback"]
-
-
-def changed_settings(space: Workspace, manifest: Manifest) -> tuple[str, ...]:
+def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tuple[str, ...]:
     """Configuration keys whose value differs from the one recorded; what a manifest did not record is not compared.
 
     A manifest's config is either sections ({"sft": {...}, "model": {...}}) or the one section of its stage.
     """
     sections = {f.name: configs.to_dict(getattr(space.config, f.name)) for f in dataclasses.fields(space.config)}
-    if manifest.stage in POLICIES:  # GRPO and RLOO run with more than their own section
-        sections[SECTION.get(manifest.stage, manifest.stage)] = configs.to_dict(
-            configs.of_stage(space.config, manifest.stage)
-        )
+    if stage.section:
+        sections[stage.section] = configs.to_dict(stage.settings(space.config))
     recorded: Mapping[str, Any] = manifest.config
     if not any(isinstance(recorded.get(name), Mapping) for name in sections):
-        recorded = {SECTION.get(manifest.stage, manifest.stage): recorded}
+        recorded = {stage.section: recorded}
     out = []
     for name, values in recorded.items():
         if name in sections and isinstance(values, Mapping):
@@ -179,35 +143,41 @@ def _saved_step(path: Path) -> str:
         return ""
 
 
-def stage_state(space: Workspace, stage: str, round_: int) -> StageState:
+def stage_state(space: Workspace, stage: Stage, round_: int) -> StageState:
     """Whether the stage's artifact exists, is unfinished, or was made from other inputs than there are now."""
-    folder = space.stage_dir(stage, round_)
-    partial = folder.with_name(f"{stage}.partial")
+    folder = space.stage_dir(stage.name, round_)
+    partial = folder.with_name(f"{folder.name}.partial")
     resume = _resume_point(partial) if partial.is_dir() else _members_made(folder)
     aside = tuple(p.name for p in unfinished.set_aside(folder))
-    if not space.has(stage, round_):
+    if not space.has(stage.name, round_):
         damage = f"{folder}: no manifest there" if unfinished.lies_there(folder) else ""
         state: State = "damaged" if damage else "partial" if resume else "missing"
-        return StageState(stage, state, resume=resume, damage=damage, aside=aside)
+        return StageState(stage.name, state, resume=resume, damage=damage, aside=aside)
     try:
         manifest = read_manifest(folder)
         if gone := next((name for name in manifest.files if not (folder / name).is_file()), None):
             raise ValueError(f"{folder / gone}: missing, but its manifest lists it")
     except ValueError as error:
-        return StageState(stage, "damaged", resume=resume, damage=str(error), aside=aside)
-    changed = []
-    for name, recorded in manifest.inputs.items():
+        return StageState(stage.name, "damaged", resume=resume, damage=str(error), aside=aside)
+    changed, inputs = [], renamed_keys(manifest.inputs)
+    for name, recorded in inputs.items():
         found = current_identity(space, name, round_)
         if found is not None and found != recorded:
             changed.append(f"{name} is gone" if found == GONE else name)
     if round_ == space.round:  # what was imported or said since a round was closed is for the next one
-        changed += [f"{name} is new" for name in new_data(space, manifest)] + changed_feedback(space, manifest)
-    settings = changed_settings(space, manifest)
+        changed += [text for source in stage.sources for text in source.changes(space, inputs)]
+    settings = changed_settings(space, stage, manifest)
     state = "stale" if changed else "ready"
-    return StageState(stage, state, tuple(changed), settings, resume, manifest, aside=aside)
+    return StageState(stage.name, state, tuple(changed), settings, resume, manifest, aside=aside)
+
+
+def changed_since(space: Workspace, name: str) -> str:
+    """What has changed since the round's artifact was made; '' where nothing has or there is none."""
+    state = stage_state(space, get(name), space.round)
+    return ", ".join((*state.changed, *state.settings))
 
 
 def round_states(space: Workspace, round_: int) -> list[StageState]:
-    """Every stage of the round, in the order of the loop; alternatives to PPO where there are any."""
-    states = [stage_state(space, stage, round_) for stage in ARTIFACTS]
-    return [s for s in states if s.stage in STAGES or s.state != "missing"]
+    """Every stage of the round, in the order of the loop; those outside the loop where there is anything of them."""
+    states = [(stage, stage_state(space, stage, round_)) for stage in stages()]
+    return [state for stage, state in states if stage.in_loop or state.state != "missing"]

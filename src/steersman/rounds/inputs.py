@@ -1,0 +1,328 @@
+"""Where a stage's inputs come from: the round and the data of a workspace, or files and folders that options name.
+
+A stage lists its sources. Each says how it is found in both cases, and what of the workspace it would take now, by
+which status sees that an artifact is stale. Names of inputs are those that `lineage` compares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from steersman.artifact.files import hash_json
+from steersman.artifact.manifest import identity, read_manifest, tree_hashes, verify
+from steersman.artifact.workspace import Workspace
+from steersman.config import Config
+from steersman.data.kinds import JUDGED
+from steersman.progress import activity
+from steersman.progress import note as say
+from steersman.rounds.files import Files, hashes
+from steersman.types import Conversation, Ranking
+
+
+@dataclass(frozen=True)
+class Option:
+    """The option that names an input where there is no workspace."""
+
+    flag: str
+    help: str
+    holds: Literal["files", "text", "texts"] = "files"
+    needed: bool = False
+    instead: tuple[str, ...] = ()
+    """Flags that make it unnecessary."""
+
+    @property
+    def key(self) -> str:
+        return self.flag.removeprefix("--")
+
+    def unless(self, other: Option) -> Option:
+        """The same, not needed where `other` is given."""
+        return dataclasses.replace(self, instead=(other.key,))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the options of a stage without a workspace hold, and how their files are read."""
+
+    files: Files
+    options: Mapping[str, Any]
+
+    def paths(self, option: Option | None) -> list[Path]:
+        return list(self.options.get(option.key) or ()) if option else []
+
+    def text(self, option: Option) -> str:
+        return str(self.options.get(option.key) or "")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input that was found: what the manifest records of it, and its value, read when the stage begins."""
+
+    hashes: Mapping[str, str]
+    read: Callable[[], Any]
+    version: str = ""
+    """Of a model: what its answers are signed with"""
+
+
+class Source(Protocol):
+    """One input of a stage."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> tuple[Option, ...]: ...
+
+    @property
+    def compares(self) -> bool:
+        """Whether it takes every improved model of the round."""
+        ...
+
+    def of_round(self, space: Workspace) -> Found: ...
+
+    def of_files(self, given: Given) -> Found: ...
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        """What it would give now and did not when `recorded` was made, in words such as 'data:shop is new'."""
+        ...
+
+
+def need(space: Workspace, name: str) -> Path:
+    """Folder of a finished and whole stage of this round."""
+    from steersman.rounds.registry import get
+
+    stage = get(name)
+    folder = space.stage_dir(stage.name)
+    if not space.has(stage.name):
+        raise ValueError(f"{folder}: not there yet; make it with: steersman {stage.verb}")
+    try:
+        verify(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}; to make it again: steersman {stage.verb} (what is there is put aside)") from None
+    return folder
+
+
+def resolved(model: str) -> Path:
+    """A model's folder, fetched if need be."""
+    from steersman.weights.resolve import resolve
+
+    return resolve(model, say=say)
+
+
+def base_model(space: Workspace) -> Path:
+    return resolved(space.config.model.base)
+
+
+def model_hash(folder: Path) -> str:
+    return hash_json(tree_hashes(folder))
+
+
+def artifact_hash(space: Workspace, name: str) -> str:
+    return identity(read_manifest(space.stage_dir(name)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: 'base', or a stage's artifact of the round."""
+
+    name: str
+    option: Option
+    artifact: str | Callable[[Config], str] = ""
+    """'' takes the artifact that is named as the input is."""
+    watched: bool = False
+    """Whether it is said where the artifact is stale."""
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        from steersman.rounds.lineage import changed_since
+        from steersman.rounds.registry import get
+
+        wanted = self.artifact(space.config) if callable(self.artifact) else self.artifact or self.name
+        if wanted == "base":
+            folder = base_model(space)
+            return Found({"base": model_hash(folder)}, lambda: folder, f"{space.round:03d}/base")
+        stage = get(wanted)
+        made = need(space, stage.name)
+        if self.watched and (changed := changed_since(space, stage.name)):
+            say(f"caution: the {stage.title} is stale ({changed} changed); make it again: steersman {stage.verb}")
+        return Found({stage.name: artifact_hash(space, stage.name)}, lambda: made, f"{space.round:03d}/{stage.name}")
+
+    def of_files(self, given: Given) -> Found:
+        folder = resolved(given.text(self.option))
+        return Found({self.name: model_hash(folder)}, lambda: folder, folder.name)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Dialogues:
+    """Demonstrations or prompts: data sets of that kind, split and purpose."""
+
+    name: str
+    kind: str
+    split: str
+    option: Option | None = None
+    purpose: str | None = None
+    demanded: str = ""
+    """What is missing where there are none; '' where the stage does without."""
+    otherwise: str = ""
+    """Another split, where the first has none."""
+    used: Callable[[Config], bool] = lambda _config: True
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,) if self.option else ()
+
+    def paths(self, space: Workspace) -> list[Path]:
+        from steersman.data.dataset import find
+
+        if not self.used(space.config):
+            return []
+        found = find(space, self.kind, self.split, self.purpose)
+        return found or (find(space, self.kind, self.otherwise, self.purpose) if self.otherwise else [])
+
+    def of_round(self, space: Workspace) -> Found:
+        paths = self.paths(space)
+        if self.demanded and not paths:
+            expected = "expected some: steersman data import FILE (or: data import shop)"
+            raise ValueError(f"{space.data}: no {self.demanded}; {expected}")
+        inputs = data_hashes(paths)
+        return Found(inputs, lambda: read_dialogues(paths, self.kind, space.config.data.max_line_mb, inputs))
+
+    def of_files(self, given: Given) -> Found:
+        paths = given.paths(self.option)
+        return Found(hashes(paths), lambda: given.files.dialogues(paths, self.kind))
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return new_data(self.paths(space), recorded)
+
+
+def data_hashes(paths: list[Path]) -> dict[str, str]:
+    """Data sets and their content hashes, as inputs."""
+    from steersman.data.dataset import read_info
+
+    return {f"data:{(info := read_info(path)).name}": info.sha256 for path in paths}
+
+
+def new_data(paths: list[Path], recorded: Mapping[str, str]) -> list[str]:
+    return [f"{name} is new" for path in paths if (name := f"data:{path.stem}") not in recorded]
+
+
+def read_dialogues(paths: list[Path], kind: str, limit_mb: float, inputs: Mapping[str, str]) -> list[Conversation]:
+    """The records of data sets. ValueError where one is no longer what `inputs` recorded of it."""
+    from steersman.data.dataset import load_conversations, read_info
+
+    with activity("reading the data"):
+        out = [c for path in paths for c in load_conversations(path, kind, limit_mb)]
+    for path in paths:
+        if read_info(path).sha256 != inputs[f"data:{path.stem}"]:
+            raise ValueError(f"{path}: was replaced while it was read; run the same command again")
+    return out
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Rankings of this round (exported from the store), of earlier ones and imported ones."""
+
+    name: str
+    option: Option
+    instead: Callable[[Workspace], bool] = lambda _space: False
+    """Whether a stage goes without them, having something else to learn from."""
+    labelled: bool = False
+    """Whether files may hold answers that were called good or bad instead."""
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        from steersman.data.dataset import find, load_rankings
+        from steersman.rounds.export import RANKINGS_FILE, export_rankings, has_rankings
+
+        paths = find(space, "rankings", "train")
+        inputs = data_hashes(paths)
+        if has_rankings(space):
+            manifest, folder = export_rankings(space, space.round)
+            paths = [folder / RANKINGS_FILE, *paths]
+            inputs["rankings"] = identity(manifest)
+        for earlier in [r for r in space.rounds() if r < space.round and space.has("rankings", r)]:
+            folder = space.stage_dir("rankings", earlier)
+            paths.append(folder / RANKINGS_FILE)
+            inputs[f"{earlier:03d}/rankings"] = identity(verify(folder))
+        if not paths and not self.instead(space):
+            raise ValueError(
+                f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "
+                "let the rule judge do it (steersman rank --simulated) or import some (steersman data import FILE)"
+            )
+        records = [r for path in paths for r in load_rankings(path, space.config.data.max_line_mb, tell=say)]
+        return Found(inputs, lambda: records)
+
+    def of_files(self, given: Given) -> Found:
+        paths = given.paths(self.option)
+
+        def read() -> list[Ranking]:
+            return given.files.judged(paths, JUDGED) if self.labelled else given.files.rankings(paths)
+
+        return Found(hashes(paths), read)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        from steersman.data.dataset import find
+
+        out = new_data(find(space, "rankings", "train"), recorded)
+        return [*out, "rankings is new"] if space.has("rankings") and "rankings" not in recorded else out
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What people said in chats: edited answers, and for a stage that takes labels, likes and dislikes as well."""
+
+    name: str
+    option: Option
+    labelled: bool = False
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        from steersman.rounds.export import feedback_for, feedback_identity, imported_feedback
+
+        imported = self._imported(space)
+        inputs, said = data_hashes(imported), feedback_for(space, self.labelled)
+        if said:
+            inputs["feedback"] = feedback_identity(said)
+        return Found(inputs, lambda: said + (imported_feedback(space) if imported else []))
+
+    def of_files(self, given: Given) -> Found:
+        paths = given.paths(self.option)
+        return Found(hashes(paths), lambda: given.files.judged(paths, "feedback"))
+
+    def exists(self, space: Workspace) -> bool:
+        from steersman.rounds.export import feedback_for
+
+        return bool(self._imported(space) or feedback_for(space, self.labelled))
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        from steersman.rounds.export import feedback_for, feedback_identity
+
+        out = new_data(self._imported(space), recorded)
+        now, before = feedback_for(space, self.labelled), recorded.get("feedback")
+        if before is None or not now:
+            return out if before is None and not now else [*out, f"feedback is {'new' if now else 'gone'}"]
+        return out if before == feedback_identity(now) else [*out, "feedback"]
+
+    def _imported(self, space: Workspace) -> list[Path]:
+        from steersman.data.dataset import find
+
+        return find(space, "feedback", "train") if self.labelled else []

@@ -1,0 +1,249 @@
+"""What a stage is: one entry, which everything that deals with stages reads.
+
+Verbs, `steersman run`, status, lineage, `plan`, `search`, exports, the gate, promotion, jobs and the report know no
+stage by name; they ask here. The entries stand in `steersman.rounds.stages`, one file a stage or a family of stages.
+To add one, write such a file and name its entry there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman import config as configs
+from steersman.artifact.workspace import Workspace, renamed
+from steersman.eval.maker import UNKNOWN, Maker
+from steersman.rounds.inputs import Source
+
+if TYPE_CHECKING:
+    from steersman.text.template import Template
+
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage about to be computed: from what, how, and where to. `run` gets it, with a workspace or without one."""
+
+    stage: Stage
+    config: configs.Config
+    output: Path
+    inputs: Mapping[str, str]
+    """Hash of everything that the stage is made from, by name; the manifest records it."""
+    values: Mapping[str, Any]
+    """What the stage's sources gave, by their names."""
+    version: str
+    """What the answers of a model among the inputs are signed with, such as 001/sft."""
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Keyword arguments that every `run()` of `steersman.train` takes."""
+        return {
+            "output": self.output,
+            "config": self.stage.settings(self.config),
+            "model_config": self.config.model,
+            "seed": self.config.project.seed,
+            "inputs": self.inputs,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage whose artifact is there."""
+
+    stage: Stage
+    folder: Path
+    metrics: Metrics
+    made: bool
+    """False where it was there already, from the same inputs and settings."""
+    config: configs.Config
+
+    def to_json(self) -> dict[str, Any]:
+        head: dict[str, Any] = {"stage": self.stage.verb, "path": str(self.folder), "made": self.made}
+        return {**head, **(self.stage.shown(self)[0] if self.stage.shown else {"metrics": dict(self.metrics)})}
+
+    def text(self) -> str:
+        if self.stage.shown:
+            return self.stage.shown(self)[1]
+        head = f"{self.stage.verb}: {self.folder}"
+        return "\n".join([head if self.made else f"{head} is up to date", self.stage.tell(self.metrics)])
+
+
+@dataclass(frozen=True)
+class Searched:
+    """How a search judges a stage's settings."""
+
+    objectives: Mapping[str, str]
+    """Held-out metric -> 'minimize' or 'maximize'; the first is the default."""
+    judging: tuple[str, ...] = ()
+    """Settings that change how those metrics are measured, so that trials which differ in them do not compare."""
+    beside: tuple[str, ...] = ()
+    """Further metrics that are shown with a trial's result."""
+
+
+Sizes = Callable[[Workspace, "Template"], tuple[Sequence[Any], Callable[[Any], int]]]
+"""The stage's records and how many tokens one has, for `steersman plan`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One kind of artifact, and all that is known of it."""
+
+    name: str
+    """Of the artifact and its folder in a round"""
+    verb: str
+    section: str
+    """Of the configuration; '' where there is nothing to set"""
+    title: str
+    """What readers see, such as 'PPO'"""
+    summary: str
+    """The verb's help; its first line stands in the list of verbs"""
+    examples: tuple[str, ...]
+    parents: tuple[str, ...]
+    """Stages whose artifacts of the same round it is made from"""
+    sources: tuple[Source, ...]
+    """Its inputs: how each is found in a workspace, and the option that gives it without one"""
+    run: Callable[[Task], Any] | None
+    """Computes the artifact into `task.output`; None: people make it, and `by_judge` may stand in for them"""
+    tell: Callable[[Metrics], str] = lambda _metrics: ""
+    """The outcome in a few lines"""
+    shown: Callable[[Outcome], tuple[Mapping[str, Any], str]] | None = None
+    """The outcome as (JSON, text) where metrics and `tell` are not it"""
+    in_loop: bool = False
+    """Whether `steersman run` makes it; the others are made when they are asked for"""
+    wanted: Callable[[Workspace], bool] = lambda _space: True
+    """Whether the loop needs it in this round"""
+    by_judge: Callable[[Workspace], Any] | None = None
+    """Lets the rule judge do what people have not done"""
+    todo: Callable[[Workspace, int], str | None] | None = None
+    """What is to be done for a round where it is missing; None: nothing. Default: its verb"""
+    after: Callable[[Workspace], None] | None = None
+    """Done whenever the artifact is there"""
+    processes: bool = False
+    """Whether several processes can compute it together"""
+    maker: Maker | None = None
+    """Of a model that can be served: what it is compared with, and what it was improved by"""
+    search: Searched | None = None
+    sizes: Sizes | None = None
+    """What `steersman plan` measures; None where it plans nothing"""
+    reported: tuple[str, ...] = ()
+    """Settings that the report names"""
+    curves: bool = False
+    """Whether the report draws its metrics.jsonl"""
+
+    @property
+    def improved(self) -> bool:
+        """Whether its model is the SFT model improved."""
+        return self.maker is not None and self.maker.improved
+
+    @property
+    def baseline(self) -> str:
+        """The model that its own must not be worse than."""
+        assert self.maker is not None, self.name
+        return self.maker.against[0]
+
+    def settings(self, config: configs.Config) -> Any:
+        return configs.of_stage(config, self.section) if self.section else None
+
+    def defaults(self) -> dict[str, Any]:
+        """Of the settings: what an artifact had that was made before one of them existed."""
+        return configs.to_dict(type(self.settings(configs.Config()))()) if self.section else {}
+
+    def recorded(self, config: configs.Config) -> dict[str, Any]:
+        """The settings as the manifest records them."""
+        own = configs.to_dict(self.settings(config)) if self.section else {}
+        return {**own, "seed": config.project.seed, **config.model.recorded}
+
+
+_registered: dict[str, Stage] = {}
+
+
+def _known() -> dict[str, Stage]:
+    """By name. The entries are imported when somebody asks first, since they import this."""
+    if not _registered:
+        from steersman.rounds.stages import ENTRIES
+
+        for entry in ENTRIES:
+            _put(entry)
+    return _registered
+
+
+def _put(stage: Stage) -> None:
+    if stage.name in _registered or any(stage.verb == other.verb for other in _registered.values()):
+        raise ValueError(f"stage {stage.name} (verb {stage.verb}): there is one of that name already")
+    if unknown := [name for name in stage.parents if name not in _registered]:
+        raise ValueError(f"stage {stage.name}: its parents {', '.join(unknown)} are no stages; register them before")
+    _registered[stage.name] = stage
+
+
+def register(stage: Stage) -> None:
+    """Make one more stage known. ValueError where a name or verb is taken, or a parent is not known."""
+    _known()
+    _put(stage)
+
+
+def unregister(name: str) -> None:
+    """Forget a stage, as tests do."""
+    del _registered[name]
+
+
+def stages() -> list[Stage]:
+    """All, in the order of the loop: parents first, and what compares improved models after all of those."""
+    every = list(_known().values())
+    compares = [s for s in every if any(source.compares for source in s.sources)]
+    return [s for s in every if s not in compares] + compares
+
+
+def loop() -> list[Stage]:
+    return [stage for stage in stages() if stage.in_loop]
+
+
+def improved() -> list[Stage]:
+    """Those whose models may take each other's place, the one that is promoted unless another is named first."""
+    return [stage for stage in stages() if stage.improved]
+
+
+def models() -> list[Stage]:
+    """Those whose models can be compared and served, the improved ones last."""
+    return [*(s for s in stages() if s.maker is not None and not s.improved), *improved()]
+
+
+def for_improved_only(stage: Stage) -> bool:
+    """Whether the stage makes an improved model, or what nothing but improved models is made from."""
+    children = [s for s in stages() if stage.name in s.parents]
+    return stage.improved or bool(children and all(child.improved for child in children))
+
+
+def is_stage(name: str) -> bool:
+    return renamed(name) in _known()
+
+
+def get(name: str) -> Stage:
+    """The stage of that artifact, by its name of today or an earlier one."""
+    return _known()[renamed(name)]
+
+
+def by_verb(verb: str) -> Stage:
+    """ValueError where no stage has that verb; the names of artifacts are understood too."""
+    found = next((s for s in stages() if renamed(verb) in (s.verb, s.name)), None)
+    if found is None:
+        raise ValueError(f"stage '{verb}': expected one of {', '.join(s.verb for s in stages())}")
+    return found
+
+
+def artifact_of(input_name: str) -> tuple[int | None, Stage] | None:
+    """(round, stage) of an input that is an artifact, such as 'sft' or '001/policy'; None of any other input."""
+    round_, slash, name = input_name.rpartition("/")
+    if not is_stage(name) or (slash and not round_.isdigit()):
+        return None
+    return int(round_) if slash else None, get(name)
+
+
+def maker_of(name: str) -> Maker:
+    """What made the model of that name, 'base' included, as evaluation wants to know it."""
+    if name == "base":
+        return Maker("", "", ())
+    found = get(name).maker if is_stage(name) else None
+    return found or UNKNOWN

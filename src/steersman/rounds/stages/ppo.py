@@ -1,0 +1,125 @@
+"""PPO, and the same loop without a critic (GRPO, RLOO): the SFT model optimised against the reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from steersman.artifact.workspace import Workspace
+from steersman.config import Config, of_stage
+from steersman.eval.maker import Maker
+from steersman.rounds.inputs import Dialogues, Model, Option
+from steersman.rounds.options import DATA, HELD_OUT, MODEL, REWARD
+from steersman.rounds.registry import Metrics, Searched, Stage, Task
+from steersman.rounds.telling import cautions
+
+if TYPE_CHECKING:
+    from steersman.text.template import Template
+    from steersman.types import Conversation
+
+PTX = Option("--demonstrations", "Without a workspace: for ppo.ptx_coef.")
+SHORT = "answers_per_prompt", "prompts_per_iteration", "kl_coef", "kl_in"
+
+
+def run(task: Task) -> Any:
+    from steersman.distributed import parallel
+    from steersman.train import ppo
+
+    values, settings = dict(task.values), task.common["config"]
+    if not values["held_out"]:  # without a validation set, the last prompts are kept out of training
+        prompts = values["prompts"]
+        count = min(settings.selection.eval_prompts, len(prompts) // 5)
+        values |= {"prompts": prompts[: len(prompts) - count], "held_out": prompts[len(prompts) - count :]}
+    return parallel.everywhere(ppo.run, **values, **task.common, stage=task.stage.name)
+
+
+def tell(metrics: Metrics) -> str:
+    best = metrics["best"]
+    lines = [
+        f"kept iteration {best['iteration']} of {metrics['iterations']}: held-out reward {best['eval_reward']:.2f}"
+        f" at {best['eval_kl']:.1f} nats per answer"
+    ]
+    if start := metrics.get("start"):
+        off = (
+            ("ratio_error", "the first ratio off 1 by"),
+            ("kl_error", "KL off 0 by"),
+            ("engine_error", "engine off by"),
+        )
+        lines.append("at the start: " + ", ".join(f"{text} {start[name]:.2g}" for name, text in off if name in start))
+    lines += [f"warning: {text}" for text in metrics.get("warnings", {}).values()]
+    return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else []), *cautions(metrics)])
+
+
+def sizes(space: Workspace, template: Template) -> tuple[list[Conversation], Callable[[Conversation], int]]:
+    from steersman.data.dataset import find, load_conversations
+
+    paths = find(space, "prompts", "train", "ppo")
+    records = [c for path in paths for c in load_conversations(path, "prompts", space.config.data.max_line_mb)]
+    return records, lambda c: len(template.prompt_ids(c))
+
+
+def entry(name: str, title: str, summary: str, examples: tuple[str, ...], **more: Any) -> Stage:
+    def learns_texts(config: Config) -> bool:
+        return bool(of_stage(config, name).loss.ptx_coef)
+
+    alone = f"steersman {name} --model out/sft --reward out/reward --data FILE --output out/{name} --held-out FILE"
+    return Stage(
+        name=name,
+        verb=name,
+        section=name,
+        title=title,
+        summary=summary,
+        examples=(f"steersman {name}", *examples, alone),
+        parents=("sft", "reward"),
+        sources=(
+            Model("sft", MODEL),
+            Model("reward", REWARD, watched=True),
+            Dialogues("prompts", "prompts", "train", DATA, purpose="ppo", demanded=f"prompts for {title}"),
+            Dialogues("held_out", "prompts", "validation", HELD_OUT),
+            Dialogues("demonstrations", "demonstrations", "train", PTX, used=learns_texts),
+        ),
+        run=run,
+        tell=tell,
+        processes=True,
+        sizes=sizes,
+        curves=True,
+        **more,
+    )
+
+
+PPO = entry(
+    "ppo",
+    "PPO",
+    "Improve the model against the reward model, under a KL price to the fine-tuned model.",
+    ("steersman ppo -s ppo.kl.coef=0.1",),
+    in_loop=True,
+    maker=Maker("PPO", "reward", ("sft", "base")),
+    search=Searched(
+        {"eval_reward": "maximize", "eval_no_eos": "minimize"},
+        judging=(
+            *("reward_weight", "rules", "ensemble", "uncertainty_coef", "no_eos_reward"),
+            *("eval_prompts", "max_tokens", "temperature", "kl_ceiling"),
+        ),
+        beside=("eval_kl",),
+    ),
+    reported=(
+        *("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs"),
+        *("train_layers", "lora_rank"),
+    ),
+)
+GRPO = entry(
+    "grpo",
+    "GRPO",
+    "PPO without a critic: several answers per prompt, scores normalised among them (GRPO).",
+    ("steersman grpo -s grpo.answers_per_prompt=8",),
+    maker=Maker("GRPO", "reward"),
+    reported=SHORT,
+)
+RLOO = entry(
+    "rloo",
+    "RLOO",
+    "PPO without a critic: each answer's score against the mean of its prompt's others (RLOO).",
+    ("steersman rloo -s rloo.answers_per_prompt=8",),
+    maker=Maker("RLOO", "reward"),
+    reported=SHORT,
+)

@@ -1,0 +1,46 @@
+"""Rankings: people order the samples, in the terminal or on the page; the rule judge may stand in for them."""
+
+from __future__ import annotations
+
+from steersman.artifact.workspace import Workspace
+from steersman.rounds.registry import Stage
+from steersman.rounds.stages.sample import wanted
+
+
+def by_judge(space: Workspace) -> int:
+    """Let the rule judge rank what nobody has; nothing where people have ranked. Returns how many."""
+    from steersman.rounds.judging import simulate
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        if any(not r.simulated for r in store.rankings(space.round)):
+            return 0
+        return simulate(space, store, space.round)
+
+
+def todo(space: Workspace, round_: int) -> str | None:
+    """The command that brings rankings; None where imported ones do."""
+    from steersman.data.dataset import find
+    from steersman.rounds.status import ranking_counts
+
+    if find(space, "rankings", "train"):
+        return None
+    ranked = ranking_counts(space, round_)["ranked"]
+    return "steersman data export rankings" if ranked else "steersman rank"
+
+
+STAGE = Stage(
+    name="rankings",
+    verb="rank",
+    section="rank",
+    title="rankings",
+    summary="Rank the sampled answers, blind and in random order.",
+    examples=("steersman rank --labeler ann", "steersman rank --simulated"),
+    parents=("samples",),
+    sources=(),
+    run=None,
+    in_loop=True,
+    wanted=wanted,
+    by_judge=by_judge,
+    todo=todo,
+)

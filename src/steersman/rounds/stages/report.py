@@ -1,0 +1,274 @@
+"""The report: base, SFT and every improved model of the round on the same held-out prompts, and whether it helped."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman.artifact.files import hash_json
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import Workspace, renamed
+from steersman.config import to_dict
+from steersman.eval.maker import Evaluated
+from steersman.rounds import registry
+from steersman.rounds.inputs import (
+    Dialogues,
+    Found,
+    Given,
+    Option,
+    artifact_hash,
+    base_model,
+    model_hash,
+    need,
+    resolved,
+)
+from steersman.rounds.options import DATA
+from steersman.rounds.registry import Outcome, Stage, Task
+from steersman.rounds.search import search_path
+
+if TYPE_CHECKING:
+    from steersman.eval.verdict import Caution
+    from steersman.types import Conversation
+
+MODELS = Option(
+    "--model",
+    "Without a workspace: NAME=FOLDER, weakest first; base, sft and the names of other stages are known.",
+    "texts",
+    needed=True,
+)
+JUDGE = Option("--reward", "Without a workspace: a reward model, optional.", "text")
+TRAINED_ON = Option("--trained-on", "Without a workspace: files that the models learned from.")
+REWARD = "reward"
+"""The stage whose model judges beside the rules."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The base model, the SFT model and every improved one of the round that is there; or those that are named."""
+
+    name: str
+    option: Option
+    compares: bool = True
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        base = base_model(space)
+        models, inputs = {"base": Evaluated("base", base, registry.maker_of("base"))}, {"base": model_hash(base)}
+        for stage in present(space):
+            assert stage.maker is not None
+            models[stage.name] = Evaluated(stage.title, need(space, stage.name), stage.maker)
+            inputs[stage.name] = artifact_hash(space, stage.name)
+        return Found(inputs, lambda: models)
+
+    def of_files(self, given: Given) -> Found:
+        texts = given.options[self.option.key]
+        named = dict(map(named_folder, texts))
+        if len(named) < len(texts):
+            raise ValueError(f"--model {' --model '.join(texts)}: expected each name once")
+        models = {n: Evaluated(n, resolved(path), registry.maker_of(n)) for n, path in named.items()}
+        return Found({n: model_hash(model.folder) for n, model in models.items()}, lambda: models)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return []
+
+
+def present(space: Workspace) -> list[Stage]:
+    """Stages of this round whose models can be compared, the SFT model first."""
+    return [stage for stage in registry.models() if space.has(stage.name)]
+
+
+def named_folder(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"--model {text}: expected NAME=FOLDER, such as sft=out/sft")
+    return renamed(name), path
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The round's reward model, if it has one."""
+
+    name: str
+    option: Option
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        if not space.has(REWARD):
+            return Found({}, lambda: None)
+        folder, inputs = need(space, REWARD), {REWARD: artifact_hash(space, REWARD)}
+        if weights := space.config.ppo.score.objectives:
+            inputs["ppo.objectives"] = hash_json(weights)
+        return Found(inputs, lambda: folder)
+
+    def of_files(self, given: Given) -> Found:
+        folder = resolved(given.text(self.option)) if given.text(self.option) else None
+        return Found({}, lambda: folder)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report says beside the comparison."""
+
+    facts: Mapping[str, Any]
+    curves: Mapping[str, Any]
+    searches: Sequence[Mapping[str, Any]]
+    reward_report: Mapping[str, Any] | None
+    cautions: Callable[[Sequence[Conversation]], list[Caution]]
+    """Of the test prompts"""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """How the models came to be, as far as it is known: from the round's manifests, or what the options say."""
+
+    name: str
+    option: Option
+    compares: bool = False
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return (self.option,)
+
+    def of_round(self, space: Workspace) -> Found:
+        def read() -> Evidence:
+            from steersman.rounds.evidence import known_cautions
+
+            names = [stage.name for stage in present(space)]
+            report = dict(read_manifest(space.stage_dir(REWARD)).metrics) if space.has(REWARD) else None
+            warn = functools.partial(known_cautions, space, names)
+            return Evidence(facts(space), curves(space), searches(space), report, warn)
+
+        return Found({}, read)
+
+    def of_files(self, given: Given) -> Found:
+        def read() -> Evidence:
+            from steersman.rounds.evidence import cautions_alone
+
+            named = dict(map(named_folder, given.options[MODELS.key]))
+            return Evidence(named, {}, (), None, functools.partial(cautions_alone, given.paths(self.option)))
+
+        return Found({}, read)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return []
+
+
+def curves(space: Workspace) -> dict[str, Any]:
+    """The stages' metrics.jsonl, the kept checkpoint marked where there was a choice."""
+    from steersman.train.log import read_metrics
+
+    out: dict[str, Any] = {}
+    for stage in registry.stages():
+        if stage.curves and space.has(stage.name) and (rows := read_metrics(space.stage_dir(stage.name))):
+            if best := read_manifest(space.stage_dir(stage.name)).metrics.get("best"):
+                rows = [{**row, "best": row["iteration"] == best["iteration"]} for row in rows]
+            out[stage.verb] = rows
+    return out
+
+
+def searches(space: Workspace) -> list[dict[str, Any]]:
+    """The round's hyper-parameter searches."""
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(space.root.glob(search_path(space, "*")))]
+
+
+def facts(space: Workspace) -> dict[str, Any]:
+    """How the models came to be, for the end of the report."""
+    config = space.config
+    rows: dict[str, Any] = {"base model": config.model.base, "round": space.round, "seed": config.project.seed}
+    made = {s: read_manifest(space.stage_dir(s.name)) for s in registry.stages() if space.has(s.name)}
+    for stage in registry.stages():
+        if stage.reported and (stage.in_loop or stage in made):
+            values = to_dict(getattr(config, stage.section))
+            rows[stage.section] = ", ".join(f"{key} {values[key]}" for key in stage.reported)
+    for stage, manifest in made.items():
+        if stage.name == REWARD:
+            people, judge = (manifest.metrics.get(key, 0) for key in ("human", "simulated"))
+            rows["rankings"] = f"{people} by people, {judge} simulated by a rule judge"
+        if "start" in manifest.metrics:
+            rows[f"{stage.verb} at its start"] = {k: f"{v:.2g}" for k, v in manifest.metrics["start"].items()}
+            rows[f"{stage.verb} warnings"] = dict(manifest.metrics.get("warnings", {}))
+    return rows
+
+
+def run(task: Task) -> Any:
+    from steersman.eval import run as evaluation
+
+    evidence: Evidence = task.values["evidence"]
+    report = evidence.reward_report
+    return evaluation.run(
+        models=task.values["models"],
+        prompts=task.values["prompts"],
+        output=task.output,
+        reward=task.values[REWARD],
+        config=task.config,
+        inputs=task.inputs,
+        about=evaluation.About(
+            facts={**evidence.facts, "inputs": {name: value[:16] for name, value in task.inputs.items()}},
+            curves=evidence.curves,
+            searches=evidence.searches,
+            reward_report=report,
+            simulated_rankings=bool(report and report.get("simulated")),
+            cautions=evidence.cautions(task.values["prompts"]),
+        ),
+    )
+
+
+def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
+    """The verdict, and where the report lies."""
+    from steersman.eval import run as evaluation
+    from steersman.eval.verdict import plain
+
+    result, *_ = evaluation.read(outcome.folder, outcome.config, registry.maker_of)
+    language = "zh" if outcome.config.project.language == "zh" else "en"
+    path = outcome.folder / evaluation.REPORT
+    return {"verdict": result.to_json()}, f"{plain(result, language)}\nreport: {path}"
+
+
+def again(space: Workspace) -> Outcome:
+    """The round's report as it is, drawn anew if its page is gone. ValueError where there is none."""
+    from steersman.eval import run as evaluation
+
+    folder: Path = space.stage_dir(STAGE.name)
+    if not space.has(STAGE.name):
+        raise ValueError(f"{folder}: no report of this round yet; make it with: steersman {STAGE.verb}")
+    if not (folder / evaluation.REPORT).is_file():
+        evaluation.draw(folder, space.config, registry.maker_of)
+    return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
+
+
+STAGE = Stage(
+    name="report",
+    verb="eval",
+    section="eval",
+    title="report",
+    summary="Compare base, SFT and PPO on held-out prompts and say whether it helped.",
+    examples=(
+        "steersman eval",
+        "steersman eval --model sft=out/sft --model ppo=out/ppo --data FILE --output out/report",
+    ),
+    parents=("sft",),
+    sources=(
+        Dialogues("prompts", "prompts", "test", DATA, demanded="test prompts (--split test)"),
+        Compared("models", MODELS),
+        Scorer(REWARD, JUDGE),
+        Circumstances("evidence", TRAINED_ON),
+    ),
+    run=run,
+    shown=shown,
+    in_loop=True,
+    reported=("temperature", "max_tokens"),
+)

@@ -1,0 +1,71 @@
+"""Samples: several answers of a model to each of the prompts that people rank answers of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steersman.artifact.workspace import Workspace
+from steersman.config import Config
+from steersman.rounds import registry
+from steersman.rounds.inputs import Dialogues, Model
+from steersman.rounds.options import DATA, MODEL
+from steersman.rounds.registry import Metrics, Stage, Task
+from steersman.rounds.telling import cautions
+
+PROMPTS = Dialogues("prompts", "prompts", "train", DATA, purpose="rank", demanded="prompts to rank answers of")
+
+
+def answering(config: Config) -> str:
+    """The model whose answers are ranked. ValueError where `sample.model` is none."""
+    known = ["base", *(stage.name for stage in registry.models())]
+    name = config.sample.model
+    if name != "base" and not (registry.is_stage(name) and registry.get(name).maker):
+        raise ValueError(f"sample.model: expected one of {', '.join(known)}, got '{name}'")
+    return name
+
+
+def run(task: Task) -> Any:
+    from steersman.train import sample
+
+    prompts = task.values["prompts"][: task.config.sample.prompts or None]
+    return sample.run(model=task.values["model"], version=task.version, prompts=prompts, **task.common)
+
+
+def tell(metrics: Metrics) -> str:
+    return "\n".join([f"{metrics['answers']} answers to each of {metrics['prompts']} prompts", *cautions(metrics)])
+
+
+def wanted(space: Workspace) -> bool:
+    """Whether the round has prompts to answer for ranking; with imported rankings alone it needs none."""
+    from steersman.data.dataset import find
+
+    return bool(PROMPTS.paths(space)) and not find(space, "rankings", "train")
+
+
+def fill(space: Workspace) -> None:
+    """Make the round's samples ranking tasks in the store."""
+    from steersman.rounds.judging import fill_store
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        fill_store(space, store, space.round)
+
+
+STAGE = Stage(
+    name="samples",
+    verb="sample",
+    section="sample",
+    title="samples",
+    summary="Let the fine-tuned model answer each ranking prompt K times.",
+    examples=(
+        "steersman sample",
+        "steersman sample --model out/sft --data FILE --output out/samples -s sample.answers=8",
+    ),
+    parents=("sft",),
+    sources=(PROMPTS, Model("model", MODEL, answering)),
+    run=run,
+    tell=tell,
+    in_loop=True,
+    wanted=wanted,
+    after=fill,
+)

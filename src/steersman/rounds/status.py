@@ -1,0 +1,90 @@
+"""What exists in a round, from which inputs, what is stale, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from steersman.artifact.workspace import Workspace, renamed_keys
+from steersman.data import dataset
+from steersman.rounds import registry
+from steersman.rounds.lineage import StageState, round_states
+
+
+def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
+    """{tasks, ranked, by_labeler, simulated} of the round; zeros where nothing was stored."""
+    if not space.store_path.is_file():
+        return {"tasks": 0, "ranked": 0, "by_labeler": {}, "simulated": 0}
+    from steersman.store import Store
+
+    with Store.open(space.store_path) as store:
+        return store.ranking_progress(round_)
+
+
+def feedback_counts(space: Workspace) -> dict[str, int]:
+    """{like, dislike, edit}: what people said in chats and DPO and KTO learn from."""
+    counts = dict.fromkeys(("like", "dislike", "edit"), 0)
+    if space.store_path.is_file():
+        from steersman.store import Store
+
+        with Store.open(space.store_path) as store:
+            counts |= Counter(said.kind for said in store.feedback(counts))
+    return counts
+
+
+def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
+    """The one command that brings the loop on."""
+    if not has_data:
+        return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
+    ready = [
+        stage for stage in registry.improved() if any(s.stage == stage.name and s.state == "ready" for s in states)
+    ]
+    for state in states:
+        stage = registry.get(state.stage)
+        if state.state == "ready" or (ready and state.state == "missing" and registry.for_improved_only(stage)):
+            continue  # any of the improved models may take another's place, with all that only the other is made from
+        command = stage.todo(space, round_) if stage.todo else f"steersman {stage.verb}"
+        if command is not None:
+            return command
+    history = space.history()
+    if not history or int(history[-1]["round"]) < round_:
+        first = ready[0] == registry.improved()[0]
+        return "steersman promote" if first else f"steersman promote --stage {ready[0].name}"
+    return "steersman serve"
+
+
+def collect(space: Workspace, round_: int) -> dict[str, Any]:
+    """Everything that status says, as JSON."""
+    infos = dataset.datasets(space)
+    states = round_states(space, round_)
+    history = space.history()
+    return {
+        "workspace": str(space.root),
+        "round": round_,
+        "rounds": space.rounds(),
+        "stages": [_stage_json(state) for state in states],
+        "current": history[-1] if history else None,
+        "datasets": [
+            {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")} for i in infos
+        ],
+        "rankings": ranking_counts(space, round_),
+        "feedback": feedback_counts(space),
+        "next": next_command(space, states, bool(infos), round_),
+    }
+
+
+def _stage_json(state: StageState) -> dict[str, Any]:
+    made = state.manifest
+    return {
+        "stage": state.stage,
+        "state": state.state,
+        "changed_inputs": list(state.changed),
+        "changed_settings": list(state.settings),
+        "resume": state.resume,
+        "damage": state.damage,
+        "put_aside": list(state.aside),
+        "inputs": renamed_keys(made.inputs) if made else {},
+        "created": made.created if made else None,
+        "metrics": dict(made.metrics) if made else {},
+        "notes": list(made.notes) if made else [],
+    }
