@@ -15,6 +15,7 @@ import typer
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
@@ -153,32 +154,33 @@ def data_import(
     dataset.check_name(stem)
     say(f"reading {label}")
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
-    reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, **limits)
-    found = importing.parse_file(
-        paths,
-        kind or None,
-        format=format or None,
-        skip_bad=skip_bad,
-        trim_last_user=trim_last_user,
-        max_records=max_records,
-        mapping=parse_columns(columns),
-        ordered=ordered,
-        reading=reading,
-    )
-    if objective:
-        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-    changed = Counter(found.changed)
-    records, dropped = clean(found.records, changed)
-    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
-    if not records:
-        raise ValueError(f"{label}: nothing is left to import{summary.left}")
-    about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
-    about["skipped"] = summary.left_out
-    how = {"format": found.format, "split": split, "max_records": max_records}
-    how |= {"objective": objective} if objective else {}
-    parts = split_records(records, shares, LEAST if split == "auto" else 0)
-    infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
-    keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
+    with pictures_of(space, paths[0]) as pictures:
+        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
+        found = importing.parse_file(
+            paths,
+            kind or None,
+            format=format or None,
+            skip_bad=skip_bad,
+            trim_last_user=trim_last_user,
+            max_records=max_records,
+            mapping=parse_columns(columns),
+            ordered=ordered,
+            reading=reading,
+        )
+        if objective:
+            found.records[:] = [_by_objective(record, objective, label) for record in found.records]
+        changed = Counter(found.changed)
+        records, dropped = clean(found.records, changed)
+        summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+        if not records:
+            raise ValueError(f"{label}: nothing is left to import{summary.left}")
+        about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
+        about["skipped"] = summary.left_out
+        how = {"format": found.format, "split": split, "max_records": max_records}
+        how |= {"objective": objective} if objective else {}
+        parts = split_records(records, shares, LEAST if split == "auto" else 0)
+        infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
+        keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
 
