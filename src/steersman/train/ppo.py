@@ -397,5 +397,9 @@ def summary(experience: Experience, rollouts: Rollouts, config: PpoConfig) -> di
         "length": float(experience.mask.sum(dim=1).float().mean()),
         "no_eos": 1 - float(experience.ended.float().mean()),
         "repetition": sum(repetition(c.token_ids) for c in rollouts.flat) / len(rollouts.flat),
-        **({"explained_variance": experience.explained_variance} if config.advantage.method == "gae" else {}),
+        **(
+            {"explained_variance": experience.explained_variance, "value_loss_before": experience.value_loss}
+            if config.advantage.method == "gae"
+            else {}
+        ),
     }
