@@ -55,6 +55,15 @@ def test_each_monitor_speaks_once_with_figures_and_advice(
     assert Monitors(CONFIG, rows(6)).alarms == {}
 
 
+def test_a_critic_that_leaps_is_said_at_once() -> None:
+    """What Gemma 3 270M did at a rate of 3e-4: values from -2 to 30 in one step."""
+    wild = HEALTHY | {"iteration": 0, "value_loss_before": 3.25, "value_loss": 183.1}
+    (said,) = Monitors(PpoConfig(), []).look(wild)
+    assert all(part in said for part in ("183", "3.25", "iteration 0", "critic_lr"))
+    assert Monitors(PpoConfig(), []).look(wild | {"value_loss": 9.0}) == []
+    assert Monitors(replaced(PpoConfig(), monitors="off"), []).look(wild) == []
+
+
 def test_one_bad_round_is_no_drift_and_zero_turns_a_monitor_off() -> None:
     once = [*rows(5), HEALTHY | {"iteration": 5, "length": 100.0}]  # mean of two: 70 < 80
     assert Monitors(CONFIG, once).alarms == {}

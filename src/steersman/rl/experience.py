@@ -53,6 +53,12 @@ class Experience:
         variance = returns.var(unbiased=False)
         return float(1 - (returns - values).var(unbiased=False) / variance) if variance > 0 else 0.0
 
+    @property
+    def value_loss(self) -> float:
+        """The critic's loss before it learns of this, mean over real tokens."""
+        returns, values = self.returns[self.mask], self.values[self.mask]
+        return float(0.5 * (values - returns).square().mean())
+
 
 def pad(episodes: Sequence[Tensor]) -> Tensor:
     """Tensors of lengths t_e -> [E, T], zeros at the right."""

@@ -202,6 +202,7 @@ def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, conf
     rewards = apply_eos_trick(experience.scores, experience.ended, config.score.no_eos_reward)
     answers = [answer for minibatch in minibatches for answer in minibatch.answers]
     prompts = [prompt for minibatch in minibatches for prompt in minibatch.prompts]
+    critic = {"explained_variance": experience.explained_variance, "value_loss_before": experience.value_loss}
     return {
         "reward": float(rewards.mean()),
         "score": float(experience.scores.mean()),
@@ -209,7 +210,7 @@ def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, conf
         "length": float(experience.mask.sum(dim=1).float().mean()),
         "no_eos": 1 - float(experience.ended.float().mean()),
         "repetition": sum(repetition(c.token_ids) for c in answers) / len(answers),
-        **({"explained_variance": experience.explained_variance} if config.advantage.method == "gae" else {}),
+        **(critic if config.advantage.method == "gae" else {}),
         **now.measured,
         **now.losses(critic=state.critic is not None),
         "kl_coef": state.kl.coef,
