@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ import typer
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
@@ -153,9 +153,10 @@ def data_import(
     stem, label = name or default_name(paths[0]), ", ".join(sources)
     dataset.check_name(stem)
     say(f"reading {label}")
-    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     with pictures_of(space, paths[0]) as pictures:
-        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
+        reading = Reading(
+            encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **_limits(space)
+        )
         found = importing.parse_file(
             paths,
             kind or None,
@@ -169,13 +170,9 @@ def data_import(
         )
         if objective:
             found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-        changed = Counter(found.changed)
-        records, dropped = clean(found.records, changed)
-        summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
-        if not records:
-            raise ValueError(f"{label}: nothing is left to import{summary.left}")
-        about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
-        about["skipped"] = summary.left_out
+        records, summary = _cleaned(found, label)
+        about: dict[str, Any] = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose}
+        about |= {"replace": replace, "skipped": summary.left_out}
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= {"objective": objective} if objective else {}
         parts = split_records(records, shares, LEAST if split == "auto" else 0)
@@ -183,6 +180,20 @@ def data_import(
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
+
+
+def _cleaned(found: importing.Imported, label: str) -> tuple[list[Parsed], Summary]:
+    """The records that are left, and what became of all. ValueError where none is left."""
+    changed = Counter(found.changed)
+    records, dropped = clean(found.records, changed)
+    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+    if not records:
+        raise ValueError(f"{label}: nothing is left to import{summary.left}")
+    return records, summary
+
+
+def _limits(space: Workspace) -> dict[str, Any]:
+    return {name: getattr(space.config.data, name) for name in ("max_line_mb", "max_unpacked_mb", "session_hours")}
 
 
 def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
@@ -261,47 +272,6 @@ def _import_shop(space: Workspace, replace: bool) -> list[DatasetInfo]:
     total = sum(size for *_, size in bundled.plan(space.config))
     with progress("shop", total, unit="record") as shown:
         return bundled.import_shop(space.data, space.config, replace, shown.update)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What became of a file's records: those read are the kept ones and those of `left_out`."""
-
-    found: importing.Imported
-    left_out: Mapping[str, int]
-    """Why -> how many."""
-    changed: Mapping[str, int]
-    """What -> how often."""
-
-    @property
-    def left(self) -> str:
-        return "".join(f"; left out {n}: {why}" for why, n in self.left_out.items())
-
-    def to_json(self) -> dict[str, Any]:
-        rejected = self.found.reasons()
-        return {
-            "read": self.found.read,
-            "kept": self.found.read - sum(self.left_out.values()),
-            "formats": dict(self.found.formats),
-            "fields": dict(self.found.fields),
-            "changed": dict(self.changed),
-            "rejected": rejected,
-            "dropped": {why: n for why, n in self.left_out.items() if why not in rejected},
-            "unused_fields": dict(self.found.unused),
-        }
-
-    def lines(self) -> list[str]:
-        found = self.found
-        kept = found.read - sum(self.left_out.values())
-        counts = ", ".join(f"{name} {n}" for name, n in found.formats.items()) or "none"
-        out = [f"  read {found.read} records ({counts}), kept {kept}"]
-        if found.fields:
-            out.append("  taken for: " + ", ".join(f"{role} = {name}" for role, name in found.fields.items()))
-        out += [f"  changed, {n} times: {what}" for what, n in self.changed.items()]
-        out += [f"  left out {n}: {why}" for why, n in self.left_out.items()]
-        if found.unused:
-            out.append("  fields not used: " + ", ".join(f"{name} ({n})" for name, n in found.unused.items()))
-        return out
 
 
 def _shown(infos: list[DatasetInfo], summary: Summary | None) -> tuple[dict[str, Any], str]:

@@ -57,8 +57,7 @@ class Template:
     False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
     machine and after every interruption.
 
-    `sees`: the model takes images, which are rendered as its template has it (a placeholder each, as transformers'
-    processors are given it); otherwise a dialogue with one is a CannotTake.
+    `sees`: the model takes images, rendered as transformers' processors are given them; else one is a CannotTake.
     """
 
     def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True, sees: bool = False) -> None:
@@ -255,10 +254,6 @@ class Template:
         Raises ValueError naming record and turn where the template cannot say it.
         """
         return self._spans.encode(self._prompt(conversation))
-
-    def rendered(self, conversation: Conversation) -> str:
-        """The text whose ids `prompt_ids` are, people's control tokens unmarked."""
-        return self._spans.plain(self._prompt(conversation))
 
     def _prompt(self, conversation: Conversation, go_on: bool = True) -> str:
         self._images.check(conversation)
