@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 import transformers
 
+import tiny
 from steersman.weights.folders import save_model
 
 T5 = {
@@ -75,3 +80,27 @@ def random_model(name: str, vocabulary: int, seed: int = 0) -> Any:
 def make_folder(name: str, tokenizer: Any, folder: Path, seed: int = 0) -> Path:
     save_model(random_model(name, len(tokenizer), seed), tokenizer, folder)
     return folder
+
+
+@functools.cache
+def sentences() -> Any:
+    """T5's kind of tokenizer, trained here: SentencePiece's unigrams, no newline, no chat template."""
+    trained = io.BytesIO()
+    text = [line + part for line in tiny.CORPUS for part in ("", "\\n", " 用户：小元：")]
+    text += ["".join(chr(c) for c in range(33, 127))] * 2
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text),
+        model_writer=trained,
+        vocab_size=200,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        character_coverage=1.0,
+        minloglevel=2,
+        num_threads=1,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "spiece.model").write_bytes(trained.getvalue())
+        return transformers.T5Tokenizer.from_pretrained(folder, extra_ids=3)

@@ -39,7 +39,7 @@ class FakeEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         if self.refused:
             raise ValueError(self.refused)
-        texts = [m.content for m in prompt.messages] if isinstance(prompt, Conversation) else [str(prompt)]
+        texts = [m.text for m in prompt.messages] if isinstance(prompt, Conversation) else [str(prompt)]
         return sum(len(text.split()) for text in texts)
 
     def token_text(self, token: int) -> str:

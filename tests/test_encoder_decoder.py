@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
+import test_preference as preference
+import test_train as stages
 import tiny as t
-from seq2seq import KINDS, make_folder
+from seq2seq import KINDS, make_folder, sentences
+from steersman import families
+from steersman.cli.framework import build
 from steersman.compute.packing import Tree, build_row
+from steersman.config import ModelConfig, SftConfig
+from steersman.engine.backends.reference import ReferenceEngine
+from steersman.engine.load import load_engine
+from steersman.eval import run as evaluation
 from steersman.families import encoder_decoder
 from steersman.families.outputs import (
     branch_heads,
@@ -24,7 +35,10 @@ from steersman.families.outputs import (
     train_last_layers,
     use_checkpointing,
 )
-from steersman.weights.folders import load_causal, load_scalar, save_model, use_packed_rows
+from steersman.train.budget import check_memory, lengths_of
+from steersman.types import Completion, SamplingParams
+from steersman.weights.folders import load_causal, load_scalar, load_template, save_model, use_packed_rows
+from steersman.weights.lora import ADAPTER
 from test_models import trees
 
 ALL = pytest.mark.parametrize("kind", KINDS)
@@ -154,3 +168,105 @@ def test_longer_than_learned_positions_is_said(folders: Any) -> None:
     model = use_packed_rows(load_causal(folders("BART"), "float32"))
     with pytest.raises(ValueError, match=r"600 tokens.*max_position_embeddings = 512"):
         response_logprobs(model, build_row([Tree((5,) * 600, ((6,),))]))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a T5 as it is published: its own tokenizer, no chat template."""
+    return make_folder("T5", sentences(), tmp_path_factory.mktemp("reader") / "t5")
+
+
+@pytest.mark.parametrize("kind", ["T5", pytest.param("BART", marks=pytest.mark.slow)])
+def test_every_stage_takes_it(kind: str, reader: Path, folders: Any, tmp_path: Path) -> None:
+    """SFT (whole, adapters), samples, reward model, PPO (whole, adapters), DPO, KTO, evaluation: the same files."""
+    base = reader if kind == "T5" else folders(kind)
+    once = {"iterations": 1, "critic_warmup_iterations": 0}
+    metrics = stages.run_sft(base, tmp_path / "sft", epochs=1)
+    assert metrics["eval_loss"] < metrics["eval_loss_before"]
+    stages.run_sft(base, tmp_path / "adapter", epochs=1, lora_rank=2, train_layers=4)
+    stages.run_sample(tmp_path / "sft", tmp_path / "samples")
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1, lora_rank=2)
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", **once)
+    shared = stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "adapters", **once, lora_rank=2)
+    assert shared["start"]["kl_error"] == 0
+    assert shared["start"]["engine_error"] < 1e-5, "what was sampled has the log-probabilities that training computes"
+    assert shared["start"]["ratio_error"] < 1e-5
+    for config in (preference.DPO, preference.KTO):
+        preference.run(tmp_path / "sft", tmp_path / type(config).__name__, config, preference.rankings())
+    given, answers = stages.prompts(4), [[Completion("", (5, 1), (), "stop", "v")] * 4]
+    scores, _ = evaluation.rewards(tmp_path / "reward", given, answers, stages.FLOAT)
+    own = evaluation.answer_kl(tmp_path / "ppo", tmp_path / "sft", given, answers[0], stages.FLOAT, 1.0)
+    assert len(scores[0]) == len(own) == 4
+    for name in ("sft", "adapter", "ppo"):  # what others load
+        plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / name, dtype=torch.float32)
+        mine = use_packed_rows(load_causal(tmp_path / name, "float32"))
+        row = build_row([Tree((5, 6, 7, 1), ((8, 9, 1), (10, 11, 12, 13)))])
+        with torch.no_grad():
+            torch.testing.assert_close(response_logprobs(mine, row)[0], response_logprobs(plain, row)[0])
+
+
+def test_peft_reads_the_adapter(reader: Path, tmp_path: Path) -> None:
+    stages.run_sft(reader, tmp_path / "sft", epochs=1, lora_rank=2, train_layers=2)
+    plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(reader, dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "sft" / ADAPTER).eval()
+    merged = load_causal(tmp_path / "sft", "float32")
+    given = {"input_ids": torch.tensor([[5, 6, 1]]), "decoder_input_ids": torch.tensor([[0, 7, 8]])}
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(**given).logits, merged(**given).logits, atol=1e-5, rtol=1e-4)
+    names = {n for n, _ in theirs.named_parameters() if "lora_A" in n}
+    assert names
+    assert all(".decoder.block.1." in n or ".decoder.block.2." in n for n in names)
+
+
+def test_no_stage_knows_an_architecture() -> None:
+    word = re.compile(r"model_type|is_encoder_decoder|encoder_decoder|\bT5|\.lm_head|\.model\.layers")
+    source = Path(families.__file__).parents[1]
+    for room in ("train", "rl", "eval"):
+        for file in (source / room).rglob("*.py"):
+            assert not word.search(file.read_text(encoding="utf-8")), file
+
+
+def test_the_engine_answers_as_for_decoders(reader: Path) -> None:
+    """Stated to be the reference engine; streams, several answers, seeds, log-probabilities, stop strings, lines."""
+    said: list[str] = []
+    engine = load_engine(reader, dtype="float32", say=said.append)
+    assert isinstance(engine, ReferenceEngine)
+    assert "reference engine" in said[-1]
+    assert "'t5' is an encoder-decoder" in said[-1]
+    prompt = t.conversation("我的订单\n在哪里?")
+    assert engine.count_tokens(prompt) > 3
+    params = SamplingParams(max_tokens=20, n=3, seed=4, top_logprobs=2)
+    (answers,) = engine.generate([prompt], params)
+    streamed: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+    for number, item in engine.answers(prompt, params):
+        streamed[number].append(item)
+    for number, answer in enumerate(answers):
+        *pieces, last = streamed[number]
+        assert last == answer
+        assert "".join(pieces) == answer.text
+    assert len({a.token_ids for a in answers}) == 3
+    with torch.no_grad():
+        row = build_row([Tree(load_template(reader, ModelConfig()).prompt_ids(prompt), (answers[0].token_ids,))])
+        expected, _ = response_logprobs(use_packed_rows(load_causal(reader, "float32")), row)
+    torch.testing.assert_close(torch.tensor(answers[0].logprobs), expected, atol=1e-5, rtol=1e-5)
+    cut = answers[0].text[3:5]
+    (stopped,) = engine.generate([prompt], SamplingParams(max_tokens=20, n=1, seed=4, stop=(cut,)))[0]
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == answers[0].text[: answers[0].text.index(cut)]
+    with pytest.raises(ValueError, match="encoder-decoder, which the local engine does not compute"):
+        load_engine(reader, backend="local")
+
+
+def test_memory_is_not_predicted_and_said(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_memory(reader, SftConfig(), lengths_of([10]), stages.FLOAT)
+    assert "not checked: 't5' is an encoder-decoder" in " ".join(capsys.readouterr().err.split())
+    result = CliRunner().invoke(build(), ["plan", "--model", str(reader)])
+    assert result.exit_code == 2
+    assert "'t5' is an encoder-decoder" in " ".join(result.output.split())
+
+
+def test_doctor_says_what_it_is(reader: Path) -> None:
+    result = CliRunner().invoke(build(), ["doctor", "--model", str(reader)])
+    text = " ".join(result.output.split())
+    assert "t5, an encoder-decoder" in text
+    assert "</s> (token" in text

@@ -7,6 +7,7 @@ exact, and the loop under test is the stage's own: rollouts, scoring, experience
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -20,11 +21,16 @@ import transformers
 from steersman.compute.packing import Tree, build_row
 from steersman.config import PpoConfig, replaced
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
+from steersman.families.registry import family_of
 from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
-from steersman.train.ppo_update import update
+from steersman.train.actors import Actors
+from steersman.train.iteration import Iteration
+from steersman.train.minibatches import pack
+from steersman.train.ppo_state import State
+from steersman.train.ppo_update import Terms, update
 from steersman.train.preference import answer_logprobs
-from steersman.train.rollouts import Actors, experience_of, pack, score
+from steersman.train.scores import experience_of, score
 from steersman.train.update import Updater
 from steersman.types import Completion, Conversation, Message
 from steersman.weights.folders import use_packed_rows
@@ -57,23 +63,27 @@ class FixedPrompt:
         return PROMPT
 
 
-def model(kind: Any, seed: int, **extra: Any) -> Any:
+ENDS = {"vocab_size": VOCAB, "pad_token_id": 0, "eos_token_id": END, "bos_token_id": 1, "num_labels": 1}
+LLAMA = transformers.LlamaConfig(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    initializer_range=0.15,
+    tie_word_embeddings=False,
+    **ENDS,
+)
+T5 = transformers.T5Config(
+    d_model=32, d_kv=16, d_ff=48, num_layers=1, num_heads=2, decoder_start_token_id=0, dropout_rate=0.0, **ENDS
+)
+
+
+def model(scalar: bool, seed: int, config: Any = LLAMA) -> Any:
     torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.15,
-        tie_word_embeddings=False,
-        pad_token_id=0,
-        eos_token_id=END,
-        bos_token_id=1,
-        **extra,
-    )
-    return use_packed_rows(kind._from_config(config, dtype=torch.float32))
+    family = family_of(config)
+    kind = family.scalar_class(config) if scalar else family.causal_class(config)
+    return use_packed_rows(kind._from_config(copy.deepcopy(config), dtype=torch.float32))
 
 
 def all_answers() -> list[tuple[int, ...]]:
@@ -109,13 +119,12 @@ class Found:
         return (self.after - self.before) / (self.best - self.before)
 
 
-def optimise(config: PpoConfig, seed: int) -> Found:
-    causal, scalar = transformers.LlamaForCausalLM, transformers.LlamaForSequenceClassification
-    policy, reference = model(causal, seed), model(causal, seed)
-    reward, critic = model(scalar, seed + 50, num_labels=1), None
+def optimise(config: PpoConfig, seed: int, kind: Any = LLAMA) -> Found:
+    policy, reference = model(False, seed, kind), model(False, seed, kind)
+    reward, critic = model(True, seed + 50, kind), None
     init_score_head(reward, seed)
     if config.advantage.method == "gae":
-        critic = model(scalar, seed + 90, num_labels=1)
+        critic = model(True, seed + 90, kind)
         init_score_head(critic, seed + 1)
     with torch.no_grad():
         reward.score.weight.mul_(2.0)
@@ -137,10 +146,7 @@ def optimise(config: PpoConfig, seed: int) -> Found:
         return float((p * (r - beta * (now - start))).sum()), float((p * (now - optimum)).sum())
 
     before, distance_before = objective()
-    updaters = [
-        Updater(m, lr=lr, weight_decay=0.0, grad_clip=1.0, eps=config.optimizer.adam_eps) if m else None
-        for m, lr in ((policy, config.optimizer.lr), (critic, config.optimizer.critic_lr))
-    ]
+    state = State.begin(actors, config)
     in_loss = beta if config.kl.paid_in == "loss" else 0.0
     generator = torch.Generator().manual_seed(seed)
     prompt = Conversation("p", (Message("user", "x"),))
@@ -152,17 +158,23 @@ def optimise(config: PpoConfig, seed: int) -> Found:
             Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i))
             for j in drawn
         ]
-        rollouts = pack(actors.template, [prompt], [completions], 1, 4096, torch.device("cpu"))
-        experience, _ = experience_of(rollouts.flat, [score(actors, rollouts, config)], config, beta)
-        update(actors, rollouts, experience, *updaters, config, 1 - i / iterations, i >= 5, None, in_loss)
+        minibatch = pack(actors.template, [prompt], [completions], 4096, torch.device("cpu"))
+        experience, _ = experience_of([minibatch], [score(actors, minibatch, config)], config, beta)
+        state.now = Iteration({})
+        for _ in range(config.epochs):
+            update(actors, state, minibatch, experience, Terms(config, 1 - i / iterations, i >= 5, in_loss))
     after, distance_after = objective()
     return Found(best, before, after, distance_before, distance_after)
 
 
-@pytest.mark.parametrize(("config", "seed"), [(CONFIG, 0), (CONFIG, 1), (CONFIG, 2), (RLOO, 0), (GRPO, 0)])
-def test_the_loop_reaches_the_closed_form_optimum(config: PpoConfig, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("config", "seed", "kind"),
+    [(CONFIG, 0, LLAMA), (CONFIG, 1, LLAMA), (CONFIG, 2, LLAMA), (RLOO, 0, LLAMA), (GRPO, 0, LLAMA), (CONFIG, 3, T5)],
+    ids=["ppo-0", "ppo-1", "ppo-2", "rloo", "grpo", "encoder-decoder"],
+)
+def test_the_loop_reaches_the_closed_form_optimum(config: PpoConfig, seed: int, kind: Any) -> None:
     """GRPO divides rewards by their deviation, so its optimum is that of a KL price divided by it: a direction."""
-    found = optimise(config, seed)
+    found = optimise(config, seed, kind)
     assert found.best - found.before > 0.15, "a task with something to gain"
     assert found.after <= found.best + 1e-6, "nothing beats the optimum"
     exactly = config is not GRPO
@@ -170,10 +182,11 @@ def test_the_loop_reaches_the_closed_form_optimum(config: PpoConfig, seed: int) 
     assert found.distance_after < (0.1 if exactly else 0.5) * found.distance_before + 0.05
 
 
-def test_dpo_reaches_the_closed_form_optimum() -> None:
+@pytest.mark.parametrize("kind", [LLAMA, T5], ids=["decoder", "encoder-decoder"])
+def test_dpo_reaches_the_closed_form_optimum(kind: Any) -> None:
     """Preferences drawn from Bradley and Terry's model of r lead to ref * exp(r / beta), without r being seen."""
     beta, generator = 0.5, torch.Generator().manual_seed(0)
-    policy = model(transformers.LlamaForCausalLM, 0)
+    policy = model(False, 0, kind)
     answers = all_answers()
     start = exact(policy, answers)
     r = torch.randn(len(answers), generator=generator).double()

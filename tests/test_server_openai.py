@@ -203,8 +203,8 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
             400,
-            "messages[0].content[0]",
-            None,
+            "messages[0].content[0].image_url.url",
+            "missing_required_parameter",
         ),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, 400, "messages[0].content", None),
         ({"messages": [{"role": "user", "content": "a\x00b"}]}, 400, "messages[0].content", None),

@@ -43,6 +43,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         kept = list(store.rankings())
     with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
         connection.execute("ALTER TABLE rankings DROP COLUMN objective")
+        connection.execute("ALTER TABLE messages DROP COLUMN parts")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     with Store.open(path) as store:
@@ -152,3 +153,24 @@ def test_neither_store_nor_server_imports_torch() -> None:
     code = "import sys, steersman.store, steersman.server.app, steersman.server.listening; "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with Store.open(path) as store:
+        chat = store.create_conversation(system_prompt="Be kind. 请友善。")
+        asked = store.add_question(chat.id, "Where is it? 在哪里？")
+        told = store.add_answer(asked.id, Completion("  Here.\n", (1, 2), (-1.0, -1.0), "stop", "v"), {"seed": 1})
+        store.add_feedback(told.id, "edit", edited="On its way. 在路上。")
+        store.add_feedback(told.id, "like")
+        kept = store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the second version left it
+        connection.execute("ALTER TABLE messages DROP COLUMN parts")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.commit()
+        rows = connection.execute("SELECT * FROM messages ORDER BY seq").fetchall()
+    with Store.open(path) as store:
+        assert (store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())) == kept
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert [row[:-1] for row in connection.execute("SELECT * FROM messages ORDER BY seq")] == rows
+        assert connection.execute("SELECT count(*) FROM messages WHERE parts IS NOT NULL").fetchone() == (0,)

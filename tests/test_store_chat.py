@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from steersman.parts import Citation, Image, Text
 from steersman.store import ChatMessage, NotFound, Outdated, Store, StoreError
-from steersman.types import Completion, Message
+from steersman.types import Candidates, Completion, Conversation, Feedback, Message
 
 
 @pytest.fixture
@@ -283,3 +284,40 @@ def test_a_chat_that_went_on_elsewhere(store: Store) -> None:
         store.add_question(chat.id, "another tab", answer.id, known=0)
     store.add_question(chat.id, "an alternative", answer.id, known=1)
     assert len(store.messages(chat.id)) == 4
+
+
+CAT, DOG = Image("ab" + "0" * 62, "image/png", 8, 6), Image("cd" + "1" * 62, "image/webp")
+
+
+def test_images_and_citations_are_kept_and_come_out(store: Store) -> None:
+    chat = store.create_conversation()
+    asked = store.add_question(chat.id, [Text("这是什么？ "), CAT, Text("What is it?")])
+    assert (asked.content, asked.said[1]) == ("这是什么？ What is it?", CAT)
+    assert store.conversation(chat.id).title == "这是什么？ What is it?"
+    cited = Citation("https://x.org/cats", "Cats", 2, 5)
+    told = store.add_answer(asked.id, completion("A cat. 一只猫。"), citations=[cited])
+    assert told.said == (Text("A cat. 一只猫。"), cited)
+    dialogue = store.dialogue(chat.id, told.id)
+    assert dialogue.messages == (Message("user", asked.said), Message("assistant", told.said))
+    store.add_feedback(told.id, "like")
+    (liked,) = store.feedback()
+    assert liked.prompt.messages[0].images == (CAT,)
+    assert Feedback.from_json(liked.to_json()) == liked
+    store.add_feedback(told.id, "edit", edited="A dog.")
+    assert store.dialogue(chat.id, told.id).messages[1] == Message("assistant", "A dog.")
+    alone = store.add_question(chat.id, [CAT], told.id)
+    assert (alone.content, store.dialogue(chat.id, alone.id).messages[-1].text) == ("", "")
+    with pytest.raises(StoreError, match="expected some text"):
+        store.add_question(chat.id, [cited], told.id)
+
+
+def test_a_deleted_chat_tells_which_images_nothing_names_any_more(store: Store) -> None:
+    first, second = store.create_conversation(), store.create_conversation()
+    store.add_question(first.id, [CAT, Text("?")])
+    store.add_question(second.id, [CAT, DOG, Text("?")])
+    assert store.delete_conversation(first.id) == []
+    prompt = Conversation("p", (Message("user", [DOG, Text("Which?")]),))
+    store.add_candidates(1, [Candidates(prompt, (completion("A dog."), completion("A cat.")))])
+    (task,) = store.tasks()
+    assert task.prompt.messages == prompt.messages
+    assert store.delete_conversation(second.id) == [CAT]

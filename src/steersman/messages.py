@@ -146,7 +146,7 @@ class Message:
     def from_json(value: Any, where: str = "message") -> Message:
         expect(isinstance(value, Mapping), where, "an object with 'role' and 'content'", value)
         expect(value.get("role") in ROLES, f"{where}.role", f"one of {', '.join(ROLES)}", value.get("role"))
-        said = _content(value.get("content"), f"{where}.content")
+        said = read_said(value.get("content"), f"{where}.content")
         learn, calls, cited = value.get("learn", True), value.get("tool_calls", []), value.get("annotations", [])
         expect(isinstance(learn, bool), f"{where}.learn", "true or false", learn)
         good = isinstance(calls, list) and all(isinstance(call, Mapping) for call in calls)
@@ -159,14 +159,17 @@ class Message:
         return Message(cast(Role, value["role"]), said, learn, tool_calls=calls, **texts)
 
 
-def _content(value: Any, where: str) -> list[Part]:
-    """What is said, of our own JSON: words, or a list of texts and of images that lie in a workspace."""
+def read_said(value: Any, where: str) -> list[Said]:
+    """What is said, of our own JSON: words, or a list of texts, images that lie in a workspace, and annotations."""
     if isinstance(value, str):
         return [Text(value)]
     expect(isinstance(value, list), where, "a string, or a list of parts", value)
-    out: list[Part] = []
+    out: list[Said] = []
     for i, part in enumerate(value):
         kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "url_citation":
+            out.append(Citation.from_json(part, f"{where}[{i}]"))
+            continue
         expect(kind in ("text", "image_url"), f"{where}[{i}]", "a part of type text or image_url", part)
         if kind == "text":
             expect(isinstance(part.get("text"), str), f"{where}[{i}].text", "a string", part.get("text"))

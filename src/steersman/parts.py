@@ -49,6 +49,8 @@ class Image:
     media_type: str
     width: int = 0
     height: int = 0
+    detail: str = ""
+    """How closely to look, in OpenAI's words ("low", "high"); empty: as the model does."""
     data: bytes = field(default=b"", compare=False, repr=False)
     """The bytes, where a request brought them or they were read for one; never in the JSON."""
 
@@ -63,8 +65,8 @@ class Image:
         return f"media/{self.sha256[:2]}/{self.sha256}.{MEDIA_TYPES[self.media_type]}"
 
     def to_json(self) -> Json:
-        size = {"width": self.width, "height": self.height} if self.width and self.height else {}
-        return {"type": "image_url", "image_url": {"url": self.path, **size}}
+        told = {"width": self.width, "height": self.height, "detail": self.detail}
+        return {"type": "image_url", "image_url": {"url": self.path} | {k: v for k, v in told.items() if v}}
 
     @staticmethod
     def from_json(value: Any, where: str) -> Image:
@@ -82,7 +84,9 @@ class Image:
         width, height = (inner.get(side, 0) for side in ("width", "height"))
         for side, pixels in (("width", width), ("height", height)):
             expect(type(pixels) is int and pixels >= 0, f"{where}.image_url.{side}", "a number of pixels", pixels)
-        return Image(found[2], kinds[found[3]], width, height)
+        detail = inner.get("detail") or ""
+        expect(isinstance(detail, str), f"{where}.image_url.detail", "a string", detail)
+        return Image(found[2], kinds[found[3]], width, height, detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from steersman.cli.import_options import (
     SplitOption,
     TrimOption,
 )
+from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
@@ -127,41 +128,42 @@ def data_import(
     dataset.check_name(stem)
     say(f"reading {label}")
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
-    reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, **limits)
-    by: dict[str, Any] = {}
-    if importer:
+    with pictures_of(space, paths[0]) as pictures:
+        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
         reading, by = _read_by(importer, reading, space)
-    found = importing.parse_file(
-        paths,
-        kind or None,
-        format=format or None,
-        skip_bad=skip_bad,
-        trim_last_user=trim_last_user,
-        max_records=max_records,
-        mapping=parse_columns(columns),
-        ordered=ordered,
-        reading=reading,
-    )
-    if objective:
-        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-    changed = Counter(found.changed)
-    records, dropped = clean(found.records, changed)
-    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
-    if not records:
-        raise ValueError(f"{label}: nothing is left to import{summary.left}")
-    about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
-    about["skipped"] = summary.left_out
-    how = {"format": found.format, "split": split, "max_records": max_records}
-    how |= by | ({"objective": objective} if objective else {})
-    parts = split_records(records, shares, LEAST if split == "auto" else 0)
-    infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
-    keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
+        found = importing.parse_file(
+            paths,
+            kind or None,
+            format=format or None,
+            skip_bad=skip_bad,
+            trim_last_user=trim_last_user,
+            max_records=max_records,
+            mapping=parse_columns(columns),
+            ordered=ordered,
+            reading=reading,
+        )
+        if objective:
+            found.records[:] = [_by_objective(record, objective, label) for record in found.records]
+        changed = Counter(found.changed)
+        records, dropped = clean(found.records, changed)
+        summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+        if not records:
+            raise ValueError(f"{label}: nothing is left to import{summary.left}")
+        about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
+        about["skipped"] = summary.left_out
+        how = {"format": found.format, "split": split, "max_records": max_records}
+        how |= by | ({"objective": objective} if objective else {})
+        parts = split_records(records, shares, LEAST if split == "auto" else 0)
+        infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
+        keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
 
 
 def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
-    """Reading by a user's function, and what is recorded of it."""
+    """Reading by a user's function, and what is recorded of it; without one as it is."""
+    if not importer:
+        return reading, {}
     plugins.admit_named([importer], space.root)
     plugins.admit_named([importer], Path.cwd())
     plugin, read = plugin_calls.reader(importer)

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from steersman.artifact.manifest import read_manifest
+from steersman.artifact.media import images_in
 from steersman.artifact.workspace import Workspace
 from steersman.cli.data import languages
 from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
+from steersman.cli.kept_images import drop_images
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
 from steersman.data.json_values import read_jsonl
+from steersman.messages import Message
 from steersman.rounds import registry
 
 
@@ -48,7 +51,7 @@ def _readable(record: Mapping[str, Any]) -> list[str]:
     if "text" in record:
         return [f"   {record['text']}"]
     turns = record.get("messages") or record.get("prompt", {}).get("messages", [])
-    lines = [f"   {turn['role']}: {turn['content']}" for turn in turns]
+    lines = [f"   {turn['role']}: {Message.from_json(turn).spelled}" for turn in turns]
     marks = record.get("ranks") or record.get("grades") or []
     lines += [f"   answer ({mark}): {text}" for mark, text in zip(marks, record.get("answers", []), strict=False)]
     if "kind" in record:
@@ -71,7 +74,9 @@ def data_remove(
         if as_json or not sys.stdin.isatty():
             raise ValueError(f"{name}: expected --yes to delete {info.count} {info.kind}{note}")
         typer.confirm(f"Delete {name} ({info.count} {info.kind}){note}?", abort=True, err=True)
+    images = list(images_in(info.path)) if info.path.is_file() else []
     dataset.remove_dataset(info)
+    drop_images(space, images)
     emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
 
 

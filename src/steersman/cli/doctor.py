@@ -168,21 +168,24 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
     Raises ValueError where the model or the file cannot be read.
     """
     from steersman.config import ModelConfig
+    from steersman.families.registry import family_of
     from steersman.text.lesson import PROBE, examine, shown
-    from steersman.weights.folders import check_folder, load_template
+    from steersman.weights.folders import check_folder, load_template, read_config
     from steersman.weights.resolve import resolve
 
     folder = resolve(name, say=say)
     check_folder(folder)
-    settings = _model_settings()
-    template = load_template(folder, settings or ModelConfig())
+    settings = _model_settings() or ModelConfig()
+    config = read_config(folder, settings.trust_remote_code)
+    template = load_template(folder, settings)
     record = PROBE
     if data is not None:
         from steersman.data.dataset import load_conversations
 
         record = load_conversations(data, "demonstrations")[0]
     lesson = examine(folder, template, record)
-    return [Check(what, level, found, advice) for level, what, found, advice in lesson.found], shown(template, lesson)
+    checks = [Check(what, level, found, advice) for level, what, found, advice in lesson.found]
+    return [Check("model", "ok", family_of(config).told(config)), *checks], shown(template, lesson)
 
 
 def _kernels() -> Capabilities | None:

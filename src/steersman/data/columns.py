@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 import itertools
@@ -15,6 +16,8 @@ from steersman.data.reading import Reading
 from steersman.data.tables import as_record, checked_names, column_names
 
 BATCH = 512
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+"""What the bytes of images begin with."""
 """Rows that are held at once."""
 
 
@@ -161,6 +164,8 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
     if isinstance(value, bytes):
+        if value.startswith(PICTURES):  # as Hugging Face data sets hold images
+            return f"data:application/octet-stream;base64,{base64.b64encode(value).decode()}"
         return value.decode("utf-8", "replace")
     if isinstance(value, datetime.datetime | datetime.date | datetime.time | decimal.Decimal):
         return cell_text(float(value) if isinstance(value, decimal.Decimal) else value)

@@ -199,7 +199,7 @@ def _take(
 ) -> _Gathered:
     """All records until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
-    asked = _options(taking.mapping or {}, reading.speakers, taking.ordered)
+    asked = _options(taking.mapping or {}, reading.speakers, taking.ordered) | {"pictures": reading.pictures}
     got = _Gathered()
     for record in _gathered(records, got.notes):
         if record.file:
@@ -276,7 +276,7 @@ def _gather(
     if record.error:
         raise ValueError(record.error)
     fields = formats.as_fields(record.value, **options)
-    formats.check_media(fields)
+    images = formats.images_beside(fields)
     found = name or formats.detect_fields(fields)
     if kind == "texts" and found == "transcript":
         found = "text"
@@ -285,11 +285,11 @@ def _gather(
             f"record: expected a text by itself, or a dialogue, got one message (of '{who}'); put the messages of a "
             "dialogue together (rows are gathered by a column conversation_id), or import it with --kind texts"
         )
-    if kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
+    if not images and kind in (None, "rankings") and (scored := scored_answer(fields, found, kind)) is not None:
         got.formats["scored"] += 1
         got.scored.append((record.line, scored))
         return
-    parsed = formats.IMPORTERS[found](fields)
+    parsed = formats.with_images(formats.IMPORTERS[found](fields), images, fields)
     got.add(record.line, parsed, fields)
     got.notes.update(fields.notes)
     got.formats[found] += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.config import DataConfig
+from steersman.data.pictures import Pictures
 
 Tell = Callable[[str], None]
 """Where a reader says what it left out or chose."""
@@ -34,6 +35,8 @@ class Reading:
     max_line_mb: float = DataConfig.max_line_mb
     max_unpacked_mb: float = DataConfig.max_unpacked_mb
     session_hours: float = DataConfig.session_hours
+    pictures: Pictures | None = None
+    """Where images are kept; None: text alone is read."""
     tell: Tell = silent
     prompts: bool = False
     """Dialogues may end with the user: what is read are prompts."""

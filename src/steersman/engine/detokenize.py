@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from steersman.text.text2text import unescaped
+
 _NO_CHARACTER = re.compile("[\udc80-\udcff]+")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _SURROGATES = "".join(map(chr, range(0xDC80, 0xDD00)))
@@ -140,6 +142,22 @@ class Words:
         text = self._words.grow(self._ids[self._next :])
         self._next = len(self._ids)
         return text
+
+
+class Unescaped:
+    """`Growing` of a text in which newlines and tabs are written out (`text.text2text`), with them back.
+
+    A backslash waits for what follows it; at the very end of an answer it is left out.
+    """
+
+    def __init__(self, text: Growing) -> None:
+        self._text, self._held = text, ""
+        self.again = False
+
+    def grow(self, ids: Sequence[int]) -> str:
+        text = self._held + self._text.grow(ids)
+        self._held = "\\" if text.endswith("\\") else ""
+        return unescaped(text[: len(text) - len(self._held)])
 
 
 def ending_whole(text: str) -> str:

@@ -13,8 +13,16 @@ from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.backends.remote import RemoteEngine
 from steersman.engine.backends.vllm import VllmEngine
 from steersman.engine.protocol import Engine, Reuse
-from steersman.families.shape import shape_of
-from steersman.weights.folders import DTYPES, load_causal, load_tokenizer, pick_device, use_plain_attention
+from steersman.families.registry import family_of
+from steersman.weights.folders import (
+    DTYPES,
+    load_causal,
+    load_tokenizer,
+    pick_device,
+    read_config,
+    text_config,
+    use_plain_attention,
+)
 from steersman.weights.lora import merged, named_weights
 from steersman.weights.resolve import Say, resolve
 
@@ -69,6 +77,8 @@ def load_engine(
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
         return VllmEngine(str(folder), tokenizer, dtype=dtype, model_name=name, **common, **vllm_options)
+    if backend == "auto" and (reason := _not_local(text_config(read_config(folder, trust_remote_code)))):
+        say(f"{name}: answered by the reference engine, a sequence at a time, since {reason}")
     loaded = load_causal(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
     return engine_of(
         loaded.to(pick_device(device)),
@@ -93,13 +103,13 @@ def _check(dtype: str, backend: str, url: str, vllm_options: dict[str, Any]) -> 
         raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
 
 
-def _computed(config: Any) -> bool:
-    """Whether the local engine computes this model, its rotations included."""
+def _not_local(config: Any) -> str:
+    """Why the local engine does not compute this model, its rotations included; '' where it does."""
     try:
-        shape_of(config)
-    except ValueError:
-        return False
-    return True
+        family_of(config).shape(config)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def engine_of(
@@ -120,7 +130,7 @@ def engine_of(
 ) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     if backend == "auto":
-        backend = "local" if _computed(model.config) else "reference"
+        backend = "reference" if _not_local(model.config) else "local"
     if int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":

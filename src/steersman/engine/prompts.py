@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenBytes, Words
+from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenBytes, Unescaped, Words
 from steersman.engine.protocol import Prompt, Refused
 from steersman.text.template import Template
 from steersman.types import Conversation
@@ -56,7 +56,8 @@ class Prompts:
         return self._text()
 
     def _text(self) -> Growing:
-        return ByteText(self._bytes) if self._bytes.exact else DecodedText(self._tokenizer)
+        text = ByteText(self._bytes) if self._bytes.exact else DecodedText(self._tokenizer)
+        return Unescaped(text) if self.template is not None and self.template.escapes else text
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
         """See `Engine.token_bytes`."""

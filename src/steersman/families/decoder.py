@@ -114,6 +114,15 @@ def room(config: Any, prompt: int) -> int:
     return context(config) - prompt
 
 
+def told(config: Any) -> str:
+    way = "transformers' forward pass, a dialogue at a time"
+    if is_known(config):
+        way = "our layers over packed rows"
+    elif traits.packs(config):
+        way = "transformers' layers over packed rows"
+    return f"{config.model_type}, a decoder; trained by {way}"
+
+
 def context(config: Any) -> int:
     return traits.context_of(config)
 

@@ -334,6 +334,11 @@ def room(config: Any, prompt: int) -> int:
     return context(config)
 
 
+def told(config: Any) -> str:
+    trained = "trained in one process" if config.model_type in TESTED else "served but not trained"
+    return f"{config.model_type}, an encoder-decoder: the prompt is encoded, the answer decoded; {trained}"
+
+
 def context(config: Any) -> int:
     for name in ("max_position_embeddings", "n_positions"):
         if getattr(config, name, None):
@@ -343,6 +348,6 @@ def context(config: Any) -> int:
 
 def shape(config: Any) -> Shape:
     raise ValueError(
-        f"model type '{config.model_type}' is an encoder-decoder: transformers computes it, the local engine does not, "
-        "and its memory and time are not predicted"
+        f"'{config.model_type}' is an encoder-decoder, which the local engine does not compute and whose memory and "
+        "time are not predicted"
     )

@@ -122,6 +122,10 @@ class Family(Protocol):
 
     # facts
 
+    def told(self, config: Any) -> str:
+        """The model in a sentence, for `steersman doctor`: what it is and how it is trained."""
+        ...
+
     def context(self, config: Any) -> int:
         """Most tokens of prompt and answer together."""
         ...

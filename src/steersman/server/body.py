@@ -10,6 +10,8 @@ from starlette.types import Message, Receive
 
 BODY_LIMIT = 1_000_000
 """Bytes of a request's body."""
+IMAGES_LIMIT = 28_000_000
+"""The same where the engine takes images: the largest one (`artifact.media`) in base64, with room for words."""
 BODY_SECONDS = 20.0
 """In which the whole of it must have come."""
 
@@ -17,8 +19,8 @@ VALUES_LIMIT = 20_000
 """Values of a body: reading a megabyte of small ones would hold everybody up for a second."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_DRAIN = 8 * BODY_LIMIT
-"""Of a body that is too large, this much is read and dropped, so that the client gets to see the answer."""
+_DRAIN = 8
+"""Of a body that is too large, so many times the limit is read and dropped: the client gets to see the answer."""
 
 
 class BodyRefused(Exception):
@@ -29,18 +31,18 @@ class BodyRefused(Exception):
         self.status = status
 
 
-async def read_body(headers: Headers, receive: Receive) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
     """Raises BodyRefused."""
     packed = headers.get("content-encoding", "identity").lower()
     if packed != "identity":
         raise BodyRefused(415, f"The body is compressed ({packed[:20]}); expected it as it is")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(headers, receive)
+            body = await _read(headers, receive, limit)
     except TimeoutError:
         raise BodyRefused(408, f"The body did not come within {BODY_SECONDS:g} seconds") from None
     if body is None:
-        raise BodyRefused(413, f"The body is larger than {BODY_LIMIT} bytes")
+        raise BodyRefused(413, f"The body is larger than {limit} bytes")
     if _values(body) > VALUES_LIMIT and _values(_STRING.sub(b"", body)) > VALUES_LIMIT:
         raise BodyRefused(400, f"The body has more than {VALUES_LIMIT} values")
     return body
@@ -51,21 +53,21 @@ def _values(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-async def _read(headers: Headers, receive: Receive) -> bytes | None:
+async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
     """None where it is too large."""
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > _DRAIN:
+    if announced.isdecimal() and int(announced[:20]) > _DRAIN * limit:
         return None
     chunks, size, more = [], 0, True
-    while more and size <= _DRAIN:
+    while more and size <= _DRAIN * limit:
         message = await receive()
         if message["type"] != "http.request":
             break
         chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
-        if size <= BODY_LIMIT:
+        if size <= limit:
             chunks.append(chunk)
-    return b"".join(chunks) if size <= BODY_LIMIT else None
+    return b"".join(chunks) if size <= limit else None
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,7 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
 from steersman.engine.protocol import PromptTooLong
+from steersman.parts import Citation, Image, Said, Text
 from steersman.server.answers import Answer
+from steersman.server.chat_images import delete_chat, kept, with_bytes
 from steersman.server.chat_schema import (
     NewConversation,
     Question,
@@ -27,6 +30,7 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.fitting import Fitted
 from steersman.server.generation import Place
+from steersman.server.request_parts import to_said
 from steersman.server.sse import event, events_of, stream
 from steersman.store import ChatMessage, NotFound
 from steersman.types import Conversation, Message, SamplingParams
@@ -87,7 +91,7 @@ def rename_conversation(ctx: Ctx, id: str, body: Title) -> dict[str, Any]:
 
 @router.delete("/conversations/{id}")
 async def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
-    await run_in_threadpool(ctx.store.delete_conversation, id)
+    await run_in_threadpool(delete_chat, ctx, id)
     for answer in ctx.answers.of_chat(id):
         answer.generation.cancel()
     return {"ok": True}
@@ -101,10 +105,13 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
     # Whether the dialogue fits is asked before the question is stored; a refused one leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
-    prompt = Conversation(id, (*before.messages, Message("user", body.content)))
-    fitted = await _fit(ctx, prompt, body.shorten, body.parent_id)
-    add = functools.partial(ctx.store.add_question, id, body.content, body.parent_id, known=body.known)
-    question = await run_in_threadpool(add)
+    said = await run_in_threadpool(_said, body)
+    fitted = await _fit(ctx, Conversation(id, (*before.messages, Message("user", said))), body.shorten, body.parent_id)
+
+    def add(said: Sequence[Said]) -> ChatMessage:
+        return ctx.store.add_question(id, said, body.parent_id, known=body.known)
+
+    question = await run_in_threadpool(kept, ctx, said, add)
     return stream(_begin(ctx, place, question, fitted).events())
 
 
@@ -182,6 +189,16 @@ async def _answer(ctx: Context, id_: str) -> ChatMessage:
     return message
 
 
+def _said(body: Question) -> list[Said]:
+    """What a question says: some words or an image."""
+    if isinstance(body.content, str):
+        return [Text(body.content)]
+    said = to_said(body.content, "content")
+    if not any(isinstance(part, Image) or part.text.strip() for part in said if not isinstance(part, Citation)):
+        raise ApiError(400, "content: expected some text, or an image", param="content")
+    return said
+
+
 def _begin(ctx: Context, place: Place, question: ChatMessage, fitted: Fitted) -> Answer:
     params = SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
     return ctx.answers.begin(place, question, fitted.prompt, params, fitted.left_out)
@@ -200,7 +217,8 @@ async def _fit(ctx: Context, prompt: Conversation, shorten: bool, before: str | 
     if not shorten and before is not None:
         shorten = (await run_in_threadpool(ctx.store.message, before)).left_out > 0
     try:
-        return await ctx.fit(prompt, None, truncate=shorten)
+        fitted = await ctx.fit(prompt, None, truncate=shorten)
+        return dataclasses.replace(fitted, prompt=await with_bytes(ctx, fitted.prompt))
     except PromptTooLong as error:
         param = "content" if shorten or not await _would_fit(ctx, prompt) else "messages"
         raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from steersman.server.request_parts import ImagePart, TextPart
 from steersman.server.request_text import WHOLE, Said, Text
 from steersman.store import Chat, ChatMessage
 
-_TITLE, _COMMENT = 200, 10_000
-"""Characters; the store's limits."""
+_TITLE, _COMMENT, _PARTS = 200, 10_000, 64
+"""Characters, the store's limits; and parts of a question."""
 
 
 class _Body(BaseModel):
@@ -25,6 +26,9 @@ class Title(_Body):
     title: Annotated[Said, Field(max_length=_TITLE)]
 
 
+QuestionPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
 class Wanted(_Body):
     """How a question is to be answered."""
 
@@ -33,7 +37,8 @@ class Wanted(_Body):
 
 
 class Question(Wanted):
-    content: Said
+    content: Said | Annotated[list[QuestionPart], Field(min_length=1, max_length=_PARTS, fail_fast=True)]
+    """Words, or words and images as `data:` URLs."""
     parent_id: Text | None = None
     known: Annotated[StrictInt, Field(ge=0, le=1_000_000), WHOLE] | None = None
     """How many questions the page knows after `parent_id`; refused (409) where there are others. None: not checked."""
@@ -50,8 +55,12 @@ def chat_json(chat: Chat) -> dict[str, Any]:
 
 
 def message_json(message: ChatMessage, *, writing: bool = False) -> dict[str, Any]:
-    """`writing`: the answer is under way; one that is neither that nor whole broke off when its server ended."""
+    """`writing`: the answer is under way; one that is neither that nor whole broke off when its server ended.
+
+    `parts` is there where something beside words is said; an image's address is relative to /api/.
+    """
     broken_off = message.role == "assistant" and not writing
+    more = {"parts": [part.to_json() for part in message.said]} if message.said else {}
     return {
         "id": message.id,
         "parent_id": message.parent_id,
@@ -62,7 +71,7 @@ def message_json(message: ChatMessage, *, writing: bool = False) -> dict[str, An
         "left_out": message.left_out,
         "created": message.created,
         "feedback": feedback_json(message),
-    }
+    } | more
 
 
 def feedback_json(message: ChatMessage) -> dict[str, Any]:

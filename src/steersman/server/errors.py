@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
+from steersman.parts import CannotTake
 from steersman.server.validation import first_problem
 from steersman.store import DiskError, NotFound, Outdated, StoreError
 
@@ -100,12 +101,13 @@ def refused(error: ValueError) -> ApiError:
 
 def unsayable(error: ValueError, inserted: int) -> ApiError:
     """What a chat template says of a dialogue that it cannot render, in the caller's count of turns."""
+    code = "unsupported_content" if isinstance(error, CannotTake) else None
     message = re.sub(r"^conversation '[^']*': ", "", str(error))
     turn = re.search(r"messages\[(\d+)\]", message)
     if turn is None:
-        return ApiError(400, f"messages: {message}", param="messages")
+        return ApiError(400, f"messages: {message}", param="messages", code=code)
     place = f"messages[{max(0, int(turn[1]) - inserted)}]"
-    return ApiError(400, message.replace(turn[0], place), param=place)
+    return ApiError(400, message.replace(turn[0], place), param=place, code=code)
 
 
 def allowed_methods(request: Request) -> list[str]:

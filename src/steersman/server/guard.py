@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
-from steersman.server.body import BodyRefused, read_body, replay
+from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
@@ -75,8 +75,10 @@ class BrokenOff(Exception):
 class Guard:
     """ASGI middleware: hosts and origins, the key, limits of size and time, protective headers."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = (), key: Key | None = None) -> None:
-        self.app, self._allowed, self._key = app, frozenset(allowed_hosts), key
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Collection[str] = (), key: Key | None = None, body_limit: int = BODY_LIMIT
+    ) -> None:
+        self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +102,7 @@ class Guard:
         answer = self._refusal(scope, headers) or _preflight(scope, headers)
         if answer is None:
             try:
-                body = await read_body(headers, receive)
+                body = await read_body(headers, receive, self._limit)
             except BodyRefused as refused:
                 # what is left of the body is not read, so the connection cannot be used again
                 answer = error_response(refused.status, str(refused), headers={"Connection": "close"})

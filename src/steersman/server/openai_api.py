@@ -64,7 +64,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     if body.logprobs:
         _check_tokens(ctx)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
-    asked = to_prompt(body, ctx.system_prompt)
+    asked = await run_in_threadpool(to_prompt, body, ctx.system_prompt)
     fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
     prompt, prompt_tokens = fitted.prompt, fitted.tokens
     params = to_params(body, fitted.room, ctx.temperature)

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic_core import PydanticCustomError
 
+from steersman.parts import Citation
+from steersman.parts import Text as Words
 from steersman.server.errors import ApiError, refused
+from steersman.server.request_parts import ImagePart, TextPart, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import Conversation, Message, Role, SamplingParams
 
@@ -72,11 +75,6 @@ def _few(biases: Any) -> Any:
     return biases
 
 
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: Text
-
-
 class RefusalPart(BaseModel):
     type: Literal["refusal"]
     refusal: Text
@@ -86,7 +84,7 @@ class RefusalPart(BaseModel):
         return self.refusal
 
 
-Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
 
 
 class CalledFunction(BaseModel):
@@ -102,6 +100,28 @@ class ToolCall(BaseModel):
     function: CalledFunction
 
 
+class UrlCitation(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: Text
+    title: Text | None = None
+    start_index: Annotated[StrictInt, Field(ge=0), WHOLE] = 0
+    end_index: Annotated[StrictInt, Field(ge=0), WHOLE] = 0
+
+
+class Annotation(BaseModel):
+    """Of an answer that is sent back: no model is shown it."""
+
+    type: Literal["url_citation"]
+    url_citation: UrlCitation
+
+    def citation(self, where: str) -> Citation:
+        try:
+            return Citation.from_json(self.model_dump(), where)
+        except ValueError as error:
+            raise ApiError(400, str(error), param=where) from None
+
+
 class ChatMessageIn(BaseModel):
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": {"enum": [None, []]}})
 
@@ -112,22 +132,22 @@ class ChatMessageIn(BaseModel):
     reasoning_content: Text | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
+    annotations: Annotated[list[Annotation], Field(fail_fast=True)] | None = None
 
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or self.refusal or ""
-
-    def message(self) -> Message:
+    def message(self, where: str) -> Message:
         """The turn. Who of several people speaks (`name`) is known of tools alone."""
         role = _ROLES[self.role]
+        if isinstance(self.content, list):
+            said = to_said(self.content, f"{where}.content")
+        else:
+            said = [Words(self.content or self.refusal or "")]
         calls = tuple(call.model_dump(exclude_none=True) for call in self.tool_calls or ())
         if role == "tool":
-            return Message(role, self.text, tool_call_id=self.tool_call_id or "", name=self.name or "")
+            return Message(role, said, tool_call_id=self.tool_call_id or "", name=self.name or "")
         if role == "assistant":
-            return Message(role, self.text, thinking=self.reasoning_content or "", tool_calls=calls)
-        return Message(role, self.text)
+            said += [one.citation(f"{where}.annotations[{i}]") for i, one in enumerate(self.annotations or ())]
+            return Message(role, said, thinking=self.reasoning_content or "", tool_calls=calls)
+        return Message(role, said)
 
 
 class StreamOptions(BaseModel):
@@ -278,7 +298,7 @@ def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
 
     A dialogue that ends with the assistant is gone on with: the answer is what follows its last words.
     """
-    messages = [message.message() for message in request.messages]
+    messages = [message.message(f"messages[{i}]") for i, message in enumerate(request.messages)]
     if messages[-1].tool_calls:
         last = f"messages[{len(messages) - 1}]"
         raise ApiError(400, f"{last}: expected the results of its tool calls after it", param=f"{last}.tool_calls")

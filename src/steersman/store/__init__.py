@@ -17,11 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from steersman.parts import Citation, Image, Said
 from steersman.store import chats, ranking_tasks
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
+from steersman.store.said import without_named
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
 __all__ = [
@@ -179,10 +181,18 @@ class Store:
         with self._db.write() as session:
             return chats.rename(session, id, title)
 
-    def delete_conversation(self, id: str) -> None:
-        """Delete a chat with its messages and the feedback on them, for good."""
+    def delete_conversation(self, id: str) -> list[Image]:
+        """Delete a chat with its messages and the feedback on them, for good.
+
+        Returns the images that nothing else in the store names; their files are not the store's (`artifact.media`).
+        """
         with self._db.write() as session:
-            chats.remove(session, id)
+            return chats.remove(session, id)
+
+    def without_named(self, images: Iterable[Image]) -> list[Image]:
+        """Those of `images` that no message and no ranking task names."""
+        with self._db.read() as session:
+            return without_named(session, images)
 
     def messages(self, conversation_id: str) -> list[ChatMessage]:
         """Every message of a chat's tree in the order of creation, each with the latest feedback on it."""
@@ -206,7 +216,12 @@ class Store:
             chats.check_parent(session, conversation_id, parent_id)
 
     def add_question(
-        self, conversation_id: str, content: str, parent_id: str | None = None, *, known: int | None = None
+        self,
+        conversation_id: str,
+        content: str | Sequence[Said],
+        parent_id: str | None = None,
+        *,
+        known: int | None = None,
     ) -> ChatMessage:
         """A user's message after the answer `parent_id`; a second one after the same answer is an alternative.
 
@@ -216,13 +231,18 @@ class Store:
             return chats.add_question(session, conversation_id, content, parent_id, known)
 
     def add_answer(
-        self, parent_id: str, completion: Completion, sampling: Mapping[str, Any] | None = None, id: str | None = None
+        self,
+        parent_id: str,
+        completion: Completion,
+        sampling: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        citations: Sequence[Citation] = (),
     ) -> ChatMessage:
         """An answer to the question `parent_id`. `id` may be chosen beforehand with `new_id`.
 
         Where `keep_part` has stored a part of it, that becomes the whole."""
         with self._db.write() as session:
-            return chats.add_answer(session, parent_id, completion, sampling or {}, id)
+            return chats.add_answer(session, parent_id, completion, sampling or {}, id, citations)
 
     def keep_part(
         self, id: str, parent_id: str, text: str, policy_version: str, sampling: Mapping[str, Any] | None = None

@@ -12,7 +12,9 @@ from sqlalchemy import ColumnElement, case, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from steersman.data.clean import bare
+from steersman.parts import Citation, Image, Said, Text, text_of
 from steersman.store.refusals import NotFound, Outdated, clean_text, expect
+from steersman.store.said import column, images_of, read, without_named
 from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
 from steersman.store.standing import edit_holds, judged_text, standing
 from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
@@ -59,6 +61,8 @@ class ChatMessage:
     edited: str | None = None
     comment: str = ""
     about_edit: bool = False
+    said: tuple[Said, ...] = ()
+    """What is said where it is more than the words in `content`: texts, images, citations."""
 
     @property
     def left_out(self) -> int:
@@ -124,6 +128,7 @@ def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
         now.edited,
         now.comment,
         now.edited is not None and now.judged == now.edited,
+        read(row) if row.parts is not None else (),
     )
 
 
@@ -151,9 +156,11 @@ def rename(session: Session, id_: str, title: str) -> Chat:
     return _to_chat(row)
 
 
-def remove(session: Session, id_: str) -> None:
-    """Delete a chat with all its messages and feedback."""
-    session.execute(delete(ConversationRow).where(ConversationRow.id == _chat_row(session, id_).id))
+def remove(session: Session, id_: str) -> list[Image]:
+    """Delete a chat with all its messages and feedback. The images that nothing in the store names any more."""
+    images = images_of(session, _chat_row(session, id_).id)
+    session.execute(delete(ConversationRow).where(ConversationRow.id == id_))
+    return without_named(session, images)
 
 
 def messages(session: Session, conversation_id: str) -> list[ChatMessage]:
@@ -183,10 +190,11 @@ def check_parent(session: Session, conversation_id: str, parent_id: str | None) 
 
 
 def add_question(
-    session: Session, conversation_id: str, content: str, parent_id: str | None, known: int | None
+    session: Session, conversation_id: str, content: str | Sequence[Said], parent_id: str | None, known: int | None
 ) -> ChatMessage:
     chat = _chat_row(session, conversation_id)
-    clean_text(content, "content")
+    said = (Text(content),) if isinstance(content, str) else tuple(content)
+    content = clean_text(text_of(said), "content", empty=any(isinstance(part, Image) for part in said))
     _parent(session, chat, parent_id, "user")
     if known is not None:
         there = (MessageRow.conversation_id == chat.id, MessageRow.parent_id == parent_id)
@@ -201,6 +209,7 @@ def add_question(
         content=content,
         policy_version="",
         created=utc_now(),
+        parts=column(said),
     )
     session.add(row)
     session.flush()
@@ -210,12 +219,18 @@ def add_question(
 
 
 def add_answer(
-    session: Session, parent_id: str, completion: Completion, sampling: Mapping[str, Any], id_: str | None
+    session: Session,
+    parent_id: str,
+    completion: Completion,
+    sampling: Mapping[str, Any],
+    id_: str | None,
+    citations: Sequence[Citation] = (),
 ) -> ChatMessage:
     question = _message_row(session, parent_id)
     chat = _chat_row(session, question.conversation_id)
     row = _part_row(session, question, id_ or new_id())
     row.content = clean_text(completion.text, "answer", empty=True)
+    row.parts = column((Text(row.content), *citations))
     row.policy_version, row.finish_reason = completion.policy_version, completion.finish_reason
     row.sampling, row.tokens = dict(sampling), len(completion.token_ids)
     session.flush()
@@ -265,9 +280,10 @@ def _conversation(
 
     def turn(row: MessageRow) -> Message:
         if row.role == "user":
-            return Message("user", row.content)
+            return Message("user", read(row))
         now = standing(row.content, said[row.id])
-        return Message("assistant", now.text, learn=now.learn or not marked)
+        parts = read(row) if now.text == row.content else [Text(now.text)]
+        return Message("assistant", parts, learn=now.learn or not marked)
 
     system = [Message("system", chat.system_prompt)] if chat.system_prompt else []
     return Conversation(path[-1].id if path else chat.id, (*system, *map(turn, path)))

@@ -128,11 +128,14 @@ class MessageRow(Base):
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     role: Mapped[str] = mapped_column(String(16))
     content: Mapped[str] = mapped_column(Text)
+    """Its words."""
     policy_version: Mapped[str] = mapped_column(String(200))
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     sampling: Mapped[dict[str, Any] | None]
     tokens: Mapped[int | None]
     created: Mapped[dt.datetime]
+    parts: Mapped[list[Any] | None]
+    """What is said where it is more than words: texts, images and citations in OpenAI's form."""
 
 
 class FeedbackRow(Base):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steersman.text.text2text import NAME, add_text_to_text
+
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -46,9 +48,13 @@ KNOWN = {
 def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
     """Give a base model's tokenizer a chat template; returns the name of it.
 
-    "auto" takes the first of KNOWN whose tokens the tokenizer has; another name takes that one, or the file of that
-    name. Raises ValueError where tokens are missing.
+    "auto" takes the first of KNOWN whose tokens the tokenizer has; "text2text" is for encoder-decoders
+    (`text.text2text`); another name takes that one, or the file of that name. Raises ValueError where tokens are
+    missing.
     """
+    if name == NAME:
+        add_text_to_text(tokenizer)
+        return name
     vocabulary = tokenizer.get_vocab()
     if name == "auto":
         name = next((n for n, known in KNOWN.items() if vocabulary.keys() >= set(known.tokens)), "")
@@ -58,12 +64,14 @@ def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
                 "one of these (whose tokens must be in the vocabulary) or to a file with a Jinja template"
             )
     if name in KNOWN:
-        known = KNOWN[name]
-        if missing := [token for token in known.tokens if token not in vocabulary]:
+        given = KNOWN[name]
+        if missing := [token for token in given.tokens if token not in vocabulary]:
             raise ValueError(f"model.template = '{name}': the tokenizer has no {', '.join(missing)}")
-        tokenizer.chat_template, tokenizer.eos_token = known.template, known.end
+        tokenizer.chat_template, tokenizer.eos_token = given.template, given.end
         return name
     if not Path(name).is_file():
-        raise ValueError(f"model.template = '{name}': expected {', '.join(KNOWN)} or a file with a Jinja template")
+        raise ValueError(
+            f"model.template = '{name}': expected {', '.join((*KNOWN, NAME))} or a file with a Jinja template"
+        )
     tokenizer.chat_template = Path(name).read_text(encoding="utf-8")
     return name

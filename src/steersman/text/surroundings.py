@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from steersman.text.limits import Exhausted
 from steersman.text.spans import Spans
+from steersman.text.text2text import escaped
 from steersman.types import Conversation, Message
 
 ASK, TELL, THINK = "Zqask", "Zqtell", "Zqthink"
@@ -48,6 +49,8 @@ class Shape:
     """The generation prompt has thoughts that are over."""
     shows: bool = False
     """Thoughts that a message has beside its words are written, in its last turn at least."""
+    escapes: bool = False
+    """Newlines in words are written out (`text.text2text`)."""
     again: str = ""
     """What a spoken turn writes before its words that the generation prompt ends in as well, behind `beyond`."""
 
@@ -113,6 +116,7 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
     inner = thought[thought.find(THINK) : thought.rfind(TELL)] if THINK in thought else ""
     spaced = attempt(asked, Message("assistant", f" {TELL} "))
     left, right = spaced.rpartition(TELL)[0], spaced.rpartition(TELL)[2]
+    lines = attempt(asked, Message("assistant", f"{TELL}\n{TELL}"))
     return Shape(
         prompt,
         beyond,
@@ -126,7 +130,8 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
         inside,
         closed,
         shows,
-        again,
+        escapes=escaped(f"{TELL}\n{TELL}") in lines,
+        again=again,
     )
 
 

@@ -24,6 +24,7 @@ from steersman.text.limits import Exhausted
 from steersman.text.program import program
 from steersman.text.spans import Spans, sources
 from steersman.text.surroundings import read_shape
+from steersman.text.text2text import escaped, unescaped
 from steersman.text.thoughts import Words, apart, split_thoughts, without_thoughts
 from steersman.text.trace import Points, Traced
 from steersman.text.trial import check_template
@@ -282,6 +283,7 @@ class Template:
         words = str(self._spans.mark(text, own=True))
         words = words.lstrip() if shape.trims[0] else words
         words = words.rstrip() if shape.trims[1] else words
+        words = escaped(words) if shape.escapes else words
         opening = "" if self.thinking == "empty" and shape.inside else shape.opening
         return (*self._behind(shape.prompt, opening + words + (shape.closing if shape.end else "")), self.end_of_turn)
 
@@ -379,6 +381,11 @@ class Template:
         """Whether anything of an answer may not be meant for people."""
         return self.thinking != "show"
 
+    @property
+    def escapes(self) -> bool:
+        """Whether answers are written with \\n for a newline."""
+        return self._shape.escapes
+
     def words_from(self, ids: Sequence[int]) -> int:
         """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
         return self._words.start(ids) if self.hides else 0
@@ -388,6 +395,7 @@ class Template:
         words = [i for i in ids[self.words_from(ids) :] if i not in self._special]
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.replace("\x00", "")  # no database keeps it, and no one means it
+        text = unescaped(text) if self.escapes else text
         shape = self._shape
         blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text

@@ -26,8 +26,10 @@ from steersman.config import (
     to_dict,
 )
 from steersman.distributed import parallel
-from steersman.families.shape import Shape, shape_of
+from steersman.families.registry import family_of
+from steersman.families.shape import Shape
 from steersman.kernels import ops
+from steersman.progress import note
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations
 from steersman.weights.folders import DTYPES, pick_device, read_config
@@ -177,7 +179,8 @@ def shown(size: int) -> str:
 
 def shape_in(folder: Path, trust_remote_code: bool = False) -> Shape:
     """From config.json alone. Raises ValueError for a model whose memory is not counted (`compute.layers.FAMILIES`)."""
-    return shape_of(read_config(folder, trust_remote_code))
+    config = read_config(folder, trust_remote_code)
+    return family_of(config).shape(config)
 
 
 def free_memory(on_gpu: bool) -> int:
@@ -244,7 +247,8 @@ def check_memory(base: Path, config: Stage, lengths: Lengths, model_config: Mode
         return
     try:
         shape = shape_in(base, model_config.trust_remote_code)
-    except ValueError:
+    except ValueError as error:
+        note(f"{NAMES[type(config)]}: whether it fits into memory is not checked: {error}")
         return
     plan = make_plan(shape, config, lengths, model_config, **models)
     if (peak := plan.options[0].peak) > plan.free:

@@ -32,6 +32,7 @@ from steersman.families.registry import family_of
 from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
 from steersman.text.template import Template
+from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
 from steersman.weights.gguf import completed
@@ -152,11 +153,16 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
     tokenizer = _read_tokenizer(folder)
     if not tokenizer.chat_template:
         try:
-            note(f"{folder}: no chat template; {add_chat_template(tokenizer, template)} is used (model.template)")
+            name = TEXT2TEXT if template == "auto" and _is_encoder_decoder(folder) else template
+            note(f"{folder}: no chat template; {add_chat_template(tokenizer, name)} is used (model.template)")
         except ValueError:
             if template != "auto":
                 raise
     return tokenizer
+
+
+def _is_encoder_decoder(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and bool(read_config(folder).is_encoder_decoder)
 
 
 def load_template(folder: Path, config: ModelConfig) -> Template:
@@ -352,6 +358,8 @@ def convert_gguf(file: Path, folder: Path) -> None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
             settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
+            if settings.is_encoder_decoder:
+                raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )

@@ -15,8 +15,10 @@ from typing import Any
 from steersman.data.formats import comparisons, dialogues, feedback, ranked
 from steersman.data.formats.dialogues import Turn, conversation
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
-from steersman.data.formats.names import MAPPABLE, MEDIA
+from steersman.data.formats.names import IMAGES, MAPPABLE, MEDIA
 from steersman.data.formats.transcripts import cued, is_hh
+from steersman.data.pictures import beside, placed
+from steersman.parts import IMAGE_PATH, Image
 from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
 
 Parsed = Conversation | Ranking | Feedback | str
@@ -28,19 +30,20 @@ __all__ = [
     "Fields",
     "Parsed",
     "Turn",
-    "check_media",
     "conversation",
     "detect",
     "detect_fields",
     "from_steersman",
+    "images_beside",
     "parse",
     "shown",
     "to_line",
+    "with_images",
 ]
 RENDERED = re.compile(
     r"<\|im_start\|>|\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|(?:user|assistant)\|>|### Response:"
 )
-OWN_TURN = {"role", "content", "learn", "thinking", "tool_calls", "tool_call_id", "name"}
+OWN_TURN = {"role", "content", "learn", "thinking", "tool_calls", "tool_call_id", "name", "annotations"}
 """Keys of a turn in our own JSON."""
 
 
@@ -112,12 +115,39 @@ def detect(record: Any) -> str:
     return detect_fields(as_fields(record))
 
 
-def check_media(fields: Fields) -> None:
-    """ValueError where a record comes with images or sounds, unless the user says to ignore them."""
+def images_beside(fields: Fields) -> list[Image]:
+    """The images that stand beside a record's dialogue. ValueError where there are sounds, or images and no workspace
+    that keeps them, unless the user says to ignore them."""
+    out: list[Image] = []
     for name in MEDIA:
         key = fields.keys.get(name)
-        if key is not None and key not in fields.used and not empty(fields.record[key]):
-            raise ValueError(f"{key}: expected text alone; images and sounds cannot be learned yet")
+        if key is None or key in fields.used or empty(fields.record[key]):
+            continue
+        if fields.pictures is None or name not in IMAGES:
+            what = "sounds and films" if fields.pictures else "images and sounds"
+            raise ValueError(f"{key}: expected text alone; {what} cannot be learned yet")
+        fields.used.add(key)
+        values = beside(parsed_json(fields.record[key]))
+        out += [fields.pictures.take(value, f"{key}[{i}]") for i, value in enumerate(values)]
+    return out
+
+
+def with_images(parsed: Parsed, images: list[Image], fields: Fields) -> Parsed:
+    """What was read, with the images beside it where they belong; those of our own JSON must be there."""
+    if not images and fields.pictures is None:
+        return parsed
+    if isinstance(parsed, str):
+        if images:
+            raise ValueError("images: expected a dialogue; a text for pretraining has no place for them")
+        return parsed
+    fields.note("images taken in", len(images))
+    parsed = placed(parsed, images, "images")
+    prompt = parsed if isinstance(parsed, Conversation) else parsed.prompt
+    if fields.pictures is not None:
+        for i, turn in enumerate(prompt.messages):
+            for image in turn.images:
+                fields.pictures.found(image, f"messages[{i}]")
+    return parsed
 
 
 def detect_fields(fields: Fields) -> str:
@@ -175,10 +205,22 @@ def _is_own(record: Mapping[str, Any]) -> bool:
         and record.keys() <= {"id", "messages", "meta", "tools"}
         and isinstance(turns, list)
         and all(isinstance(t, Mapping) and t.keys() <= OWN_TURN and t.get("role") in ROLES for t in turns)
-        and all(isinstance(t.get("content"), str) and "<think>" not in t["content"] for t in turns)
+        and all(_own_content(t.get("content")) for t in turns)
         and _in_turn(turns)
         and all("function" in tool for tool in record.get("tools", ()) if isinstance(tool, Mapping))
     )
+
+
+def _own_content(content: Any) -> bool:
+    """Words, or a list with an image of a workspace: a list of texts alone we write as words."""
+    if isinstance(content, str):
+        return "<think>" not in content
+    parts = [p for p in content if isinstance(p, Mapping)] if isinstance(content, list) else []
+    images = [p.get("image_url") for p in parts if p.get("type") == "image_url"]
+    paths = [i.get("url") for i in images if isinstance(i, Mapping)]
+    texts = sum(p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts)
+    named = sum(isinstance(p, str) and IMAGE_PATH.fullmatch(p) is not None for p in paths)
+    return bool(named) and named + texts == len(content)
 
 
 def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
@@ -186,7 +228,11 @@ def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
     roles = [t["role"] for t in turns]
     begins = next((role for role in roles if role != "system"), "") == "user"
     twice = any(one == other != "tool" for one, other in itertools.pairwise(roles))
-    return begins and not twice and all(t["content"].strip() or t.get("tool_calls") for t in turns[:-1])
+    return begins and not twice and all(_filled(t["content"]) or t.get("tool_calls") for t in turns[:-1])
+
+
+def _filled(content: str | list[Any]) -> bool:
+    return bool(content.strip() if isinstance(content, str) else content)
 
 
 def to_line(record: Parsed) -> str:

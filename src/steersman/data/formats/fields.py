@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steersman.data.formats.names import BODIES, COMMENT_NAME, META, META_NAME, NAMES, SUBJECTS
+from steersman.data.pictures import Pictures
 
 ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
 """A value of one word: a name or a category, hardly an answer."""
@@ -78,8 +79,9 @@ class Fields:
         speakers: Mapping[str, str] | None = None,
         ordered: str = "",
         notes: Counter[str] | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
-        self.record = record
+        self.record, self.pictures = record, pictures
         self.mapping = {role: tuple(map(plain, value.split(","))) for role, value in (mapping or {}).items()}
         self.ignored = {key for key in record if plain(str(key)) in self.mapping.get("ignore", ())}
         self.keys = {plain(str(key)): key for key in reversed(list(record)) if key not in self.ignored}

@@ -96,8 +96,10 @@ _BODIES = """
 BODIES = tuple(_BODIES.split())
 """Fields of a ticket: what is asked, where a record has an answer and none of the names of a question."""
 
-MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_path", "images_path", "image_url", "picture")
-"""Fields of what is no text and cannot be learned yet."""
+IMAGES = ("images", "image", "image_path", "images_path", "image_url", "picture")
+"""Fields of images that belong to a record."""
+MEDIA = (*IMAGES, "video", "videos", "audio", "audios")
+"""Fields of what is no text."""
 
 MAPPABLE = (
     *("question", "answer", "context", "system", "history", "messages", "thinking", "chosen", "rejected", "answers"),

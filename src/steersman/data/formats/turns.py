@@ -8,7 +8,8 @@ from typing import Any
 
 from steersman.data.formats.calls import call_of, calls_in, result_text
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
-from steersman.parts import joined
+from steersman.data.pictures import PLACE
+from steersman.parts import Citation, Image, Text, joined, text_of
 from steersman.types import Json, Message, Role
 
 ROLES: dict[str, Role | str] = {
@@ -30,6 +31,7 @@ SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
 TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
 """Where a part of a turn holds its text."""
+IMAGE_TYPES = ("image_url", "image", "input_image", "image_file")
 NAMED = re.compile(r"\s*(?P<who>[^:：\n]{1,20}?)\s?[:：]\s*(?P<text>.*)", re.DOTALL)
 """A text that begins with who says it."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
@@ -170,13 +172,15 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
     thoughts = [item[k] for k in THOUGHT_KEYS if isinstance(item.get(k), str) and item[k].strip()]
     content: Any = item.get(key)
     before: list[Message] = []
+    said: list[Text | Image] = []
     if isinstance(content, list | Mapping) and role == "tool" and not _is_parts(content):
         content = result_text(content)
     if isinstance(content, Mapping):
         content = content.get("parts") if isinstance(content.get("parts"), list) else [content]
     if isinstance(content, list):
-        content, thought, asked, before = _parts(content, f"{field}.{key}")
+        said, thought, asked, before = _parts(content, f"{field}.{key}", fields)
         thoughts, calls = thoughts + thought, calls + asked
+        content = text_of(said)
     if content is None:
         refusal = item.get("refusal")
         content = refusal if isinstance(refusal, str) else ""
@@ -194,30 +198,44 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
         fields.note("thoughts kept apart from what is said", bool(thoughts))
     elif role == "tool":
         name, call_id = (str(item.get(k) or "") for k in ("name", "tool_call_id"))
-        return [Message("tool", content, tool_call_id=call_id, name=name)]
-    own = content or calls or not before
-    said = Message(role, content, learn, "\n\n".join(dict.fromkeys(thoughts)), tuple(calls))
-    return [*before, *([said] if own else [])]
+        return [Message("tool", said or content, tool_call_id=call_id, name=name)]
+    pictured = any(isinstance(part, Image) for part in said)
+    own = content or calls or pictured or not before
+    message = Message(role, said if pictured else content, learn, "\n\n".join(dict.fromkeys(thoughts)), tuple(calls))
+    return [*before, *([_cited(message, item, field, fields)] if own else [])]
+
+
+def _cited(message: Message, item: Mapping[str, Any], field: str, fields: Fields) -> Message:
+    """A turn with its annotations that say where words come from."""
+    found = item.get("annotations")
+    found = found if isinstance(found, list) else []
+    cited = [a for a in found if isinstance(a, Mapping) and a.get("type") == "url_citation"]
+    fields.note("annotations of turns that are no citations of addresses left out", len(found) - len(cited))
+    if not cited:
+        return message
+    where = f"{field}.annotations"
+    return message.saying([*message.said, *(Citation.from_json(a, f"{where}[{i}]") for i, a in enumerate(cited))])
 
 
 def _is_parts(content: Any) -> bool:
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(
-            isinstance(p, str) or (isinstance(p, Mapping) and (p.get("type") in ("text", "tool_result") or "text" in p))
-            for p in content
-        )
+    if not isinstance(content, list) or not content:
+        return False
+    kinds = ("text", "tool_result", *IMAGE_TYPES)
+    return all(
+        isinstance(p, str) or (isinstance(p, Mapping) and (p.get("type") in kinds or "text" in p)) for p in content
     )
 
 
-def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[Json], list[Message]]:
-    """(text, thoughts, calls, results of tools) of a turn's content that comes in parts."""
-    text, thoughts, calls, results = "", [], [], []
+def _parts(
+    parts: Sequence[Any], field: str, fields: Fields
+) -> tuple[list[Text | Image], list[str], list[Json], list[Message]]:
+    """(words and images, thoughts, calls, results of tools) of a turn's content that comes in parts."""
+    spoken: list[Text | Image] = []
+    thoughts, calls, results = [], [], []
     for i, part in enumerate(parts):
         where = f"{field}[{i}]"
         if isinstance(part, str):
-            text += part
+            spoken.append(Text(part))
             continue
         if not isinstance(part, Mapping):
             raise ValueError(f"{where}: expected a part of a turn such as text, got {shown(part)}")
@@ -232,19 +250,34 @@ def _parts(parts: Sequence[Any], field: str) -> tuple[str, list[str], list[Json]
         elif call is not None:
             calls.append(call_of(call, where))
         elif result is not None:
-            results.append(_result(result, where))
+            results.append(_result(result, where, fields))
         elif said is not None and kind in (None, "text", "input_text", "output_text", "refusal"):
-            text += said
+            spoken.append(Text(said))
+        elif fields.pictures is not None and _is_image(part):
+            spoken.append(_image(part, where, fields))
         else:
             raise ValueError(
                 f"{where}: expected text; a part of type {shown(kind or list(part))} cannot be learned yet"
             )
-    return text, thoughts, calls, results
+    return spoken, thoughts, calls, results
 
 
-def _result(said: Mapping[str, Any], field: str) -> Message:
+def _is_image(part: Mapping[str, Any]) -> bool:
+    inline = part.get("inlineData") or part.get("inline_data")
+    kind = str(inline.get("mimeType") or inline.get("mime_type")) if isinstance(inline, Mapping) else ""
+    return part.get("type") in IMAGE_TYPES or kind.startswith("image/") or (not part.get("type") and "image" in part)
+
+
+def _image(part: Mapping[str, Any], where: str, fields: Fields) -> Image:
+    """The image of a part; a PLACE where the part says no more than that it is one, which then stands elsewhere."""
+    assert fields.pictures is not None
+    own = {key: value for key, value in part.items() if key not in ("type", "text", "index") and value}
+    return fields.pictures.take(part, where) if own else PLACE
+
+
+def _result(said: Mapping[str, Any], field: str, fields: Fields) -> Message:
     value = said.get("response", said.get("content", ""))
-    body = _parts(value, field)[0] if _is_parts(value) else result_text(value)
+    body = _parts(value, field, fields)[0] if _is_parts(value) else result_text(value)
     call_id = str(said.get("tool_use_id") or said.get("toolUseId") or said.get("id") or "")
     return Message("tool", body, tool_call_id=call_id, name=str(said.get("name") or ""))
 

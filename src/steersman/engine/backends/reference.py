@@ -22,6 +22,7 @@ from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
+from steersman.families.protocol import Beginning
 from steersman.families.registry import family_of
 from steersman.types import Completion, SamplingParams
 
@@ -74,9 +75,11 @@ class ReferenceEngine:
 
         asked = [[answers_to(prompt) for prompt in part] for part in parts]
         for part in asked:
-            for answer in (a for answers in part for a in answers):
-                for _ in self._run(answer):
-                    pass
+            for answers in part:
+                begun: dict[tuple[int, ...], Beginning] = {}
+                for answer in answers:
+                    for _ in self._run(answer, begun):
+                        pass
             yield [[a.completion() for a in answers] for answers in part]
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
@@ -91,7 +94,8 @@ class ReferenceEngine:
         return self._answers(answers, cancelled or threading.Event())
 
     def _answers(self, answers: list[Answer], cancelled: threading.Event) -> Generator[tuple[int, str | Completion]]:
-        runs = {i: self._run(answer) for i, answer in enumerate(answers)}
+        begun: dict[tuple[int, ...], Beginning] = {}
+        runs = {i: self._run(answer, begun) for i, answer in enumerate(answers)}
         while runs:
             for i, run in list(runs.items()):
                 if cancelled.is_set():
@@ -115,13 +119,15 @@ class ReferenceEngine:
         most = min(params.max_tokens, room)
         return Answer(ids, params, most, random.Random(seed), self._prompts.growing(), grammar, streamed)
 
-    def _run(self, answer: Answer) -> Iterator[None]:
-        """One token per iteration, until the answer is finished."""
+    def _run(self, answer: Answer, begun: dict[tuple[int, ...], Beginning]) -> Iterator[None]:
+        """One token per iteration, until the answer is finished. `begun`: what answers to one prompt share."""
         cache: Any = None
         answer.version = self.policy_version
         with self._lock, torch.inference_mode():
-            prompt = torch.tensor([answer.prompt], device=self.model.device)
-            start = family_of(self.model).begin(self.model, prompt)
+            if answer.prompt not in begun:
+                prompt = torch.tensor([answer.prompt], device=self.model.device)
+                begun[answer.prompt] = family_of(self.model).begin(self.model, prompt)
+            start = begun[answer.prompt]
         fresh = start.ids
         while not answer.finished:
             with self._lock, torch.inference_mode():

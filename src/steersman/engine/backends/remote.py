@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from steersman.artifact.media import to_url
 from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
-from steersman.types import Completion, Conversation, FinishReason, SamplingParams
+from steersman.parts import Citation, Image
+from steersman.types import Completion, Conversation, FinishReason, Message, SamplingParams
 
 if TYPE_CHECKING:
     import torch
 
 ATTEMPTS = 5
 """Of a request that the endpoint was too busy for (429, 502, 503, 504)."""
+IMAGE_TOKENS = 1445
+"""What an image counts as: OpenAI's price of one looked at closely (85 and 8 x 170)."""
 LARGEST, LONGEST = 64 << 20, 4 << 20
 """Bytes of a reply, and of a line of a stream; what is longer is no answer."""
 REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call"}
@@ -36,6 +40,9 @@ class RemoteEngine:
     The key goes to that host alone: a redirect is followed only within it. What an endpoint says is checked; whatever
     is no whole answer is a EndpointError that names the endpoint and the field.
     """
+
+    takes_images = True
+    """They are sent on; whether its model sees them is for the endpoint to say."""
 
     def __init__(
         self, url: str, model: str, *, api_key: str, max_context: int, parallel: int, timeout: float = 600
@@ -60,7 +67,7 @@ class RemoteEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """An upper bound, since the endpoint's tokenizer is not here: a token per byte, and some around each turn."""
         if isinstance(prompt, Conversation):
-            return sum(len(m.text.encode()) + 8 for m in prompt.messages)
+            return sum(len(m.text.encode()) + 8 + len(m.images) * IMAGE_TOKENS for m in prompt.messages)
         return len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
 
     def token_text(self, token: int) -> str:
@@ -278,8 +285,25 @@ def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, d
     if params.top_logprobs:
         raise Refused("sampling.top_logprobs: an endpoint names tokens by their text; expected 0 with this backend")
     if isinstance(prompt, Conversation):
-        return "/chat/completions", body | {"messages": [m.to_json() for m in prompt.messages]}
+        return "/chat/completions", body | {"messages": [_wire(m) for m in prompt.messages]}
     return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+
+
+def _wire(message: Message) -> dict[str, Any]:
+    """A turn for an endpoint, with images as the `data:` URLs that they came as; citations are not sent on."""
+    out = message.to_json()
+    out.pop("annotations", None)
+    if message.images:
+        said = [part for part in message.said if not isinstance(part, Citation)]
+        out["content"] = [_image(part) if isinstance(part, Image) else part.to_json() for part in said]
+    return out
+
+
+def _image(image: Image) -> dict[str, Any]:
+    if not image.data:
+        raise ValueError(f"{image.path}: an endpoint needs the image itself; expected Media(workspace).loaded(image)")
+    told = {"url": to_url(image)} | ({"detail": image.detail} if image.detail else {})
+    return {"type": "image_url", "image_url": told}
 
 
 def _whole_text(text: str, reason: FinishReason) -> str:

@@ -22,7 +22,8 @@ from steersman.engine.backends.local.compiled import NativeStep
 from steersman.engine.backends.local.graphs import Graphs
 from steersman.engine.backends.local.matrix import MANY
 from steersman.engine.backends.local.merged import Weights
-from steersman.families.shape import inverse_frequencies, shape_of
+from steersman.families.registry import family_of
+from steersman.families.shape import inverse_frequencies
 from steersman.kernels import ops as kernels
 
 FIRST_ROPE_LENGTH = 4096
@@ -58,7 +59,7 @@ class Decoder:
         cache_bytes: int | None = None,
         native: bool = True,
     ) -> None:
-        self.shape = s = shape_of(config)
+        self.shape = s = family_of(config).shape(config)
         self.dtype, self.device = dtype, device
         self.weights = Weights(s, dtype, device, int8)
         budget = default_budget(device) if cache_bytes is None else cache_bytes

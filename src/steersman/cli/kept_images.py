@@ -1,0 +1,35 @@
+"""Images of a workspace that come with data sets, and go when nothing names them any more."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from steersman.artifact.media import Media
+from steersman.artifact.workspace import Workspace
+from steersman.data.pictures import Pictures
+from steersman.parts import Image
+from steersman.store import Store
+
+
+@contextlib.contextmanager
+def pictures_of(space: Workspace, source: Path) -> Iterator[Pictures]:
+    """Where images are kept meanwhile; those that no record names at the end are gone."""
+    pictures = Pictures(Media(space.root), source if source.is_dir() else source.parent)
+    try:
+        yield pictures
+    finally:
+        drop_images(space, pictures.kept.values())
+
+
+def drop_images(space: Workspace, images: Iterable[Image]) -> int:
+    """Remove those of `images` that neither data nor rounds nor the store name; how many."""
+    media, left = Media(space.root), list(images)
+    if not left:
+        return 0
+    with media.writing():
+        if space.store_path.is_file():
+            with Store.open(space.store_path) as store:
+                left = store.without_named(left)
+        return len(media.drop_unused(left))

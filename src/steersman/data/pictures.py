@@ -1,0 +1,129 @@
+"""Images of imported records: where they are taken from, and where in a dialogue they stand.
+
+Records bring them as parts of a turn (OpenAI, Anthropic, Gemini), or beside the dialogue (`images`), with `<image>` or
+a part of type image where each belongs. They come as bytes, `data:` URLs or files below the folder of what is imported,
+and are kept in the workspace; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from steersman.artifact.media import LARGEST, Media, checked, from_url
+from steersman.parts import IMAGE_PATH, Image, Part, Text
+from steersman.types import Conversation, Feedback, Message, Ranking
+
+PLACE = Image("0" * 64, "image/png")
+"""Stands where an image belongs that a record names elsewhere."""
+MARK = "<image>"
+SOURCES = ("bytes", "image_url", "url", "source", "image", "data", "path", "file", "inlineData", "inline_data")
+"""Where an object holds an image, the surer first."""
+ENCODED = re.compile(r"[A-Za-z0-9+/\s]{200,}={0,2}\s*")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the images of records are looked for and kept. `folder`: of the file that names them."""
+
+    media: Media
+    folder: Path
+    kept: dict[str, Image] = field(default_factory=dict)
+    """Images that were taken so far, by their path."""
+
+    def take(self, value: Any, where: str) -> Image:
+        """The image that a field or a part holds. ValueError where there is none."""
+        image = self._read(value, where)
+        self.kept[image.path] = self.media.put(image)
+        return self.kept[image.path]
+
+    def found(self, image: Image, where: str) -> Image:
+        """An image of our own JSON: of this workspace, or beside the file, as an export was taken along."""
+        if (self.media.root / image.path).is_file():
+            return image
+        return dataclasses.replace(self.take(image.path, where), detail=image.detail)
+
+    def _read(self, value: Any, where: str) -> Image:
+        if isinstance(value, Mapping):
+            key = next((k for k in SOURCES if value.get(k)), None)
+            if key is None:
+                raise ValueError(f"{where}: expected an image in one of {', '.join(SOURCES)}, got {sorted(value)}")
+            return self._read(value[key], f"{where}.{key}")
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{where}: expected an image, got {str(value)[:60]!r}")
+        text = value.strip()
+        if re.match(r"(?:data|https?|ftp|s3|gs|file):", text, re.IGNORECASE):
+            return from_url(text, where)
+        if ENCODED.fullmatch(text):
+            try:
+                return checked(base64.b64decode("".join(text.split()), validate=True), where)
+            except (binascii.Error, ValueError):
+                raise ValueError(f"{where}: expected an image, got base64 of none") from None
+        return self._file(text, where)
+
+    def _file(self, name: str, where: str) -> Image:
+        path = PurePosixPath(name.replace("\\", "/"))
+        places = [self.media.root, self.folder, self.folder.parent] if IMAGE_PATH.fullmatch(name) else []
+        folder = next((p for p in places if (p / name).is_file()), self.folder).resolve()
+        file = (folder / path).resolve()
+        if path.is_absolute() or not file.is_relative_to(folder) or not file.is_file():
+            raise ValueError(f"{where}: expected an image's file below {folder}, got {name[:100]!r}")
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"{where}: expected an image of at most {LARGEST >> 20} MiB")
+        return checked(file.read_bytes(), where)
+
+
+def beside(value: Any) -> list[Any]:
+    """The images that a record's field holds: one, or a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def placed(
+    parsed: Conversation | Ranking | Feedback, images: Iterable[Image], where: str
+) -> Conversation | Ranking | Feedback:
+    """What was read with the images that stood beside it where they belong: at a PLACE or an `<image>` each, in their
+    order, or where there is neither before the first words of the user. ValueError where their numbers differ."""
+    whole = parsed if isinstance(parsed, Conversation) else parsed.prompt
+    left = list(images)
+    if left:
+        whole = dataclasses.replace(whole, messages=tuple(map(_marked, whole.messages)))
+    places = sum(image == PLACE for message in whole.messages for image in message.images)
+    if not places and left:
+        first = next((i for i, m in enumerate(whole.messages) if m.role == "user"), 0)
+        turn = whole.messages[first]
+        opened = turn.saying([*[PLACE] * len(left), *turn.said])
+        whole = dataclasses.replace(whole, messages=(*whole.messages[:first], opened, *whole.messages[first + 1 :]))
+        places = len(left)
+    if places != len(left):
+        raise ValueError(f"{where}: expected an image for each of {places} places in the dialogue, got {len(left)}")
+    own = iter(left)
+    if left:
+        whole = dataclasses.replace(whole, messages=tuple(_filled(m, own) for m in whole.messages))
+    return whole if isinstance(parsed, Conversation) else dataclasses.replace(parsed, prompt=whole)
+
+
+def _marked(message: Message) -> Message:
+    """A turn of people or tools with a PLACE for each `<image>` in its words, a line's end beside it taken off."""
+    if message.role == "assistant" or MARK not in message.text:
+        return message
+    said: list[Part] = []
+    for part in message.said:
+        if not isinstance(part, Text):
+            said.append(part)
+            continue
+        pieces = part.text.split(MARK)
+        for i, words in enumerate(pieces):
+            said += [PLACE] if i else []
+            words = words.removeprefix("\n") if i else words
+            said.append(Text(words.removesuffix("\n") if i < len(pieces) - 1 else words))
+    return message.saying(said)
+
+
+def _filled(message: Message, images: Iterator[Image]) -> Message:
+    return message.saying([next(images) if part == PLACE else part for part in message.said])

@@ -1,0 +1,84 @@
+"""Dialogues as one text, for models that read a text and write another (T5, BART).
+
+The form is ChatYuan's: every turn behind its speaker's name, the assistant's name at the end. Tokenizers that know no
+Chinese take English names. What the tokenizer itself puts around a text (T5: its end) stands around the whole.
+
+Many of these tokenizers make a space of every newline. Where they can write a backslash, newlines and tabs are written
+\\n and \\t, as ChatYuan's are, in prompts and answers, and an answer's text has them back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+NAME = "text2text"
+SPEAKERS = (("用户：", "小元："), ("User: ", "Assistant: "))
+"""What stands before the user's and the assistant's words."""
+WRITTEN = (("\n", "\\n"), ("\t", "\\t"))
+NEWLINES = ("\n", "\\n", " ")
+
+
+def escaped(text: str) -> str:
+    """Newlines and tabs written out."""
+    for character, written in WRITTEN:
+        text = text.replace(character, written)
+    return text
+
+
+def unescaped(text: str) -> str:
+    for character, written in WRITTEN:
+        text = text.replace(written, character)
+    return text
+
+
+def add_text_to_text(tokenizer: Any) -> None:
+    """Give a tokenizer the template, and an end of answers: what it puts behind a text, where it names none."""
+    tokenizer.chat_template = _template(tokenizer)
+    if tokenizer.eos_token is None and (ends := _surroundings(tokenizer)[1]):
+        tokenizer.eos_token = ends[-1]
+
+
+def _template(tokenizer: Any) -> str:
+    user, assistant = next((s for s in SPEAKERS if _writes(tokenizer, "".join(s))), SPEAKERS[-1])
+    newline = next(n for n in NEWLINES if n == " " or (_writes(tokenizer, n) and _keeps(tokenizer, n)))
+    change = "".join(f" | replace({_quoted(c)}, {_quoted(w)})" for c, w in WRITTEN) if newline == "\\n" else ""
+    before, behind = map("".join, _surroundings(tokenizer))
+    gap = "{{ " + _quoted(newline) + " }}"
+    words = f"{{{{ message['content']{change} }}}}"
+    return (
+        f"{before}{{% for message in messages %}}"
+        f"{{% if message['role'] == 'user' %}}{user}{words}"
+        f"{{% elif message['role'] == 'assistant' %}}{assistant}{words}"
+        f"{{% elif message['role'] == 'system' %}}{words}"
+        "{% else %}{{ raise_exception('a text-to-text dialogue has no role ' + message['role']) }}{% endif %}"
+        f"{{% if not loop.last or add_generation_prompt %}}{gap}{{% endif %}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{assistant.rstrip()}{behind}{{% endif %}}"
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _writes(tokenizer: Any, text: str) -> bool:
+    """Whether all of a text has tokens."""
+    return tokenizer.unk_token_id is None or tokenizer.unk_token_id not in _ids(tokenizer, f"a{text}a")
+
+
+def _keeps(tokenizer: Any, text: str) -> bool:
+    """Whether it is read back."""
+    return text in tokenizer.decode(_ids(tokenizer, f"a{text}a"), clean_up_tokenization_spaces=False)
+
+
+def _surroundings(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """The special tokens that the tokenizer puts before and behind a text, by their names."""
+    ids, special = list(tokenizer("a")["input_ids"]), set(tokenizer.all_special_ids)
+    inner = [i for i, token in enumerate(ids) if token not in special]
+    ends = (ids[: inner[0]], ids[inner[-1] + 1 :]) if inner else ([], [])
+    before, behind = (list(tokenizer.convert_ids_to_tokens(part)) for part in ends)
+    return before, behind
