@@ -8,9 +8,9 @@ from pathlib import Path
 
 from steersman.artifact.media import Media
 from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import say
 from steersman.data.pictures import Pictures
 from steersman.parts import Image
-from steersman.store import Store
 
 
 @contextlib.contextmanager
@@ -19,6 +19,9 @@ def pictures_of(space: Workspace, source: Path) -> Iterator[Pictures]:
     pictures = Pictures(Media(space.root), source if source.is_dir() else source.parent)
     try:
         yield pictures
+        if pictures.kept:
+            told = "a stage whose model takes text alone stops at one"
+            say(f"caution: {len(pictures.kept)} images are kept in media; {told}")
     finally:
         drop_images(space, pictures.kept.values())
 
@@ -28,6 +31,8 @@ def drop_images(space: Workspace, images: Iterable[Image]) -> int:
     media, left = Media(space.root), list(images)
     if not left:
         return 0
+    from steersman.store import Store  # SQLAlchemy is heavy, and no help text needs it
+
     with media.writing():
         if space.store_path.is_file():
             with Store.open(space.store_path) as store:
