@@ -50,9 +50,8 @@ class Command:
 
 
 @contextlib.contextmanager
-def commands(root: Path) -> Iterator[Callable[..., Command]]:
-    """run(seconds, *arguments) -> Command, with slow steps; what they say lies in `root`."""
-    places = map(str, itertools.count())
+def forking() -> Iterator[subprocess.Popen[str]]:
+    """A process that forks a `Command` whenever one is made with it."""
     with subprocess.Popen(
         [sys.executable, str(SLOWLY)],
         stdin=subprocess.PIPE,
@@ -60,6 +59,14 @@ def commands(root: Path) -> Iterator[Callable[..., Command]]:
         text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as slowly:
-        yield lambda seconds, *arguments: Command(slowly, root / next(places), seconds, *arguments)
+        yield slowly
         assert slowly.stdin is not None
         slowly.stdin.close()
+
+
+@contextlib.contextmanager
+def commands(root: Path) -> Iterator[Callable[..., Command]]:
+    """run(seconds, *arguments) -> Command, with slow steps; what they say lies in `root`."""
+    places = map(str, itertools.count())
+    with forking() as slowly:
+        yield lambda seconds, *arguments: Command(slowly, root / next(places), seconds, *arguments)

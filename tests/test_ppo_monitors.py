@@ -14,11 +14,11 @@ from steersman.artifact.manifest import read_manifest
 from steersman.config import PpoConfig, replaced
 from steersman.rl.rules import repetition
 from steersman.rounds.stages.ppo import tell as ppo_text
+from steersman.train.actors import Actors
 from steersman.train.average import Average
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
 from steersman.train.ppo_update import lr_share
-from steersman.train.rollouts import Actors
 from steersman.train.update import Updater
 
 CONFIG = replaced(PpoConfig(), monitor_window=2)
@@ -53,6 +53,15 @@ def test_each_monitor_speaks_once_with_figures_and_advice(
     assert Monitors(CONFIG, rows(6, **late)).alarms == monitors.alarms, "a resumed run says the same"
     assert Monitors(replaced(CONFIG, monitors="off"), rows(6, **late)).alarms == {}
     assert Monitors(CONFIG, rows(6)).alarms == {}
+
+
+def test_a_critic_that_leaps_is_said_at_once() -> None:
+    """What Gemma 3 270M did at a rate of 3e-4: values from -2 to 30 in one step."""
+    wild = HEALTHY | {"iteration": 0, "value_loss_before": 3.25, "value_loss": 183.1}
+    (said,) = Monitors(PpoConfig(), []).look(wild)
+    assert all(part in said for part in ("183", "3.25", "iteration 0", "critic_lr"))
+    assert Monitors(PpoConfig(), []).look(wild | {"value_loss": 9.0}) == []
+    assert Monitors(replaced(PpoConfig(), monitors="off"), []).look(wild) == []
 
 
 def test_one_bad_round_is_no_drift_and_zero_turns_a_monitor_off() -> None:

@@ -121,6 +121,20 @@ def making(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def maker(folder: Path) -> str:
+    """Who makes `folder` at this moment, in words; '' where nobody does."""
+    path = _lock_of(folder)
+    if not path.exists():
+        return ""
+    lock = FileLock(path, is_singleton=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return _holder(path)
+    lock.release()
+    return ""
+
+
 def keep(folder: Path) -> None:
     """`making` until the process ends."""
     _kept.enter_context(making(folder))

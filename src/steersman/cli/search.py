@@ -28,7 +28,7 @@ from steersman.cli.processes import launched
 from steersman.progress import metric_text
 from steersman.rounds import registry
 from steersman.rounds.registry import Searched, Stage
-from steersman.rounds.search import search_path
+from steersman.rounds.stages.report import search_path
 
 if TYPE_CHECKING:
     from steersman.rounds.study import Dimension

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
-from steersman.rounds.status import collect
+from steersman.rounds.overview import collect
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -54,12 +54,19 @@ def _wrong(name: str, expected: str, x: Tensor) -> ValueError:
     return ValueError(f"kernel 'multiply', {name}: expected {expected}; got {got}")
 
 
+def _strides(x: Tensor) -> tuple[int, int]:
+    """Of a matrix [m, n]. What has one place has any stride in PyTorch, here the one that rows or columns leave it."""
+    (m, n), (apart, step) = x.shape, x.stride()
+    step = step if n > 1 else 1
+    return (apart if m > 1 else n if step == 1 else 1), step
+
+
 def _side(x: Tensor, name: str, rows: int, terms: int) -> Side:
     """A matrix [rows, terms] or the transpose of one that lies as [terms, rows]."""
-    if x.dtype is not torch.bfloat16 or not x.is_cpu or x.shape != (rows, terms) or 1 not in x.stride():
+    if x.dtype is not torch.bfloat16 or not x.is_cpu or x.shape != (rows, terms) or 1 not in _strides(x):
         raise _wrong(name, f"torch.bfloat16 [{rows}, {terms}], rows or columns contiguous, on the CPU", x)
-    across = x.stride(1) != 1
-    return Side(x.data_ptr(), x.stride(1) if across else x.stride(0), across)
+    apart, step = _strides(x)
+    return Side(x.data_ptr(), apart if step == 1 else step, step != 1)
 
 
 def multiply(
@@ -85,10 +92,17 @@ def multiply(
     lies = out.is_cpu and (n == 1 or out.stride(1) == 1) and (m == 1 or out.stride(0) >= n)
     if not lies or not (wide or out.dtype is torch.bfloat16):
         raise _wrong("out", "float32 or bfloat16, rows contiguous and apart, on the CPU", out)
-    for name, x, size, strides in (("add", add, (m, n), out.stride()), ("bias", bias, (n,), (1,))):
-        like = x is None or (x.dtype is out.dtype and x.is_cpu and x.shape == size and x.stride() == strides)
-        if x is not None and (wide or not like):
-            raise _wrong(name, f"none for a float32 out, else bfloat16 {list(size)}, strides {list(strides)}", x)
+    for name, x, like in (("add", add, out), ("bias", bias, out[0])):
+        if x is None:
+            continue
+        fits = x.dtype is out.dtype and x.is_cpu and x.shape == like.shape
+        if (
+            wide
+            or not fits
+            or any(a != b and k > 1 for a, b, k in zip(x.stride(), like.stride(), x.shape, strict=True))
+        ):
+            kind = f"bfloat16 {list(like.shape)}, strides {list(like.stride())}"
+            raise _wrong(name, f"none for a float32 out, else {kind}", x)
     places = (out.data_ptr(), None) if wide else (None, out.data_ptr())
     extra = (None if x is None else x.data_ptr() for x in (add, bias))
     result = Result(*places, *extra, out.stride(0))

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat_api, chat_images, logs, openai_api, pages, ranking_api, training
+from steersman.server import chat_api, chat_images, logs, openai_api, pages, ranking_api, rounds_api, training
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -40,8 +40,8 @@ def create_app(
     `name` and `language` ("en", "zh") are what the page shows. `system_prompt` precedes every dialogue that has no
     system message of its own; `max_tokens` and `temperature` hold where a request does not say. `report` gives the
     report's HTML file at the time it is asked, or None. `round` is the one whose tasks are ranked.
-    `workspace` is the folder whose training runs are shown at /training; None shows none. `allowed_hosts`
-    (comma-separated) are answered besides loopback. With a `key`, only who sends it is answered.
+    `workspace` is the folder whose training runs are shown at /training and whose stages can be started, if there is
+    one. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who sends it is answered.
     ValueError where a setting cannot be.
     """
     if max_tokens < 1 or not 0 <= temperature < math.inf:
@@ -58,6 +58,7 @@ def create_app(
         chat_images.router,
         ranking_api.router,
         training.router,
+        rounds_api.router,
         pages.router,
     )
     for router in routers:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from steersman.artifact.workspace import renamed
 from steersman.server.context import Ctx
 from steersman.server.errors import ApiError
 
@@ -47,10 +48,10 @@ def list_runs(ctx: Ctx) -> list[dict[str, Any]]:
 
 
 def stage_of(run: str) -> str:
-    """rounds/001/sft.partial and search/001-sft-NAME/trials/007 are both of sft; searches call policy ppo."""
+    """rounds/001/sft.partial and search/001-sft-NAME/trials/007 are both of sft; the name is that of today."""
     place, first, second = run.split("/")[:3]
     stage = second.removesuffix(".partial") if place == "rounds" else [*first.split("-"), ""][1]
-    return "ppo" if stage == "policy" else stage
+    return renamed(stage)
 
 
 @router.get("/metrics")

@@ -24,6 +24,8 @@ ENGINE = {"float32": 1e-2, "bfloat16": 0.1}
 differently, but another temperature, template or set of weights shows as more."""
 UNCERTAINTY_GROWTH = 2.0
 """The ensemble's standard deviation may grow by this factor."""
+CRITIC_LEAP = 4.0
+"""The critic's loss over a round's steps may be so many times that before them; a step of fair length lowers it."""
 
 
 def starting_point(experience: Experience, engine_error: float, ratio_error: float | None) -> dict[str, float]:
@@ -79,11 +81,25 @@ class Monitors:
     def look(self, row: Row) -> list[str]:
         """Take in a round; returns what is newly wrong, each with its figures and what to do."""
         self.rows.append(row)
-        if self.config.monitors.action == "off" or len(self.rows) < self.config.monitors.window:
+        if self.config.monitors.action == "off":
             return []
-        new = {name: text for name, text in self._wrong().items() if name not in self.alarms}
+        found = self._leaps(row) | (self._wrong() if len(self.rows) >= self.config.monitors.window else {})
+        new = {name: text for name, text in found.items() if name not in self.alarms}
         self.alarms |= new
         return list(new.values())
+
+    def _leaps(self, row: Row) -> dict[str, str]:
+        """What one round shows. A row of an older version has no loss before it."""
+        before, now = row.get("value_loss_before"), row.get("value_loss")
+        if before is None or now is None or now <= CRITIC_LEAP * before:
+            return {}
+        return {
+            "critic": (
+                f"critic leaps: its loss was {now:.3g} over the steps of iteration {row['iteration']}, {before:.3g} "
+                "before them. Each step throws its values beyond the returns, and advantages follow the error: lower "
+                "ppo.critic_lr"
+            )
+        }
 
     def _wrong(self) -> dict[str, str]:
         c, window = self.config.monitors, self.config.monitors.window

@@ -21,7 +21,7 @@ def by_judge(space: Workspace) -> int:
 def todo(space: Workspace, round_: int) -> str | None:
     """The command that brings rankings; None where imported ones do."""
     from steersman.data.dataset import find
-    from steersman.rounds.status import ranking_counts
+    from steersman.rounds.overview import ranking_counts
 
     if find(space, "rankings", "train"):
         return None

@@ -28,7 +28,6 @@ from steersman.rounds.inputs import (
 )
 from steersman.rounds.options import DATA
 from steersman.rounds.registry import Outcome, Stage, Task
-from steersman.rounds.search import search_path
 
 if TYPE_CHECKING:
     from steersman.eval.verdict import Caution
@@ -178,6 +177,11 @@ def curves(space: Workspace) -> dict[str, Any]:
                 rows = [{**row, "best": row["iteration"] == best["iteration"]} for row in rows]
             out[stage.verb] = rows
     return out
+
+
+def search_path(space: Workspace, name: str) -> str:
+    """Where a search of the round is summed up, relative to the workspace."""
+    return f"search/{space.round:03d}-{name}/study.json"
 
 
 def searches(space: Workspace) -> list[dict[str, Any]]:

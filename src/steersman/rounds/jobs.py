@@ -1,0 +1,291 @@
+"""Stages in processes of their own, started, watched and cancelled from any other process.
+
+    jobs/007.json    what was started, when, as which process; and when somebody asked it to stop
+    jobs/007.log     what it says on stderr while it runs
+    jobs/007.out     the one JSON object that it ends with
+
+A job is the command line (`steersman VERB --json`) in a session of its own, so it outlives who started it. Nothing
+else keeps its state: whoever asks looks whether the process is still that process and what it ended with, so a server
+that was started anew, or another machine's, tells the same. A cancelled stage saves a resume point first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from steersman import locks
+from steersman.artifact.files import now, read_object, write_json
+from steersman.artifact.workspace import Workspace
+from steersman.rounds import registry
+
+State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere"]
+"""killed: it ended without a word, as by kill -9, lack of memory or a power cut. elsewhere: on another machine."""
+LOOP = "run"
+"""The job that makes everything of the round that is missing."""
+FOLDER = "jobs"
+SAME_START = 2.0
+"""Seconds by which the start of a process may seem to move."""
+TAIL = 1 << 16
+"""Bytes of a log or of metrics that are read from the end."""
+COUNTED = re.compile(r"(?P<unit>\w+) (?P<done>\d+)/(?P<total>\d+)")
+SECRETS = ("STEERSMAN_KEY",)
+"""Variables of the environment that a stage has no use for."""
+
+
+class Busy(ValueError):
+    """Something is being made already."""
+
+
+class NoJob(ValueError):
+    """There is no job of that number."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What jobs/NNN.json holds."""
+
+    number: int
+    stage: str
+    """The verb"""
+    round: int
+    command: list[str]
+    pid: int
+    process_started: float
+    """By the system's clock: numbers of processes are used again"""
+    host: str
+    started: str
+    cancelled: str = ""
+    """When somebody asked it to stop"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it is at this moment."""
+
+    record: Record
+    state: State
+    outcome: Mapping[str, Any]
+    """What it ended with: the stage's JSON, or {error, exit_code}; empty before that"""
+    progress: Mapping[str, Any]
+    """{line, unit, done, total, eta} as far as the log says"""
+    metrics: Mapping[str, float]
+    """The newest line of the stage's metrics.jsonl"""
+    resume: str
+    """What an unfinished run can go on from"""
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ("running", "stopping")
+
+    def to_json(self) -> dict[str, Any]:
+        head = {key: value for key, value in asdict(self.record).items() if key not in ("command", "process_started")}
+        return {
+            **head,
+            "state": self.state,
+            "progress": dict(self.progress),
+            "metrics": dict(self.metrics),
+            "resume": self.resume,
+            "error": self.outcome.get("error"),
+            "exit_code": self.outcome.get("exit_code", 0 if self.state == "done" else None),
+            "result": None if "error" in self.outcome else dict(self.outcome) or None,
+        }
+
+
+def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[str] = ()) -> Job:
+    """Start a stage, or the whole loop, as a process of its own; returns at once.
+
+    Raises ValueError where there is no such stage to compute, Busy where a job is running in this workspace or another
+    process makes the same artifact: stages share the machine's memory, so there is one at a time.
+    """
+    stage = None if verb == LOOP else registry.by_verb(verb)
+    if stage is not None and stage.run is None:
+        raise ValueError(f"stage '{verb}': people make the {stage.title}: steersman {stage.verb}")
+    command = [sys.executable, "-m", "steersman", stage.verb if stage else LOOP, "-w", str(space.root.absolute())]
+    command += ["--json", *(["--fresh"] if fresh else [])]
+    for setting in settings:
+        command += ["--set", setting]
+    folder = space.root / FOLDER
+    folder.mkdir(exist_ok=True)
+    with locks.brief(folder):
+        if running := [job for job in jobs(space) if job.alive]:
+            one = running[0].record
+            raise Busy(f"job {one.number} ({one.stage}) is {running[0].state}; wait for it, or cancel it")
+        if stage is not None and (maker := locks.maker(space.stage_dir(stage.name))):
+            raise Busy(f"{space.stage_dir(stage.name)} is being made by {maker}; wait for it, or end it")
+        number = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()), default=0) + 1
+        process = _spawn(command, folder / f"{number:03d}")
+        record = Record(
+            number,
+            command[3],
+            space.round,
+            command,
+            process.pid,
+            _started(process.pid),
+            socket.gethostname(),
+            now(),
+        )
+        write_json(folder / f"{number:03d}.json", asdict(record))
+    return job(space, number)
+
+
+def _spawn(command: list[str], place: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    with open(f"{place}.out", "wb") as out, open(f"{place}.log", "wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # neither Ctrl-C nor the end of who started it reaches it
+        )
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay behind as a zombie
+    return process
+
+
+def _started(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:  # ended in this moment
+        return 0.0
+
+
+def jobs(space: Workspace) -> list[Job]:
+    """All jobs of the workspace, the oldest first."""
+    paths = [path for path in (space.root / FOLDER).glob("*.json") if path.stem.isdigit()]
+    return [_look(space, path) for path in sorted(paths, key=lambda path: int(path.stem))]
+
+
+def job(space: Workspace, number: int) -> Job:
+    path = space.root / FOLDER / f"{number:03d}.json"
+    if not path.is_file():
+        raise NoJob(f"{path}: no job {number}; steersman jobs list shows those there are")
+    return _look(space, path)
+
+
+def cancel(space: Workspace, number: int) -> Job:
+    """Ask the job to stop: it saves what it can go on from, and ends. One that has ended stays as it is."""
+    found = job(space, number)
+    if found.state == "elsewhere":
+        raise ValueError(f"job {number} runs on {found.record.host}; cancel it there")
+    if not found.alive:
+        return found
+    if not found.record.cancelled:
+        path = space.root / FOLDER / f"{number:03d}.json"
+        write_json(path, asdict(found.record) | {"cancelled": now()})
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(found.record.pid, signal.SIGTERM)
+    return job(space, number)
+
+
+def _look(space: Workspace, path: Path) -> Job:
+    raw = read_object(path, "a job")
+    try:
+        record = Record(**raw)
+    except TypeError as error:
+        raise ValueError(f"{path}: not a job: {error}") from None
+    outcome = _outcome(path.with_suffix(".out"))
+    state = _state(record, outcome)
+    partial = _partial(space, record)
+    return Job(
+        record,
+        state,
+        outcome,
+        _progress(path.with_suffix(".log")),
+        _newest(partial or _folder(space, record)),
+        _resume(space, record) if partial is not None else "",
+    )
+
+
+def _state(record: Record, outcome: Mapping[str, Any]) -> State:
+    if record.host != socket.gethostname():
+        return "elsewhere" if not outcome else "failed" if "error" in outcome else "done"
+    if _alive(record):
+        return "stopping" if record.cancelled else "running"
+    if outcome and "error" not in outcome:
+        return "done"
+    if record.cancelled:
+        return "cancelled"
+    # 128 + a signal: somebody else asked it to stop, by Ctrl-C or kill
+    return ("cancelled" if outcome["exit_code"] > 128 else "failed") if outcome else "killed"
+
+
+def _alive(record: Record) -> bool:
+    """Whether the process is there and is still the one that was started."""
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.process_started) < SAME_START
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _outcome(path: Path) -> dict[str, Any]:
+    """The JSON object that the command printed last; {} where there is none yet."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _tail(path: Path) -> list[str]:
+    """The last whole lines of a file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            return file.read().decode("utf-8", "replace").split("\n")[:-1]
+    except OSError:
+        return []
+
+
+def _progress(log: Path) -> dict[str, Any]:
+    """The log's last line, and how far the last line that counts says the work is."""
+    lines = [line for line in _tail(log) if line.strip()]
+    found: dict[str, Any] = {"line": lines[-1] if lines else "", "unit": None, "done": None, "total": None, "eta": None}
+    for line in reversed(lines):
+        parts = line.split("  ")
+        if counted := next(filter(None, map(COUNTED.fullmatch, parts)), None):
+            eta = next((part.removeprefix("ETA ") for part in parts if part.startswith("ETA ")), None)
+            numbers = {"done": int(counted["done"]), "total": int(counted["total"])}
+            return {**found, "unit": counted["unit"], **numbers, "eta": eta}
+    return found
+
+
+def _folder(space: Workspace, record: Record) -> Path | None:
+    return None if record.stage == LOOP else space.stage_dir(registry.by_verb(record.stage).name, record.round)
+
+
+def _partial(space: Workspace, record: Record) -> Path | None:
+    folder = _folder(space, record)
+    partial = folder.with_name(f"{folder.name}.partial") if folder else None
+    return partial if partial is not None and partial.is_dir() else None
+
+
+def _resume(space: Workspace, record: Record) -> str:
+    from steersman.rounds.lineage import stage_state
+
+    return stage_state(space, registry.by_verb(record.stage), record.round).resume
+
+
+def _newest(folder: Path | None) -> dict[str, float]:
+    """Numbers of the last line of the stage's metrics."""
+    for line in reversed(_tail(folder / "metrics.jsonl") if folder else []):
+        with contextlib.suppress(ValueError, AttributeError):
+            values = json.loads(line).items()
+            return {k: v for k, v in values if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {}

@@ -1,0 +1,139 @@
+"""The workspace's rounds: what is made and stale, stages started and cancelled as jobs, promotion through the gate.
+
+Stages run in processes of their own (`steersman.rounds.jobs`): torch stays out of this one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi import Path as FromPath
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from steersman.artifact.workspace import Workspace
+from steersman.rounds import gate, jobs, overview, registry
+from steersman.server.context import Context, Ctx
+from steersman.server.errors import ApiError
+from steersman.server.request_text import WHOLE, Said
+
+router = APIRouter(prefix="/api/rounds")
+MOST = 10**6
+"""No round or job has a greater number."""
+Number = Annotated[int, FromPath(ge=1, lt=MOST)]
+Name = Annotated[Said, Field(max_length=100)]
+Round = Annotated[StrictInt, Field(ge=0, lt=MOST), WHOLE]
+
+
+class Start(BaseModel):
+    """A stage to compute, by its verb; `run` makes all that is missing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Name
+    fresh: StrictBool = False
+    """Throw away what an unfinished run has done."""
+
+
+class Promote(BaseModel):
+    """A model to make the current one; the gate says no where the report says that it is worse, or not better."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Name | None = None
+    """PPO's unless another is named."""
+    round: Round = 0
+    """0 means the latest."""
+    anyway: StrictBool = False
+    """Promote where there is no evidence, or few test prompts."""
+    force: StrictBool = False
+    """Promote whatever the verdict says."""
+
+
+def _space(ctx: Context) -> Workspace:
+    """The workspace as it is now. ApiError where the server has none."""
+    if ctx.workspace is None:
+        raise ApiError(404, "This server shows no workspace; expected one that was started by steersman serve")
+    try:
+        return Workspace.open(ctx.workspace)
+    except ValueError as error:
+        raise ApiError(404, str(error)) from None
+
+
+@router.get("")
+def rounds(ctx: Ctx) -> dict[str, Any]:
+    """Everything that `steersman status --json` says of the latest round, and the jobs."""
+    space = _space(ctx)
+    try:
+        found = overview.collect(space, space.round)
+        return {**found, "jobs": [job.to_json() for job in jobs.jobs(space)]}
+    except ValueError as error:  # something in the workspace is damaged; the text says which
+        raise ApiError(409, str(error)) from None
+
+
+@router.get("/jobs")
+def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
+    """Every job of the workspace, the oldest first."""
+    try:
+        return [job.to_json() for job in jobs.jobs(_space(ctx))]
+    except ValueError as error:
+        raise ApiError(409, str(error)) from None
+
+
+@router.post("/jobs", status_code=201)
+def start(ctx: Ctx, body: Start) -> dict[str, Any]:
+    """Start a stage as a process of its own. 409 where another job is running or the artifact is being made."""
+    try:
+        return jobs.start(_space(ctx), body.stage, body.fresh).to_json()
+    except jobs.Busy as error:
+        raise ApiError(409, str(error), code="busy") from None
+    except ValueError as error:
+        raise ApiError(400, str(error), param="stage") from None
+
+
+@router.get("/jobs/{number}")
+def job(ctx: Ctx, number: Number) -> dict[str, Any]:
+    """One job: its state, progress, time to go, newest metrics, and what it ended with."""
+    return _job(ctx, number).to_json()
+
+
+@router.delete("/jobs/{number}")
+def cancel(ctx: Ctx, number: Number) -> dict[str, Any]:
+    """Ask a job to stop. It saves what it can go on from; the job's state says when that is done."""
+    _job(ctx, number)
+    try:
+        return jobs.cancel(_space(ctx), number).to_json()
+    except ValueError as error:
+        raise ApiError(409, str(error)) from None
+
+
+def _job(ctx: Context, number: int) -> jobs.Job:
+    try:
+        return jobs.job(_space(ctx), number)
+    except jobs.NoJob as error:
+        raise ApiError(404, str(error)) from None
+    except ValueError as error:
+        raise ApiError(409, str(error)) from None
+
+
+@router.post("/promote")
+def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
+    """Make a round's model the current one. 409 where the gate says no; the server goes on with the model it has."""
+    space = _space(ctx)
+    name = body.stage or registry.improved()[0].name
+    try:
+        done = gate.promote(space, name, body.round or space.round, anyway=body.anyway, force=body.force)
+    except gate.Refused as error:
+        raise ApiError(409, str(error), param=error.option, code="not_promoted") from None
+    except ValueError as error:
+        raise ApiError(400, str(error), param="stage") from None
+    return {**done.to_json(), "serving": ctx.engine.policy_version}
+
+
+@router.post("/rollback")
+def rollback(ctx: Ctx) -> dict[str, Any]:
+    """Make the model that was promoted before the current one current again."""
+    try:
+        return {"current": _space(ctx).rollback(), "serving": ctx.engine.policy_version}
+    except ValueError as error:
+        raise ApiError(409, str(error)) from None
