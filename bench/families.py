@@ -86,9 +86,8 @@ answers. The target is the answer and the end token; each answer of a dialogue i
   weights. transformers' own classes for classification pool otherwise, so the folder loads in Steersman only.
 - `train_layers` counts from the decoder's last layer down to the encoder's first; LoRA goes on every linear layer of
   those layers, and its files load in peft. Checkpointing works for all.
-- One process trains; frozen layers are not shared between PPO's models; memory and time are not predicted
-  (`steersman plan` says so); quantised GGUF files of them are refused. The reference engine answers, a sequence at a
-  time.
+- Frozen layers are not shared between PPO's models; memory and time are not predicted (`steersman plan` says so); GGUF
+  files of them are refused. The reference engine answers, a sequence at a time, so that PPO runs in one process.
 """
 
 
