@@ -42,7 +42,7 @@ from steersman.families.outputs import branch_scores, response_logprobs, share_t
 from steersman.rl.rewards import apply_eos_trick
 from steersman.text.template import Template
 from steersman.train import ppo
-from steersman.train.rollouts import pack
+from steersman.train.minibatches import pack
 from steersman.types import Conversation, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, use_packed_rows
 from train import call
@@ -174,17 +174,18 @@ def measure(
     own, reference, reward = models
     trunk, _ = share_trunk(models, len(own.model.layers))
     template = Template(load_tokenizer(folders[1]))
-    packed = pack(template, prompts, given, 1, 2048, torch.device("cpu"), trunk or (lambda _: None))
-    scores, kl = torch.zeros(len(packed.flat)), torch.zeros(len(packed.flat))
-    for row, mine, below in zip(packed.minibatches[0], packed.episodes[0], packed.below[0], strict=True):
+    batch = pack(template, prompts, given, 2048, torch.device("cpu"), trunk)
+    scores, kl = torch.zeros(len(batch.answers)), torch.zeros(len(batch.answers))
+    for packed in batch.rows:
+        row, mine, below = packed.row, packed.episodes, packed.below
         scores[mine] = branch_scores(reward, row, below)
         ours, sft = (response_logprobs(m, row, config.rollouts.temperature, below, False)[0] for m in (own, reference))
         kl[mine] = torch.zeros(len(mine)).index_add_(0, row.target_branch, ours - sft)
-    unended = torch.tensor([a.finish_reason != "stop" for a in packed.flat])
+    unended = torch.tensor([a.finish_reason != "stop" for a in batch.answers])
     found = {
         "reward": apply_eos_trick(scores, ~unended, config.score.no_eos_reward),
         "kl": kl,
-        "tokens": torch.tensor([len(a.token_ids) for a in packed.flat]),
+        "tokens": torch.tensor([len(a.token_ids) for a in batch.answers]),
         "unended": unended,
     }
     return {name: x.double().view(-1, answers).mean(dim=1).tolist() for name, x in found.items()}

@@ -18,7 +18,8 @@ from steersman.config import SftConfig, replaced
 from steersman.families.outputs import response_logprobs
 from steersman.text.template import Template
 from steersman.train import sft
-from steersman.train.update import Updater, cosine
+from steersman.train.schedule import Schedule
+from steersman.train.update import Updater
 from steersman.weights import lora
 from steersman.weights.folders import load_causal, load_tokenizer, use_packed_rows
 from steersman.weights.resolve import resolve
@@ -34,12 +35,12 @@ def trained(folder: Any, rate: float) -> Any:
     model = use_packed_rows(load_causal(folder))
     lora.set_trainable(model, config, 1)
     updater = Updater(model, lr=rate, weight_decay=0.0, grad_clip=1.0)
-    batches = sft.plan_batches(trees, config, 1)
+    batches = sft.batches_of(trees, config, 1)
     for step, batch in enumerate(batches):
         for row in sft.rows_of([trees[i] for i in batch], TOKENS):
             (-response_logprobs(model, row, entropy=False)[0].mean()).backward()
             updater.gather()
-        updater.step(cosine(step, len(batches), 2, 0.1))
+        updater.step(Schedule(len(batches), 2, 0.1).share(step))
         print(f"rate {rate:g}: step {step + 1}/{len(batches)}", file=sys.stderr, flush=True)
     return model
 

@@ -111,7 +111,7 @@ def worker(name: str, folder: Path) -> dict[str, Any]:
         template = Template(load_tokenizer(base))
         lengths = budget.lengths_of([len(template.prompt_ids(p)) for p in asked])
         held = data.prompts(16, 2)[-4:]
-        ppo.run(sft=base, reward=scorer, prompts=asked, held_out=held, demonstrations=[], config=config, **common)
+        ppo.run(material=ppo.Material(base, scorer, asked, held), config=config, **common)
     shape = shape_of(AutoConfig.from_pretrained(str(base)))
     parts = predict(shape, budget.setting_of(config, lengths, settings))
     if torch.cuda.is_available():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from steersman.rl.experience import Experience, make_experience
+from steersman.rl.experience import Episodes, Experience, make_experience
 from steersman.rl.losses import kwise_loss, policy_loss, value_loss
 
 
@@ -128,22 +128,22 @@ class Ppo:
         last = torch.tensor([start + n - 1 for n in lengths])
         scores = self.states(self.reward, ids, mask)[torch.arange(len(last)), last]
         return make_experience(
-            old_logprobs=[old[i, : lengths[i]] for i in episodes],
-            ref_logprobs=[reference[i, : lengths[i]] for i in episodes],
-            values=[values[i, : lengths[i]] for i in episodes],
-            scores=scores,
-            ended=ids[torch.arange(len(last)), last] == self.end,
-            kl_coef=config.kl_coef,
-            no_eos_reward=config.no_eos_reward,
-            gamma=config.gamma,
-            lam=config.lam,
-            whiten_rewards=config.whiten_rewards,
-            whiten_advantages=config.whiten_advantages,
+            Episodes(
+                old_logprobs=[old[i, : lengths[i]] for i in episodes],
+                ref_logprobs=[reference[i, : lengths[i]] for i in episodes],
+                values=[values[i, : lengths[i]] for i in episodes],
+                scores=scores,
+                ended=ids[torch.arange(len(last)), last] == self.end,
+            ),
+            config.advantage,
+            answers=1,
+            kl_coef=config.kl.coef,
+            no_eos_reward=config.score.no_eos_reward,
         )
 
     def round(self, prompts: Sequence[Sequence[int]], config: Any, seed: int) -> dict[str, float]:
         """One rollout and its updates."""
-        ids, mask, start = self.generate(prompts, config.max_tokens)
+        ids, mask, start = self.generate(prompts, config.rollouts.max_tokens)
         found = self.collect(ids, mask, start, config)
         width = found.mask.shape[1]
         ids, mask = ids[:, : start + width], mask[:, : start + width]
@@ -158,9 +158,9 @@ class Ppo:
                 losses, _ = policy_loss(new, found.old_logprobs[mine][real], found.advantages[mine][real], 0.2)
                 predicted = self.states(self.critic, ids[mine], mask[mine])[:, start - 1 : -1][real]
                 errors = value_loss(
-                    predicted, found.values[mine][real], found.returns[mine][real], config.value_clip_range
+                    predicted, found.values[mine][real], found.returns[mine][real], config.critic.value_clip_range
                 )
-                (losses.mean() + config.value_coef * errors.mean()).backward()
+                (losses.mean() + config.critic.value_coef * errors.mean()).backward()
                 step(self.optimizer, [self.policy, self.critic])
         return {"tokens": float(found.mask.sum()), "kl": float(found.kl.mean())}
 

@@ -26,7 +26,11 @@ from steersman.engine.load import engine_of
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs, train_last_layers
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
-from steersman.train import ppo_update, reward, rollouts, sft
+from steersman.train import ppo_update, reward, scores, sft
+from steersman.train.actors import Actors
+from steersman.train.iteration import Iteration
+from steersman.train.minibatches import pack
+from steersman.train.ppo_state import State
 from steersman.train.update import Updater, keep_freed_memory
 from steersman.types import Ranking, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, use_packed_rows
@@ -56,11 +60,11 @@ def sft_data(spec: Spec, template: Template) -> tuple[list[Tree], list[list[int]
             spec, "demonstrations", lambda record: sum(len(row.ids) for row in template.examples(record))
         )
         trees, held = (sft.to_trees(template, part, ROW_TOKENS, "skip")[0] for part in records)
-        return trees, sft.plan_batches(trees, config, spec.seed)[: spec.rounds], held
+        return trees, sft.batches_of(trees, config, spec.seed)[: spec.rounds], held
     count = 32
     while True:
         trees, _ = sft.to_trees(template, data.demonstrations(count, "train", spec.seed), ROW_TOKENS, "skip")
-        batches = sft.plan_batches(trees, config, spec.seed)
+        batches = sft.batches_of(trees, config, spec.seed)
         if len(batches) > spec.rounds:  # the last may be short
             break
         count *= 2
@@ -202,26 +206,24 @@ def run_ppo(spec: Spec, side: str) -> Result:
             return len(rounds[step])
     else:
         model_config = ModelConfig(device="cpu")
-        actors = rollouts.Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
-        common = {
-            "lr": spec.lr,
-            "weight_decay": 0.0,
-            "grad_clip": config.optimizer.grad_clip,
-            "eps": config.optimizer.adam_eps,
-        }
-        policy, critic = Updater(actors.policy, **common), Updater(actors.critic, **common)
+        actors = Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
+        state = State.begin(actors, config)
         engine = engine_of(actors.policy, actors.tokenizer, name="policy", version="0")
-        device = actors.policy.device
 
         def one(step: int) -> float:
             params = SamplingParams(max_tokens=config.rollouts.max_tokens, temperature=1.0, seed=step)
             completions = engine.generate(rounds[step], params)
-            packing = (config.minibatches, config.rows.row_tokens, device, actors.below)
-            packed = rollouts.pack(actors.template, rounds[step], completions, *packing)
-            scored = rollouts.score(actors, packed, config)
-            experience, _ = rollouts.experience_of(packed.flat, [scored], config, config.kl.coef)
-            ppo_update.update(actors, packed, experience, policy, critic, config, 1.0, True, None)
-            named = zip(policy.names, policy.parameters, strict=True)
+            size = -(-spec.episodes // config.minibatches)
+            parts = [slice(i, i + size) for i in range(0, spec.episodes, size)]
+            packing = (config.rows.row_tokens, actors.policy.device, actors.trunk)
+            batches = [pack(actors.template, rounds[step][p], completions[p], *packing) for p in parts]
+            scored = [scores.score(actors, batch, config) for batch in batches]
+            experience, _ = scores.experience_of(batches, scored, config, config.kl.coef)
+            state.now = Iteration({})
+            pieces = experience.split([len(batch.answers) for batch in batches])
+            for batch, piece in list(zip(batches, pieces, strict=True)) * config.epochs:
+                ppo_update.update(actors, state, batch, piece, ppo_update.Terms(config, 1.0, True))
+            named = zip(state.policy.names, state.policy.parameters, strict=True)
             engine.load_weights(((name, p.detach()) for name, p in named), str(step))
             answers.append(float(experience.mask.sum()))
             return len(rounds[step])

@@ -23,9 +23,9 @@ from steersman.engine.load import load_engine
 from steersman.families.outputs import branch_scores, response_logprobs
 from steersman.text.template import Template
 from steersman.train import reward, sft
+from steersman.train.actors import Actors
 from steersman.train.log import read_metrics
 from steersman.train.rankings import split_holdout, to_ranked_trees
-from steersman.train.rollouts import Actors
 from steersman.types import SamplingParams
 from steersman.weights import lora
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, save_model, use_packed_rows
@@ -206,7 +206,7 @@ def test_a_resumed_run_gives_the_same_bits(
             raise Stopped
 
     monkeypatch.setattr(StageFolder, "save", save_and_stop)
-    monkeypatch.setattr(StageFolder, "save_is_due", property(lambda folder: folder.wait() is None))
+    monkeypatch.setattr(StageFolder, "agree_to_save", lambda folder: folder.wait() is None)
     with pytest.raises(Stopped):
         run(tmp_path / "again")
     monkeypatch.undo()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import tiny as t
 from kernels_off import use_kernels
+from steersman.compute.gradients import sum_of
 from steersman.compute.layers import FAMILIES, use_checkpointing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.compute.vocabulary import token_logprobs
@@ -210,11 +211,11 @@ def test_gradients_are_summed_in_float32_over_rows(family: str, tmp_path: Path) 
         response_logprobs(model, row)[0].sum().backward()
         updater.gather()
     response_logprobs(peer, row)[0].sum().backward()
-    assert {id(p) for p in updater.parameters if p.dim() == 2} == {id(p) for p, _ in updater.wide}
+    assert {id(p) for p in updater.parameters if p.dim() == 2} == {id(wide.parameter) for wide in updater.wide}
     for mine, theirs in zip(model.parameters(), peer.parameters(), strict=True):
         if mine.dim() == 2:
             assert mine.grad is None
-            assert_near(mine.wide_grad, 3 * theirs.grad.double())
+            assert_near(sum_of(mine), 3 * theirs.grad.double())
 
 
 @needs_tiles
@@ -229,7 +230,7 @@ def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
         for parameter, master in zip(updater.parameters, masters, strict=True):
             master.grad = (torch.randn_like(master) * scale).bfloat16().float()
             if parameter.dim() == 2:
-                parameter.wide_grad.copy_(master.grad)
+                sum_of(parameter).copy_(master.grad)
             else:
                 parameter.grad = master.grad.bfloat16()
         updater.gather()
@@ -239,4 +240,4 @@ def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
     for parameter, mine, expected in zip(updater.parameters, updater.masters, masters, strict=True):
         torch.testing.assert_close(mine, expected.detach(), atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(parameter.detach(), mine.bfloat16(), atol=0, rtol=0)
-    assert not any(parameter.wide_grad.any() for parameter, _ in updater.wide)
+    assert not any(wide.gradient.any() for wide in updater.wide)

@@ -21,9 +21,10 @@ from steersman.eval.run import rewards as evaluated
 from steersman.families.outputs import init_score_head, response_values
 from steersman.rounds.telling import accuracy as reward_text
 from steersman.text.template import Template
+from steersman.train.actors import Actors
 from steersman.train.log import read_metrics
+from steersman.train.minibatches import Minibatch, pack
 from steersman.train.rankings import split_holdout
-from steersman.train.rollouts import Actors, Rollouts, pack
 from steersman.train.scoring import answer_scores, sources
 from steersman.types import Completion, Conversation, Ranking
 from steersman.weights.folders import load_scalar, use_packed_rows
@@ -101,26 +102,26 @@ def test_transformers_loads_the_heads_and_their_scale_makes_the_score(tiny: Path
     torch.testing.assert_close(scale, answered.std(dim=0, unbiased=False), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(shift, good.mean(dim=0), atol=1e-4, rtol=1e-4)
 
-    actors, rollouts = ready(tiny, tmp_path / "reward", PpoConfig())
+    actors, minibatch = ready(tiny, tmp_path / "reward", PpoConfig())
     with torch.no_grad():
-        texts = zip(rollouts.prompts, rollouts.flat, strict=True)
+        texts = zip(minibatch.prompts, minibatch.answers, strict=True)
         parts = (torch.stack([logits(model, p, c.text) for p, c in texts]) - shift) / scale
-    scores, figures = answer_scores(sources(actors, PpoConfig()), rollouts)
+    scores, figures = answer_scores(sources(actors, PpoConfig()), minibatch)
     torch.testing.assert_close(scores, parts @ torch.tensor([1.0, 0.5]), atol=1e-4, rtol=1e-4)
     assert figures == {
         "objective_brief": pytest.approx(float(parts[:, 0].mean()), abs=1e-4),
         "objective_kind": pytest.approx(float(parts[:, 1].mean()), abs=1e-4),
     }
     other = replaced(PpoConfig(), objectives={"brief": 0.0, "kind": 2.0}, reward_weight=0.5)
-    actors, rollouts = ready(tiny, tmp_path / "reward", other)
-    torch.testing.assert_close(answer_scores(sources(actors, other), rollouts)[0], parts[:, 1], atol=1e-4, rtol=1e-4)
-    row = rollouts.minibatches[0][0]
+    actors, minibatch = ready(tiny, tmp_path / "reward", other)
+    torch.testing.assert_close(answer_scores(sources(actors, other), minibatch)[0], parts[:, 1], atol=1e-4, rtol=1e-4)
+    row = minibatch.rows[0].row
     alone = use_packed_rows(load_scalar(tmp_path / "reward", "float32"))
     alone.config.objective_weights = [0.0, 2.0]
     with torch.no_grad():
         torch.testing.assert_close(response_values(actors.critic, row), response_values(alone, row))
-    prompts = list(rollouts.prompts)
-    answers = [[group[0] for group in rollouts.completions]]
+    prompts = list(minibatch.prompts)
+    answers = [[group[0] for group in minibatch.completions]]
     (measured,), (by_objective,) = evaluated(
         tmp_path / "reward", prompts, answers, stages.FLOAT, other.score.objectives
     )
@@ -128,12 +129,12 @@ def test_transformers_loads_the_heads_and_their_scale_makes_the_score(tiny: Path
     assert [o["brief"] for o in by_objective] == pytest.approx(parts[:, 0].tolist(), abs=1e-4)
 
 
-def ready(sft: Path, folder: Path, config: PpoConfig) -> tuple[Actors, Rollouts]:
+def ready(sft: Path, folder: Path, config: PpoConfig) -> tuple[Actors, Minibatch]:
     """PPO's models and three prompts, answered once each."""
     actors = Actors.load(sft, folder, config, stages.FLOAT)
     ids = [actors.template.answer_ids(text) for text in ANSWERS]
     answers = [[Completion(text, own, (0.0,) * len(own), "stop", "0")] for text, own in zip(ANSWERS, ids, strict=True)]
-    return actors, pack(actors.template, stages.prompts(3), answers, 1, 512, torch.device("cpu"))
+    return actors, pack(actors.template, stages.prompts(3), answers, 512, torch.device("cpu"))
 
 
 def test_ppo_with_an_ensemble_of_adapters_over_one_base(tiny: Path, tmp_path: Path) -> None:
@@ -141,9 +142,9 @@ def test_ppo_with_an_ensemble_of_adapters_over_one_base(tiny: Path, tmp_path: Pa
         tiny, tmp_path / "reward", opposed(), objectives=WEIGHTS, members=2, lora_rank=4, lr=1e-2
     )
     assert report["accuracies"] == [1, 1]
-    actors, rollouts = ready(tiny, tmp_path / "reward", replaced(PpoConfig(), lora_rank=2))
+    actors, minibatch = ready(tiny, tmp_path / "reward", replaced(PpoConfig(), lora_rank=2))
     assert actors.reward.model.embed_tokens is actors.policy.model.embed_tokens
-    _, figures = answer_scores(sources(actors, PpoConfig()), rollouts)
+    _, figures = answer_scores(sources(actors, PpoConfig()), minibatch)
     assert figures.keys() == {"objective_brief", "objective_kind", "reward_std"}
     stages.run_ppo(
         tiny, tmp_path / "reward", tmp_path / "policy", iterations=1, lora_rank=2, objectives={"brief": 1, "kind": 3}

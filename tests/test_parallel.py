@@ -168,7 +168,7 @@ def test_ppo_goes_on_in_as_many_processes_and_in_others(adapters: Path, monkeypa
         ppo_kind(kind, folder, folder / "one" / f"whole-{kind}")
         with monkeypatch.context() as patch:
             patch.setattr(StageFolder, "save", stop_inside)
-            patch.setattr(StageFolder, "save_is_due", property(lambda self: self.wait() is None))
+            patch.setattr(StageFolder, "agree_to_save", lambda self: self.wait() is None)
             with pytest.raises(Stop):
                 ppo_kind(kind, folder, two / f"inside-{kind}", save_seconds=0.0)
     assert torchrun(str(DRIVER), "stopped_ppo", str(folder)).returncode != 0

@@ -14,11 +14,11 @@ from steersman.artifact.manifest import read_manifest
 from steersman.config import PpoConfig, replaced
 from steersman.rl.rules import repetition
 from steersman.rounds.stages.ppo import tell as ppo_text
+from steersman.train.actors import Actors
 from steersman.train.average import Average
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
 from steersman.train.ppo_update import lr_share
-from steersman.train.rollouts import Actors
 from steersman.train.update import Updater
 
 CONFIG = replaced(PpoConfig(), monitor_window=2)

@@ -24,9 +24,13 @@ from steersman.families.outputs import branch_scores, init_score_head, response_
 from steersman.families.registry import family_of
 from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
-from steersman.train.ppo_update import update
+from steersman.train.actors import Actors
+from steersman.train.iteration import Iteration
+from steersman.train.minibatches import pack
+from steersman.train.ppo_state import State
+from steersman.train.ppo_update import Terms, update
 from steersman.train.preference import answer_logprobs
-from steersman.train.rollouts import Actors, experience_of, pack, score
+from steersman.train.scores import experience_of, score
 from steersman.train.update import Updater
 from steersman.types import Completion, Conversation, Message
 from steersman.weights.folders import use_packed_rows
@@ -142,10 +146,7 @@ def optimise(config: PpoConfig, seed: int, kind: Any = LLAMA) -> Found:
         return float((p * (r - beta * (now - start))).sum()), float((p * (now - optimum)).sum())
 
     before, distance_before = objective()
-    updaters = [
-        Updater(m, lr=lr, weight_decay=0.0, grad_clip=1.0, eps=config.optimizer.adam_eps) if m else None
-        for m, lr in ((policy, config.optimizer.lr), (critic, config.optimizer.critic_lr))
-    ]
+    state = State.begin(actors, config)
     in_loss = beta if config.kl.paid_in == "loss" else 0.0
     generator = torch.Generator().manual_seed(seed)
     prompt = Conversation("p", (Message("user", "x"),))
@@ -157,9 +158,11 @@ def optimise(config: PpoConfig, seed: int, kind: Any = LLAMA) -> Found:
             Completion("", answers[j], (0.0,) * len(answers[j]), "stop" if ended[j] else "length", str(i))
             for j in drawn
         ]
-        rollouts = pack(actors.template, [prompt], [completions], 1, 4096, torch.device("cpu"))
-        experience, _ = experience_of(rollouts.flat, [score(actors, rollouts, config)], config, beta)
-        update(actors, rollouts, experience, *updaters, config, 1 - i / iterations, i >= 5, None, in_loss)
+        minibatch = pack(actors.template, [prompt], [completions], 4096, torch.device("cpu"))
+        experience, _ = experience_of([minibatch], [score(actors, minibatch, config)], config, beta)
+        state.now = Iteration({})
+        for _ in range(config.epochs):
+            update(actors, state, minibatch, experience, Terms(config, 1 - i / iterations, i >= 5, in_loss))
     after, distance_after = objective()
     return Found(best, before, after, distance_before, distance_after)
 

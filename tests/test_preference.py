@@ -37,8 +37,9 @@ from steersman.rounds.export import as_ranking
 from steersman.text.template import Template
 from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics
-from steersman.train.rankings import RankedTree, pair_report, plan_batches, split_holdout
-from steersman.train.update import cosine
+from steersman.train.order import plan_batches
+from steersman.train.rankings import RankedTree, pair_report, split_holdout
+from steersman.train.schedule import Schedule
 from steersman.types import Conversation, Feedback, Ranking
 from steersman.weights.folders import load_causal, load_scalar, save_model
 from steersman.weights.lora import adapter_base, set_trainable, settle, weights_hash
@@ -82,7 +83,7 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
     template = Template(t.tokenizer())
     train, _ = split_holdout(ranked, config.holdout_fraction, 3)
     stage = "dpo" if isinstance(config, DpoConfig) else "kto"
-    batches = plan_batches(len(train), config.rows.batch_prompts, config.epochs, 3, stage)
+    batches = plan_batches([1] * len(train), config.rows.batch_prompts, config.epochs, f"3/{stage}")
     learning = [p for p in policy.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=config.optimizer.lr, betas=(0.9, 0.95), weight_decay=0.0)
 
@@ -120,7 +121,9 @@ def plain_losses(folder: Path, config: DpoConfig | KtoConfig, ranked: list[Ranki
         torch.nn.utils.clip_grad_norm_(learning, config.optimizer.grad_clip)
         for group in optimizer.param_groups:
             warmup = round(config.optimizer.warmup_fraction * len(batches))
-            group["lr"] = config.optimizer.lr * cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
+            group["lr"] = config.optimizer.lr * Schedule(
+                len(batches), warmup, config.optimizer.final_lr_fraction
+            ).share(step)
         optimizer.step()
         optimizer.zero_grad()
     return losses
@@ -237,11 +240,7 @@ def run_without_critic(method: str, model: Path, output: Path, **changes: Any) -
     config = dataclasses.replace(config, grpo=replaced(GrpoConfig(), **few), rloo=replaced(RlooConfig(), **few))
     prompts = [r.prompt for r in rankings(4)]
     return ppo.run(
-        sft=model,
-        reward=scorer,
-        prompts=prompts,
-        held_out=prompts[:2],
-        demonstrations=[],
+        material=ppo.Material(model, scorer, prompts, prompts[:2]),
         output=output,
         config=of_stage(config, method),
         model_config=FLOAT,
@@ -261,11 +260,7 @@ def test_without_a_critic_none_is_logged(tiny: Path, tmp_path: Path) -> None:
     assert (manifest.stage, manifest.config["advantage"], manifest.config["kl_in"]) == ("grpo", "grpo", "loss")
     with pytest.raises(ValueError, match="has no critic"):
         ppo.run(
-            sft=tiny,
-            reward=tiny,
-            prompts=[r.prompt for r in rankings()],
-            held_out=[r.prompt for r in rankings()],
-            demonstrations=[],
+            material=ppo.Material(tiny, tiny, [r.prompt for r in rankings()], [r.prompt for r in rankings()]),
             output=tmp_path / "x",
             config=replaced(PpoConfig(), advantage="rloo", answers_per_prompt=2, critic_warmup_iterations=1),
             model_config=FLOAT,

@@ -22,9 +22,10 @@ from steersman.rl.losses import kwise_loss
 from steersman.rl.rules import rule_reward
 from steersman.text.template import Template
 from steersman.train import reward
+from steersman.train.actors import Actors
 from steersman.train.ensemble import nursery
 from steersman.train.log import read_metrics
-from steersman.train.rollouts import Actors, pack
+from steersman.train.minibatches import pack
 from steersman.train.scoring import answer_scores, check_rewards, combine, sources
 from steersman.types import Completion, Ranking
 
@@ -135,9 +136,9 @@ def test_ppo_adds_weighted_rules_to_the_reward_model(tiny: Path, tmp_path: Path)
     prompts = stages.prompts(2)
     texts = [["No.", "On its way."], ["12", "{"]]
     answers = [[_completion(actors, text) for text in group] for group in texts]
-    rollouts = pack(actors.template, prompts, answers, 1, 512, torch.device("cpu"))
-    plain, _ = answer_scores(sources(actors, PpoConfig()), rollouts)
-    both, figures = answer_scores(sources(actors, config), rollouts)
+    minibatch = pack(actors.template, prompts, answers, 512, torch.device("cpu"))
+    plain, _ = answer_scores(sources(actors, PpoConfig()), minibatch)
+    both, figures = answer_scores(sources(actors, config), minibatch)
     torch.testing.assert_close(both, 0.5 * plain + 2.0 * torch.tensor([0.0, -1.0, 0.0, 0.0]))
     assert figures == {"rule1_length": pytest.approx(-0.25), "rule2_json": pytest.approx(-0.75)}
     stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", rules=ruled, iterations=2)
@@ -166,7 +167,7 @@ def test_members_differ_lie_in_the_first_and_reach_ppo(
 ) -> None:
     alone = stages.run_reward(tiny, tmp_path / "alone")
     with monkeypatch.context() as patch:
-        patch.setattr(reward, "compare_members", _interrupt)
+        patch.setattr(reward, "join_members", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             stages.run_reward(tiny, tmp_path / "reward", members=3)
     kept = nursery(tmp_path / "reward") / "member-3" / "manifest.json"
@@ -183,9 +184,9 @@ def test_members_differ_lie_in_the_first_and_reach_ppo(
     config = replaced(PpoConfig(), ensemble="min")
     actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
     answers = [[_completion(actors, text)] for text in ("No.", "On its way.")]
-    rollouts = pack(actors.template, stages.prompts(2), answers, 1, 512, torch.device("cpu"))
-    low, figures = answer_scores(sources(actors, config), rollouts)
-    by_hand = torch.stack([_score(path.parent, rollouts) for path in weights])
+    minibatch = pack(actors.template, stages.prompts(2), answers, 512, torch.device("cpu"))
+    low, figures = answer_scores(sources(actors, config), minibatch)
+    by_hand = torch.stack([_score(path.parent, minibatch) for path in weights])
     torch.testing.assert_close(low, by_hand.amin(dim=0), atol=1e-4, rtol=1e-4)
     assert figures["reward_std"] == pytest.approx(float(by_hand.std(dim=0, unbiased=False).mean()), abs=1e-4)
     stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", ensemble="uncertainty", iterations=1)
@@ -196,11 +197,11 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _score(folder: Path, rollouts: Any) -> torch.Tensor:
+def _score(folder: Path, minibatch: Any) -> torch.Tensor:
     """Scores as transformers computes them, one dialogue at a time."""
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     template = Template(t.tokenizer())
-    texts = zip(rollouts.prompts, rollouts.flat, strict=True)
+    texts = zip(minibatch.prompts, minibatch.answers, strict=True)
     with torch.no_grad():
         ids = [torch.tensor([[*template.prompt_ids(p), *c.token_ids]]) for p, c in texts]
         return torch.tensor([model(i).logits.item() - model.config.reward_shift for i in ids])

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steersman.config import AdvantageConfig
 from steersman.rl.advantages import gae, whiten
-from steersman.rl.experience import make_experience
+from steersman.rl.experience import Episodes, make_experience
 from steersman.rl.losses import kwise_loss, policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl, leave_one_out, token_rewards
 
@@ -106,20 +107,11 @@ def test_leave_one_out_compares_with_the_other_answers_of_the_prompt() -> None:
 
 def test_group_baseline_takes_the_prompts_level_away() -> None:
     def rewards(level: float) -> torch.Tensor:
-        return make_experience(
-            old_logprobs=[torch.zeros(2)] * 4,
-            ref_logprobs=[torch.zeros(2)] * 4,
-            values=[torch.zeros(2)] * 4,
-            scores=torch.tensor([1.0, 0.0, level + 1, level]),
-            ended=torch.ones(4, dtype=torch.bool),
-            kl_coef=0.1,
-            no_eos_reward=-1.0,
-            gamma=1.0,
-            lam=1.0,
-            whiten_rewards=False,
-            whiten_advantages=False,
-            group=2,
-        ).rewards
+        zeros = [torch.zeros(2)] * 4
+        scores = torch.tensor([1.0, 0.0, level + 1, level])
+        episodes = Episodes(zeros, zeros, zeros, scores, ended=torch.ones(4, dtype=torch.bool))
+        config = AdvantageConfig(lam=1.0, whiten_advantages=False, group_baseline=True)
+        return make_experience(episodes, config, answers=2, kl_coef=0.1, no_eos_reward=-1.0).rewards
 
     torch.testing.assert_close(rewards(0.0), rewards(9.0))
     torch.testing.assert_close(rewards(9.0)[:, 1], torch.tensor([1.0, -1.0, 1.0, -1.0]))
@@ -173,19 +165,8 @@ def test_experience_puts_it_together() -> None:
     old = [torch.randn(n) for n in LENGTHS]
     ref = [torch.randn(n) for n in LENGTHS]
     values = [torch.randn(n) for n in LENGTHS]
-    experience = make_experience(
-        old_logprobs=old,
-        ref_logprobs=ref,
-        values=values,
-        scores=torch.tensor([1.0, 2.0, 3.0]),
-        ended=torch.tensor([True, False, True]),
-        kl_coef=0.1,
-        no_eos_reward=-1.0,
-        gamma=1.0,
-        lam=1.0,
-        whiten_rewards=False,
-        whiten_advantages=True,
-    )
+    episodes = Episodes(old, ref, values, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([True, False, True]))
+    experience = make_experience(episodes, AdvantageConfig(lam=1.0), answers=1, kl_coef=0.1, no_eos_reward=-1.0)
     for e, score in enumerate((1.0, -1.0, 3.0)):
         kl = old[e] - ref[e]
         assert float(experience.kl[e]) == pytest.approx(float(kl.sum()), abs=1e-5)

@@ -24,7 +24,8 @@ from steersman.artifact.stage_folder import StageFolder, partial_of
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig, replaced
 from steersman.train import ppo, reward, sample, sft
 from steersman.train.log import read_metrics
-from steersman.train.update import Updater, cosine
+from steersman.train.schedule import Schedule
+from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
 from steersman.weights.folders import load_causal, use_packed_rows
 
@@ -98,11 +99,7 @@ def run_reward(
 
 def run_ppo(model: Path, scorer: Path, output: Path, **changes: Any) -> dict[str, Any]:
     return ppo.run(
-        sft=model,
-        reward=scorer,
-        prompts=prompts(),
-        held_out=prompts(4),
-        demonstrations=demonstrations(8),
+        material=ppo.Material(model, scorer, prompts(), prompts(4), demonstrations(8)),
         output=output,
         config=replaced(PPO, **changes),
         model_config=FLOAT,
@@ -140,10 +137,11 @@ def test_accumulation_does_not_matter(tiny: Path) -> None:
 
 
 def test_cosine_schedule() -> None:
-    assert cosine(0, 100, 4, 0.1) == pytest.approx(0.2)
-    assert cosine(4, 100, 4, 0.1) == pytest.approx(1.0)
-    assert cosine(52, 100, 4, 0.1) == pytest.approx(0.55)
-    assert cosine(100, 100, 4, 0.1) == pytest.approx(0.1)
+    schedule = Schedule(100, 4, 0.1)
+    assert schedule.share(0) == pytest.approx(0.2)
+    assert schedule.share(4) == pytest.approx(1.0)
+    assert schedule.share(52) == pytest.approx(0.55)
+    assert schedule.share(100) == pytest.approx(0.1)
 
 
 def test_adamw_step_equals_the_formula(tiny: Path) -> None:
@@ -205,7 +203,7 @@ def plain_sft_losses(model_folder: Path) -> list[float]:
     from steersman.text.template import Template
 
     trees, _ = sft.to_trees(Template(t.tokenizer()), train, SFT.rows.row_tokens, "error")
-    batches = sft.plan_batches(trees, SFT, 3)
+    batches = sft.batches_of(trees, SFT, 3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=SFT.optimizer.lr, betas=(0.9, 0.95), weight_decay=0.0)
     warmup, losses = round(SFT.optimizer.warmup_fraction * len(batches)), []
     for step, batch in enumerate(batches):
@@ -220,7 +218,7 @@ def plain_sft_losses(model_folder: Path) -> list[float]:
         losses.append((total / count).item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), SFT.optimizer.grad_clip)
         for group in optimizer.param_groups:
-            group["lr"] = SFT.optimizer.lr * cosine(step, len(batches), warmup, SFT.optimizer.final_lr_fraction)
+            group["lr"] = SFT.optimizer.lr * Schedule(len(batches), warmup, SFT.optimizer.final_lr_fraction).share(step)
         optimizer.step()
         optimizer.zero_grad()
     return losses
@@ -294,7 +292,7 @@ def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_pat
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap: bool) -> None:
-    """Stopped right after each: among answers, among updates, between rounds."""
+    """Stopped right after each: among answers, among updates, between iterations."""
     run_reward(tiny, tmp_path / "reward")
     changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
@@ -309,12 +307,12 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageFolder, "save", stop)
-        patch.setattr(StageFolder, "save_is_due", property(lambda folder: folder.wait() is None))
+        patch.setattr(StageFolder, "agree_to_save", lambda folder: folder.wait() is None)
         while not (tmp_path / "stopped").exists():
             with contextlib.suppress(KeyboardInterrupt):
                 run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", **changes)
-    round_ = (0, 0, 1, 2, 3, 4)
-    assert places == [*((0, step) for step in round_), (1, None), *((1, step) for step in round_)]
+    steps = (0, 0, 1, 2, 3, 4)
+    assert places == [*((0, step) for step in steps), (1, 0), *((1, step) for step in steps)]
     assert tree_hashes(tmp_path / "stopped") == tree_hashes(tmp_path / "whole")
 
 
@@ -403,13 +401,13 @@ def test_saving_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "save_file", slow)
     folder = StageFolder(tmp_path / "x", "sft", {}, {}, save_seconds=0)
     weights = torch.ones(3)
-    assert folder.save_is_due
+    assert folder.agree_to_save()
     folder.save({"w": weights}, {"step": 1})
     weights += 1
-    assert not folder.save_is_due, "one at a time"
+    assert not folder.agree_to_save(), "one at a time"
     disk.set()
     folder.wait()
-    assert folder.save_is_due
+    assert folder.agree_to_save()
     found = folder.load()
     assert found is not None
     assert found[0]["w"].tolist() == [1, 1, 1], "as it was when saved"
@@ -454,11 +452,7 @@ def test_bad_inputs_are_named(tiny: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="needs demonstrations"):
         ppo.run(
-            sft=tiny,
-            reward=tiny,
-            prompts=prompts(),
-            held_out=prompts(),
-            demonstrations=[],
+            material=ppo.Material(tiny, tiny, prompts(), prompts()),
             output=tmp_path / "p",
             config=PPO,
             model_config=FLOAT,

@@ -18,8 +18,8 @@ from steersman.cli import processes
 from steersman.config import replaced
 from steersman.distributed import parallel
 from steersman.rounds.export import as_ranking
+from steersman.train.actors import Actors
 from steersman.train.log import MetricsLog
-from steersman.train.rollouts import Actors
 
 torch.set_num_threads(1)
 

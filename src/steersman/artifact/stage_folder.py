@@ -158,14 +158,16 @@ class StageFolder:
         """Until nothing is being written. Raises what went wrong."""
         self._writing.result()
 
-    @property
-    def save_is_due(self) -> bool:
-        """Never while a point is still being written. Raises what went wrong with it, and Stop after a signal."""
+    def agree_to_save(self) -> bool:
+        """Whether all processes, which call this together, are to save a resume point now: by the first one's clock.
+
+        Never while a point is still being written. Raises what went wrong with it, and Stop after a signal.
+        """
         parallel.halt()
         due = self._writing.done() and time.monotonic() - self._saved_at >= self.save_seconds
         if self._writing.done():
             self.wait()
-        return bool(*parallel.add(due and parallel.is_first()))  # the first process's clock counts
+        return bool(*parallel.add(due and parallel.is_first()))
 
     def finish(self, metrics: Mapping[str, Any], notes: tuple[str, ...] = ()) -> None:
         """Hash the files, write the manifest, give the folder its name; resume points go last."""

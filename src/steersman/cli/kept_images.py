@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steersman.artifact.media import Media
 from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import say
 from steersman.data.pictures import Pictures
 from steersman.parts import Image
 from steersman.store import Store
@@ -19,6 +20,9 @@ def pictures_of(space: Workspace, source: Path) -> Iterator[Pictures]:
     pictures = Pictures(Media(space.root), source if source.is_dir() else source.parent)
     try:
         yield pictures
+        if pictures.kept:
+            told = "a stage whose model takes text alone stops at one"
+            say(f"caution: {len(pictures.kept)} images are kept in media; {told}")
     finally:
         drop_images(space, pictures.kept.values())
 

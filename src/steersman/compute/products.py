@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steersman.compute.gradients import weight_gradient
 from steersman.kernels import ops
-
-
-@dataclass
-class WeightGradient:
-    """Where a weight's gradient is summed in float32.
-
-    If the weight has a `wide_grad` (`steersman.train.update`), that is the place, and autograd is handed none.
-    """
-
-    weight: Tensor
-    sum: Tensor
-
-    def rest(self) -> Tensor | None:
-        """What autograd is to add to the weight's own gradient."""
-        return None if hasattr(self.weight, "wide_grad") else self.sum.to(self.weight.dtype)
-
-
-def weight_gradient(weight: Tensor) -> WeightGradient:
-    wide = getattr(weight, "wide_grad", None)
-    return WeightGradient(weight, torch.zeros(weight.shape) if wide is None else wide)
 
 
 class _Project(torch.autograd.Function):
@@ -40,7 +20,7 @@ class _Project(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, residual: Tensor | None, count: int, *parameters: Tensor | None) -> Any:
         weights, biases = parameters[:count], parameters[count:]
         ctx.save_for_backward(x)
-        ctx.weights = weights  # themselves: checkpointing hands back copies, without `wide_grad`
+        ctx.weights = weights  # themselves: checkpointing hands back copies, which no sum is known of
         return tuple(
             ops.multiply([(x, w.T)], x.new_empty(len(x), len(w)), residual, b)
             for w, b in zip(weights, biases, strict=True)
@@ -59,7 +39,7 @@ class _Project(torch.autograd.Function):
                 out.append(None)
                 continue
             total = weight_gradient(weight)
-            ops.multiply([(grad.T, x)], total.sum)
+            ops.multiply([(grad.T, x)], total.total)
             out.append(total.rest())
         biases = [
             grad.sum(0) if needed else None for grad, needed in zip(grads, needs[3 + len(weights) :], strict=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from steersman import progress
-from steersman.compute.products import weight_gradient
+from steersman.compute.gradients import sum_of, weight_gradient
 from steersman.kernels import ops
 
 CHUNK = 256
@@ -105,7 +105,7 @@ class _TiledLogprobs(torch.autograd.Function):
             ops.softmax_part_backward(grad, targets, about, at, ctx.temperature)
             ops.multiply([(grad, weight[at : at + PART])], grad_hidden)
             if grad_weight is not None:
-                ops.multiply([(grad.T, hidden)], grad_weight.sum[at : at + PART])
+                ops.multiply([(grad.T, hidden)], grad_weight.total[at : at + PART])
         return grad_hidden.to(hidden.dtype), None if grad_weight is None else grad_weight.rest(), None, None
 
 
@@ -150,7 +150,7 @@ def token_logprobs(
 
 
 class _Embed(torch.autograd.Function):
-    """Rows of a table whose gradient is summed in float32; see `products.WeightGradient`."""
+    """Rows of a table whose gradient is summed in float32; see `steersman.compute.gradients`."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
@@ -165,14 +165,14 @@ class _Embed(torch.autograd.Function):
         grad = grad.float()
         if ctx.padding is not None:
             grad[ids == ctx.padding] = 0.0
-        total.sum.index_add_(0, ids, grad)
+        total.total.index_add_(0, ids, grad)
         return None, total.rest(), None
 
 
 def embed(module: Any, ids: Tensor) -> Tensor:
     """[T] -> [T, hidden], as a transformers model's embedding does it."""
     known = type(module).__name__ in ("Embedding", "Gemma3TextScaledWordEmbedding")
-    if known and hasattr(module.weight, "wide_grad"):
+    if known and sum_of(module.weight) is not None:
         states: Tensor = _Embed.apply(ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
         return states * module.embed_scale.to(states.dtype) if hasattr(module, "embed_scale") else states
     return module(ids)  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ from steersman.types import Conversation, Feedback, Message, Ranking
 PLACE = Image("0" * 64, "image/png")
 """Stands where an image belongs that a record names elsewhere."""
 MARK = "<image>"
-SOURCES = ("bytes", "image_url", "url", "source", "image", "data", "path", "file", "inlineData", "inline_data")
+SOURCES = ("bytes", "image_url", "url", "source", "image", "data", "path", "file", "inlineData", "inline_data", "value")
 """Where an object holds an image, the surer first."""
 ENCODED = re.compile(r"[A-Za-z0-9+/\s]{200,}={0,2}\s*")
 
@@ -49,34 +49,42 @@ class Pictures:
             return image
         return dataclasses.replace(self.take(image.path, where), detail=image.detail)
 
-    def _read(self, value: Any, where: str) -> Image:
+    def _read(self, value: Any, where: str, encoded: bool = False) -> Image:
+        """`encoded`: a string that is no address is base64; otherwise one that looks so."""
         if isinstance(value, Mapping):
             key = next((k for k in SOURCES if value.get(k)), None)
             if key is None:
                 raise ValueError(f"{where}: expected an image in one of {', '.join(SOURCES)}, got {sorted(value)}")
-            return self._read(value[key], f"{where}.{key}")
+            return self._read(value[key], f"{where}.{key}", encoded=key in ("bytes", "data"))
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{where}: expected an image, got {str(value)[:60]!r}")
         text = value.strip()
         if re.match(r"(?:data|https?|ftp|s3|gs|file):", text, re.IGNORECASE):
             return from_url(text, where)
-        if ENCODED.fullmatch(text):
+        if encoded or ENCODED.fullmatch(text):
             try:
                 return checked(base64.b64decode("".join(text.split()), validate=True), where)
             except (binascii.Error, ValueError):
                 raise ValueError(f"{where}: expected an image, got base64 of none") from None
-        return self._file(text, where)
+        try:
+            return checked(self._file(text).read_bytes(), where)
+        except OSError:  # none there, or no name that a file can have
+            below = f"expected an image's file below {self.folder}"
+            raise ValueError(f"{where}: {below}, got {text[:100]!r}") from None
 
-    def _file(self, name: str, where: str) -> Image:
-        path = PurePosixPath(name.replace("\\", "/"))
+    def _file(self, name: str) -> Path:
+        """OSError where there is no such file in the folder."""
+        path = PurePosixPath(name.replace("\\", "/").replace("\0", "?"))  # no file has a NUL in its name
+        if path.parts[:1] == (self.folder.resolve().name,) and not (self.folder / path).is_file():
+            path = path.relative_to(path.parts[0])  # as seen from the folder above
         places = [self.media.root, self.folder, self.folder.parent] if IMAGE_PATH.fullmatch(name) else []
         folder = next((p for p in places if (p / name).is_file()), self.folder).resolve()
         file = (folder / path).resolve()
-        if path.is_absolute() or not file.is_relative_to(folder) or not file.is_file():
-            raise ValueError(f"{where}: expected an image's file below {folder}, got {name[:100]!r}")
+        if not file.is_relative_to(folder):
+            raise FileNotFoundError(name)
         if file.stat().st_size > LARGEST:
-            raise ValueError(f"{where}: expected an image of at most {LARGEST >> 20} MiB")
-        return checked(file.read_bytes(), where)
+            raise ValueError(f"{name}: expected an image of at most {LARGEST >> 20} MiB")
+        return file
 
 
 def beside(value: Any) -> list[Any]:

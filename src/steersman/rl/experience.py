@@ -1,4 +1,4 @@
-"""What one round of rollouts yields, as tensors: episodes are rows [E, T], padded at the right."""
+"""What one iteration of PPO learns from, as tensors: episodes are rows [E, T], padded at the right."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steersman.config import AdvantageConfig
 from steersman.rl.advantages import gae, group_normalise, whiten
 from steersman.rl.rewards import apply_eos_trick, episode_kl, leave_one_out, token_rewards
 
@@ -35,6 +36,11 @@ class Experience:
     returns: Tensor
     """[E, T]"""
 
+    def split(self, counts: Sequence[int]) -> list[Experience]:
+        """Parts of so many episodes each, in their order."""
+        columns = {name: torch.split(tensor, list(counts)) for name, tensor in vars(self).items()}
+        return [Experience(**{name: parts[i] for name, parts in columns.items()}) for i in range(len(counts))]
+
     @property
     def kl(self) -> Tensor:
         """[E] nats per answer."""
@@ -59,42 +65,42 @@ def pad(episodes: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(episodes), batch_first=True)
 
 
-def make_experience(
-    *,
-    old_logprobs: Sequence[Tensor],
-    ref_logprobs: Sequence[Tensor],
-    values: Sequence[Tensor],
-    scores: Tensor,
-    ended: Tensor,
-    kl_coef: float,
-    no_eos_reward: float,
-    gamma: float,
-    lam: float,
-    whiten_rewards: bool,
-    whiten_advantages: bool,
-    group: int = 0,
-    advantage: str = "gae",
-) -> Experience:
-    """Per-episode tensors [t_e] -> rewards, advantages, returns. `scores` [E] float32, `ended` [E] bool.
+@dataclass(frozen=True)
+class Episodes:
+    """What the models say of E answers: a tensor [t] each, or a number for each."""
 
-    `group`: answers per prompt among which scores are compared (`leave_one_out`); 0 takes scores as they are.
-    `advantage`: "gae", or "rloo" or "grpo", for which an answer is one action: its whole reward, KL price included,
-    compared with those of its group, is the advantage of each of its tokens. These use neither values nor returns.
+    old_logprobs: Sequence[Tensor]
+    ref_logprobs: Sequence[Tensor]
+    values: Sequence[Tensor]
+    scores: Tensor
+    """[E] float32"""
+    ended: Tensor
+    """[E] bool"""
+
+
+def make_experience(
+    episodes: Episodes, config: AdvantageConfig, *, answers: int, kl_coef: float, no_eos_reward: float
+) -> Experience:
+    """Rewards, advantages and returns of episodes that lie prompt by prompt, `answers` each.
+
+    `config.method` "gae" asks the critic; with `group_baseline` the score is first compared with those of the same
+    prompt's other answers. For "rloo" and "grpo" an answer is one action: its whole reward, KL price included, compared
+    with those of its group, is the advantage of each of its tokens. These use neither values nor returns.
     """
-    mask = pad([torch.ones(len(x), dtype=torch.bool) for x in old_logprobs])
-    old, ref, value = pad(old_logprobs), pad(ref_logprobs), pad(values)
-    final = apply_eos_trick(scores, ended, no_eos_reward)
-    if group and advantage == "gae":
-        final = leave_one_out(final, group)
+    mask = pad([torch.ones(len(x), dtype=torch.bool) for x in episodes.old_logprobs])
+    old, ref, value = pad(episodes.old_logprobs), pad(episodes.ref_logprobs), pad(episodes.values)
+    final = apply_eos_trick(episodes.scores, episodes.ended, no_eos_reward)
+    if config.method == "gae" and config.group_baseline:
+        final = leave_one_out(final, answers)
     rewards = token_rewards(old, ref, final, mask, kl_coef)
-    if whiten_rewards:
+    if config.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
-    if advantage == "gae":
-        advantages, returns = gae(rewards, value, mask, gamma, lam)
+    if config.method == "gae":
+        advantages, returns = gae(rewards, value, mask, config.gamma, config.lam)
     else:
-        compare = leave_one_out if advantage == "rloo" else group_normalise
-        advantages = torch.where(mask, compare(rewards.sum(dim=1), group)[:, None], 0.0)
+        compare = leave_one_out if config.method == "rloo" else group_normalise
+        advantages = torch.where(mask, compare(rewards.sum(dim=1), answers)[:, None], 0.0)
         returns = torch.zeros_like(advantages)
-    if whiten_advantages:
+    if config.whiten_advantages:
         advantages = whiten(advantages, mask)
-    return Experience(mask, ended, scores, old, ref, value, rewards, advantages, returns)
+    return Experience(mask, episodes.ended, episodes.scores, old, ref, value, rewards, advantages, returns)

@@ -13,7 +13,7 @@ from steersman.server.errors import ApiError
 from steersman.server.request_text import WHOLE, Number, Said, Text
 from steersman.store import RankingTask
 from steersman.store.ranking_tasks import LABELER_LIMIT
-from steersman.types import Grade
+from steersman.types import Grade, Message
 
 router = APIRouter(prefix="/api/rank")
 T = TypeVar("T")
@@ -42,12 +42,18 @@ def _progress(ctx: Context, labeler: str) -> dict[str, int]:
     return {"tasks": progress["tasks"], "ranked": progress["ranked"], "mine": mine}
 
 
+def _shown(message: Message) -> dict[str, Any]:
+    """A turn of the prompt: its words as `content`; images and citations, where it has some, in `parts`."""
+    shown = message.to_json() | {"content": message.text}
+    return shown | ({"parts": [part.to_json() for part in message.said]} if message.images else {})
+
+
 @router.get("/next")
 def next_task(ctx: Ctx, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None
     if task is not None:
-        messages = [message.to_json() for message in task.prompt.messages]
+        messages = [_shown(message) for message in task.prompt.messages]
         answers = [{"key": key, "text": text} for key, text in task.presented]
         shown = {"id": task.id, "messages": messages, "answers": answers}
         shown |= {"objective": ctx.store.objective} if ctx.store.objective else {}

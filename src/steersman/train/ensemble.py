@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor
 
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
-from steersman.config import RewardConfig
 from steersman.distributed import parallel
 
 Pairs = Sequence[tuple[int, int]]
+MEMBER = "member-"
+"""A further member's folder is named so, with its number."""
 
 
 def nursery(output: Path) -> Path:
@@ -30,20 +30,25 @@ def nursery(output: Path) -> Path:
 
 
 def train_members(
-    train: Callable[..., Any], output: Path, config: RewardConfig, inputs: Mapping[str, str], **rest: Any
+    train: Callable[[int, Path, Mapping[str, str]], None], output: Path, members: int, inputs: Mapping[str, str]
 ) -> list[Path]:
-    """Folders of members 2 to `config.members`; `train` is the stage's run(). Members that are there are kept."""
+    """Folders of members 2 to `members`; those that are not there yet are made by `train(number, folder, inputs)`."""
     folders = []
-    for number in range(2, config.members + 1):
-        folder, mine = nursery(output) / f"member-{number}", {**inputs, "member": str(number)}
+    for number in range(2, members + 1):
+        folder, mine = nursery(output) / f"{MEMBER}{number}", {**inputs, "member": str(number)}
         folder.parent.mkdir(exist_ok=True)
         if parallel.is_first() and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).inputs != mine:
             shutil.rmtree(folder)
         parallel.wait()
         if not (folder / MANIFEST_NAME).is_file():
-            train(output=folder, config=replace(config, members=1), inputs=mine, member=number, **rest)
+            train(number, folder, mine)
         folders.append(folder)
     return folders
+
+
+def member_folders(reward: Path) -> list[Path]:
+    """Folders of an ensemble's further members inside that of its first, in their order."""
+    return sorted(reward.glob(f"{MEMBER}*"), key=lambda path: int(path.name.removeprefix(MEMBER)))
 
 
 def accuracy(scores: Sequence[Tensor], pairs: Sequence[Pairs]) -> float:

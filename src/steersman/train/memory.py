@@ -2,7 +2,7 @@
 
 Counted is what the code keeps: parameters (`weights/folders.py`), masters, moments and gradients (`train/update.py`),
 what each layer saves for its backward pass (`compute/layers.py`), a chunk of the vocabulary (`families/decoder.py`),
-and PPO's four models with the engine's copy (`train/rollouts.py`, `engine/`). Measured are the constants below, nothing
+and PPO's four models with the engine's copy (`train/actors.py`, `engine/`). Measured are the constants below, nothing
 else. On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
 `bench/memory.py` holds the prediction against the measured peak.
 """

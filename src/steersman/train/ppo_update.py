@@ -1,13 +1,13 @@
-"""What PPO learns from one round: the inner epochs over it, their learning rate, and the pretraining mix."""
+"""What PPO learns from one minibatch, its learning rate, and the pretraining mix."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-import random
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from steersman import stopping
 from steersman.compute.packing import Row, build_row, fill_rows, to_device
@@ -16,20 +16,124 @@ from steersman.distributed import parallel
 from steersman.families.outputs import response_logprobs, response_values
 from steersman.rl.experience import Experience
 from steersman.rl.losses import kl_loss, policy_loss, value_loss
-from steersman.train.midround import Round
-from steersman.train.rollouts import Actors, Rollouts
-from steersman.train.update import Updater
+from steersman.train.actors import Actors
+from steersman.train.iteration import Iteration
+from steersman.train.minibatches import Minibatch, PackedRow
+from steersman.train.order import without_end
+from steersman.train.ppo_state import State
+from steersman.train.schedule import Schedule
+from steersman.train.sft import to_trees
 from steersman.types import Conversation
 
 
-def prompt_order(count: int, seed: int) -> Iterator[int]:
-    """Prompt numbers without end: every epoch a new shuffle."""
-    epoch = 0
-    while True:
-        order = list(range(count))
-        random.Random(f"{seed}/ppo/{epoch}").shuffle(order)
-        yield from order
-        epoch += 1
+@dataclass(frozen=True)
+class Terms:
+    """What the minibatches of one iteration are learned with."""
+
+    config: PpoConfig
+    lr_share: float
+    """Share of the peak learning rates."""
+    learns: bool
+    """Whether the policy learns; else the critic alone."""
+    kl_coef: float = 0.0
+    """Price of `kl_loss`; 0 where the KL is part of the reward."""
+    pretraining: Iterator[Row] | None = None
+    """PPO-ptx: a row of demonstrations for each step."""
+
+
+def terms_of(config: PpoConfig, state: State, pretraining: Iterator[Row] | None) -> Terms:
+    """Those of the state's iteration."""
+    price = state.kl.coef if config.kl.paid_in == "loss" else 0.0
+    learns = policy_learns(config, state.iteration)
+    return Terms(config, lr_share(state.iteration, config), learns, price, pretraining)
+
+
+def policy_learns(config: PpoConfig, iteration: int) -> bool:
+    """Not in the first iterations, where they warm up the critic."""
+    return iteration >= config.critic.warmup_iterations
+
+
+def lr_share(iteration: int, config: PpoConfig) -> float:
+    """Share of the peak rates: full while only the critic learns, then a line up from a tenth, then `lr_schedule`."""
+    rates, warmup = config.optimizer, config.critic.warmup_iterations
+    total = config.iterations - warmup
+    schedule = Schedule(total, rates.warmup_iterations, rates.final_lr_fraction, rates.lr_schedule, first=0.1)
+    return schedule.share(iteration - warmup) if policy_learns(config, iteration) else 1.0
+
+
+def update(actors: Actors, state: State, minibatch: Minibatch, experience: Experience, terms: Terms) -> None:
+    """One optimizer step of policy and critic; its losses are added to the iteration's totals.
+
+    `experience` is that of the minibatch's answers. Stopped before its step, it has added nothing.
+    """
+    now, config = state.now, terms.config
+    assert now is not None
+    with _as_it_was(now.totals):
+        for packed in minibatch.rows:
+            parallel.halt()
+            if terms.learns:
+                gather_policy(actors, state, minibatch, packed, experience, terms)
+            if state.critic is not None:
+                gather_critic(actors, state, minibatch, packed, experience, config)
+    if terms.learns:
+        if terms.pretraining is not None:
+            ((row, weight),) = parallel.share([next(terms.pretraining)])
+            logprobs, _ = response_logprobs(actors.policy, row)
+            (-weight * config.loss.ptx_coef * logprobs.mean()).backward()  # type: ignore[no-untyped-call]
+            state.policy.gather()
+        state.policy.step(terms.lr_share)
+    if state.critic is not None:
+        state.critic.step(terms.lr_share)
+    now.steps += 1
+
+
+def gather_policy(
+    actors: Actors, state: State, minibatch: Minibatch, packed: PackedRow, experience: Experience, terms: Terms
+) -> None:
+    """Gradients of the policy's loss on one row."""
+    config, row, tokens, now = terms.config, packed.row, minibatch.tokens, _now(state)
+    mask = experience.mask[packed.episodes]
+    old, advantages = of_row(experience.old_logprobs, packed, mask), of_row(experience.advantages, packed, mask)
+    bonus = config.loss.entropy_coef > 0
+    logprobs, entropy = response_logprobs(actors.policy, row, config.rollouts.temperature, packed.below, bonus)
+    losses, clipped = policy_loss(logprobs, old, advantages, config.loss.clip_range)
+    if terms.kl_coef:
+        losses = losses + terms.kl_coef * kl_loss(logprobs, of_row(experience.ref_logprobs, packed, mask))
+    if config.advantage.method == "grpo":  # every answer weighs the same, however long (equation 3)
+        lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
+        losses = losses * (tokens / (float(len(minibatch.answers)) * lengths))
+    loss = losses.sum() / tokens - config.loss.entropy_coef * entropy.sum() / tokens
+    (packed.weight * loss).backward()  # type: ignore[no-untyped-call]
+    state.policy.gather()
+    now.totals["policy_loss"] += packed.weight * float(losses.detach().sum()) / tokens
+    now.totals["clip_fraction"] += packed.weight * float(clipped.sum()) / tokens
+    if now.steps == 0:
+        error = float((logprobs.detach() - old).exp().sub(1).abs().max())
+        now.totals["ratio_error_first"] = max(now.totals["ratio_error_first"], error)
+
+
+def gather_critic(
+    actors: Actors, state: State, minibatch: Minibatch, packed: PackedRow, experience: Experience, config: PpoConfig
+) -> None:
+    """Gradients of the critic's loss on one row."""
+    assert state.critic is not None
+    tokens, mask = minibatch.tokens, experience.mask[packed.episodes]
+    values, returns = of_row(experience.values, packed, mask), of_row(experience.returns, packed, mask)
+    predicted = response_values(actors.critic, packed.row, packed.below)
+    losses = value_loss(predicted, values, returns, config.critic.value_clip_range)
+    (packed.weight * config.critic.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
+    state.critic.gather()
+    _now(state).totals["value_loss"] += packed.weight * float(losses.detach().sum()) / tokens
+
+
+def of_row(x: Tensor, packed: PackedRow, mask: Tensor) -> Tensor:
+    """Of the minibatch's x [E, T] the real tokens of the row's answers [N], where the row is."""
+    return x[packed.episodes][mask].to(packed.row.ids.device)
+
+
+def _now(state: State) -> Iteration:
+    assert state.now is not None
+    return state.now
 
 
 @contextlib.contextmanager
@@ -43,110 +147,21 @@ def _as_it_was(totals: dict[str, float]) -> Iterator[None]:
         raise
 
 
-def update(
-    actors: Actors,
-    rollouts: Rollouts,
-    experience: Experience,
-    policy: Updater,
-    critic: Updater | None,
-    config: PpoConfig,
-    share: float,
-    train_policy: bool,
-    pretraining: Iterator[Row] | None,
-    kl_in_loss: float = 0.0,
-    now: Round | None = None,
-    keep: Callable[[Round], None] = lambda _: None,
-) -> dict[str, float]:
-    """What is left of the inner epochs over the round `now`; `keep` after each step. Returns means over all steps.
-
-    `kl_in_loss` is the price of `kl_loss`.
-    """
-    now = now or Round({})
-    totals = now.totals
-    for epoch in range(config.epochs):
-        minibatches = zip(
-            rollouts.minibatches, rollouts.episodes, rollouts.below, rollouts.weights, rollouts.tokens, strict=True
-        )
-        begin = epoch * len(rollouts.minibatches)
-        for number, (rows, numbers, states, weights, tokens) in enumerate(minibatches, begin):
-            if number < now.steps:
-                continue
-            with _as_it_was(totals):
-                (answers,) = parallel.add(sum(w * len(mine) for w, mine in zip(weights, numbers, strict=True)))
-                for row, mine, below, weight in zip(rows, numbers, states, weights, strict=True):
-                    parallel.halt()
-                    mask = experience.mask[mine]
-                    old, advantages, values, returns = (
-                        x[mine][mask].to(row.ids.device)
-                        for x in (experience.old_logprobs, experience.advantages, experience.values, experience.returns)
-                    )
-                    if train_policy:
-                        bonus = config.loss.entropy_coef > 0
-                        logprobs, entropy = response_logprobs(
-                            actors.policy, row, config.rollouts.temperature, below, bonus
-                        )
-                        losses, clipped = policy_loss(logprobs, old, advantages, config.loss.clip_range)
-                        if kl_in_loss:
-                            reference = experience.ref_logprobs[mine][mask].to(row.ids.device)
-                            losses = losses + kl_in_loss * kl_loss(logprobs, reference)
-                        if config.advantage.method == "grpo":  # every answer weighs the same, however long (equation 3)
-                            lengths = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask].to(row.ids.device)
-                            losses = losses * (tokens / (answers * lengths))
-                        loss = losses.sum() / tokens - config.loss.entropy_coef * entropy.sum() / tokens
-                        (weight * loss).backward()  # type: ignore[no-untyped-call]
-                        policy.gather()
-                        totals["policy_loss"] += weight * float(losses.detach().sum()) / tokens
-                        totals["clip_fraction"] += weight * float(clipped.sum()) / tokens
-                        if now.steps == 0:
-                            error = float((logprobs.detach() - old).exp().sub(1).abs().max())
-                            totals["ratio_error_first"] = max(totals["ratio_error_first"], error)
-                    if critic is not None:
-                        predicted = response_values(actors.critic, row, below)
-                        losses = value_loss(predicted, values, returns, config.critic.value_clip_range)
-                        (weight * config.critic.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
-                        critic.gather()
-                        totals["value_loss"] += weight * float(losses.detach().sum()) / tokens
-            if train_policy:
-                if pretraining is not None:
-                    ((row, weight),) = parallel.share([next(pretraining)])
-                    (-weight * config.loss.ptx_coef * response_logprobs(actors.policy, row)[0].mean()).backward()  # type: ignore[no-untyped-call]
-                    policy.gather()
-                policy.step(share)
-            if critic is not None:
-                critic.step(share)
-            now.steps += 1
-            keep(now)
-    first = parallel.merge(torch.tensor(totals.pop("ratio_error_first"), dtype=torch.float64))
-    if critic is None:
-        del totals["value_loss"]
-    sums = parallel.add(*totals.values())
-    return {k: v / now.steps for k, v in zip(totals, sums, strict=True)} | {"ratio_error_first": float(first)}
-
-
-def lr_share(iteration: int, config: PpoConfig) -> float:
-    """Share of the peak rates: full while only the critic learns, then a line up from a tenth, then `lr_schedule`."""
-    iteration -= config.critic.warmup_iterations
-    if iteration < 0:
-        return 1.0
-    if iteration < config.optimizer.warmup_iterations:
-        return 0.1 + 0.9 * iteration / config.optimizer.warmup_iterations
-    rest = config.iterations - config.critic.warmup_iterations - config.optimizer.warmup_iterations
-    progress = (iteration - config.optimizer.warmup_iterations) / max(1, rest)
-    if config.optimizer.lr_schedule == "constant":
-        return 1.0
-    if config.optimizer.lr_schedule == "cosine":
-        progress = (1 - math.cos(math.pi * progress)) / 2
-    return 1 - (1 - config.optimizer.final_lr_fraction) * progress
-
-
 def pretraining_rows(
-    actors: Actors, demonstrations: Sequence[Conversation], config: PpoConfig, seed: int, skip: int
-) -> Iterator[Row]:
-    """One row of demonstrations per optimizer step, for PPO-ptx."""
-    from steersman.train.sft import to_trees
-
+    actors: Actors, demonstrations: Sequence[Conversation], state: State, config: PpoConfig, seed: int
+) -> Iterator[Row] | None:
+    """PPO-ptx: a row of demonstrations for each optimizer step that the policy has not taken yet; None without it."""
+    if not config.loss.ptx_coef:
+        return None
     trees, _ = to_trees(actors.template, demonstrations, config.rows.row_tokens, "skip")
     groups = fill_rows([t.size for t in trees], config.rows.row_tokens)
-    for number, group in enumerate(prompt_order(len(groups), seed + 1)):
-        if number >= skip:
-            yield to_device(build_row([trees[i] for i in groups[group]]), actors.policy.device)
+    order = itertools.islice(without_end(len(groups), f"{seed + 1}/ppo"), policy_steps(config, state), None)
+    return (to_device(build_row([trees[i] for i in groups[n]]), actors.policy.device) for n in order)
+
+
+def policy_steps(config: PpoConfig, state: State) -> int:
+    """Optimizer steps that the policy has taken so far."""
+    prompts = config.rollouts.prompts_per_iteration
+    size = -(-prompts // config.minibatches)
+    taken = max(0, state.iteration - config.critic.warmup_iterations) * config.epochs * -(-prompts // size)
+    return taken + (state.now.steps if state.now and policy_learns(config, state.iteration) else 0)

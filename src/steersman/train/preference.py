@@ -9,7 +9,6 @@ so that the first log-ratios are exactly 0. The held-out prompts are those of th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,41 +17,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, to_dict
+from steersman.config import DpoConfig, KtoConfig, ModelConfig
 from steersman.distributed import parallel
-from steersman.families.outputs import context_of, response_logprobs, shard, use_checkpointing
-from steersman.progress import activity, progress
+from steersman.families.outputs import context_of, response_logprobs
+from steersman.progress import activity
 from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
-from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
-from steersman.train.log import MetricsLog
+from steersman.train.order import plan_batches
 from steersman.train.rankings import (
     RankedTree,
     frozen_states,
     pair_report,
-    plan_batches,
     sources,
     split_holdout,
     states_below,
     to_ranked_tree,
     to_ranked_trees,
 )
-from steersman.train.update import Updater, cosine, keep_freed_memory
+from steersman.train.session import Job, Steps, opened, trainable
 from steersman.types import Ranking
-from steersman.weights.folders import (
-    check_folder,
-    load_causal,
-    load_tokenizer,
-    pick_device,
-    read_config,
-    save_model,
-    use_packed_rows,
-)
-from steersman.weights.lora import merged, quantized, set_trainable, settle
+from steersman.weights.folders import check_folder, load_causal, load_tokenizer, read_config, save_model
+from steersman.weights.lora import merged, settle
 
 
 def kto_labels(ranking: Ranking) -> tuple[int, ...]:
@@ -95,18 +83,19 @@ class Examples:
     others: list[Tree]
     """KTO: `mismatched` answers, one tree per item; DPO: none."""
     held: list[RankedTree]
+    batches: list[list[int]]
+    """Numbers of the items of each optimizer step."""
 
     @property
     def trees(self) -> list[Tree]:
         return [item.tree for item in self.items]
 
 
-def prepare(
-    template: Template, rankings: Sequence[Ranking], config: DpoConfig | KtoConfig, seed: int, context: int
-) -> Examples:
+def prepare(template: Template, rankings: Sequence[Ranking], job: Job[DpoConfig | KtoConfig], context: int) -> Examples:
     """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
+    config = job.config
     dpo = isinstance(config, DpoConfig)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
     held, _ = to_ranked_trees(template, held_out, context)
     used = [r for r in training if (r.pairs() if dpo else any(kto_labels(r)))]
     items = [to_ranked_tree(template, r, context) for r in used]
@@ -117,7 +106,8 @@ def prepare(
             "expected at least one of each: rank more prompts"
         )
     others = [] if dpo else mismatched([item.tree for item in items], context)
-    return Examples(items, [kto_labels(r) for r in used], others, held)
+    batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{job.seed}/{job.stage}")
+    return Examples(items, [kto_labels(r) for r in used], others, held, batches)
 
 
 def answer_logprobs(
@@ -183,19 +173,48 @@ def answer_losses(
     return kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The SFT model's log-probabilities [K] of answers, by number of their tree."""
+
+    items: Mapping[int, Tensor]
+    others: Mapping[int, Tensor]
+    held: Mapping[int, Tensor]
+    states: Sequence[Tensor]
+    """What `frozen_states` kept of the items' trees."""
+
+
+def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) -> Reference:
+    """Asked of the model before it learns, in the rows of the first epoch."""
+    trees, others, held = examples.trees, examples.others, [h.tree for h in examples.held]
+    first_epoch = examples.batches[: len(examples.batches) // config.epochs]
+    per_token, row_tokens = per_token_of(config), config.rows.row_tokens
+    states = frozen_states(model, trees, config.adapters.train_layers, row_tokens)
+    return Reference(
+        tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states),
+        tree_logprobs(model, others, first_epoch, row_tokens) if others else {},
+        tree_logprobs(model, held, [range(len(held))] if held else [], row_tokens, per_token),
+        states,
+    )
+
+
+def estimated_kl(model: Any, examples: Examples, batch: Sequence[int], reference: Reference, row_tokens: int) -> float:
+    """KTO's z0: nats by which the model has left the SFT model, from answers to other prompts."""
+    now = tree_logprobs(model, examples.others, [batch], row_tokens)
+    return max(0.0, float(torch.cat([now[i] - reference.others[i] for i in batch]).mean()))
+
+
 def learn(
-    model: Any,
-    updater: Updater,
+    steps: Steps,
     config: DpoConfig | KtoConfig,
     examples: Examples,
     batch: Sequence[int],
-    reference: Mapping[int, Tensor],
-    states: Sequence[Tensor],
+    reference: Reference,
     kl: float,
 ) -> tuple[float, dict[int, Tensor]]:
     """Gather one step's gradients; returns its loss and the implicit rewards [K] of the batch's answers.
 
-    `reference`: the SFT model's `tree_logprobs`; `kl`: KTO's z0, the KL from it.
+    `kl`: `estimated_kl`, 0 for DPO.
     """
     trees, per_token = examples.trees, per_token_of(config)
     dpo = isinstance(config, DpoConfig)
@@ -203,12 +222,12 @@ def learn(
     total, rewards = 0.0, {}
     for group, weight in my_rows(trees, batch, config.rows.row_tokens):
         parallel.halt()
-        logprobs = answer_logprobs(model, trees, group, per_token, states)
-        ratios = {i: logprobs[i] - reference[i] for i in group}
+        logprobs = answer_logprobs(steps.stage.model, trees, group, per_token, reference.states)
+        ratios = {i: logprobs[i] - reference.items[i] for i in group}
         losses = [answer_losses(config, examples.items[i], examples.labels[i], r, kl) for i, r in ratios.items()]
         loss = weight * torch.cat(losses).sum() / count
         loss.backward()  # type: ignore[no-untyped-call]
-        updater.gather()
+        steps.updater.gather()
         total += float(loss.detach())
         rewards.update({i: config.beta * r.detach() for i, r in ratios.items()})
     return sum(parallel.add(total)), of_all(rewards, trees, batch)
@@ -232,87 +251,45 @@ def run(
 
     Returns the manifest's metrics. Resumes by itself.
     """
-    stage = "dpo" if isinstance(config, DpoConfig) else "kto"
-    keep_freed_memory()
+    job = Job("dpo" if isinstance(config, DpoConfig) else "kto", output, config, model_config, seed, inputs)
     check_folder(base)
     tokenizer = load_tokenizer(base)
+    template = Template(tokenizer, model_config.thinking, today=False)
     context = context_of(read_config(base, model_config.trust_remote_code))
-    fitted = fit_rankings(Template(tokenizer, model_config.thinking, today=False), rankings, context, config.rows.long)
-    rankings = fitted.records
-    examples = prepare(Template(tokenizer, model_config.thinking, today=False), rankings, config, seed, context)
-    trees, others, held = examples.trees, examples.others, examples.held
-    check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
-    options = (model_config.dtype, model_config.trust_remote_code)
-    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.adapters.lora_rank)))
-    model.to(pick_device(model_config.device))
-    set_trainable(model, config, seed)
-    if config.rows.checkpointing:
-        use_checkpointing(model)
-    shard(model)
-    folder = StageFolder(
-        output,
-        stage,
-        {**to_dict(config), "seed": seed, **model_config.recorded},
-        inputs,
-        config.resume.save_seconds,
-        config.resume.keep_checkpoints,
-    )
-    batches = plan_batches(len(trees), config.rows.batch_prompts, config.epochs, seed, stage)
-    first_epoch, whole = batches[: len(batches) // config.epochs], [range(len(held))] if held else []
-    # the model is still the SFT model: nothing is restored yet, and a new adapter changes nothing
-    per_token, row_tokens = per_token_of(config), config.rows.row_tokens
-    states = frozen_states(model, trees, config.adapters.train_layers, row_tokens)
-    reference = tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states)
-    others_reference = tree_logprobs(model, others, first_epoch, row_tokens) if others else {}
-    held_reference = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
+    fitted = fit_rankings(template, rankings, context, config.rows.long)
+    examples = prepare(template, fitted.records, job, context)
+    items, held, batches = examples.items, examples.held, examples.batches
 
-    updater = Updater(
-        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
-    )
-    step = 0
-    if (point := folder.load()) is not None:
-        updater.restore(point[0])
-        step = int(point[1]["step"])
-    warmup = round(config.optimizer.warmup_fraction * len(batches))
-    answers, began = 0, time.monotonic()
-    with folder.resumable(lambda: (updater.state(), {"step": step})):
-        with progress(stage, len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-            while step < len(batches):
-                batch, kl = batches[step], 0.0
-                if others:
-                    now = tree_logprobs(model, others, [batch], row_tokens)
-                    kl = max(0.0, float(torch.cat([now[i] - others_reference[i] for i in batch]).mean()))
-                loss, rewards = learn(model, updater, config, examples, batch, reference, states, kl)
-                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
-                norm = updater.step(share)
-                step += 1
-                answers += sum(len(r) for r in rewards.values())
-                metrics = {"loss": loss, **margins([examples.items[i] for i in batch], [rewards[i] for i in batch])}
-                metrics |= {"kl": kl} if others else {}
-                speed = answers / (time.monotonic() - began)
-                log.write(
-                    step,
-                    metrics | {"lr": config.optimizer.lr * share, "grad_norm": norm},
-                    {"answers_per_second": speed},
-                )
-                bar.update(step, **metrics)
-                if step < len(batches) and folder.save_is_due:
-                    folder.save(updater.state(), {"step": step})
-        settle(model, folder.path, base)
-        ended = tree_logprobs(model, [h.tree for h in held], whole, row_tokens, per_token)
-        implicit = [config.beta * (ended[i] - held_reference[i]) for i in range(len(held))]
-        counts, notes = sources(rankings)
+    sizes = [tree.size for tree in examples.trees]
+    with opened(job, base, sizes, lambda: trainable(load_causal, base, job, seed)) as stage:
+        model = stage.model
+        # the model is still the SFT model: nothing is restored yet, and a new adapter changes nothing
+        reference = reference_of(model, examples, config)
+        steps = Steps(stage, len(batches))
+        for step in steps:
+            batch = batches[step]
+            kl = estimated_kl(model, examples, batch, reference, config.rows.row_tokens) if examples.others else 0.0
+            loss, rewards = learn(steps, config, examples, batch, reference, kl)
+            norm, rate = steps.update()
+            metrics = {"loss": loss, **margins([items[i] for i in batch], [rewards[i] for i in batch])}
+            metrics |= {"kl": kl} if examples.others else {}
+            speed = {"answers_per_second": stage.speed(sum(len(r) for r in rewards.values()))}
+            stage.write(steps.done, metrics | {"lr": rate, "grad_norm": norm}, speed, **metrics)
+        settle(model, stage.path, base)
+        whole = [range(len(held))] if held else []
+        ended = tree_logprobs(model, [h.tree for h in held], whole, config.rows.row_tokens, per_token_of(config))
+        implicit = [config.beta * (ended[i] - reference.held[i]) for i in range(len(held))]
+        save_model(merged(model), tokenizer, stage.path)
+        counts, notes = sources(fitted.records)
         report = {
             **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
-            "n_train_prompts": len(trees),
+            "n_train_prompts": len(items),
             **counts,
             **fitted.counts(),
-            "answers_per_second": round(answers / max(1e-9, time.monotonic() - began), 2) if answers else None,
+            "answers_per_second": stage.mean_speed(2),
+            "cautions": [*cautions(len(batches), stage.path), *fitted.cautions(job.stage)],
         }
-        save_model(merged(model), tokenizer, folder.path)
-        report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions(stage)]
-        folder.finish(report, notes)
-    return report
+        return stage.finish(report, notes)
 
 
 def margins(items: Sequence[RankedTree], rewards: Sequence[Tensor]) -> dict[str, float]:

@@ -1,12 +1,11 @@
 """Rankings as training data, for whatever learns from them: the reward model, DPO, KTO.
 
-rankings -> held out by prompt -> one tree per prompt with a branch per answer -> shuffled batches; and how often
-scores of the answers agree with held-out rankings
+rankings -> held out by prompt -> one tree per prompt with a branch per answer; and how often scores of the answers
+agree with held-out rankings
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from steersman.distributed import parallel
 from steersman.families.outputs import frozen_layers, share_trunk
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
+from steersman.train.order import shuffled
 from steersman.types import OVERALL, Ranking
 
 
@@ -60,23 +60,12 @@ def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: in
 def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
     """(training, held out) by prompt: rankings of one prompt never straddle. The same for every stage of a seed."""
     keys = sorted({_prompt_key(r) for r in rankings})
-    random.Random(f"{seed}/reward/holdout").shuffle(keys)
-    held = set(keys[: round(len(keys) * fraction)])
+    held = {keys[i] for i in shuffled(len(keys), f"{seed}/reward/holdout")[: round(len(keys) * fraction)]}
     return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
 
 
 def _prompt_key(ranking: Ranking) -> str:
     return "\x00".join(f"{m.role}\x01{m.spelled}" for m in ranking.prompt.messages)
-
-
-def plan_batches(count: int, batch: int, epochs: int, seed: int, stage: str, variant: str = "") -> list[list[int]]:
-    """Indices per optimizer step: each epoch shuffled anew, by seed, stage and `variant`."""
-    batches = []
-    for epoch in range(epochs):
-        order = list(range(count))
-        random.Random(f"{seed}/{stage}/{epoch}{variant}").shuffle(order)
-        batches += [order[i : i + batch] for i in range(0, count, batch)]
-    return batches
 
 
 @torch.no_grad()

@@ -6,9 +6,10 @@ rankings -> one tree per prompt (the prompt once, K answers as branches) -> scor
 
 from __future__ import annotations
 
+import functools
 import shutil
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +17,40 @@ import torch
 from torch import Tensor
 
 from steersman import stopping
-from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
-from steersman.config import ModelConfig, RewardConfig, to_dict
+from steersman.config import ModelConfig, RewardConfig
 from steersman.distributed import parallel
 from steersman.families.heads import name_heads
-from steersman.families.outputs import branch_heads, context_of, init_score_head, shard, use_checkpointing
-from steersman.progress import activity, progress
+from steersman.families.outputs import branch_heads, context_of, init_score_head
+from steersman.progress import activity
 from steersman.rl.losses import kwise_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
-from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
-from steersman.train.log import MetricsLog
+from steersman.train.order import evenly_spaced, plan_batches
 from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
     RankedTree,
     frozen_states,
     pair_report,
-    plan_batches,
     sources,
     split_holdout,
     states_below,
     to_ranked_trees,
 )
-from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
+from steersman.train.session import Job, Stage, Steps, opened, trainable
+from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
 from steersman.weights.folders import (
     check_folder,
     load_scalar,
     load_tokenizer,
-    pick_device,
     read_config,
     save_model,
     use_packed_rows,
 )
-from steersman.weights.lora import merged, quantized, set_trainable, settle
+from steersman.weights.lora import merged, settle
 
 
 @torch.no_grad()
@@ -94,16 +92,106 @@ def demonstration_means(
     return [float(head.mean()) for head in torch.cat(score_trees(model, trees, row_tokens)).unbind(dim=1)]
 
 
-def compare_members(
-    first: Any, further: Sequence[Path], held: Sequence[RankedTree], config: RewardConfig, model_config: ModelConfig
+def set_scale_and_report(
+    model: Any, held: Sequence[RankedTree], zero: Sequence[float], config: RewardConfig, seed: int
 ) -> dict[str, Any]:
-    """How the members of an ensemble do on the held-out rankings, alone and together."""
-    trees = [h.tree for h in held]
-    scores = [own_scores(score_trees(first, trees, config.rows.row_tokens), held, first.config)]
+    """Settle what each head's output is shifted by and divided by; returns how it does on the held-out rankings.
+
+    `zero`: `demonstration_means`, [] where there are no demonstrations.
+    """
+    if zero and not config.objectives:
+        model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
+    measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens)
+    report = pair_report(held, own_scores(measured, held, model.config), seed)
+    if config.objectives:
+        settle_scale(model.config, measured, zero)
+        report["objectives"] = objective_report(model.config, held, measured, seed)
+    return report
+
+
+def join_members(
+    stage: Stage[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
+) -> dict[str, Any]:
+    """Put an ensemble's further members beside the first; how all do on the held-out rankings, alone and together."""
+    first, config, how = stage.model, stage.job.config, stage.job.model
+    trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
+    scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
     for path in further:
-        model = use_packed_rows(load_scalar(path, model_config.dtype, model_config.trust_remote_code)).to(first.device)
-        scores.append(own_scores(score_trees(model, trees, config.rows.row_tokens), held, model.config))
+        model = use_packed_rows(load_scalar(path, how.dtype, how.trust_remote_code)).to(first.device)
+        scores.append(own_scores(score_trees(model, trees, row_tokens), held, model.config))
+    for path in further if parallel.is_first() else ():
+        shutil.copytree(path, stage.path / path.name, dirs_exist_ok=True)
     return agreement(scores, [h.pairs for h in held])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rankings as tokens: what each optimizer step learns from, and what is held out."""
+
+    items: list[RankedTree]
+    ties: int
+    """Rankings to learn from that say nothing, since all their answers are equal."""
+    held: list[RankedTree]
+    batches: list[list[int]]
+    """Numbers of the items of each optimizer step."""
+
+
+def prepare(
+    template: Template, rankings: Sequence[Ranking], job: Job[RewardConfig], context: int, member: int
+) -> Examples:
+    """Raises ValueError where there is nothing to learn from or to hold out, of each objective."""
+    config = job.config
+    check_objectives(rankings, config.objectives)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
+    items, ties = to_ranked_trees(template, training, context)
+    held, _ = to_ranked_trees(template, held_out, context)
+    if not items or not held:
+        raise ValueError(
+            f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
+            "expected at least one of each: rank more prompts"
+        )
+    check_split(items, held, config.objectives)
+    order = f"{job.seed}/reward", f"/{member}" if member > 1 else ""
+    return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
+
+
+def new_model(base: Path, job: Job[RewardConfig], member: int) -> Any:
+    """The SFT model with a new head for each objective."""
+    objectives, seed = job.config.objectives, job.seed + member - 1
+
+    def with_heads(model: Any) -> None:
+        if objectives:
+            name_heads(model.config, objectives)
+        init_score_head(model, seed)
+
+    return trainable(functools.partial(load_scalar, heads=len(objectives) or 1), base, job, seed, with_heads)
+
+
+def learn(
+    model: Any, updater: Updater, config: RewardConfig, batch: Sequence[RankedTree], states: Sequence[Tensor]
+) -> tuple[float, float]:
+    """Gather one step's gradients; returns its loss in nats and how many of its pairs are ordered rightly.
+
+    `states`: what `frozen_states` kept of the batch's trees, [] if nothing.
+    """
+    total, right = 0.0, 0.0
+    for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.rows.row_tokens)):
+        parallel.halt()
+        part = [batch[i] for i in group]
+        row = to_device(build_row([b.tree for b in part]), model.device)
+        heads = torch.split(
+            branch_heads(model, row, states_below(states, group, row)), [len(b.tree.branches) for b in part]
+        )
+        scores = own_scores(heads, part, model.config)
+        margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
+        losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
+        loss = weight * torch.stack(losses).sum() / len(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        updater.gather()
+        total += float(loss.detach())
+        right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+    total, right = parallel.add(total, right)
+    return total, right
 
 
 def run(
@@ -116,133 +204,77 @@ def run(
     model_config: ModelConfig,
     seed: int,
     inputs: Mapping[str, str],
-    member: int = 1,
 ) -> dict[str, Any]:
     """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics.
 
-    `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do not.
+    The further members of an ensemble are trained first, each a stage of its own.
     """
-    keep_freed_memory()
-    rest = {"base": base, "rankings": rankings, "demonstrations": demonstrations, "model_config": model_config}
-    further = train_members(run, output, config, inputs, seed=seed, **rest)
+    job = Job("reward", output, config, model_config, seed, inputs)
+
+    def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
+        alone = replace(job, output=output, inputs=inputs, config=replace(config, members=1))
+        train(base, rankings, demonstrations, alone, number)
+
+    further = train_members(member, output, config.members, inputs)
+    return train(base, rankings, demonstrations, job, 1, further)
+
+
+def train(
+    base: Path,
+    rankings: Sequence[Ranking],
+    demonstrations: Sequence[Conversation],
+    job: Job[RewardConfig],
+    member: int,
+    further: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """One reward model. `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do
+    not. `further`: folders of the other members, where this is the first.
+    """
+    config = job.config
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer, model_config.thinking, today=False)
-    context = context_of(read_config(base, model_config.trust_remote_code))
+    template = Template(tokenizer, job.model.thinking, today=False)
+    context = context_of(read_config(base, job.model.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.rows.long)
-    rankings = fitted.records
     demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
-    check_objectives(rankings, config.objectives)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, seed)
-    items, ties = to_ranked_trees(template, training, context)
-    held, _ = to_ranked_trees(template, held_out, context)
-    if not items or not held:
-        raise ValueError(
-            f"{len(rankings)} rankings, {len(items)} with a strict preference to train on and {len(held)} to hold out; "
-            "expected at least one of each: rank more prompts"
-        )
-    check_split(items, held, config.objectives)
-    check_memory(base, config, lengths_of([b.tree.size for b in items]), model_config)
-    device = pick_device(model_config.device)
-    options = (model_config.dtype, model_config.trust_remote_code, len(config.objectives) or 1)
-    model = use_packed_rows(load_scalar(base, *options, **quantized(model_config, config.adapters.lora_rank))).to(
-        device
-    )
-    if config.objectives:
-        name_heads(model.config, config.objectives)
-    init_score_head(model, seed + member - 1)
-    set_trainable(model, config, seed + member - 1)
-    if config.rows.checkpointing:
-        use_checkpointing(model)
-    shard(model)
-    folder = StageFolder(
-        output,
-        "reward",
-        {**to_dict(config), "seed": seed, **model_config.recorded},
-        inputs,
-        config.resume.save_seconds,
-        config.resume.keep_checkpoints,
-    )
-    variant = f"/{member}" if member > 1 else ""
-    batches = plan_batches(len(items), config.rows.batch_prompts, config.epochs, seed, "reward", variant)
-
-    updater = Updater(
-        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
-    )
-    step = 0
-    if (point := folder.load()) is not None:
-        updater.restore(point[0])
-        step = int(point[1]["step"])
-    lasting = config.epochs > 1
-    states = (
-        frozen_states(model, [b.tree for b in items], config.adapters.train_layers, config.rows.row_tokens)
-        if lasting
-        else []
-    )
-    warmup = round(config.optimizer.warmup_fraction * len(batches))
+    examples = prepare(template, fitted.records, job, context, member)
+    held, batches = examples.held, examples.batches
+    trees = [item.tree for item in examples.items]
     evaluated = evenly_spaced(len(batches), config.evals)
-    pairs, began = 0, time.monotonic()
-    with folder.resumable(lambda: (updater.state(), {"step": step})):
-        with progress("reward", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-            while step < len(batches):
-                batch = [items[i] for i in batches[step]]
-                total, right, count = 0.0, 0.0, sum(len(b.pairs) for b in batch)
-                for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.rows.row_tokens)):
-                    parallel.halt()
-                    part = [batch[i] for i in group]
-                    row = to_device(build_row([b.tree for b in part]), device)
-                    below = states_below(states, [batches[step][i] for i in group], row)
-                    heads = torch.split(branch_heads(model, row, below), [len(b.tree.branches) for b in part])
-                    scores = own_scores(heads, part, model.config)
-                    margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
-                    losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
-                    loss = weight * torch.stack(losses).sum() / len(batch)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    updater.gather()
-                    total += float(loss.detach())
-                    right += weight * sum(
-                        int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs
-                    )
-                total, right = parallel.add(total, right)
-                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
-                norm = updater.step(share)
-                step += 1
-                pairs += count
-                speed = pairs / (time.monotonic() - began)
-                metrics = {"loss": total, "accuracy": right / count, "grad_norm": norm}
-                if step in evaluated:
-                    with stopping.held():  # a point of this step must have its line
-                        metrics |= held_out_metrics(model, held, config.rows.row_tokens)
-                log.write(step, metrics, {"pairs_per_second": speed})
-                bar.update(step, loss=total, accuracy=right / count)
-                if step < len(batches) and folder.save_is_due:
-                    folder.save(updater.state(), {"step": step})
-            settle(model, folder.path, base)
-            if config.evals:
-                log.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
+
+    with opened(job, base, [tree.size for tree in trees], lambda: new_model(base, job, member)) as stage:
+        model, steps = stage.model, Steps(stage, len(batches))
+        lasting = trees if config.epochs > 1 else []
+        states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
+        for step in steps:
+            batch = [examples.items[i] for i in batches[step]]
+            below = [states[i] for i in batches[step]] if states else []
+            loss, right = learn(model, steps.updater, config, batch, below)
+            norm, _ = steps.update()
+            pairs = sum(len(b.pairs) for b in batch)
+            accuracy = right / pairs
+            metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
+            if steps.done in evaluated:
+                with stopping.held():  # a point of this step must have its line
+                    metrics |= held_out_metrics(model, held, config.rows.row_tokens)
+            stage.write(steps.done, metrics, {"pairs_per_second": stage.speed(pairs)}, loss=loss, accuracy=accuracy)
+        settle(model, stage.path, base)
+        if config.evals:
+            stage.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
-        if zero and not config.objectives:
-            model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
-        measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens)
-        report = pair_report(held, own_scores(measured, held, model.config), seed)
-        if config.objectives:
-            settle_scale(model.config, measured, zero)
-            report["objectives"] = objective_report(model.config, held, measured, seed)
-        if further:
-            report |= compare_members(model, further, held, config, model_config)
-            for path in further if parallel.is_first() else ():
-                shutil.copytree(path, folder.path / path.name, dirs_exist_ok=True)
-        save_model(merged(model), tokenizer, folder.path)
-        counts, notes = sources(rankings)
+        report = set_scale_and_report(model, held, zero, config, job.seed)
+        report |= join_members(stage, further, held) if further else {}
+        save_model(merged(model), tokenizer, stage.path)
+        counts, notes = sources(fitted.records)
         report |= {
-            "n_train_prompts": len(items),
-            "all_ties": ties,
+            "n_train_prompts": len(trees),
+            "all_ties": examples.ties,
             **counts,
             **fitted.counts(),
             "normalised_on": len(demonstrations),
-            "pairs_per_second": round(pairs / max(1e-9, time.monotonic() - began), 2) if pairs else None,
+            "pairs_per_second": stage.mean_speed(2),
+            "cautions": [*cautions(len(batches), stage.path), *fitted.cautions("reward")],
         }
-        report["cautions"] = [*cautions(len(batches), folder.path), *fitted.cautions("reward")]
-        folder.finish(report, notes)
-        shutil.rmtree(nursery(output), ignore_errors=True)
-    return report
+        stage.finish(report, notes)
+        shutil.rmtree(nursery(job.output), ignore_errors=True)
+        return report

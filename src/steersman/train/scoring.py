@@ -21,13 +21,14 @@ from steersman.rl.rules import rule_reward
 from steersman.types import Conversation
 
 if TYPE_CHECKING:
-    from steersman.train.rollouts import Actors, Rollouts
+    from steersman.train.actors import Actors
+    from steersman.train.minibatches import Minibatch
 
 
 class RewardFn(Protocol):
     """A source of reward."""
 
-    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
         """([E] float32 on the CPU: what it adds to each answer's score, figures for the log)."""
         ...
 
@@ -57,13 +58,12 @@ class RewardModels:
     uncertainty_coef: float
 
     @torch.no_grad()
-    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
         config = self.models[0].config
-        heads = torch.full((len(self.models), len(rollouts.flat), len(weights_of(config)) or 1), -torch.inf)
-        for rows, numbers, states in zip(rollouts.minibatches, rollouts.episodes, rollouts.below, strict=True):
-            for row, mine, below in zip(rows, numbers, states, strict=True):
-                for member, model in enumerate(self.models):
-                    heads[member, mine] = branch_heads(model, row, below).cpu()
+        heads = torch.full((len(self.models), len(minibatch.answers), len(weights_of(config)) or 1), -torch.inf)
+        for packed in minibatch.rows:
+            for member, model in enumerate(self.models):
+                heads[member, packed.episodes] = branch_heads(model, packed.row, packed.below).cpu()
         scores = weighted(parallel.merge(heads), config)
         means = heads.mean(dim=(0, 1)).tolist()
         figures = {f"objective_{name}": mean for name, mean in zip(weights_of(config), means, strict=False)}
@@ -80,11 +80,11 @@ class Rule:
     name: str
     rule: RuleConfig
 
-    def __call__(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
         kept = torch.tensor(
             [
                 rule_reward(self.rule, prompt, answer.text)
-                for prompt, answers in zip(rollouts.prompts, rollouts.completions, strict=True)
+                for prompt, answers in zip(minibatch.prompts, minibatch.completions, strict=True)
                 for answer in answers
             ]
         )
@@ -98,12 +98,12 @@ def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
     return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.score.rules, 1))]
 
 
-def answer_scores(rewards: Sequence[RewardFn], rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+def answer_scores(rewards: Sequence[RewardFn], minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
     """[E]: the sum of all sources, and what each logs."""
     first, *others = rewards
-    total, figures = first(rollouts)
+    total, figures = first(minibatch)
     for source in others:
-        added, more = source(rollouts)
+        added, more = source(minibatch)
         total, figures = total + added, figures | more
     return total, figures
 

@@ -6,37 +6,28 @@ demonstrations -> render (ids and mask) -> shuffled batches of a token budget ->
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steersman import stopping
-from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
-from steersman.config import ModelConfig, SftConfig, to_dict
+from steersman.config import ModelConfig, SftConfig
 from steersman.distributed import parallel
-from steersman.families.outputs import response_logprobs, shard, use_checkpointing
-from steersman.progress import activity, note, picture, progress
+from steersman.families.outputs import response_logprobs
+from steersman.progress import activity, note, picture
 from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Template
-from steersman.train.budget import check_memory, lengths_of
 from steersman.train.cautions import cautions
-from steersman.train.log import MetricsLog
-from steersman.train.update import Updater, cosine, evenly_spaced, keep_freed_memory
+from steersman.train.order import evenly_spaced, plan_batches, shuffled
+from steersman.train.session import Job, Steps, opened, trainable
+from steersman.train.update import Updater
 from steersman.types import Conversation
-from steersman.weights.folders import (
-    check_folder,
-    load_causal,
-    load_tokenizer,
-    pick_device,
-    save_model,
-    use_packed_rows,
-)
-from steersman.weights.lora import merged, quantized, set_trainable, settle
+from steersman.weights.folders import check_folder, load_causal, load_tokenizer, save_model
+from steersman.weights.lora import merged, settle
 
 
 def to_trees(
@@ -81,24 +72,6 @@ def tell(base: Path, template: Template, record: Conversation) -> None:
     picture(shown(template, lesson))
 
 
-def plan_batches(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
-    """Indices per optimizer step: each epoch shuffled anew, cut where the token budget is full."""
-    batches: list[list[int]] = []
-    for epoch in range(config.epochs):
-        order = list(range(len(trees)))
-        random.Random(f"{seed}/sft/{epoch}").shuffle(order)
-        batch: list[int] = []
-        tokens = 0
-        for i in order:
-            if batch and tokens + trees[i].size > config.rows.batch_tokens:
-                batches.append(batch)
-                batch, tokens = [], 0
-            batch.append(i)
-            tokens += trees[i].size
-        batches.append(batch)
-    return batches
-
-
 def rows_of(trees: Sequence[Tree], row_tokens: int) -> list[Row]:
     return [build_row([trees[i] for i in group]) for group in fill_rows([t.size for t in trees], row_tokens)]
 
@@ -122,11 +95,63 @@ def split_validation(
 ) -> tuple[list[Conversation], list[Conversation]]:
     """(training, held out): a seeded share of the demonstrations, at least one where there are two or more."""
     held = max(1, round(len(demonstrations) * fraction)) if fraction > 0 and len(demonstrations) > 1 else 0
-    order = list(range(len(demonstrations)))
-    random.Random(f"{seed}/sft/held").shuffle(order)
-    chosen = set(order[:held])
+    chosen = set(shuffled(len(demonstrations), f"{seed}/sft/held")[:held])
     train = [c for i, c in enumerate(demonstrations) if i not in chosen]
     return train, [demonstrations[i] for i in sorted(chosen)]
+
+
+def batches_of(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list[int]]:
+    """Numbers of the trees of each optimizer step: as many as its tokens allow."""
+    return plan_batches([tree.size for tree in trees], config.rows.batch_tokens, config.epochs, f"{seed}/sft")
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Demonstrations as tokens: what each optimizer step learns from, and what is held out."""
+
+    trees: list[Tree]
+    batches: list[list[int]]
+    """Numbers of the trees of each optimizer step."""
+    held: list[Tree]
+    skipped: int
+    """Dialogues that were too long."""
+    said: list[str]
+    """What the template changed or dropped."""
+
+    @property
+    def sizes(self) -> list[int]:
+        return [tree.size for tree in self.trees]
+
+    def rows(self, step: int, row_tokens: int) -> list[Row]:
+        return rows_of([self.trees[i] for i in self.batches[step]], row_tokens)
+
+    def tokens(self, step: int) -> int:
+        return sum(self.trees[i].size for i in self.batches[step])
+
+
+def prepare(
+    template: Template, demonstrations: Sequence[Conversation], validation: Sequence[Conversation], job: Job[SftConfig]
+) -> Lessons:
+    """Render and order what is learned. Raises ValueError where there is nothing to learn from."""
+    config = job.config
+    trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
+    batches = batches_of(trees, config, job.seed)
+    said = template.notes.copy()  # not what the held-out dialogues add
+    held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
+    return Lessons(trees, batches, held, skipped, [f"{text} ({n} times)" for text, n in said.items()])
+
+
+def learn(model: Any, updater: Updater, rows: Sequence[Row]) -> float:
+    """Gather the gradients of one step's rows; returns its loss in nats per target token."""
+    total, targets = 0.0, sum(len(row.targets) for row in rows)
+    for row, weight in parallel.share(rows):
+        parallel.halt()
+        logprobs, _ = response_logprobs(model, to_device(row, model.device), entropy=False)
+        loss = -weight * logprobs.sum() / targets
+        loss.backward()  # type: ignore[no-untyped-call]
+        updater.gather()
+        total += float(loss.detach())
+    return sum(parallel.add(total))
 
 
 def run(
@@ -141,101 +166,50 @@ def run(
     inputs: Mapping[str, str],
 ) -> dict[str, Any]:
     """Fine-tune `base` into the folder `output`; returns the metrics of its manifest. Resumes by itself."""
-    keep_freed_memory()
+    job = Job("sft", output, config, model_config, seed, inputs)
     if not validation:
         demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
     check_folder(base)
     tokenizer = load_tokenizer(base, model_config.template)
     template = Template(tokenizer, model_config.thinking, today=False)
-    trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
-    said = template.notes.copy()
+    lessons = prepare(template, demonstrations, validation, job)
     if parallel.is_first():
         tell(base, template, demonstrations[0])
-    held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
-    held_rows = rows_of(held, config.rows.row_tokens)
-    batches = plan_batches(trees, config, seed)
+    held = rows_of(lessons.held, config.rows.row_tokens)
+    total = len(lessons.batches)
+    evaluated = evenly_spaced(total, config.evals) if held else set()
 
-    check_memory(base, config, lengths_of([t.size for t in trees]), model_config)
-    device = pick_device(model_config.device)
-    options = (model_config.dtype, model_config.trust_remote_code)
-    model = use_packed_rows(load_causal(base, *options, **quantized(model_config, config.adapters.lora_rank))).to(
-        device
-    )
-    set_trainable(model, config, seed)
-    if config.rows.checkpointing:
-        use_checkpointing(model)
-    shard(model)
-    folder = StageFolder(
-        output,
-        "sft",
-        {**to_dict(config), "seed": seed, **model_config.recorded},
-        inputs,
-        config.resume.save_seconds,
-        config.resume.keep_checkpoints,
-    )
-    updater = Updater(
-        model, lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay, grad_clip=config.optimizer.grad_clip
-    )
-
-    step = 0
-    if (point := folder.load()) is not None:
-        updater.restore(point[0])
-        step, loss_before = int(point[1]["step"]), point[1]["loss_before"]
-    else:
-        loss_before = mean_loss(model, held_rows) if held else None
-    warmup = round(config.optimizer.warmup_fraction * len(batches))
-    evaluated = evenly_spaced(len(batches), config.evals) if held else set()
-    tokens, began = 0, time.monotonic()
-    with folder.resumable(lambda: (updater.state(), {"step": step, "loss_before": loss_before})):
-        with progress("sft", len(batches), start=step) as bar, MetricsLog(folder.path, "step", step + 1) as log:
-            while step < len(batches):
-                batch = [trees[i] for i in batches[step]]
-                rows = rows_of(batch, config.rows.row_tokens)
-                targets = sum(len(row.targets) for row in rows)
-                total = 0.0
-                for row, weight in parallel.share(rows):
-                    parallel.halt()
-                    logprobs, _ = response_logprobs(model, to_device(row, device), entropy=False)
-                    loss = -weight * logprobs.sum() / targets
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    updater.gather()
-                    total += float(loss.detach())
-                (total,) = parallel.add(total)
-                share = cosine(step, len(batches), warmup, config.optimizer.final_lr_fraction)
-                norm = updater.step(share)
-                tokens += sum(t.size for t in batch)
-                metrics = {
-                    "loss": total,
-                    "lr": config.optimizer.lr * share,
-                    "grad_norm": norm,
-                    "tokens": sum(t.size for t in batch),
-                }
-                speed = tokens / (time.monotonic() - began)
-                step += 1
-                if step in evaluated:
-                    with stopping.held():  # a point of this step must have its line
-                        metrics["eval_loss"] = mean_loss(model, held_rows)
-                log.write(step, metrics, {"tokens_per_second": speed})
-                bar.update(step, loss=total, tok_s=round(speed))
-                if step < len(batches) and folder.save_is_due:
-                    folder.save(updater.state(), {"step": step, "loss_before": loss_before})
-            settle(model, folder.path, base)
-            loss_after = mean_loss(model, held_rows) if held else None
-            if loss_before is not None and loss_after is not None:
-                log.write(len(batches) + 1, {"eval_loss": loss_after, "eval_loss_before": loss_before})
-        save_model(merged(model), tokenizer, folder.path)
-        result: dict[str, Any] = {
-            "eval_loss_before": None if loss_before is None else round(loss_before, 4),
-            "eval_loss": None if loss_after is None else round(loss_after, 4),
-            "demonstrations": len(demonstrations) - skipped,
-            **({} if len(trees) == len(demonstrations) - skipped else {"rows": len(trees)}),
-            "skipped_long": skipped,
-            **({"date": f"{DAY:%Y-%m-%d}"} if template.dated else {}),
-            "held_out": len(held),
-            "steps": len(batches),
-            "tokens_per_second": round(tokens / max(1e-9, time.monotonic() - began)) if tokens else None,
-        }
-        notes = [f"{text} ({n} times)" for text, n in said.items()]
-        result["cautions"] = notes + cautions(len(batches), folder.path, before=loss_before, after=loss_after)
-        folder.finish(result)
-    return result
+    with opened(job, base, lessons.sizes, lambda: trainable(load_causal, base, job, seed)) as stage:
+        model, steps = stage.model, Steps(stage, total)
+        if "loss_before" not in steps.kept:
+            steps.kept["loss_before"] = mean_loss(model, held) if held else None
+        for step in steps:
+            loss = learn(model, steps.updater, lessons.rows(step, config.rows.row_tokens))
+            norm, rate = steps.update()
+            tokens = lessons.tokens(step)
+            metrics = {"loss": loss, "lr": rate, "grad_norm": norm, "tokens": tokens}
+            if steps.done in evaluated:
+                with stopping.held():  # a point of this step must have its line
+                    metrics["eval_loss"] = mean_loss(model, held)
+            speed = stage.speed(tokens)
+            stage.write(steps.done, metrics, {"tokens_per_second": speed}, loss=loss, tok_s=round(speed))
+        settle(model, stage.path, base)
+        before, after = steps.kept["loss_before"], mean_loss(model, held) if held else None
+        if before is not None and after is not None:
+            stage.write(total + 1, {"eval_loss": after, "eval_loss_before": before})
+        save_model(merged(model), tokenizer, stage.path)
+        learned = len(demonstrations) - lessons.skipped
+        return stage.finish(
+            {
+                "eval_loss_before": None if before is None else round(before, 4),
+                "eval_loss": None if after is None else round(after, 4),
+                "demonstrations": learned,
+                **({} if len(lessons.trees) == learned else {"rows": len(lessons.trees)}),
+                "skipped_long": lessons.skipped,
+                **({"date": f"{DAY:%Y-%m-%d}"} if template.dated else {}),
+                "held_out": len(lessons.held),
+                "steps": total,
+                "tokens_per_second": stage.mean_speed(),
+                "cautions": [*lessons.said, *cautions(total, stage.path, before=before, after=after)],
+            }
+        )

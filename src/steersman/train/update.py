@@ -10,11 +10,12 @@ import ctypes
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from steersman.compute.gradients import sum_in_float32, sum_of
 from steersman.distributed import parallel
 from steersman.kernels import ops
 
@@ -33,23 +34,19 @@ def keep_freed_memory() -> None:
         return
 
 
-def cosine(step: int, total: int, warmup: int, final: float) -> float:
-    """Share of the peak rate at `step` of `total`: a line up over `warmup` steps, then a cosine down to `final`."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(1, total - warmup)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def evenly_spaced(steps: int, count: int) -> set[int]:
-    """`count` of the steps 1 to `steps` - 1, as evenly as they go; fewer where there are fewer."""
-    return {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}
-
-
 def _norm(tensors: Sequence[Tensor]) -> float:
     if not tensors:
         return 0.0
     return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in tensors])))
+
+
+class Wide(NamedTuple):
+    """A weight that kernels step."""
+
+    parameter: Tensor
+    master: Tensor
+    gradient: Tensor
+    """Its sum over the rows of a step, float32."""
 
 
 class Updater:
@@ -75,13 +72,12 @@ class Updater:
         self.masters: list[Tensor] = [parallel.local(p.detach()).float().clone() for p in self.parameters]
         self.peak_lr, self.grad_clip = lr, grad_clip
         self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
-        self.wide: list[tuple[Tensor, Tensor]] = []
-        """Weights with masters that kernels step; backward passes add to their float32 `wide_grad`."""
+        self.wide: list[Wide] = []
+        """Weights whose gradients kernels sum, and whose masters kernels step."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter.dim() == 2 and not parallel.is_split(parameter) and ops.multiplies(parameter):
-                parameter.wide_grad = torch.zeros_like(master)  # type: ignore[attr-defined]
-                self.wide.append((parameter, master))
-        stepped = {id(master) for _, master in self.wide}
+                self.wide.append(Wide(parameter, master, sum_in_float32(parameter)))
+        stepped = {id(wide.master) for wide in self.wide}
         rest = [m for m in self.masters if id(m) not in stepped]
         decays = ([m for m in rest if m.dim() >= 2], weight_decay), ([m for m in rest if m.dim() < 2], 0.0)
         groups = [{"params": masters, "weight_decay": decay} for masters, decay in decays if masters]
@@ -94,7 +90,7 @@ class Updater:
             if parameter.grad is None:
                 continue
             grad = parallel.local(parameter.grad)
-            if (wide := getattr(parameter, "wide_grad", None)) is not None:
+            if (wide := sum_of(parameter)) is not None:
                 wide += grad
             elif master.grad is None:
                 master.grad = grad.float()
@@ -105,7 +101,7 @@ class Updater:
     @torch.no_grad()
     def step(self, lr_share: float) -> float:
         """Clip, apply, copy back to the model. Returns the gradient's norm before clipping."""
-        wide = [p.wide_grad for p, _ in self.wide]  # type: ignore[attr-defined]
+        wide = [weight.gradient for weight in self.wide]
         named = zip(self.parameters, self.masters, strict=True)
         halves = [(parallel.is_split(p), m.grad) for p, m in named if m.grad is not None]
         split, whole = ([g for is_split, g in halves if is_split is wanted] for wanted in (True, False))
@@ -120,24 +116,24 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak_lr * lr_share
         self.optimizer.step()
-        for parameter, master in self.wide:
-            self._step_wide(parameter, master, self.peak_lr * lr_share, scale)
+        for weight in self.wide:
+            self._step_wide(weight, self.peak_lr * lr_share, scale)
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master.grad is not None:
                 parallel.local(parameter).copy_(master)
                 master.grad = None
         return norm
 
-    def _step_wide(self, parameter: Tensor, master: Tensor, lr: float, scale: float) -> None:
-        state = self.optimizer.state[master]
+    def _step_wide(self, weight: Wide, lr: float, scale: float) -> None:
+        state = self.optimizer.state[weight.master]
         if not state:
-            zeros = torch.zeros_like(master), torch.zeros_like(master)
+            zeros = torch.zeros_like(weight.master), torch.zeros_like(weight.master)
             state.update(zip(("step", "exp_avg", "exp_avg_sq"), (torch.tensor(0.0), *zeros), strict=True))
         state["step"] += 1
         done, (beta1, beta2) = float(state["step"]), self.betas
         how = lr, self.weight_decay, beta1, beta2, self.eps, scale, 1 - beta1**done, 1 - beta2**done
-        grad: Tensor = parameter.wide_grad  # type: ignore[attr-defined]
-        ops.adamw((master, parameter.data, grad, state["exp_avg"], state["exp_avg_sq"]), how)
+        tensors = weight.master, weight.parameter.data, weight.gradient, state["exp_avg"], state["exp_avg_sq"]
+        ops.adamw(tensors, how)
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything a resumed run needs, as named tensors."""

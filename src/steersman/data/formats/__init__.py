@@ -140,9 +140,9 @@ def with_images(parsed: Parsed, images: list[Image], fields: Fields) -> Parsed:
         if images:
             raise ValueError("images: expected a dialogue; a text for pretraining has no place for them")
         return parsed
-    fields.note("images taken in", len(images))
     parsed = placed(parsed, images, "images")
     prompt = parsed if isinstance(parsed, Conversation) else parsed.prompt
+    fields.note("images taken in", sum(len(turn.images) for turn in prompt.messages))
     if fields.pictures is not None:
         for i, turn in enumerate(prompt.messages):
             for image in turn.images:

@@ -30,7 +30,7 @@ def run(task: Task) -> Any:
         prompts = values["prompts"]
         count = min(settings.selection.eval_prompts, len(prompts) // 5)
         values |= {"prompts": prompts[: len(prompts) - count], "held_out": prompts[len(prompts) - count :]}
-    return parallel.everywhere(ppo.run, **values, **task.common, stage=task.stage.name)
+    return parallel.everywhere(ppo.run, material=ppo.Material(**values), **task.common, stage=task.stage.name)
 
 
 def tell(metrics: Metrics) -> str:

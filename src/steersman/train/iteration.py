@@ -1,4 +1,4 @@
-"""How far a round of PPO has come, so that a run can go on from the middle of one.
+"""How far an iteration of PPO has come, so that a run can go on from the middle of one.
 
 Answers that are there, the experience made from them and the optimizer steps done on it are kept in resume points;
 rows are packed again and come out the same.
@@ -19,48 +19,60 @@ from steersman.rl.experience import Experience
 from steersman.types import Completion
 
 ANSWERS, EXPERIENCE = "answers", "experience."
+TOTALS = ("policy_loss", "value_loss", "clip_fraction", "ratio_error_first")
 
 
 @dataclass
-class Round:
-    """One round so far. `experience` is None until all answers are there."""
+class Iteration:
+    """One iteration so far. `experience` is None until all answers are there."""
 
     evaluation: dict[str, float]
-    """Held-out numbers of the policy that the round began with, where it was evaluated."""
+    """Held-out numbers of the policy that the iteration began with, where it was evaluated."""
     answers: list[list[Completion]] = field(default_factory=list)
-    """Of the first prompts of the round."""
+    """Of the first prompts of the iteration."""
     experience: Experience | None = None
     measured: dict[str, float] = field(default_factory=dict)
     """What only the scoring pass could measure."""
     steps: int = 0
     """Optimizer steps done on the experience."""
-    totals: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("policy_loss", "value_loss", "clip_fraction", "ratio_error_first"), 0.0)
-    )
-    """Sums over these steps."""
+    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0.0))
+    """Sums over these steps, of this process's rows."""
+
+    def losses(self, critic: bool) -> dict[str, float]:
+        """Means over the steps and all processes, and the largest error of a first ratio."""
+        totals = self._of_all_processes()
+        first = totals.pop("ratio_error_first")
+        if not critic:
+            del totals["value_loss"]
+        return {name: total / self.steps for name, total in totals.items()} | {"ratio_error_first": first}
 
     def to_point(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, state) that `from_point` makes an equal round of. Answers are bytes of JSON, floats to the bit."""
-        # of several processes all call this together
+        """(tensors, state) that `from_point` makes an equal one of. Answers are bytes of JSON, floats to the bit.
+
+        Several processes call it together.
+        """
         text = json.dumps([[dataclasses.asdict(c) for c in group] for group in self.answers])
         tensors = {ANSWERS: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
         if self.experience is not None:
             tensors |= {f"{EXPERIENCE}{name}": value for name, value in vars(self.experience).items()}
         plain = ("evaluation", "measured", "steps")
-        return tensors, {name: getattr(self, name) for name in plain} | {"totals": self._all_totals()}
+        return tensors, {name: getattr(self, name) for name in plain} | {"totals": self._of_all_processes()}
 
-    def _all_totals(self) -> dict[str, float]:
-        """The totals of all processes, which are summed but for the largest error."""
+    def _of_all_processes(self) -> dict[str, float]:
+        """The totals, summed but for the largest error."""
         error = parallel.merge(torch.tensor(self.totals["ratio_error_first"], dtype=torch.float64))
         sums = dict(zip(self.totals, parallel.add(*self.totals.values()), strict=True))
         return sums | {"ratio_error_first": float(error)}
 
     @staticmethod
-    def from_point(tensors: dict[str, Tensor], state: dict[str, Any]) -> Round:
+    def from_point(tensors: dict[str, Tensor], state: dict[str, Any]) -> Iteration:
         kept = {n: parallel.whole(t) for n, t in tensors.items() if n == ANSWERS or n.startswith(EXPERIENCE)}
         answers = [[_completion(c) for c in group] for group in json.loads(bytes(kept.pop(ANSWERS).numpy()))]
         made = {n.removeprefix(EXPERIENCE): t for n, t in kept.items()}
-        return Round(answers=answers, experience=Experience(**made) if made else None, **state)
+        iteration = Iteration(answers=answers, experience=Experience(**made) if made else None, **state)
+        if not parallel.is_first():  # the first process has the sums of all
+            iteration.totals = dict.fromkeys(TOTALS, 0.0)
+        return iteration
 
 
 def _completion(value: dict[str, Any]) -> Completion:

@@ -1,0 +1,85 @@
+"""The models of PPO. Policy and critic learn; reference and reward models do not. Without GAE there is no critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.compute.packing import Row
+from steersman.config import ModelConfig, PpoConfig
+from steersman.families.heads import reweigh
+from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
+from steersman.text.template import Template
+from steersman.train.ensemble import member_folders
+from steersman.train.shared_base import load_over_one_base
+from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
+from steersman.weights.lora import quantized
+
+
+@dataclass
+class Actors:
+    policy: Any
+    reference: Any
+    reward: Any
+    critic: Any
+    tokenizer: Any
+    template: Template
+    trunk: Callable[[Row], Tensor] | None = None
+    """Computes the lowest layers once for all, where they are the same and frozen."""
+    members: Sequence[Any] = ()
+    """Further reward models of an ensemble."""
+
+    @property
+    def learning(self) -> list[Any]:
+        return [self.policy] if self.critic is None else [self.policy, self.critic]
+
+    @staticmethod
+    def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig, seed: int = 0) -> Actors:
+        """Raises ValueError on what cannot be loaded, and where policy and reward model have not one tokenizer."""
+        rewards = [reward, *member_folders(reward)]
+        load = load_over_one_base if config.adapters.lora_rank else load_whole
+        policy, reference, critic, scorers = load(sft, rewards, config, model_config, seed)
+        if config.advantage.method != "gae":
+            critic = None
+        for model in [*scorers, *([critic] if critic is not None and config.critic.init == "reward" else [])]:
+            reweigh(model.config, config.score.objectives, "ppo.objectives")
+        for model in (reference, *scorers):
+            model.requires_grad_(False)
+        tokenizer = load_tokenizer(sft)
+        if load_tokenizer(reward).get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
+            )
+        template = Template(tokenizer, model_config.thinking, today=False)
+        first, *members = scorers
+        actors = Actors(policy, reference, first, critic, tokenizer, template, members=members)
+        models = [*actors.learning, reference, *scorers]
+        actors.trunk, _ = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
+        shard(*models)
+        for model in actors.learning if config.rows.checkpointing else ():
+            use_checkpointing(model)
+        return actors
+
+
+def load_whole(
+    sft: Path, rewards: Sequence[Path], config: PpoConfig, model_config: ModelConfig, _seed: int
+) -> tuple[Any, Any, Any, list[Any]]:
+    """(policy, reference, critic, reward models), each with weights of its own; without GAE None for the critic."""
+    device, extra = pick_device(model_config.device), quantized(model_config, 0)
+    options = (model_config.dtype, model_config.trust_remote_code)
+    policy, reference = (use_packed_rows(load_causal(sft, *options, **extra)).to(device) for _ in range(2))
+    start = rewards[0] if config.critic.init == "reward" else sft
+    critics, scorers = (
+        [use_packed_rows(load_scalar(path, *options, **extra)).to(device) for path in paths]
+        for paths in ([start] if config.advantage.method == "gae" else [], rewards)
+    )
+    for critic in critics if config.critic.init == "sft" else ():
+        torch.nn.init.zeros_(critic.score.weight)
+    for model in (policy, *critics):
+        train_last_layers(model, config.adapters.train_layers)
+    return policy, reference, critics[0] if critics else None, scorers

@@ -1,0 +1,119 @@
+"""Sampling the answers of an iteration: by all processes, in groups that a resume point can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from steersman import stopping
+from steersman.config import PpoConfig
+from steersman.distributed import parallel
+from steersman.engine.backends.local.engine import LocalEngine
+from steersman.engine.backends.reference import ReferenceEngine
+from steersman.engine.protocol import Engine
+from steersman.progress import activity
+from steersman.train.session import Job
+from steersman.types import Completion, Conversation, SamplingParams
+
+
+def collect(
+    engine: Engine,
+    prompts: Sequence[Conversation],
+    answers: list[list[Completion]],
+    job: Job[PpoConfig],
+    iteration: int,
+    keep: Callable[[], None],
+) -> Iterator[slice]:
+    """Sample the answers that are missing and add them to `answers`; yields the prompts of each minibatch, in order, as
+    soon as all of them are answered: with `overlap` while others are being sampled. `keep` is called between groups.
+    """
+    size = -(-len(prompts) // job.config.minibatches)
+    ready, seed = 0, job.seed * 1_000_003 + iteration
+    for _ in _sampled(engine, prompts, answers, job.config, seed, keep):
+        while ready < len(prompts) and len(answers) >= min(ready + size, len(prompts)):
+            yield slice(ready, ready + size)
+            ready += size
+
+
+def _sampled(
+    engine: Engine,
+    prompts: Sequence[Conversation],
+    answers: list[list[Completion]],
+    config: PpoConfig,
+    seed: int,
+    keep: Callable[[], None],
+) -> Iterator[None]:
+    """Stops whenever some answers have come: first for those that are there already."""
+    sampling, size = config.rollouts, -(-len(prompts) // config.minibatches)
+    together = sampling.rollout_prompts or len(prompts)
+    yield
+    for first in range(len(answers), len(prompts), together):
+        params = SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            n=sampling.answers_per_prompt,
+            seed=seed + (first << 32),
+        )
+        end = min(first + together, len(prompts))
+        cuts = [first, *(i for i in range(first + 1, end) if sampling.overlap and i % size == 0), end]
+        parts = generate(engine, [prompts[i:j] for i, j in itertools.pairwise(cuts)], params)
+        while True:
+            try:
+                with activity("answers", end - first, "prompt") as shown:
+                    shown.probe = getattr(engine, "answered", None)
+                    new = upcoming(parts)
+            except stopping.Stop:
+                del answers[first:]  # a group has one seed: it is answered as a whole
+                raise
+            if new is None:
+                break
+            answers += new
+            yield
+        keep()
+
+
+def generate(
+    engine: Engine, parts: Sequence[Sequence[Conversation]], params: SamplingParams
+) -> Iterator[list[list[Completion]]]:
+    """As `LocalEngine.generate_parts`; of several processes each generates a block of the answers, and all yield all of
+    them at once.
+    """
+    assert isinstance(engine, LocalEngine | ReferenceEngine)  # as `engine_of` makes it
+    if parallel.size() == 1:
+        yield from engine.generate_parts(parts, params)
+        return
+    prompts = [p for part in parts for p in part]
+    size = -(-len(prompts) // parallel.size())
+    first = parallel.rank() * size
+    mine: list[list[Completion]] | None = []
+    try:
+        with stopping.deferred(False):
+            assert isinstance(engine, LocalEngine)
+            mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
+    except stopping.Stop:
+        mine = None  # the others hear of it before anybody goes on
+    shares = parallel.gather(mine)
+    parallel.halt()
+    yield [answers for part in shares for answers in part or ()]
+
+
+def upcoming(parts: Iterator[list[list[Completion]]]) -> list[list[Completion]] | None:
+    """The next of `generate`'s, or None. A signal ends the waiting at once, where this process is alone."""
+    with stopping.deferred(parallel.size() > 1):
+        return next(parts, None)
+
+
+@contextlib.contextmanager
+def beside_the_engine(device: torch.device, wanted: bool) -> Iterator[None]:
+    """What is computed here runs on a GPU beside the engine's steps, if `wanted`, not between them."""
+    if device.type != "cuda" or not wanted:
+        yield
+        return
+    stream, usual = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(usual)
+    with torch.cuda.stream(stream):
+        yield
+    usual.wait_stream(stream)

@@ -1,0 +1,77 @@
+"""What a resume point of PPO holds: what learns, and where the run stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from steersman.artifact.stage_folder import StageFolder
+from steersman.config import PpoConfig
+from steersman.rl.rewards import KlController
+from steersman.train.actors import Actors
+from steersman.train.average import Average
+from steersman.train.iteration import Iteration
+from steersman.train.update import Updater
+
+
+@dataclass
+class State:
+    policy: Updater
+    critic: Updater | None
+    average: Average | None
+    """Of the policy's weights."""
+    kl: KlController
+    iteration: int = 0
+    """Iterations that are done."""
+    stopped: str = ""
+    """Why the run ends before its last iteration."""
+    start: dict[str, float] = field(default_factory=dict)
+    """How far the first iteration was from what mathematics says of it (`monitors.starting_point`)."""
+    best: dict[str, float] = field(default_factory=dict)
+    """Held-out numbers of the weights that are kept; they lie in a file of their own."""
+    now: Iteration | None = None
+    """The iteration under way, from its evaluation to its last step."""
+
+    @staticmethod
+    def begin(actors: Actors, config: PpoConfig) -> State:
+        """That of a run that has not begun."""
+        options: dict[str, Any] = {
+            "weight_decay": 0.0,
+            "grad_clip": config.optimizer.grad_clip,
+            "eps": config.optimizer.adam_eps,
+        }
+        policy = Updater(actors.policy, lr=config.optimizer.lr, **options)
+        critic = Updater(actors.critic, lr=config.optimizer.critic_lr, **options) if actors.critic else None
+        average = Average(policy, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
+        kl = KlController(config.kl.coef, config.kl.target, config.kl.horizon, config.kl.error_clip)
+        return State(policy, critic, average, kl)
+
+    def resume(self, folder: StageFolder) -> None:
+        """Become that of the folder's newest resume point, where it has one."""
+        if (point := folder.load()) is None:
+            return
+        tensors, state = point
+        self.policy.restore(tensors, "policy.")
+        if self.critic is not None:
+            self.critic.restore(tensors, "critic.")
+        if self.average is not None:
+            self.average.restore(tensors)
+        self.iteration, self.kl.coef, self.start = state["iteration"], state["kl_coef"], state["start"]
+        self.stopped = state.get("stopped", "")
+        self.now = Iteration.from_point(tensors, state["round"]) if "round" in state else None
+        self.best = folder.load_best()[1]
+
+    def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """(tensors, state) to go on from; None before the SFT model is evaluated, when there is nothing to lose."""
+        if not self.best:
+            return None
+        tensors = self.policy.state("policy.") | (self.critic.state("critic.") if self.critic else {})
+        tensors |= self.average.state() if self.average else {}
+        state: dict[str, Any] = {"iteration": self.iteration, "kl_coef": self.kl.coef, "start": self.start}
+        state |= {"stopped": self.stopped} if self.stopped else {}
+        if self.now is not None:
+            more, state["round"] = self.now.to_point()
+            tensors |= more
+        return tensors, state

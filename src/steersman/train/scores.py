@@ -1,0 +1,129 @@
+"""What the models of PPO say of sampled answers, and the experience made from that; the held-out evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steersman.config import PpoConfig
+from steersman.distributed import parallel
+from steersman.engine.protocol import Engine
+from steersman.families.outputs import response_logprobs, response_values
+from steersman.progress import activity
+from steersman.rl.experience import Episodes, Experience, make_experience
+from steersman.rl.rewards import apply_eos_trick
+from steersman.train.actors import Actors
+from steersman.train.collect import generate, upcoming
+from steersman.train.minibatches import Minibatch, pack
+from steersman.train.scoring import answer_scores, sources
+from steersman.types import Conversation, SamplingParams
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the models say of a minibatch's answers, in their order."""
+
+    old: Sequence[Tensor]
+    """Log-probabilities [t] of each answer under the policy that sampled it"""
+    ref: Sequence[Tensor]
+    values: Sequence[Tensor]
+    scores: Tensor
+    """[E]"""
+    entropy: float
+    """Sum over tokens"""
+    figures: dict[str, float]
+    """Means over answers"""
+
+
+@torch.no_grad()
+def score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
+    """Run all models over the rows."""
+    with activity("scoring"):
+        return _score(actors, minibatch, config)
+
+
+def _score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
+    lengths = [len(c.token_ids) for c in minibatch.answers]
+    old = [torch.full((length,), -torch.inf) for length in lengths]
+    ref, values = list(old), list(old)
+    scores, figures = answer_scores(sources(actors, config), minibatch)
+    entropy, temperature = 0.0, config.rollouts.temperature
+    for packed in minibatch.rows:
+        parallel.halt()
+        logprobs, row_entropy = response_logprobs(actors.policy, packed.row, temperature, packed.below)
+        reference, _ = response_logprobs(actors.reference, packed.row, temperature, packed.below, entropy=False)
+        state = (
+            response_values(actors.critic, packed.row, packed.below) if actors.critic else torch.zeros_like(logprobs)
+        )
+        entropy += packed.weight * float(row_entropy.sum())
+        for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
+            for number, part in zip(packed.episodes, packed.per_answer(flat), strict=True):
+                kept[number] = part.cpu()
+    old, ref, values = (list(torch.split(parallel.merge(torch.cat(parts)), lengths)) for parts in (old, ref, values))
+    (entropy,) = parallel.add(entropy)
+    return Scored(old, ref, values, scores, entropy, figures)
+
+
+def experience_of(
+    minibatches: Sequence[Minibatch], parts: Sequence[Scored], config: PpoConfig, kl_coef: float
+) -> tuple[Experience, dict[str, float]]:
+    """The iteration's experience from its minibatches' scores, and what only scoring could measure."""
+    answers = [answer for minibatch in minibatches for answer in minibatch.answers]
+    episodes = Episodes(
+        old_logprobs=[x for part in parts for x in part.old],
+        ref_logprobs=[x for part in parts for x in part.ref],
+        values=[x for part in parts for x in part.values],
+        scores=torch.cat([part.scores for part in parts]),
+        ended=torch.tensor([c.finish_reason == "stop" for c in answers]),
+    )
+    experience = make_experience(
+        episodes,
+        config.advantage,
+        answers=config.rollouts.answers_per_prompt,
+        kl_coef=kl_coef if config.kl.paid_in == "reward" else 0.0,
+        no_eos_reward=config.score.no_eos_reward,
+    )
+    sampled, tokens = torch.cat([torch.tensor(c.logprobs) for c in answers]), torch.cat(list(episodes.old_logprobs))
+    figures = {
+        name: sum(part.figures[name] * len(part.scores) for part in parts) / len(answers) for name in parts[0].figures
+    }
+    measured = {
+        "entropy": sum(part.entropy for part in parts) / len(tokens),
+        "engine_logprob_error": float((sampled - tokens).abs().mean()),
+    }
+    return experience, measured | figures
+
+
+@torch.no_grad()
+def evaluate(
+    actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
+) -> dict[str, float]:
+    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
+    of a reward model with objectives each one's mean score too.
+    """
+    sampling = config.rollouts
+    params = SamplingParams(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=seed)
+    with activity("held-out answers", len(prompts), "prompt") as shown:
+        shown.probe = getattr(engine, "answered", None)
+        answers = upcoming(generate(engine, [prompts], params)) or []
+    minibatch = pack(actors.template, prompts, answers, config.rows.row_tokens, actors.policy.device, actors.trunk)
+    scores, figures = answer_scores(sources(actors, config), minibatch)
+    kl = torch.full((len(prompts),), -torch.inf)
+    for packed in minibatch.rows:
+        parallel.halt()
+        own, reference = (
+            response_logprobs(model, packed.row, sampling.temperature, packed.below, entropy=False)[0]
+            for model in (actors.policy, actors.reference)
+        )
+        kl[packed.episodes] = torch.stack([part.sum() for part in packed.per_answer(own - reference)]).cpu()
+    ended = torch.tensor([c.finish_reason == "stop" for c in minibatch.answers])
+    rewards = apply_eos_trick(scores, ended, config.score.no_eos_reward)
+    return {
+        "eval_reward": float(rewards.mean()),
+        "eval_kl": float(parallel.merge(kl).mean()),
+        "eval_no_eos": 1 - float(ended.float().mean()),
+        **{f"eval_{name}": mean for name, mean in figures.items() if name.startswith("objective_")},
+    }

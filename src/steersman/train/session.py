@@ -1,0 +1,191 @@
+"""Opening and closing a training stage: what SFT, reward model, DPO, KTO and PPO do alike around what they learn.
+
+job = Job("sft", output, config, model_config, seed, inputs)
+with opened(job, base, sizes, load) as stage:   # memory checked, models loaded, working folder open
+    steps = Steps(stage, total)                 # optimizer and schedule, at the newest resume point
+    for step in steps:                          # bar, log, a resume point now and then and after a signal
+        ...                                     # what the stage is about: gather gradients
+        norm, rate = steps.update()
+        stage.write(steps.done, {"loss": loss, "lr": rate})
+    return stage.finish(report)                 # hashes, manifest, the folder's own name
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+
+from steersman.artifact.stage_folder import StageFolder
+from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, to_dict
+from steersman.families.outputs import shard, use_checkpointing
+from steersman.progress import Metric, Progress, progress
+from steersman.train.budget import check_memory, lengths_of
+from steersman.train.log import MetricsLog
+from steersman.train.schedule import Schedule
+from steersman.train.update import Updater, keep_freed_memory
+from steersman.weights.folders import pick_device, use_packed_rows
+from steersman.weights.lora import quantized, set_trainable
+
+M = TypeVar("M")
+C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+"""(tensors, state) that a stage can go on from."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[C]):
+    """What a training stage is to make: into which folder, by which settings, from which inputs (name -> hash)."""
+
+    stage: str
+    output: Path
+    config: C
+    model: ModelConfig
+    seed: int
+    inputs: Mapping[str, str]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that the manifest records, and that a resume point belongs to."""
+        return {**to_dict(self.config), "seed": self.seed, **self.model.recorded}
+
+
+def trainable(
+    load: Callable[..., Any], base: Path, job: Job[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
+) -> Any:
+    """`base` as the stage trains it: packed rows, frozen but for what is learned, split over the processes.
+
+    `load` is `load_causal` or `load_scalar`; `prepare` is called with the model before anything is frozen.
+    """
+    config, device = job.config, pick_device(job.model.device)
+    model = load(base, job.model.dtype, job.model.trust_remote_code, **quantized(job.model, config.adapters.lora_rank))
+    model = use_packed_rows(model).to(device)
+    prepare(model)
+    set_trainable(model, config, seed)
+    if config.rows.checkpointing:
+        use_checkpointing(model)
+    shard(model)
+    return model
+
+
+class Stage(Generic[C, M]):
+    """A stage under way: its models, its working folder, its bar and its log."""
+
+    def __init__(self, job: Job[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+        self.job, self.model, self.folder = job, model, folder
+        self._contexts = contexts
+        self._shown = contextlib.ExitStack()
+        self._units, self._began = 0, time.monotonic()
+        self.bar: Progress
+        self.log: MetricsLog
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    def begin(self, point: Callable[[], Point | None], total: int, done: int, unit: str = "step") -> None:
+        """From here on signals wait for `parallel.halt`, `point` is what they leave, and progress is shown and logged.
+
+        `done` of the `total` units were done before this run.
+        """
+        self._contexts.enter_context(self.folder.resumable(point))
+        self._contexts.enter_context(self._shown)
+        self.bar = self._shown.enter_context(progress(self.job.stage, total, start=done, unit=unit))
+        # a step's line bears the number of steps that are done, an iteration's its own
+        first = done + 1 if unit == "step" else done
+        self.log = self._shown.enter_context(MetricsLog(self.path, unit, first))
+        self._began = time.monotonic()
+
+    def write(
+        self, number: int, metrics: dict[str, Any], timing: dict[str, float] | None = None, **shown: Metric
+    ) -> dict[str, Any]:
+        """A line of metrics.jsonl, and with `shown` the bar at that number; returns the line as `read_metrics` will."""
+        row = self.log.write(number, metrics, timing)
+        if shown:
+            self.bar.update(number, **shown)
+        return row
+
+    def speed(self, more: int) -> float:
+        """Units per second since the stage began, after `more` of them."""
+        self._units += more
+        return self._units / (time.monotonic() - self._began)
+
+    def mean_speed(self, digits: int | None = None) -> float | None:
+        """Units per second, rounded, for the manifest; None where this run did none."""
+        return round(self._units / max(1e-9, time.monotonic() - self._began), digits) if self._units else None
+
+    def keep(self, point: Callable[[], Point | None]) -> None:
+        """Save a resume point if it is time for one. All processes call it together."""
+        if self.folder.agree_to_save() and (found := point()) is not None:
+            self.folder.save(*found)
+
+    def finish(self, report: dict[str, Any], notes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """End bar and log, write the manifest, give the folder its name; returns `report`, the manifest's metrics."""
+        self._shown.close()
+        self.folder.finish(report, notes)
+        return report
+
+
+@contextlib.contextmanager
+def opened(
+    job: Job[C], base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any
+) -> Iterator[Stage[C, M]]:
+    """Check that the stage fits into memory, load its models, open its working folder; close what was begun.
+
+    `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError on what cannot be started.
+    """
+    keep_freed_memory()
+    check_memory(base, job.config, lengths_of(sizes), job.model, **models)
+    model = load()
+    config = job.config
+    folder = StageFolder(
+        job.output, job.stage, job.recorded, job.inputs, config.resume.save_seconds, config.resume.keep_checkpoints
+    )
+    with contextlib.ExitStack() as contexts:
+        yield Stage(job, model, folder, contexts)
+
+
+class Steps:
+    """The optimizer steps of a stage that learns one model, gone on with at the newest resume point."""
+
+    def __init__(self, stage: Stage[Any, Any], total: int) -> None:
+        config = stage.job.config
+        self.stage, self.total, self.done = stage, total, 0
+        self.updater = Updater(
+            stage.model,
+            lr=config.optimizer.lr,
+            weight_decay=config.optimizer.weight_decay,
+            grad_clip=config.optimizer.grad_clip,
+        )
+        self.schedule = Schedule(
+            total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction
+        )
+        self.kept: dict[str, Any] = {}
+        """What a resume point holds beside weights, optimizer and number of steps."""
+        if (point := stage.folder.load()) is not None:
+            self.updater.restore(point[0])
+            self.kept = dict(point[1])
+            self.done = int(self.kept.pop("step"))
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers of the steps to do. `update` must be called once for each."""
+        self.stage.begin(self._point, self.total, self.done)
+        while self.done < self.total:
+            yield self.done
+            if self.done < self.total:
+                self.stage.keep(self._point)
+
+    def update(self) -> tuple[float, float]:
+        """Apply the gathered gradients; returns their norm before clipping and the learning rate."""
+        share = self.schedule.share(self.done)
+        norm = self.updater.step(share)
+        self.done += 1
+        return norm, self.updater.peak_lr * share
+
+    def _point(self) -> Point:
+        return self.updater.state(), {"step": self.done, **self.kept}
