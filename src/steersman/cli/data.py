@@ -11,15 +11,35 @@ from typing import Annotated, Any
 
 import typer
 
+from steersman import plugin_calls, plugins
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_options import (
+    AsOption,
+    EncodingOption,
+    FormatOption,
+    KindOption,
+    MapOption,
+    MostOption,
+    NameOption,
+    ObjectiveOption,
+    OrderedOption,
+    PurposeOption,
+    ReplaceOption,
+    SheetOption,
+    SkipBadOption,
+    SourcesArgument,
+    SpeakersOption,
+    SplitOption,
+    TrimOption,
+)
 from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
-from steersman.data.formats import FORMATS, Parsed
+from steersman.data.formats import Parsed
 from steersman.data.kinds import KINDS
 from steersman.data.reading import Reading
 from steersman.data.sources import ENDINGS, files_in
@@ -74,56 +94,10 @@ def default_name(source: Path) -> str:
     return name
 
 
-SourcesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SOURCE...",
-        help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
-    ),
-]
-KindOption = Annotated[
-    str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
-]
-FormatOption = Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by each record.")]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")]
-SplitOption = Annotated[
-    str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
-]
-PurposeOption = Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
-]
-SheetOption = Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; default: the first with rows.")]
-OrderedOption = Annotated[
-    str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
-]
-SpeakersOption = Annotated[
-    str,
-    typer.Option(
-        "--speakers",
-        metavar="USER,ASSISTANT",
-        help="Names in a chat log or in dialogues; several of a side as Ann|Bob, '*' for everybody else.",
-    ),
-]
-EncodingOption = Annotated[
-    str, typer.Option("--encoding", help="auto (UTF-8, or what it surely is), or any that Python knows.")
-]
-ObjectiveOption = Annotated[
-    str,
-    typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
-]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
-]
-TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")]
-MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
-
-
 def data_import(
     sources: SourcesArgument,
     kind: KindOption = "",
+    importer: AsOption = "",
     format: FormatOption = "",
     name: NameOption = "",
     split: SplitOption = "train",
@@ -153,10 +127,10 @@ def data_import(
     stem, label = name or default_name(paths[0]), ", ".join(sources)
     dataset.check_name(stem)
     say(f"reading {label}")
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     with pictures_of(space, paths[0]) as pictures:
-        reading = Reading(
-            encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **_limits(space)
-        )
+        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
+        reading, by = _read_by(importer, reading, space)
         found = importing.parse_file(
             paths,
             kind or None,
@@ -168,13 +142,11 @@ def data_import(
             ordered=ordered,
             reading=reading,
         )
-        if objective:
-            found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-        records, summary = _cleaned(found, label)
-        about: dict[str, Any] = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose}
-        about |= {"replace": replace, "skipped": summary.left_out}
+        records, summary = _cleaned(found, objective, label)
+        about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
+        about["source_sha256"] = _source_hash(paths, every=bool(importer))
         how = {"format": found.format, "split": split, "max_records": max_records}
-        how |= {"objective": objective} if objective else {}
+        how |= by | ({"objective": objective} if objective else {})
         parts = split_records(records, shares, LEAST if split == "auto" else 0)
         infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
@@ -182,8 +154,10 @@ def data_import(
     emit(as_json, *_shown(infos, summary))
 
 
-def _cleaned(found: importing.Imported, label: str) -> tuple[list[Parsed], Summary]:
-    """The records that are left, and what became of all. ValueError where none is left."""
+def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[list[Parsed], Summary]:
+    """The records to keep, and what became of all. Raises ValueError where none is left."""
+    if objective:
+        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
     changed = Counter(found.changed)
     records, dropped = clean(found.records, changed)
     summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
@@ -192,8 +166,14 @@ def _cleaned(found: importing.Imported, label: str) -> tuple[list[Parsed], Summa
     return records, summary
 
 
-def _limits(space: Workspace) -> dict[str, Any]:
-    return {name: getattr(space.config.data, name) for name in ("max_line_mb", "max_unpacked_mb", "session_hours")}
+def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
+    """Reading by a user's function, and what is recorded of it; without one as it is."""
+    if not importer:
+        return reading, {}
+    plugins.admit_named([importer], space.root)
+    plugins.admit_named([importer], Path.cwd())
+    plugin, read = plugin_calls.reader(importer)
+    return dataclasses.replace(reading, importer=read), {"importer": plugin.name, "importer_sha256": plugin.digest}
 
 
 def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
@@ -210,14 +190,15 @@ def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
     return out | ({"encodings": others} if others else {})
 
 
-def _source_hash(paths: Sequence[Path]) -> str:
-    """The file's hash; of several, or of a folder, one of all of theirs."""
-    files = [file for path in paths for file in (files_in(path)[0] if path.is_dir() else [path])]
-    return (
-        file_sha256(files[0])
-        if files == list(paths) and len(files) == 1
-        else hash_json([file_sha256(f) for f in files])
-    )
+def _source_hash(paths: Sequence[Path], every: bool = False) -> str:
+    """The file's hash; of several, or of a folder, one of all of theirs that are read, or of `every` one."""
+
+    def inside(folder: Path) -> list[Path]:
+        return sorted(p for p in folder.rglob("*") if p.is_file()) if every else files_in(folder)[0]
+
+    files = [file for path in paths for file in (inside(path) if path.is_dir() else [path])]
+    alone = files == list(paths) and len(files) == 1
+    return file_sha256(files[0]) if alone else hash_json([file_sha256(f) for f in files])
 
 
 def _by_objective(record: Parsed, name: str, path: str) -> Ranking:

@@ -118,8 +118,6 @@ def prepare(model: Any) -> None:
             f"{', '.join(sorted(TESTED))}"
         )
     _opening(model)
-    if parallel.size() > 1:
-        raise ValueError(f"model type '{kind}', an encoder-decoder, trains in one process only; expected --processes 1")
 
 
 # parts
@@ -223,11 +221,14 @@ def _opening(model: Any) -> list[int]:
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of texts that are computed together, the longest first."""
+    """Numbers of texts that are computed together, the longest first.
+
+    All of them where several processes share the weights, which are gathered as often in each.
+    """
     group: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
         padded = lengths[group[0]] * (len(group) + 1) if group else 0
-        if group and padded > SLACK * (sum(lengths[n] for n in group) + lengths[number]):
+        if group and parallel.size() == 1 and padded > SLACK * (sum(lengths[n] for n in group) + lengths[number]):
             yield group
             group = []
         group.append(number)
@@ -294,22 +295,18 @@ def _decoded(model: Any, pieces: Pieces, numbers: Sequence[int], whole: bool) ->
     return [found[number] for number in numbers]
 
 
-def target_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    assert below is None
+def target_states(model: Any, row: Row) -> Tensor:
     pieces = read_row(row)
     return torch.cat(_decoded(model, pieces, range(len(pieces.targets)), False))
 
 
-def branch_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    assert below is None
+def branch_states(model: Any, row: Row) -> Tensor:
     pieces = read_row(row)
     return torch.cat(_decoded(model, pieces, pieces.branches, True))
 
 
-def target_logprobs(
-    model: Any, row: Row, temperature: float, below: Tensor | None, entropy: bool
-) -> tuple[Tensor, Tensor]:
-    states = target_states(model, row, below)
+def target_logprobs(model: Any, row: Row, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
+    states = target_states(model, row)
     if getattr(model.config, SCALED.get(model.config.model_type, ""), False):
         states = states * model.config.d_model**-0.5
     bias = getattr(model, "final_logits_bias", None)
@@ -317,9 +314,9 @@ def target_logprobs(
     return token_logprobs(states, model.lm_head.weight, row.target_ids, temperature, entropy, bias=bias)
 
 
-def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
+def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     """Nothing is shared: a trunk is states of a row, and here there are those of sources and of targets."""
-    return None, 0
+    return None
 
 
 # generation and facts
@@ -335,7 +332,7 @@ def room(config: Any, prompt: int) -> int:
 
 
 def told(config: Any) -> str:
-    trained = "trained in one process" if config.model_type in TESTED else "served but not trained"
+    trained = "trained by transformers' layers, padded" if config.model_type in TESTED else "served but not trained"
     return f"{config.model_type}, an encoder-decoder: the prompt is encoded, the answer decoded; {trained}"
 
 

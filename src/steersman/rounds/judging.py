@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steersman.artifact.names import CANDIDATES
 from steersman.artifact.workspace import Workspace
 from steersman.progress import progress
 from steersman.types import Candidates
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 """The labeler's name under which a rule judge's rankings are kept."""
-SAMPLES_FILE = "candidates.jsonl"
 
 
 def samples_file(space: Workspace, round_: int) -> Path:
     """The round's sampled answers. Raises ValueError where `steersman sample` has not made them."""
-    path = space.stage_dir("samples", round_) / SAMPLES_FILE
+    path = space.stage_dir("samples", round_) / CANDIDATES
     if not space.has("samples", round_):
         raise ValueError(f"{path.parent}: no answers to rank; expected some: steersman sample")
     if not path.is_file():
@@ -50,12 +50,13 @@ def simulate(space: Workspace, store: Store, round_: int, limit: int = 0) -> int
     Each task has its own random numbers, from the project's seed and the task, so stopping and going on, or
     ranking in another order, gives the same rankings.
     """
-    from steersman.eval.judges import judge_for, simulated_ranking
+    from steersman.eval.judges import judge_of, simulated_ranking
 
-    judge = judge_for(space.config.project.domain)
+    judge = judge_of(space.config.project)
     if judge is None:
         raise ValueError(
-            '--simulated: expected a domain with a rule judge (project.domain = "shop"); people must rank this one'
+            '--simulated: expected a domain with a rule judge (project.domain = "shop") or a judge of your own '
+            "(project.judge); people must rank this one"
         )
     tasks = list(store.tasks(round_, not_ranked_by=SIMULATED))[: limit or None]
     settings = space.config.rank

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import read_manifest
+from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
-from steersman.config import to_dict
+from steersman.config import Config, to_dict
 from steersman.eval.maker import Evaluated
 from steersman.rounds import registry
 from steersman.rounds.inputs import (
     Dialogues,
     Found,
+    Functions,
     Given,
     Option,
     artifact_hash,
@@ -238,7 +240,7 @@ def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
 
     result, *_ = evaluation.read(outcome.folder, outcome.config, registry.maker_of)
     language = "zh" if outcome.config.project.language == "zh" else "en"
-    path = outcome.folder / evaluation.REPORT
+    path = outcome.folder / REPORT
     return {"verdict": result.to_json()}, f"{plain(result, language)}\nreport: {path}"
 
 
@@ -249,9 +251,17 @@ def again(space: Workspace) -> Outcome:
     folder: Path = space.stage_dir(STAGE.name)
     if not space.has(STAGE.name):
         raise ValueError(f"{folder}: no report of this round yet; make it with: steersman {STAGE.verb}")
-    if not (folder / evaluation.REPORT).is_file():
+    if not (folder / REPORT).is_file():
         evaluation.draw(folder, space.config, registry.maker_of)
     return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
+
+
+def judged_by(config: Config) -> list[tuple[str, str]]:
+    """The judge and the tasks that are users' functions."""
+    from steersman.eval.tasks import BUILT_IN
+
+    judge = [("judges", config.project.judge)] if config.project.judge else []
+    return judge + [("tasks", name) for name in config.eval.tasks if name not in BUILT_IN]
 
 
 STAGE = Stage(
@@ -270,6 +280,7 @@ STAGE = Stage(
         Compared("models", MODELS),
         Scorer(REWARD, JUDGE),
         Circumstances("evidence", TRAINED_ON),
+        Functions("functions", judged_by),
     ),
     run=run,
     shown=shown,
