@@ -167,13 +167,7 @@ def data_import(
             ordered=ordered,
             reading=reading,
         )
-        if objective:
-            found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-        changed = Counter(found.changed)
-        records, dropped = clean(found.records, changed)
-        summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
-        if not records:
-            raise ValueError(f"{label}: nothing is left to import{summary.left}")
+        records, summary = _cleaned(found, objective, label)
         about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
         about["skipped"] = summary.left_out
         how = {"format": found.format, "split": split, "max_records": max_records}
@@ -183,6 +177,18 @@ def data_import(
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
+
+
+def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[list[Parsed], Summary]:
+    """The records without duplicates, and what became of all. Raises ValueError where none are left."""
+    if objective:
+        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
+    changed = Counter(found.changed)
+    records, dropped = clean(found.records, changed)
+    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+    if not records:
+        raise ValueError(f"{label}: nothing is left to import{summary.left}")
+    return records, summary
 
 
 def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,44 +76,57 @@ def search(
     if launched():
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
     space = open_workspace(workspace, settings).pin()
-    try:
-        from steersman.rounds import study
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
+    study = _study()
     entry, searched = searchable(stage)
-    stage, known = entry.section, searched.objectives
-    objective = objective or next(iter(known))
+    known = searched.objectives
+    stage, objective = entry.section, objective or next(iter(known))
     for option, value, allowed in (("--objective", objective, known), ("--pruner", pruner, study.PRUNERS)):
         if value not in allowed:
             raise ValueError(f"{option} {value}: expected one of {', '.join(allowed)}")
     if name and not NAME.fullmatch(name):
         raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     dimensions = tuple(read_dimensions(space.config, stage, ranges or [], choices or []))
-    section = getattr(space.config, stage)
-    if getattr(section, "evals", evals) == 0:
-        watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
-        space = dataclasses.replace(space, config=watched)
     folder = (space.root / search_path(space, f"{stage}-{name}" if name else stage)).parent
-    with study.Search(space, entry, dimensions, objective, pruner, folder) as found:
+    with study.Search(_watched(space, stage, evals), entry, dimensions, objective, pruner, folder) as found:
         result = found.run(trials)
     if result["best"] is None:
-        raise ValueError(
-            f"{folder}: none of {len(result['trials'])} trials came to its end; search lower learning rates"
-        )
-    best = result["best"]
+        raise ValueError(f"{folder}: no trial of {len(result['trials'])} came to its end; search lower learning rates")
     if apply:
-        write_settings(space, stage, best["params"])
-    lines = [f"{key} = {config_file.toml_text(value)}" for key, value in best["params"].items()]
-    data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": apply}
+        write_settings(space, stage, result["best"]["params"])
+    emit(as_json, *_shown(space, stage, result, folder, apply))
+
+
+def _study() -> ModuleType:
+    try:
+        from steersman.rounds import study
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
+    return study
+
+
+def _watched(space: Workspace, stage: str, evals: int) -> Workspace:
+    """With held-out evaluations on the way, at which a trial may end, where the settings have none."""
+    section = getattr(space.config, stage)
+    if getattr(section, "evals", evals) != 0:
+        return space
+    watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
+    return dataclasses.replace(space, config=watched)
+
+
+def _shown(
+    space: Workspace, stage: str, result: dict[str, Any], folder: Path, applied: bool
+) -> tuple[dict[str, Any], str]:
+    lines = [f"{key} = {config_file.toml_text(value)}" for key, value in result["best"]["params"].items()]
+    data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": applied}
     text = [
         *summed_up(stage, result),
-        f"written to {space.root / CONFIG_NAME}:" if apply else f"for {CONFIG_NAME} (--apply writes it):",
+        f"written to {space.root / CONFIG_NAME}:" if applied else f"for {CONFIG_NAME} (--apply writes it):",
         f"[{stage}]",
         *lines,
     ]
-    emit(as_json, data, "\n".join(text))
+    return data, "\n".join(text)
 
 
 def searchable(verb: str) -> tuple[Stage, Searched]:
