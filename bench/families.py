@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from harness import say
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import families
+import seq2seq
 import test_train as stages
-from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
+import tiny
+from families import FAMILIES, LONG, make_folder, template_text, tokenizer_for
 from steersman.compute.layers import is_known
 from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
@@ -49,7 +53,8 @@ transformers' in float32. That a large model of the family learns well is not me
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
 - **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*:
   transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of
-  convolutions and recurrences would leak from one dialogue of a row into the next).
+  convolutions and recurrences would leak from one dialogue of a row into the next); *padded*: transformers' layers of
+  an encoder-decoder, texts of similar length together.
 - **PPO**: reward model and one round of PPO.
 - **engine**: *local* is the fast one, *reference* transformers' forward pass, a sequence at a time. Greedy answers
   equal transformers' in float32; bfloat16 runs.
@@ -60,8 +65,29 @@ transformers' in float32. That a large model of the family learns well is not me
 A model that also sees or hears is trained by its text decoder; what is left out of it is counted at load. Several
 processes and checkpointing are for the families with *ours* (several processes also for *rows*). Quantised
 checkpoints other than GGUF are loaded as far as transformers loads them on this machine. What is not in this table and
-is a decoder that transformers knows takes the *alone* path; whatever else is refused by its name.
+is a decoder that transformers knows takes the *alone* path; other encoder-decoders are served and not trained; whatever
+else is refused by its name.
 
+"""
+FOOT = """
+## Encoder-decoders
+
+The prompt goes through the encoder once, each answer through the decoder, which begins with `decoder_start_token_id`
+and, where generation forces one, the first token (BART: `<s>`, mBART and NLLB: the language). A dialogue becomes the
+source text by the model's own chat template, or else by *text2text*, ChatYuan's form:
+
+    用户：您好\\n小元：您好，请讲。\\n用户：我的订单在哪里？\\n小元：</s>
+
+or `User: ` and `Assistant: ` where the tokenizer knows no Chinese; a system message stands before the first turn.
+Newlines are written `\\n` where the tokenizer would make spaces of them (as ChatYuan's is used), and come back in
+answers. The target is the answer and the end token; each answer of a dialogue is an example of its own.
+
+- Reward model and critic: a linear layer `score` on the decoder's last state, saved in the folder beside the other
+  weights. transformers' own classes for classification pool otherwise, so the folder loads in Steersman only.
+- `train_layers` counts from the decoder's last layer down to the encoder's first; LoRA goes on every linear layer of
+  those layers, and its files load in peft. Checkpointing works for all.
+- Frozen layers are not shared between PPO's models; memory and time are not predicted (`steersman plan` says so); GGUF
+  files of them are refused. The reference engine answers, a sequence at a time, so that PPO runs in one process.
 """
 
 
@@ -74,10 +100,11 @@ def tried(work: Callable[[], str]) -> str:
         return f"no: {str(error).splitlines()[0][:80] if str(error) else type(error).__name__}"
 
 
-def measure(family: Family, text: str, place: Path) -> dict[str, str]:
-    """One row of the table, by columns."""
-    base = make_folder(family, tokenizer_for(text), place / "base")
+def measure(base: Path, place: Path, greedy: Callable[[Path, Sequence[int], int], list[int]]) -> dict[str, str]:
+    """One row of the table, by columns. `greedy`: what transformers says."""
     model = use_packed_rows(load_causal(base, "float32"))
+    encodes = model.config.is_encoder_decoder
+    kind = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
 
     def template() -> str:
         tokenizer = load_tokenizer(base)
@@ -93,6 +120,8 @@ def measure(family: Family, text: str, place: Path) -> dict[str, str]:
             metrics = stages.run_sft(base, place / name, **changes, **LONG)
             if not metrics["eval_loss"] < metrics["eval_loss_before"]:
                 raise ValueError(f"{name}: the loss does not fall")
+        if encodes:
+            return "padded"
         return "ours" if is_known(model.config) else "rows" if is_packed(model) else "alone"
 
     def ppo() -> str:
@@ -112,7 +141,7 @@ def measure(family: Family, text: str, place: Path) -> dict[str, str]:
     def export() -> str:
         row = build_row(trees())
         for name in ("sft", "ppo"):
-            plain = transformers.AutoModelForCausalLM.from_pretrained(place / name, dtype=torch.float32)
+            plain = kind.from_pretrained(place / name, dtype=torch.float32)
             if getattr(plain.config, "attn_logit_softcapping", None):
                 plain.set_attn_implementation("eager")
             ours = use_packed_rows(load_causal(place / name, "float32"))
@@ -124,10 +153,12 @@ def measure(family: Family, text: str, place: Path) -> dict[str, str]:
 
     def reward() -> str:
         try:
-            transformers.AutoModelForSequenceClassification.from_pretrained(place / "reward")
+            _, told = transformers.AutoModelForSequenceClassification.from_pretrained(
+                place / "reward", output_loading_info=True
+            )
         except ValueError:
             return "here"
-        return "elsewhere"
+        return "here" if told["missing_keys"] else "elsewhere"
 
     columns = {"template": template, "SFT": sft, "PPO": ppo, "engine": engine, "export": export, "reward model": reward}
     return {name: tried(work) for name, work in columns.items()}
@@ -149,13 +180,24 @@ def main() -> None:
         if (text := template_text(family)) is None:
             raise SystemExit("../shared/data/templates is absent; expected the published chat templates there")
         with tempfile.TemporaryDirectory() as place:
-            found = measure(family, text, Path(place))
+            base = make_folder(family, tokenizer_for(text), Path(place) / "base")
+            found = measure(base, Path(place), families.greedy)
         say(f"{family.name}: {found}")
         rows.append(
             {"family": family.name, "model_type": f"`{family.model_type}`", "template of": family.template} | found
         )
+    for name, (model_type, _) in seq2seq.KINDS.items():
+        if arguments.only.lower() not in name.lower():
+            continue
+        tokenizer = copy.deepcopy(tiny.tokenizer())
+        tokenizer.chat_template = None
+        with tempfile.TemporaryDirectory() as place:
+            base = seq2seq.make_folder(name, tokenizer, Path(place) / "base")
+            found = measure(base, Path(place), seq2seq.greedy)
+        say(f"{name}: {found}")
+        rows.append({"family": name, "model_type": f"`{model_type}`", "template of": "text2text"} | found)
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
-    written = HEAD.format(version=transformers.__version__) + "".join(f"| {line} |\n" for line in lines)
+    written = HEAD.format(version=transformers.__version__) + "".join(f"| {line} |\n" for line in lines) + FOOT
     if arguments.write:
         arguments.write.write_text(written, encoding="utf-8")
     else:

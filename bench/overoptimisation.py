@@ -34,7 +34,7 @@ from steersman.data.dataset import find, load_conversations
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.figures import COOL, WARM, Panel, Series, curves
-from steersman.eval.judges import Judge, judge_for, simulated_ranking
+from steersman.eval.judges import Judge, judge_of, simulated_ranking
 from steersman.eval.run import rewards
 from steersman.train import reward
 from steersman.train.log import read_metrics
@@ -112,7 +112,7 @@ def make_gold(space: Workspace, prompts: Sequence[Conversation], folder: Path) -
 
 
 def the_judge(space: Workspace) -> Judge:
-    judge = judge_for(space.config.project.domain)
+    judge = judge_of(space.config.project)
     if judge is None:
         raise SystemExit("this workspace has no rule judge; expected --gold FOLDER of a reward model")
     return judge

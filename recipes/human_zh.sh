@@ -41,7 +41,7 @@ if [ ! -f "$WORKSPACE/steersman.toml" ]; then
         --set reward.epochs=1 --set reward.lr=2e-4 --set reward.holdout_fraction=0.2 \
         --set reward.train_layers="$TRAIN_LAYERS" \
         --set ppo.iterations="$ITERATIONS" --set ppo.prompts_per_iteration=16 --set ppo.answers_per_prompt=2 \
-        --set ppo.max_tokens=64 --set ppo.minibatches=2 --set ppo.lr=5e-5 --set ppo.critic_lr=3e-4 \
+        --set ppo.max_tokens=64 --set ppo.minibatches=2 --set ppo.lr=1e-5 --set ppo.critic_lr=1e-5 \
         --set ppo.train_layers="$TRAIN_LAYERS" --set ppo.lam=1.0 --set ppo.critic_warmup_iterations=1 \
         --set ppo.warmup_iterations=0 --set ppo.group_baseline=true --set ppo.value_clip_range=0.0 \
         --set ppo.no_eos_reward=-2.0 --set ppo.eval_every=4 --set ppo.eval_prompts=32 \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ def random_model(name: str, vocabulary: int, seed: int = 0) -> Any:
 def make_folder(name: str, tokenizer: Any, folder: Path, seed: int = 0) -> Path:
     save_model(random_model(name, len(tokenizer), seed), tokenizer, folder)
     return folder
+
+
+def greedy(folder: Path, ids: Sequence[int], count: int) -> list[int]:
+    """What plain transformers says, without Steersman and without a cache."""
+    model: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
+    settings = model.generation_config
+    opening = [settings.decoder_start_token_id, settings.forced_bos_token_id]
+    whole = [token for token in opening if token is not None]
+    first = len(whole)
+    with torch.no_grad():
+        for _ in range(count):
+            given = {"input_ids": torch.tensor([ids]), "decoder_input_ids": torch.tensor([whole])}
+            whole.append(int(model(**given, use_cache=False).logits[0, -1].argmax()))
+    return whole[first:]
 
 
 @functools.cache

@@ -287,6 +287,24 @@ def test_a_gguf_is_the_model_that_was_written(
         assert load_engine(folder).generate([TURNS.without_answer()], GREEDY)[0][0].token_ids
 
 
+def test_an_encoder_decoder_in_a_gguf_is_refused(tmp_path: Path) -> None:
+    out = gguf.GGUFWriter(tmp_path / "m.gguf", "t5")
+    out.add_context_length(512)
+    out.add_block_count(1)
+    out.add_embedding_length(32)
+    out.add_feed_forward_length(32)
+    out.add_head_count(2)
+    out.add_key_length(16)
+    out.add_token_list(["<pad>", "</s>", "<unk>"])
+    out.add_tensor("token_embd.weight", np.zeros((3, 32), np.float32))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    with pytest.raises(ValueError, match=r"an encoder-decoder; expected its Hugging Face folder"):
+        resolve(str(tmp_path / "m.gguf"), cache=tmp_path / "cache")
+
+
 def test_scaled_positions_of_a_gguf_are_kept_or_refused(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"rope__scaling__type": "linear", "rope__scaling__factor": 4.0}
     write_gguf(tmp_path / "a.gguf", "llama", Kind.F16, **fields)

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+import seq2seq
 import test_train as stages
 import tiny as t
 from steersman.artifact import sharded_point
@@ -25,7 +26,7 @@ from steersman.config import ModelConfig
 from steersman.distributed import parallel
 from steersman.train.log import read_metrics
 from steersman.weights.lora import ADAPTER, CONFIG, WEIGHTS, adapter_base
-from two_processes import PPO_KINDS, Stop, ppo_kind, run_dpo, run_kto, run_ppo, stop_after, with_adapters
+from two_processes import PPO_KINDS, Stop, ppo_kind, run_dpo, run_kto, run_ppo, run_t5, stop_after, with_adapters
 
 DRIVER = Path(__file__).with_name("two_processes.py")
 
@@ -51,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_ppo(tiny, root / "one" / "reward", root / "one" / "policy")
     run_dpo(tiny, root / "one" / "dpo")
     run_kto(tiny, root / "one" / "kto")
+    run_t5(seq2seq.make_folder("T5", t.tokenizer(), root / "t5"), root / "one")
     stop_after(4, stages.run_sft, tiny, root / "two" / "resumed")
     result = torchrun(str(DRIVER), "stages", str(root))
     assert result.returncode == 0, result.stderr
@@ -70,7 +72,7 @@ def curve(folder: Path, name: str = "loss") -> list[float]:
     return [m[name] for m in read_metrics(folder) if name in m]
 
 
-@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto"])
+@pytest.mark.parametrize("name", ["sft", "reward", "resumed", "dpo", "kto", "t5-sft", "t5-reward"])
 def test_two_processes_equal_one(name: str, folder: Path) -> None:
     compare(name, folder)
 

@@ -281,7 +281,7 @@ def test_what_is_said_of_the_best() -> None:
 
     def said(best: dict[str, Any], *trials: dict[str, Any], key: str = "kl_coef") -> str:
         result = {"objective": "eval_reward", "space": [{"key": key}], "trials": trials, "configured": trials[0]}
-        return "\n".join(summed_up("ppo", {**result, "best": best}))
+        return "\n".join(summed_up(registry.get("ppo"), {**result, "best": best}))
 
     a, b = trial(0, 0.5), trial(1, 0.75)
     text = said(b, a, b)

@@ -126,6 +126,11 @@ def run_kto(model: Path, output: Path) -> None:
     preferences.run(model, output, config, [r for f in said if (r := as_ranking(f))])
 
 
+def run_t5(model: Path, output: Path) -> None:
+    stages.run_sft(model, output / "t5-sft", epochs=1)
+    stages.run_reward(model, output / "t5-reward", epochs=1, lora_rank=2)
+
+
 def scenario(name: str, folder: Path) -> None:
     tiny, out = folder / "tiny", folder / "two"
     if name == "killed":
@@ -142,6 +147,7 @@ def scenario(name: str, folder: Path) -> None:
         parallel.everywhere(run_ppo, model=tiny, scorer=folder / "one" / "reward", output=out / "policy")
         parallel.everywhere(run_dpo, model=tiny, output=out / "dpo")
         parallel.everywhere(run_kto, model=tiny, output=out / "kto")
+        parallel.everywhere(run_t5, model=folder / "t5", output=out)
         half = stages.ModelConfig(dtype="bfloat16", device="cpu")
         parallel.everywhere(stages.run_sft, model=tiny, output=out / "sft-bfloat16", model_config=half)
 

@@ -35,6 +35,10 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """`value` as the field's type, or a ValueError that says what was expected at `where`."""
     if field.type == "list[RuleConfig]":
         return _checked_rules(value, where)
+    if field.type == "list[str]":
+        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+            raise ValueError(f'{where}: expected a list of names, such as ["sums"], got {_shown(value)}')
+        return value
     if field.type == "dict[str, float]":
         return _checked_weights(value, where)
     kind = {"str": str, "int": int, "float": float, "bool": bool}[str(field.type)]
@@ -239,7 +243,7 @@ def toml_value(text: str) -> Any:
 
 def toml_text(value: Any) -> str:
     if isinstance(value, list):
-        return _rules_toml(value)
+        return json.dumps(value, ensure_ascii=False) if not value or isinstance(value[0], str) else _rules_toml(value)
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(k, ensure_ascii=False)} = {v!r}' for k, v in value.items())}}}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)

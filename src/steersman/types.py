@@ -320,6 +320,30 @@ class AxisScores:
         """Mean of the axes, in [0, 1]."""
         return (self.intent + self.constraint + self.fitness) / 3
 
+    @property
+    def axes(self) -> dict[str, float]:
+        return {"intent": self.intent, "constraint": self.constraint, "fitness": self.fitness}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedScores:
+    """The same by a user's judge, which names its axes itself."""
+
+    axes: Mapping[str, float]
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def overall(self) -> float:
+        """Mean of the axes, in [0, 1]."""
+        return sum(self.axes.values()) / len(self.axes)
+
+
+def scores_from(value: Mapping[str, Any]) -> AxisScores | NamedScores:
+    """Of an evaluation's file."""
+    kind: Any = NamedScores if "axes" in value else AxisScores
+    scores: AxisScores | NamedScores = kind(**{**value, "reasons": tuple(value["reasons"])})
+    return scores
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman import config as configs
-from steersman import config_file, locks
+from steersman import config_file, locks, plugins
 from steersman.artifact.files import atomic_write, fsync_dir, is_inside, now, private, read_object, write_json
 from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
 
@@ -82,19 +82,26 @@ class Workspace:
 
         `tell` is told where its settings file is of the old form.
         """
+        found = Workspace.find(root)
+        written = config_file.load(found / CONFIG_NAME, tell)
+        plugins.check_trust(written, found, str(found / CONFIG_NAME))
+        config = config_file.with_overrides(written, settings)
+        plugins.admit_named(plugins.named(config).values(), found)
+        private.set(config.project.private)
+        return Workspace(found, config)
+
+    @staticmethod
+    def find(root: Path | None) -> Path:
+        """Folder of the workspace at `root`, or of the nearest one at or above the current folder."""
         if root is not None:
             if not (root / CONFIG_NAME).is_file():
                 raise ValueError(f"{root}: no {CONFIG_NAME} there; make one with: steersman init {root}")
-            found = root
-        else:
-            here = Path.cwd()
-            places = [p for p in (here, *here.parents) if (p / CONFIG_NAME).is_file()]
-            if not places:
-                raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
-            found = places[0]
-        config = config_file.with_overrides(config_file.load(found / CONFIG_NAME, tell), settings)
-        private.set(config.project.private)
-        return Workspace(found, config)
+            return root
+        here = Path.cwd()
+        places = [p for p in (here, *here.parents) if (p / CONFIG_NAME).is_file()]
+        if not places:
+            raise ValueError(f"{here}: no {CONFIG_NAME} here or above; make a workspace with: steersman init DIR")
+        return places[0]
 
     def pin(self) -> Workspace:
         """The same, staying in the round of now when `steersman next` opens another beside it."""

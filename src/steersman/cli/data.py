@@ -12,14 +12,34 @@ from typing import Annotated, Any
 
 import typer
 
+from steersman import plugin_calls, plugins
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_options import (
+    AsOption,
+    EncodingOption,
+    FormatOption,
+    KindOption,
+    MapOption,
+    MostOption,
+    NameOption,
+    ObjectiveOption,
+    OrderedOption,
+    PurposeOption,
+    ReplaceOption,
+    SheetOption,
+    SkipBadOption,
+    SourcesArgument,
+    SpeakersOption,
+    SplitOption,
+    TrimOption,
+)
 from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
-from steersman.data.formats import FORMATS, Parsed
+from steersman.data.formats import Parsed
 from steersman.data.kinds import KINDS
 from steersman.data.reading import Reading
 from steersman.data.sources import ENDINGS, files_in
@@ -74,56 +94,10 @@ def default_name(source: Path) -> str:
     return name
 
 
-SourcesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SOURCE...",
-        help="Files, archives or folders (JSON, CSV, xlsx, parquet, Markdown, chat logs, packed or not) or 'shop'.",
-    ),
-]
-KindOption = Annotated[
-    str, typer.Option("--kind", help="demonstrations, prompts, rankings, feedback or texts; default: by format.")
-]
-FormatOption = Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}; default: by each record.")]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the data set; default: the file's.")]
-SplitOption = Annotated[
-    str, typer.Option("--split", help="train, validation, test, auto (0.9,0.05,0.05) or three shares.")
-]
-PurposeOption = Annotated[str, typer.Option("--purpose", help="What prompts are for: any, rank or ppo.")]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="WHAT=FIELD,...", help="What columns or fields are: answer=reply, ignore=note."),
-]
-SheetOption = Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; default: the first with rows.")]
-OrderedOption = Annotated[
-    str, typer.Option("--ordered", help="Lists of answers without scores are best-first, or worst-first.")
-]
-SpeakersOption = Annotated[
-    str,
-    typer.Option(
-        "--speakers",
-        metavar="USER,ASSISTANT",
-        help="Names in a chat log or in dialogues; several of a side as Ann|Bob, '*' for everybody else.",
-    ),
-]
-EncodingOption = Annotated[
-    str, typer.Option("--encoding", help="auto (UTF-8, or what it surely is), or any that Python knows.")
-]
-ObjectiveOption = Annotated[
-    str,
-    typer.Option("--objective", help="What all rankings of the file compare by, such as helpful."),
-]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave bad records out, count them and keep them beside the data.")
-]
-TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")]
-MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
-
-
 def data_import(
     sources: SourcesArgument,
     kind: KindOption = "",
+    importer: AsOption = "",
     format: FormatOption = "",
     name: NameOption = "",
     split: SplitOption = "train",
@@ -156,6 +130,7 @@ def data_import(
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     with pictures_of(space, paths[0]) as pictures:
         reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
+        reading, by = _read_by(importer, reading, space)
         found = importing.parse_file(
             paths,
             kind or None,
@@ -171,7 +146,7 @@ def data_import(
         about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
         about["skipped"] = summary.left_out
         how = {"format": found.format, "split": split, "max_records": max_records}
-        how |= {"objective": objective} if objective else {}
+        how |= by | ({"objective": objective} if objective else {})
         parts = split_records(records, shares, LEAST if split == "auto" else 0)
         infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
@@ -189,6 +164,16 @@ def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[lis
     if not records:
         raise ValueError(f"{label}: nothing is left to import{summary.left}")
     return records, summary
+
+
+def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
+    """Reading by a user's function, and what is recorded of it; without one as it is."""
+    if not importer:
+        return reading, {}
+    plugins.admit_named([importer], space.root)
+    plugins.admit_named([importer], Path.cwd())
+    plugin, read = plugin_calls.reader(importer)
+    return dataclasses.replace(reading, importer=read), {"importer": plugin.name, "importer_sha256": plugin.digest}
 
 
 def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:

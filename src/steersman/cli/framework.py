@@ -47,7 +47,7 @@ BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
 STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (
-    *("demo", "project", "data", "stages", "plan", "search", "background"),
+    *("demo", "project", "trust", "data", "stages", "plan", "search", "background"),
     *("rank", "talk", "promotion", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
@@ -77,9 +77,9 @@ WaitOption = Annotated[
 ]
 
 
-def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None, quiet: bool = False) -> Workspace:
+def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None) -> Workspace:
     """The workspace of the common options, overrides applied. Raises ValueError where there is none."""
-    return Workspace.open(workspace, tuple(settings or ()), tell=None if quiet else say)
+    return Workspace.open(workspace, tuple(settings or ()), tell=say)
 
 
 def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:

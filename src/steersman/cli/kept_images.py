@@ -11,7 +11,6 @@ from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import say
 from steersman.data.pictures import Pictures
 from steersman.parts import Image
-from steersman.store import Store
 
 
 @contextlib.contextmanager
@@ -32,6 +31,8 @@ def drop_images(space: Workspace, images: Iterable[Image]) -> int:
     media, left = Media(space.root), list(images)
     if not left:
         return 0
+    from steersman.store import Store  # SQLAlchemy is heavy, and no help text needs it
+
     with media.writing():
         if space.store_path.is_file():
             with Store.open(space.store_path) as store:

@@ -13,7 +13,7 @@ from steersman import config as configs
 from steersman import config_file, config_rewrite, locks
 from steersman.artifact.files import atomic_write
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit, open_workspace
+from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
 
 
 def init(
@@ -43,7 +43,7 @@ def init(
     if upgrade:
         if name or base or settings:
             raise ValueError("--upgrade changes no setting; expected it without --name, --base and --set")
-        _upgrade(open_workspace(folder, quiet=True).root, as_json)
+        _upgrade(Workspace.find(folder), as_json)
         return
     if folder is None:
         raise ValueError("init: expected DIR, the folder to make")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file
+from steersman import config_file, plugins
 from steersman.cli.framework import (
     STAGES,
     FreshOption,
@@ -63,6 +63,7 @@ def alone(stage: Stage, settings: Sequence[str] | None, encoding: str, given: Ma
             f"without a workspace a stage needs {', '.join('--' + n for n in needed)}; missing: {', '.join(missing)}"
         )
     config = config_file.with_overrides(configs.Config(), settings or ())
+    plugins.admit_named(plugins.named(config).values(), Path.cwd())
     place = Alone(config, Given(Files(config, encoding), given), Path(given[OUTPUT.key]))
     place.check()
     return place

@@ -6,7 +6,7 @@ without importing torch. `steersman.config_file` reads, checks and writes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steersman.config.components import (
@@ -134,7 +134,11 @@ def of_stage(config: Config, section: str) -> Any:
     GRPO and RLOO run as [ppo] says, except for what their own section says and for what needs a critic.
     """
     own = getattr(config, section)
-    if not isinstance(own, RlooConfig):
-        return own
-    without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
-    return replaced(config.ppo, advantage=section, critic_warmup_iterations=0, **without_critic, **to_dict(own))
+    if isinstance(own, RlooConfig):
+        without_critic: dict[str, Any] = {"group_baseline": False, "whiten_rewards": False, "whiten_advantages": False}
+        own = replaced(config.ppo, advantage=section, critic_warmup_iterations=0, **without_critic, **to_dict(own))
+    if isinstance(own, PpoConfig) and config.project.judge:  # rule 'judge' asks the judge of evaluation
+        judge = config.project.judge
+        rules = [replace(r, function=judge) if r.rule == "judge" else r for r in own.score.rules]
+        own = replaced(own, rules=rules)
+    return own

@@ -24,6 +24,16 @@ class Leaf:
     path: tuple[str, ...]
     field: dataclasses.Field[Any]
 
+    @property
+    def late(self) -> bool:
+        return bool(self.field.metadata["late"])
+
+    @property
+    def default(self) -> Any:
+        """Of the declaration; a section may begin with another."""
+        made = self.field.default_factory
+        return self.field.default if made is dataclasses.MISSING else made()
+
     def of(self, section: Any) -> Any:
         """The setting's value."""
         for name in self.path:
@@ -72,11 +82,15 @@ def to_dict(settings: Any) -> dict[str, Any]:
     parts = components(settings)
     if any(components(part) for part in parts.values()):
         return {name: to_dict(part) for name, part in parts.items()}
-    values = {leaf.name: leaf.of(settings) for leaf in leaves(settings)}
+    every = leaves(settings)
+    values = {x.name: x.of(settings) for x in every if not x.late or x.of(settings) != x.default}
     return {
         name: [_plain(entry) for entry in value] if isinstance(value, list) else value for name, value in values.items()
     }
 
 
 def _plain(entry: Any) -> Any:
-    return dataclasses.asdict(entry) if dataclasses.is_dataclass(entry) and not isinstance(entry, type) else entry
+    if not dataclasses.is_dataclass(entry) or isinstance(entry, type):
+        return entry
+    late = {f.name for f in dataclasses.fields(entry) if f.metadata["late"] and getattr(entry, f.name) == f.default}
+    return {name: value for name, value in dataclasses.asdict(entry).items() if name not in late}

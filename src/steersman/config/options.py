@@ -19,18 +19,27 @@ def opt(
     high: float | None = None,
     several: bool = False,
     was: str = "",
+    late: bool = False,
 ) -> T:
     """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included).
 
     With `several` the value may be any number of the choices, comma-separated. `was` is the field's flat name, where
-    that is another: `kl_coef` of [ppo] for `coef` of [ppo.kl].
+    that is another: `kl_coef` of [ppo] for `coef` of [ppo.kl]. A `late` one is recorded only where it is set, so that
+    artifacts which were made before it existed are still of the same settings.
     """
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "several": several, "was": was}
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "several": several, "was": was, "late": late}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def weights(doc: str) -> dict[str, float]:
     """A field that holds a table of names and weights, empty by default."""
-    metadata = {"doc": doc, "choices": (), "was": ""}
+    metadata = {"doc": doc, "choices": (), "was": "", "late": False}
     made: dict[str, float] = dataclasses.field(default_factory=dict, metadata=metadata)
+    return made
+
+
+def names(doc: str) -> list[str]:
+    """A late field that holds a list of names, empty by default."""
+    metadata = {"doc": doc, "choices": (), "was": "", "late": True}
+    made: list[str] = dataclasses.field(default_factory=list, metadata=metadata)
     return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config.options import LONG, LONG_DOC, opt
+from steersman.config.options import LONG, LONG_DOC, names, opt
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,12 @@ class ProjectConfig:
     language: str = opt("en", "Language of the page and of generated data.", ("en", "zh", "both"))
     domain: str = opt(
         "shop", "Domain whose generator and rule judge are used; 'none' with your own data.", ("shop", "none")
+    )
+    judge: str = opt(
+        "",
+        "Who judges answers in eval, rank --simulated and rule 'judge': 'module:function' or an entry point of "
+        "steersman.judges; empty: the domain's rules.",
+        late=True,
     )
     seed: int = opt(17, "One seed for every stage; same seed, same machine, same result.")
     trackers: str = opt(
@@ -48,7 +54,8 @@ class ModelConfig:
     )
     template: str = opt(
         "auto",
-        "Chat template of a base that has none: chatml, gemma, llama3 or a Jinja file; auto: by its turn tokens.",
+        "Chat template of a base that has none: chatml, gemma, llama3, text2text (T5, BART) or a Jinja file; auto: by "
+        "its turn tokens or architecture.",
     )
     thinking: str = opt(
         "keep",
@@ -110,6 +117,9 @@ class EvalConfig:
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
     batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)
+    tasks: list[str] = names(
+        "Tasks beside the test prompts: 'sums', 'module:function' or entry points of steersman.tasks."
+    )
     best_of: int = opt(0, "Also take the best of N answers of the SFT model by the reward model; 0 leaves it out.")
     tie_margin: float = opt(0.05, "Judge scores nearer than this are a tie.")
     bootstrap: int = opt(10000, "Resamples of the paired bootstrap.", low=1)

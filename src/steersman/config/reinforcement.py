@@ -11,7 +11,7 @@ from steersman.config.options import opt, weights
 
 MONITORS = ("warn", "stop", "off")
 ENSEMBLES = ("mean", "min", "uncertainty")
-RULES = ("length", "language", "must_match", "must_not_match", "json", "repetition", "judge")
+RULES = ("length", "language", "must_match", "must_not_match", "json", "repetition", "judge", "python")
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class RuleConfig:
     Raises ValueError where a rule lacks what it needs.
     """
 
-    rule: str = opt("length", "Which rule; 'judge' is the domain's rule judge.", RULES)
+    rule: str = opt("length", "Which rule; judge: that of evaluation; python: a function of yours.", RULES)
     weight: float = opt(1.0, "Most that breaking it costs, on the reward model's scale; 0 only logs it.")
     at_least: int = opt(0, "length: fewest characters.")
     at_most: int = opt(0, "length: most characters; 0 is no limit.")
     language: str = opt("same", "language: what the answer is to be in; 'same' as the user.", ("same", "en", "zh"))
     pattern: str = opt("", "must_match, must_not_match: a regular expression, searched for anywhere in the answer.")
     ngram: int = opt(4, "repetition: words (Chinese: characters) in a row that count as repeated.", low=1)
+    function: str = opt("", "python: 'module:function' or an entry point of steersman.rewards.", late=True)
 
     def __post_init__(self) -> None:
         if self.rule == "length" and not 0 <= self.at_least <= (self.at_most or self.at_least or -1):
@@ -35,6 +36,8 @@ class RuleConfig:
                 f"rule 'length': expected at_most, at_least or both (at_least <= at_most), got {self.at_least} and "
                 f"{self.at_most}"
             )
+        if self.rule == "python" and not self.function:
+            raise ValueError("rule 'python': expected function, such as \"mycompany.rewards:reward\"")
         if self.rule in ("must_match", "must_not_match"):
             if not self.pattern:
                 raise ValueError(f"rule '{self.rule}': expected a pattern")
@@ -151,6 +154,7 @@ class ScoreConfig:
             "doc": 'Rules added to the score, such as [{rule = "length", at_most = 400, weight = 0.5}].',
             "choices": RULES,
             "was": "",
+            "late": False,
         },
     )
     objectives: dict[str, float] = weights(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from steersman.config import DataConfig
 from steersman.data.pictures import Pictures
@@ -38,6 +40,8 @@ class Reading:
     tell: Tell = silent
     prompts: bool = False
     """Dialogues may end with the user: what is read are prompts."""
+    importer: Callable[[Path], Iterator[Any]] | None = None
+    """A user's function that reads each file in place of all that is here."""
     encodings: dict[str, str] = field(default_factory=dict)
     """Encodings found so far, by the part's name: each is looked for, and told, once."""
     changed: Counter[str] = field(default_factory=Counter)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from steersman.data import chatlog, columns, markdown, messengers, tables
 from steersman.data.containers import SUFFIXES, Part, hidden, parts
@@ -53,6 +55,9 @@ def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
 
 def scan(path: Path, reading: Reading) -> Iterator[Record]:
     """Every record of a file, an archive or a folder. Raises ValueError where something is not what it seems."""
+    if reading.importer is not None:
+        yield from _imported(path, reading.importer(path))
+        return
     if path.is_dir():
         yield from _scan_folder(path, reading)
         return
@@ -62,6 +67,20 @@ def scan(path: Path, reading: Reading) -> Iterator[Record]:
         several = several or part.name != str(path)
         for record in scan_part(part, reading):
             yield dataclasses.replace(record, file=part.name) if several else record
+
+
+def _imported(path: Path, values: Iterator[Any]) -> Iterator[Record]:
+    """What a user's importer yields, numbered as lines are; what is no JSON object is a bad record."""
+    for number, value in enumerate(values, 1):
+        try:
+            raw = json.dumps(value, ensure_ascii=False)
+            plain = json.loads(raw)
+        except (TypeError, ValueError, RecursionError) as error:
+            yield Record(number, None, str(value)[:200], f"the importer's record is no JSON: {error}")
+            continue
+        good = isinstance(plain, dict)
+        wrong = "" if good else f"expected the importer to yield objects, got {raw[:80]}"
+        yield Record(number, plain if good else None, raw, wrong)
 
 
 def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from steersman.text.text2text import unescaped
+from steersman.text.text2text import closed_up, unescaped
 
 _NO_CHARACTER = re.compile("[\udc80-\udcff]+")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -199,7 +199,7 @@ class DecodedText:
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.replace("\x00", "")
+        return closed_up(self._tokenizer, text.replace("\x00", ""))
 
     def grow(self, ids: Sequence[int]) -> str:
         self._ids.extend(ids)

@@ -1,4 +1,4 @@
-"""Who says how good an answer is. A judge scores one answer on three axes; rankings can be simulated from it."""
+"""Who says how good an answer is. A judge scores one answer on named axes; rankings can be simulated from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from steersman.types import AxisScores, Conversation
+from steersman.config import ProjectConfig
+from steersman.plugin_calls import judge_of as named_judge
+from steersman.types import AxisScores, Conversation, NamedScores
 
 BAD_BELOW = 0.35
 """A simulated labeler calls a prompt's answers all bad when every overall score is below this."""
@@ -27,8 +29,8 @@ class Judge(Protocol):
         """True where rankings made from its scores stand in for people's and must be called simulated."""
         ...
 
-    def score(self, prompt: Conversation, answer: str) -> AxisScores:
-        """Three axes in [0, 1] and reasons. Raises ValueError where the prompt lacks what the judge checks."""
+    def score(self, prompt: Conversation, answer: str) -> AxisScores | NamedScores:
+        """Axes in [0, 1] and reasons. Raises ValueError where the prompt lacks what the judge checks."""
         ...
 
 
@@ -52,6 +54,11 @@ def judge_for(domain: str) -> Judge | None:
     if domain != "shop":
         raise ValueError(f"project.domain: expected shop or none, got {domain!r}")
     return RuleJudge()
+
+
+def judge_of(project: ProjectConfig) -> Judge | None:
+    """The judge that `project.judge` names, else the domain's."""
+    return named_judge(project.judge) if project.judge else judge_for(project.domain)
 
 
 def prefers(difference: float, tie_margin: float) -> int:

@@ -23,7 +23,8 @@ from steersman.eval import searches as search_section
 from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
 from steersman.eval.report_text import LANGUAGES
-from steersman.eval.verdict import AXES, ModelAnswers, PairVerdict, Verdict
+from steersman.eval.tasks import TaskResult
+from steersman.eval.verdict import ModelAnswers, PairVerdict, Verdict
 from steersman.stats import Interval
 from steersman.types import Conversation
 
@@ -103,6 +104,7 @@ def _context(
         "searches": search_section.sections(shown.searches, t),
         "intents": _intents(verdict.headline, t, language),
         "samples": _samples(prompts, models, shown.samples, t, verdict.tie_margin),
+        "tasks": [_task(of, t, language) for of in verdict.tasks],
         "regressions": _regressions(verdict, prompts, models, t),
         "evolution": _evolution(rollouts(shown.curves)),
         "facts": dict(shown.facts),
@@ -184,7 +186,7 @@ def _figures(
     scored = [(m.label, colour(m.name, i), m) for i, m in enumerate(verdict.models) if m.overall is not None]
     if scored:
         rows = [(t["overall"], [(label, tint, m.overall) for label, tint, m in scored if m.overall is not None])]
-        rows += [(t[axis], [(label, tint, m.axes[axis]) for label, tint, m in scored]) for axis in AXES]
+        rows += [(t.get(a, a), [(label, tint, m.axes[a]) for label, tint, m in scored]) for a in scored[0][2].axes]
         out["axes"] = figures.axes_dots(rows, t["axes_x"], t["axes"])
     ppo = rollouts(curves)
     if figures.points(ppo, "kl", "reward") or figures.points(ppo, "eval_kl", "eval_reward"):
@@ -251,6 +253,17 @@ def _intents(pair: PairVerdict | None, t: Mapping[str, str], language: str) -> d
     }
 
 
+def _task(of: TaskResult, t: Mapping[str, str], language: str) -> dict[str, Any]:
+    """A task's table: each model's mean, and what it is against the one before."""
+    rows = [(label, wording.number(i.value), wording.span(i, language)) for label, i in of.models.items()]
+    pairs = [
+        wording.texts(language)["pair"].format(a=p.a, b=p.b, word=wording.texts(language)[f"word.{p.word}"])
+        + f" ({_signed(p.difference, language)})"
+        for p in of.pairs
+    ]
+    return {"title": t["task"].format(name=of.name, n=of.n), "rows": rows, "pairs": pairs}
+
+
 def _card(prompts: Sequence[Conversation], models: Sequence[ModelAnswers], i: int, margin: float) -> dict[str, Any]:
     """One prompt with every model's answer; those within the tie margin of the best are marked, unless all are."""
     overall = [m.scores[i].overall if m.scores is not None else None for m in models]
@@ -262,7 +275,7 @@ def _card(prompts: Sequence[Conversation], models: Sequence[ModelAnswers], i: in
             "colour": colour(m.name, order),
             "text": m.answers[i],
             "overall": None if score is None else f"{score:.2f}",
-            "axes": [(axis, f"{getattr(m.scores[i], axis):.2f}") for axis in AXES] if m.scores is not None else [],
+            "axes": [(a, f"{v:.2f}") for a, v in m.scores[i].axes.items()] if m.scores is not None else [],
             "reasons": m.scores[i].reasons if m.scores is not None else (),
             "reward": None if m.reward is None else f"{m.reward[i]:.2f}",
             "kl": None if m.kl is None else f"{m.kl[i]:.1f}",

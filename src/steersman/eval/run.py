@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -25,21 +24,22 @@ from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
-from steersman.eval.judges import Judge, judge_for
+from steersman.eval.best_of import best_answers, best_of_kl
+from steersman.eval.judges import Judge, judge_of
 from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
 from steersman.eval.report import Shown, write_report
+from steersman.eval.tasks import Task, TaskScores, summed_up, tasks_of
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families.heads import reweigh, weighted, weights_of
 from steersman.families.outputs import branch_heads, context_of, layer_count, response_logprobs, share_trunk
 from steersman.progress import activity
 from steersman.text.length import fit_prompts
 from steersman.text.template import Template
-from steersman.types import AxisScores, Completion, Conversation, SamplingParams
+from steersman.types import Completion, Conversation, SamplingParams, scores_from
 from steersman.weights.folders import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 
 REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
-T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -122,20 +122,6 @@ def answer_kl(
         [answers],
         device,
     )[0]
-
-
-def best_answers(answers: Sequence[Sequence[T]], scores: Sequence[Sequence[float]]) -> tuple[list[T], list[float]]:
-    """Of N answers to each prompt, both given as N lists: the one that scores highest, and its score."""
-    best = [max(range(len(row)), key=row.__getitem__) for row in zip(*scores, strict=True)]
-    return [answers[k][i] for i, k in enumerate(best)], [scores[k][i] for i, k in enumerate(best)]
-
-
-def best_of_kl(n: int) -> float:
-    """log n - (n - 1) / n nats: at most so far is the best of n answers from the model that gave them.
-
-    Stiennon et al. 2020, appendix G.3; an upper bound in general (Beirami et al. 2024).
-    """
-    return math.log(n) - (n - 1) / n
 
 
 @dataclass
@@ -282,13 +268,14 @@ def run(
     about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
-    judge = _judge_of(prompts, config, reward, "sft" in models)
+    judge, tasks = _judge_of(prompts, config, reward, "sft" in models), tasks_of(config.eval.tasks)
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
     name = judge.name if judge else ""
+    scored = [_task_scores(task, models, folder.path / "answers" / f"task-{i}", config) for i, task in enumerate(tasks)]
     with activity("comparing the models"):
-        result = _compared(measured, prompts, config, name, about)
+        result = _compared(measured, prompts, config, name, about, scored)
     write_json(folder.path / VERDICT, result.to_json(), words=True)
     kept = {
         "models": [{k: v for k, v in dataclasses.asdict(m).items() if k != "maker"} for m in measured],
@@ -300,6 +287,7 @@ def run(
         "simulated_rankings": about.simulated_rankings,
         "cautions": [dataclasses.asdict(c) for c in about.cautions],
     }
+    kept |= {"tasks": [dataclasses.asdict(of) for of in scored]} if scored else {}
     write_json(folder.path / MODELS, kept, words=True)
     with atomic_write(folder.path / PROMPTS) as file:
         file.writelines(json.dumps(p.to_json(), ensure_ascii=False) + "\n" for p in prompts)
@@ -312,8 +300,12 @@ def run(
 
 def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | None, has_sft: bool) -> Judge | None:
     """The judge of these prompts. Raises ValueError where nobody could judge, or best-of-N lacks what it needs."""
-    judge = judge_for(config.project.domain)
-    if judge is not None and not all(p.meta.get("domain") == config.project.domain for p in prompts):
+    judge = judge_of(config.project)
+    if (
+        judge is not None
+        and not config.project.judge
+        and not all(p.meta.get("domain") == config.project.domain for p in prompts)
+    ):
         judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
     if config.eval.best_of and (reward is None or not has_sft):
         raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
@@ -326,10 +318,27 @@ def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | No
     return judge
 
 
+def _task_scores(task: Task, models: Mapping[str, Evaluated], folder: Path, config: Config) -> TaskScores:
+    """Every model's answers to a task's prompts, scored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = {}
+    for name, model in models.items():
+        answers = _answer((name, model.folder), task.prompts, folder / f"{name}.jsonl", config)[0]
+        scores[name] = [task.score(i, answer.text) for i, answer in enumerate(answers)]
+    return TaskScores(task.name, [p.id for p in task.prompts], scores)
+
+
 def _compared(
-    models: Sequence[ModelAnswers], prompts: Sequence[Conversation], config: Config, judge: str, about: About
+    models: Sequence[ModelAnswers],
+    prompts: Sequence[Conversation],
+    config: Config,
+    judge: str,
+    about: About,
+    scored: Sequence[TaskScores] = (),
 ) -> Verdict:
-    return verdict(
+    labels, makers = {m.name: m.label for m in models}, {m.name: m.maker for m in models}
+    tasks = [summed_up(of, labels, makers, config.eval.bootstrap, config.project.seed) for of in scored]
+    compared = verdict(
         models,
         prompts,
         config.eval,
@@ -339,6 +348,7 @@ def _compared(
         known=about.cautions,
         seed=config.project.seed,
     )
+    return dataclasses.replace(compared, tasks=tuple(tasks))
 
 
 def read(
@@ -353,7 +363,7 @@ def read(
         models = []
         for raw in kept["models"]:
             scores = raw.pop("scores")
-            axes = [AxisScores(**{**s, "reasons": tuple(s["reasons"])}) for s in scores] if scores else None
+            axes = [scores_from(s) for s in scores] if scores else None
             name = renamed(raw.pop("name"))
             models.append(ModelAnswers(name, scores=axes, maker=maker_of(name), **raw))
         if isinstance(kept["curves"], dict):  # of a report that an earlier version made
@@ -363,7 +373,8 @@ def read(
         prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
         known = [Caution(**c) for c in kept.get("cautions", ())]
         about = About(simulated_rankings=kept["simulated_rankings"], cautions=known)
-        result = _compared(models, prompts, config, kept["judge"], about)
+        scored = [TaskScores(**of) for of in kept.get("tasks", ())]
+        result = _compared(models, prompts, config, kept["judge"], about, scored)
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(
             f"{path}: not an evaluation ({type(error).__name__}: {error}); make it again: steersman eval"

@@ -22,8 +22,9 @@ from steersman.config import EvalConfig
 from steersman.eval import wording
 from steersman.eval.judges import prefers
 from steersman.eval.maker import UNKNOWN, Maker
+from steersman.eval.tasks import TaskResult
 from steersman.stats import Interval, bootstrap_mean, length_controlled_win_rate, paired_bootstrap, proportion_interval
-from steersman.types import AxisScores, Conversation
+from steersman.types import AxisScores, Conversation, NamedScores
 
 Word = Literal["better", "no evidence", "worse"]
 
@@ -36,7 +37,6 @@ LENGTH_DRIFT = 1.5
 MISSING_EOS = 0.2
 BEST_OF = "best_of"
 """The SFT model again: of several answers the one that the reward model likes best."""
-AXES = ("intent", "constraint", "fitness")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ModelAnswers:
     """Length of each answer in tokens, the end token included."""
     finish: Sequence[str]
     """"stop" where the model ended the answer, anything else where it did not."""
-    scores: Sequence[AxisScores] | None = None
+    scores: Sequence[AxisScores | NamedScores] | None = None
     reward: Sequence[float] | None = None
     """Reward model's score of each answer."""
     kl: Sequence[float] | None = None
@@ -150,6 +150,7 @@ class Verdict:
     pairs: tuple[PairVerdict, ...]
     cautions: tuple[Caution, ...] = ()
     level: float = LEVEL
+    tasks: tuple[TaskResult, ...] = ()
 
     @property
     def headline(self) -> PairVerdict | None:
@@ -164,6 +165,8 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; what is not finite becomes null, each pair and caution also has its English sentence."""
         out: dict[str, Any] = _plain_json(dataclasses.asdict(self))
+        if not self.tasks:
+            del out["tasks"]
         for part in (*out["models"], *out["pairs"]):
             del part["maker"]  # how a model was made is known by its name
         for pair, row in zip(self.pairs, out["pairs"], strict=True):
@@ -242,7 +245,7 @@ def compare(
         win_rate=win_rate(),
         length_controlled=length_controlled_win_rate(wins, length_difference, min(resamples, 2000), seed, LEVEL),
         difference=difference,
-        axes={k: paired(_axis(a, k), _axis(b, k)) for k in AXES} if by_rules else {},
+        axes={k: paired(_axis(a, k), _axis(b, k)) for k in axes_of(a)} if by_rules else {},
         reward=paired(a.reward, b.reward) if a.reward is not None and b.reward is not None else None,
         tokens=paired(a.tokens, b.tokens),
         no_eos=paired(_unfinished(a), _unfinished(b)),
@@ -265,9 +268,12 @@ def _decisive(model: ModelAnswers, by_rules: bool, other: str) -> list[float]:
     return [float(r) for r in model.reward]
 
 
+def axes_of(model: ModelAnswers) -> list[str]:
+    return list(model.scores[0].axes) if model.scores else []
+
+
 def _axis(model: ModelAnswers, axis: str) -> list[float]:
-    assert model.scores is not None
-    return [float(getattr(s, axis)) for s in model.scores]
+    return [float(s.axes[axis]) for s in model.scores or ()]
 
 
 def _unfinished(model: ModelAnswers) -> list[float]:
@@ -313,7 +319,7 @@ def summarise(
         model.name,
         model.label,
         overall=mean([s.overall for s in model.scores]) if model.scores is not None else None,
-        axes={k: bootstrap_mean(_axis(model, k), groups, resamples, seed) for k in AXES} if scored else {},
+        axes={k: bootstrap_mean(_axis(model, k), groups, resamples, seed) for k in axes_of(model)} if scored else {},
         reward=mean(model.reward),
         kl=mean(model.kl),
         tokens=bootstrap_mean(model.tokens, groups, resamples, seed),

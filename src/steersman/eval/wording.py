@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from steersman.stats import Interval
 
 if TYPE_CHECKING:
+    from steersman.eval.tasks import TaskResult
     from steersman.eval.verdict import Caution, PairVerdict, Verdict
 
 EN = {
@@ -30,6 +31,7 @@ EN = {
     "pair": "{a} against {b}: {word}",
     "rates": "win rate {rate} (ties count half), at equal length {controlled}",
     "axes": "differences: {axes}",
+    "task": "task {name}, {n} prompts: {means}",
     "intent": "intent",
     "constraint": "constraints",
     "fitness": "fitness",
@@ -93,6 +95,7 @@ ZH = {
     "pair": "{a} 对 {b}：{word}",
     "rates": "胜率 {rate}（平局算一半），等长时 {controlled}",
     "axes": "各维度之差：{axes}",
+    "task": "任务 {name}，{n} 条提示：{means}",
     "intent": "意图",
     "constraint": "约束",
     "fitness": "得体",
@@ -234,6 +237,18 @@ def multiple(result: Verdict, language: str) -> str:
     return t["multiple"].format(m=m, risk=round(100 * m * (1 - result.level)), words=words)
 
 
+def _task(task: TaskResult, language: str) -> list[str]:
+    """A task in the terminal: the mean of each model, and each comparison."""
+    t = texts(language)
+    means = ", ".join(f"{label} {number(i.value)} ({span(i, language)})" for label, i in task.models.items())
+    pairs = [
+        f"    {t['pair'].format(a=p.a, b=p.b, word=t[f'word.{p.word}'])}: {number(p.difference.value, sign=True)} "
+        f"({span(p.difference, language, sign=True)})"
+        for p in task.pairs
+    ]
+    return ["", "  " + t["task"].format(name=task.name, n=task.n, means=means), *pairs]
+
+
 def lines(result: Verdict, language: str) -> list[str]:
     """The terminal's text, a line each."""
     t = texts(language)
@@ -247,7 +262,9 @@ def lines(result: Verdict, language: str) -> list[str]:
         out.append("    " + evidence(p, language))
         rates = t["rates"].format(rate=percent(p.win_rate, language), controlled=percent(p.length_controlled, language))
         out.append("    " + rates)
-        parts = [f"{t[k]} {number(i.value, sign=True)} ({span(i, language, sign=True)})" for k, i in p.axes.items()]
+        parts = [
+            f"{t.get(k, k)} {number(i.value, sign=True)} ({span(i, language, sign=True)})" for k, i in p.axes.items()
+        ]
         if p.reward is not None and p.judge == "rules":
             parts.append(t["reward"].format(d=number(p.reward.value, 2, True), span=span(p.reward, language, 2, True)))
         if parts:
@@ -255,6 +272,7 @@ def lines(result: Verdict, language: str) -> list[str]:
         x, y = (number(m.tokens.value, 1) for m in (a, b))
         ends = [f"{number(100 * m.no_eos.value, 0)} %" for m in (a, b)]
         out.append("    " + t["length"].format(x=x, y=y, p=ends[0], q=ends[1]))
+    out += [line for task in result.tasks for line in _task(task, language)]
     out.append("")
     for m in result.models:
         if m.kl is not None:

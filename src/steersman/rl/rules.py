@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from steersman.config import RuleConfig
+from steersman.plugin_calls import judge_of, rewards
+from steersman.plugins import load
 from steersman.types import Conversation
 
 HAN = re.compile(r"[\u3400-\u9fff]")
@@ -33,6 +36,19 @@ def rule_reward(rule: RuleConfig, prompt: Conversation, text: str) -> float:
     if rule.rule == "repetition":
         return -repetition(tuple(UNIT.findall(text.lower())), rule.ngram)
     return _judged(prompt, text)
+
+
+def rule_rewards(rule: RuleConfig, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
+    """Of several answers, without the weight; a user's function (rule 'python') gives any numbers, all at once.
+
+    Raises ValueError where a function fails or gives something else than a number for each.
+    """
+    if rule.rule == "python":
+        return rewards(load(rule.function, "rewards", "ppo.score.rules"), prompts, texts)
+    if rule.rule == "judge" and rule.function:
+        judge = judge_of(rule.function)
+        return [judge.score(prompt, text).overall - 1 for prompt, text in zip(prompts, texts, strict=True)]
+    return [rule_reward(rule, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
 
 
 def repetition(units: tuple[object, ...], n: int = 4) -> float:

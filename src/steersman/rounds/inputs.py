@@ -17,6 +17,7 @@ from steersman.artifact.manifest import identity, read_manifest, tree_hashes, ve
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.data.kinds import JUDGED
+from steersman.plugins import digest
 from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.rounds.files import Files, hashes
@@ -326,3 +327,31 @@ class Feedback:
         from steersman.data.dataset import find
 
         return find(space, "feedback", "train") if self.labelled else []
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Users' functions that the settings name, by (group, name): an artifact depends on their code."""
+
+    name: str
+    of: Callable[[Config], list[tuple[str, str]]]
+    options: tuple[Option, ...] = ()
+    compares: bool = False
+
+    def of_round(self, space: Workspace) -> Found:
+        return self._found(space.config, space.root)
+
+    def of_files(self, given: Given) -> Found:
+        return self._found(given.files.config, None)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return [f"{name} is new" for name in self._found(space.config, space.root).hashes if name not in recorded]
+
+    def _found(self, config: Config, root: Path | None) -> Found:
+        named = {function_input(group, name): digest(name, group, root) for group, name in self.of(config)}
+        return Found(named, lambda: None)
+
+
+def function_input(group: str, name: str) -> str:
+    """The input's name, such as 'judges mycompany.judging:judge'."""
+    return f"{group} {name}"

@@ -50,12 +50,13 @@ def simulate(space: Workspace, store: Store, round_: int, limit: int = 0) -> int
     Each task has its own random numbers, from the project's seed and the task, so stopping and going on, or
     ranking in another order, gives the same rankings.
     """
-    from steersman.eval.judges import judge_for, simulated_ranking
+    from steersman.eval.judges import judge_of, simulated_ranking
 
-    judge = judge_for(space.config.project.domain)
+    judge = judge_of(space.config.project)
     if judge is None:
         raise ValueError(
-            '--simulated: expected a domain with a rule judge (project.domain = "shop"); people must rank this one'
+            '--simulated: expected a domain with a rule judge (project.domain = "shop") or a judge of your own '
+            "(project.judge); people must rank this one"
         )
     tasks = list(store.tasks(round_, not_ranked_by=SIMULATED))[: limit or None]
     settings = space.config.rank

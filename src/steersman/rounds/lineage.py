@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steersman import config as configs
+from steersman import plugins
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
 from steersman.artifact.unfinished import BESIDE
@@ -60,6 +61,12 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
     if name.startswith("data:"):
         path = space.data / f"{name.removeprefix('data:')}.jsonl"
         return dataset.read_info(path).sha256 if path.is_file() else GONE
+    group, _, function = name.partition(" ")
+    if group in plugins.GROUPS:
+        try:
+            return plugins.digest(function, group, space.root)
+        except ValueError:
+            return GONE
     of = artifact_of(name)
     if of is None:
         return None

@@ -11,6 +11,7 @@ from typing import Any
 from steersman.parts import Text
 from steersman.text.images import places, without
 from steersman.text.spans import Spans
+from steersman.text.text2text import escaped
 from steersman.text.thoughts import split_thoughts
 from steersman.types import Conversation, Message
 
@@ -89,5 +90,5 @@ def called(call: dict[str, Any]) -> tuple[str, Any]:
 
 
 def written_in(words: str, text: str) -> bool:
-    """Whether words stand in rendered text, as they are or as JSON."""
-    return words in text or json.dumps(words, ensure_ascii=False)[1:-1] in text
+    """Whether words stand in rendered text, as they are, with newlines written out, or as JSON."""
+    return words in text or escaped(words) in text or json.dumps(words, ensure_ascii=False)[1:-1] in text

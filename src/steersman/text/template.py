@@ -24,7 +24,7 @@ from steersman.text.limits import Exhausted
 from steersman.text.program import program
 from steersman.text.spans import Spans, sources
 from steersman.text.surroundings import read_shape
-from steersman.text.text2text import escaped, unescaped
+from steersman.text.text2text import closed_up, escaped, unescaped
 from steersman.text.thoughts import Words, apart, split_thoughts, without_thoughts
 from steersman.text.trace import Points, Traced
 from steersman.text.trial import check_template
@@ -395,7 +395,7 @@ class Template:
         words = [i for i in ids[self.words_from(ids) :] if i not in self._special]
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.replace("\x00", "")  # no database keeps it, and no one means it
-        text = unescaped(text) if self.escapes else text
+        text = closed_up(self.tokenizer, unescaped(text) if self.escapes else text)
         shape = self._shape
         blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text

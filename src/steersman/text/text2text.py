@@ -10,6 +10,7 @@ Many of these tokenizers make a space of every newline. Where they can write a b
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 NAME = "text2text"
@@ -17,6 +18,9 @@ SPEAKERS = (("用户：", "小元："), ("User: ", "Assistant: "))
 """What stands before the user's and the assistant's words."""
 WRITTEN = (("\n", "\\n"), ("\t", "\\t"))
 NEWLINES = ("\n", "\\n", " ")
+WIDE = "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
+GAP = re.compile(f"(?<={WIDE}) (?={WIDE})")
+"""A space between two wide characters."""
 
 
 def escaped(text: str) -> str:
@@ -24,6 +28,13 @@ def escaped(text: str) -> str:
     for character, written in WRITTEN:
         text = text.replace(character, written)
     return text
+
+
+def closed_up(tokenizer: Any, text: str) -> str:
+    """A text that the tokenizer decoded: where its decoder puts a space between any two words, Chinese and Japanese
+    characters are written without."""
+    decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+    return GAP.sub("", text) if type(decoder).__name__ == "WordPiece" else text
 
 
 def unescaped(text: str) -> str:

@@ -1,7 +1,7 @@
 """How much memory a training stage takes at its peak, counted from the model's shape and the stage's settings.
 
 Counted is what the code keeps: parameters (`weights/folders.py`), masters, moments and gradients (`train/update.py`),
-what each layer saves for its backward pass (`compute/layers.py`), a chunk of the vocabulary (`families/decoder.py`),
+what each layer saves for its backward pass (`compute/layers.py`), a chunk of the vocabulary (`compute/vocabulary.py`),
 and PPO's four models with the engine's copy (`train/actors.py`, `engine/`). Measured are the constants below, nothing
 else. On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
 `bench/memory.py` holds the prediction against the measured peak.

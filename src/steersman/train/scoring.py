@@ -17,7 +17,8 @@ from steersman.config import PpoConfig, RuleConfig
 from steersman.distributed import parallel
 from steersman.families.heads import weighted, weights_of
 from steersman.families.outputs import branch_heads
-from steersman.rl.rules import rule_reward
+from steersman.plugins import load
+from steersman.rl.rules import rule_reward, rule_rewards
 from steersman.types import Conversation
 
 if TYPE_CHECKING:
@@ -81,14 +82,28 @@ class Rule:
     rule: RuleConfig
 
     def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
-        kept = torch.tensor(
-            [
-                rule_reward(self.rule, prompt, answer.text)
-                for prompt, answers in zip(minibatch.prompts, minibatch.completions, strict=True)
-                for answer in answers
-            ]
-        )
+        pairs = [(p, a.text) for p, given in zip(minibatch.prompts, minibatch.completions, strict=True) for a in given]
+        prompts, texts = [prompt for prompt, _ in pairs], [text for _, text in pairs]
+        if self.rule.function:
+            kept = torch.tensor(_asked_once(self.rule, prompts, texts))
+        else:
+            kept = torch.tensor(rule_rewards(self.rule, prompts, texts))
         return self.rule.weight * kept, {self.name: float(kept.mean())}
+
+
+def _asked_once(rule: RuleConfig, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
+    """A user's function runs in the first process alone: it may ask a service, or not give the same twice."""
+    values: list[float] = []
+    failure = ""
+    if parallel.is_first():
+        try:
+            values = rule_rewards(rule, prompts, texts)
+        except ValueError as error:
+            failure = str(error)
+    values, failure = parallel.gather((values, failure))[0]
+    if failure:
+        raise ValueError(failure)
+    return values
 
 
 def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
@@ -116,6 +131,10 @@ def check_rewards(config: PpoConfig, members: int, prompts: Sequence[Conversatio
             "reward.members = 3 or more"
         )
     for number, rule in enumerate(config.score.rules):
+        if rule.function:  # of a user's function nothing is asked before there are answers
+            if parallel.is_first():
+                load(rule.function, "rewards" if rule.rule == "python" else "judges", f"ppo.score.rules[{number}]")
+            continue
         for prompt in prompts:
             try:
                 rule_reward(rule, prompt, "")

@@ -356,10 +356,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
     reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a bar that heeds no setting of transformers'
     with _quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
             settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
             if settings.is_encoder_decoder:
                 raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )

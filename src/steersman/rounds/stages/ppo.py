@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config, of_stage
 from steersman.eval.maker import Maker
-from steersman.rounds.inputs import Dialogues, Model, Option
+from steersman.rounds.inputs import Dialogues, Functions, Model, Option
 from steersman.rounds.options import DATA, HELD_OUT, MODEL, REWARD
 from steersman.rounds.registry import Metrics, Searched, Stage, Task
 from steersman.rounds.telling import cautions
@@ -26,6 +26,7 @@ def run(task: Task) -> Any:
     from steersman.train import ppo
 
     values, settings = dict(task.values), task.common["config"]
+    del values["functions"]
     if not values["held_out"]:  # without a validation set, the last prompts are kept out of training
         prompts = values["prompts"]
         count = min(settings.selection.eval_prompts, len(prompts) // 5)
@@ -59,6 +60,10 @@ def sizes(space: Workspace, template: Template) -> tuple[list[Conversation], Cal
 
 
 def entry(name: str, title: str, summary: str, examples: tuple[str, ...], **more: Any) -> Stage:
+    def rewards(config: Config) -> list[tuple[str, str]]:
+        rules = [rule for rule in of_stage(config, name).score.rules if rule.function]
+        return [("rewards" if rule.rule == "python" else "judges", rule.function) for rule in rules]
+
     def learns_texts(config: Config) -> bool:
         return bool(of_stage(config, name).loss.ptx_coef)
 
@@ -77,6 +82,7 @@ def entry(name: str, title: str, summary: str, examples: tuple[str, ...], **more
             Dialogues("prompts", "prompts", "train", DATA, purpose="ppo", demanded=f"prompts for {title}"),
             Dialogues("held_out", "prompts", "validation", HELD_OUT),
             Dialogues("demonstrations", "demonstrations", "train", PTX, used=learns_texts),
+            Functions("functions", rewards),
         ),
         run=run,
         tell=tell,
@@ -101,6 +107,7 @@ PPO = entry(
             *("eval_prompts", "max_tokens", "temperature", "kl_ceiling"),
         ),
         beside=("eval_kl",),
+        cautions={"kl_": "a lower price of KL always buys reward; compare eval_kl, and bound it by ppo.kl.ceiling"},
     ),
     reported=(
         *("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs"),

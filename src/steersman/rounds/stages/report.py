@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace, renamed
-from steersman.config import to_dict
+from steersman.config import Config, to_dict
 from steersman.eval.maker import Evaluated
 from steersman.rounds import registry
 from steersman.rounds.inputs import (
     Dialogues,
     Found,
+    Functions,
     Given,
     Option,
     artifact_hash,
@@ -254,6 +255,14 @@ def again(space: Workspace) -> Outcome:
     return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
 
 
+def judged_by(config: Config) -> list[tuple[str, str]]:
+    """The judge and the tasks that are users' functions."""
+    from steersman.eval.tasks import BUILT_IN
+
+    judge = [("judges", config.project.judge)] if config.project.judge else []
+    return judge + [("tasks", name) for name in config.eval.tasks if name not in BUILT_IN]
+
+
 STAGE = Stage(
     name="report",
     verb="eval",
@@ -270,6 +279,7 @@ STAGE = Stage(
         Compared("models", MODELS),
         Scorer(REWARD, JUDGE),
         Circumstances("evidence", TRAINED_ON),
+        Functions("functions", judged_by),
     ),
     run=run,
     shown=shown,

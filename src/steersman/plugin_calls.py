@@ -1,0 +1,159 @@
+"""Calling users' functions: what each is given, what it must return, and an error that names function and example."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steersman.plugins import Plugin, load
+from steersman.types import Conversation, Message, NamedScores
+
+
+def _failed(plugin: Plugin, error: BaseException, about: str) -> ValueError:
+    return ValueError(f"{plugin.name}: {type(error).__name__}: {error} ({about})")
+
+
+def _number(plugin: Plugin, value: Any, about: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a float within bounds. numpy's and torch's scalars are taken too."""
+    try:
+        number = float(value) if not isinstance(value, str) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
+        raise ValueError(f"{plugin.name}: expected a number{bounds}, got {str(value)[:80]!r} ({about})")
+    return number
+
+
+def _about(number: int, conversation: Conversation) -> str:
+    return f"example {number}, prompt '{conversation.id}'" if conversation.id else f"example {number}"
+
+
+@dataclass(frozen=True)
+class FunctionJudge:
+    """`judge(conversation, answer)` -> a number from 0 to 1, or such numbers by the name of what was judged."""
+
+    plugin: Plugin
+    simulated_people = True
+    _axes: list[tuple[str, ...]] = field(default_factory=list)
+    """What the first answer was judged by; every other one must be too."""
+
+    @property
+    def name(self) -> str:
+        return self.plugin.name
+
+    def score(self, prompt: Conversation, answer: str) -> NamedScores:
+        about = f"prompt '{prompt.id}'" if prompt.id else f"prompt {prompt.last_user[:40]!r}"
+        try:
+            found = self.plugin.call(prompt, answer)
+        except Exception as error:
+            raise _failed(self.plugin, error, about) from error
+        values = found if isinstance(found, Mapping) else {"score": found}
+        axes = {str(name): _number(self.plugin, value, f"{name}, {about}", 0, 1) for name, value in values.items()}
+        if not self._axes:
+            self._axes.append(tuple(sorted(axes)))
+        if not axes or tuple(sorted(axes)) != self._axes[0]:
+            raise ValueError(f"{self.name}: expected scores of {self._axes[0]}, got {tuple(sorted(axes))} ({about})")
+        return NamedScores(axes)
+
+
+def judge_of(name: str) -> FunctionJudge:
+    """The judge that `project.judge` names."""
+    return FunctionJudge(load(name, "judges", "project.judge"))
+
+
+def rewards(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float]:
+    """`reward(conversations, answers)` -> as many numbers."""
+    try:
+        found = list(plugin.call(list(conversations), list(answers)))
+    except Exception as error:
+        raise _failed(plugin, error, _culprit(plugin, conversations, answers)) from error
+    if len(found) != len(answers):
+        raise ValueError(f"{plugin.name}: expected {len(answers)} numbers, one per answer, got {len(found)}")
+    return [_number(plugin, value, _about(i, conversations[i])) for i, value in enumerate(found)]
+
+
+def _culprit(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequence[str]) -> str:
+    """Which example a reward fails on, found by giving it each by itself."""
+    for i, (conversation, answer) in enumerate(zip(conversations, answers, strict=True)):
+        try:
+            list(plugin.call([conversation], [answer]))
+        except Exception:
+            return _about(i, conversation)
+    return f"a batch of {len(answers)} examples; each by itself is well"
+
+
+def imported(plugin: Plugin, path: Path) -> Iterator[Any]:
+    """`importer(path)` -> records as plain JSON objects, of whatever the function yields."""
+    count = 0
+    try:
+        for record in plugin.call(path):
+            count += 1
+            yield record.to_json() if hasattr(record, "to_json") else record
+    except Exception as error:
+        raise _failed(plugin, error, f"{path}, after {count} records") from error
+
+
+def reader(name: str) -> tuple[Plugin, Callable[[Path], Iterator[Any]]]:
+    """The importer of --as."""
+    plugin = load(name, "importers", "--as")
+    return plugin, lambda path: imported(plugin, path)
+
+
+@dataclass(frozen=True)
+class FunctionTask:
+    """`task()` -> (prompts, score): what to ask, and a function of a conversation and its answer."""
+
+    plugin: Plugin
+    prompts: tuple[Conversation, ...]
+    scorer: Callable[[Conversation, str], Any]
+
+    @property
+    def name(self) -> str:
+        return self.plugin.name
+
+    def score(self, number: int, answer: str) -> float:
+        prompt = self.prompts[number]
+        try:
+            value = self.scorer(prompt, answer)
+        except Exception as error:
+            raise _failed(self.plugin, error, _about(number, prompt)) from error
+        return _number(self.plugin, value, _about(number, prompt))
+
+
+def task_of(name: str, known: Mapping[str, Callable[..., Any]]) -> FunctionTask:
+    """The task that `eval.tasks` names; its prompts are checked."""
+    plugin = load(name, "tasks", "eval.tasks", known)
+    try:
+        given, scorer = plugin.call()
+        prompts = tuple(_prompt(plugin, i, item) for i, item in enumerate(_each(given)))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise _failed(plugin, error, "expected to return (prompts, score)") from error
+    if not prompts or not callable(scorer):
+        raise ValueError(f"{name}: expected (prompts, score), at least one prompt and a function, got {len(prompts)}")
+    return FunctionTask(plugin, prompts, scorer)
+
+
+def _each(given: Iterable[Any]) -> Iterable[Any]:
+    return [given] if isinstance(given, str) else given
+
+
+def _prompt(plugin: Plugin, number: int, item: Any) -> Conversation:
+    """A prompt: what the user says, a Conversation, or one as JSON ({"messages": [...]})."""
+    name = f"{plugin.name}-{number}"
+    if isinstance(item, str):
+        return Conversation(name, (Message("user", item),))
+    try:
+        made = item if isinstance(item, Conversation) else Conversation.from_json({"id": name, **item})
+    except (TypeError, ValueError, KeyError) as error:
+        shown = json.dumps(item, default=str, ensure_ascii=False)[:80]
+        raise ValueError(f"{plugin.name}: prompt {number}: {error}, got {shown}") from None
+    if not made.is_prompt:
+        raise ValueError(f"{plugin.name}: prompt {number}: expected a dialogue that ends with the user")
+    return made
