@@ -13,6 +13,7 @@ from torch import Tensor
 
 import tiny as t
 from kernels_off import use_kernels
+from steersman.compute.gradients import sum_of
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.families.outputs import (
     branch_scores,
@@ -174,7 +175,7 @@ def test_the_whole_model_with_its_tied_embedding(way: str, folder: Path, trees: 
         updater.gather()
     found = {}
     for name, parameter, master in zip(updater.names, updater.parameters, updater.masters, strict=True):
-        wide = getattr(parameter, "wide_grad", None)
+        wide = sum_of(parameter)
         found[name] = (master.grad if wide is None else wide).clone()
     expected = gradients(exact, -exact_logprobs(exact, trees).sum() / 100)
     assert_alike(found, expected)
