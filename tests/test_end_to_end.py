@@ -26,7 +26,7 @@ from steersman.artifact.files import file_sha256, write_json
 from steersman.artifact.manifest import identity, read_manifest, verify, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
-from steersman.config import Config
+from steersman.config import Config, to_dict
 from steersman.store import Store
 
 runner = CliRunner()
@@ -393,7 +393,7 @@ def test_the_stages_alone(tiny: Path, made: Path, tmp_path: Path) -> None:
     assert alone("reward", str(out / "sft"), rankings, "reward", *more)["metrics"]["normalised_on"] == 6
     more = ["--reward", str(out / "reward"), "--held-out", str(data / "shop-prompts-validation.jsonl")]
     alone("ppo", str(out / "sft"), data / "shop-prompts-ppo-train.jsonl", "ppo", *more)
-    more = ["--model", f"ppo={out / 'policy'}", "--reward", str(out / "reward")]
+    more = ["--model", f"ppo={out / 'ppo'}", "--reward", str(out / "reward")]
     shown = alone("eval", f"sft={out / 'sft'}", data / "shop-prompts-test.jsonl", "report", *more)
     assert [m["name"] for m in shown["verdict"]["models"]] == ["sft", "ppo"]
     assert (out / "report" / "report.html").is_file()
@@ -457,10 +457,10 @@ def test_demo_after_kill_minus_nine(demo: Path, tiny: Path, tmp_path: Path) -> N
     process = steersman(*demo_args(root, tiny), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    for name in ("sft/model.safetensors", "reward/model.safetensors", "policy/model.safetensors"):
+    for name in ("sft/model.safetensors", "reward/model.safetensors", "ppo/model.safetensors"):
         mine, theirs = (folder / "rounds" / "001" / name for folder in (root, demo))
         assert file_sha256(mine) == file_sha256(theirs), name
-    for name in ("samples/candidates.jsonl", "policy/metrics.jsonl", "report/verdict.json"):
+    for name in ("samples/candidates.jsonl", "ppo/metrics.jsonl", "report/verdict.json"):
         mine, theirs = (folder / "rounds" / "001" / name for folder in (root, demo))
         assert mine.read_bytes() == theirs.read_bytes(), name
     assert identities(root)["sft"] == identities(demo)["sft"]
@@ -472,4 +472,4 @@ def test_the_sizes_name_real_settings() -> None:
     config = Config()
     for key in SIZES:
         section, _, name = key.partition(".")
-        assert hasattr(getattr(config, section), name), key
+        assert name in to_dict(getattr(config, section)), key

@@ -127,12 +127,14 @@ def assert_alike(mine: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
         assert 0.9 < float(mine[name].norm() / grad.norm()) < 1.1, name
 
 
-def shared(model: Any, row: Row, layers: int) -> Tensor | None:
-    """States of the frozen layers, as PPO's four models share them."""
-    trunk, count = share_trunk([model, model], layers)
-    assert count == layers
+def shared(model: Any, row: Row, layers: int) -> Row:
+    """The row behind the frozen layers, as PPO's four models share them."""
+    trunk = share_trunk([model, model], layers)
     assert trunk is not None
-    return trunk(row)
+    behind = trunk(row)
+    assert behind.below is not None
+    assert behind.below.layers == layers
+    return behind
 
 
 def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list[Tree]) -> None:
@@ -143,7 +145,7 @@ def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list
     for one in (exact, model):
         train_last_layers(one, TRAINED)
     pull = torch.linspace(-1, 2, len(row.targets))  # advantages: some tokens up, some down
-    logprobs, _ = response_logprobs(model, row, below=shared(model, row, 4 - TRAINED))
+    logprobs, _ = response_logprobs(model, shared(model, row, 4 - TRAINED))
     expected = exact_logprobs(exact, trees)
     error = (logprobs - expected).detach().abs()
     assert float(error.mean()) < 0.05

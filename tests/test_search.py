@@ -140,7 +140,7 @@ def test_hopeless_and_diverging_trials_end_early(space: Workspace, monkeypatch: 
         if value is None:
             raise FloatingPointError("the gradient is not finite")
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval_loss": value}) + "\n")
-        if (watching := study.watch.get()) is not None:
+        if (watching := study.observers.get().watch) is not None:
             watching(folder, {"eval_loss": value})
         folder.rename(task.output)
         study.write_json(
@@ -281,7 +281,7 @@ def test_what_is_said_of_the_best() -> None:
 
     def said(best: dict[str, Any], *trials: dict[str, Any], key: str = "kl_coef") -> str:
         result = {"objective": "eval_reward", "space": [{"key": key}], "trials": trials, "configured": trials[0]}
-        return "\n".join(summed_up("ppo", {**result, "best": best}))
+        return "\n".join(summed_up(registry.get("ppo"), {**result, "best": best}))
 
     a, b = trial(0, 0.5), trial(1, 0.75)
     text = said(b, a, b)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +39,9 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def search(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="sft, reward or ppo.")],
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="A stage that holds something out, such as sft or ppo.")
+    ],
     ranges: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,47 +75,59 @@ def search(
     The judge is the stage's own held-out data; the test split is never read. The first trial takes the settings as
     they are, where they lie within what is searched. Models of trials are not kept.
     """
+    study = _study()
+    space = open_workspace(workspace, settings).pin()
+    entry, searched = searchable(stage)
+    objective = objective or next(iter(searched.objectives))
+    for option, value, allowed in (("objective", objective, searched.objectives), ("pruner", pruner, study.PRUNERS)):
+        if value not in allowed:
+            raise ValueError(f"--{option} {value}: expected one of {', '.join(allowed)}")
+    if name and not NAME.fullmatch(name):
+        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+    dimensions = tuple(read_dimensions(space.config, entry, ranges or [], choices or []))
+    folder = (space.root / search_path(space, f"{entry.section}-{name}" if name else entry.section)).parent
+    with study.Search(_watched(space, entry, evals), entry, dimensions, objective, pruner, folder) as found:
+        result = found.run(trials)
+    if result["best"] is None:
+        raise ValueError(
+            f"{folder}: none of {len(result['trials'])} trials came to its end; search lower learning rates"
+        )
+    if apply:
+        write_settings(space, entry.section, result["best"]["params"])
+    emit(as_json, *_told(space, entry, result, folder, apply))
+
+
+def _study() -> ModuleType:
+    """What runs searches. ValueError where it cannot."""
     if launched():
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
-    space = open_workspace(workspace, settings).pin()
     try:
         from steersman.rounds import study
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
-    entry, searched = searchable(stage)
-    stage, known = entry.section, searched.objectives
-    objective = objective or next(iter(known))
-    for option, value, allowed in (("--objective", objective, known), ("--pruner", pruner, study.PRUNERS)):
-        if value not in allowed:
-            raise ValueError(f"{option} {value}: expected one of {', '.join(allowed)}")
-    if name and not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
-    dimensions = tuple(read_dimensions(space.config, stage, ranges or [], choices or []))
-    section = getattr(space.config, stage)
-    if getattr(section, "evals", evals) == 0:
-        watched = dataclasses.replace(space.config, **{stage: dataclasses.replace(section, evals=evals)})
-        space = dataclasses.replace(space, config=watched)
-    folder = (space.root / search_path(space, f"{stage}-{name}" if name else stage)).parent
-    with study.Search(space, entry, dimensions, objective, pruner, folder) as found:
-        result = found.run(trials)
-    if result["best"] is None:
-        raise ValueError(
-            f"{folder}: none of {len(result['trials'])} trials came to its end; search lower learning rates"
-        )
-    best = result["best"]
-    if apply:
-        write_settings(space, stage, best["params"])
-    lines = [f"{key} = {config_file.toml_text(value)}" for key, value in best["params"].items()]
-    data = {**result, "path": str(folder), "settings": [f"{stage}.{line}" for line in lines], "applied": apply}
-    text = [
-        *summed_up(stage, result),
-        f"written to {space.root / CONFIG_NAME}:" if apply else f"for {CONFIG_NAME} (--apply writes it):",
-        f"[{stage}]",
-        *lines,
-    ]
-    emit(as_json, data, "\n".join(text))
+    return study
+
+
+def _watched(space: Workspace, stage: Stage, evals: int) -> Workspace:
+    """With so many held-out evaluations on the way, where the settings have none."""
+    section = getattr(space.config, stage.section)
+    if getattr(section, "evals", evals) != 0:
+        return space
+    watched = dataclasses.replace(space.config, **{stage.section: dataclasses.replace(section, evals=evals)})
+    return dataclasses.replace(space, config=watched)
+
+
+def _told(
+    space: Workspace, stage: Stage, result: dict[str, Any], folder: Path, applied: bool
+) -> tuple[dict[str, Any], str]:
+    """The best settings as JSON, and for people."""
+    lines = [f"{key} = {config_file.toml_text(value)}" for key, value in result["best"]["params"].items()]
+    where = f"written to {space.root / CONFIG_NAME}:" if applied else f"for {CONFIG_NAME} (--apply writes it):"
+    settings = [f"{stage.section}.{line}" for line in lines]
+    data = {**result, "path": str(folder), "settings": settings, "applied": applied}
+    return data, "\n".join([*summed_up(stage, result), where, f"[{stage.section}]", *lines])
 
 
 def searchable(verb: str) -> tuple[Stage, Searched]:
@@ -122,7 +138,7 @@ def searchable(verb: str) -> tuple[Stage, Searched]:
     return known[verb]
 
 
-def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
+def summed_up(stage: Stage, result: dict[str, Any]) -> list[str]:
     """The best trial beside the settings as they are, and what speaks against taking it at its word."""
     best, now, objective = result["best"], result["configured"], result["objective"]
     values = [t["value"] for t in result["trials"] if t["state"] == "complete"]
@@ -137,14 +153,16 @@ def summed_up(stage: str, result: dict[str, Any]) -> list[str]:
         )
     if len(values) > 1 and len(set(values)) == 1:
         out.append(f"caution: all trials that came to their end have this {objective}, so it says nothing for the best")
-    if stage == "ppo" and any(d["key"].startswith("kl_") for d in result["space"]):
-        out.append("caution: a lower price of KL always buys reward; compare eval_kl, and bound it by ppo.kl_ceiling")
-    return out
+    keys, known = [d["key"] for d in result["space"]], stage.search.cautions if stage.search else {}
+    return out + [f"caution: {text}" for start, text in known.items() if any(key.startswith(start) for key in keys)]
 
 
-def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choices: list[str]) -> list[Dimension]:
+def read_dimensions(config: configs.Config, entry: Stage, ranges: list[str], choices: list[str]) -> list[Dimension]:
     """What the options ask for, each value checked as if it stood in the file."""
     from steersman.rounds import study
+
+    assert entry.search is not None, entry.name
+    stage = entry.section
 
     def value(key: str, text: str, option: str) -> Any:
         checked = config_file.from_dict({stage: config_file.below(key, config_file.toml_value(text))}, option, config)
@@ -171,7 +189,7 @@ def read_dimensions(config: configs.Config, stage: str, ranges: list[str], choic
         key, values = split("--choice", text, "KEY=A,B,..., such as train_layers=0,10")
         out.append(study.Dimension(key, values=tuple(value(key, part, "--choice") for part in values.split(","))))
     keys = [d.key for d in out]
-    if judging := [key for key in keys if key in searchable(stage)[1].judging]:
+    if judging := [key for key in keys if key in entry.search.judging]:
         raise ValueError(f"search: {stage}.{judging[0]} changes what trials are judged by; expected other settings")
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")

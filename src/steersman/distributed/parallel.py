@@ -29,6 +29,7 @@ T = TypeVar("T")
 TIMEOUT = datetime.timedelta(hours=4)
 """The others wait while the first process downloads or evaluates; that one of them died is noticed by torchrun."""
 
+# A context: whether what runs here was handed out to all processes. That is so for everything called from it.
 _together: contextvars.ContextVar[bool] = contextvars.ContextVar("_together", default=False)
 _store: Store | None = None
 

@@ -29,6 +29,7 @@ import psutil
 
 from steersman import locks
 from steersman.artifact.files import now, read_object, write_json
+from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import registry
 
@@ -284,7 +285,7 @@ def _resume(space: Workspace, record: Record) -> str:
 
 def _newest(folder: Path | None) -> dict[str, float]:
     """Numbers of the last line of the stage's metrics."""
-    for line in reversed(_tail(folder / "metrics.jsonl") if folder else []):
+    for line in reversed(_tail(folder / METRICS) if folder else []):
         with contextlib.suppress(ValueError, AttributeError):
             values = json.loads(line).items()
             return {k: v for k, v in values if isinstance(v, int | float) and not isinstance(v, bool)}

@@ -8,7 +8,7 @@ To add one, write such a file and name its entry there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,8 @@ class Searched:
     """Settings that change how those metrics are measured, so that trials which differ in them do not compare."""
     beside: tuple[str, ...] = ()
     """Further metrics that are shown with a trial's result."""
+    cautions: Mapping[str, str] = field(default_factory=dict)
+    """Beginning of a setting's name -> what must be said where that is searched."""
 
 
 Sizes = Callable[[Workspace, "Template"], tuple[Sequence[Any], Callable[[Any], int]]]

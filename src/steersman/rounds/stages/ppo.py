@@ -107,6 +107,7 @@ PPO = entry(
             *("eval_prompts", "max_tokens", "temperature", "kl_ceiling"),
         ),
         beside=("eval_kl",),
+        cautions={"kl_": "a lower price of KL always buys reward; compare eval_kl, and bound it by ppo.kl.ceiling"},
     ),
     reported=(
         *("iterations", "prompts_per_iteration", "answers_per_prompt", "lr", "kl_coef", "epochs"),
