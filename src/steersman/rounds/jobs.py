@@ -210,12 +210,13 @@ def _look(space: Workspace, path: Path) -> Job:
     folder = space.stage_dir(stage.name, record.round) if stage else None
     partial = folder.with_name(f"{folder.name}.partial") if folder else None
     unfinished = stage is not None and partial is not None and partial.is_dir()
+    state = _state(record, outcome)
     return Job(
         record,
-        _state(record, outcome),
+        state,
         outcome,
         _progress(path.with_suffix(".log")),
-        _newest(partial if unfinished else folder),
+        _newest(partial if unfinished else folder if state == "done" else None),  # not of an artifact of before
         stage_state(space, stage, record.round).resume if stage is not None and unfinished else "",
     )
 
