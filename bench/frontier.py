@@ -172,14 +172,14 @@ def measure(
     loaders = (load_causal, load_causal, load_scalar)
     models = [use_packed_rows(load(f, settings.dtype)) for f, load in zip(folders, loaders, strict=True)]
     own, reference, reward = models
-    trunk, _ = share_trunk(models, len(own.model.layers))
+    trunk = share_trunk(models, len(own.model.layers))
     template = Template(load_tokenizer(folders[1]))
     batch = pack(template, prompts, given, 2048, torch.device("cpu"), trunk)
     scores, kl = torch.zeros(len(batch.answers)), torch.zeros(len(batch.answers))
     for packed in batch.rows:
-        row, mine, below = packed.row, packed.episodes, packed.below
-        scores[mine] = branch_scores(reward, row, below)
-        ours, sft = (response_logprobs(m, row, config.rollouts.temperature, below, False)[0] for m in (own, reference))
+        row, mine = packed.row, packed.episodes
+        scores[mine] = branch_scores(reward, row)
+        ours, sft = (response_logprobs(m, row, config.rollouts.temperature, False)[0] for m in (own, reference))
         kl[mine] = torch.zeros(len(mine)).index_add_(0, row.target_branch, ours - sft)
     unended = torch.tensor([a.finish_reason != "stop" for a in batch.answers])
     found = {

@@ -64,7 +64,7 @@ def test_a_family_without_its_own_layers_takes_transformers_path(tiny: Path, mon
     monkeypatch.setattr("steersman.compute.layers.FAMILIES", frozenset())
     theirs, _ = response_logprobs(packed, row)
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
-    assert share_trunk([packed, packed], 1) == (None, 0)
+    assert share_trunk([packed, packed], 1) is None
 
 
 def test_rows_are_padded_to_a_few_lengths() -> None:
@@ -196,21 +196,21 @@ def test_a_shared_trunk_changes_nothing(family: Path) -> None:
             parameter.add_(0.01)
     for model in (one, two):
         train_last_layers(model, 1)
-    trunk, layers = share_trunk([one, two], total - 1)
+    trunk = share_trunk([one, two], total - 1)
     assert trunk is not None
-    assert layers == total - 1
     row = build_row(trees())
-    below = trunk(row)
+    behind = trunk(row)
+    assert behind.below.layers == total - 1
     for model in (one, two):
         alone, alone_entropy = response_logprobs(model, row)
         (-alone.mean()).backward()
         expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         model.zero_grad()
-        shared, entropy = response_logprobs(model, row, 1.0, below)
+        shared, entropy = response_logprobs(model, behind)
         (-shared.mean()).backward()
         torch.testing.assert_close(shared, alone)
         torch.testing.assert_close(entropy, alone_entropy)
         for name, gradient in expected.items():
             torch.testing.assert_close(dict(model.named_parameters())[name].grad, gradient)
         assert set(model.state_dict()) == set(load_causal(family, "float32").state_dict())
-    assert share_trunk([one, two], total)[1] == total - 1, "the layer that differs is not shared"
+    assert share_trunk([one, two], total)(row).below.layers == total - 1, "the layer that differs is not shared"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import tiny as t
 from kernels_off import use_kernels
+from steersman.compute.gradients import sum_of
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.families.outputs import (
     branch_scores,
@@ -126,12 +127,14 @@ def assert_alike(mine: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
         assert 0.9 < float(mine[name].norm() / grad.norm()) < 1.1, name
 
 
-def shared(model: Any, row: Row, layers: int) -> Tensor | None:
-    """States of the frozen layers, as PPO's four models share them."""
-    trunk, count = share_trunk([model, model], layers)
-    assert count == layers
+def shared(model: Any, row: Row, layers: int) -> Row:
+    """The row behind the frozen layers, as PPO's four models share them."""
+    trunk = share_trunk([model, model], layers)
     assert trunk is not None
-    return trunk(row)
+    behind = trunk(row)
+    assert behind.below is not None
+    assert behind.below.layers == layers
+    return behind
 
 
 def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list[Tree]) -> None:
@@ -142,7 +145,7 @@ def test_logprobs_and_gradients_of_long_rows(way: str, folder: Path, trees: list
     for one in (exact, model):
         train_last_layers(one, TRAINED)
     pull = torch.linspace(-1, 2, len(row.targets))  # advantages: some tokens up, some down
-    logprobs, _ = response_logprobs(model, row, below=shared(model, row, 4 - TRAINED))
+    logprobs, _ = response_logprobs(model, shared(model, row, 4 - TRAINED))
     expected = exact_logprobs(exact, trees)
     error = (logprobs - expected).detach().abs()
     assert float(error.mean()) < 0.05
@@ -174,7 +177,7 @@ def test_the_whole_model_with_its_tied_embedding(way: str, folder: Path, trees: 
         updater.gather()
     found = {}
     for name, parameter, master in zip(updater.names, updater.parameters, updater.masters, strict=True):
-        wide = getattr(parameter, "wide_grad", None)
+        wide = sum_of(parameter)
         found[name] = (master.grad if wide is None else wide).clone()
     expected = gradients(exact, -exact_logprobs(exact, trees).sum() / 100)
     assert_alike(found, expected)

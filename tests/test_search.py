@@ -140,7 +140,7 @@ def test_hopeless_and_diverging_trials_end_early(space: Workspace, monkeypatch: 
         if value is None:
             raise FloatingPointError("the gradient is not finite")
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval_loss": value}) + "\n")
-        if (watching := study.watch.get()) is not None:
+        if (watching := study.observers.get().watch) is not None:
             watching(folder, {"eval_loss": value})
         folder.rename(task.output)
         study.write_json(

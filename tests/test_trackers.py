@@ -16,16 +16,15 @@ import pytest
 from steersman import config as configs
 from steersman import config_file
 from steersman.config import ProjectConfig
-from steersman.train.log import MetricsLog
-from steersman.train.trackers import chosen
+from steersman.train.log import MetricsLog, Observers, observers
 
 
 @pytest.fixture
 def choose() -> Iterator[Any]:
     tokens = []
-    yield lambda names: tokens.append(chosen.set(ProjectConfig(name="shop", trackers=names)))
+    yield lambda names: tokens.append(observers.set(Observers(ProjectConfig(name="shop", trackers=names))))
     for token in reversed(tokens):
-        chosen.reset(token)
+        observers.reset(token)
 
 
 def write(folder: Path, start: int, stop: int) -> None:
@@ -99,8 +98,8 @@ import sys
 from pathlib import Path
 from steersman.config import ProjectConfig
 from steersman.train.log import MetricsLog
-from steersman.train.trackers import chosen
-chosen.set(ProjectConfig(name="shop", trackers="wandb"))
+from steersman.train.log import Observers, observers
+observers.set(Observers(ProjectConfig(name="shop", trackers="wandb")))
 for start in (1, 3):
     with MetricsLog(Path(sys.argv[1]), "step", start) as log:
         log.write(start, {"loss": 1.0})

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+# Contexts: how the command that runs was asked to treat what others hold, the same for every lock that it takes.
 waits: ContextVar[bool] = ContextVar("waits", default=False)
 """True: wait for what another process holds instead of refusing (--wait)."""
 tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda _text: None)

@@ -31,6 +31,7 @@ EVERY_SECONDS = 2.5
 FIRST_SECONDS = 0.6
 """A command that has said nothing after this says that it works."""
 
+# A context: how the command that runs was asked to speak, which nothing that computes should have to hand on.
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 """True asks for plain lines even on a terminal (the command line sets it with --json)."""
 

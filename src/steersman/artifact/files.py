@@ -22,6 +22,7 @@ TORN = (".*.tmp", ".tmp*")
 WORDS = (".jsonl", ".html")
 """Endings of files that hold what people wrote or were told."""
 BLOCK = 1 << 22
+# A context: the rule of the workspace that is open, for each of its files whoever writes it.
 private: ContextVar[bool] = ContextVar("private", default=True)
 """Whether files with people's words are for their owner alone (`project.private`)."""
 

@@ -19,6 +19,7 @@ from steersman.artifact.manifest import FINGERPRINT, POINTS, SHARDS
 from steersman.artifact.workspace import RENAMED, renamed_keys
 from steersman.config import NO_MATTER
 
+# A context: asked for once with the command, it holds for every stage that the command makes and for no other.
 fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 """True: unfinished work is thrown away (--fresh)."""
 

@@ -12,6 +12,7 @@ import typer
 
 from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
+from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.rounds import registry
@@ -192,7 +193,7 @@ def run_server(
     from steersman.store import Store
 
     def report() -> Path | None:
-        path = space.stage_dir("report") / "report.html"
+        path = space.stage_dir("report") / REPORT
         return path if path.is_file() else None
 
     def ready(url: str) -> None:

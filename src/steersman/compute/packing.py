@@ -52,6 +52,15 @@ class DocumentMasks:
 
 
 @dataclass(frozen=True)
+class Below:
+    """What the lowest layers have made of a row already: only those above them are left to compute."""
+
+    states: Tensor
+    """[T, hidden]"""
+    layers: int
+
+
+@dataclass(frozen=True)
 class Row:
     """Some trees in one row of T tokens, and where the interesting tokens are.
 
@@ -77,6 +86,8 @@ class Row:
     """[N] number of the branch each target lies in, -1 for a trunk"""
     padding: int = 0
     """Tokens at the end that belong to no tree; they form a document that nothing looks at."""
+    below: Below | None = None
+    """Set where layers that no optimizer touches are computed once, for several models or epochs (`share_trunk`)."""
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor | None, Tensor]:

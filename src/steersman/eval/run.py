@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from steersman.artifact.files import atomic_write, read_object, write_json
+from steersman.artifact.names import REPORT
 from steersman.artifact.stage_folder import StageFolder
 from steersman.artifact.workspace import renamed
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
@@ -38,7 +39,7 @@ from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams, scores_from
 from steersman.weights.folders import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 
-REPORT, VERDICT, MODELS, PROMPTS = "report.html", "verdict.json", "models.json", "prompts.jsonl"
+VERDICT, MODELS, PROMPTS = "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
 
 
@@ -108,11 +109,11 @@ def answer_kl(
     device = pick_device(model_config.device)
     options = (model_config.dtype, model_config.trust_remote_code)
     pair = [use_packed_rows(load_causal(folder, *options)).to(device) for folder in (model, reference)]
-    trunk, _ = share_trunk(pair, layer_count(pair[0]))
+    trunk = share_trunk(pair, layer_count(pair[0]))
 
     def compute(row: Row) -> torch.Tensor:
-        below = trunk(row) if trunk else None
-        own, other = (response_logprobs(m, row, temperature, below, entropy=False)[0] for m in pair)
+        row = trunk(row) if trunk else row
+        own, other = (response_logprobs(m, row, temperature, entropy=False)[0] for m in pair)
         return torch.zeros(len(row.branch_ends), device=device).index_add_(0, row.target_branch, own - other)
 
     return _per_answer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
 from steersman.compute import layers as own_layers
 from steersman.compute.attention import NAME
 from steersman.compute.layers import final_norm, is_known, run_layers
-from steersman.compute.packing import Row
+from steersman.compute.packing import Below, Row
 from steersman.compute.vocabulary import embed, token_logprobs
 from steersman.distributed import parallel
 from steersman.families import traits, unpacked
@@ -131,18 +132,14 @@ def shape(config: Any) -> Shape:
     return shape_of(config)
 
 
-def hidden_states(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
-    """[T, hidden]: the last layer's normalised output for one packed row.
-
-    `below` [T, hidden] are the states of the layers that `share_trunk` split off; only the rest is computed.
-    """
+def hidden_states(model: Any, row: Row) -> Tensor:
+    """[T, hidden]: the last layer's normalised output for one packed row."""
     if not traits.is_packed(model):
         return unpacked.states(model, row)
     backbone = traits.backbone(model)
     if is_known(backbone.config):
-        skipped = backbone.trunk_layers if below is not None else 0
-        x = embed(backbone.embed_tokens, row.ids) if below is None else below
-        return final_norm(backbone, run_layers(backbone, backbone.layers[skipped:], x, row))
+        below = row.below or Below(embed(backbone.embed_tokens, row.ids), 0)
+        return final_norm(backbone, run_layers(backbone, backbone.layers[below.layers :], below.states, row))
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
     kinds = set(getattr(backbone.config, "layer_types", None) or ())
@@ -162,7 +159,7 @@ def _same_weights(a: Any, b: Any) -> bool:
     return ours.keys() == theirs.keys() and all(p is theirs[n] or torch.equal(p, theirs[n]) for n, p in ours.items())
 
 
-def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
+def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     backbones = [traits.backbone(m) for m in models]
     first, *others = backbones
     count = 0
@@ -170,34 +167,30 @@ def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
         while count < frozen and all(_same_weights(first.layers[count], o.layers[count]) for o in others):
             count += 1
     if not count:
-        return None, 0
-    for backbone in backbones:
-        backbone.trunk_layers = count
+        return None
 
     def lowest(row: Row) -> Tensor:
         return run_layers(first, first.layers[:count], first.embed_tokens(row.ids), row)
 
     @torch.no_grad()
-    def trunk(row: Row) -> Tensor:
-        return parallel.call(models[0], lowest, row)
+    def trunk(row: Row) -> Row:
+        return replace(row, below=Below(parallel.call(models[0], lowest, row), count))
 
-    return trunk, count
+    return trunk
 
 
-def target_logprobs(
-    model: Any, row: Row, temperature: float, below: Tensor | None, entropy: bool
-) -> tuple[Tensor, Tensor]:
+def target_logprobs(model: Any, row: Row, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
     if not traits.is_packed(model):
         return unpacked.target_logprobs(model, row, temperature)
-    hidden = hidden_states(model, row, below)[row.predictors]
+    hidden = hidden_states(model, row)[row.predictors]
     scale = temperature * traits.head_scale(model.config)
     cap = getattr(model.config, "final_logit_softcapping", None) or 0.0
     return token_logprobs(hidden, model.lm_head.weight, row.target_ids, scale, entropy, cap)
 
 
-def target_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    return hidden_states(model, row, below)[row.predictors]
+def target_states(model: Any, row: Row) -> Tensor:
+    return hidden_states(model, row)[row.predictors]
 
 
-def branch_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    return hidden_states(model, row, below)[row.branch_ends]
+def branch_states(model: Any, row: Row) -> Tensor:
+    return hidden_states(model, row)[row.branch_ends]

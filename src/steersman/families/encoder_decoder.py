@@ -295,22 +295,18 @@ def _decoded(model: Any, pieces: Pieces, numbers: Sequence[int], whole: bool) ->
     return [found[number] for number in numbers]
 
 
-def target_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    assert below is None
+def target_states(model: Any, row: Row) -> Tensor:
     pieces = read_row(row)
     return torch.cat(_decoded(model, pieces, range(len(pieces.targets)), False))
 
 
-def branch_states(model: Any, row: Row, below: Tensor | None) -> Tensor:
-    assert below is None
+def branch_states(model: Any, row: Row) -> Tensor:
     pieces = read_row(row)
     return torch.cat(_decoded(model, pieces, pieces.branches, True))
 
 
-def target_logprobs(
-    model: Any, row: Row, temperature: float, below: Tensor | None, entropy: bool
-) -> tuple[Tensor, Tensor]:
-    states = target_states(model, row, below)
+def target_logprobs(model: Any, row: Row, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
+    states = target_states(model, row)
     if getattr(model.config, SCALED.get(model.config.model_type, ""), False):
         states = states * model.config.d_model**-0.5
     bias = getattr(model, "final_logits_bias", None)
@@ -318,9 +314,9 @@ def target_logprobs(
     return token_logprobs(states, model.lm_head.weight, row.target_ids, temperature, entropy, bias=bias)
 
 
-def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
+def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     """Nothing is shared: a trunk is states of a row, and here there are those of sources and of targets."""
-    return None, 0
+    return None
 
 
 # generation and facts

@@ -25,41 +25,34 @@ def context_of(config: Any) -> int:
     return family_of(config).context(config)
 
 
-def response_logprobs(
-    model: Any, row: Row, temperature: float = 1.0, below: Tensor | None = None, entropy: bool = True
-) -> tuple[Tensor, Tensor]:
-    """(logprobs, entropy) [N] of the row's targets under a causal model. `below`: a shared trunk's states."""
-    family = family_of(model)
-
-    def compute(below: Tensor | None) -> tuple[Tensor, Tensor]:
-        return family.target_logprobs(model, row, temperature, below, entropy)
-
-    return parallel.call(model, compute, below)
+def response_logprobs(model: Any, row: Row, temperature: float = 1.0, entropy: bool = True) -> tuple[Tensor, Tensor]:
+    """(logprobs, entropy) [N] of the row's targets under a causal model."""
+    return parallel.call(model, family_of(model).target_logprobs, model, row, temperature, entropy)
 
 
-def response_values(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
+def response_values(model: Any, row: Row) -> Tensor:
     """[N] float32: a scalar model's output at the state before each target token."""
-    return weighted(_heads(model, family_of(model).target_states, row, below), model.config)
+    return weighted(_heads(model, family_of(model).target_states, row), model.config)
 
 
-def branch_scores(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
+def branch_scores(model: Any, row: Row) -> Tensor:
     """[B] float32: a scalar model's output on the last real token of each branch, the weighted sum of its heads."""
-    return weighted(branch_heads(model, row, below), model.config)
+    return weighted(branch_heads(model, row), model.config)
 
 
-def branch_heads(model: Any, row: Row, below: Tensor | None = None) -> Tensor:
+def branch_heads(model: Any, row: Row) -> Tensor:
     """[B, heads] float32: each objective's score of each branch, on the scale of `normalised`."""
-    return _heads(model, family_of(model).branch_states, row, below)
+    return _heads(model, family_of(model).branch_states, row)
 
 
-def _heads(model: Any, states: Callable[[Any, Row, Tensor | None], Tensor], row: Row, below: Tensor | None) -> Tensor:
+def _heads(model: Any, states: Callable[[Any, Row], Tensor], row: Row) -> Tensor:
     """The heads in float32: scores are differences of near numbers, which bfloat16 would round away."""
 
-    def compute(below: Tensor | None) -> Tensor:
-        hidden = states(model, row, below)
+    def compute() -> Tensor:
+        hidden = states(model, row)
         return normalised(F.linear(hidden.float(), model.score.weight.float()), model.config)
 
-    return parallel.call(model, compute, below)
+    return parallel.call(model, compute)
 
 
 def init_score_head(model: Any, seed: int) -> None:
@@ -71,11 +64,11 @@ def init_score_head(model: Any, seed: int) -> None:
         weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
 
 
-def share_trunk(models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
+def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     """Find the lowest layers that all models have in common, to compute them once for all.
 
-    At most the first `frozen` layers are shared, those that no optimizer touches. Returns (trunk, its layers): the
-    trunk maps a row to states [T, hidden] to be given as `below`; None where the models have nothing in common.
+    At most the first `frozen` layers are shared, those that no optimizer touches. The trunk gives a row `below`; None
+    where the models have nothing in common.
     """
     return family_of(models[0]).share_trunk(models, frozen)
 

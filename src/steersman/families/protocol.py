@@ -18,8 +18,8 @@ from torch import Tensor
 from steersman.compute.packing import Row
 from steersman.families.shape import Shape
 
-Trunk = Callable[[Row], Tensor]
-"""Computes the states of a row behind layers that several models have in common."""
+Trunk = Callable[[Row], Row]
+"""Computes the layers that several models have in common: the row, with `below` set."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,20 @@ class Family(Protocol):
 
     # numbers
 
-    def target_logprobs(
-        self, model: Any, row: Row, temperature: float, below: Tensor | None, entropy: bool
-    ) -> tuple[Tensor, Tensor]:
+    def target_logprobs(self, model: Any, row: Row, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
         """(log p, entropy) float32 [N] in nats of the row's targets under a causal model; without `entropy` the second
         is not used."""
         ...
 
-    def target_states(self, model: Any, row: Row, below: Tensor | None) -> Tensor:
+    def target_states(self, model: Any, row: Row) -> Tensor:
         """[N, hidden]: the normalised state that predicts each of the row's targets."""
         ...
 
-    def branch_states(self, model: Any, row: Row, below: Tensor | None) -> Tensor:
+    def branch_states(self, model: Any, row: Row) -> Tensor:
         """[B, hidden]: the normalised state that has seen all of a branch."""
         ...
 
-    def share_trunk(self, models: Sequence[Any], frozen: int) -> tuple[Trunk | None, int]:
+    def share_trunk(self, models: Sequence[Any], frozen: int) -> Trunk | None:
         """See `outputs.share_trunk`."""
         ...
 

@@ -29,6 +29,7 @@ import psutil
 
 from steersman import locks
 from steersman.artifact.files import mode_of, now, read_object, write_json
+from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import registry
 from steersman.rounds.lineage import stage_state
@@ -290,7 +291,7 @@ def _working_on(space: Workspace, record: Record) -> Stage | None:
 
 def _newest(folder: Path | None) -> dict[str, float]:
     """Numbers of the last line of the stage's metrics."""
-    for line in reversed(_tail(folder / "metrics.jsonl") if folder else []):
+    for line in reversed(_tail(folder / METRICS) if folder else []):
         with contextlib.suppress(ValueError, AttributeError):
             values = json.loads(line).items()
             return {k: v for k, v in values if isinstance(v, int | float) and not isinstance(v, bool)}

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from steersman.artifact.names import CANDIDATES
 from steersman.artifact.workspace import Workspace
 from steersman.progress import progress
 from steersman.types import Candidates
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 """The labeler's name under which a rule judge's rankings are kept."""
-SAMPLES_FILE = "candidates.jsonl"
 
 
 def samples_file(space: Workspace, round_: int) -> Path:
     """The round's sampled answers. Raises ValueError where `steersman sample` has not made them."""
-    path = space.stage_dir("samples", round_) / SAMPLES_FILE
+    path = space.stage_dir("samples", round_) / CANDIDATES
     if not space.has("samples", round_):
         raise ValueError(f"{path.parent}: no answers to rank; expected some: steersman sample")
     if not path.is_file():

@@ -24,6 +24,7 @@ from steersman import config as configs
 from steersman import plugins
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
+from steersman.artifact.names import MEMBER, NURSERY
 from steersman.artifact.unfinished import BESIDE
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
@@ -127,9 +128,8 @@ def _resume_point(partial: Path) -> str:
 
 def _members_made(folder: Path) -> str:
     """How far an ensemble's further members are, which are trained before the first; '' where there are none."""
-    members = sorted(
-        folder.parent.glob(f"{folder.name}.members/member-*"), key=lambda p: int(p.stem.removeprefix("member-"))
-    )
+    found = folder.parent.glob(f"{folder.name}{NURSERY}/{MEMBER}*")
+    members = sorted(found, key=lambda path: int(path.stem.removeprefix(MEMBER)))
     if not members:
         return ""
     newest = members[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,11 +108,11 @@ class Alone:
 
 def make(stage: Stage, place: Place) -> Outcome:
     """The stage's artifact in `place`, computed unless it is there from the same inputs and settings."""
-    from steersman.train.trackers import chosen
+    from steersman.train.log import observers
 
     if stage.run is None:
         raise ValueError(f"{stage.verb}: people make the {stage.title}; expected a stage that can be computed")
-    chosen.set(place.config.project)
+    observers.set(replace(observers.get(), project=place.config.project))
     found = {source.name: place.find(source) for source in stage.sources}
     inputs: dict[str, str] = {}
     for one in found.values():

@@ -28,13 +28,14 @@ from steersman import config as configs
 from steersman import config_file, locks
 from steersman.artifact.files import atomic_write, write_json
 from steersman.artifact.manifest import read_manifest
+from steersman.artifact.names import METRICS
 from steersman.artifact.stage_folder import flush, partial_of
 from steersman.artifact.workspace import Workspace
 from steersman.progress import metric_text
 from steersman.progress import note as say
 from steersman.rounds import make
 from steersman.rounds.registry import Searched, Stage
-from steersman.train.log import FILE, read_metrics, watch
+from steersman.train.log import observers, read_metrics
 
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "median": optuna.pruners.MedianPruner,
@@ -204,11 +205,11 @@ class Search:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        token = watch.set(watching)
+        token = observers.set(dataclasses.replace(observers.get(), watch=watching))
         try:
             yield
         finally:
-            watch.reset(token)
+            observers.reset(token)
 
     def _same_inputs(self, inputs: Mapping[str, str]) -> None:
         """Trials on other data cannot be compared."""
@@ -257,8 +258,8 @@ def keep_metrics(folder: Path) -> None:
     locks.forget(folder)
     flush()  # a trial that was pruned may still be writing a resume point
     working = folder if folder.is_dir() else partial_of(folder)
-    content = (working / FILE).read_bytes() if (working / FILE).is_file() else b""
+    content = (working / METRICS).read_bytes() if (working / METRICS).is_file() else b""
     shutil.rmtree(working, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / FILE, "wb", words=True) as file:
+    with atomic_write(folder / METRICS, "wb", words=True) as file:
         file.write(content)

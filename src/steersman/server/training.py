@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import renamed
 from steersman.server.context import Ctx
 from steersman.server.errors import ApiError
 
 router = APIRouter(prefix="/api/training")
-METRICS = "metrics.jsonl"
 AXES = ("step", "iteration")
 """What a stage counts its lines by."""
 LIVE_SECONDS = 120

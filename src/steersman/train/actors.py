@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from steersman.compute.packing import Row
 from steersman.config import ModelConfig, PpoConfig
 from steersman.families.heads import reweigh
 from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
+from steersman.families.protocol import Trunk
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
 from steersman.train.shared_base import load_over_one_base
@@ -29,7 +28,7 @@ class Actors:
     critic: Any
     tokenizer: Any
     template: Template
-    trunk: Callable[[Row], Tensor] | None = None
+    trunk: Trunk | None = None
     """Computes the lowest layers once for all, where they are the same and frozen."""
     members: Sequence[Any] = ()
     """Further reward models of an ensemble."""
@@ -59,7 +58,7 @@ class Actors:
         first, *members = scorers
         actors = Actors(policy, reference, first, critic, tokenizer, template, members=members)
         models = [*actors.learning, reference, *scorers]
-        actors.trunk, _ = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
+        actors.trunk = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
         shard(*models)
         for model in actors.learning if config.rows.checkpointing else ():
             use_checkpointing(model)

@@ -17,16 +17,15 @@ import torch
 from torch import Tensor
 
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
+from steersman.artifact.names import MEMBER, NURSERY
 from steersman.distributed import parallel
 
 Pairs = Sequence[tuple[int, int]]
-MEMBER = "member-"
-"""A further member's folder is named so, with its number."""
 
 
 def nursery(output: Path) -> Path:
     """Where further members wait until the first is done."""
-    return output.with_name(f"{output.name}.members")
+    return output.with_name(f"{output.name}{NURSERY}")
 
 
 def train_members(

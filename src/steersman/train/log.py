@@ -9,18 +9,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, naming
+from steersman.artifact.names import METRICS
+from steersman.config import ProjectConfig
 from steersman.distributed import parallel
 from steersman.terminal import finite
 from steersman.train.trackers import open_trackers
 
-FILE = "metrics.jsonl"
 
-watch: ContextVar[Callable[[Path, Mapping[str, Any]], None] | None] = ContextVar("watch", default=None)
-"""Called with the stage's working folder and each line that was written; what it raises ends the stage."""
+@dataclass(frozen=True)
+class Observers:
+    """Who sees a stage's numbers beside its metrics.jsonl."""
+
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    """Whose `trackers` are told, under its `name`."""
+    watch: Callable[[Path, Mapping[str, Any]], None] | None = None
+    """Called with the stage's working folder and each line that was written; what it raises ends the stage."""
+
+
+NOBODY = Observers()
+# A context and no parameter of each stage's run(): observers change no number, are no input that a manifest records,
+# and stay in the process that set them when a stage is computed by several.
+observers: ContextVar[Observers] = ContextVar("observers", default=NOBODY)
+"""Those of the stages that begin from here on."""
 
 
 class MetricsLog:
@@ -30,7 +45,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, key: str, start: int) -> None:
-        self.path, self.key = folder / FILE, key
+        self.path, self.key = folder / METRICS, key
         self._writes = parallel.is_first()
         if not self._writes:
             parallel.wait()
@@ -38,7 +53,9 @@ class MetricsLog:
         kept = [line for line in self._lines() if _place(line, key, self.path) < start] if start else []
         with atomic_write(self.path) as file:
             file.writelines(f"{line}\n" for line in kept)
-        self._trackers = open_trackers(folder, start, resumed=bool(kept))
+        observing = observers.get()
+        self._watch = observing.watch
+        self._trackers = open_trackers(observing.project, folder, start, resumed=bool(kept))
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
         parallel.wait()  # what is dropped is gone before another process reads the file
 
@@ -59,8 +76,8 @@ class MetricsLog:
         numbers = {k: v for k, v in {**metrics, **(timing or {})}.items() if isinstance(v, int | float)}
         for tracker in self._trackers:
             tracker.log(numbers, step)
-        if (watching := watch.get()) is not None:
-            watching(self.path.parent, metrics)
+        if self._watch is not None:
+            self._watch(self.path.parent, metrics)
         return row
 
     def __enter__(self) -> MetricsLog:
@@ -90,7 +107,7 @@ def _rounded(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a stage's metrics.jsonl, or [] where there are none. ValueError names a line that is no object."""
-    path, rows = folder / FILE, []
+    path, rows = folder / METRICS, []
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.is_file() else [], 1):
         try:
             row = json.loads(line) if line.strip() else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
+from steersman.families.protocol import Trunk
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation
 
@@ -21,8 +22,6 @@ class PackedRow:
     row: Row
     episodes: list[int]
     """Numbers of its answers among those of the minibatch, in the order of the row's branches."""
-    below: Tensor | None
-    """States of the trunk that the models share."""
     weight: float
     """0 for a row that is another process's."""
 
@@ -58,7 +57,7 @@ def pack(
     completions: Sequence[Sequence[Completion]],
     row_tokens: int,
     device: torch.device,
-    trunk: Callable[[Row], Tensor] | None = None,
+    trunk: Trunk | None = None,
 ) -> Minibatch:
     """One tree per prompt, its answers the branches; `trunk` computes what the models share of a row.
 
@@ -74,5 +73,5 @@ def pack(
     for group, weight in parallel.share(fill_rows([tree.size for tree in trees], row_tokens)):
         row = to_device(build_row([trees[i] for i in group]), device)
         episodes = [episode for i in group for episode in range(first[i], first[i + 1])]
-        rows.append(PackedRow(row, episodes, trunk(row) if trunk else None, weight))
+        rows.append(PackedRow(trunk(row) if trunk else row, episodes, weight))
     return Minibatch(prompts, completions, rows)

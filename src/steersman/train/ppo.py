@@ -28,6 +28,7 @@ from steersman.rl.experience import Experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.rl.rules import repetition
 from steersman.text.length import Fitted, fit_prompts
+from steersman.text.template import Template
 from steersman.train.actors import Actors
 from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
@@ -79,10 +80,10 @@ def run(
     """
     job = Job(stage, output, config, model_config, seed, inputs)
     check(config, material)
-    fitted, held_out, material = fit(material, config, model_config)
+    template = load_template(material.sft, model_config)
+    fitted, held_out, material = fit(template, material, config, model_config)
     sft, rewards = material.sft, [material.reward, *member_folders(material.reward)]
     check_rewards(config, len(rewards), [*material.prompts, *material.held_out])
-    template = load_template(sft, model_config)
     sizes = [len(template.prompt_ids(prompt)) for prompt in (*material.prompts, *material.held_out)]
     shared = config.adapters.lora_rank > 0 and share_base(sft, rewards)
 
@@ -275,10 +276,10 @@ def engine_for(actors: Actors, iteration: int) -> Engine:
 
 
 def fit(
-    material: Material, config: PpoConfig, model_config: ModelConfig
+    template: Template, material: Material, config: PpoConfig, model_config: ModelConfig
 ) -> tuple[Fitted[Conversation], Fitted[Conversation], Material]:
     """(prompts, held-out prompts, material with those alone that the model's context holds)."""
-    template, long = load_template(material.sft, model_config), config.rows.long
+    long = config.rows.long
     context = context_of(read_config(material.sft, model_config.trust_remote_code))
     prompts = fit_prompts(template, material.prompts, context, long)
     held_out = fit_prompts(template, material.held_out, context, long, "held-out prompt")

@@ -95,7 +95,7 @@ def gather_policy(
     mask = experience.mask[packed.episodes]
     old, advantages = of_row(experience.old_logprobs, packed, mask), of_row(experience.advantages, packed, mask)
     bonus = config.loss.entropy_coef > 0
-    logprobs, entropy = response_logprobs(actors.policy, row, config.rollouts.temperature, packed.below, bonus)
+    logprobs, entropy = response_logprobs(actors.policy, row, config.rollouts.temperature, bonus)
     losses, clipped = policy_loss(logprobs, old, advantages, config.loss.clip_range)
     if terms.kl_coef:
         losses = losses + terms.kl_coef * kl_loss(logprobs, of_row(experience.ref_logprobs, packed, mask))
@@ -119,7 +119,7 @@ def gather_critic(
     assert state.critic is not None
     tokens, mask = minibatch.tokens, experience.mask[packed.episodes]
     values, returns = of_row(experience.values, packed, mask), of_row(experience.returns, packed, mask)
-    predicted = response_values(actors.critic, packed.row, packed.below)
+    predicted = response_values(actors.critic, packed.row)
     losses = value_loss(predicted, values, returns, config.critic.value_clip_range)
     (packed.weight * config.critic.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
     state.critic.gather()

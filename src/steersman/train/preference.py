@@ -28,12 +28,13 @@ from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.order import plan_batches
 from steersman.train.rankings import (
+    NOTHING,
+    FrozenStates,
     RankedTree,
     frozen_states,
     pair_report,
     sources,
     split_holdout,
-    states_below,
     to_ranked_tree,
     to_ranked_trees,
 )
@@ -111,14 +112,14 @@ def prepare(template: Template, rankings: Sequence[Ranking], job: Job[DpoConfig 
 
 
 def answer_logprobs(
-    model: Any, trees: Sequence[Tree], group: Sequence[int], per_token: bool, states: Sequence[Tensor] = ()
+    model: Any, trees: Sequence[Tree], group: Sequence[int], per_token: bool, states: FrozenStates = NOTHING
 ) -> dict[int, Tensor]:
     """One row's trees, by number: log p [K] of each answer given its prompt in nats, or its mean over the tokens.
 
     `states`: what `frozen_states` kept.
     """
-    row = to_device(build_row([trees[i] for i in group]), model.device)
-    logprobs, _ = response_logprobs(model, row, below=states_below(states, group, row), entropy=False)
+    row = states.beneath(to_device(build_row([trees[i] for i in group]), model.device), group)
+    logprobs, _ = response_logprobs(model, row, entropy=False)
     count = len(row.branch_ends)
     total = torch.zeros(count, device=logprobs.device).index_add(0, row.target_branch, logprobs)
     if per_token:
@@ -149,7 +150,7 @@ def tree_logprobs(
     batches: Sequence[Sequence[int]],
     row_tokens: int,
     per_token: bool = False,
-    states: Sequence[Tensor] = (),
+    states: FrozenStates = NOTHING,
 ) -> dict[int, Tensor]:
     """`answer_logprobs` of the trees named in `batches`, from the rows that training makes of them."""
     out: dict[int, Tensor] = {}
@@ -180,7 +181,7 @@ class Reference:
     items: Mapping[int, Tensor]
     others: Mapping[int, Tensor]
     held: Mapping[int, Tensor]
-    states: Sequence[Tensor]
+    states: FrozenStates
     """What `frozen_states` kept of the items' trees."""
 
 

@@ -6,8 +6,8 @@ agree with held-out rankings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steersman import stats
-from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.compute.packing import Below, Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
 from steersman.families.outputs import frozen_layers, share_trunk
 from steersman.text.template import Template
@@ -68,28 +68,41 @@ def _prompt_key(ranking: Ranking) -> str:
     return "\x00".join(f"{m.role}\x01{m.spelled}" for m in ranking.prompt.messages)
 
 
-@torch.no_grad()
-def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> list[Tensor]:
-    """Each tree's states [T, hidden] after the frozen layers, computed once for all epochs; [] if none or too large.
+@dataclass(frozen=True)
+class FrozenStates:
+    """What frozen layers make of trees, by the trees' numbers: computed once for all epochs, or not at all."""
 
-    [] too for several processes, each of which may meet another part of the trees in every epoch.
+    kept: Mapping[int, Below] = field(default_factory=dict)
+
+    def beneath(self, row: Row, group: Sequence[int]) -> Row:
+        """The row of these trees, with what was kept of them."""
+        if not self.kept:
+            return row
+        states = torch.cat([self.kept[i].states for i in group])
+        return replace(row, below=Below(F.pad(states, (0, 0, 0, row.padding)), self.kept[group[0]].layers))
+
+
+NOTHING = FrozenStates()
+
+
+@torch.no_grad()
+def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> FrozenStates:
+    """What the frozen layers make of the trees; nothing where there are none, or where it would be too large.
+
+    Nothing too for several processes, each of which may meet another part of the trees in every epoch.
     """
     if parallel.size() > 1:
-        return []
-    trunk, _ = share_trunk([model], frozen_layers(model, train_layers))
+        return NOTHING
+    trunk = share_trunk([model], frozen_layers(model, train_layers))
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
-        return []
-    states: dict[int, Tensor] = {}
+        return NOTHING
+    kept: dict[int, Below] = {}
     for group in fill_rows([t.size for t in trees], row_tokens):
-        row = to_device(build_row([trees[i] for i in group]), model.device)
-        pieces = torch.split(trunk(row), [*(trees[i].size for i in group), row.padding])
-        states.update(zip(group, pieces[:-1], strict=True))
-    return [states[i] for i in range(len(trees))]
-
-
-def states_below(states: Sequence[Tensor], group: Sequence[int], row: Row) -> Tensor | None:
-    """[T, hidden]: what `frozen_states` kept of a row's trees, None where it kept nothing."""
-    return F.pad(torch.cat([states[i] for i in group]), (0, 0, 0, row.padding)) if states else None
+        row = trunk(to_device(build_row([trees[i] for i in group]), model.device))
+        assert row.below is not None
+        pieces = torch.split(row.below.states, [*(trees[i].size for i in group), row.padding])
+        kept |= {i: Below(piece, row.below.layers) for i, piece in zip(group, pieces, strict=False)}
+    return FrozenStates(kept)
 
 
 def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int) -> dict[str, Any]:

@@ -31,12 +31,12 @@ from steersman.train.ensemble import agreement, nursery, train_members
 from steersman.train.order import evenly_spaced, plan_batches
 from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
+    FrozenStates,
     RankedTree,
     frozen_states,
     pair_report,
     sources,
     split_holdout,
-    states_below,
     to_ranked_trees,
 )
 from steersman.train.session import Job, Stage, Steps, opened, trainable
@@ -168,20 +168,22 @@ def new_model(base: Path, job: Job[RewardConfig], member: int) -> Any:
 
 
 def learn(
-    model: Any, updater: Updater, config: RewardConfig, batch: Sequence[RankedTree], states: Sequence[Tensor]
+    model: Any,
+    updater: Updater,
+    config: RewardConfig,
+    examples: Examples,
+    batch: Sequence[int],
+    states: FrozenStates,
 ) -> tuple[float, float]:
-    """Gather one step's gradients; returns its loss in nats and how many of its pairs are ordered rightly.
-
-    `states`: what `frozen_states` kept of the batch's trees, [] if nothing.
-    """
+    """Gather one step's gradients; returns its loss in nats and how many of its pairs are ordered rightly."""
+    items = [examples.items[i] for i in batch]
     total, right = 0.0, 0.0
-    for group, weight in parallel.share(fill_rows([b.tree.size for b in batch], config.rows.row_tokens)):
+    for group, weight in parallel.share(fill_rows([b.tree.size for b in items], config.rows.row_tokens)):
         parallel.halt()
-        part = [batch[i] for i in group]
+        part = [items[i] for i in group]
         row = to_device(build_row([b.tree for b in part]), model.device)
-        heads = torch.split(
-            branch_heads(model, row, states_below(states, group, row)), [len(b.tree.branches) for b in part]
-        )
+        row = states.beneath(row, [batch[i] for i in group])
+        heads = torch.split(branch_heads(model, row), [len(b.tree.branches) for b in part])
         scores = own_scores(heads, part, model.config)
         margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
         losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
@@ -247,11 +249,9 @@ def train(
         lasting = trees if config.epochs > 1 else []
         states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
         for step in steps:
-            batch = [examples.items[i] for i in batches[step]]
-            below = [states[i] for i in batches[step]] if states else []
-            loss, right = learn(model, steps.updater, config, batch, below)
+            loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
-            pairs = sum(len(b.pairs) for b in batch)
+            pairs = sum(len(examples.items[i].pairs) for i in batches[step])
             accuracy = right / pairs
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:

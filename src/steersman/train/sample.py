@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steersman.artifact.names import CANDIDATES
 from steersman.artifact.stage_folder import StageFolder
 from steersman.config import ModelConfig, SampleConfig, to_dict
 from steersman.engine.answering import answer_prompts
@@ -14,8 +15,6 @@ from steersman.families.outputs import context_of
 from steersman.text.length import fit_prompts
 from steersman.types import Conversation, SamplingParams
 from steersman.weights.folders import load_template, read_config
-
-FILE = "candidates.jsonl"
 
 
 def run(
@@ -42,7 +41,7 @@ def run(
     _, speed = answer_prompts(
         lambda: load_engine(model, version=version, **model_config.loading),
         prompts,
-        folder.path / FILE,
+        folder.path / CANDIDATES,
         params,
         group=config.batch_prompts,
         seed=seed,

@@ -53,11 +53,9 @@ def _score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
     entropy, temperature = 0.0, config.rollouts.temperature
     for packed in minibatch.rows:
         parallel.halt()
-        logprobs, row_entropy = response_logprobs(actors.policy, packed.row, temperature, packed.below)
-        reference, _ = response_logprobs(actors.reference, packed.row, temperature, packed.below, entropy=False)
-        state = (
-            response_values(actors.critic, packed.row, packed.below) if actors.critic else torch.zeros_like(logprobs)
-        )
+        logprobs, row_entropy = response_logprobs(actors.policy, packed.row, temperature)
+        reference, _ = response_logprobs(actors.reference, packed.row, temperature, entropy=False)
+        state = response_values(actors.critic, packed.row) if actors.critic else torch.zeros_like(logprobs)
         entropy += packed.weight * float(row_entropy.sum())
         for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
             for number, part in zip(packed.episodes, packed.per_answer(flat), strict=True):
@@ -115,7 +113,7 @@ def evaluate(
     for packed in minibatch.rows:
         parallel.halt()
         own, reference = (
-            response_logprobs(model, packed.row, sampling.temperature, packed.below, entropy=False)[0]
+            response_logprobs(model, packed.row, sampling.temperature, entropy=False)[0]
             for model in (actors.policy, actors.reference)
         )
         kl[packed.episodes] = torch.stack([part.sum() for part in packed.per_answer(own - reference)]).cpu()

@@ -9,14 +9,10 @@ from __future__ import annotations
 import importlib
 import uuid
 from collections.abc import Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
 from steersman.config import ProjectConfig
-
-chosen: ContextVar[ProjectConfig | None] = ContextVar("chosen", default=None)
-"""Its `trackers` and `name` hold for the stages that begin after it is set; the defaults where it never was."""
 
 
 class Tracker(Protocol):
@@ -69,12 +65,11 @@ class Hosted:
         self._run.finish()
 
 
-def open_trackers(folder: Path, start: int, resumed: bool) -> list[Tracker]:
-    """The chosen trackers for a stage that works in `folder` and goes on at step `start`.
+def open_trackers(project: ProjectConfig, folder: Path, start: int, resumed: bool) -> list[Tracker]:
+    """The project's trackers for a stage that works in `folder` and goes on at step `start`.
 
     Raises ValueError naming the extra to install where one of them is not.
     """
-    project = chosen.get() or ProjectConfig()
     names = [name.strip() for name in project.trackers.split(",") if name.strip()]
     return [
         TensorBoard(folder, start) if name == "tensorboard" else Hosted(name, project.name, folder, resumed)

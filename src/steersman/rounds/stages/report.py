@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import read_manifest
+from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.config import Config, to_dict
 from steersman.eval.maker import Evaluated
@@ -239,7 +240,7 @@ def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
 
     result, *_ = evaluation.read(outcome.folder, outcome.config, registry.maker_of)
     language = "zh" if outcome.config.project.language == "zh" else "en"
-    path = outcome.folder / evaluation.REPORT
+    path = outcome.folder / REPORT
     return {"verdict": result.to_json()}, f"{plain(result, language)}\nreport: {path}"
 
 
@@ -250,7 +251,7 @@ def again(space: Workspace) -> Outcome:
     folder: Path = space.stage_dir(STAGE.name)
     if not space.has(STAGE.name):
         raise ValueError(f"{folder}: no report of this round yet; make it with: steersman {STAGE.verb}")
-    if not (folder / evaluation.REPORT).is_file():
+    if not (folder / REPORT).is_file():
         evaluation.draw(folder, space.config, registry.maker_of)
     return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
 

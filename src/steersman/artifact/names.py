@@ -1,0 +1,11 @@
+"""Names of files inside artifacts that more than one room reads or writes. What one room alone knows is named there."""
+
+METRICS = "metrics.jsonl"
+"""A training stage's numbers, a line a step."""
+CANDIDATES = "candidates.jsonl"
+"""Sampled answers that people rank."""
+REPORT = "report.html"
+MEMBER = "member-"
+"""An ensemble's further reward models are folders of this name and their number, inside that of the first."""
+NURSERY = ".members"
+"""Ending of the folder, beside the first's, where they lie until the first is done."""
