@@ -91,9 +91,7 @@ class Template:
         """Whether the template writes a date."""
         end = self._shape.end or tokenizer.eos_token
         if not end:
-            raise ValueError(
-                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
-            )
+            raise ValueError("the chat template ends no answer, the tokenizer has no eos token: nothing could stop it")
         self.end_of_turn: int = tokenizer.convert_tokens_to_ids(end)
         """The token that ends an answer, which the model learns to say."""
         stops = {tokenizer.convert_tokens_to_ids(text) for text in self._shape.stops}
@@ -107,11 +105,7 @@ class Template:
     # text
 
     def _text(
-        self,
-        conversation: Conversation,
-        generate: bool = False,
-        go_on: bool = False,
-        form: Form = FORMS[0],
+        self, conversation: Conversation, generate: bool = False, go_on: bool = False, form: Form = FORMS[0]
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         tools = self._spans.mark(conversation.tools) or self._no_tools
