@@ -82,7 +82,7 @@ def test_rows_equal_texts_one_at_a_time(kind: str, folders: Any) -> None:
     """Log-probabilities, entropies, gradients: position biases, scaled and biased logits, forced first tokens."""
     plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders(kind), dtype=torch.float32)
     ours = use_packed_rows(load_causal(folders(kind), "float32"))
-    opening = {"BART": [2, 1]}.get(kind, [0])
+    opening = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0])
     logprobs, entropy = response_logprobs(ours, build_row(FOREST), 0.7)
     theirs, spread = [], []
     for source, target, _ in pairs(FOREST):
@@ -108,7 +108,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     assert not model.score.weight.any(), "new heads are zero"
     init_score_head(model, 5)
     plain = transformers.AutoModel.from_pretrained(folders(kind), dtype=torch.float32)
-    opening, row = {"BART": [2, 1]}.get(kind, [0]), build_row(FOREST)
+    opening, row = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0]), build_row(FOREST)
     read = [(states(plain, source, [*opening, *target]), branch) for source, target, branch in pairs(FOREST)]
     weight = model.score.weight
     ends = torch.stack([s[-1] for s, branch in read if branch]) @ weight.T
