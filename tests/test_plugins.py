@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -213,9 +212,14 @@ def test_names_that_are_typed_need_no_trust(tmp_path: Path) -> None:
     assert plugin_calls.judge_of(space.config.project.judge).score(t.conversation("Hi"), "x").overall == 0.5
 
 
-def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [metadata.EntryPoint("strict", "steersman.eval.tasks:sums", "steersman.tasks")]
-    monkeypatch.setattr(plugins, "_entry_points", lambda group: iter(points if group == "tasks" else []))
+def test_entry_points(tmp_path: Path) -> None:
+    """Of a package as pip installs it; naming one in a file needs no trust."""
+    about = tmp_path / "site" / "shop-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[steersman.tasks]\nstrict = steersman.eval.tasks:sums\n")
+    sys.path.append(str(about.parent))
+    importlib.invalidate_caches()
     assert len(plugin_calls.task_of("strict", {}).prompts) == 40
     plugins.check_trust(from_dict({"eval": {"tasks": ["strict"]}}, "x"), Path(), "x")
     with pytest.raises(ValueError, match=r"'strikt'.*steersman.tasks \(strict\); expected one of them"):

@@ -23,6 +23,7 @@ from steersman.artifact.manifest import POINTS, tree_hashes, verify
 from steersman.artifact.stage_folder import StageFolder, partial_of
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig, replaced
 from steersman.train import ppo, reward, sample, sft
+from steersman.train.iteration import ANSWERS
 from steersman.train.log import read_metrics
 from steersman.train.schedule import Schedule
 from steersman.train.update import Updater
@@ -297,9 +298,13 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
     changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
     places: list[tuple[int, int | None]] = []
+    steps = (0, 0, 1, 2, 3, 4)
     save = StageFolder.save
 
     def stop(folder: StageFolder, tensors: Any, state: Any) -> None:
+        if overlap and len(places) == len(steps):  # as older versions left it: without what was evaluated
+            tensors = {name: tensor for name, tensor in tensors.items() if name != ANSWERS}
+            state = {name: value for name, value in state.items() if name != "round"}
         save(folder, tensors, state)
         folder.wait()
         places.append((state["iteration"], state["round"]["steps"] if "round" in state else None))
@@ -311,8 +316,8 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
         while not (tmp_path / "stopped").exists():
             with contextlib.suppress(KeyboardInterrupt):
                 run_ppo(tiny, tmp_path / "reward", tmp_path / "stopped", **changes)
-    steps = (0, 0, 1, 2, 3, 4)
-    assert places == [*((0, step) for step in steps), (1, 0), *((1, step) for step in steps)]
+    between = (1, None if overlap else 0)
+    assert places == [*((0, step) for step in steps), between, *((1, step) for step in steps)]
     assert tree_hashes(tmp_path / "stopped") == tree_hashes(tmp_path / "whole")
 
 

@@ -142,15 +142,9 @@ def data_import(
             ordered=ordered,
             reading=reading,
         )
-        if objective:
-            found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-        changed = Counter(found.changed)
-        records, dropped = clean(found.records, changed)
-        summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
-        if not records:
-            raise ValueError(f"{label}: nothing is left to import{summary.left}")
-        about = {"source": label, "source_sha256": _source_hash(paths), "purpose": purpose, "replace": replace}
-        about["skipped"] = summary.left_out
+        records, summary = _cleaned(found, objective, label)
+        about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
+        about["source_sha256"] = _source_hash(paths, every=bool(importer))
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
         parts = split_records(records, shares, LEAST if split == "auto" else 0)
@@ -158,6 +152,18 @@ def data_import(
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
+
+
+def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[list[Parsed], Summary]:
+    """The records to keep, and what became of all. Raises ValueError where none is left."""
+    if objective:
+        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
+    changed = Counter(found.changed)
+    records, dropped = clean(found.records, changed)
+    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+    if not records:
+        raise ValueError(f"{label}: nothing is left to import{summary.left}")
+    return records, summary
 
 
 def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
@@ -184,14 +190,15 @@ def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
     return out | ({"encodings": others} if others else {})
 
 
-def _source_hash(paths: Sequence[Path]) -> str:
-    """The file's hash; of several, or of a folder, one of all of theirs."""
-    files = [file for path in paths for file in (files_in(path)[0] if path.is_dir() else [path])]
-    return (
-        file_sha256(files[0])
-        if files == list(paths) and len(files) == 1
-        else hash_json([file_sha256(f) for f in files])
-    )
+def _source_hash(paths: Sequence[Path], every: bool = False) -> str:
+    """The file's hash; of several, or of a folder, one of all of theirs that are read, or of `every` one."""
+
+    def inside(folder: Path) -> list[Path]:
+        return sorted(p for p in folder.rglob("*") if p.is_file()) if every else files_in(folder)[0]
+
+    files = [file for path in paths for file in (inside(path) if path.is_dir() else [path])]
+    alone = files == list(paths) and len(files) == 1
+    return file_sha256(files[0]) if alone else hash_json([file_sha256(f) for f in files])
 
 
 def _by_objective(record: Parsed, name: str, path: str) -> Ranking:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
             arguments = (x[None], row.positions[None]) + ((kind,) if kind else ())
             cos, sin = backbone.rotary_emb(*arguments)
             tables[kind] = (cos[0, :, None], sin[0, :, None])
-        run = _checkpointed if getattr(backbone, "checkpointing", False) else _run_layer
+        run = _checkpointed if backbone in _recomputed else _run_layer
         x = parallel.call(layer, run, layer, x, row, *tables[kind], _window(block, backbone.config))
     return x
 
@@ -168,6 +169,8 @@ def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window
     return project(gated, _mlp(layer.mlp, _norm(x, layer.post_attention_layernorm)), x)[0]
 
 
+_recomputed: WeakSet[Any] = WeakSet()
+"""Models below their heads whose layers keep only what enters them; see `use_checkpointing`."""
 _checkpointed = functools.partial(checkpoint, _run_layer, use_reentrant=False, preserve_rng_state=False)
 
 
@@ -179,7 +182,7 @@ def use_checkpointing(model: Any) -> None:
     if not is_known(model.config):
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(f"checkpointing: model type '{model.config.model_type}'; expected one of {known}")
-    model.model.checkpointing = True
+    _recomputed.add(model.model)
 
 
 def final_norm(backbone: Any, x: Tensor) -> Tensor:

@@ -208,6 +208,7 @@ def shard(models: Sequence[tuple[Any, Sequence[Any]]]) -> None:
             # losses are divided by the whole step's count already
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+            # FSDP gathers weights around a method of the module that it knows by name
             module.apply_sharded = lambda function, *arguments: function(*arguments)
             register_fsdp_forward_method(module, "apply_sharded")
 

@@ -117,7 +117,7 @@ EN = {
     "a model's estimate, not a count.",
     "reward_scale": "Rewards have no unit: only differences within one reward model mean something.",
     "none": "Only one model was evaluated, so there is nothing to compare.",
-    "monitor.length": "PPO: the length of the answers drifted far from that of the first rounds. The reward "
+    "monitor.length": "PPO: the length of the answers drifted far from that of the first iterations. The reward "
     "model may pay for length.",
     "monitor.repetition": "PPO: the answers came to repeat themselves. The reward model does not see loops as bad.",
     "monitor.kl": "PPO: the policy went so far from the SFT model that the reward model is no longer to be trusted.",
@@ -246,7 +246,7 @@ ZH = {
     "length_limit": "等长时的胜率来自对长度差的逻辑回归，是模型的估计，不是计数。",
     "reward_scale": "奖励没有单位：只有同一奖励模型之内的差值有意义。",
     "none": "只评估了一个模型，没有可比较的对象。",
-    "monitor.length": "PPO：回答长度远远偏离最初几轮，奖励模型可能在奖励长度本身。",
+    "monitor.length": "PPO：回答长度远远偏离最初几次迭代，奖励模型可能在奖励长度本身。",
     "monitor.repetition": "PPO：回答开始自我重复，奖励模型没有把重复看作缺点。",
     "monitor.kl": "PPO：策略离 SFT 模型过远，奖励模型在那里已不可信。",
     "monitor.entropy": "PPO：熵塌缩，策略几乎总给出同样的回答。",

@@ -50,7 +50,7 @@ class KlController:
     clip: float = 0.2
 
     def update(self, kl: float, episodes: int) -> None:
-        """`kl`: mean nats per answer of this round; the proportional error is clipped to +-`clip`."""
+        """`kl`: mean nats per answer of this iteration; the proportional error is clipped to +-`clip`."""
         if self.target > 0:
             error = min(max(kl / self.target - 1, -self.clip), self.clip)
             self.coef *= 1 + error * episodes / self.horizon

@@ -13,7 +13,7 @@ from steersman.train.update import Updater
 
 
 class Average:
-    """average <- decay * average + (1 - decay) * weights after every round, in float32."""
+    """average <- decay * average + (1 - decay) * weights after every iteration, in float32."""
 
     def __init__(self, updater: Updater, decay: float) -> None:
         self.updater, self.decay = updater, decay

@@ -1,9 +1,9 @@
 """What PPO watches while it runs: that it starts where it must, and that it does not win by a trick.
 
-`starting_point` compares the first round with what mathematics says of it. `Monitors` compares recent rounds with the
-first ones: a policy that has found a hole in the reward model grows longer, repeats itself, leaves the reference,
-stops varying or stops ending its answers, while its reward rises. Both work on logged metrics, so a resumed run sees
-what the uninterrupted one saw.
+`starting_point` compares the first iteration with what mathematics says of it. `Monitors` compares recent iterations
+with the first ones: a policy that has found a hole in the reward model grows longer, repeats itself, leaves the
+reference, stops varying or stops ending its answers, while its reward rises. Both work on logged metrics, so a resumed
+run sees what the uninterrupted one saw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ differently, but another temperature, template or set of weights shows as more."
 UNCERTAINTY_GROWTH = 2.0
 """The ensemble's standard deviation may grow by this factor."""
 CRITIC_LEAP = 4.0
-"""The critic's loss over a round's steps may be so many times that before them; a step of fair length lowers it."""
+"""The critic's loss over an iteration's steps may be so many times that before; a step of fair length lowers it."""
 
 
 def starting_point(experience: Experience, engine_error: float, ratio_error: float | None) -> dict[str, float]:
@@ -67,10 +67,10 @@ def check_start(figures: Mapping[str, float], dtype: str) -> None:
 
 
 class Monitors:
-    """Compares the mean of the last `ppo.monitor_window` rounds with that of the first; each monitor speaks once."""
+    """Compares the mean of the last `monitors.window` iterations with that of the first; each monitor speaks once."""
 
     def __init__(self, config: PpoConfig, rows: Sequence[Row]) -> None:
-        """`rows`: the rounds before a resume."""
+        """`rows`: the iterations before a resume."""
         self.config = config
         self.rows: list[Row] = []
         self.alarms: dict[str, str] = {}
@@ -79,7 +79,7 @@ class Monitors:
             self.look(row)
 
     def look(self, row: Row) -> list[str]:
-        """Take in a round; returns what is newly wrong, each with its figures and what to do."""
+        """Take in an iteration; returns what is newly wrong, each with its figures and what to do."""
         self.rows.append(row)
         if self.config.monitors.action == "off":
             return []
@@ -89,7 +89,7 @@ class Monitors:
         return list(new.values())
 
     def _leaps(self, row: Row) -> dict[str, str]:
-        """What one round shows. A row of an older version has no loss before it."""
+        """What one iteration shows. A row of an older version has no loss before it."""
         before, now = row.get("value_loss_before"), row.get("value_loss")
         if before is None or now is None or now <= CRITIC_LEAP * before:
             return {}
@@ -108,13 +108,13 @@ class Monitors:
             first, last = ([float(row[key]) for row in rows] for rows in (self.rows[:window], self.rows[-window:]))
             return sum(first) / len(first), sum(last) / len(last)
 
-        until = f"(mean of {window} rounds, at iteration {self.rows[-1]['iteration']})"
+        until = f"(mean of {window} iterations, at iteration {self.rows[-1]['iteration']})"
         out = {}
         before, now = means("length")
         if c.length_drift and not 1 / c.length_drift <= now / max(before, 1e-9) <= c.length_drift:
             longer = now > before
             out["length"] = (
-                f"length drift: answers have {now:.0f} tokens {until}, {before:.0f} in the first rounds. "
+                f"length drift: answers have {now:.0f} tokens {until}, {before:.0f} in the first iterations. "
                 + (
                     "The reward model may pay for length: compare it with 'the longer answer wins' in the reward "
                     "model's report, add {rule = 'length', at_most = ...} to ppo.rules, or raise ppo.kl_coef"
@@ -127,7 +127,7 @@ class Monitors:
         if c.repetition_rise and now > before + c.repetition_rise:
             out["repetition"] = (
                 f"repetition: {now:.0%} of an answer's 4-grams repeat earlier ones {until}, {before:.0%} in the first "
-                "rounds. The reward model does not see loops as bad: add {rule = 'repetition'} to ppo.rules, raise "
+                "iterations. The reward model does not see loops as bad: add {rule = 'repetition'} to ppo.rules, raise "
                 "ppo.kl_coef, or rank such answers and train the reward model again"
             )
         _, now = means("kl")
@@ -140,7 +140,7 @@ class Monitors:
         before, now = means("entropy")
         if c.entropy_floor and now < c.entropy_floor * before:
             out["entropy"] = (
-                f"entropy collapse: {now:.3f} nats per token {until}, {before:.3f} in the first rounds. The policy "
+                f"entropy collapse: {now:.3f} nats per token {until}, {before:.3f} in the first iterations. The policy "
                 "gives the same answers again and again and no longer explores: raise ppo.kl_coef, set "
                 "ppo.entropy_coef (0.01), or lower ppo.lr or ppo.epochs"
             )
@@ -155,7 +155,7 @@ class Monitors:
             if now > UNCERTAINTY_GROWTH * before:
                 out["uncertainty"] = (
                     f"uncertain reward: the reward models differ by {now:.2f} {until}, {before:.2f} in the first "
-                    "rounds: answers have left what the rankings cover. Set ppo.ensemble = 'min', raise "
+                    "iterations: answers have left what the rankings cover. Set ppo.ensemble = 'min', raise "
                     "ppo.kl_coef, or rank answers of this policy"
                 )
         return out

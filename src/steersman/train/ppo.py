@@ -21,6 +21,7 @@ from typing import Any
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
+from steersman.engine.options import Serving
 from steersman.engine.protocol import Engine
 from steersman.families.outputs import context_of
 from steersman.progress import activity
@@ -28,6 +29,7 @@ from steersman.rl.experience import Experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.rl.rules import repetition
 from steersman.text.length import Fitted, fit_prompts
+from steersman.text.template import Template
 from steersman.train.actors import Actors
 from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
@@ -44,8 +46,8 @@ from steersman.train.scoring import check_rewards
 from steersman.train.session import Job, Stage, opened
 from steersman.train.shared_base import share_base
 from steersman.types import Conversation
-from steersman.weights.folders import load_template, read_config, save_model
-from steersman.weights.lora import merged, named_weights, settle
+from steersman.weights.folders import load_template, read_config
+from steersman.weights.lora import named_weights, settle
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ def run(
     """
     job = Job(stage, output, config, model_config, seed, inputs)
     check(config, material)
-    fitted, held_out, material = fit(material, config, model_config)
+    template = load_template(material.sft, model_config)
+    fitted, held_out, material = fit(template, material, config, model_config)
     sft, rewards = material.sft, [material.reward, *member_folders(material.reward)]
     check_rewards(config, len(rewards), [*material.prompts, *material.held_out])
-    template = load_template(sft, model_config)
     sizes = [len(template.prompt_ids(prompt)) for prompt in (*material.prompts, *material.held_out)]
     shared = config.adapters.lora_rank > 0 and share_base(sft, rewards)
 
@@ -252,14 +254,14 @@ def tell(stage: Stage[PpoConfig, Actors], state: State, metrics: dict[str, Any],
 
 def save(stage: Stage[PpoConfig, Actors], sft: Path) -> None:
     """Write the best weights as a model folder."""
-    actors, path = stage.model, stage.path
+    actors = stage.model
     weights = stage.folder.load_best()[0] if parallel.is_first() else {}
     if stage.job.config.adapters.lora_rank:
         actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
-        settle(actors.policy, path, sft)
-        save_model(merged(actors.policy), actors.tokenizer, path)
+        settle(actors.policy, stage.path, sft)
+        stage.save(actors.policy, actors.tokenizer)
     else:
-        save_model(actors.policy, actors.tokenizer, path, parallel.whole_state(actors.policy) | weights)
+        stage.save(actors.policy, actors.tokenizer, parallel.whole_state(actors.policy) | weights)
 
 
 def engine_for(actors: Actors, iteration: int) -> Engine:
@@ -267,18 +269,15 @@ def engine_for(actors: Actors, iteration: int) -> Engine:
     return engine_of(
         actors.policy,
         actors.tokenizer,
-        name="policy",
-        version=str(iteration),
-        thinking=actors.template.thinking,
-        today=False,
+        Serving("policy", str(iteration), thinking=actors.template.thinking, today=False),
     )
 
 
 def fit(
-    material: Material, config: PpoConfig, model_config: ModelConfig
+    template: Template, material: Material, config: PpoConfig, model_config: ModelConfig
 ) -> tuple[Fitted[Conversation], Fitted[Conversation], Material]:
     """(prompts, held-out prompts, material with those alone that the model's context holds)."""
-    template, long = load_template(material.sft, model_config), config.rows.long
+    long = config.rows.long
     context = context_of(read_config(material.sft, model_config.trust_remote_code))
     prompts = fit_prompts(template, material.prompts, context, long)
     held_out = fit_prompts(template, material.held_out, context, long, "held-out prompt")

@@ -30,7 +30,7 @@ Stage = SftConfig | RewardConfig | PreferenceConfig | PpoConfig
 
 
 def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
-    """Floating-point operations per token and epoch; for PPO per token of prompts and answers and round.
+    """Floating-point operations per token and epoch; for PPO per token of prompts and answers and iteration.
 
     A product of [n, k] and [k, m] counts 2 n k m; a document has `length` tokens on average.
     """
