@@ -361,7 +361,7 @@ def test_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk(how: str, alone: Alone, chats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors import SafetensorError
 
-    from steersman.train import sft
+    from steersman.train import session
 
     def full(_: Any, __: Any, folder: Path, *___: Any) -> None:
         (folder / "config.json").write_text("{}")
@@ -370,7 +370,7 @@ def test_a_full_disk(how: str, alone: Alone, chats: Path, monkeypatch: pytest.Mo
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     args = alone.args("sft", chats, "-s", "sft.epochs=1")
-    monkeypatch.setattr(sft, "save_model", full)
+    monkeypatch.setattr(session, "save_model", full)
     assert "no space left" in refused(*args)
     assert not alone.output.exists()
     monkeypatch.undo()
@@ -402,7 +402,7 @@ def test_a_disk_that_fills_up_at_the_end_of_ppo(
     alone: Alone, tiny: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best policy was found early; the run that goes on late must still have it."""
-    from steersman.train import ppo
+    from steersman.train import session
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", str(alone.output))
@@ -411,7 +411,7 @@ def test_a_disk_that_fills_up_at_the_end_of_ppo(
     still = {"lr": 0.0, "save_seconds": 0, "kl_ceiling": 1e9}
     settings = [part for key, value in (small | still).items() for part in ("-s", f"ppo.{key}={value}")]
     more = ["--reward", str(tiny), "--held-out", str(prompts), *settings]
-    monkeypatch.setattr(ppo, "save_model", full)
+    monkeypatch.setattr(session, "save_model", full)
     assert "no space left" in alone.refused("ppo", prompts, *more)
     monkeypatch.undo()
     result = invoke(*alone.args("ppo", prompts, *more))

@@ -89,20 +89,20 @@ def test_a_stage_that_is_stopped_while_it_saves_is_whole_or_not_there(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the training: what was trained is kept, and only measured and saved again."""
-    import steersman.train.sft as sft
+    from steersman.train import session
 
-    saved = sft.save_model
+    saved = session.save_model
 
     def stopped(*_: Any) -> None:
         raise stopping.Stop(signal.SIGINT)
 
-    monkeypatch.setattr(sft, "save_model", stopped)
+    monkeypatch.setattr(session, "save_model", stopped)
     with pytest.raises(stopping.Stop) as stop:
         t.run_sft(tiny, tmp_path / "out")
     assert "a resume point is saved" in stop.value.where[0]
-    monkeypatch.setattr(sft, "save_model", saved)
+    monkeypatch.setattr(session, "save_model", saved)
     steps: list[int] = []
-    monkeypatch.setattr(sft.Updater, "step", lambda *_: steps.append(1))
+    monkeypatch.setattr(session.Updater, "step", lambda *_: steps.append(1))
     t.run_sft(tiny, tmp_path / "out")
     assert not steps
     monkeypatch.undo()

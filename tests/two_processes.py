@@ -32,10 +32,10 @@ def stop_after(steps: int, run: Any, *arguments: Any, **changes: Any) -> None:
     """A stage that ends by an exception once so many steps have their resume point."""
     write = MetricsLog.write
 
-    def counted(self: MetricsLog, step: int, *rest: Any) -> None:
+    def counted(self: MetricsLog, step: int, *rest: Any) -> dict[str, Any]:
         if step > steps:
             raise Stop
-        write(self, step, *rest)
+        return write(self, step, *rest)
 
     MetricsLog.write = counted  # type: ignore[method-assign]
     try:

@@ -107,7 +107,8 @@ class AdvantageConfig:
     gamma: float = opt(1.0, "Discount; answers are short, so none.", high=1)
     lam: float = opt(0.95, "GAE lambda.", high=1)
     group_baseline: bool = opt(
-        False, "Score each answer against the mean of its prompt's other answers (RLOO); needs answers_per_prompt >= 2."
+        False,
+        "gae: the score less the mean of its prompt's other answers, as rloo compares; needs answers_per_prompt >= 2.",
     )
     whiten_rewards: bool = opt(False, "Divide rewards by their deviation, mean kept.")
     whiten_advantages: bool = opt(True, "Advantages to mean 0, deviation 1 over real tokens.")

@@ -21,6 +21,7 @@ from typing import Any
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
+from steersman.engine.options import Serving
 from steersman.engine.protocol import Engine
 from steersman.families.outputs import context_of
 from steersman.progress import activity
@@ -45,8 +46,8 @@ from steersman.train.scoring import check_rewards
 from steersman.train.session import Job, Stage, opened
 from steersman.train.shared_base import share_base
 from steersman.types import Conversation
-from steersman.weights.folders import load_template, read_config, save_model
-from steersman.weights.lora import merged, named_weights, settle
+from steersman.weights.folders import load_template, read_config
+from steersman.weights.lora import named_weights, settle
 
 
 @dataclass(frozen=True)
@@ -253,14 +254,14 @@ def tell(stage: Stage[PpoConfig, Actors], state: State, metrics: dict[str, Any],
 
 def save(stage: Stage[PpoConfig, Actors], sft: Path) -> None:
     """Write the best weights as a model folder."""
-    actors, path = stage.model, stage.path
+    actors = stage.model
     weights = stage.folder.load_best()[0] if parallel.is_first() else {}
     if stage.job.config.adapters.lora_rank:
         actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
-        settle(actors.policy, path, sft)
-        save_model(merged(actors.policy), actors.tokenizer, path)
+        settle(actors.policy, stage.path, sft)
+        stage.save(actors.policy, actors.tokenizer)
     else:
-        save_model(actors.policy, actors.tokenizer, path, parallel.whole_state(actors.policy) | weights)
+        stage.save(actors.policy, actors.tokenizer, parallel.whole_state(actors.policy) | weights)
 
 
 def engine_for(actors: Actors, iteration: int) -> Engine:
@@ -268,10 +269,7 @@ def engine_for(actors: Actors, iteration: int) -> Engine:
     return engine_of(
         actors.policy,
         actors.tokenizer,
-        name="policy",
-        version=str(iteration),
-        thinking=actors.template.thinking,
-        today=False,
+        Serving("policy", str(iteration), thinking=actors.template.thinking, today=False),
     )
 
 

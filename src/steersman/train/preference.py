@@ -40,8 +40,8 @@ from steersman.train.rankings import (
 )
 from steersman.train.session import Job, Steps, opened, trainable
 from steersman.types import Ranking
-from steersman.weights.folders import check_folder, load_causal, load_tokenizer, read_config, save_model
-from steersman.weights.lora import merged, settle
+from steersman.weights.folders import check_folder, load_causal, load_tokenizer, read_config
+from steersman.weights.lora import settle
 
 
 def kto_labels(ranking: Ranking) -> tuple[int, ...]:
@@ -280,7 +280,7 @@ def run(
         whole = [range(len(held))] if held else []
         ended = tree_logprobs(model, [h.tree for h in held], whole, config.rows.row_tokens, per_token_of(config))
         implicit = [config.beta * (ended[i] - reference.held[i]) for i in range(len(held))]
-        save_model(merged(model), tokenizer, stage.path)
+        stage.save(model, tokenizer)
         counts, notes = sources(fitted.records)
         report = {
             **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),

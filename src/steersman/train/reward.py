@@ -47,10 +47,9 @@ from steersman.weights.folders import (
     load_scalar,
     load_tokenizer,
     read_config,
-    save_model,
     use_packed_rows,
 )
-from steersman.weights.lora import merged, settle
+from steersman.weights.lora import settle
 
 
 @torch.no_grad()
@@ -264,7 +263,7 @@ def train(
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
         report = set_scale_and_report(model, held, zero, config, job.seed)
         report |= join_members(stage, further, held) if further else {}
-        save_model(merged(model), tokenizer, stage.path)
+        stage.save(model, tokenizer)
         counts, notes = sources(fitted.records)
         report |= {
             "n_train_prompts": len(trees),

@@ -29,8 +29,8 @@ from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
 from steersman.train.schedule import Schedule
 from steersman.train.update import Updater, keep_freed_memory
-from steersman.weights.folders import pick_device, use_packed_rows
-from steersman.weights.lora import quantized, set_trainable
+from steersman.weights.folders import pick_device, save_model, use_packed_rows
+from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
@@ -124,9 +124,13 @@ class Stage(Generic[C, M]):
         if self.folder.agree_to_save() and (found := point()) is not None:
             self.folder.save(*found)
 
-    def finish(self, report: dict[str, Any], notes: tuple[str, ...] = ()) -> dict[str, Any]:
-        """End bar and log, write the manifest, give the folder its name; returns `report`, the manifest's metrics."""
+    def save(self, model: Any, tokenizer: Any, state: dict[str, Tensor] | None = None) -> None:
+        """Training is over: end bar and log, and write the model, adapters merged; `state`: other weights of it."""
         self._shown.close()
+        save_model(merged(model), tokenizer, self.path, state)
+
+    def finish(self, report: dict[str, Any], notes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Write the manifest and give the folder its name; returns `report`, the manifest's metrics."""
         self.folder.finish(report, notes)
         return report
 

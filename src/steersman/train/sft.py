@@ -26,8 +26,8 @@ from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.session import Job, Steps, opened, trainable
 from steersman.train.update import Updater
 from steersman.types import Conversation
-from steersman.weights.folders import check_folder, load_causal, load_tokenizer, save_model
-from steersman.weights.lora import merged, settle
+from steersman.weights.folders import check_folder, load_causal, load_tokenizer
+from steersman.weights.lora import settle
 
 
 def to_trees(
@@ -197,7 +197,7 @@ def run(
         before, after = steps.kept["loss_before"], mean_loss(model, held) if held else None
         if before is not None and after is not None:
             stage.write(total + 1, {"eval_loss": after, "eval_loss_before": before})
-        save_model(merged(model), tokenizer, stage.path)
+        stage.save(model, tokenizer)
         learned = len(demonstrations) - lessons.skipped
         return stage.finish(
             {
