@@ -57,8 +57,7 @@ class Template:
     False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
     machine and after every interruption.
 
-    `sees`: the model takes images, which are rendered as its template has it (a placeholder each, as transformers'
-    processors are given it); otherwise a dialogue with one is a CannotTake.
+    `sees`: the model takes images, rendered as transformers' processors are given them; else one is a CannotTake.
     """
 
     def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True, sees: bool = False) -> None:
@@ -93,9 +92,7 @@ class Template:
         """Whether the template writes a date."""
         end = self._shape.end or tokenizer.eos_token
         if not end:
-            raise ValueError(
-                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
-            )
+            raise ValueError("the chat template ends no answer, the tokenizer has no eos token: nothing could stop it")
         self.end_of_turn: int = tokenizer.convert_tokens_to_ids(end)
         """The token that ends an answer, which the model learns to say."""
         stops = {tokenizer.convert_tokens_to_ids(text) for text in self._shape.stops}
@@ -109,11 +106,7 @@ class Template:
     # text
 
     def _text(
-        self,
-        conversation: Conversation,
-        generate: bool = False,
-        go_on: bool = False,
-        form: Form = FORMS[0],
+        self, conversation: Conversation, generate: bool = False, go_on: bool = False, form: Form = FORMS[0]
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         tools = self._spans.mark(conversation.tools) or self._no_tools
@@ -256,10 +249,6 @@ class Template:
         Raises ValueError naming record and turn where the template cannot say it.
         """
         return self._spans.encode(self._prompt(conversation))
-
-    def rendered(self, conversation: Conversation) -> str:
-        """The text whose ids `prompt_ids` are, people's control tokens unmarked."""
-        return self._spans.plain(self._prompt(conversation))
 
     def _prompt(self, conversation: Conversation, go_on: bool = True) -> str:
         self._images.check(conversation)
