@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness import machine, machine_line, say, table
 from steersman.engine.load import engine_of
+from steersman.engine.options import Serving
 from steersman.kernels import building
 from steersman.kernels.capabilities import capabilities
 from steersman.types import SamplingParams
@@ -44,7 +45,7 @@ def main() -> None:
     config.num_hidden_layers = options.layers
     config.layer_types = None
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    engine = engine_of(model, load_tokenizer(folder, "auto"), name="leak", version="1", cache_mib=64, reuse="off")
+    engine = engine_of(model, load_tokenizer(folder, "auto"), Serving("leak", cache_mib=64, reuse="off"))
     print(f"{machine_line(machine())}\n{capabilities().to_json()}\n{torch.get_num_threads()} threads", flush=True)
     draw, rows, began = random.Random(0), [], time.perf_counter()
     for done in range(options.requests + 1):

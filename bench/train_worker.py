@@ -23,6 +23,7 @@ from harness import own_peak_mib
 from steersman.compute.packing import Tree, build_row, fill_rows
 from steersman.config import ModelConfig, PpoConfig, SftConfig, replaced
 from steersman.engine.load import engine_of
+from steersman.engine.options import Serving
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs, train_last_layers
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
@@ -208,7 +209,7 @@ def run_ppo(spec: Spec, side: str) -> Result:
         model_config = ModelConfig(device="cpu")
         actors = Actors.load(Path(spec.model), Path(spec.reward), config, model_config)
         state = State.begin(actors, config)
-        engine = engine_of(actors.policy, actors.tokenizer, name="policy", version="0")
+        engine = engine_of(actors.policy, actors.tokenizer, Serving("policy"))
 
         def one(step: int) -> float:
             params = SamplingParams(max_tokens=config.rollouts.max_tokens, temperature=1.0, seed=step)

@@ -186,7 +186,10 @@ def recorded(space: Workspace, pid: int, said: str = "", **more: Any) -> jobs.Jo
 
 def test_the_end_is_told_as_it_was(space: Workspace) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    assert recorded(space, child.pid).state == "running"
+    (space.stage_dir("sft")).mkdir(parents=True)
+    (space.stage_dir("sft") / "metrics.jsonl").write_text('{"step": 9}\n')
+    running = recorded(space, child.pid)
+    assert (running.state, running.metrics) == ("running", {}), "what was made before is not its own"
     with pytest.raises(jobs.Busy, match="job 1"):
         jobs.start(space, "sft")
     assert recorded(space, child.pid, process_started=1.0).state == "killed", "another process has its number now"
@@ -199,7 +202,7 @@ def test_the_end_is_told_as_it_was(space: Workspace) -> None:
     assert jobs.job(space, 1).state == "cancelled"
     ended = {"pid": child.pid}
     assert recorded(space, **ended).state == "killed"
-    assert recorded(space, **ended, said='{"stage": "sft", "made": true}').state == "done"
+    assert recorded(space, **ended, said='{"stage": "sft", "made": true}').metrics == {"step": 9}
     assert recorded(space, **ended, said='{"error": "interrupted", "exit_code": 143}').state == "cancelled"
     failed = recorded(space, **ended, said='{"error": "error: no data", "exit_code": 2}')
     assert (failed.state, failed.to_json()["error"], failed.to_json()["exit_code"]) == ("failed", "error: no data", 2)

@@ -79,7 +79,9 @@ def test_rendered_as_transformers_does(name: str, source: str) -> None:
     tokenizer = families.tokenizer_for(source)
     template = Template(tokenizer, sees=True)
     for conversation in DIALOGUES:
-        assert template.rendered(conversation) == theirs(tokenizer, conversation, template._parts), conversation.id
+        assert template._spans.plain(template._prompt(conversation)) == theirs(
+            tokenizer, conversation, template._parts
+        ), conversation.id
         assert template.prompt_ids(conversation)
         (row,) = template.examples(conversation.with_answer("A cat. 一只猫。"))[-1:]
         asked = template.prompt_ids(conversation)

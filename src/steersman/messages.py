@@ -46,6 +46,8 @@ class Message:
     """What the assistant thought before it spoke, where its model thinks aloud; never part of what is said."""
     name: str
     """Of a tool's turn: the tool's name."""
+    text: str = field(init=False, compare=False, repr=False)
+    """The words alone: who reads these loses images."""
 
     def __init__(
         self,
@@ -60,6 +62,9 @@ class Message:
     ) -> None:
         """What is said is `content`, words or parts. `tool_calls`, in OpenAI's form or as parts, `tool_call_id` and
         `name` make calls and results of tools of it; `parts` are all of them as they are."""
+        if parts is None and isinstance(content, str) and role != "tool" and not (tool_calls or tool_call_id):
+            self._set(role, (Text(content),) if content else (), learn, thinking, name, content)  # as most are
+            return
         if parts is None:
             said: Iterable[Part] = [Text(content)] if isinstance(content, str) else content or ()
             parts = [*said, *(c if isinstance(c, ToolCall) else ToolCall.from_json(c) for c in tool_calls)]
@@ -73,9 +78,11 @@ class Message:
         elif result is not None:
             expect(sum(not isinstance(p, ToolCall) for p in parts) == 1, "message", "one tool's result", len(parts))
             name = result.name
-        given = {"role": role, "parts": parts, "learn": learn, "thinking": thinking, "name": name}
-        for field_, value in given.items():
-            object.__setattr__(self, field_, value)
+        self._set(role, parts, learn, thinking, name, text_of(parts))
+
+    def _set(self, *values: Any) -> None:
+        for name, value in zip(("role", "parts", "learn", "thinking", "name", "text"), values, strict=True):
+            object.__setattr__(self, name, value)
 
     @property
     def said(self) -> tuple[Said, ...]:
@@ -83,13 +90,10 @@ class Message:
         return said_in(self.parts)
 
     @property
-    def text(self) -> str:
-        """The words alone: who reads these loses images."""
-        return text_of(self.parts)
-
-    @property
     def spelled(self) -> str:
         """The words, and the path of each image in brackets where it stands: tells turns apart, shows them as text."""
+        if not self.images:
+            return self.text
         return "".join(f"[{p.path}]" if isinstance(p, Image) else text_of([p]) for p in self.said)
 
     @property
@@ -101,6 +105,8 @@ class Message:
 
     @property
     def images(self) -> tuple[Image, ...]:
+        if not self.parts or (len(self.parts) == 1 and isinstance(self.parts[0], Text)):
+            return ()
         return tuple(part for part in self.said if isinstance(part, Image))
 
     @property
@@ -131,8 +137,9 @@ class Message:
         return self.saying(part.moved(old, new) if isinstance(part, Citation) else part for part in changed)
 
     def to_json(self) -> Json:
-        said = [part for part in self.said if not isinstance(part, Citation)]
-        content: Any = [part.to_json() for part in said] if self.images else text_of(said)
+        content: Any = self.text
+        if self.images:
+            content = [part.to_json() for part in self.said if not isinstance(part, Citation)]
         out: Json = {"role": self.role, "content": content}
         if not self.learn:
             out["learn"] = False

@@ -112,11 +112,11 @@ class Media:
         return image if image.data else dataclasses.replace(image, data=self.read(image))
 
     def drop_unused(self, images: Iterable[Image]) -> list[Image]:
-        """Remove those of `images` that no data set and no round names; the store was asked before. Which were."""
+        """Remove those of `images` that no data set, round or export names; the store was asked before. Which were."""
         left = {image.sha256: image for image in images}
         if not left:
             return []
-        for folder in ("data", "rounds"):
+        for folder in ("data", "rounds", "exports"):
             for path in sorted((self.root / folder).rglob("*.jsonl")):
                 for image in images_in(path):
                     left.pop(image.sha256, None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +34,7 @@ from steersman.cli.import_options import (
     SplitOption,
     TrimOption,
 )
+from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
 from steersman.data.clean import clean
@@ -253,47 +253,6 @@ def _import_shop(space: Workspace, replace: bool) -> list[DatasetInfo]:
     total = sum(size for *_, size in bundled.plan(space.config))
     with progress("shop", total, unit="record") as shown:
         return bundled.import_shop(space.data, space.config, replace, shown.update)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What became of a file's records: those read are the kept ones and those of `left_out`."""
-
-    found: importing.Imported
-    left_out: Mapping[str, int]
-    """Why -> how many."""
-    changed: Mapping[str, int]
-    """What -> how often."""
-
-    @property
-    def left(self) -> str:
-        return "".join(f"; left out {n}: {why}" for why, n in self.left_out.items())
-
-    def to_json(self) -> dict[str, Any]:
-        rejected = self.found.reasons()
-        return {
-            "read": self.found.read,
-            "kept": self.found.read - sum(self.left_out.values()),
-            "formats": dict(self.found.formats),
-            "fields": dict(self.found.fields),
-            "changed": dict(self.changed),
-            "rejected": rejected,
-            "dropped": {why: n for why, n in self.left_out.items() if why not in rejected},
-            "unused_fields": dict(self.found.unused),
-        }
-
-    def lines(self) -> list[str]:
-        found = self.found
-        kept = found.read - sum(self.left_out.values())
-        counts = ", ".join(f"{name} {n}" for name, n in found.formats.items()) or "none"
-        out = [f"  read {found.read} records ({counts}), kept {kept}"]
-        if found.fields:
-            out.append("  taken for: " + ", ".join(f"{role} = {name}" for role, name in found.fields.items()))
-        out += [f"  changed, {n} times: {what}" for what, n in self.changed.items()]
-        out += [f"  left out {n}: {why}" for why, n in self.left_out.items()]
-        if found.unused:
-            out.append("  fields not used: " + ", ".join(f"{name} ({n})" for name, n in found.unused.items()))
-        return out
 
 
 def _shown(infos: list[DatasetInfo], summary: Summary | None) -> tuple[dict[str, Any], str]:

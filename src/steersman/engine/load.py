@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from steersman.distributed import parallel
 from steersman.engine.backends.local.engine import LocalEngine
@@ -12,7 +12,8 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.backends.remote import RemoteEngine
 from steersman.engine.backends.vllm import VllmEngine
-from steersman.engine.protocol import Engine, Reuse
+from steersman.engine.options import Loading, Serving
+from steersman.engine.protocol import Engine
 from steersman.families.registry import family_of
 from steersman.weights.folders import (
     DTYPES,
@@ -33,22 +34,8 @@ def load_engine(
     dtype: str = "bfloat16",
     device: str = "auto",
     backend: str = "auto",
-    name: str | None = None,
-    version: str | None = None,
-    max_slots: int = 128,
-    cache_mib: int | None = None,
-    reuse: Reuse = "streams",
-    independent: bool = False,
-    native: bool = True,
-    trust_remote_code: bool = False,
-    template: str = "auto",
-    thinking: str = "keep",
-    today: bool = True,
-    url: str = "",
-    api_key: str = "",
-    max_context: int = 32768,
     say: Say = lambda _: None,
-    **vllm_options: Any,
+    **options: Unpack[Loading],
 ) -> Engine:
     """Load a model for generation.
 
@@ -58,40 +45,44 @@ def load_engine(
     - 'auto': local where it computes the model, else reference
     - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3
     - 'reference': transformers' own forward pass, any model that generates, encoder-decoders too
-    - 'vllm': vLLM, where it is installed; further keyword arguments go to its LLM class
+    - 'vllm': vLLM, where it is installed; keyword arguments that are not in `Loading` go to its LLM class
     - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` what it takes
 
-    `max_slots`: sequences together at most. `cache_mib`: memory for keys and values of running sequences; by default
-    40 % of the machine's (finished dialogues are kept in a quarter more). `reuse`, `independent`: see `LocalEngine`.
-    `native`: whether few sequences are decoded by step.c, which is compiled on first use, or on a GPU by CUDA graphs.
-    `template`, `thinking`: as in the section [model] of a workspace's settings. `today`: a chat template that writes a
-    date writes today's, not the day of `steersman.text.template.DAY`. `version` is stamped on completions.
+    `options`: `steersman.engine.options.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,
+    reuse, independent, native, thinking, today, trust_remote_code, template, url, api_key, max_context.
     Raises ValueError on anything that cannot be loaded.
     """
+    given: dict[str, Any] = dict(options)
+    url, api_key = given.pop("url", ""), given.pop("api_key", "")
+    trust, template = given.pop("trust_remote_code", False), given.pop("template", "auto")
+    max_context = given.pop("max_context", 32768)
+    vllm_options = {key: given.pop(key) for key in [*given] if key not in Loading.__annotations__}
     _check(dtype, backend, url, vllm_options)
     if backend == "openai":
-        return RemoteEngine(url, str(model), api_key=api_key, max_context=max_context, parallel=max_slots)
+        return RemoteEngine(
+            url, str(model), api_key=api_key, max_context=max_context, parallel=given.get("max_slots", 128)
+        )
     folder = resolve(str(model), say=say)
-    name = name or folder.name
-    common: dict[str, Any] = {"version": version or name, "max_slots": max_slots, "thinking": thinking, "today": today}
+    given["name"] = given.get("name") or folder.name
+    given["version"] = given.get("version") or given["name"]
+    serving = Serving(backend=backend, int8=dtype == "int8", **given)
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
-        return VllmEngine(str(folder), tokenizer, dtype=dtype, model_name=name, **common, **vllm_options)
-    if backend == "auto" and (reason := _not_local(text_config(read_config(folder, trust_remote_code)))):
-        say(f"{name}: answered by the reference engine, a sequence at a time, since {reason}")
-    loaded = load_causal(folder, "bfloat16" if dtype == "int8" else dtype, trust_remote_code)
-    return engine_of(
-        loaded.to(pick_device(device)),
-        tokenizer,
-        backend=backend,
-        name=name,
-        cache_mib=cache_mib,
-        reuse=reuse,
-        int8=dtype == "int8",
-        independent=independent,
-        native=native,
-        **common,
-    )
+        return VllmEngine(
+            str(folder),
+            tokenizer,
+            dtype=dtype,
+            model_name=serving.name,
+            version=serving.version,
+            max_slots=serving.max_slots,
+            thinking=serving.thinking,
+            today=serving.today,
+            **vllm_options,
+        )
+    if backend == "auto" and (reason := _not_local(text_config(read_config(folder, trust)))):
+        say(f"{serving.name}: answered by the reference engine, a sequence at a time, since {reason}")
+    loaded = load_causal(folder, "bfloat16" if serving.int8 else dtype, trust)
+    return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
 
 
 def _check(dtype: str, backend: str, url: str, vllm_options: dict[str, Any]) -> None:
@@ -112,46 +103,26 @@ def _not_local(config: Any) -> str:
     return ""
 
 
-def engine_of(
-    model: Any,
-    tokenizer: Any,
-    *,
-    backend: str = "auto",
-    name: str,
-    version: str,
-    max_slots: int = 128,
-    cache_mib: int | None = None,
-    reuse: Reuse = "streams",
-    independent: bool = False,
-    int8: bool = False,
-    native: bool = True,
-    thinking: str = "keep",
-    today: bool = True,
-) -> Engine:
+def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
+    backend, name = serving.backend, serving.name
     if backend == "auto":
         backend = "reference" if _not_local(model.config) else "local"
-    if int8 and backend != "local":
+    if serving.int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(merged(model))
         use_plain_attention(own)
-        return ReferenceEngine(own, tokenizer, model_name=name, version=version, thinking=thinking, today=today)
+        return ReferenceEngine(
+            own, tokenizer, model_name=name, version=serving.version, thinking=serving.thinking, today=serving.today
+        )
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
-    budget = None if cache_mib is None else cache_mib << 20
-    decoder = Decoder(model.config, model.dtype, model.device, int8=int8, cache_bytes=budget, native=native)
-    decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
-    return LocalEngine(
-        decoder,
-        tokenizer,
-        model_name=name,
-        version=version,
-        max_slots=max_slots,
-        reuse=reuse,
-        independent=independent,
-        thinking=thinking,
-        today=today,
+    budget = None if serving.cache_mib is None else serving.cache_mib << 20
+    decoder = Decoder(
+        model.config, model.dtype, model.device, int8=serving.int8, cache_bytes=budget, native=serving.native
     )
+    decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
+    return LocalEngine(decoder, tokenizer, serving)

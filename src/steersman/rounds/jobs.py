@@ -23,15 +23,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import psutil
 
 from steersman import locks
-from steersman.artifact.files import now, read_object, write_json
+from steersman.artifact.files import mode_of, now, read_object, write_json
 from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import registry
+from steersman.rounds.lineage import stage_state
+from steersman.rounds.registry import Stage
 
 State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere"]
 """killed: it ended without a word, as by kill -9, lack of memory or a power cut. elsewhere: on another machine."""
@@ -145,7 +147,7 @@ def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[s
 
 def _spawn(command: list[str], place: Path) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    with open(f"{place}.out", "wb") as out, open(f"{place}.log", "wb") as log:
+    with _private(Path(f"{place}.out")) as out, _private(Path(f"{place}.log")) as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -156,6 +158,11 @@ def _spawn(command: list[str], place: Path) -> subprocess.Popen[bytes]:
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay behind as a zombie
     return process
+
+
+def _private(path: Path) -> IO[bytes]:
+    """A new file that may come to hold people's words."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode_of(path, words=True)))
 
 
 def _started(pid: int) -> float:
@@ -200,15 +207,18 @@ def _look(space: Workspace, path: Path) -> Job:
     except TypeError as error:
         raise ValueError(f"{path}: not a job: {error}") from None
     outcome = _outcome(path.with_suffix(".out"))
+    stage = _working_on(space, record)
+    folder = space.stage_dir(stage.name, record.round) if stage else None
+    partial = folder.with_name(f"{folder.name}.partial") if folder else None
+    unfinished = stage is not None and partial is not None and partial.is_dir()
     state = _state(record, outcome)
-    partial = _partial(space, record)
     return Job(
         record,
         state,
         outcome,
         _progress(path.with_suffix(".log")),
-        _newest(partial or _folder(space, record)),
-        _resume(space, record) if partial is not None else "",
+        _newest(partial if unfinished else folder if state == "done" else None),  # not of an artifact of before
+        stage_state(space, stage, record.round).resume if stage is not None and unfinished else "",
     )
 
 
@@ -267,20 +277,16 @@ def _progress(log: Path) -> dict[str, Any]:
     return found
 
 
-def _folder(space: Workspace, record: Record) -> Path | None:
-    return None if record.stage == LOOP else space.stage_dir(registry.by_verb(record.stage).name, record.round)
-
-
-def _partial(space: Workspace, record: Record) -> Path | None:
-    folder = _folder(space, record)
-    partial = folder.with_name(f"{folder.name}.partial") if folder else None
-    return partial if partial is not None and partial.is_dir() else None
-
-
-def _resume(space: Workspace, record: Record) -> str:
-    from steersman.rounds.lineage import stage_state
-
-    return stage_state(space, registry.by_verb(record.stage), record.round).resume
+def _working_on(space: Workspace, record: Record) -> Stage | None:
+    """The job's stage; of the loop the one that was begun last and is not finished."""
+    if record.stage != LOOP:
+        return registry.by_verb(record.stage)
+    begun: dict[float, Stage] = {}
+    for stage in registry.loop():
+        folder = space.stage_dir(stage.name, record.round)
+        with contextlib.suppress(FileNotFoundError):
+            begun[folder.with_name(f"{folder.name}.partial").stat().st_mtime] = stage
+    return begun[max(begun)] if begun else None
 
 
 def _newest(folder: Path | None) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,24 +26,34 @@ _COUNTING = 2
 
 @dataclass(frozen=True)
 class Context:
-    """See `create_app` for the fields."""
+    """One model, one store (both stay the caller's to close), and what the page shows."""
 
     engine: Engine
     store: Store
     name: str
     language: str
-    system_prompt: str
-    max_tokens: int
-    temperature: float
-    report: Callable[[], Path | None]
-    round: int
-    workspace: Path | None
+    """'en' or 'zh'."""
+    system_prompt: str = ""
+    """Precedes every dialogue that has no system message of its own."""
+    max_tokens: int = 256
+    """Holds where a request does not say; so does `temperature`."""
+    temperature: float = 0.7
+    report: Callable[[], Path | None] = lambda: None
+    """The report's HTML file at the time it is asked, or None."""
+    round: int = 1
+    """Whose tasks are ranked."""
+    workspace: Path | None = None
+    """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Those who tokenise: few at a time, so that they leave the event loop its turn."""
 
     def __post_init__(self) -> None:
+        if self.max_tokens < 1 or not 0 <= self.temperature < math.inf:
+            raise ValueError(
+                f"serve: expected max_tokens >= 1 and temperature >= 0, got {self.max_tokens} and {self.temperature}"
+            )
         object.__setattr__(self, "answers", Answers(self.engine, self.store, self.generations))
 
     async def fit(

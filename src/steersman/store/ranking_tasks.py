@@ -194,37 +194,40 @@ def _clean_grades(grades: Sequence[Grade], k: int) -> list[Grade]:
     return list(grades)
 
 
-def add_ranking(
-    session: Session,
-    task_id: str,
-    *,
-    ranks: Sequence[int] | None,
-    grades: Sequence[Grade] | None,
-    all_bad: bool,
-    labeler: str,
-    simulated: bool,
-    seconds: float | None,
-    objective: str,
-) -> Ranking:
+@dataclass(frozen=True)
+class Submission:
+    """What a labeler says of a task: one of ranks and grades, or that all are bad."""
+
+    labeler: str
+    ranks: Sequence[int] | None = None
+    grades: Sequence[Grade] | None = None
+    all_bad: bool = False
+    simulated: bool = False
+    seconds: float | None = None
+    objective: str = ""
+
+
+def add_ranking(session: Session, task_id: str, said: Submission) -> Ranking:
     """Append one submission. "All bad" may be said without an order; otherwise one of ranks and grades is needed."""
     task = session.scalar(select(TaskRow).where(TaskRow.id == task_id))
     if task is None:
         raise NotFound(f"no ranking task {task_id!r}")
-    expect(ranks is None or grades is None, "ranking: expected either ranks or grades, got both")
-    expect(all_bad or ranks is not None or grades is not None, "ranking: expected ranks, grades or all_bad, got none")
-    if seconds is not None:
-        good = isinstance(seconds, (int, float)) and math.isfinite(seconds) and seconds >= 0
-        expect(good, f"seconds: expected a number of at least 0, got {seconds!r}")
+    ordered = (said.ranks is not None) + (said.grades is not None)
+    expect(ordered < 2, "ranking: expected either ranks or grades, got both")
+    expect(said.all_bad or ordered == 1, "ranking: expected ranks, grades or all_bad, got none")
+    if said.seconds is not None:
+        good = isinstance(said.seconds, (int, float)) and math.isfinite(said.seconds) and said.seconds >= 0
+        expect(good, f"seconds: expected a number of at least 0, got {said.seconds!r}")
     row = RankingRow(
         task_id=task_id,
-        labeler=_clean_labeler(labeler),
-        simulated=bool(simulated),
-        ranks=None if ranks is None else _clean_ranks(ranks, len(task.answers)),
-        grades=None if grades is None else _clean_grades(grades, len(task.answers)),
-        all_bad=bool(all_bad),
-        seconds=seconds,
+        labeler=_clean_labeler(said.labeler),
+        simulated=bool(said.simulated),
+        ranks=None if said.ranks is None else _clean_ranks(said.ranks, len(task.answers)),
+        grades=None if said.grades is None else _clean_grades(said.grades, len(task.answers)),
+        all_bad=bool(said.all_bad),
+        seconds=said.seconds,
         created=utc_now(),
-        objective=objective,
+        objective=said.objective,
     )
     session.add(row)
     session.flush()

@@ -57,8 +57,7 @@ class Template:
     False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
     machine and after every interruption.
 
-    `sees`: the model takes images, which are rendered as its template has it (a placeholder each, as transformers'
-    processors are given it); otherwise a dialogue with one is a CannotTake.
+    `sees`: the model takes images, rendered as transformers' processors are given them; else one is a CannotTake.
     """
 
     def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True, sees: bool = False) -> None:
@@ -82,6 +81,7 @@ class Template:
             self._no_tools, self._parts = self._find_form()
             source = tokenizer.get_chat_template()
             self._shape = read_shape(self._text, source, self._spans, tokenizer.eos_token or "")
+            self.escapes = self._shape.escapes
         except Exhausted as error:
             raise ValueError(f"the chat template {error} for a short dialogue") from None
         except Exception as error:
@@ -92,9 +92,7 @@ class Template:
         """Whether the template writes a date."""
         end = self._shape.end or tokenizer.eos_token
         if not end:
-            raise ValueError(
-                "the chat template ends no answer and the tokenizer has no eos token; nothing could stop it"
-            )
+            raise ValueError("the chat template ends no answer, the tokenizer has no eos token: nothing could stop it")
         self.end_of_turn: int = tokenizer.convert_tokens_to_ids(end)
         """The token that ends an answer, which the model learns to say."""
         stops = {tokenizer.convert_tokens_to_ids(text) for text in self._shape.stops}
@@ -108,11 +106,7 @@ class Template:
     # text
 
     def _text(
-        self,
-        conversation: Conversation,
-        generate: bool = False,
-        go_on: bool = False,
-        form: Form = FORMS[0],
+        self, conversation: Conversation, generate: bool = False, go_on: bool = False, form: Form = FORMS[0]
     ) -> str:
         """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
         tools = self._spans.mark(conversation.tools) or self._no_tools
@@ -256,10 +250,6 @@ class Template:
         """
         return self._spans.encode(self._prompt(conversation))
 
-    def rendered(self, conversation: Conversation) -> str:
-        """The text whose ids `prompt_ids` are, people's control tokens unmarked."""
-        return self._spans.plain(self._prompt(conversation))
-
     def _prompt(self, conversation: Conversation, go_on: bool = True) -> str:
         self._images.check(conversation)
         conversation = conversation if self._keeps else without_thoughts(conversation)
@@ -381,11 +371,6 @@ class Template:
         """Whether anything of an answer may not be meant for people."""
         return self.thinking != "show"
 
-    @property
-    def escapes(self) -> bool:
-        """Whether answers are written with \\n for a newline."""
-        return self._shape.escapes
-
     def words_from(self, ids: Sequence[int]) -> int:
         """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
         return self._words.start(ids) if self.hides else 0
@@ -396,8 +381,7 @@ class Template:
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.replace("\x00", "")  # no database keeps it, and no one means it
         text = closed_up(self.tokenizer, unescaped(text) if self.escapes else text)
-        shape = self._shape
-        blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
+        blank = [part for part in (self._shape.opening, self._shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text
 
 

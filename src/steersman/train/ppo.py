@@ -21,6 +21,7 @@ from typing import Any
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
+from steersman.engine.options import Serving
 from steersman.engine.protocol import Engine
 from steersman.families.outputs import context_of
 from steersman.progress import activity
@@ -268,10 +269,7 @@ def engine_for(actors: Actors, iteration: int) -> Engine:
     return engine_of(
         actors.policy,
         actors.tokenizer,
-        name="policy",
-        version=str(iteration),
-        thinking=actors.template.thinking,
-        today=False,
+        Serving("policy", str(iteration), thinking=actors.template.thinking, today=False),
     )
 
 

@@ -3,6 +3,8 @@
 explicit wishes (`ask`) each have their own lines per split, so the splits share no sentence.
 
 Agents' lines start in lower case and have no final mark: `compose.py` joins and punctuates them.
+
+Longer than 400 lines because it is text alone.
 """
 
 TEXT = """

@@ -1,4 +1,7 @@
-"""Chinese wording; the sections and the rules are those of `templates_en.py`."""
+"""Chinese wording; the sections and the rules are those of `templates_en.py`.
+
+Longer than 400 lines because it is text alone.
+"""
 
 TEXT = """
 [user order_status]

@@ -42,6 +42,13 @@ def wanted(space: Workspace) -> bool:
     return bool(PROMPTS.paths(space)) and not find(space, "rankings", "train")
 
 
+def todo(space: Workspace, _round: int) -> str | None:
+    """The verb; None where imported rankings do."""
+    from steersman.data.dataset import find
+
+    return None if find(space, "rankings", "train") else "steersman sample"
+
+
 def fill(space: Workspace) -> None:
     """Make the round's samples ranking tasks in the store."""
     from steersman.rounds.judging import fill_store
@@ -67,5 +74,6 @@ STAGE = Stage(
     tell=tell,
     in_loop=True,
     wanted=wanted,
+    todo=todo,
     after=fill,
 )

@@ -26,8 +26,9 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.grammar import Grammar, Grammars
+from steersman.engine.options import Serving
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, Reuse, alone
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
@@ -56,13 +57,16 @@ class _Call:
     faults: list[Exception]
 
 
+PREFILL_TOKENS, CHUNK_TOKENS = 4096, 256
+"""Prefilled together at most, and while a stream is being read."""
+
+
 class LocalEngine:
     """An `Engine` over `Decoder`.
 
-    `max_slots` sequences at most are decoded together. `prefill_tokens` are prefilled together at most, and
-    `chunk_tokens` while a stream is being read. `reuse` says whose finished sequences are kept for prompts that begin
-    the same way: 'streams' (dialogues without a seed: the default), 'all', or 'off'. Reuse changes the last digits in
-    bfloat16, depending on what ran before; `generate` and whatever has a seed do not depend on it by default.
+    `reuse` says whose finished sequences are kept for prompts that begin the same way: 'streams' (dialogues without a
+    seed: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16, depending on what ran before;
+    `generate` and whatever has a seed do not depend on it by default.
 
     In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
     on who is prefilled beside it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
@@ -70,36 +74,22 @@ class LocalEngine:
     prefill. Decoding is so in any case where the native step has matrix tiles.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        tokenizer: Any,
-        *,
-        model_name: str,
-        version: str = "0",
-        max_slots: int = 128,
-        prefill_tokens: int = 4096,
-        chunk_tokens: int = 256,
-        reuse: Reuse = "streams",
-        independent: bool = False,
-        thinking: str = "keep",
-        today: bool = True,
-    ) -> None:
+    def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, thinking, today)
-        self.model_name, self.reuse, self.max_slots = model_name, reuse, max_slots
+        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, serving.thinking, serving.today)
+        self.model_name, self.reuse, self.max_slots = serving.name, serving.reuse, serving.max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
         self.scheduler = Scheduler(
             decoder,
             self._prompts.ends,
             self.prefixes,
-            max_slots=max_slots,
-            prefill_tokens=prefill_tokens,
-            chunk_tokens=chunk_tokens,
-            independent=independent,
+            max_slots=serving.max_slots,
+            prefill_tokens=PREFILL_TOKENS,
+            chunk_tokens=CHUNK_TOKENS,
+            independent=serving.independent,
         )
-        self.scheduler.version = version
+        self.scheduler.version = serving.version
         self._driver = Driver(self.scheduler)
         self._asked: list[Request] = []
         release_cores()
