@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -24,7 +25,7 @@ from steersman.config import ModelConfig, SftConfig
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.load import load_engine
 from steersman.eval import run as evaluation
-from steersman.families import encoder_decoder
+from steersman.families import decoder, encoder_decoder, registry
 from steersman.families.outputs import (
     branch_heads,
     branch_scores,
@@ -81,7 +82,7 @@ def test_rows_equal_texts_one_at_a_time(kind: str, folders: Any) -> None:
     """Log-probabilities, entropies, gradients: position biases, scaled and biased logits, forced first tokens."""
     plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders(kind), dtype=torch.float32)
     ours = use_packed_rows(load_causal(folders(kind), "float32"))
-    opening = {"BART": [2, 1]}.get(kind, [0])
+    opening = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0])
     logprobs, entropy = response_logprobs(ours, build_row(FOREST), 0.7)
     theirs, spread = [], []
     for source, target, _ in pairs(FOREST):
@@ -107,7 +108,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     assert not model.score.weight.any(), "new heads are zero"
     init_score_head(model, 5)
     plain = transformers.AutoModel.from_pretrained(folders(kind), dtype=torch.float32)
-    opening, row = {"BART": [2, 1]}.get(kind, [0]), build_row(FOREST)
+    opening, row = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0]), build_row(FOREST)
     read = [(states(plain, source, [*opening, *target]), branch) for source, target, branch in pairs(FOREST)]
     weight = model.score.weight
     ends = torch.stack([s[-1] for s, branch in read if branch]) @ weight.T
@@ -216,6 +217,26 @@ def test_peft_reads_the_adapter(reader: Path, tmp_path: Path) -> None:
     names = {n for n, _ in theirs.named_parameters() if "lora_A" in n}
     assert names
     assert all(".decoder.block.1." in n or ".decoder.block.2." in n for n in names)
+
+
+def test_a_family_is_one_module(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one, named in the registry, is asked by every stage."""
+    asked: list[str] = []
+
+    def tell(name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            asked.append(name)
+            return getattr(decoder, name)(*arguments)
+
+        return call
+
+    numbers = {name: tell(name) for name in ("target_logprobs", "target_states", "branch_states", "layers")}
+    other: Any = SimpleNamespace(**vars(decoder) | numbers | {"serves": lambda config: config.model_type == "llama"})
+    monkeypatch.setattr(registry, "FAMILIES", (other, *registry.FAMILIES))
+    stages.run_sft(tiny, tmp_path / "sft", epochs=1, train_layers=1)
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1)
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", iterations=1)
+    assert set(asked) == set(numbers)
 
 
 def test_no_stage_knows_an_architecture() -> None:
