@@ -118,7 +118,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     save_model(model, t.tokenizer(), tmp_path / "reward")
     again = use_packed_rows(load_scalar(tmp_path / "reward", "float32", heads=2))
     assert torch.equal(branch_scores(again, row), branch_scores(model, row))
-    over = encoder_decoder.scalar_over(load_causal(folders(kind), "float32"), 2)
+    over = encoder_decoder.scalar_over(use_packed_rows(load_causal(folders(kind), "float32")), 2)
     over.score.weight.data.copy_(weight.data)
     assert torch.equal(branch_heads(over, row), branch_heads(model, row))
 
@@ -291,3 +291,15 @@ def test_doctor_says_what_it_is(reader: Path) -> None:
     text = " ".join(result.output.split())
     assert "t5, an encoder-decoder" in text
     assert "</s> (token" in text
+
+
+@ALL
+def test_scoring_and_training_compute_the_same_bits(kind: str, folders: Any) -> None:
+    """In bfloat16 too: PPO's first ratio is 1. Fused attention is another with a position bias that learns."""
+    model = use_packed_rows(load_causal(folders(kind), "bfloat16"))
+    row = build_row(FOREST)
+    with torch.no_grad():
+        scored, _ = response_logprobs(model, row)
+    trained, _ = response_logprobs(model, row)
+    assert trained.requires_grad
+    assert torch.equal(scored, trained.detach())
