@@ -46,7 +46,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mBART": ("mbart", BART | {"scale_embedding": True}),
     "Pegasus": ("pegasus", BART),
     "Marian": ("marian", BART | {"scale_embedding": True}),
-    "M2M100, NLLB": ("m2m_100", BART),
+    "M2M100, NLLB": ("m2m_100", BART | {"decoder_start_token_id": 2}),
     "Blenderbot": ("blenderbot", BART),
     "Blenderbot small": ("blenderbot-small", BART),
     "PLBART": ("plbart", BART),

@@ -295,6 +295,11 @@ def test_status_shows_other_settings_without_calling_it_stale(space: Workspace) 
     other = ("--set", "reward.lr=0.1", "--set", "project.seed=3", "--set", "reward.save_seconds=1.0")
     assert stages(space, *other)["reward"]["changed_settings"] == ["reward.lr", "project.seed"]
     assert stages(space)["reward"]["changed_settings"] == []
+    folder = space.stage_dir("report", 1)
+    folder.mkdir(parents=True)
+    write_manifest(folder, "report", {**to_dict(space.config.eval), "seed": 17, "dtype": "bfloat16"}, {})
+    assert stages(space)["report"]["changed_settings"] == [], "no tasks were known when older reports were made"
+    assert stages(space, "--set", 'eval.tasks=["sums"]')["report"]["changed_settings"] == ["eval.tasks"]
 
 
 def test_status_shows_the_resume_point(space: Workspace) -> None:

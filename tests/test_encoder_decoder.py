@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -24,7 +25,7 @@ from steersman.config import ModelConfig, SftConfig
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.load import load_engine
 from steersman.eval import run as evaluation
-from steersman.families import encoder_decoder
+from steersman.families import decoder, encoder_decoder, registry
 from steersman.families.outputs import (
     branch_heads,
     branch_scores,
@@ -81,7 +82,7 @@ def test_rows_equal_texts_one_at_a_time(kind: str, folders: Any) -> None:
     """Log-probabilities, entropies, gradients: position biases, scaled and biased logits, forced first tokens."""
     plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders(kind), dtype=torch.float32)
     ours = use_packed_rows(load_causal(folders(kind), "float32"))
-    opening = {"BART": [2, 1]}.get(kind, [0])
+    opening = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0])
     logprobs, entropy = response_logprobs(ours, build_row(FOREST), 0.7)
     theirs, spread = [], []
     for source, target, _ in pairs(FOREST):
@@ -107,7 +108,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     assert not model.score.weight.any(), "new heads are zero"
     init_score_head(model, 5)
     plain = transformers.AutoModel.from_pretrained(folders(kind), dtype=torch.float32)
-    opening, row = {"BART": [2, 1]}.get(kind, [0]), build_row(FOREST)
+    opening, row = {"BART": [2, 1], "M2M100, NLLB": [2]}.get(kind, [0]), build_row(FOREST)
     read = [(states(plain, source, [*opening, *target]), branch) for source, target, branch in pairs(FOREST)]
     weight = model.score.weight
     ends = torch.stack([s[-1] for s, branch in read if branch]) @ weight.T
@@ -117,7 +118,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     save_model(model, t.tokenizer(), tmp_path / "reward")
     again = use_packed_rows(load_scalar(tmp_path / "reward", "float32", heads=2))
     assert torch.equal(branch_scores(again, row), branch_scores(model, row))
-    over = encoder_decoder.scalar_over(load_causal(folders(kind), "float32"), 2)
+    over = encoder_decoder.scalar_over(use_packed_rows(load_causal(folders(kind), "float32")), 2)
     over.score.weight.data.copy_(weight.data)
     assert torch.equal(branch_heads(over, row), branch_heads(model, row))
 
@@ -218,6 +219,26 @@ def test_peft_reads_the_adapter(reader: Path, tmp_path: Path) -> None:
     assert all(".decoder.block.1." in n or ".decoder.block.2." in n for n in names)
 
 
+def test_a_family_is_one_module(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one, named in the registry, is asked by every stage."""
+    asked: list[str] = []
+
+    def tell(name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            asked.append(name)
+            return getattr(decoder, name)(*arguments)
+
+        return call
+
+    numbers = {name: tell(name) for name in ("target_logprobs", "target_states", "branch_states", "layers")}
+    other: Any = SimpleNamespace(**vars(decoder) | numbers | {"serves": lambda config: config.model_type == "llama"})
+    monkeypatch.setattr(registry, "FAMILIES", (other, *registry.FAMILIES))
+    stages.run_sft(tiny, tmp_path / "sft", epochs=1, train_layers=1)
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1)
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", iterations=1)
+    assert set(asked) == set(numbers)
+
+
 def test_no_stage_knows_an_architecture() -> None:
     word = re.compile(r"model_type|is_encoder_decoder|encoder_decoder|\bT5|\.lm_head|\.model\.layers")
     source = Path(families.__file__).parents[1]
@@ -270,3 +291,15 @@ def test_doctor_says_what_it_is(reader: Path) -> None:
     text = " ".join(result.output.split())
     assert "t5, an encoder-decoder" in text
     assert "</s> (token" in text
+
+
+@ALL
+def test_scoring_and_training_compute_the_same_bits(kind: str, folders: Any) -> None:
+    """In bfloat16 too: PPO's first ratio is 1. Fused attention is another with a position bias that learns."""
+    model = use_packed_rows(load_causal(folders(kind), "bfloat16"))
+    row = build_row(FOREST)
+    with torch.no_grad():
+        scored, _ = response_logprobs(model, row)
+    trained, _ = response_logprobs(model, row)
+    assert trained.requires_grad
+    assert torch.equal(scored, trained.detach())

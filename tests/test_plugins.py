@@ -21,23 +21,23 @@ from steersman.cli import framework
 from steersman.config import Config, RuleConfig, of_stage, replaced, to_dict
 from steersman.config_file import from_dict, with_overrides
 from steersman.plugins import Plugin
-from steersman.rl.rules import rule_rewards
+from steersman.rl.rules import scorer
 from steersman.store import Store
 from steersman.train.scoring import check_rewards
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [
     *("project.domain=none", "model.dtype=float32", "model.device=cpu", "data.session_hours=0"),
-    *("sft.epochs=1", "sft.batch_tokens=400", "sft.row_tokens=200", "sample.answers=2", "sample.max_tokens=8"),
+    *("sft.epochs=1", "sft.batch_tokens=400", "sft.row_tokens=200", "sample.answers=2", "sample.max_tokens=4"),
     *(
         "sample.batch_prompts=8",
         "rank.error_rate=1.0",
         "reward.batch_prompts=4",
         "reward.row_tokens=400",
-        "eval.max_tokens=8",
+        "eval.max_tokens=2",
     ),
-    *("eval.bootstrap=200", "ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.minibatches=2", "ppo.max_tokens=6"),
-    *("eval.max_tokens=8", "ppo.eval_prompts=2", "ppo.eval_every=1", "ppo.kl_ceiling=1e9"),
+    *("eval.bootstrap=50", "ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.minibatches=2", "ppo.max_tokens=3"),
+    *("eval.max_tokens=2", "ppo.eval_prompts=2", "ppo.eval_every=1", "ppo.kl_ceiling=1e9"),
 ]
 
 
@@ -68,6 +68,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if str(getattr(sys.modules[name], "__file__", "") or "").startswith(str(tmp_path)):
             del sys.modules[name]
     sys.path_importer_cache.clear()
+    scorer.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -198,8 +199,10 @@ def test_bytecode_links_and_data_of_a_workspace_are_never_imported(tmp_path: Pat
     outside.mkdir()
     (outside / "inner.py").write_text("")
     (root / "linked").symlink_to(outside)
+    (tmp_path / "link").symlink_to(root)
+    sys.path.insert(0, str(root))  # as `python -m` does in this folder
     invoke("trust", "-w", str(root))
-    Workspace.open(root)
+    Workspace.open(tmp_path / "link")
     assert plugin_calls.judge_of("mine:judge").score(t.conversation("Hi"), "x").overall == 0.25
     for module in ("rounds.hidden", "linked.inner"):
         with pytest.raises(ModuleNotFoundError):
@@ -305,7 +308,7 @@ def test_a_rule_asks_the_named_judge(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def judge(c, a):\n    return {'x': 1.0, 'y': 0.5}\n")
     plugins.admit(tmp_path)
     rule = RuleConfig("judge", function="mine:judge")
-    assert rule_rewards(rule, [t.conversation("Hi")], ["x"]) == [-0.25]
+    assert scorer(rule)([t.conversation("Hi")], ["x"]) == [-0.25]
 
 
 @pytest.mark.parametrize("record", ["a text", None, {"x": {1, 2}}])

@@ -167,6 +167,44 @@ def test_settings_put_into_a_file(text: str, section: str, values: dict[str, Any
     assert config_rewrite.edited(text, section, values) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sft.lr = 1e-3\n[ppo]\nkl_coef=1\n",
+        "[ppo]\nkl.coef = 0.1\nkl_target = 3\n",
+        "[ppo.kl]\ncoef = 0.1\n[ppo]\nlr = 1e-5\n",
+        "[ppo]\nrules = [ # a\n {rule = \"must_match\", pattern = '''x\n[x]\n# no = 1'''}, # b\n] # c\nlr = 1e-5 # d\n",
+        '[ sft ]\r\nlr = 1e-3\r\n"epochs" = 3\r\n',
+        '[serve]\nsystem_prompt = """你好 = \n[sft]\nlr = 3\n"""\n[sft]\nlr = 1e-3',
+        "[reward]\nobjectives = {helpful = 1.0}\nlr = 1e-4\n",
+        "",
+    ],
+)
+def test_upgraded_follows_what_people_write(text: str) -> None:
+    new = config_rewrite.upgraded(text)
+    assert new is not None
+    assert config_file.old_names(tomllib.loads(new)) == []
+    assert config_file.from_dict(tomllib.loads(new), "new") == config_file.from_dict(tomllib.loads(text), "old")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[ppo]\nkl = {coef = 0.1}\nlr = 1e-5\n",
+        "[reward]\nobjectives.helpful = 1.0\nobjectives.harmless = 2.0\nlr = 1e-4\n",
+        "[reward.objectives]\nhelpful = 1.0\n[reward]\nlr = 1e-4\n",
+        '[[ppo.rules]]\nrule = "json"\n[[ppo.rules]]\nrule = "language"\n[sft]\nlr = 1e-3\n',
+    ],
+)
+def test_what_is_not_followed_is_not_guessed(text: str, tmp_path: Path) -> None:
+    assert config_rewrite.upgraded(text) is None
+    path = old_workspace(tmp_path / "w")
+    path.write_text(text, encoding="utf-8")
+    before = config_file.load(path)
+    assert invoke("init", "--upgrade", str(path.parent))[0] == 0
+    assert config_file.load(path) == before
+
+
 def test_upgraded_keeps_the_order_of_sections_and_what_stands_between() -> None:
     text = "# top\n\n# about ppo\n[ppo]  # here\nlr = 1e-5\niterations = 3\n# last\n\n# next\n[sft]\nlr=2e-5\n"
     assert config_rewrite.upgraded(text) == (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steersman.config import Config, components, leaves
-from steersman.config_file import toml_text
+from steersman.config_file import from_dict, toml_text
 
 Place = tuple[str, ...]
 """A table of the file: (section,) or (section, component)."""
@@ -53,7 +53,8 @@ def scan(text: str) -> list[Piece]:
             while value is None:  # a value over several lines
                 at += 1
                 value = _parsed("".join(lines[begin : at + 1]))
-            out.append(Piece("".join(lines[begin : at + 1]), table, _path(value)))
+            name = _parsed(f"{lines[begin].partition('=')[0]} = 0")  # the key alone: a value may be a table
+            out.append(Piece("".join(lines[begin : at + 1]), table, _path(name)))
         at += 1
     return out
 
@@ -66,9 +67,9 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _path(tree: Any) -> Place:
-    """The keys down to the first value that is not a table of one key; at most a section, a component and a setting."""
+    """The keys down to the value; a key whose text cannot be told has none that is known."""
     out: Place = ()
-    while isinstance(tree, dict) and len(tree) == 1 and len(out) < 3:
+    while isinstance(tree, dict) and len(tree) == 1:
         (name, tree), *_ = tree.items()
         out = (*out, name)
     return out
@@ -80,13 +81,7 @@ def _setting(piece: Piece) -> tuple[str, str] | None:
     section, *rest = (*piece.table, *piece.key)
     if section not in sections or not rest:
         return None
-    for leaf in leaves(sections[section]):
-        nested = len(leaf.path) > 1 and tuple(rest[: len(leaf.path)]) == leaf.path
-        # a table may be a setting's value, such as objectives = {helpful = 1.0}; ppo.monitors = {...} is a component
-        flat = rest[0] == leaf.name and (len(rest) == 1 or leaf.name not in components(sections[section]))
-        if nested or flat:
-            return section, leaf.name
-    return None
+    return next(((section, x.name) for x in leaves(sections[section]) if tuple(rest) in (x.path, (x.name,))), None)
 
 
 def _places(section: str) -> dict[str, Place]:
@@ -123,7 +118,19 @@ def _end_of(pieces: list[Piece], section: str) -> int:
 
 
 def upgraded(text: str) -> str | None:
-    """TOML `text` with every setting below its component, values and comments as they are written."""
+    """TOML `text` with every setting below its component, values and comments as they are written.
+
+    None where that is not what came of it: a table may have been written in a way that is not followed.
+    """
+    new = _moved(text)
+    try:
+        same = new is not None and from_dict(tomllib.loads(new), "new") == from_dict(tomllib.loads(text), "old")
+    except ValueError:
+        return None
+    return new if same else None
+
+
+def _moved(text: str) -> str | None:
     top: list[str] = []
     blocks: dict[Place, list[str]] = {}
     heads: dict[Place, str] = {}
@@ -153,7 +160,7 @@ def upgraded(text: str) -> str | None:
         else:
             above.append(piece.text)
     (blocks[table] if table else top).extend(above)
-    return "".join(_laid_out(top, heads, blocks))
+    return "".join(_laid_out(top, heads, blocks)).lstrip("\n")
 
 
 def _own_comment(lines: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ GROUPS = ("judges", "rewards", "importers", "tasks")
 NO_CODE = ("rounds", "promoted", "data", "search", "exports")
 """Folders of a workspace out of which nothing is imported."""
 _admitted: list[Path] = []
-"""Workspace folders that modules may be imported from; they stand at the end of sys.path."""
+"""Workspace folders that modules may be imported from, under both names where a link leads there."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def admit(folder: Path) -> None:
     folder = folder.absolute()
     if folder in _admitted:
         return
-    _admitted.append(folder)
+    _admitted.extend(dict.fromkeys((folder, folder.resolve())))  # it may stand in sys.path under its other name
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
-    for known in [p for p in sys.path_importer_cache if folder == Path(p) or folder in Path(p).parents]:
+    for known in [p for p in sys.path_importer_cache if any(Path(p).is_relative_to(of) for of in _admitted)]:
         del sys.path_importer_cache[known]
     sys.path.append(str(folder))
     importlib.invalidate_caches()

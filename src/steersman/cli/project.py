@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +79,7 @@ def _upgrade(root: Path, as_json: bool) -> None:
             emit(as_json, {"workspace": str(root), "moved": [], "kept": ""}, f"{path}: is of this version's form")
             return
         new = config_rewrite.upgraded(text)
-        followed = new is not None and config_file.from_dict(tomllib.loads(new), str(path)) == config
+        followed = new is not None
         kept = _free(path.with_name(f"{CONFIG_NAME}.old"))
         for place, content in ((kept, text), (path, new if followed and new else config_file.to_toml(config))):
             with atomic_write(place) as file:

@@ -127,7 +127,8 @@ def _told(
     where = f"written to {space.root / CONFIG_NAME}:" if applied else f"for {CONFIG_NAME} (--apply writes it):"
     settings = [f"{stage.section}.{line}" for line in lines]
     data = {**result, "path": str(folder), "settings": settings, "applied": applied}
-    return data, "\n".join([*summed_up(stage, result), where, f"[{stage.section}]", *lines])
+    written = config_rewrite.edited("", stage.section, result["best"]["params"]) or ""
+    return data, "\n".join([*summed_up(stage, result), where, written.strip()])
 
 
 def searchable(verb: str) -> tuple[Stage, Searched]:

@@ -63,6 +63,11 @@ def flat_name(section: Any, path: str) -> str:
     return next((leaf.name for leaf in leaves(section) if ".".join(leaf.path) == path), path)
 
 
+def late(section: Any) -> dict[str, Any]:
+    """Settings of a section that are recorded only where they are set, and what they are otherwise."""
+    return {leaf.name: leaf.default for leaf in leaves(section) if leaf.late}
+
+
 def replaced(section: S, **values: Any) -> S:
     """The section with other values, given by flat names: `replaced(SftConfig(), lr=1e-4, row_tokens=512)`."""
     known = {leaf.name: leaf.path for leaf in leaves(section)}

@@ -6,15 +6,17 @@ answer that keeps it and down to -1 to one that breaks it, so that a good answer
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from steersman.config import RuleConfig
 from steersman.plugin_calls import judge_of, rewards
 from steersman.plugins import load
 from steersman.types import Conversation
 
+Scorer = Callable[[Sequence[Conversation], Sequence[str]], list[float]]
 HAN = re.compile(r"[\u3400-\u9fff]")
 WORD = re.compile(r"[A-Za-z]+")
 UNIT = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
@@ -38,17 +40,19 @@ def rule_reward(rule: RuleConfig, prompt: Conversation, text: str) -> float:
     return _judged(prompt, text)
 
 
-def rule_rewards(rule: RuleConfig, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
-    """Of several answers, without the weight; a user's function (rule 'python') gives any numbers, all at once.
+@functools.lru_cache(maxsize=64)
+def scorer(rule: RuleConfig) -> Scorer:
+    """What scores several answers at once, without the weight; a user's function may give any numbers.
 
-    Raises ValueError where a function fails or gives something else than a number for each.
+    A function is looked for and its code hashed once in a process, not for every minibatch.
+    Raises ValueError where the function is not there, and when called where it gives something else than numbers.
     """
     if rule.rule == "python":
-        return rewards(load(rule.function, "rewards", "ppo.score.rules"), prompts, texts)
+        return functools.partial(rewards, load(rule.function, "rewards", "ppo.score.rules"))
     if rule.rule == "judge" and rule.function:
         judge = judge_of(rule.function)
-        return [judge.score(prompt, text).overall - 1 for prompt, text in zip(prompts, texts, strict=True)]
-    return [rule_reward(rule, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        return lambda prompts, texts: [judge.score(p, text).overall - 1 for p, text in zip(prompts, texts, strict=True)]
+    return lambda prompts, texts: [rule_reward(rule, p, text) for p, text in zip(prompts, texts, strict=True)]
 
 
 def repetition(units: tuple[object, ...], n: int = 4) -> float:

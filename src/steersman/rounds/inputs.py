@@ -17,7 +17,7 @@ from steersman.artifact.manifest import identity, read_manifest, tree_hashes, ve
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.data.kinds import JUDGED
-from steersman.plugins import digest
+from steersman.plugins import digest, load
 from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.rounds.files import Files, hashes
@@ -349,7 +349,8 @@ class Functions:
 
     def _found(self, config: Config, root: Path | None) -> Found:
         named = {function_input(group, name): digest(name, group, root) for group, name in self.of(config)}
-        return Found(named, lambda: None)
+        # one that is not there ends the stage before other processes have begun
+        return Found(named, lambda: [load(name, group, "settings") for group, name in self.of(config)])
 
 
 def function_input(group: str, name: str) -> str:

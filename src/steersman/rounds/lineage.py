@@ -108,6 +108,9 @@ def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tupl
                 for key, value in values.items()
                 if now.get(key, value) != value and key not in configs.NO_MATTER
             ]
+            late = configs.late(getattr(space.config, name))
+            differ = [key for key, usual in late.items() if values.get(key, usual) != now.get(key, usual)]
+            out += [at for key in differ if (at := f"{name}.{key}") not in out]
             out += [f"{at}.{key}" for key, at in BESIDE.items() if key in values and sections[at][key] != values[key]]
     return tuple(out)
 

@@ -81,6 +81,7 @@ class Template:
             self._no_tools, self._parts = self._find_form()
             source = tokenizer.get_chat_template()
             self._shape = read_shape(self._text, source, self._spans, tokenizer.eos_token or "")
+            self.escapes = self._shape.escapes
         except Exhausted as error:
             raise ValueError(f"the chat template {error} for a short dialogue") from None
         except Exception as error:
@@ -370,11 +371,6 @@ class Template:
         """Whether anything of an answer may not be meant for people."""
         return self.thinking != "show"
 
-    @property
-    def escapes(self) -> bool:
-        """Whether answers are written with \\n for a newline."""
-        return self._shape.escapes
-
     def words_from(self, ids: Sequence[int]) -> int:
         """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
         return self._words.start(ids) if self.hides else 0
@@ -385,8 +381,7 @@ class Template:
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.replace("\x00", "")  # no database keeps it, and no one means it
         text = closed_up(self.tokenizer, unescaped(text) if self.escapes else text)
-        shape = self._shape
-        blank = [part for part in (shape.opening, shape.closing) if part and not part.strip()]
+        blank = [part for part in (self._shape.opening, self._shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text
 
 

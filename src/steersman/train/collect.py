@@ -15,7 +15,7 @@ from steersman.engine.backends.local.engine import LocalEngine
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.protocol import Engine
 from steersman.progress import activity
-from steersman.train.session import Job
+from steersman.train.session import Origin
 from steersman.types import Completion, Conversation, SamplingParams
 
 
@@ -23,16 +23,16 @@ def collect(
     engine: Engine,
     prompts: Sequence[Conversation],
     answers: list[list[Completion]],
-    job: Job[PpoConfig],
+    origin: Origin[PpoConfig],
     iteration: int,
     keep: Callable[[], None],
 ) -> Iterator[slice]:
     """Sample the answers that are missing and add them to `answers`; yields the prompts of each minibatch, in order, as
     soon as all of them are answered: with `overlap` while others are being sampled. `keep` is called between groups.
     """
-    size = -(-len(prompts) // job.config.minibatches)
-    ready, seed = 0, job.seed * 1_000_003 + iteration
-    for _ in _sampled(engine, prompts, answers, job.config, seed, keep):
+    size = -(-len(prompts) // origin.config.minibatches)
+    ready, seed = 0, origin.seed * 1_000_003 + iteration
+    for _ in _sampled(engine, prompts, answers, origin.config, seed, keep):
         while ready < len(prompts) and len(answers) >= min(ready + size, len(prompts)):
             yield slice(ready, ready + size)
             ready += size

@@ -12,6 +12,7 @@ KL stayed under the ceiling.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ from steersman.train.ppo_state import State
 from steersman.train.ppo_update import policy_learns, pretraining_rows, terms_of, update
 from steersman.train.scores import Scored, evaluate, experience_of, score
 from steersman.train.scoring import check_rewards
-from steersman.train.session import Job, Stage, opened
+from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
 from steersman.types import Conversation
 from steersman.weights.folders import load_template, read_config
@@ -79,7 +80,7 @@ def run(
 
     Raises ValueError for settings and data that cannot go together.
     """
-    job = Job(stage, output, config, model_config, seed, inputs)
+    origin = Origin(stage, output, config, model_config, seed, inputs)
     check(config, material)
     template = load_template(material.sft, model_config)
     fitted, held_out, material = fit(template, material, config, model_config)
@@ -91,11 +92,11 @@ def run(
     def load() -> Actors:
         return Actors.load(sft, material.reward, config, model_config, seed)
 
-    with opened(job, sft, sizes, load, reward_models=len(rewards), shared_base=shared) as begun:
-        state = State.begin(begun.model, config)
-        state.resume(begun.folder)
-        alarms = learn(begun, state, material)
-        save(begun, sft)
+    with opened(origin, sft, sizes, load, reward_models=len(rewards), shared_base=shared) as session:
+        state = State.begin(session.model, config)
+        state.resume(session.folder)
+        alarms = learn(session, state, material)
+        save(session, sft)
         steps = state.iteration * config.epochs * config.minibatches
         report = {
             **fitted.counts(),
@@ -104,31 +105,32 @@ def run(
             "stopped": state.stopped,
             "start": state.start,
             "warnings": alarms,
-            "episodes_per_second": begun.mean_speed(3),
-            "cautions": [*cautions(steps, begun.path), *fitted.cautions("ppo"), *held_out.cautions("ppo")],
+            "episodes_per_second": session.mean_speed(3),
+            "cautions": [*cautions(steps, session.path), *fitted.cautions("ppo"), *held_out.cautions("ppo")],
         }
         notes = [*([state.stopped] if state.stopped else []), *alarms.values()]
-        return begun.finish(report, tuple(dict.fromkeys(notes)))
+        return session.finish(report, tuple(dict.fromkeys(notes)))
 
 
-def learn(stage: Stage[PpoConfig, Actors], state: State, material: Material) -> dict[str, str]:
+def learn(session: Session[PpoConfig, Actors], state: State, material: Material) -> dict[str, str]:
     """The iterations that are left, from wherever `state` stands; returns what the monitors had to say."""
-    config, actors, seed = stage.job.config, stage.model, stage.job.seed
+    config, actors, seed = session.origin.config, session.model, session.origin.seed
     count, device = config.rollouts.prompts_per_iteration, actors.policy.device
     engine = engine_for(actors, state.iteration)
     order = itertools.islice(without_end(len(material.prompts), f"{seed}/ppo"), state.iteration * count, None)
     pretraining = pretraining_rows(actors, material.demonstrations, state, config, seed)
-    stage.begin(state.point, config.iterations, state.iteration, unit="iteration")
-    monitors = Monitors(config, read_metrics(stage.path))
+    session.begin(state.point, config.iterations, state.iteration, unit="iteration")
+    monitors = Monitors(config, read_metrics(session.path))
+    keep = functools.partial(keep_amid, session, state)
 
-    state.now = state.now or evaluate_and_keep(stage, state, engine, material.held_out)
+    state.now = state.now or evaluate_and_keep(session, state, engine, material.held_out)
     while (now := state.now) is not None:
         prompts = [material.prompts[next(order)] for _ in range(count)]
         minibatches: list[Minibatch] = []
         scored: list[Scored] = []
 
         # collect answers, and score them: with `overlap` while others are being sampled
-        for mine in collect(engine, prompts, now.answers, stage.job, state.iteration, lambda: keep_amid(stage, state)):
+        for mine in collect(engine, prompts, now.answers, session.origin, state.iteration, keep):
             with beside_the_engine(device, config.rollouts.overlap):
                 packing = config.rows.row_tokens, device, actors.trunk
                 minibatches.append(pack(actors.template, prompts[mine], now.answers[mine], *packing))
@@ -145,18 +147,18 @@ def learn(stage: Stage[PpoConfig, Actors], state: State, material: Material) -> 
         with activity("learning"):
             for minibatch, experience in (list(zip(minibatches, parts, strict=True)) * config.epochs)[now.steps :]:
                 update(actors, state, minibatch, experience, terms)
-                keep_amid(stage, state)
+                keep()
         metrics = summary(now, minibatches, state, config)
         conclude(state, now.experience, metrics, config)
 
         # push
         push(actors, engine, state.iteration)
-        tell(stage, state, metrics, monitors)
+        tell(session, state, metrics, monitors)
 
         # evaluate, keep
-        state.now = evaluate_and_keep(stage, state, engine, material.held_out)
+        state.now = evaluate_and_keep(session, state, engine, material.held_out)
         if state.now:
-            stage.keep(state.point)
+            session.keep(state.point)
     return monitors.alarms
 
 
@@ -167,34 +169,34 @@ def push(actors: Actors, engine: Engine, version: int) -> None:
 
 
 def evaluate_and_keep(
-    stage: Stage[PpoConfig, Actors], state: State, engine: Engine, held_out: Sequence[Conversation]
+    session: Session[PpoConfig, Actors], state: State, engine: Engine, held_out: Sequence[Conversation]
 ) -> Iteration | None:
     """Evaluate the policy (or the average of its weights) where that is due, and keep it if it is the best so far.
 
     Returns the iteration that begins, None where the run is over.
     """
-    config, actors = stage.job.config, stage.model
+    config, actors = session.origin.config, session.model
     over = bool(state.stopped) or state.iteration >= config.iterations
     if not over and state.iteration % config.selection.eval_every:
         return Iteration({})
     average = state.average
     with average.applied(lambda: push(actors, engine, state.iteration)) if average else contextlib.nullcontext():
-        found = evaluate(actors, engine, held_out, config, stage.job.seed)
+        found = evaluate(actors, engine, held_out, config, session.origin.seed)
         bounded = found["eval_kl"] <= config.kl.ceiling
         if bounded and found["eval_reward"] > state.best.get("eval_reward", float("-inf")):
             state.best = {**found, "iteration": state.iteration}
             weights = parallel.whole_state(actors.policy, state.policy.names)
             if parallel.is_first():
-                stage.folder.save_best(weights, state.best)
+                session.folder.save_best(weights, state.best)
     if over:
-        stage.write(state.iteration, found)
+        session.write(state.iteration, found)
     return None if over else Iteration(found)
 
 
-def keep_amid(stage: Stage[PpoConfig, Actors], state: State) -> None:
+def keep_amid(session: Session[PpoConfig, Actors], state: State) -> None:
     """A resume point amid an iteration, if it is time for one: in a lone process, which knows all of the iteration."""
     if parallel.size() == 1:
-        stage.keep(state.point)
+        session.keep(state.point)
 
 
 def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, config: PpoConfig) -> dict[str, Any]:
@@ -237,31 +239,31 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
         state.average.update()
 
 
-def tell(stage: Stage[PpoConfig, Actors], state: State, metrics: dict[str, Any], monitors: Monitors) -> None:
+def tell(session: Session[PpoConfig, Actors], state: State, metrics: dict[str, Any], monitors: Monitors) -> None:
     """Log the iteration, and say what is wrong with it. Raises ValueError where the run did not start as it must."""
-    config, done = stage.job.config, state.iteration - 1
-    check_start(state.start, stage.job.model.dtype)
+    config, done = session.origin.config, state.iteration - 1
+    check_start(state.start, session.origin.model.dtype)
     if state.stopped:
-        stage.bar.note(state.stopped)
-    speed = stage.speed(config.rollouts.prompts_per_iteration * config.rollouts.answers_per_prompt)
-    row = stage.write(done, metrics, {"episodes_per_second": speed})
+        session.bar.note(state.stopped)
+    speed = session.speed(config.rollouts.prompts_per_iteration * config.rollouts.answers_per_prompt)
+    row = session.write(done, metrics, {"episodes_per_second": speed})
     for alarm in monitors.look(row):
-        stage.bar.note(f"warning: {alarm}")
+        session.bar.note(f"warning: {alarm}")
         if config.monitors.action == "stop":
             state.stopped = state.stopped or f"stopped at iteration {done}: {alarm}"
-    stage.bar.update(state.iteration, **{name: metrics[name] for name in ("reward", "kl", "length")})
+    session.bar.update(state.iteration, **{name: metrics[name] for name in ("reward", "kl", "length")})
 
 
-def save(stage: Stage[PpoConfig, Actors], sft: Path) -> None:
+def save(session: Session[PpoConfig, Actors], sft: Path) -> None:
     """Write the best weights as a model folder."""
-    actors = stage.model
-    weights = stage.folder.load_best()[0] if parallel.is_first() else {}
-    if stage.job.config.adapters.lora_rank:
+    actors = session.model
+    weights = session.folder.load_best()[0] if parallel.is_first() else {}
+    if session.origin.config.adapters.lora_rank:
         actors.policy.load_state_dict(parallel.gather(weights)[0], strict=False)
-        settle(actors.policy, stage.path, sft)
-        stage.save(actors.policy, actors.tokenizer)
+        settle(actors.policy, session.path, sft)
+        session.save(actors.policy, actors.tokenizer)
     else:
-        stage.save(actors.policy, actors.tokenizer, parallel.whole_state(actors.policy) | weights)
+        session.save(actors.policy, actors.tokenizer, parallel.whole_state(actors.policy) | weights)
 
 
 def engine_for(actors: Actors, iteration: int) -> Engine:

@@ -38,7 +38,7 @@ from steersman.train.rankings import (
     to_ranked_tree,
     to_ranked_trees,
 )
-from steersman.train.session import Job, Steps, opened, trainable
+from steersman.train.session import Origin, Steps, opened, trainable
 from steersman.types import Ranking
 from steersman.weights.folders import check_folder, load_causal, load_tokenizer, read_config
 from steersman.weights.lora import settle
@@ -92,11 +92,13 @@ class Examples:
         return [item.tree for item in self.items]
 
 
-def prepare(template: Template, rankings: Sequence[Ranking], job: Job[DpoConfig | KtoConfig], context: int) -> Examples:
+def prepare(
+    template: Template, rankings: Sequence[Ranking], origin: Origin[DpoConfig | KtoConfig], context: int
+) -> Examples:
     """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
-    config = job.config
+    config = origin.config
     dpo = isinstance(config, DpoConfig)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
     held, _ = to_ranked_trees(template, held_out, context)
     used = [r for r in training if (r.pairs() if dpo else any(kto_labels(r)))]
     items = [to_ranked_tree(template, r, context) for r in used]
@@ -107,7 +109,7 @@ def prepare(template: Template, rankings: Sequence[Ranking], job: Job[DpoConfig 
             "expected at least one of each: rank more prompts"
         )
     others = [] if dpo else mismatched([item.tree for item in items], context)
-    batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{job.seed}/{job.stage}")
+    batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{origin.seed}/{origin.stage}")
     return Examples(items, [kto_labels(r) for r in used], others, held, batches)
 
 
@@ -223,7 +225,7 @@ def learn(
     total, rewards = 0.0, {}
     for group, weight in my_rows(trees, batch, config.rows.row_tokens):
         parallel.halt()
-        logprobs = answer_logprobs(steps.stage.model, trees, group, per_token, reference.states)
+        logprobs = answer_logprobs(steps.session.model, trees, group, per_token, reference.states)
         ratios = {i: logprobs[i] - reference.items[i] for i in group}
         losses = [answer_losses(config, examples.items[i], examples.labels[i], r, kl) for i, r in ratios.items()]
         loss = weight * torch.cat(losses).sum() / count
@@ -252,21 +254,21 @@ def run(
 
     Returns the manifest's metrics. Resumes by itself.
     """
-    job = Job("dpo" if isinstance(config, DpoConfig) else "kto", output, config, model_config, seed, inputs)
+    origin = Origin("dpo" if isinstance(config, DpoConfig) else "kto", output, config, model_config, seed, inputs)
     check_folder(base)
     tokenizer = load_tokenizer(base)
     template = Template(tokenizer, model_config.thinking, today=False)
     context = context_of(read_config(base, model_config.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.rows.long)
-    examples = prepare(template, fitted.records, job, context)
+    examples = prepare(template, fitted.records, origin, context)
     items, held, batches = examples.items, examples.held, examples.batches
 
     sizes = [tree.size for tree in examples.trees]
-    with opened(job, base, sizes, lambda: trainable(load_causal, base, job, seed)) as stage:
-        model = stage.model
+    with opened(origin, base, sizes, lambda: trainable(load_causal, base, origin, seed)) as session:
+        model = session.model
         # the model is still the SFT model: nothing is restored yet, and a new adapter changes nothing
         reference = reference_of(model, examples, config)
-        steps = Steps(stage, len(batches))
+        steps = Steps(session, len(batches))
         for step in steps:
             batch = batches[step]
             kl = estimated_kl(model, examples, batch, reference, config.rows.row_tokens) if examples.others else 0.0
@@ -274,23 +276,23 @@ def run(
             norm, rate = steps.update()
             metrics = {"loss": loss, **margins([items[i] for i in batch], [rewards[i] for i in batch])}
             metrics |= {"kl": kl} if examples.others else {}
-            speed = {"answers_per_second": stage.speed(sum(len(r) for r in rewards.values()))}
-            stage.write(steps.done, metrics | {"lr": rate, "grad_norm": norm}, speed, **metrics)
-        settle(model, stage.path, base)
+            speed = {"answers_per_second": session.speed(sum(len(r) for r in rewards.values()))}
+            session.write(steps.done, metrics | {"lr": rate, "grad_norm": norm}, speed, **metrics)
+        settle(model, session.path, base)
         whole = [range(len(held))] if held else []
         ended = tree_logprobs(model, [h.tree for h in held], whole, config.rows.row_tokens, per_token_of(config))
         implicit = [config.beta * (ended[i] - reference.held[i]) for i in range(len(held))]
-        stage.save(model, tokenizer)
+        session.save(model, tokenizer)
         counts, notes = sources(fitted.records)
         report = {
             **(margins(held, implicit) | pair_report(held, implicit, seed) if held else {"accuracy": None}),
             "n_train_prompts": len(items),
             **counts,
             **fitted.counts(),
-            "answers_per_second": stage.mean_speed(2),
-            "cautions": [*cautions(len(batches), stage.path), *fitted.cautions(job.stage)],
+            "answers_per_second": session.mean_speed(2),
+            "cautions": [*cautions(len(batches), session.path), *fitted.cautions(origin.stage)],
         }
-        return stage.finish(report, notes)
+        return session.finish(report, notes)
 
 
 def margins(items: Sequence[RankedTree], rewards: Sequence[Tensor]) -> dict[str, float]:

@@ -39,7 +39,7 @@ from steersman.train.rankings import (
     split_holdout,
     to_ranked_trees,
 )
-from steersman.train.session import Job, Stage, Steps, opened, trainable
+from steersman.train.session import Origin, Session, Steps, opened, trainable
 from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
 from steersman.weights.folders import (
@@ -109,17 +109,17 @@ def set_scale_and_report(
 
 
 def join_members(
-    stage: Stage[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
+    session: Session[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
 ) -> dict[str, Any]:
     """Put an ensemble's further members beside the first; how all do on the held-out rankings, alone and together."""
-    first, config, how = stage.model, stage.job.config, stage.job.model
+    first, config, how = session.model, session.origin.config, session.origin.model
     trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
     scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
     for path in further:
         model = use_packed_rows(load_scalar(path, how.dtype, how.trust_remote_code)).to(first.device)
         scores.append(own_scores(score_trees(model, trees, row_tokens), held, model.config))
     for path in further if parallel.is_first() else ():
-        shutil.copytree(path, stage.path / path.name, dirs_exist_ok=True)
+        shutil.copytree(path, session.path / path.name, dirs_exist_ok=True)
     return agreement(scores, [h.pairs for h in held])
 
 
@@ -136,12 +136,12 @@ class Examples:
 
 
 def prepare(
-    template: Template, rankings: Sequence[Ranking], job: Job[RewardConfig], context: int, member: int
+    template: Template, rankings: Sequence[Ranking], origin: Origin[RewardConfig], context: int, member: int
 ) -> Examples:
     """Raises ValueError where there is nothing to learn from or to hold out, of each objective."""
-    config = job.config
+    config = origin.config
     check_objectives(rankings, config.objectives)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, job.seed)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
@@ -150,20 +150,20 @@ def prepare(
             "expected at least one of each: rank more prompts"
         )
     check_split(items, held, config.objectives)
-    order = f"{job.seed}/reward", f"/{member}" if member > 1 else ""
+    order = f"{origin.seed}/reward", f"/{member}" if member > 1 else ""
     return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
 
 
-def new_model(base: Path, job: Job[RewardConfig], member: int) -> Any:
+def new_model(base: Path, origin: Origin[RewardConfig], member: int) -> Any:
     """The SFT model with a new head for each objective."""
-    objectives, seed = job.config.objectives, job.seed + member - 1
+    objectives, seed = origin.config.objectives, origin.seed + member - 1
 
     def with_heads(model: Any) -> None:
         if objectives:
             name_heads(model.config, objectives)
         init_score_head(model, seed)
 
-    return trainable(functools.partial(load_scalar, heads=len(objectives) or 1), base, job, seed, with_heads)
+    return trainable(functools.partial(load_scalar, heads=len(objectives) or 1), base, origin, seed, with_heads)
 
 
 def learn(
@@ -210,41 +210,41 @@ def run(
 
     The further members of an ensemble are trained first, each a stage of its own.
     """
-    job = Job("reward", output, config, model_config, seed, inputs)
+    origin = Origin("reward", output, config, model_config, seed, inputs)
 
     def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
-        alone = replace(job, output=output, inputs=inputs, config=replace(config, members=1))
+        alone = replace(origin, output=output, inputs=inputs, config=replace(config, members=1))
         train(base, rankings, demonstrations, alone, number)
 
     further = train_members(member, output, config.members, inputs)
-    return train(base, rankings, demonstrations, job, 1, further)
+    return train(base, rankings, demonstrations, origin, 1, further)
 
 
 def train(
     base: Path,
     rankings: Sequence[Ranking],
     demonstrations: Sequence[Conversation],
-    job: Job[RewardConfig],
+    origin: Origin[RewardConfig],
     member: int,
     further: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """One reward model. `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do
     not. `further`: folders of the other members, where this is the first.
     """
-    config = job.config
+    config = origin.config
     check_folder(base)
     tokenizer = load_tokenizer(base)
-    template = Template(tokenizer, job.model.thinking, today=False)
-    context = context_of(read_config(base, job.model.trust_remote_code))
+    template = Template(tokenizer, origin.model.thinking, today=False)
+    context = context_of(read_config(base, origin.model.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.rows.long)
     demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
-    examples = prepare(template, fitted.records, job, context, member)
+    examples = prepare(template, fitted.records, origin, context, member)
     held, batches = examples.held, examples.batches
     trees = [item.tree for item in examples.items]
     evaluated = evenly_spaced(len(batches), config.evals)
 
-    with opened(job, base, [tree.size for tree in trees], lambda: new_model(base, job, member)) as stage:
-        model, steps = stage.model, Steps(stage, len(batches))
+    with opened(origin, base, [tree.size for tree in trees], lambda: new_model(base, origin, member)) as session:
+        model, steps = session.model, Steps(session, len(batches))
         lasting = trees if config.epochs > 1 else []
         states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
         for step in steps:
@@ -256,14 +256,14 @@ def train(
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
                     metrics |= held_out_metrics(model, held, config.rows.row_tokens)
-            stage.write(steps.done, metrics, {"pairs_per_second": stage.speed(pairs)}, loss=loss, accuracy=accuracy)
-        settle(model, stage.path, base)
+            session.write(steps.done, metrics, {"pairs_per_second": session.speed(pairs)}, loss=loss, accuracy=accuracy)
+        settle(model, session.path, base)
         if config.evals:
-            stage.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
+            session.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
-        report = set_scale_and_report(model, held, zero, config, job.seed)
-        report |= join_members(stage, further, held) if further else {}
-        stage.save(model, tokenizer)
+        report = set_scale_and_report(model, held, zero, config, origin.seed)
+        report |= join_members(session, further, held) if further else {}
+        session.save(model, tokenizer)
         counts, notes = sources(fitted.records)
         report |= {
             "n_train_prompts": len(trees),
@@ -271,9 +271,9 @@ def train(
             **counts,
             **fitted.counts(),
             "normalised_on": len(demonstrations),
-            "pairs_per_second": stage.mean_speed(2),
-            "cautions": [*cautions(len(batches), stage.path), *fitted.cautions("reward")],
+            "pairs_per_second": session.mean_speed(2),
+            "cautions": [*cautions(len(batches), session.path), *fitted.cautions("reward")],
         }
-        stage.finish(report, notes)
-        shutil.rmtree(nursery(job.output), ignore_errors=True)
+        session.finish(report, notes)
+        shutil.rmtree(nursery(origin.output), ignore_errors=True)
         return report

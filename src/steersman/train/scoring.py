@@ -18,7 +18,7 @@ from steersman.distributed import parallel
 from steersman.families.heads import weighted, weights_of
 from steersman.families.outputs import branch_heads
 from steersman.plugins import load
-from steersman.rl.rules import rule_reward, rule_rewards
+from steersman.rl.rules import rule_reward, scorer
 from steersman.types import Conversation
 
 if TYPE_CHECKING:
@@ -84,26 +84,24 @@ class Rule:
     def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
         pairs = [(p, a.text) for p, given in zip(minibatch.prompts, minibatch.completions, strict=True) for a in given]
         prompts, texts = [prompt for prompt, _ in pairs], [text for _, text in pairs]
-        if self.rule.function:
-            kept = torch.tensor(_asked_once(self.rule, prompts, texts))
-        else:
-            kept = torch.tensor(rule_rewards(self.rule, prompts, texts))
+        kept = torch.tensor(
+            self._asked_once(prompts, texts) if self.rule.function else scorer(self.rule)(prompts, texts)
+        )
         return self.rule.weight * kept, {self.name: float(kept.mean())}
 
-
-def _asked_once(rule: RuleConfig, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
-    """A user's function runs in the first process alone: it may ask a service, or not give the same twice."""
-    values: list[float] = []
-    failure = ""
-    if parallel.is_first():
-        try:
-            values = rule_rewards(rule, prompts, texts)
-        except ValueError as error:
-            failure = str(error)
-    values, failure = parallel.gather((values, failure))[0]
-    if failure:
-        raise ValueError(failure)
-    return values
+    def _asked_once(self, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
+        """A user's function runs in the first process alone: it may ask a service, or not give the same twice."""
+        values: list[float] = []
+        failure = ""
+        if parallel.is_first():
+            try:
+                values = scorer(self.rule)(prompts, texts)
+            except ValueError as error:
+                failure = str(error)
+        values, failure = parallel.gather((values, failure))[0]
+        if failure:
+            raise ValueError(failure)
+        return values
 
 
 def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:

@@ -1,13 +1,16 @@
 """Opening and closing a training stage: what SFT, reward model, DPO, KTO and PPO do alike around what they learn.
 
-job = Job("sft", output, config, model_config, seed, inputs)
-with opened(job, base, sizes, load) as stage:   # memory checked, models loaded, working folder open
-    steps = Steps(stage, total)                 # optimizer and schedule, at the newest resume point
-    for step in steps:                          # bar, log, a resume point now and then and after a signal
-        ...                                     # what the stage is about: gather gradients
-        norm, rate = steps.update()
-        stage.write(steps.done, {"loss": loss, "lr": rate})
-    return stage.finish(report)                 # hashes, manifest, the folder's own name
+    origin = Origin("sft", output, config, model_config, seed, inputs)
+    with opened(origin, base, sizes, load) as session:  # memory checked, models loaded, working folder open
+        steps = Steps(session, total)                   # optimizer and schedule, at the newest resume point
+        for step in steps:                              # bar, log, a resume point now and then and after a signal
+            ...                                         # what the stage is about: gather gradients
+            norm, rate = steps.update()
+            session.write(steps.done, {"loss": loss, "lr": rate})
+        session.save(model, tokenizer)                  # the end of bar and log
+        return session.finish(report)                   # hashes, manifest, the folder's own name
+
+A stage that ends otherwise leaves its working folder, and the same call goes on from the newest resume point in it.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Job(Generic[C]):
-    """What a training stage is to make: into which folder, by which settings, from which inputs (name -> hash)."""
+class Origin(Generic[C]):
+    """What a stage makes its artifact from: settings, seed and inputs (name -> hash); and into which folder."""
 
     stage: str
     output: Path
@@ -56,14 +59,16 @@ class Job(Generic[C]):
 
 
 def trainable(
-    load: Callable[..., Any], base: Path, job: Job[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
+    load: Callable[..., Any], base: Path, origin: Origin[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
 ) -> Any:
     """`base` as the stage trains it: packed rows, frozen but for what is learned, split over the processes.
 
     `load` is `load_causal` or `load_scalar`; `prepare` is called with the model before anything is frozen.
     """
-    config, device = job.config, pick_device(job.model.device)
-    model = load(base, job.model.dtype, job.model.trust_remote_code, **quantized(job.model, config.adapters.lora_rank))
+    config, device = origin.config, pick_device(origin.model.device)
+    model = load(
+        base, origin.model.dtype, origin.model.trust_remote_code, **quantized(origin.model, config.adapters.lora_rank)
+    )
     model = use_packed_rows(model).to(device)
     prepare(model)
     set_trainable(model, config, seed)
@@ -73,11 +78,11 @@ def trainable(
     return model
 
 
-class Stage(Generic[C, M]):
+class Session(Generic[C, M]):
     """A stage under way: its models, its working folder, its bar and its log."""
 
-    def __init__(self, job: Job[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
-        self.job, self.model, self.folder = job, model, folder
+    def __init__(self, origin: Origin[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+        self.origin, self.model, self.folder = origin, model, folder
         self._contexts = contexts
         self._shown = contextlib.ExitStack()
         self._units, self._began = 0, time.monotonic()
@@ -95,7 +100,7 @@ class Stage(Generic[C, M]):
         """
         self._contexts.enter_context(self.folder.resumable(point))
         self._contexts.enter_context(self._shown)
-        self.bar = self._shown.enter_context(progress(self.job.stage, total, start=done, unit=unit))
+        self.bar = self._shown.enter_context(progress(self.origin.stage, total, start=done, unit=unit))
         # a step's line bears the number of steps that are done, an iteration's its own
         first = done + 1 if unit == "step" else done
         self.log = self._shown.enter_context(MetricsLog(self.path, unit, first))
@@ -137,31 +142,30 @@ class Stage(Generic[C, M]):
 
 @contextlib.contextmanager
 def opened(
-    job: Job[C], base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any
-) -> Iterator[Stage[C, M]]:
+    origin: Origin[C], base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any
+) -> Iterator[Session[C, M]]:
     """Check that the stage fits into memory, load its models, open its working folder; close what was begun.
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError on what cannot be started.
     """
     keep_freed_memory()
-    check_memory(base, job.config, lengths_of(sizes), job.model, **models)
+    check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
     model = load()
-    config = job.config
-    folder = StageFolder(
-        job.output, job.stage, job.recorded, job.inputs, config.resume.save_seconds, config.resume.keep_checkpoints
-    )
+    kept = origin.config.resume
+    identity = origin.stage, origin.recorded, origin.inputs
+    folder = StageFolder(origin.output, *identity, kept.save_seconds, kept.keep_checkpoints)
     with contextlib.ExitStack() as contexts:
-        yield Stage(job, model, folder, contexts)
+        yield Session(origin, model, folder, contexts)
 
 
 class Steps:
     """The optimizer steps of a stage that learns one model, gone on with at the newest resume point."""
 
-    def __init__(self, stage: Stage[Any, Any], total: int) -> None:
-        config = stage.job.config
-        self.stage, self.total, self.done = stage, total, 0
+    def __init__(self, session: Session[Any, Any], total: int) -> None:
+        config = session.origin.config
+        self.session, self.total, self.done = session, total, 0
         self.updater = Updater(
-            stage.model,
+            session.model,
             lr=config.optimizer.lr,
             weight_decay=config.optimizer.weight_decay,
             grad_clip=config.optimizer.grad_clip,
@@ -171,18 +175,18 @@ class Steps:
         )
         self.kept: dict[str, Any] = {}
         """What a resume point holds beside weights, optimizer and number of steps."""
-        if (point := stage.folder.load()) is not None:
+        if (point := session.folder.load()) is not None:
             self.updater.restore(point[0])
             self.kept = dict(point[1])
             self.done = int(self.kept.pop("step"))
 
     def __iter__(self) -> Iterator[int]:
         """Numbers of the steps to do. `update` must be called once for each."""
-        self.stage.begin(self._point, self.total, self.done)
+        self.session.begin(self._point, self.total, self.done)
         while self.done < self.total:
             yield self.done
             if self.done < self.total:
-                self.stage.keep(self._point)
+                self.session.keep(self._point)
 
     def update(self) -> tuple[float, float]:
         """Apply the gathered gradients; returns their norm before clipping and the learning rate."""

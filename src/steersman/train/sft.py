@@ -23,7 +23,7 @@ from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Template
 from steersman.train.cautions import cautions
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
-from steersman.train.session import Job, Steps, opened, trainable
+from steersman.train.session import Origin, Steps, opened, trainable
 from steersman.train.update import Updater
 from steersman.types import Conversation
 from steersman.weights.folders import check_folder, load_causal, load_tokenizer
@@ -130,12 +130,15 @@ class Lessons:
 
 
 def prepare(
-    template: Template, demonstrations: Sequence[Conversation], validation: Sequence[Conversation], job: Job[SftConfig]
+    template: Template,
+    demonstrations: Sequence[Conversation],
+    validation: Sequence[Conversation],
+    origin: Origin[SftConfig],
 ) -> Lessons:
     """Render and order what is learned. Raises ValueError where there is nothing to learn from."""
-    config = job.config
+    config = origin.config
     trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
-    batches = batches_of(trees, config, job.seed)
+    batches = batches_of(trees, config, origin.seed)
     said = template.notes.copy()  # not what the held-out dialogues add
     held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
     return Lessons(trees, batches, held, skipped, [f"{text} ({n} times)" for text, n in said.items()])
@@ -166,21 +169,21 @@ def run(
     inputs: Mapping[str, str],
 ) -> dict[str, Any]:
     """Fine-tune `base` into the folder `output`; returns the metrics of its manifest. Resumes by itself."""
-    job = Job("sft", output, config, model_config, seed, inputs)
+    origin = Origin("sft", output, config, model_config, seed, inputs)
     if not validation:
         demonstrations, validation = split_validation(demonstrations, config.eval_fraction, seed)
     check_folder(base)
     tokenizer = load_tokenizer(base, model_config.template)
     template = Template(tokenizer, model_config.thinking, today=False)
-    lessons = prepare(template, demonstrations, validation, job)
+    lessons = prepare(template, demonstrations, validation, origin)
     if parallel.is_first():
         tell(base, template, demonstrations[0])
     held = rows_of(lessons.held, config.rows.row_tokens)
     total = len(lessons.batches)
     evaluated = evenly_spaced(total, config.evals) if held else set()
 
-    with opened(job, base, lessons.sizes, lambda: trainable(load_causal, base, job, seed)) as stage:
-        model, steps = stage.model, Steps(stage, total)
+    with opened(origin, base, lessons.sizes, lambda: trainable(load_causal, base, origin, seed)) as session:
+        model, steps = session.model, Steps(session, total)
         if "loss_before" not in steps.kept:
             steps.kept["loss_before"] = mean_loss(model, held) if held else None
         for step in steps:
@@ -191,15 +194,15 @@ def run(
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
                     metrics["eval_loss"] = mean_loss(model, held)
-            speed = stage.speed(tokens)
-            stage.write(steps.done, metrics, {"tokens_per_second": speed}, loss=loss, tok_s=round(speed))
-        settle(model, stage.path, base)
+            speed = session.speed(tokens)
+            session.write(steps.done, metrics, {"tokens_per_second": speed}, loss=loss, tok_s=round(speed))
+        settle(model, session.path, base)
         before, after = steps.kept["loss_before"], mean_loss(model, held) if held else None
         if before is not None and after is not None:
-            stage.write(total + 1, {"eval_loss": after, "eval_loss_before": before})
-        stage.save(model, tokenizer)
+            session.write(total + 1, {"eval_loss": after, "eval_loss_before": before})
+        session.save(model, tokenizer)
         learned = len(demonstrations) - lessons.skipped
-        return stage.finish(
+        return session.finish(
             {
                 "eval_loss_before": None if before is None else round(before, 4),
                 "eval_loss": None if after is None else round(after, 4),
@@ -209,7 +212,7 @@ def run(
                 **({"date": f"{DAY:%Y-%m-%d}"} if template.dated else {}),
                 "held_out": len(lessons.held),
                 "steps": total,
-                "tokens_per_second": stage.mean_speed(),
-                "cautions": [*lessons.said, *cautions(total, stage.path, before=before, after=after)],
+                "tokens_per_second": session.mean_speed(),
+                "cautions": [*lessons.said, *cautions(total, session.path, before=before, after=after)],
             }
         )
