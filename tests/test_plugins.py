@@ -28,16 +28,16 @@ from steersman.train.scoring import check_rewards
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [
     *("project.domain=none", "model.dtype=float32", "model.device=cpu", "data.session_hours=0"),
-    *("sft.epochs=1", "sft.batch_tokens=400", "sft.row_tokens=200", "sample.answers=2", "sample.max_tokens=8"),
+    *("sft.epochs=1", "sft.batch_tokens=400", "sft.row_tokens=200", "sample.answers=2", "sample.max_tokens=4"),
     *(
         "sample.batch_prompts=8",
         "rank.error_rate=1.0",
         "reward.batch_prompts=4",
         "reward.row_tokens=400",
-        "eval.max_tokens=8",
+        "eval.max_tokens=2",
     ),
-    *("eval.bootstrap=200", "ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.minibatches=2", "ppo.max_tokens=6"),
-    *("eval.max_tokens=8", "ppo.eval_prompts=2", "ppo.eval_every=1", "ppo.kl_ceiling=1e9"),
+    *("eval.bootstrap=50", "ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.minibatches=2", "ppo.max_tokens=3"),
+    *("eval.max_tokens=2", "ppo.eval_prompts=2", "ppo.eval_every=1", "ppo.kl_ceiling=1e9"),
 ]
 
 
