@@ -43,6 +43,9 @@ from steersman.weights.lora import ADAPTER
 from test_models import trees
 
 ALL = pytest.mark.parametrize("kind", KINDS)
+FEW = pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=() if k in ("T5", "umT5", "BART") else pytest.mark.slow) for k in KINDS]
+)
 FOREST = trees()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -123,7 +126,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     assert torch.equal(branch_heads(over, row), branch_heads(model, row))
 
 
-@ALL
+@FEW
 def test_checkpointing_changes_no_gradient(kind: str, folders: Any) -> None:
     one, two = (use_packed_rows(load_causal(folders(kind), "float32")) for _ in range(2))
     use_checkpointing(two)
@@ -293,7 +296,7 @@ def test_doctor_says_what_it_is(reader: Path) -> None:
     assert "</s> (token" in text
 
 
-@ALL
+@FEW
 def test_scoring_and_training_compute_the_same_bits(kind: str, folders: Any) -> None:
     """In bfloat16 too: PPO's first ratio is 1. Fused attention is another with a position bias that learns."""
     model = use_packed_rows(load_causal(folders(kind), "bfloat16"))

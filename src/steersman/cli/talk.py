@@ -66,7 +66,7 @@ def load(space: Workspace, model: str, dtype: str) -> Engine:
         options["dtype"] = dtype
     with progress.activity(f"loading {version}"):
         before = _manifest(folder)
-        engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+        engine = load_engine(folder, name=space.config.project.name, version=version, say=say, **options)
         if _manifest(folder) != before:  # made anew meanwhile: what was read may be of both
             engine = load_engine(folder, name=space.config.project.name, version=version, **options)
     return engine
