@@ -178,6 +178,7 @@ def test_settings_put_into_a_file(text: str, section: str, values: dict[str, Any
         '[serve]\nsystem_prompt = """你好 = \n[sft]\nlr = 3\n"""\n[sft]\nlr = 1e-3',
         "[reward]\nobjectives = {helpful = 1.0}\nlr = 1e-4\n",
         "",
+        "[sft]\n# a note\u2028lr = 3\nlr = 1e-3\n",
     ],
 )
 def test_upgraded_follows_what_people_write(text: str) -> None:

@@ -7,6 +7,7 @@ written in a way they do not follow (an inline table for a whole section), they 
 
 from __future__ import annotations
 
+import io
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ class Piece:
 
 def scan(text: str) -> list[Piece]:
     """A valid TOML file in pieces that put together are the file."""
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text))  # at \n alone: a comment may hold U+2028
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     out: list[Piece] = []
