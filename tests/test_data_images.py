@@ -21,7 +21,7 @@ from steersman.data.importing import Imported, parse_file
 from steersman.data.pictures import Pictures
 from steersman.parts import Citation, Image, Text
 from steersman.text.template import Template
-from steersman.types import Conversation, Ranking
+from steersman.types import Conversation, Message, Ranking
 
 RED, BLUE = data_url(), data_url("jpeg", "blue")
 EN, ZH = ("What is this?", "A red square."), ("这两张图有什么不同？", "一红一蓝。")
@@ -210,6 +210,11 @@ def test_citations_of_answers_come_along(folder: Path) -> None:
     assert isinstance(made, Conversation)
     assert made.messages[1].citations == (Citation("https://x.org", "X", 4, 12),)
     assert found.changed["annotations of turns that are no citations of addresses left out"] == 1
+    for others in ([{"type": "file_citation", "file_id": "f"}], None, []):
+        record["messages"][1]["annotations"] = others
+        (made,) = read(folder, record | {"id": "7"}).records  # not taken for our own JSON, which has citations alone
+        assert isinstance(made, Conversation)
+        assert made.messages[1] == Message("assistant", "See the page.")
 
 
 def command(*arguments: object) -> Any:

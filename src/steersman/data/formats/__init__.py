@@ -205,7 +205,7 @@ def _is_own(record: Mapping[str, Any]) -> bool:
         and record.keys() <= {"id", "messages", "meta", "tools"}
         and isinstance(turns, list)
         and all(isinstance(t, Mapping) and t.keys() <= OWN_TURN and t.get("role") in ROLES for t in turns)
-        and all(_own_content(t.get("content")) for t in turns)
+        and all(_own_content(t.get("content")) and _own_annotations(t.get("annotations", [])) for t in turns)
         and _in_turn(turns)
         and all("function" in tool for tool in record.get("tools", ()) if isinstance(tool, Mapping))
     )
@@ -221,6 +221,11 @@ def _own_content(content: Any) -> bool:
     texts = sum(p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts)
     named = sum(isinstance(p, str) and IMAGE_PATH.fullmatch(p) is not None for p in paths)
     return bool(named) and named + texts == len(content)
+
+
+def _own_annotations(value: Any) -> bool:
+    told = value if isinstance(value, list) else [None]
+    return all(isinstance(a, Mapping) and a.get("type") == "url_citation" for a in told)
 
 
 def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
