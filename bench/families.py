@@ -63,7 +63,7 @@ transformers' in float32. That a large model of the family learns well is not me
   loads in Steersman only.
 
 A model that also sees or hears is trained by its text decoder; what is left out of it is counted at load. Several
-processes and checkpointing are for the families with *ours* (several processes also for *rows*). Quantised
+processes and checkpointing are for the families with *ours* and *padded* (several processes also for *rows*). Quantised
 checkpoints other than GGUF are loaded as far as transformers loads them on this machine. What is not in this table and
 is a decoder that transformers knows takes the *alone* path; other encoder-decoders are served and not trained; whatever
 else is refused by its name.
