@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness import machine, machine_line, say, table
 from steersman.engine.load import engine_of
-from steersman.engine.options import Serving
+from steersman.engine.serving import Serving
 from steersman.kernels import building
 from steersman.kernels.capabilities import capabilities
 from steersman.types import SamplingParams

@@ -25,7 +25,7 @@ from steersman.config import ModelConfig, SftConfig
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.load import load_engine
 from steersman.eval import run as evaluation
-from steersman.families import decoder, encoder_decoder, registry
+from steersman.families import decoder, encoder_decoder, known
 from steersman.families.outputs import (
     branch_heads,
     branch_scores,
@@ -235,7 +235,7 @@ def test_a_family_is_one_module(tiny: Path, tmp_path: Path, monkeypatch: pytest.
 
     numbers = {name: tell(name) for name in ("target_logprobs", "target_states", "branch_states", "layers")}
     other: Any = SimpleNamespace(**vars(decoder) | numbers | {"serves": lambda config: config.model_type == "llama"})
-    monkeypatch.setattr(registry, "FAMILIES", (other, *registry.FAMILIES))
+    monkeypatch.setattr(known, "FAMILIES", (other, *known.FAMILIES))
     stages.run_sft(tiny, tmp_path / "sft", epochs=1, train_layers=1)
     stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1)
     stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", iterations=1)

@@ -15,13 +15,7 @@ import tiny as t
 from kernels_off import use_kernels
 from steersman.compute.gradients import sum_of
 from steersman.compute.packing import Row, Tree, build_row
-from steersman.families.outputs import (
-    branch_scores,
-    response_logprobs,
-    response_values,
-    share_trunk,
-    train_last_layers,
-)
+from steersman.families.outputs import branch_scores, response_logprobs, response_values, share_trunk, train_last_layers
 from steersman.kernels import ops
 from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.train.update import Updater

@@ -20,8 +20,8 @@ import transformers
 
 from steersman.compute.packing import Tree, build_row
 from steersman.config import PpoConfig, replaced
+from steersman.families.known import family_of
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
-from steersman.families.registry import family_of
 from steersman.rl.preference_losses import dpo_loss
 from steersman.rl.rewards import apply_eos_trick
 from steersman.train.actors import Actors

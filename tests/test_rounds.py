@@ -27,8 +27,8 @@ from steersman.data.dataset import write_dataset
 from steersman.rounds import gate, registry
 from steersman.rounds.inputs import Dialogues, Found, Model, Option, Source
 from steersman.rounds.make import Round, make, make_all
-from steersman.rounds.options import DATA
 from steersman.rounds.registry import Stage, Task
+from steersman.rounds.verb_options import DATA
 from steersman.stopping import Stop
 from steersman.types import Conversation, Message
 

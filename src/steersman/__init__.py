@@ -4,6 +4,8 @@
     answers = engine.generate(["Once upon a time"], steersman.SamplingParams(max_tokens=20, seed=1))
 
 What is named here is stable; it is imported when it is first used, so that `import steersman` loads no torch.
+
+Why so: decision 49 in docs/LOG.md.
 """
 
 from __future__ import annotations

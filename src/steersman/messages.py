@@ -2,6 +2,8 @@
 
 Both read and write plain JSON through `to_json` / `from_json`, in OpenAI's form. A turn of nothing but words is written
 with its words as `content`; one with images as a list of parts.
+
+Why so: decision 53 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ Whoever names a function on the command line wants it to run, and an entry point
 for that. A settings file may be somebody else's, so `module:function` in one runs only if `steersman trust` has
 recorded the code for this workspace, outside of it, as it is now; or with STEERSMAN_PLUGINS=1. Code in a workspace is
 hashed and imported from its .py files alone: no bytecode, shared object or link that came along is loaded.
+
+Why so: decision 54 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
 
 stdout is left to results, so that `steersman VERB --json | jq` works while this talks to the person. Inside
 `heartbeat`, a thread sees to it that something is said every three seconds, whatever the work itself does.
+
+Why so: decision 3 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ somebody says that it may go. Inside `resumable` a signal to stop leaves a point
 
 Training does not wait for the disk: `save` copies the tensors, a thread writes the copy. Several processes write one
 point together instead (`sharded_point`) and wait for it.
+
+Why so: decision 4 in docs/LOG.md.
 """
 
 from __future__ import annotations

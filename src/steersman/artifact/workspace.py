@@ -10,6 +10,8 @@
 An artifact exists only when its `manifest.json` does; the manifest is written last. Everything is written
 atomically: into a temporary sibling, fsync, rename. A stage works in `STAGE.partial/`, where its resume points
 lie too, and the folder is renamed when the artifact is whole.
+
+Why so: decision 5 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -9,16 +9,7 @@ from typing import Annotated
 import typer
 
 from steersman.cli.framework import STAGES as PANEL
-from steersman.cli.framework import (
-    USER_ERROR,
-    JsonOption,
-    SetOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import USER_ERROR, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.progress import metric_text
 from steersman.rounds import jobs
 from steersman.rounds.jobs import Job

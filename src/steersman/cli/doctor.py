@@ -168,7 +168,7 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
     Raises ValueError where the model or the file cannot be read.
     """
     from steersman.config import ModelConfig
-    from steersman.families.registry import family_of
+    from steersman.families.known import family_of
     from steersman.text.lesson import PROBE, examine, shown
     from steersman.weights.folders import check_folder, load_template, read_config
     from steersman.weights.resolve import resolve

@@ -12,6 +12,8 @@ A verb is a plain function that a module's `register(app)` hands to `add`:
         add(app, sft, panel=STAGES, examples=["steersman sft", "steersman sft --set sft.epochs=1"])
 
 It raises ValueError or OSError for what the user can put right; `add` turns that into one line and exit code 2.
+
+Why so: decision 1 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from steersman.cli.framework import (
 )
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.rounds import registry
-from steersman.rounds.files import Files
+from steersman.rounds.given_files import Files
 from steersman.rounds.inputs import Given, Option
 from steersman.rounds.make import Alone, Place, Round, make, make_all
 from steersman.rounds.registry import Stage

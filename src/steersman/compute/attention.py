@@ -5,6 +5,8 @@ waste most of its T x T products. Here each document is its own small dense prob
 matrix tiles it is computed by kernels/rows.c. On other CPUs the forward pass is PyTorch's fused kernel and the
 backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
 other devices the row goes through scaled_dot_product_attention with a mask.
+
+Why so: decision 8 in docs/LOG.md.
 """
 
 from __future__ import annotations

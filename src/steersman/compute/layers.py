@@ -4,6 +4,8 @@ On a CPU the backward pass of a normalisation costs as much as that of a matrix 
 of a dozen small steps; here each such part is one function. The modules and weights are transformers' own
 (projections are called as modules, so adapters work); only the path between them is ours. Covers the Llama shape
 and its relatives; any other model takes transformers' own forward pass (`steersman.families.decoder`).
+
+Why so: decision 10 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 A `Tree` is a trunk (a prompt, or a whole dialogue) and any number of branches (answers). The prompt's tokens are
 computed once for all its answers: each branch sees the trunk and itself, at the positions it would have alone,
 so every number equals the one from separate rows.
+
+Why so: decision 7 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A vocabulary is wide: logits of a row of 1,024 tokens are larger than all that a layer keeps. So they are made a part
 at a time, and again in the backward pass.
+
+Why so: decision 12 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 They live together, away from the loops they configure, so that the command line can print help and check a file
 without importing torch. `steersman.config_file` reads, checks and writes them.
+
+Why so: decisions 2 and 52 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -19,15 +21,7 @@ from steersman.config.components import (
     ResumeConfig,
     RowsConfig,
 )
-from steersman.config.flat import (
-    Leaf,
-    components,
-    flat_name,
-    late,
-    leaves,
-    replaced,
-    to_dict,
-)
+from steersman.config.flat import Leaf, components, flat_name, late, leaves, replaced, to_dict
 from steersman.config.project_settings import (
     DataConfig,
     EvalConfig,
@@ -55,13 +49,7 @@ from steersman.config.reinforcement import (
     ScoreConfig,
     SelectionConfig,
 )
-from steersman.config.supervised import (
-    DpoConfig,
-    KtoConfig,
-    PreferenceConfig,
-    RewardConfig,
-    SftConfig,
-)
+from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, RewardConfig, SftConfig
 
 __all__ = [
     "NO_MATTER",

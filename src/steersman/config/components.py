@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steersman.config.options import LONG, LONG_DOC, opt
+from steersman.config.declared import LONG, LONG_DOC, opt
 
 NO_MATTER = ("save_seconds", "keep_checkpoints", "checkpointing")
 """Settings of a stage, by flat names, that change nothing about its result."""

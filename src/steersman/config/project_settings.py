@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config.options import LONG, LONG_DOC, names, opt
+from steersman.config.declared import LONG, LONG_DOC, names, opt
 
 
 @dataclass(frozen=True)

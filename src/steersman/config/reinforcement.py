@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from steersman.config.components import AdaptersConfig, AnswerRowsConfig, ResumeConfig
-from steersman.config.options import opt, weights
+from steersman.config.declared import opt, weights
 
 MONITORS = ("warn", "stop", "off")
 ENSEMBLES = ("mean", "min", "uncertainty")

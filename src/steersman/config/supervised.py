@@ -11,7 +11,7 @@ from steersman.config.components import (
     RankingRowsConfig,
     ResumeConfig,
 )
-from steersman.config.options import opt, weights
+from steersman.config.declared import opt, weights
 
 
 @dataclass(frozen=True)

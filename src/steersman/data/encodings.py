@@ -3,6 +3,8 @@
 UTF-8 is strict enough to be recognised by itself, byte order marks and the zeros of UTF-16 likewise. All else is
 decoded in every common way; each reading is priced by how often its characters are used, alone and side by side
 (the cost is -log p of a naive model, in nats), and the cheapest is taken where it is cheaper than all others by far.
+
+Why so: decision 47 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed
 from steersman.data.formats.expand import expanded, is_tree_row, trees
 from steersman.data.formats.exports import columns_of_messages, gathered, speaks_alone
+from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
-from steersman.data.formats.names import MAPPABLE
 from steersman.data.formats.ranked import Scored, rankings_of, score_of, scored_answer
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record

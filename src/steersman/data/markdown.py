@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from steersman.data import tables
 from steersman.data.containers import Part
+from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import plain
-from steersman.data.formats.names import NAMES
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 

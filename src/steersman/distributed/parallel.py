@@ -4,6 +4,8 @@ The first process decides what is done (`everywhere`); the others wait for it (`
 same steps on its share of a step's rows (`share`), with weights, masters and optimizer states split by FSDP2 (Zhao et
 al. 2023). Losses are divided by what the whole step holds and gradients are summed, so that any number of processes
 computes what one does. Outside, and in a lone process, everything here does nothing.
+
+Why so: decision 17 in docs/LOG.md.
 """
 
 from __future__ import annotations

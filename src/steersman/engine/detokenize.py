@@ -3,6 +3,8 @@
 A text is what the bytes of its tokens say in UTF-8. Tokens may end in the midst of a character: those bytes wait for
 the rest, and where the answer ends before it came they are left out, as are other bytes at the end that are none. In
 mid-text such bytes become U+FFFD as in any decoder; elsewhere that stands only where the model said that character.
+
+Why so: decision 35 in docs/LOG.md.
 """
 
 from __future__ import annotations

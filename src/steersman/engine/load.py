@@ -12,9 +12,9 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.backends.remote import RemoteEngine
 from steersman.engine.backends.vllm import VllmEngine
-from steersman.engine.options import Loading, Serving
 from steersman.engine.protocol import Engine
-from steersman.families.registry import family_of
+from steersman.engine.serving import Loading, Serving
+from steersman.families.known import family_of
 from steersman.weights.folders import (
     DTYPES,
     load_causal,
@@ -48,7 +48,7 @@ def load_engine(
     - 'vllm': vLLM, where it is installed; keyword arguments that are not in `Loading` go to its LLM class
     - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` what it takes
 
-    `options`: `steersman.engine.options.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,
+    `options`: `steersman.engine.serving.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,
     reuse, independent, native, thinking, today, trust_remote_code, template, url, api_key, max_context.
     Raises ValueError on anything that cannot be loaded.
     """

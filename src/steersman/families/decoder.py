@@ -1,6 +1,8 @@
 """The decoder family: hidden states, log-probabilities, scalar scores and values of packed rows.
 
 Three ways lead through a decoder; `steersman.families.traits` says which.
+
+Why so: decision 13 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from steersman.compute.packing import Below, Row
 from steersman.compute.vocabulary import embed, token_logprobs
 from steersman.distributed import parallel
 from steersman.families import traits, unpacked
-from steersman.families.protocol import Beginning, Trunk
+from steersman.families.family import Beginning, Trunk
 from steersman.families.shape import Shape, shape_of
 from steersman.families.twins import twin
 

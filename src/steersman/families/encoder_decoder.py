@@ -5,6 +5,8 @@ branches; in a trunk each run of learned tokens is a target, and its source is a
 `opening` and then the target, so what is computed of an answer is what generation would have computed.
 
 The layers are transformers' own. Texts of similar length are computed together, padded.
+
+Why so: decision 55 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_L
 from steersman.compute.packing import Row
 from steersman.compute.vocabulary import token_logprobs
 from steersman.distributed import parallel
-from steersman.families.protocol import Beginning, Trunk
+from steersman.families.family import Beginning, Trunk
 from steersman.families.shape import Shape
 from steersman.families.twins import twin
 

@@ -1,6 +1,6 @@
 """What stages ask of a model about a packed row: log-probabilities, values, scores; and which of its layers they train.
 
-Nothing here knows an architecture: each function asks the model's family (`steersman.families.protocol`) once.
+Nothing here knows an architecture: each function asks the model's family (`steersman.families.family`) once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from steersman.compute.packing import Row
 from steersman.distributed import parallel
+from steersman.families.family import Trunk
 from steersman.families.heads import normalised, weighted
-from steersman.families.protocol import Trunk
-from steersman.families.registry import family_of
+from steersman.families.known import family_of
 
 
 def context_of(config: Any) -> int:

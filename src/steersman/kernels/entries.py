@@ -1,6 +1,8 @@
 """The door to the kernels: what each entry point takes, held against what it is given, and what it says.
 
 Structs mirror kernels/structs.h, `CODES` the enumeration in kernels/machine.h, `ENTRIES` the functions in kernels/*.c.
+
+Why so: decision 32 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Products of matrices in tiles (multiply.c), attention over packed rows (rows.c),
 `capabilities.py` says what there is on this machine, `entries.py` checks what is handed over. The engine's own kernels
 are called in `engine.backends.local.compiled`. Without a compiler PyTorch computes everything; without matrix tiles
 (AMX) products and attention.
+
+Why so: decision 11 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What one iteration of PPO learns from, as tensors: episodes are rows [E, T], padded at the right."""
+"""What one iteration of PPO learns from, as tensors: episodes are rows [E, T], padded at the right.
+
+Why so: decision 21 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

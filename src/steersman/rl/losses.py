@@ -1,4 +1,7 @@
-"""Losses of reward model and PPO: pure functions on tensors."""
+"""Losses of reward model and PPO: pure functions on tensors.
+
+Why so: decision 22 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

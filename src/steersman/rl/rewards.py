@@ -1,4 +1,7 @@
-"""What an episode is rewarded for: the score at its end, minus a price per token for leaving the reference."""
+"""What an episode is rewarded for: the score at its end, minus a price per token for leaving the reference.
+
+Why so: decisions 23 and 24 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from steersman.data.kinds import JUDGED
 from steersman.plugins import digest, load
 from steersman.progress import activity
 from steersman.progress import note as say
-from steersman.rounds.files import Files, hashes
+from steersman.rounds.given_files import Files, hashes
 from steersman.types import Conversation, Ranking
 
 

@@ -7,6 +7,8 @@
 A job is the command line (`steersman VERB --json`) in a session of its own, so it outlives who started it. Nothing
 else keeps its state: whoever asks looks whether the process is still that process and what it ended with, so a server
 that was started anew, or another machine's, tells the same. A cancelled stage saves a resume point first.
+
+Why so: decision 51 in docs/LOG.md.
 """
 
 from __future__ import annotations

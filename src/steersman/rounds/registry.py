@@ -3,6 +3,8 @@
 Verbs, `steersman run`, status, lineage, `plan`, `search`, exports, the gate, promotion, jobs and the report know no
 stage by name; they ask here. The entries stand in `steersman.rounds.stages`, one file a stage or a family of stages.
 To add one, write such a file and name its entry there.
+
+Why so: decision 50 in docs/LOG.md.
 """
 
 from __future__ import annotations

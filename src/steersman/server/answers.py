@@ -1,6 +1,8 @@
 """Answers under way on the page. They belong to the server: who reads along may leave, come back and ask to stop.
 
 What is written is stored every `_KEEP_SECONDS`, so that it outlives a server that is killed, and whole at its end.
+
+Why so: decision 44 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A request's body, read whole before anything else happens: of limited size, and within limited time."""
+"""A request's body, read whole before anything else happens: of limited size, and within limited time.
+
+Why so: decision 41 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Running the application on this machine."""
+"""Running the application on this machine.
+
+Why so: decision 42 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The log says where an error happened and of what kind it is, not its text: that may quote what somebody asked."""
+"""The log says where an error happened and of what kind it is, not its text: that may quote what somebody asked.
+
+Why so: decision 43 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`/v1`: models and chat completions as OpenAI's clients expect them."""
+"""`/v1`: models and chat completions as OpenAI's clients expect them.
+
+Why so: decision 40 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

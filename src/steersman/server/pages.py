@@ -1,4 +1,7 @@
-"""What a browser opens: the built page, the report, and whether the server lives."""
+"""What a browser opens: the built page, the report, and whether the server lives.
+
+Why so: decision 46 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ the correction. With a withdrawn edit goes what was said of it. As an earlier tu
     disliked                          the model's         no
     edited, disliked before or not    the person's        yes
     edited, then disliked             the person's        no
+
+Why so: decision 45 in docs/LOG.md.
 """
 
 from __future__ import annotations

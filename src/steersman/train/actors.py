@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from steersman.config import ModelConfig, PpoConfig
+from steersman.families.family import Trunk
 from steersman.families.heads import reweigh
 from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
-from steersman.families.protocol import Trunk
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
 from steersman.train.shared_base import load_over_one_base

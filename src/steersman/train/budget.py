@@ -26,7 +26,7 @@ from steersman.config import (
     to_dict,
 )
 from steersman.distributed import parallel
-from steersman.families.registry import family_of
+from steersman.families.known import family_of
 from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import note

@@ -5,6 +5,8 @@ what each layer saves for its backward pass (`compute/layers.py`), a chunk of th
 and PPO's four models with the engine's copy (`train/actors.py`, `engine/`). Measured are the constants below, nothing
 else. On a CPU the peak is the process's largest resident size; on a GPU what torch has allocated there.
 `bench/memory.py` holds the prediction against the measured peak.
+
+Why so: decision 16 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
-from steersman.families.protocol import Trunk
+from steersman.families.family import Trunk
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation
 

@@ -7,6 +7,8 @@
 model. RLOO and GRPO (`advantage.method`) are the same loop without a critic: several answers to each prompt are
 compared with one another instead. The result is the policy with the best held-out reward among those evaluated whose
 KL stayed under the ceiling.
+
+Why so: decisions 20 and 26 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import Any
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.load import engine_of
-from steersman.engine.options import Serving
 from steersman.engine.protocol import Engine
+from steersman.engine.serving import Serving
 from steersman.families.outputs import context_of
 from steersman.progress import activity
 from steersman.rl.experience import Experience

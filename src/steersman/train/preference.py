@@ -5,6 +5,8 @@ rankings -> one tree per prompt (the prompt once, K answers as branches) -> log-
 
 The SFT model is the start and the reference; its log-probabilities are computed once, in the rows of the first epoch,
 so that the first log-ratios are exactly 0. The held-out prompts are those of the reward model.
+
+Why so: decision 25 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -42,13 +42,7 @@ from steersman.train.rankings import (
 from steersman.train.session import Origin, Session, Steps, opened, trainable
 from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
-from steersman.weights.folders import (
-    check_folder,
-    load_scalar,
-    load_tokenizer,
-    read_config,
-    use_packed_rows,
-)
+from steersman.weights.folders import check_folder, load_scalar, load_tokenizer, read_config, use_packed_rows
 from steersman.weights.lora import settle
 
 

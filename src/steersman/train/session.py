@@ -11,6 +11,8 @@
         return session.finish(report)                   # hashes, manifest, the folder's own name
 
 A stage that ends otherwise leaves its working folder, and the same call goes on from the newest resume point in it.
+
+Why so: decision 56 in docs/LOG.md.
 """
 
 from __future__ import annotations

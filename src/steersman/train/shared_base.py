@@ -19,7 +19,7 @@ from typing import Any
 from steersman import progress
 from steersman.config import ModelConfig, PpoConfig
 from steersman.families.heads import saved_scale
-from steersman.families.registry import family_of
+from steersman.families.known import family_of
 from steersman.families.twins import twin
 from steersman.weights.folders import load_causal, load_scalar, pick_device, use_packed_rows
 from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, weights_hash

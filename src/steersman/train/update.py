@@ -2,6 +2,8 @@
 
 Also what a step needs of the machine: `keep_freed_memory`, because on a CPU page faults of freshly mapped
 buffers cost a third of the time.
+
+Why so: decision 9 in docs/LOG.md.
 """
 
 from __future__ import annotations

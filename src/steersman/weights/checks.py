@@ -1,5 +1,7 @@
 """Whether a model folder is what it says, looked at before anything of it is built: files from strangers are often
 damaged, and some are made to hang or exhaust a machine. Everything that is wrong is a ValueError that names the file.
+
+Why so: decision 6 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from steersman.compute.vocabulary import grow_embedding
 from steersman.config import ModelConfig
 from steersman.distributed import parallel
 from steersman.families.heads import saved_scale
+from steersman.families.known import family_of
 from steersman.families.outputs import layer_count
-from steersman.families.registry import family_of
 from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template
 from steersman.text.template import Template

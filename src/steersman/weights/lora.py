@@ -2,6 +2,8 @@
 
 B begins as zero, so a new adapter changes nothing. `families.twins` makes a second model over the same weights, which
 is how several adapters stand on one base in memory. A base may be quantised (Dettmers et al. 2023); see `quantized`.
+
+Why so: decisions 14 and 15 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from steersman.artifact.files import file_sha256, hash_json, write_json
 from steersman.compute.products import linear
 from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.distributed import parallel
+from steersman.families.known import family_of
 from steersman.families.outputs import last_layers, train_last_layers
-from steersman.families.registry import family_of
 from steersman.families.twins import twin
 from steersman.weights.folders import DTYPES, pick_device
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from steersman.data.formats import comparisons, dialogues, feedback, ranked
 from steersman.data.formats.dialogues import Turn, conversation
+from steersman.data.formats.field_names import IMAGES, MAPPABLE, MEDIA
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
-from steersman.data.formats.names import IMAGES, MAPPABLE, MEDIA
 from steersman.data.formats.transcripts import cued, is_hh
 from steersman.data.pictures import beside, placed
 from steersman.parts import IMAGE_PATH, Image

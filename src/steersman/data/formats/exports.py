@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, empty, plain
-from steersman.data.formats.names import NAMES
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]

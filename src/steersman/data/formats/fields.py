@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from steersman.data.formats.names import BODIES, COMMENT_NAME, META, META_NAME, NAMES, SUBJECTS
+from steersman.data.formats.field_names import BODIES, COMMENT_NAME, META, META_NAME, NAMES, SUBJECTS
 from steersman.data.pictures import Pictures
 
 ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")

@@ -22,8 +22,8 @@ from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
-from steersman.families.protocol import Beginning
-from steersman.families.registry import family_of
+from steersman.families.family import Beginning
+from steersman.families.known import family_of
 from steersman.types import Completion, SamplingParams
 
 

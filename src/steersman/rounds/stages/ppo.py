@@ -9,9 +9,9 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import Config, of_stage
 from steersman.eval.maker import Maker
 from steersman.rounds.inputs import Dialogues, Functions, Model, Option
-from steersman.rounds.options import DATA, HELD_OUT, MODEL, REWARD
 from steersman.rounds.registry import Metrics, Searched, Stage, Task
 from steersman.rounds.telling import cautions
+from steersman.rounds.verb_options import DATA, HELD_OUT, MODEL, REWARD
 
 if TYPE_CHECKING:
     from steersman.text.template import Template

@@ -7,9 +7,9 @@ from typing import Any
 from steersman.eval.maker import Maker
 from steersman.rounds.inputs import Feedback, Model, Rankings
 from steersman.rounds.lengths import of_feedback
-from steersman.rounds.options import DATA, FEEDBACK, MODEL
 from steersman.rounds.registry import Metrics, Stage, Task
 from steersman.rounds.telling import accuracy, cautions
+from steersman.rounds.verb_options import DATA, FEEDBACK, MODEL
 
 
 def run(task: Task) -> Any:

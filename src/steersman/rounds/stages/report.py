@@ -28,8 +28,8 @@ from steersman.rounds.inputs import (
     need,
     resolved,
 )
-from steersman.rounds.options import DATA
 from steersman.rounds.registry import Outcome, Stage, Task
+from steersman.rounds.verb_options import DATA
 
 if TYPE_CHECKING:
     from steersman.eval.verdict import Caution

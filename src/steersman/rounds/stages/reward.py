@@ -6,9 +6,9 @@ from typing import Any
 
 from steersman.rounds.inputs import Dialogues, Model, Option, Rankings
 from steersman.rounds.lengths import of_rankings
-from steersman.rounds.options import DATA, MODEL
 from steersman.rounds.registry import Searched, Stage, Task
 from steersman.rounds.telling import accuracy
+from steersman.rounds.verb_options import DATA, MODEL
 
 ZERO = Option("--demonstrations", "Without a workspace: files that set the zero of the scale.")
 FEW = 200

@@ -8,9 +8,9 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.rounds import registry
 from steersman.rounds.inputs import Dialogues, Model
-from steersman.rounds.options import DATA, MODEL
 from steersman.rounds.registry import Metrics, Stage, Task
 from steersman.rounds.telling import cautions
+from steersman.rounds.verb_options import DATA, MODEL
 
 PROMPTS = Dialogues("prompts", "prompts", "train", DATA, purpose="rank", demanded="prompts to rank answers of")
 

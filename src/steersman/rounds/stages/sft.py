@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from steersman.artifact.workspace import Workspace
 from steersman.eval.maker import Maker
 from steersman.rounds.inputs import Dialogues, Model
-from steersman.rounds.options import DATA, MODEL
 from steersman.rounds.registry import Metrics, Searched, Stage, Task
 from steersman.rounds.telling import cautions
+from steersman.rounds.verb_options import DATA, MODEL
 
 if TYPE_CHECKING:
     from steersman.text.template import Template

@@ -1,4 +1,7 @@
-"""LoRA adapters over the engine's merged weights (Hu et al. 2021): y += B (A x) * scale. The base is never changed."""
+"""LoRA adapters over the engine's merged weights (Hu et al. 2021): y += B (A x) * scale. The base is never changed.
+
+Why so: decision 39 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

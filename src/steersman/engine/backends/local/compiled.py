@@ -3,6 +3,8 @@
 It is used for bfloat16 and int8 weights on a CPU, for up to `NativeStep.most` sequences at a time. Where there is no
 compiler, or the model's sizes are not multiples of 32 (heads: 16), PyTorch computes every step; `LocalEngine.kernel`
 says which.
+
+Why so: decision 31 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ has more of these than cores, GNU's OpenMP no longer spins at barriers but sleep
 twice as long. For the same reason a caller lets its OpenMP threads go before it waits, and the driving thread ends, and
 its OpenMP threads with it, when there is nothing left to do. A caller that wakes takes a core from the step that runs
 then, so the driving thread itself looks whose wait is over, and wakes nobody else.
+
+Why so: decision 27 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.grammar import Grammar, Grammars
-from steersman.engine.options import Serving
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer, Request, drawn_seed
+from steersman.engine.serving import Serving
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 

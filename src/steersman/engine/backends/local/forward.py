@@ -4,6 +4,8 @@ Covers the Llama shape and its relatives (SmolLM, Mistral, Qwen2/2.5/3, Gemma 3)
 activations. Few sequences at a time are computed by a native step where there is one (`compiled.py`), or
 by a captured one (`graphs.py`), since there a step is bounded by reading the weights and by the overhead
 of operators.
+
+Why so: decision 38 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from steersman.engine.backends.local.compiled import NativeStep
 from steersman.engine.backends.local.graphs import Graphs
 from steersman.engine.backends.local.matrix import MANY
 from steersman.engine.backends.local.merged import Weights
-from steersman.families.registry import family_of
+from steersman.families.known import family_of
 from steersman.families.shape import inverse_frequencies
 from steersman.kernels import ops as kernels
 

@@ -5,6 +5,8 @@ but always at the same addresses and in the same shapes. So ids, positions and l
 is captured when a new size is first met: sequences and tokens are rounded up to one of a few sizes (`Cache.sizes`), and
 rows beyond the running sequences compute what nobody reads. Weights are replaced in place and need no new graph;
 whoever replaces the cache calls `clear`.
+
+Why so: decision 33 in docs/LOG.md.
 """
 
 from __future__ import annotations

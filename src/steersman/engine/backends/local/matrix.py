@@ -2,6 +2,8 @@
 
 Parts of a merged matrix (q, k and v; gate and up) are assigned row range by row range, so that a trainer can push
 updates by transformers' names.
+
+Why so: decision 37 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Keys and values of finished dialogues, kept so that the next turn prefills only what is new."""
+"""Keys and values of finished dialogues, kept so that the next turn prefills only what is new.
+
+Why so: decision 30 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

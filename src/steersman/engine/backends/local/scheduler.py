@@ -5,6 +5,8 @@ not wait behind a thousand prompts of a batch. Prompts are prefilled once, howev
 somebody reads along, long prompts are prefilled in chunks between the steps of the others. Where keys and values
 outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and words so far are
 prefilled again when there is room.
+
+Why so: decisions 28, 29, 34 and 36 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steersman.families import decoder, encoder_decoder
-from steersman.families.protocol import Family
+from steersman.families.family import Family
 
 FAMILIES: tuple[Family, ...] = (encoder_decoder, decoder)
 """The first that serves a config is its family; the decoder serves all that is left."""

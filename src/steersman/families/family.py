@@ -1,7 +1,7 @@
 """The `Family` seam: what Steersman asks of an architecture. A family is a module with these functions.
 
 Stages do not know which family a model is of: they call `steersman.families.outputs`, which asks `family_of` once.
-A new family is one file that has these functions, and its name in `steersman.families.registry`.
+A new family is one file that has these functions, and its name in `steersman.families.known`.
 
 Models are transformers' modules. A scalar model (reward model, critic) has its heads in `score`, a linear layer without
 bias from states to one number for each objective.
