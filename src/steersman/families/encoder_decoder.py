@@ -1,8 +1,8 @@
 """Encoder-decoders (T5, BART and their relatives): the prompt goes through the encoder, answers through the decoder.
 
 Rows have the decoder family's format, with another meaning. A branch's source is the whole trunk of its tree, encoded
-once for all its branches; in a trunk each run of learned tokens is a target, and its source is all that comes before. The decoder reads
-`opening` and then the target, so an answer's numbers equal those of generation.
+once for all its branches; in a trunk each run of learned tokens is a target, and its source is all that comes before.
+The decoder reads `opening` and then the target, so an answer's numbers equal those of generation.
 
 The layers are transformers' own. Texts of similar length are computed together, padded.
 

@@ -49,7 +49,7 @@ def kl_loss(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """Half squared error per token [N]; with `clip` > 0 the larger of it and the one of values clipped to old +- `clip`."""
+    """Half squared error per token [N]; with `clip` > 0 the larger of it and that of values clipped to old +- clip."""
     loss = (values - returns) ** 2
     if clip > 0:
         held = old_values + (values - old_values).clamp(-clip, clip)
