@@ -21,7 +21,7 @@ from steersman.parts import Citation, Image, Said
 from steersman.store import chats, ranking_tasks
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
-from steersman.store.ranking_tasks import RankingTask, RankingSubmission
+from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
