@@ -78,7 +78,7 @@ def mismatched(trees: Sequence[Tree], context: int) -> list[Tree]:
 
 
 @dataclass(frozen=True)
-class Examples:
+class LabelledAnswers:
     """Rankings as tokens: the training items, with each answer's KTO label, and the held-out ones."""
 
     items: list[RankedTree]
@@ -96,7 +96,7 @@ class Examples:
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[DpoConfig | KtoConfig], context: int
-) -> Examples:
+) -> LabelledAnswers:
     """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
     config = origin.config
     dpo = isinstance(config, DpoConfig)
@@ -112,7 +112,7 @@ def prepare(
         )
     others = [] if dpo else mismatched([item.tree for item in items], context)
     batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{origin.seed}/{origin.stage}")
-    return Examples(items, [kto_labels(r) for r in used], others, held, batches)
+    return LabelledAnswers(items, [kto_labels(r) for r in used], others, held, batches)
 
 
 def answer_logprobs(
@@ -189,7 +189,7 @@ class Reference:
     """The items' states from `frozen_states`."""
 
 
-def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) -> Reference:
+def reference_of(model: Any, examples: LabelledAnswers, config: DpoConfig | KtoConfig) -> Reference:
     """The reference, computed by the model before its first step, in the rows of the first epoch."""
     trees, others, held = examples.trees, examples.others, [h.tree for h in examples.held]
     first_epoch = examples.batches[: len(examples.batches) // config.epochs]
@@ -203,7 +203,9 @@ def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) 
     )
 
 
-def estimated_kl(model: Any, examples: Examples, batch: Sequence[int], reference: Reference, row_tokens: int) -> float:
+def estimated_kl(
+    model: Any, examples: LabelledAnswers, batch: Sequence[int], reference: Reference, row_tokens: int
+) -> float:
     """KTO's z0: estimated KL in nats of the model from the SFT model, from answers to other prompts."""
     now = tree_logprobs(model, examples.others, [batch], row_tokens)
     return max(0.0, float(torch.cat([now[i] - reference.others[i] for i in batch]).mean()))
@@ -212,7 +214,7 @@ def estimated_kl(model: Any, examples: Examples, batch: Sequence[int], reference
 def learn(
     steps: Steps,
     config: DpoConfig | KtoConfig,
-    examples: Examples,
+    examples: LabelledAnswers,
     batch: Sequence[int],
     reference: Reference,
     kl: float,

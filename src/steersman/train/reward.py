@@ -118,7 +118,7 @@ def join_members(
 
 
 @dataclass(frozen=True)
-class Examples:
+class RankedPrompts:
     """Rankings as tokens: the items of each optimizer step, and the held-out ones."""
 
     items: list[RankedTree]
@@ -131,7 +131,7 @@ class Examples:
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[RewardConfig], context: int, member: int
-) -> Examples:
+) -> RankedPrompts:
     """Raises ValueError where there is nothing to learn from or to hold out, for some objective."""
     config = origin.config
     check_objectives(rankings, config.objectives)
@@ -145,7 +145,9 @@ def prepare(
         )
     check_split(items, held, config.objectives)
     order = f"{origin.seed}/reward", f"/{member}" if member > 1 else ""
-    return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
+    return RankedPrompts(
+        items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order)
+    )
 
 
 def new_model(base: Path, origin: Origin[RewardConfig], member: int) -> Any:
@@ -164,7 +166,7 @@ def learn(
     model: Any,
     updater: Updater,
     config: RewardConfig,
-    examples: Examples,
+    examples: RankedPrompts,
     batch: Sequence[int],
     states: FrozenStates,
 ) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from steersman.families.heads import saved_scale
 from steersman.families.known import family_of
 from steersman.families.twins import twin
 from steersman.weights.folders import load_causal, load_scalar, pick_device, use_packed_rows
-from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, weights_hash
+from steersman.weights.lora import adapter_base, put_adapter, quantized, set_trainable, weights_hash
 
 
 def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
@@ -72,5 +72,5 @@ def _scalar(base: Any, reward: Path) -> Any:
     scale = saved_scale(reward)
     model = family_of(base).scalar_over(base, len(scale.get("objectives", ())) or 1)
     model.config.update(scale)
-    load_adapter(model, reward)
+    put_adapter(model, reward)
     return model

@@ -221,10 +221,18 @@ def adapter_base(folder: Path) -> str | None:
         return (opened.metadata() or {}).get("base")
 
 
-def load_adapter(model: Any, folder: Path) -> None:
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(settings, tensors by the model's names) of a folder that peft or `settle` wrote; ValueError if it is none."""
+    for file in (folder / CONFIG, folder / WEIGHTS):
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; expected a folder that peft wrote")
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config, {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+
+
+def put_adapter(model: Any, folder: Path) -> None:
     """Put the adapter that `settle` wrote below `folder` on a model, its scalar head too."""
-    config = json.loads((folder / ADAPTER / CONFIG).read_text(encoding="utf-8"))
-    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER / WEIGHTS).items()}
+    config, tensors = read_adapter(folder / ADAPTER)
     for name in tensors:
         if name.endswith(".lora_A.weight"):
             _adapt(model, name.removesuffix(".lora_A.weight"), config["r"], config["lora_alpha"], _dtype(model))
