@@ -168,7 +168,7 @@ class VllmEngine:
                 del self._asked[name]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
-        """Load into vLLM's process-wide model; needs VLLM_ALLOW_INSECURE_SERIALIZATION=1 where workers are processes."""
+        """Load into vLLM's process-wide model; worker processes need VLLM_ALLOW_INSECURE_SERIALIZATION=1."""
         pairs = list(weights)
         with self._lock:
             self._llm.apply_model(lambda model: model.load_weights(iter(pairs)))

@@ -29,7 +29,7 @@ class Adapter:
 
 
 def load_adapter(folder: Path, s: Shape, dtype: torch.dtype, device: torch.device) -> Adapter:
-    """Read a folder that peft wrote. Raises ValueError where it does more than plain LoRA on known projections."""
+    """Read a folder that peft wrote. Raises ValueError for anything but plain LoRA on known projections."""
     config, tensors = read_adapter(folder)
     for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern"):
         if config.get(name):
