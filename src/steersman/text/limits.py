@@ -27,7 +27,7 @@ from steersman.text.trace import Log
 SECONDS = 5.0
 """Seconds of processor time for one rendering."""
 TEXT, TIMES = 1 << 20, 64
-"""A rendering may have TEXT characters, or TIMES the characters of a larger dialogue."""
+"""A rendering may have TEXT characters, and TIMES the dialogue's own besides."""
 SOURCE = 1 << 20
 """Characters of a template."""
 BITS = 4096
