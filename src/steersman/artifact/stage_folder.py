@@ -74,7 +74,7 @@ class StageFolder:
         parallel.wait()
 
     def _open(self) -> None:
-        """Go on in the folder of these settings and inputs, or start an empty one. ValueError if others' work is there."""
+        """Go on in the folder of these settings and inputs, or start an empty one. ValueError if it is of others."""
         if said := unfinished.clear_for(self.path, self.stage, self.config, self.inputs):
             progress.note(said)
         if not self.path.is_dir():

@@ -112,7 +112,7 @@ class Traced:
 
 
 class Points:
-    """A dialogue's prompts and answers, from one rendering. `tails`: text after the turns before an answer and after it.
+    """A dialogue's prompts and answers, from one rendering. `tails`: text after the turns before and after an answer.
 
     Returned texts are cut at the front to the part that tokenising the answer needs.
     """
