@@ -50,8 +50,8 @@ class Generation:
         self._queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
-        """End soon; the Completions then contain the text so far. Before the first text `items()` ends at once: an engine
-        may notice only when it begins the request."""
+        """End soon; the Completions then contain the text so far. Before the first text `items()` ends at once: an
+        engine may notice only when it begins the request."""
         if not self._begun and not self.cancelled.is_set():
             self._dropped = True
             for number in range(self.params.n):

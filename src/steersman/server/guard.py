@@ -1,9 +1,9 @@
 """Checks of every request before the application sees it, and headers of every response.
 
 The server trusts every client that reaches it (and has the key, where one is set), so only this machine may: a web
-page that the user happens to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (checked by
-the Host header) nor by posting across origins (checked by the Origin header). Pages that this machine serves itself, on
-any port, may call `/v1` as any other program may.
+page that the user happens to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (the
+Host header shows it) nor by posting across origins (the Origin header shows it). Pages that this machine serves itself,
+on any port, may call `/v1` as any other program may.
 """
 
 from __future__ import annotations
