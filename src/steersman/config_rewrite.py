@@ -68,7 +68,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _path(tree: Any) -> Place:
-    """The keys down to the value; a key whose text cannot be told has none that is known."""
+    """The keys from the root down to the value."""
     out: Place = ()
     while isinstance(tree, dict) and len(tree) == 1:
         (name, tree), *_ = tree.items()
@@ -113,7 +113,7 @@ def edited(text: str, section: str, values: Mapping[str, Any]) -> str | None:
 
 
 def _end_of(pieces: list[Piece], section: str) -> int:
-    """Where a new table of the section goes: behind its last setting or head, else behind everything."""
+    """Index for a new table of the section: after the section's last setting or head, else at the end."""
     inside = [i for i, p in enumerate(pieces) if (p.head or p.key) and p.table[:1] == (section,)]
     return inside[-1] + 1 if inside else len(pieces)
 

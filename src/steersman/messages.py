@@ -45,7 +45,7 @@ class Message:
     learn: bool
     """False: an assistant's turn that is context alone, never a target of training."""
     thinking: str
-    """What the assistant thought before it spoke, where its model thinks aloud; never part of what is said."""
+    """The assistant's thoughts before its answer, for models that write them; never part of the content."""
     name: str
     """In a tool's turn: the tool's name."""
     text: str = field(init=False, compare=False, repr=False)
@@ -62,12 +62,11 @@ class Message:
         name: str = "",
         parts: Iterable[Part] | None = None,
     ) -> None:
-        """What is said is `content`, words or parts. `tool_calls`, in OpenAI's form or as parts, `tool_call_id` and
+        """`content`: text, or a list of parts. `tool_calls`, in OpenAI's form or as parts, `tool_call_id` and
         `name` make calls and results of tools of it; `parts` are all of them as they are."""
         if parts is None and isinstance(content, str) and role != "tool" and not (tool_calls or tool_call_id):
-            self._set(
-                role, (Text(content),) if content else (), learn, thinking, name, content
-            )  # the most frequent case
+            # the most frequent case
+            self._set(role, (Text(content),) if content else (), learn, thinking, name, content)
             return
         if parts is None:
             said: Iterable[Part] = [Text(content)] if isinstance(content, str) else content or ()
@@ -119,7 +118,7 @@ class Message:
 
     @property
     def tool_calls(self) -> tuple[Json, ...]:
-        """What the assistant asked tools to do, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
+        """The assistant's calls of tools, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
         return tuple(part.to_json() for part in self.parts if isinstance(part, ToolCall))
 
     @property

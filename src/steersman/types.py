@@ -178,7 +178,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What one labeler said of K answers to one prompt, kept as given.
+    """One labeler's judgement of K answers to one prompt, kept as given.
 
     Exactly one of `ranks` (1 is best, equal numbers are ties) and `grades` is set. `all_bad` says that no
     answer was acceptable; the order among them still counts. `simulated` marks a rule judge, never a person.
@@ -272,7 +272,7 @@ def to_objective(value: Any, where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What someone who chats said of one answer: liked, disliked, edited it, or asked for another.
+    """A chat user's reaction to one answer: liked, disliked, edited it, or asked for another.
 
     `edited` holds the better answer for kind "edit"; `prompt` is the dialogue up to and including the user's turn.
     """

@@ -127,7 +127,7 @@ class Workspace:
         return self.pinned or (self.rounds() or [1])[-1]
 
     def stage_dir(self, stage: str, round_: int | None = None) -> Path:
-        """Where the stage's artifact lies or is to be made: under its earlier name where an old workspace has it so."""
+        """Folder of the stage's artifact, existing or to be made; by its earlier name if an old workspace has that."""
         assert NAME.fullmatch(stage), stage
         folder = self.root / "rounds" / f"{round_ or self.round:03d}"
         for name in (stage, *(old for old, new in RENAMED.items() if new == stage)):

@@ -90,9 +90,8 @@ def spread(processes: int) -> None:
 def run(command_line: Callable[[], None]) -> None:
     """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
     first = os.environ["RANK"] == "0"
-    stopping.install(
-        signal.SIG_DFL
-    )  # while processes meet there is nothing to save, and waiting in C++ runs no Python handler
+    # while processes meet there is nothing to save, and waiting in C++ runs no Python handler
+    stopping.install(signal.SIG_DFL)
     try:
         with progress.heartbeat("starting the processes") if first else contextlib.nullcontext():
             from steersman.distributed import parallel

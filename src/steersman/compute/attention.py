@@ -23,7 +23,7 @@ from steersman.kernels import ops
 
 NAME = "steersman_rows"
 NOT_COMPUTED = ("position_bias", "score_mod", "head_mask", "block_mask", "indexer_scores")
-"""What some models hand to their attention besides queries, keys and values."""
+"""Arguments that some models pass to attention besides queries, keys and values."""
 
 
 class _Dense(torch.autograd.Function):

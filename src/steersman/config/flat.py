@@ -59,7 +59,7 @@ def leaves(section: Any) -> tuple[Leaf, ...]:
 
 
 def flat_name(section: Any, path: str) -> str:
-    """'lr' for 'optimizer.lr'; what is no path of a setting is returned as it is."""
+    """'lr' for 'optimizer.lr'; a string that is no setting's path is returned unchanged."""
     return next((leaf.name for leaf in leaves(section) if ".".join(leaf.path) == path), path)
 
 

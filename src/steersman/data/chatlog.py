@@ -95,7 +95,7 @@ def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
 
 
 def names_in(part: Part, reading: Reading) -> str:
-    """Who speaks in a log, with counts; empty where nobody does."""
+    """The speakers in a log with their counts of messages; '' for none."""
     said = _messages(lines_of(part, reading), None, [], Counter())
     counts = Counter(message.who.strip() for message in said if message.who and message.text)
     return _listed(counts)

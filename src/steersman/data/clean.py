@@ -101,7 +101,7 @@ def _said(message: Message) -> str:
 
 
 def words_of(record: Parsed) -> str:
-    """What people said in a record, without roles and ranks."""
+    """The texts in a record, without roles and ranks."""
     if isinstance(record, str):
         return record
     if isinstance(record, Feedback):

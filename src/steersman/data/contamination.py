@@ -59,7 +59,7 @@ def _asked(messages: Sequence[Message]) -> str:
 
 
 def _prefixes(messages: Sequence[Message]) -> Iterable[tuple[str, ...]]:
-    """What was asked up to each user turn, as units."""
+    """The dialogue up to each user turn, as units."""
     asked: tuple[str, ...] = ()
     for message in messages:
         if message.role == "user":

@@ -62,9 +62,8 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     speakers = chatlog.speakers_of(reading.speakers)
     everybody = Counter(m.who for chat in found.chats for m in chat.messages if m.who)
     if speakers is not None and not any(speakers.role(who) for who in everybody):
-        list(
-            chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading)
-        )  # raises ValueError with the names
+        # raises ValueError with the names
+        list(chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading))
     for chat in found.chats:
         names = {m.who for m in chat.messages if m.who}
         mine = speakers

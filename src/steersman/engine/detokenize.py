@@ -130,7 +130,7 @@ class Words:
         self._begin, self._words_from = begin, words_from
         self._ids: list[int] = []
         self._first, self._next = 0, 0
-        """The first of the words, and the token that is read next."""
+        """Index of the first token of the words, and of the next token to read."""
         self._words = begin()
         self.again = False
 
@@ -221,7 +221,7 @@ class Stops:
         self._each = [(s, _borders(s)) for s in strings]
         self._matched = [0] * len(strings)
         self.length = 0
-        """Of the text so far."""
+        """Characters of the text so far."""
 
     @property
     def held(self) -> int:

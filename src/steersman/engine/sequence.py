@@ -56,12 +56,12 @@ class Answer:
         self._stops = Stops(p.stop)
         self._stop_ids = frozenset(p.stop_token_ids)
         self._said = 0
-        """How many of `ids` are the answer's words: all but the token that ended it."""
+        """Number of `ids` that belong to the answer's text: all but the token that ended it."""
         self._read = 0
         self._pieces: list[tuple[str, int]] = []
-        """Text, and how many characters at its end may still be taken back; `AGAIN` where the text begins anew."""
+        """Text, and how many characters at its end may still be taken back; `AGAIN` where the text starts anew."""
         self._cut: int | None = None
-        """Where the text ends because a stop string begins there."""
+        """Index in the text where a stop string begins, which ends the text."""
         self._taken, self._told, self._kept = 0, 0, ""
 
     @property

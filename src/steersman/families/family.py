@@ -56,7 +56,7 @@ class Family(Protocol):
         ...
 
     def trial(self, ids: Tensor) -> dict[str, Any]:
-        """What a forward pass over tokens [1, T] takes, to try a model once before it is used."""
+        """Arguments of a forward pass over tokens [1, T], to try a model once before it is used."""
         ...
 
     def prepare(self, model: Any) -> None:

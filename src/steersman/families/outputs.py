@@ -1,4 +1,4 @@
-"""What stages ask of a model about a packed row: log-probabilities, values, scores; and which of its layers they train.
+"""A model's outputs for a packed row (log-probabilities, values, scores), and the choice of layers to train.
 
 Nothing here knows an architecture: each function asks the model's family (`steersman.families.family`) once.
 """

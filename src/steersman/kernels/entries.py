@@ -234,7 +234,7 @@ def _is_address(wanted: Argument) -> bool:
 
 
 def layout_differs(lib: ctypes.CDLL) -> str:
-    """The struct whose fields lie elsewhere in the library than here; '' where all agree."""
+    """Name of a struct whose field offsets differ between the library and Python; '' where all agree."""
     mine = [[ctypes.sizeof(s), *(getattr(s, name).offset for name, *_ in s._fields_)] for s in STRUCTS]
     total = sum(map(len, mine))
     theirs = (c_int64 * total)()

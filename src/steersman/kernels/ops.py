@@ -37,7 +37,7 @@ LANES = 16
 
 
 def serves(x: Tensor, *sizes: int) -> bool:
-    """Whether the kernels of layer.c take a tensor like x, whose sizes are these."""
+    """Whether the kernels of layer.c take a tensor with x's dtype and device, and these sizes."""
     wanted = x.dtype == torch.bfloat16 and x.device.type == "cpu" and not any(size % LANES for size in sizes)
     return wanted and capabilities().library is not None
 

@@ -1,4 +1,4 @@
-"""What one iteration of PPO learns from, as tensors: episodes are rows [E, T], padded at the right.
+"""The training data of one PPO iteration as tensors: episodes are rows [E, T], padded at the right.
 
 Why so: decision 21 in docs/LOG.md.
 """

@@ -1,4 +1,4 @@
-"""What an episode is rewarded for: the score at its end, minus a price per token for leaving the reference.
+"""Rewards of episodes: the score at the end, minus a price per token for leaving the reference.
 
 Why so: decisions 23 and 24 in docs/LOG.md.
 """

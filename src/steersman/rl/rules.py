@@ -20,7 +20,7 @@ Scorer = Callable[[Sequence[Conversation], Sequence[str]], list[float]]
 HAN = re.compile(r"[\u3400-\u9fff]")
 WORD = re.compile(r"[A-Za-z]+")
 UNIT = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
-"""What n-grams are counted in: a Chinese character, or a word."""
+"""Pattern of the units of n-grams: a Chinese character, or a word."""
 
 
 def rule_reward(rule: RuleConfig, prompt: Conversation, text: str) -> float:

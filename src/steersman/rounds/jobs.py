@@ -61,7 +61,7 @@ class NoJob(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """What jobs/NNN.json holds."""
+    """Contents of jobs/NNN.json."""
 
     number: int
     stage: str

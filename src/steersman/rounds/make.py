@@ -26,7 +26,7 @@ from steersman.types import Manifest
 
 
 class Place(Protocol):
-    """Where a stage is made."""
+    """The place in which a stage is made."""
 
     @property
     def config(self) -> configs.Config: ...

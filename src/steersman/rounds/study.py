@@ -110,9 +110,8 @@ class Search:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ValueError(f"{self.folder}: this search is going on in another process") from None
-        optuna.logging.set_verbosity(
-            optuna.logging.ERROR
-        )  # Optuna logs every error with a traceback; the verb prints the error itself
+        # Optuna logs every error with a traceback; the verb prints the error itself
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         url = URL.create("sqlite", database=str((self.folder / "study.db").resolve()))
         self._storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
         self.study = optuna.create_study(

@@ -46,7 +46,7 @@ class Generation:
         self._begun = False
         """Whether any text has come."""
         self._dropped = False
-        """Whether `items()` has ended before the engine did: whatever it still writes, nobody has seen."""
+        """Whether `items()` ended before the engine did: the reader does not see the text after that."""
         self._queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
@@ -86,7 +86,7 @@ class Generation:
 
     def _work(self, put: Callable[[Item | Exception], None]) -> None:
         texts: dict[int, list[str]] = {number: [] for number in range(self.params.n)}
-        """Of those that have not ended."""
+        """Pieces of each answer that has not ended."""
 
         def end(number: int, completion: Completion) -> None:
             del texts[number]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 words = logging.getLogger(f"{__name__}.words")
-"""Tells the texts too, where somebody lowers its own level on purpose (`STEERSMAN_DEBUG=words`)."""
+"""A logger that includes the texts, enabled only by setting its own level (`STEERSMAN_DEBUG=words`)."""
 words.setLevel(logging.CRITICAL)
 
 _WORDY = "sse_starlette"

@@ -155,7 +155,7 @@ class StreamOptions(BaseModel):
 
     include_usage: StrictBool | None = None
     include_obfuscation: StrictBool | None = None
-    """Accepted and ignored: it pads pieces against eavesdroppers, of which loopback has none."""
+    """Accepted and ignored: it pads pieces against eavesdroppers, and there are none on loopback."""
 
 
 class JsonSchema(BaseModel):

@@ -181,7 +181,7 @@ class Store:
             return chats.remove(session, id)
 
     def without_named(self, images: Iterable[Image]) -> list[Image]:
-        """Those of `images` that no message and no ranking task names."""
+        """The subset of `images` that no message and no ranking task names."""
         with self._db.read() as session:
             return without_named(session, images)
 
@@ -197,7 +197,7 @@ class Store:
     def dialogue(self, conversation_id: str, last_id: str | None) -> Conversation:
         """The turns from the start down to message `last_id`, the system prompt first where there is one.
 
-        Where somebody improved an answer, the dialogue goes on from what they wrote."""
+        An answer that a person edited appears with the person's text."""
         with self._db.read() as session:
             return chats.dialogue(session, conversation_id, last_id)
 

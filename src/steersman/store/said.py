@@ -32,7 +32,7 @@ def images_of(session: Session, conversation_id: str) -> list[Image]:
 
 
 def without_named(session: Session, images: Iterable[Image]) -> list[Image]:
-    """Those of `images` that no message and no ranking task names."""
+    """The subset of `images` that no message and no ranking task names."""
     left = {image.path: image for image in images}
     for named in (MessageRow.parts, TaskRow.prompt) if left else ():
         for value in session.scalars(sa.select(named).where(sa.cast(named, sa.Text).like("%image_url%"))):

@@ -76,7 +76,7 @@ class Template:
         if thinking == "empty":
             self._values |= {"enable_thinking": False, "thinking": False}
         self.notes: dict[str, int] = {}
-        """What was changed in dialogues so that the template takes them -> in how many renderings."""
+        """Change made to dialogues for the template -> number of renderings with it."""
         try:
             self._no_tools, self._parts = self._find_form()
             source = tokenizer.get_chat_template()
@@ -101,7 +101,7 @@ class Template:
         self._words = Words(tokenizer, self._shape)
         added = tokenizer.added_tokens_decoder.items()
         self._special = frozenset(tokenizer.all_special_ids) | {i for i, token in added if token.special}
-        """Not left to `decode`, which knows none by its name that a normaliser changed."""
+        """Removed by id: `decode` does not recognise special tokens whose names a normaliser changed."""
 
     # text
 

@@ -63,9 +63,9 @@ class Words:
         self._closes = {opening: closing for opening, closing in pairs.items() if opening}
         self._close = shape.close
         self._lead = shape.opening.strip()
-        """What stands before words without thoughts."""
+        """Text before the words of an answer without thoughts."""
         self._blank = any(text[:1].isspace() for text in (shape.opening, *(shape.thoughts or ())))
-        """Whether white space may come before what leads in."""
+        """Whether white space may precede that text."""
 
     def start(self, ids: Sequence[int]) -> int:
         """Number of leading tokens that are thoughts or introduce the words.

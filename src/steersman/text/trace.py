@@ -30,9 +30,9 @@ class Log:
     def __init__(self) -> None:
         self.written = 0
         self.before: list[int] = []
-        """Characters written before turn 0, 1, ... was looked at."""
+        """Characters written before turn 0, 1, ... was read."""
         self.open = True
-        """Nothing of later turns was looked at yet."""
+        """No later turn was read so far."""
         self.end = 0
         """Characters written when the loop was over."""
 

@@ -154,7 +154,7 @@ class Plan:
 
     @property
     def advice(self) -> str:
-        """What to set, in words and as options of the command line."""
+        """The settings to change, in words and as options of the command line."""
         if (chosen := self.chosen) is None:
             least = min(self.options, key=lambda option: option.peak)
             return (
@@ -178,7 +178,7 @@ def shown(size: int) -> str:
 
 
 def shape_in(folder: Path, trust_remote_code: bool = False) -> Shape:
-    """From config.json alone. Raises ValueError for a model whose memory is not counted (`compute.layers.FAMILIES`)."""
+    """A model's shape from its config.json. Raises ValueError for a family that is not in `compute.layers.FAMILIES`."""
     config = read_config(folder, trust_remote_code)
     return family_of(config).shape(config)
 

@@ -1,4 +1,4 @@
-"""What a reader of a training stage's outcome must be told beside its numbers. Kept in the manifest as `cautions`."""
+"""Cautions for readers of a training stage's numbers, kept in the manifest as `cautions`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TOKENIZER_ENTRY = 2200
 DATA_TOKEN = 48
 """Bytes per token of data kept as Python integers, with the text they came from."""
 LEFTOVERS = 220 * MIB
-"""What loading and the first steps leave on a CPU: PyTorch's compiled products, scratch buffers, Python's garbage."""
+"""Bytes that loading and the first steps leave on a CPU: compiled products, scratch buffers, Python's garbage."""
 LEFTOVERS_KERNELS = 40 * MIB
 """The same where our kernels compute instead."""
 GAPS = 0.05

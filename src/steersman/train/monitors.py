@@ -1,4 +1,4 @@
-"""What PPO watches while it runs: that it starts where it must, and that it does not win by a trick.
+"""Checks of a running PPO: that it starts correctly, and that it does not exploit the reward model.
 
 `starting_point` compares the first iteration with its known exact values. `Monitors` compares recent iterations
 with the first ones: a policy that has found a hole in the reward model grows longer, repeats itself, leaves the
@@ -74,7 +74,7 @@ class Monitors:
         self.config = config
         self.rows: list[Row] = []
         self.alarms: dict[str, str] = {}
-        """Name of each monitor that has spoken -> what it said."""
+        """Name of each monitor that has warned -> its warning."""
         for row in rows:
             self.look(row)
 

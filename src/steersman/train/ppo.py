@@ -55,7 +55,7 @@ from steersman.weights.lora import named_weights, settle
 
 @dataclass(frozen=True)
 class Material:
-    """What PPO starts from."""
+    """PPO's inputs."""
 
     sft: Path
     """Folder of the SFT model, where the policy starts."""

@@ -1,4 +1,4 @@
-"""What PPO learns from one minibatch, its learning rate, and the pretraining mix."""
+"""PPO's update on one minibatch, its learning rate, and the pretraining mix."""
 
 from __future__ import annotations
 

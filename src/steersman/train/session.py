@@ -176,7 +176,7 @@ class Steps:
             total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction
         )
         self.kept: dict[str, Any] = {}
-        """What a resume point holds beside weights, optimizer and number of steps."""
+        """Further content of resume points, besides weights, optimizer and number of steps."""
         if (point := session.folder.load()) is not None:
             self.updater.restore(point[0])
             self.kept = dict(point[1])

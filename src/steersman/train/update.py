@@ -75,7 +75,7 @@ class Updater:
         self.peak_lr, self.grad_clip = lr, grad_clip
         self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
         self.wide: list[Wide] = []
-        """Weights whose gradients kernels sum, and whose masters kernels step."""
+        """Weights with gradients summed, and masters updated, by kernels."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter.dim() == 2 and not parallel.is_split(parameter) and ops.multiplies(parameter):
                 self.wide.append(Wide(parameter, master, sum_in_float32(parameter)))

@@ -88,9 +88,9 @@ class Fields:
         self.speakers = speakers or {}
         self.ordered = ordered
         self.notes: Counter[str] = Counter() if notes is None else notes
-        """What was changed or guessed -> how often."""
+        """Description of a change or guess -> number."""
         self.taken: dict[str, str] = {}
-        """Role -> the field that plays it."""
+        """Role -> the field read for it."""
         self.used: set[str] = set(self.ignored)
 
     @functools.cached_property

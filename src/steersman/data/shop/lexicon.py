@@ -18,7 +18,7 @@ TURN = " || "
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One line of a block, with an id that says whose it is."""
+    """One line of a block, with an id of its block, split and line."""
 
     id: str
     text: str

@@ -134,7 +134,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """How the models came to be, as far as it is known: from the round's manifests, or what the options say."""
+    """Known facts on how the models were made, from the round's manifests or from options."""
 
     name: str
     option: Option
@@ -182,7 +182,7 @@ def curves(space: Workspace) -> dict[str, Any]:
 
 
 def search_path(space: Workspace, name: str) -> str:
-    """Where a search of the round is summed up, relative to the workspace."""
+    """Path of the summary of a search of the round, relative to the workspace."""
     return f"search/{space.round:03d}-{name}/study.json"
 
 

@@ -46,7 +46,7 @@ class Cache:
         self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
         self.dtype, self.device, self.budget = dtype, device, budget
         self.buckets = 0
-        """Up to so many slots, both directions come in few sizes."""
+        """Up to this number of slots, slots and capacity are rounded to a few sizes."""
         self.slots, self.capacity = 0, 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []

@@ -46,7 +46,7 @@ class Run:
 
     def __init__(self, drive: Callable[[Run], None]) -> None:
         self.error: BaseException | None = None
-        """What a step raised; all that ran or waited then is lost."""
+        """A step's error; all requests that ran or waited then fail with it."""
         self.over = False
         # a daemon: the interpreter exits without waiting for answers that nobody reads
         self.thread = threading.Thread(target=drive, args=(self,), name="engine", daemon=True)

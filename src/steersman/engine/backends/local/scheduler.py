@@ -69,7 +69,7 @@ class Scheduler:
         self._waiting: list[tuple[int, int, Request]] = []
         self._arrivals, self._admissions = itertools.count(), itertools.count()
         self._turn = 0
-        """Place in its call of the request that was admitted last."""
+        """Position, within its call, of the request admitted last."""
 
     @property
     def waiting(self) -> int:

@@ -1,4 +1,4 @@
-"""What a ranking compares by; those of before compare on the whole."""
+"""Rankings get an objective; earlier rankings compare overall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said in a message beside words: images, citations. Messages of before are words alone, and stay so."""
+"""Messages get parts besides text: images, citations. Earlier messages are text only, and stay so."""
 
 from __future__ import annotations
 
