@@ -1,1 +1,1 @@
-"""What lies on the disk: files written whole, artifacts with their manifests, unfinished stages, the workspace."""
+"""Everything on disk: files written whole, artifacts with their manifests, unfinished stages, the workspace."""

@@ -19,11 +19,11 @@ from steersman.progress import activity
 from steersman.terminal import finite
 
 TORN = (".*.tmp", ".tmp*")
-"""What a kill leaves of a file: ours, and safetensors'."""
+"""Suffixes of temporary files left after a kill: ours, and safetensors'."""
 WORDS = (".jsonl", ".html")
-"""Endings of files that hold what people wrote or were told."""
+"""Suffixes of files that contain people's words or answers to them."""
 BLOCK = 1 << 22
-# A context: the rule of the workspace that is open, for each of its files whoever writes it.
+# A context variable: the open workspace's rule, for all code that writes its files.
 private: ContextVar[bool] = ContextVar("private", default=True)
 """Whether files with people's words are for their owner alone (`project.private`)."""
 
@@ -34,7 +34,7 @@ def now() -> str:
 
 
 def fsync_dir(path: Path) -> None:
-    """Put the names in a folder on the disk. Windows opens no folders and needs none of this."""
+    """Flush a folder's names to disk. Windows cannot open folders and does not need it."""
     if sys.platform == "win32":
         return
     fd = os.open(path, os.O_RDONLY)
@@ -45,14 +45,14 @@ def fsync_dir(path: Path) -> None:
 
 
 def umask() -> int:
-    """What the process takes from the permissions of new files."""
-    mask = os.umask(0o077)  # it can only be read by setting it; what another thread makes meanwhile is private
+    """The process's umask."""
+    mask = os.umask(0o077)  # reading it means setting it; files that other threads create meanwhile are private
     os.umask(mask)
     return mask
 
 
 def mode_of(path: Path, words: bool) -> int:
-    """Permissions of a new file: those that the umask leaves, and for people's words the owner's alone."""
+    """Permissions of a new file: those that the umask leaves; for people's words the owner's only."""
     return (0o600 if private.get() and (words or path.suffix in WORDS) else 0o666) & ~umask()
 
 
@@ -60,7 +60,8 @@ def mode_of(path: Path, words: bool) -> int:
 def atomic_write(path: Path, mode: str = "w", words: bool = False, like: Path | None = None) -> Iterator[IO[Any]]:
     """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it.
 
-    `words`: people's are in it, whatever the file is called (see `private`). `like`: a file whose permissions it gets.
+    `words`: the file contains people's words, whatever its name (see `private`). `like`: a file whose permissions it
+    gets.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -89,7 +90,7 @@ def rewrite(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A full or read-only disk in here is said of `path`: a write that fails does not name its file.
+    """Errors of a full or read-only disk inside the context name `path`, since a failed write does not.
 
     safetensors hides the errno in its text.
     """
@@ -113,12 +114,12 @@ def write_json(path: Path, value: Any, words: bool = False) -> None:
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object out of a file of ours. Raises ValueError that names the file, and that it should be `what`."""
+    """Read a JSON object from one of our files. Raises ValueError that names the file and `what` was expected."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError(f"{path}: not {what}: nested too deeply") from None
-    except ValueError as error:  # of JSON, of UTF-8, of an integer of thousands of digits
+    except ValueError as error:  # invalid JSON or UTF-8, or an integer of thousands of digits
         raise ValueError(f"{path}: not {what}: {error}") from None
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: not {what}: expected an object, found {type(raw).__name__}")
@@ -140,6 +141,6 @@ def hash_json(value: Any) -> str:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays below where it begins."""
+    """Whether a relative path stays inside its base folder."""
     path = PurePosixPath(name)
     return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

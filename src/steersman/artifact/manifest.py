@@ -14,9 +14,9 @@ from steersman.types import Manifest
 
 MANIFEST_NAME = "manifest.json"
 FINGERPRINT, POINTS = ".fingerprint", ".resume-*.safetensors"
-"""Of an unfinished run: what it is made from, and its resume points (`artifact.stage_folder`), which sort by age."""
+"""Files of an unfinished run: its fingerprint, and its resume points (`artifact.stage_folder`), which sort by age."""
 SHARDS = ".resume.json"
-"""Of the resume point that several processes wrote together (`artifact.sharded_point`)."""
+"""Folder of a resume point that several processes wrote together (`artifact.sharded_point`)."""
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:
@@ -50,7 +50,7 @@ _FIELDS: dict[str, type] = {
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises ValueError where the artifact is missing or its manifest is not one."""
+    """Read an artifact's manifest. Raises ValueError where the artifact is missing or its manifest invalid."""
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise ValueError(f"{folder}: no {MANIFEST_NAME} there; the artifact is missing or unfinished")
@@ -85,7 +85,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def identity(manifest: Manifest) -> str:
-    """What an artifact *is*: a hash of its stage, config, inputs and files (not of when it was made)."""
+    """A hash of an artifact's stage, config, inputs and files (not of the time it was made)."""
     return hash_json([manifest.stage, manifest.config, manifest.inputs, manifest.files])
 
 
@@ -100,9 +100,9 @@ def finish(partial: Path, final: Path) -> None:
 
 
 def sweep(final: Path) -> None:
-    """Remove what a finished stage needed while it ran, and the artifact that it replaced.
+    """Remove a finished stage's temporary files, and the artifact that it replaced.
 
-    Done after the renaming, and again by who finds the artifact: a kill in between leaves nothing behind for good.
+    Done after the renaming, and again when the artifact is found, in case of a kill in between.
     """
     for pattern in (FINGERPRINT, POINTS, ".best.*", ".*.sha256", *TORN):
         for path in final.rglob(pattern):

@@ -1,11 +1,11 @@
-"""Images of a workspace: a folder in which each lies once, named by the hash of its bytes.
+"""Images of a workspace: a folder with one file per image, named by the hash of its bytes.
 
     media = Media(workspace.root)
     image = media.put(checked(data, "photo.png"))     media/ab/ab12....png
     data = media.read(image)
 
-Bytes are looked at before they are kept: kind by what they hold, never by a name; size and pixels within limits, so
-that no few bytes unfold to gigabytes where somebody draws them. Nothing is fetched from anywhere.
+Images are checked before they are kept: the format by content, never by name; size and pixels within limits, so that
+a small file cannot decode to gigabytes. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from steersman.artifact.files import atomic_write
 from steersman.parts import IMAGE_PATH, MEDIA_TYPES, Image
 
 LARGEST = 20 << 20
-"""Bytes of an image."""
+"""Most bytes of an image."""
 MOST_PIXELS = 1 << 26
-"""Of an image: 8192 x 8192, or 256 MiB once it is drawn."""
+"""Most pixels of an image: 8192 x 8192, or 256 MiB when decoded."""
 DATA_URL = re.compile(r"data:(?P<kind>[\w.+/-]*)(?:;[\w=.+-]+)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 KINDS = ", ".join(kind.removeprefix("image/") for kind in MEDIA_TYPES)
 
 
 def checked(data: bytes, where: str) -> Image:
-    """The bytes as an image that holds them. ValueError 'where: what was expected' where they are none we take."""
-    import PIL.Image  # takes a moment that few need
+    """The bytes as an `Image`. ValueError 'where: what was expected' for anything but a supported image."""
+    import PIL.Image  # slow to import and seldom needed
 
     if len(data) > LARGEST:
         raise ValueError(f"{where}: expected an image of at most {LARGEST >> 20} MiB, got {len(data) >> 20} MiB")
@@ -44,11 +44,11 @@ def checked(data: bytes, where: str) -> Image:
             opened.verify()
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ValueError(f"{where}: expected an image of at most {MOST_PIXELS:,} pixels, got far more") from None
-    except Exception:  # Pillow raises whatever its readers meet
+    except Exception:  # Pillow's readers may raise any error
         raise ValueError(f"{where}: expected an image ({KINDS}), got bytes that are none") from None
     if width * height > MOST_PIXELS:
         raise ValueError(f"{where}: expected an image of at most {MOST_PIXELS:,} pixels, got {width} x {height}")
-    kind = "jpeg" if name == "MPO" else name.lower()  # a JPEG with a second picture behind it, as phones make
+    kind = "jpeg" if name == "MPO" else name.lower()  # a JPEG followed by a second picture, as phones write
     return Image(hashlib.sha256(data).hexdigest(), f"image/{kind}", width, height, data=data)
 
 
@@ -68,7 +68,7 @@ def from_url(url: str, where: str) -> Image:
 
 
 def to_url(image: Image) -> str:
-    """An image whose bytes are here as a `data:` URL."""
+    """A `data:` URL of an image whose bytes are loaded."""
     assert image.data, "an image without its bytes"
     return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
 
@@ -89,7 +89,7 @@ class Media:
         self.root = root
 
     def put(self, image: Image) -> Image:
-        """Keep an image whose bytes are here; the same without them. One that is there already is left as it is."""
+        """Store an image whose bytes are loaded; returns it without them. An existing file is left unchanged."""
         path = self.root / image.path
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Media:
         return image if image.data else dataclasses.replace(image, data=self.read(image))
 
     def drop_unused(self, images: Iterable[Image]) -> list[Image]:
-        """Remove those of `images` that no data set, round or export names; the store was asked before. Which were."""
+        """Remove `images` that no data set, round or export names (the caller asked the store); returns them."""
         left = {image.sha256: image for image in images}
         if not left:
             return []

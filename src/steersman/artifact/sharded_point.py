@@ -1,6 +1,6 @@
-"""A resume point that several processes write together: each its part, as safetensors, in one folder.
+"""A resume point that several processes write together: each its shard, as safetensors, in one folder.
 
-Two folders take turns, and a small file names the one that is whole; it is replaced atomically when every process has
+Two folders take turns, and a small file names the complete one; it is replaced atomically when every process has
 written. Any number of processes can read it (PyTorch's distributed checkpoint cuts the parts anew).
 """
 
@@ -32,10 +32,10 @@ FOLDERS = (".resume.0", ".resume.1")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Replace the point in `path`; all processes call it. Raises what the first that could not write met."""
+    """Replace the point in `path`; all processes call it. Raises the first process's write error, if any."""
     old = json.loads((path / NAME).read_text(encoding="utf-8"))["folder"] if (path / NAME).is_file() else FOLDERS[1]
     new = FOLDERS[1 - FOLDERS.index(old)]
-    parallel.wait()  # all have read the name
+    parallel.wait()  # all processes have read the name
     if parallel.is_first():
         shutil.rmtree(path / new, ignore_errors=True)
         (path / new).mkdir()
@@ -46,7 +46,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) ->
         raise next(iter(error.failures.values()))[0] from None
     if parallel.is_first():
         fsync_dir(path / new)
-        # as a text: the order of what was measured is the order in which metrics are written
+        # as text, to preserve the order of keys, in which metrics are written
         write_json(path / NAME, {"folder": new, "state": json.dumps(state, ensure_ascii=False)}, words=True)
         shutil.rmtree(path / old, ignore_errors=True)
     parallel.wait()
@@ -60,7 +60,7 @@ def remove(path: Path) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) of the point in `path`: DTensors with this process's parts, or whole tensors for a lone one."""
+    """(tensors, state) of the point in `path`: DTensors of this process's shards, in a lone process whole tensors."""
     point = json.loads((path / NAME).read_text(encoding="utf-8"))
     reader = HuggingFaceStorageReader(str(path / point["folder"]))
     alone = parallel.size() == 1
@@ -77,4 +77,6 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         warnings.simplefilter("ignore", UserWarning)  # that a lone process is one
         loader.load(tensors, storage_reader=reader, no_dist=alone)
     state = point["state"]
-    return tensors, json.loads(state) if isinstance(state, str) else state  # earlier versions wrote it as an object
+    return tensors, json.loads(state) if isinstance(
+        state, str
+    ) else state  # earlier versions wrote the state as an object

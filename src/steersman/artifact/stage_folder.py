@@ -1,10 +1,10 @@
-"""A stage's working folder and its resume points: what it needs to go on after a kill and end with the same bits.
+"""A stage's working folder and its resume points: everything needed to go on after a kill and end with the same bits.
 
 A stage works in `OUTPUT.partial/`; a finished one replaces OUTPUT. A resume point is one safetensors file of tensors
-with the JSON state and a hash of both in its metadata. It appears whole or not at all, the last few are kept, and the
-newest whose content agrees with its hash is gone on from. All randomness of a stage comes from (seed, step), so no
-random states are kept. A point made under another configuration or from other inputs is not used, and stays until
-somebody says that it may go. Inside `resumable` a signal to stop leaves a point of where the stage was.
+with the JSON state and a hash of both in its metadata. It appears whole or not at all, the last few are kept, and a
+run resumes from the newest whose content agrees with its hash. All randomness of a stage comes from (seed, step), so no
+random states are kept. A point of another configuration or other inputs is not used, and stays until the user
+allows its removal. Inside `resumable` a signal to stop saves a point of the stage's current state.
 
 Training does not wait for the disk: `save` copies the tensors, a thread writes the copy. Several processes write one
 point together instead (`sharded_point`) and wait for it.
@@ -38,11 +38,11 @@ from steersman.distributed import parallel
 
 BEST = ".best.safetensors"
 _writer = ThreadPoolExecutor(1, "checkpoint")
-"""One for the process: what a run that failed was still writing is done before another one looks at its folder."""
+"""One writer thread per process: a failed run's writing is finished before another run reads its folder."""
 
 
 def flush() -> None:
-    """Until nothing is being written by anybody. What went wrong is not raised."""
+    """Wait for all pending writes of the process, ignoring their errors."""
     _writer.submit(lambda: None).result()
 
 
@@ -86,9 +86,9 @@ class StageFolder:
 
     @contextlib.contextmanager
     def resumable(self, point: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]] | None]) -> Iterator[None]:
-        """Signals to stop wait for `parallel.halt`; then what `point` gives, (tensors, state), is saved.
+        """Signals to stop wait for `parallel.halt`; then the result of `point`, (tensors, state), is saved.
 
-        `point` must give what a stage can go on from whenever `halt` is called; None: there is nothing to save yet.
+        Whenever `halt` is called, `point` must return a state to resume from, or None if there is nothing to save yet.
         """
         with naming(self.path), stopping.deferred():
             try:
@@ -106,7 +106,7 @@ class StageFolder:
         damaged: list[Path] = []
         points = self._points()
         shards = self.path / sharded_point.NAME
-        # both: a kill came before the older was removed
+        # both exist if a kill came before the older was removed
         if shards.is_file() and not (points and points[-1].stat().st_mtime_ns > shards.stat().st_mtime_ns):
             return sharded_point.load(self.path)
         for path in reversed(points):
@@ -128,7 +128,7 @@ class StageFolder:
         return None
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Copy now, write in the background. Raises what went wrong with the point before.
+        """Copy now, write in the background. Raises the error of the previous point's writing, if any.
 
         Several processes call it together, and all wait.
         """
@@ -157,13 +157,13 @@ class StageFolder:
             raise ValueError(f"{error}; --fresh begins anew (or move {self.path} away)") from None
 
     def wait(self) -> None:
-        """Until nothing is being written. Raises what went wrong."""
+        """Wait for pending writes. Raises their error."""
         self._writing.result()
 
     def agree_to_save(self) -> bool:
-        """Whether all processes, which call this together, are to save a resume point now: by the first one's clock.
+        """Whether all processes, which call this together, shall save a resume point now, by the first one's clock.
 
-        Never while a point is still being written. Raises what went wrong with it, and Stop after a signal.
+        False while a point is still being written. Raises that point's error, and Stop after a signal.
         """
         parallel.halt()
         due = self._writing.done() and time.monotonic() - self._saved_at >= self.save_seconds
@@ -191,7 +191,7 @@ class StageFolder:
         self._writing = _writer.submit(self._write, path, copies, json.dumps(state, ensure_ascii=False))
 
     def _copy(self, name: str, tensor: Tensor) -> Tensor:
-        """On the CPU, in the same memory each time: fresh pages cost as much as writing the file."""
+        """A copy on the CPU, in memory that is reused: fresh pages cost as much as writing the file."""
         kept = self._copies.get(name)
         if kept is None or (kept.shape, kept.dtype) != (tensor.shape, tensor.dtype):
             kept = self._copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
@@ -224,7 +224,7 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) of a file. Raises ValueError where it is truncated or its content is not what was written."""
+    """(tensors, state) of a file. Raises ValueError where it is truncated or its hash does not match."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -237,7 +237,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _disk_error(error: Exception, where: Path, size: int) -> Exception:
-    """safetensors hides the errno of a full disk in its text, and nobody else says what was to be written."""
+    """The error with file and size; safetensors hides the errno of a full disk in its text."""
     if getattr(error, "errno", None) == errno.ENOSPC or any(s in str(error) for s in ("No space left", "os error 28")):
         return OSError(errno.ENOSPC, f"No space left on device (needs {size >> 20} MiB)", str(where))
     return error

@@ -1,8 +1,8 @@
-"""Work that is not finished, or no longer whole: what it was made from, and putting it aside.
+"""Unfinished or damaged work: the settings and inputs it belongs to, and moving it aside.
 
 The working folder of a stage, `STAGE.partial`, says in `.fingerprint` which settings and inputs it belongs to. A stage
-of others does not go on in it, and does not throw it away unasked either. An artifact that is no longer what its
-manifest says is put aside as `STAGE.damaged-N`, so that it can be made again.
+with other settings or inputs neither continues in it nor deletes it unasked. An artifact that does not match its
+manifest is renamed to `STAGE.damaged-N`, so that it can be made again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from steersman.artifact.manifest import FINGERPRINT, POINTS, SHARDS
 from steersman.artifact.workspace import RENAMED, renamed_keys
 from steersman.config import NO_MATTER
 
-# A context: asked for once with the command, it holds for every stage that the command makes and for no other.
+# A context variable: set once by the command, it holds for all stages that the command makes and no others.
 fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 """True: unfinished work is thrown away (--fresh)."""
 
@@ -29,27 +29,27 @@ BESIDE = {"seed": "project"} | dict.fromkeys(("dtype", "quantize", "template", "
 
 
 def _mark(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    # what a stage saves when, and how long it trains, must not make its result another one
+    # settings of saving and of training length, which do not change the result up to a step
     return hash_json([stage, {k: v for k, v in config.items() if k not in NO_MATTER}, dict(inputs)])
 
 
 def sign(partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
-    """Write what the working folder belongs to."""
+    """Record the settings and inputs that the working folder belongs to."""
     mark = _mark(stage, config, inputs)
     write_json(partial / FINGERPRINT, {"mark": mark, "config": dict(config), "inputs": dict(inputs)})
 
 
 def has_work(partial: Path) -> bool:
-    """Whether anything lies there that somebody would miss: a resume point, or answers."""
+    """Whether the folder contains work worth keeping: a resume point, or answers."""
     return any(True for pattern in (POINTS, SHARDS, ".*.sha256") for _ in partial.rglob(pattern))
 
 
 def differences(
     partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], section: str = ""
 ) -> list[str]:
-    """What the working folder's settings and inputs have otherwise than these; [] where it can be gone on in.
+    """Differences of the working folder's settings and inputs from these; [] where the stage can continue in it.
 
-    `section` of the configuration is what settings are told by; the stage's name where it is not given.
+    `section` of the configuration is named in the differences; by default the stage's name.
     """
     names = [stage, *(old for old, new in RENAMED.items() if new == stage)]
     try:
@@ -84,10 +84,10 @@ def _short(value: Any) -> str:
 def clear_for(
     partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str], section: str = ""
 ) -> str:
-    """Make sure that a stage of these settings and inputs may begin or go on in `partial`.
+    """Ensure that a stage with these settings and inputs may begin or continue in `partial`.
 
-    Returns what is to be said, or ''. What lies there is removed with `fresh`, and where it is of others and nobody
-    would miss it; work of others is a ValueError that names what differs.
+    Returns a note for the user, or ''. The folder's content is removed with `fresh`, or if it belongs to others and
+    contains no work; other settings' work is a ValueError that names the differences.
     """
     found = differences(partial, stage, config, inputs, section) if partial.is_dir() else []
     if not partial.is_dir() or not (found or fresh.get()):
@@ -98,18 +98,18 @@ def clear_for(
             f"{partial}: holds an unfinished run{differs}. Expected the same, to go on with it; or --fresh, to throw "
             "it away and begin anew"
         )
-    (partial / FINGERPRINT).unlink(missing_ok=True)  # first: what a kill leaves of the rest is nobody's
+    (partial / FINGERPRINT).unlink(missing_ok=True)  # removed first: after a kill the rest then belongs to no run
     shutil.rmtree(partial)
     return f"{partial}: threw away an unfinished run{differs}" if had else ""
 
 
 def lies_there(path: Path) -> bool:
-    """Whether there is anything of this name, a link to nowhere included."""
+    """Whether the path exists, broken links included."""
     return path.exists() or path.is_symlink()
 
 
 def put_aside(path: Path) -> Path:
-    """Rename what is damaged to NAME.damaged-N, the first N that is free; returns the new place."""
+    """Rename a damaged file or folder to NAME.damaged-N, the first N that is free; returns the new place."""
     number = 1
     while lies_there(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
@@ -118,5 +118,5 @@ def put_aside(path: Path) -> Path:
 
 
 def set_aside(path: Path) -> list[Path]:
-    """What `put_aside` has put aside of `path`."""
+    """The files or folders that `put_aside` renamed from `path`."""
     return sorted(path.parent.glob(f"{path.name}.damaged-*"))

@@ -1,4 +1,4 @@
-"""The workspace: a folder the user owns, and the rules by which things appear in it.
+"""The workspace: a folder the user owns, and its layout.
 
     steersman.toml          configuration
     data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
@@ -33,18 +33,18 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
 CONFIG_NAME = "steersman.toml"
 CURRENT = "current.json"
 RENAMED = {"policy": "ppo"}
-"""Artifacts by the names that earlier versions gave them, which old workspaces still hold (docs/ARCHITECTURE.md)."""
+"""Earlier names of artifacts, found in old workspaces (docs/ARCHITECTURE.md) -> present names."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def renamed(name: str) -> str:
-    """The name that an artifact has today, of 'policy' or '001/policy'; any other name as it is."""
+    """The present name of an artifact such as 'policy' or '001/policy'; any other name unchanged."""
     round_, slash, artifact = name.rpartition("/")
     return f"{round_}{slash}{RENAMED.get(artifact, artifact)}"
 
 
 def renamed_keys(inputs: Mapping[str, str]) -> dict[str, str]:
-    """A manifest's inputs under the names of today."""
+    """A manifest's inputs under present names."""
     return {renamed(name): value for name, value in inputs.items()}
 
 
@@ -63,7 +63,7 @@ class Workspace:
     root: Path
     config: configs.Config
     pinned: int = dataclasses.field(default=0, kw_only=True)
-    """The round to work in, whatever is opened meanwhile; 0: the last one."""
+    """The round to work in, even if later ones are opened; 0: the last one."""
 
     @staticmethod
     def create(root: Path, config: configs.Config) -> Workspace:
@@ -82,7 +82,7 @@ class Workspace:
     ) -> Workspace:
         """The workspace at `root`, or the nearest one at or above the current folder.
 
-        `tell` is told where its settings file is of the old form.
+        `tell` receives a note if the settings file is of the old form.
         """
         found = Workspace.find(root)
         written = config_file.load(found / CONFIG_NAME, tell)
@@ -106,7 +106,7 @@ class Workspace:
         return places[0]
 
     def pin(self) -> Workspace:
-        """The same, staying in the round of now when `steersman next` opens another beside it."""
+        """The same workspace fixed to the current round, even if `steersman next` opens another."""
         return dataclasses.replace(self, pinned=self.round)
 
     @property

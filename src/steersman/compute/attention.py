@@ -101,9 +101,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int 
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, cap: float, sinks: Tensor | None) -> Tensor:
-    """As `dense_attention`, with scores held below `cap` (Gemma 2; 0: not) and a sink for each head [heads] (gpt-oss).
+    """As `dense_attention`, with scores soft-capped at `cap` (Gemma 2; 0: none) and a sink per head [heads] (gpt-oss).
 
-    A sink is one more score in the softmax, whose share goes nowhere.
+    A sink is an additional score in the softmax whose weight multiplies no value.
     """
     group = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)
@@ -141,7 +141,7 @@ def attend_rows(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, heads, T, d], key, value [1, kv_heads, T, d] -> [1, T, heads, d].
 
-    Raises ValueError for what it does not compute, so that nothing is computed without it.
+    Raises ValueError for arguments that it does not support, rather than ignoring them.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)

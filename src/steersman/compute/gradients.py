@@ -1,7 +1,7 @@
-"""Where gradients of weights are summed in float32, row after row, instead of in the weight's own type by autograd.
+"""Float32 sums of weights' gradients over rows, instead of autograd's sums in the weight's own dtype.
 
-Whoever steps a weight by kernels (`steersman.train.update.Updater`) asks for its sum once; backward passes through
-kernels add to it and hand autograd none. A weight that nobody asked for has its gradient from autograd, as usual.
+The code that updates a weight by kernels (`steersman.train.update.Updater`) asks for its sum once; backward passes
+through kernels then add to the sum and return no gradient to autograd. Other weights get autograd's gradient as usual.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _sums = WeakTensorKeyDictionary()
-"""Weight -> its sum; an entry ends with its weight."""
+"""Weight -> sum of its gradients; an entry is removed when its weight is freed."""
 
 
 def sum_in_float32(weight: Tensor) -> Tensor:
-    """From now on backward passes by kernels add the weight's gradient to the tensor returned, zero now."""
+    """Returns a zero tensor to which backward passes by kernels add the weight's gradient from now on."""
     total = torch.zeros(weight.shape)
     _sums[weight] = total
     return total
 
 
 def sum_of(weight: Tensor) -> Tensor | None:
-    """What `sum_in_float32` returned for the weight; None where nobody asked."""
+    """The tensor that `sum_in_float32` returned for the weight; None where it was not called."""
     found: Tensor | None = _sums.get(weight)  # type: ignore[no-untyped-call]
     return found
 
 
 @dataclass(frozen=True)
 class WeightGradient:
-    """Where one backward pass adds a weight's gradient."""
+    """The tensor to which one backward pass adds a weight's gradient."""
 
     weight: Tensor
     total: Tensor
     own: bool
-    """Whether it is for this pass alone, to be handed to autograd."""
+    """Whether the tensor serves this pass only and is returned to autograd."""
 
     def rest(self) -> Tensor | None:
-        """What autograd is to add to the weight's own gradient."""
+        """The gradient to return to autograd; None where the sum has it already."""
         return self.total.to(self.weight.dtype) if self.own else None
 
 

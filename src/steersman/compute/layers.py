@@ -27,7 +27,7 @@ from steersman.kernels import ops
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "gemma3_text"}
 GELU = {"SiLUActivation": False, "GELUTanh": True}
-"""Activations that the kernels know, by transformers' names: which is GELU."""
+"""Activations that the kernels compute, by transformers' names -> whether it is GELU (else SiLU)."""
 
 
 def is_known(config: Any) -> bool:
@@ -37,7 +37,7 @@ def is_known(config: Any) -> bool:
 
 
 def turns_by_length(config: Any) -> bool:
-    """Whether the longest dialogue of a row would change the rotary positions of all others in it."""
+    """Whether rotary angles depend on the longest dialogue of a row, and so would change for all others in it."""
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
     return any(part.get("rope_type") in ("dynamic", "longrope") for part in kinds)
@@ -146,7 +146,7 @@ def _window(block: Any, config: Any) -> int | None:
 
 
 def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Tensor:
-    """x [T, hidden], what enters the first of `layers` -> what leaves the last. Not normalised at the end."""
+    """x [T, hidden], input of the first of `layers` -> output of the last, without the final norm."""
     tables: dict[str | None, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         block = layer.self_attn
@@ -172,12 +172,12 @@ def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window
 
 
 _recomputed: WeakSet[Any] = WeakSet()
-"""Models below their heads whose layers keep only what enters them; see `use_checkpointing`."""
+"""Backbones whose layers keep only their inputs for the backward pass; see `use_checkpointing`."""
 _checkpointed = functools.partial(checkpoint, _run_layer, use_reentrant=False, preserve_rng_state=False)
 
 
 def use_checkpointing(model: Any) -> None:
-    """Keep only what enters each layer; the backward pass computes the rest again (Chen et al. 2016).
+    """Keep only each layer's input; the backward pass recomputes the rest (Chen et al. 2016).
 
     Gradients are the same to the bit. Raises ValueError for a model that takes transformers' own forward pass.
     """

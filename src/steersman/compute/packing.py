@@ -55,7 +55,7 @@ class DocumentMasks:
 
 @dataclass(frozen=True)
 class Below:
-    """What the lowest layers have made of a row already: only those above them are left to compute."""
+    """A row's states after its lowest layers; only the layers above remain to compute."""
 
     states: Tensor
     """[T, hidden]"""
@@ -87,14 +87,14 @@ class Row:
     target_branch: Tensor
     """[N] number of the branch each target lies in, -1 for a trunk"""
     padding: int = 0
-    """Tokens at the end that belong to no tree; they form a document that nothing looks at."""
+    """Tokens at the end that belong to no tree; they form a document that no other token attends to."""
     below: Below | None = None
-    """Set where layers that no optimizer touches are computed once, for several models or epochs (`share_trunk`)."""
+    """Set where frozen layers are computed once for several models or epochs (`share_trunk`)."""
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What attention by kernels needs: [start, end) of each tree [D, 2]; branch, None if there are none, and
-        position of each token [T] int32."""
+        """Arguments of attention by kernels: [start, end) of each tree [D, 2]; each token's branch [T] int32, None
+        without branches; each token's position [T] int32."""
         counts = torch.unique_consecutive(self.document, return_counts=True)[1]
         ends = counts.cumsum(0)
         branch = self.branch.int() if len(self.branch_ends) else None
@@ -113,7 +113,7 @@ class Row:
 
     @property
     def mask(self) -> Tensor:
-        """[1, 1, T, T] bool: who attends to whom."""
+        """[1, 1, T, T] bool: True where the token of the third axis attends to that of the fourth."""
         t = self.ids.shape[0]
         visible = torch.ones(t, t, dtype=torch.bool, device=self.ids.device).tril_()
         visible &= self.document[:, None] == self.document[None]
@@ -188,7 +188,7 @@ def to_device(row: Row, device: torch.device) -> Row:
 def fill_rows(sizes: Sequence[int], row_tokens: int) -> list[list[int]]:
     """Group items into rows of at most `row_tokens` (first fit, longest first); returns indices per row.
 
-    An item longer than a row gets a row of its own: it is the caller who says whether that is allowed.
+    An item longer than a row gets a row of its own; the caller decides whether that is allowed.
     """
     rows: list[list[int]] = []
     room: list[int] = []

@@ -48,7 +48,7 @@ class _Project(torch.autograd.Function):
 
 
 def project(modules: Sequence[Any], x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, ...]:
-    """module(x) of each linear layer, x [T, in]; `residual` [T, out], where given, is added to the one result."""
+    """module(x) of each linear layer, x [T, in]; `residual` [T, out], for a single module only, is added to it."""
     assert residual is None or len(modules) == 1
     if ops.multiplies(x) and all(type(m) is nn.Linear for m in modules):
         parameters = [m.weight for m in modules] + [m.bias for m in modules]

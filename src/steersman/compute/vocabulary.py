@@ -1,7 +1,7 @@
 """Between tokens and states: log-probabilities without keeping logits, and the embedding.
 
-A vocabulary is wide: logits of a row of 1,024 tokens are larger than all that a layer keeps. So they are made a part
-at a time, and again in the backward pass.
+The logits of a row of 1,024 tokens take more memory than all activations of a layer. So they are computed a part at
+a time, and again in the backward pass.
 
 Why so: decision 12 in docs/LOG.md.
 """
@@ -22,9 +22,9 @@ from steersman.compute.gradients import sum_of, weight_gradient
 from steersman.kernels import ops
 
 CHUNK = 256
-"""Rows of logits in memory at once, where PyTorch makes them."""
+"""Rows of logits in memory at a time, where PyTorch computes them."""
 PART = 2048
-"""Tokens of the vocabulary at once, where kernels do: each part of the matrix then serves all rows."""
+"""Vocabulary entries at a time, where kernels compute logits: each part of the matrix then serves all rows."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -137,7 +137,7 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """(log p(target), entropy), float32 [N] in nats, from hidden [N, d] and the head's weight [vocab, d].
 
-    Without `entropy` the second is not to be used: computing it may be left out. `cap`: logits stay below it, 0: none.
+    Without `entropy` the second result is undefined. `cap`: logits stay below it, 0: none.
     `bias` [vocab] is added to them.
     """
     if cap or bias is not None:
@@ -172,7 +172,7 @@ class _Embed(torch.autograd.Function):
 
 
 def embed(module: Any, ids: Tensor) -> Tensor:
-    """[T] -> [T, hidden], as a transformers model's embedding does it."""
+    """[T] -> [T, hidden], the same numbers as the transformers module's."""
     known = type(module).__name__ in ("Embedding", "Gemma3TextScaledWordEmbedding")
     if known and sum_of(module.weight) is not None:
         states: Tensor = _Embed.apply(ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
@@ -182,7 +182,7 @@ def embed(module: Any, ids: Tensor) -> Tensor:
 
 @torch.no_grad()
 def grow_embedding(model: Any, folder: Path, size: int, added: Mapping[int, str]) -> None:
-    """Rows for tokens that were added to a tokenizer of `size` tokens alone: the mean of the others. Said.
+    """Add embedding rows, the mean of the others, for tokens that were added to the tokenizer only; printed.
 
     Raises ValueError with both sizes where the tokenizer is larger for another reason: it is another model's.
     """

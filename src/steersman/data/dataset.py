@@ -118,7 +118,7 @@ def remove_dataset(info: DatasetInfo) -> None:
             path.unlink(missing_ok=True)
 
 
-class Origin(TypedDict, total=False):
+class DataOrigin(TypedDict, total=False):
     """What a data set's manifest says of where it came from, beside its source."""
 
     purpose: str
@@ -137,7 +137,7 @@ def write_dataset(
     config: Mapping[str, Any],
     *,
     replace: bool = False,
-    **origin: Unpack[Origin],
+    **origin: Unpack[DataOrigin],
 ) -> DatasetInfo:
     """Write `folder`/NAME.jsonl and its manifest, or neither.
 

@@ -18,7 +18,7 @@ from steersman.data.formats.expand import expanded, is_tree_row, trees
 from steersman.data.formats.exports import columns_of_messages, gathered, speaks_alone
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
-from steersman.data.formats.ranked import Scored, rankings_of, score_of, scored_answer
+from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
@@ -106,7 +106,7 @@ class _Gathered:
     taken: Counter[tuple[str, str]] = field(default_factory=Counter)
     unused: Counter[str] = field(default_factory=Counter)
     content: dict[str, _Content] = field(default_factory=dict)
-    scored: list[tuple[int, Scored]] = field(default_factory=list)
+    scored: list[tuple[int, ScoredAnswer]] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
     single: dict[str, list[float]] = field(default_factory=dict)
     """Fields that score single answers, and their values."""

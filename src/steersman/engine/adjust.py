@@ -1,6 +1,6 @@
 """Changes to one sequence's logits before sampling: bias, penalties, and a grammar's mask.
 
-Rows that ask for none of these are not touched, so a trainer's rollouts are the model's own distribution.
+Rows without such options are not touched, so a trainer's rollouts are the model's own distribution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
 COLDEST = 1e-4
-"""A lower temperature than this that is not 0 would take logits past what a float holds."""
+"""A lower temperature other than 0 would make logits overflow a float."""
 
 
 def adjusts(params: SamplingParams) -> bool:
@@ -38,7 +38,7 @@ def adjust(
     answer: Sequence[int],
     allowed: Tensor | None = None,
 ) -> None:
-    """Change float logits [vocab] in place. `allowed` bool [vocab]: what a grammar lets through.
+    """Change float logits [vocab] in place. `allowed` bool [vocab]: True for tokens that a grammar allows.
 
     Order: repetition penalty (prompt and answer), presence and frequency penalties (answer), bias, grammar.
     """
@@ -59,7 +59,7 @@ def adjust(
 
 
 def bounded(params: SamplingParams, vocabulary: int) -> SamplingParams:
-    """`params` by numbers that a step's tensors hold. Refused where a token id is not one of the model's."""
+    """`params` limited to numbers that a step's tensors can hold. Refused for a token id outside the vocabulary."""
     for name, tokens in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         for token in tokens:
             if not 0 <= token < vocabulary:

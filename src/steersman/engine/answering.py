@@ -23,7 +23,7 @@ from steersman.types import Candidates, Conversation, SamplingParams
 
 
 def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
-    """What is in `path` of the first groups that agree with their hashes, and these hashes."""
+    """(content of `path` up to the end of the leading groups whose hashes agree, these hashes)."""
     if not (path.is_file() and sums.is_file()):
         return b"", []
     lines = io.BytesIO(path.read_bytes()).readlines()  # at \n alone
@@ -39,7 +39,7 @@ def _finished(path: Path, sums: Path, group: int) -> tuple[bytes, list[str]]:
 
 
 def _so_far(engine: Engine, before: int) -> int:
-    """Prompts answered, those of the group that is under way included where the engine counts them."""
+    """Prompts answered, including those of the current group where the engine counts them."""
     count = getattr(engine, "answered", None)
     return before + (count() if count is not None else 0)
 
@@ -56,7 +56,7 @@ def answer_prompts(
 ) -> tuple[list[Candidates], int | None]:
     """One `Candidates` line per prompt in `path`, in order; the engine is loaded only if something is missing.
 
-    Returns all of them, and this call's speed in tokens per second (None where nothing was left to do).
+    Returns all candidates, and this call's speed in tokens per second (None where nothing was left to do).
     """
     sums = path.with_name(f".{path.name}.sha256")
     kept, marks = _finished(path, sums, group)

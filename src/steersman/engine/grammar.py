@@ -1,4 +1,4 @@
-"""Answers held to a JSON schema or a regular expression, by llguidance (optional; imported when asked for)."""
+"""Answers constrained to a JSON schema or a regular expression, by llguidance (optional; imported when asked for)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
 MOST_SCHEMA, MOST_REGEX = 65_536, 4_096
-"""Bytes of a schema's JSON, characters of an expression."""
+"""Limit on the bytes of a schema's JSON and on the characters of an expression."""
 MOST_MULTIPLES = 10_000
-"""Of all `multipleOf` together, their decimal points left out: llguidance follows remainders, and of several every
-combination, in each step."""
+"""Limit on the product of the significant digits of all `multipleOf`: llguidance tracks every combination of remainders
+in each step."""
 COMPILE_SECONDS, COMPILE_BYTES = 2, 2 << 30
 """Processor time and memory that making a grammar may take. Intersections of a few expressions can take for ever, and
-nothing ends a thread; so each grammar is made in a process of its own first, once."""
+a thread cannot be ended; so each grammar is first made once in a separate process."""
 PATIENCE = 60.0
-"""Seconds on the clock, which end it where the system has no such limits (Windows) or ignores them (macOS)."""
+"""Wall-clock seconds, for systems that lack those limits (Windows) or ignore them (macOS)."""
 _CHILD = f"""
 import sys
 try:
@@ -44,9 +44,9 @@ JSON_OPTIONS = {
     "lenient": False,
     "coerce_one_of": False,
 }
-"""Over whatever the schema itself asks of llguidance."""
+"""llguidance's options, which override those in the schema."""
 NOT_FOLLOWED = {"contentEncoding", "contentMediaType", "contentSchema", "divisibleBy", "disallow", "extends"}
-"""Keywords that restrict and that llguidance passes over without a word; all others it refuses by itself."""
+"""Restricting keywords that llguidance silently ignores; all other unsupported keywords it refuses itself."""
 _BY_NAME = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 _DATA = {"enum", "const", "default", "examples", "example"}
 
@@ -63,7 +63,7 @@ class Grammar:
     def allowed(self, vocabulary: int, device: torch.device) -> Tensor:
         """bool [vocabulary]: tokens that may come next; the end of turn where the answer may be complete.
 
-        Refused where there are none, or finding out took more than a step may take.
+        Refused where no token is allowed, or computing this took too long for a step.
         """
         packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         bits = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
@@ -93,7 +93,7 @@ class Grammars:
         self._prepared: Any = None
 
     def of(self, params: SamplingParams) -> Grammar | None:
-        """None where the answer is free. Raises Refused for a schema or expression that cannot be followed."""
+        """The answer's grammar, None without constraints. Raises Refused for an unsupported schema or expression."""
         if params.json_schema is None and params.regex is None:
             return None
         name = "json_schema" if params.json_schema is not None else "regex"
@@ -120,12 +120,12 @@ class Grammars:
         if matcher.is_error():
             raise Refused(f"sampling.{name}: {_brief(matcher.get_error())}")
         grammar = Grammar(matcher, name)
-        grammar.allowed(self._vocabulary, torch.device("cpu"))  # one that allows nothing is refused here
+        grammar.allowed(self._vocabulary, torch.device("cpu"))  # a grammar that allows nothing is refused here
         return grammar
 
 
 def _source(matcher: Any, params: SamplingParams) -> Any:
-    """llguidance's grammar. ValueError where it is too large or asks for what would not be followed."""
+    """llguidance's grammar. ValueError where it is too large or contains keywords that would be ignored."""
     if params.regex is not None:
         if len(params.regex) > MOST_REGEX:
             raise ValueError(f"expected at most {MOST_REGEX} characters, got {len(params.regex)}")
@@ -170,6 +170,6 @@ def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _brief(error: str) -> str:
-    """What went wrong, without the answer so far and the parser's state."""
+    """The error's message, without the answer so far and the parser's state."""
     text = " ".join(error.partition("\n<state>")[0].split())
     return text if len(text) < 300 else text[:140] + " ... " + text[-140:]

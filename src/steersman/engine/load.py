@@ -1,4 +1,4 @@
-"""`load_engine`: a model name or folder -> something that generates."""
+"""`load_engine`: a model name or folder -> an `Engine`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_engine(
     - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3
     - 'reference': transformers' own forward pass, any model that generates, encoder-decoders too
     - 'vllm': vLLM, where it is installed; keyword arguments that are not in `Loading` go to its LLM class
-    - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` what it takes
+    - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` its context
 
     `options`: `steersman.engine.serving.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,
     reuse, independent, native, thinking, today, trust_remote_code, template, url, api_key, max_context.

@@ -1,4 +1,4 @@
-"""Between text and token ids: prompts in any of their three forms, and answers."""
+"""Between text and token ids: prompts (conversation, text or ids) and answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from steersman.types import Conversation
 
 
 class Prompts:
-    """For one tokenizer, and a model of `vocabulary` tokens where that is known here. Without a chat template (an
-    encoder-decoder may have none) it takes text and ids only."""
+    """Encodes prompts and decodes answers for one tokenizer; `vocabulary`: the model's number of tokens, if known.
+    Without a chat template (an encoder-decoder may have none) it takes text and ids only."""
 
     def __init__(
         self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep", today: bool = True
@@ -26,8 +26,8 @@ class Prompts:
             self.ends |= self.template.ends
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids as they are.
-        Refused where there are none, or ids that the model has not."""
+        """Token ids [T]: a conversation by the chat template, a string as text to be continued, ids unchanged.
+        Refused where there are none, or ids outside the model's vocabulary."""
         ids = self._ids(prompt)
         if not ids:
             raise Refused("prompt: expected at least one token, got none")
@@ -37,7 +37,7 @@ class Prompts:
         return ids
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens of a prompt, whether the model takes it or not."""
+        """Number of tokens of a prompt, also of one that the model would refuse."""
         return len(self._ids(prompt))
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ class Prompts:
         return tuple(prompt)
 
     def growing(self) -> Growing:
-        """For the text of one answer."""
+        """A new `Growing` for the text of one answer."""
         if self.template is not None and self.template.hides:
             return Words(self._text, self.template.words_from)
         return self._text()

@@ -1,4 +1,4 @@
-"""The `Engine` seam: what generates text, whoever does it. Imports no torch, so that the server can."""
+"""The `Engine` seam: the interface of everything that generates text. Imports no torch, so that the server need not."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Prompt = Conversation | str | Sequence[int]
 
 
 Reuse = Literal["streams", "all", "off"]
-"""Whose finished sequences are kept for prompts that begin the same way."""
+"""Which finished sequences stay cached for later prompts with the same beginning."""
 
 
 class Refused(ValueError):
-    """The request cannot be answered as it is; the message is for whoever asked."""
+    """The request cannot be answered as it is; the message is meant for the caller."""
 
 
 class PromptTooLong(Refused):
@@ -33,9 +33,9 @@ class DoesNotFit(Refused):
 
 
 class EndpointError(RuntimeError):
-    """An engine elsewhere cannot be reached, fails, or says what is no answer.
+    """A remote engine cannot be reached, fails, or returns something that is not an answer.
 
-    `busy`: seconds after which it may be asked again, where it had too much to do; else None.
+    `busy`: seconds until a retry, where the engine was overloaded; else None.
     """
 
     def __init__(self, message: str, busy: float | None = None) -> None:
@@ -44,7 +44,7 @@ class EndpointError(RuntimeError):
 
 
 def alone(answers: Generator[tuple[int, str | Completion]]) -> Iterator[str | Completion]:
-    """What `Engine.stream` gives, from `Engine.answers` of a single one."""
+    """The items of `Engine.stream`, from `Engine.answers` for a single answer."""
     with contextlib.closing(answers):
         for _, item in answers:
             yield item
@@ -55,7 +55,7 @@ class Engine(Protocol):
 
     @property
     def model_name(self) -> str:
-        """What the model is called in the API."""
+        """The model's name in the API."""
         ...
 
     @property
@@ -77,9 +77,9 @@ class Engine(Protocol):
         ...
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
-        """What one token adds to an answer's text, in UTF-8, maybe part of a character; a special token adds nothing.
+        """The UTF-8 bytes that one token adds to an answer's text, maybe part of a character; none for a special token.
 
-        `first`: where it begins the answer, since some tokenizers drop the first word's space there.
+        `first`: the token begins the answer, where some tokenizers drop the first word's space.
         """
         ...
 
@@ -95,11 +95,11 @@ class Engine(Protocol):
     def answers(
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
-        """`params.n` answers to one prompt as they come, those that `generate` gives with the same seed.
+        """`params.n` answers to one prompt as they come, the same as from `generate` with the same seed.
 
-        Gives the answer's number with each piece of text and, last of each answer, with its Completion.
+        Yields (answer's number, piece of text), and last for each answer (number, Completion).
 
-        Once `cancelled` is set, all end soon, with what they have. Closing the iterator cancels too.
+        Once `cancelled` is set, all answers end soon, with the text so far. Closing the iterator cancels too.
         """
         ...
 

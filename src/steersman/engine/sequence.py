@@ -25,7 +25,7 @@ def drawn_seed(params: SamplingParams) -> int | float:
 
 @dataclass(eq=False)
 class Answer:
-    """One sequence: what was asked for, and what has been generated.
+    """One sequence: its parameters, and the tokens generated so far.
 
     The thread that steps calls `take`, `finish` and `fail`; the one reader calls the rest.
     """
@@ -40,7 +40,7 @@ class Answer:
     keep: bool = False
     """Keep the cache for later prompts that begin the same way."""
     faults: list[Exception] = field(default_factory=list)
-    """What went wrong with the answers of one call, which share it."""
+    """Errors of the answers of one call, which share this list."""
     version: str = ""
     admitted: int = 0
     """Running number of its admission; the youngest is paused first."""
@@ -93,14 +93,14 @@ class Answer:
         self.finished = reason
 
     def fail(self, error: Exception) -> None:
-        """End with an error, which whoever waits for an answer of this call is told."""
+        """End with an error, which is raised by the caller that waits for this call's answers."""
         self.faults.append(error)
         self.keep = False
         self.finish("cancelled")
 
     def _grow(self) -> None:
-        """Read the tokens that have come. By the reader, since the thread that steps has no time for it, but where
-        stop strings may end the answer."""
+        """Decode the new tokens. The reader calls this, to save the stepping thread's time, unless stop strings may end
+        the answer."""
         said = self._said
         text = self.growing.grow(self.ids[self._read : said])
         self._read = said
@@ -131,13 +131,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Of a finished answer: all of it, without what ended it. It ends with a whole character."""
+        """A finished answer's whole text, without the stop string or token. It ends with a whole character."""
         if not self.params.stop:
             self._grow()
         return shown(ending_whole("".join(piece for piece, _ in _last_text(self._pieces))[: self._cut]))
 
     def completion(self) -> Completion:
-        """Raises what went wrong."""
+        """The finished answer. Raises the answer's error, if any."""
         assert self.finished
         if self.faults:
             raise self.faults[0]
@@ -153,7 +153,7 @@ class Request:
     prompt: tuple[int, ...]
     answers: Sequence[Answer]
     reuse: bool = False
-    """May begin from the kept cache of an earlier sequence."""
+    """Whether it may start from an earlier sequence's kept cache."""
 
     @property
     def adapter(self) -> str | None:

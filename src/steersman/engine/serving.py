@@ -1,4 +1,4 @@
-"""What an engine is told when it is made: `Serving` for engines over weights that are loaded, `Loading` for all."""
+"""Options for making an engine: `Serving` for engines over loaded weights, `Loading` for `load_engine`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Serving:
     backend: str = "auto"
     """'local' (the fast engine), 'reference' (transformers' forward pass), or 'auto': local where it can be."""
     max_slots: int = 128
-    """Sequences together at most."""
+    """Largest number of sequences that run together."""
     cache_mib: int | None = None
-    """Memory for keys and values of running sequences; None is 40 % of the machine's, and for finished dialogues a
-    quarter more."""
+    """Memory for keys and values of running sequences; None: 40 % of the machine's. Finished dialogues get another
+    quarter of that."""
     reuse: Reuse = "streams"
-    """Whose finished sequences are kept for prompts that begin the same way (`backends.local.engine.LocalEngine`)."""
+    """Which finished sequences stay cached for later prompts that extend them (see `LocalEngine`)."""
     independent: bool = False
-    """Prefill every prompt alone, so that an answer does not depend on who shares its batch."""
+    """Prefill every prompt alone, so that an answer does not depend on the rest of its batch."""
     int8: bool = False
     """Weight matrices in int8; local engine."""
     native: bool = True
@@ -37,7 +37,7 @@ class Serving:
 
 
 class Loading(TypedDict, total=False):
-    """Keyword arguments of `steersman.load_engine`; those of `Serving`, and what is loaded how."""
+    """Keyword arguments of `steersman.load_engine`; those of `Serving`, and those for loading."""
 
     name: str | None
     version: str | None
@@ -52,7 +52,7 @@ class Loading(TypedDict, total=False):
     template: str
     """As `model.template` of a workspace's settings."""
     url: str
-    """Of the endpoint, for the backend 'openai'."""
+    """Address of the endpoint, for the backend 'openai'."""
     api_key: str
     max_context: int
-    """Tokens that the endpoint's model takes."""
+    """Context of the endpoint's model in tokens."""

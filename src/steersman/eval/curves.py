@@ -17,7 +17,7 @@ Curves = Mapping[str, Rows]
 
 
 def training(curves: Curves, t: Mapping[str, str]) -> list[tuple[str, Markup]]:
-    """(heading, picture) of each stage that left curves. What its lines hold says which panels are drawn."""
+    """(heading, picture) of each stage with metrics. The fields of its lines decide which panels are drawn."""
     out = []
     for name, rows in curves.items():
         keys = _keys(rows)
@@ -34,7 +34,7 @@ def _keys(rows: Rows) -> set[str]:
 
 
 def rollouts(curves: Curves) -> Rows:
-    """The metrics of the first stage that goes by iterations, of sampling and updating; none where there is none."""
+    """The metrics of the first stage with iterations of sampling and updating; empty without one."""
     return next((rows for rows in curves.values() if "iteration" in _keys(rows)), ())
 
 
@@ -50,7 +50,7 @@ def best_row(ppo: Rows, kl_ceiling: float) -> Mapping[str, Any] | None:
 def _panel(
     title: str, x: str, y: str, lines: Sequence[tuple[str, Any, str, bool]], from_zero: bool = False
 ) -> list[Panel]:
-    """A panel of the lines that have points; none where no line has."""
+    """A panel of the lines that have points; [] where no line has points."""
     series = tuple(Series(label, points, tint, dots) for label, points, tint, dots in lines if points)
     return [Panel(title, x, y, series, from_zero)] if series else []
 
@@ -74,7 +74,7 @@ def _loss_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
 
 
 def _ranking_panels(rows: Rows, t: Mapping[str, str]) -> list[Panel]:
-    """Of the reward model, DPO and KTO; only the latter two have implicit rewards."""
+    """Panels for the reward model, DPO and KTO; only the latter two have implicit rewards."""
     tint, other = figures.COOL, figures.WARM
     panels = []
     for key, title, y in (("loss", t["loss_value"], t["nats_pair"]), ("accuracy", t["accuracy"], t["share"])):

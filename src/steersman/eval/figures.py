@@ -27,7 +27,7 @@ MARKERS = {"#010203": "var(--ink)", "#040506": "var(--muted)", "#070809": "var(-
 INK, MUTED, GRID, CARD = MARKERS
 GREY, COOL, WARM = "#8b90a3", "#3d8bd4", "#e0772f"
 OF_MODELS = {"base": GREY, "sft": COOL, "ppo": WARM}
-"""Others take SPARE in their order."""
+"""Colours of known models; other models take SPARE in their order."""
 SPARE = ("#3aa676", "#9a6dd7", "#c2a12c", "#d1495b", "#2f9fb3")
 STYLE = {
     "svg.fonttype": "none",
@@ -88,14 +88,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class TrialPanel:
-    """One chart of `trials`: the objective against what `at` takes of a trial."""
+    """One chart of `trials`: the objective (vertical) against `at(trial)`."""
 
     x: str
     y: str
     at: Callable[[Mapping[str, Any]], float]
     log: bool = False
     names: Sequence[str] = ()
-    """Of the places 0, 1, ... on the horizontal scale, where it has no numbers."""
+    """Labels of the places 0, 1, ... of a horizontal scale without numbers."""
     best: Sequence[tuple[float, float]] = ()
 
 
@@ -243,7 +243,7 @@ def trials(
     tried: Sequence[Mapping[str, Any]],
     words: Mapping[str, str],
 ) -> Markup:
-    """A search's trials ({value, state, ...}) in small multiples: full dots came to their end, rings were pruned."""
+    """A search's trials ({value, state, ...}) in small multiples: full dots are finished trials, rings pruned ones."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
 

@@ -1,4 +1,4 @@
-"""Who says how good an answer is. A judge scores one answer on named axes; rankings can be simulated from it."""
+"""Judges of answers. A judge scores one answer on named axes; rankings can be simulated from its scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The judge's name in the report."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class RuleJudge:
 
 
 def judge_for(domain: str) -> Judge | None:
-    """The rule judge of `project.domain`; None for 'none', whose answers only a reward model can score."""
+    """The rule judge of `project.domain`; None for 'none', where only a reward model can score."""
     if domain == "none":
         return None
     if domain != "shop":

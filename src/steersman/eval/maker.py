@@ -1,4 +1,4 @@
-"""What evaluation is told of how a model was made. The registry of stages (`steersman.rounds`) knows it."""
+"""How a model was made, as far as evaluation needs it; the registry of stages (`steersman.rounds`) provides it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Maker:
-    """The stage that made a model; the defaults are what is taken of a model that nothing is known of."""
+    """The stage that made a model; the defaults stand for a model of unknown origin."""
 
     method: str = ""
     """'PPO'; '' where no known stage made it."""
     learned_from: Literal["", "reward", "rankings"] = "reward"
-    """What it was improved by: the reward model's score, the rankings themselves, or neither."""
+    """The signal that improved it: the reward model's score, the rankings themselves, or neither."""
     against: tuple[str, ...] = ("sft",)
-    """Names of the models that it is compared with where they are there; it must not be worse than the first."""
+    """Names of the models it is compared with, if present; it must not be worse than the first."""
 
     @property
     def improved(self) -> bool:
@@ -27,7 +27,7 @@ class Maker:
 
 UNKNOWN = Maker()
 MakerOf = Callable[[str], Maker]
-"""A model's name -> what made it."""
+"""A model's name -> its maker."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,6 @@ class Evaluated:
     """A model to evaluate."""
 
     label: str
-    """What readers see, such as 'PPO'."""
+    """Label shown to readers, such as 'PPO'."""
     folder: Path
     maker: Maker = UNKNOWN

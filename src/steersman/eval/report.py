@@ -29,14 +29,14 @@ from steersman.stats import Interval
 from steersman.types import Conversation
 
 REGRESSIONS = 3
-"""How many of the prompts that lost most are shown."""
+"""Number of prompts shown on which the model lost most."""
 EVOLUTION_STEPS = 6
 FIGURES = ("axes", "reward_kl", "lengths")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What a report shows beside the verdict."""
+    """Contents of a report beside the verdict."""
 
     title: str
     language: str = "en"
@@ -51,7 +51,7 @@ class Shown:
     """accuracy and length_baseline (intervals as JSON), calibration (bins), ece, n_train_prompts, n_pairs,
     label_noise?."""
     searches: Sequence[Mapping[str, Any]] = ()
-    """The study.json of hyper-parameter searches."""
+    """The contents of study.json of each hyper-parameter search."""
     samples: int = 12
     kl_ceiling: float = 20.0
 
@@ -83,7 +83,7 @@ def write_report(
 def _context(
     verdict: Verdict, prompts: Sequence[Conversation], models: Sequence[ModelAnswers], shown: Shown
 ) -> dict[str, Any]:
-    """What the template of the report is filled with."""
+    """The variables of the report's template."""
     t, language = LANGUAGES[shown.language], shown.language
     return {
         "t": t,
@@ -181,7 +181,7 @@ def _figures(
     t: Mapping[str, str],
     kl_ceiling: float,
 ) -> dict[str, Markup]:
-    """Name -> picture, for those whose data is there."""
+    """Name -> picture, for each picture whose data exists."""
     out: dict[str, Markup] = {}
     scored = [(m.label, colour(m.name, i), m) for i, m in enumerate(verdict.models) if m.overall is not None]
     if scored:
@@ -254,7 +254,7 @@ def _intents(pair: PairVerdict | None, t: Mapping[str, str], language: str) -> d
 
 
 def _task(of: TaskResult, t: Mapping[str, str], language: str) -> dict[str, Any]:
-    """A task's table: each model's mean, and what it is against the one before."""
+    """A task's table: each model's mean, and its difference from the model it is compared with."""
     rows = [(label, wording.number(i.value), wording.span(i, language)) for label, i in of.models.items()]
     pairs = [
         wording.texts(language)["pair"].format(a=p.a, b=p.b, word=wording.texts(language)[f"word.{p.word}"])
@@ -265,7 +265,7 @@ def _task(of: TaskResult, t: Mapping[str, str], language: str) -> dict[str, Any]
 
 
 def _card(prompts: Sequence[Conversation], models: Sequence[ModelAnswers], i: int, margin: float) -> dict[str, Any]:
-    """One prompt with every model's answer; those within the tie margin of the best are marked, unless all are."""
+    """One prompt with every model's answer; answers within the tie margin of the best are marked, unless all are."""
     overall = [m.scores[i].overall if m.scores is not None else None for m in models]
     known = [s for s in overall if s is not None]
     top = [s is not None and s > max(known) - max(margin, 1e-9) for s in overall]
@@ -308,7 +308,7 @@ def _samples(
 def _regressions(
     verdict: Verdict, prompts: Sequence[Conversation], models: Sequence[ModelAnswers], t: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The prompts where the headline's model lost most judge score, if any lost more than a tie."""
+    """The prompts where the headline's model lost the most judge score, if any loss exceeds the tie margin."""
     pair = verdict.headline
     named = {m.name: m for m in models}
     if pair is None or pair.judge != "rules":

@@ -51,9 +51,9 @@ def _per_answer(
     answers: Sequence[Sequence[Completion]],
     device: torch.device,
 ) -> list[list[Any]]:
-    """What `compute` gives each answer (its first axis), from packed rows that hold a prompt once for all models.
+    """Run `compute` over packed rows that hold a prompt once for all models; one result (its first axis) per answer.
 
-    `answers`: per model, one per prompt; so is what comes back.
+    `answers`: per model, one per prompt; the results are nested likewise.
     """
     trees = [
         Tree(template.prompt_ids(prompt), tuple(a.token_ids or (template.end_of_turn,) for a in given))
@@ -79,7 +79,7 @@ def rewards(
     model_config: ModelConfig,
     weights: Mapping[str, float] | None = None,
 ) -> tuple[list[list[float]], list[list[dict[str, float]]]]:
-    """The reward model's score of every answer, one list per set of answers; and the same by objective, if it has any.
+    """The reward model's score of every answer, one list per set of answers; and the scores by objective, if any.
 
     `weights`: other weights of the objectives than those that the reward model was trained with.
     """
@@ -127,7 +127,7 @@ def answer_kl(
 
 @dataclass
 class _Answered:
-    """Answers of the models and what the reward model makes of them, in one order."""
+    """The models' answers and their rewards, in the same order."""
 
     models: dict[str, Evaluated]
     answers: dict[str, list[Completion]]
@@ -138,7 +138,7 @@ class _Answered:
 def _answer(
     model: tuple[str, Path], prompts: Sequence[Conversation], path: Path, config: Config, best_of: int = 0
 ) -> list[list[Completion]]:
-    """The answers of `model` (version, folder), written to `path`: one list, or with `best_of` so many."""
+    """The answers of `model` (version, folder), written to `path`: one list, or `best_of` lists."""
     settings, (version, folder) = config.eval, model
     records, _ = answer_prompts(
         lambda: load_engine(folder, version=version, **config.model.loading),
@@ -146,7 +146,7 @@ def _answer(
         path,
         SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, n=best_of or 1),
         group=settings.batch_prompts,
-        seed=config.project.seed + bool(best_of),  # other answers than those that stand for the SFT model
+        seed=config.project.seed + bool(best_of),  # not the same answers as the SFT model's own
         title=f"eval best of {best_of}" if best_of else f"eval {version}",
     )
     return [list(answers) for answers in zip(*(r.completions for r in records), strict=True)]
@@ -155,7 +155,7 @@ def _answer(
 def _scored(
     answered: _Answered, several: list[list[Completion]], prompts: Sequence[Conversation], reward: Path, config: Config
 ) -> _Answered:
-    """With rewards; the best of `several` answers to each prompt stands as one more model."""
+    """Add rewards; the best of `several` answers to each prompt becomes an additional model."""
     sets = [*answered.answers.values(), *several]
     measured, objectives = rewards(reward, prompts, sets, config.model, config.ppo.score.objectives)
     count = len(answered.answers)
@@ -178,7 +178,7 @@ def collect(
     judge: Judge | None,
     config: Config,
 ) -> list[ModelAnswers]:
-    """Answers of each model by its name and best-of-N, scores, rewards and KL to 'sft' if possible."""
+    """Each model's answers (and best-of-N) with scores, rewards and KL to 'sft', as far as available."""
     folder.mkdir(parents=True, exist_ok=True)
     given = {
         name: _answer((name, model.folder), prompts, folder / f"{name}.jsonl", config)[0]
@@ -221,7 +221,7 @@ def collect(
 def fit_all(
     prompts: Sequence[Conversation], models: Sequence[Path], config: Config
 ) -> tuple[list[Conversation], list[Caution]]:
-    """The prompts that leave room for an answer in every model's context, as `eval.long` says, and a caution of it."""
+    """The prompts that leave room for an answer in every model's context, by the rule `eval.long`, and a caution."""
     kept, counts = list(prompts), Counter[str]()
     for path in dict.fromkeys(models):
         context = context_of(read_config(path, config.model.trust_remote_code))
@@ -238,7 +238,7 @@ def fit_all(
 
 @dataclass(frozen=True)
 class About:
-    """What is known of the models before they answer; the report shows it."""
+    """Facts about the models that are known before they answer, for the report."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Any] = field(default_factory=dict)
@@ -260,7 +260,7 @@ def run(
 ) -> Verdict:
     """Evaluate `models` (by name, weakest first) into the folder `output`. Resumes by itself.
 
-    Raises ValueError where nobody could judge.
+    Raises ValueError where neither a judge nor a reward model can score.
     """
     if not prompts:
         raise ValueError("no test prompts to evaluate on")
@@ -300,7 +300,7 @@ def run(
 
 
 def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | None, has_sft: bool) -> Judge | None:
-    """The judge of these prompts. Raises ValueError where nobody could judge, or best-of-N lacks what it needs."""
+    """The judge of these prompts. Raises ValueError where nothing can score, or best-of-N lacks a model."""
     judge = judge_of(config.project)
     if (
         judge is not None
@@ -355,7 +355,7 @@ def _compared(
 def read(
     folder: Path, config: Config, maker_of: MakerOf
 ) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
-    """What `run` measured and kept, and the verdict computed anew from it."""
+    """The measurements that `run` kept, and the verdict computed from them again."""
     path = folder / MODELS
     if not path.is_file():
         raise ValueError(f"{path}: no evaluation there; make one with: steersman eval")
@@ -367,7 +367,7 @@ def read(
             axes = [scores_from(s) for s in scores] if scores else None
             name = renamed(raw.pop("name"))
             models.append(ModelAnswers(name, scores=axes, maker=maker_of(name), **raw))
-        if isinstance(kept["curves"], dict):  # of a report that an earlier version made
+        if isinstance(kept["curves"], dict):  # a report of an earlier version
             kept["curves"] = [{"stage": stage, "rows": rows} for stage, rows in kept["curves"].items()]
         kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}
         lines = (folder / PROMPTS).read_bytes().split(b"\n")
@@ -384,7 +384,7 @@ def read(
 
 
 def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
-    """Write report.html from what is kept in `folder`."""
+    """Write report.html from the measurements kept in `folder`."""
     result, prompts, models, kept = read(folder, config, maker_of)
     shown = Shown(
         config.project.name,

@@ -1,4 +1,4 @@
-"""The report's section on hyper-parameter searches: what was tried, what came of it, which setting mattered."""
+"""The report's section on hyper-parameter searches: the trials, their results, and which settings mattered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from steersman.eval import figures
 
 ROWS = 10
-"""How many of the best trials the table shows."""
+"""Number of best trials in the table."""
 
 
 def sections(searches: Sequence[Mapping[str, Any]], t: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from steersman.types import Conversation, Message
 
 
 class Task(Protocol):
-    """Prompts, and what an answer to one is worth."""
+    """A task: its prompts, and the scoring of an answer."""
 
     @property
     def name(self) -> str: ...
@@ -28,13 +28,13 @@ class Task(Protocol):
     def prompts(self) -> Sequence[Conversation]: ...
 
     def score(self, number: int, answer: str) -> float:
-        """Of an answer to the prompt of that number. Raises ValueError that names task and example."""
+        """Score of an answer to prompt `number`. Raises ValueError that names task and example."""
         ...
 
 
 @dataclass(frozen=True)
 class TaskPair:
-    """Is `a` better at it than `b`? The difference is a minus b, per prompt."""
+    """Is `a` better at the task than `b`? The difference is a minus b, per prompt."""
 
     a: str
     b: str
@@ -44,17 +44,17 @@ class TaskPair:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How each model did."""
+    """Each model's result on a task."""
 
     name: str
     n: int
     models: Mapping[str, Interval]
-    """Mean score of each, by its label."""
+    """Mean score of each model, by its label."""
     pairs: tuple[TaskPair, ...]
 
 
 def tasks_of(names: Sequence[str]) -> list[Task]:
-    """The tasks that `eval.tasks` names. Raises ValueError where one is not there or gives no prompts."""
+    """The tasks that `eval.tasks` names. Raises ValueError where a task is missing or has no prompts."""
     return [task_of(name, BUILT_IN) for name in names]
 
 
@@ -82,7 +82,7 @@ BUILT_IN: dict[str, Callable[..., Any]] = {"sums": sums}
 
 @dataclass(frozen=True)
 class TaskScores:
-    """What was measured of one task: the score of every answer, by the model's name."""
+    """Measurements of one task: the score of every answer, by the model's name."""
 
     name: str
     ids: Sequence[str]
@@ -92,7 +92,7 @@ class TaskScores:
 def summed_up(
     measured: TaskScores, labels: Mapping[str, str], makers: Mapping[str, Maker], resamples: int, seed: int
 ) -> TaskResult:
-    """Means with intervals, and every model against each that its maker names."""
+    """Means with intervals, and every model against each model that its maker names."""
     from steersman.eval.verdict import MIN_PROMPTS
 
     groups = list(measured.ids) if len(set(measured.ids)) < len(measured.ids) else None

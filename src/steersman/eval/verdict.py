@@ -32,35 +32,35 @@ LEVEL = 0.95
 MIN_PROMPTS = 10
 """Below this the percentile bootstrap is too narrow to be trusted, so no verdict is given."""
 SMALL_N = 50
-"""Below this the reader is told that only large differences can be seen."""
+"""Below this number of prompts the reader is told that only large differences can be seen."""
 LENGTH_DRIFT = 1.5
 MISSING_EOS = 0.2
 BEST_OF = "best_of"
-"""The SFT model again: of several answers the one that the reward model likes best."""
+"""The SFT model with best-of-N: of several answers, the one that the reward model scores highest."""
 
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """One answer of one model to each of the N prompts, with what was measured of it."""
+    """One answer of one model to each of the N prompts, with its measurements."""
 
     name: str
     """"base", "sft", "ppo" or another key."""
     label: str
-    """What readers see, such as "PPO"."""
+    """Label shown to readers, such as "PPO"."""
     answers: Sequence[str]
     tokens: Sequence[int]
     """Length of each answer in tokens, the end token included."""
     finish: Sequence[str]
-    """"stop" where the model ended the answer, anything else where it did not."""
+    """"stop" where the model ended the answer, any other reason otherwise."""
     scores: Sequence[AxisScores | NamedScores] | None = None
     reward: Sequence[float] | None = None
     """Reward model's score of each answer."""
     kl: Sequence[float] | None = None
-    """Nats per answer to the SFT reference."""
+    """KL to the SFT model in nats, per answer."""
     kl_bound: bool = False
-    """`kl` is a bound that the method implies, not measured."""
+    """Whether `kl` is an upper bound implied by the method, not a measurement."""
     objectives: Sequence[Mapping[str, float]] | None = None
-    """Reward model's score of each answer by objective, without weights; None where it has no named ones."""
+    """Reward model's score of each answer by objective, without weights; None where it has no named objectives."""
     maker: Maker = UNKNOWN
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class PairVerdict:
     judge: Literal["rules", "reward model"]
     word: Word
     word_adjusted: Word
-    """The word when all comparisons of the verdict together get the 5 % (Bonferroni)."""
+    """The word when the 5 % error rate is shared by all comparisons of the verdict (Bonferroni)."""
     n: int
     wins: int
     ties: int
@@ -116,11 +116,11 @@ class PairVerdict:
     a_score: float
     b_score: float
     win_rate: Interval
-    """Ties count half."""
+    """Share of prompts on which `a` wins; ties count half."""
     length_controlled: Interval
     """Win rate at equal length."""
     difference: Interval
-    """Of the judge's overall score, or of the reward where there is no judge."""
+    """Mean difference of the judge's overall score, or of the reward where there is no judge."""
     axes: Mapping[str, Interval]
     reward: Interval | None
     tokens: Interval
@@ -128,7 +128,7 @@ class PairVerdict:
     length_ratio: float
     by_intent: tuple[IntentRow, ...] = ()
     maker: Maker = UNKNOWN
-    """Of `a`."""
+    """How `a` was made."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Caution:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Everything the evaluation concluded."""
+    """Results of an evaluation."""
 
     n: int
     judge: str
@@ -163,12 +163,12 @@ class Verdict:
         return next(iter([*improved, *first, *self.pairs]), None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; what is not finite becomes null, each pair and caution also has its English sentence."""
+        """Plain JSON; numbers that are not finite become null, each pair and caution also has its English sentence."""
         out: dict[str, Any] = _plain_json(dataclasses.asdict(self))
         if not self.tasks:
             del out["tasks"]
         for part in (*out["models"], *out["pairs"]):
-            del part["maker"]  # how a model was made is known by its name
+            del part["maker"]  # how a model was made follows from its name
         for pair, row in zip(self.pairs, out["pairs"], strict=True):
             row["sentence"] = f"{wording.claim(pair, 'en')} {wording.evidence(pair, 'en')}"
         for caution, row in zip(self.cautions, out["cautions"], strict=True):
@@ -185,7 +185,7 @@ def _plain_json(value: Any) -> Any:
 
 
 def decide(difference: Interval, win_rate: Interval) -> Word:
-    """The rule at the top of this file."""
+    """The word for a comparison, by the rule at the top of this file."""
     if min(difference.n, win_rate.n) < MIN_PROMPTS:
         return "no evidence"
     if difference.low > 0 and win_rate.high >= 0.5:
@@ -292,7 +292,7 @@ def _by_intent(
     resamples: int,
     seed: int,
 ) -> tuple[IntentRow, ...]:
-    """Rows by falling n; none where no prompt names its intent."""
+    """One row per intent, largest n first; no rows where no prompt names its intent."""
     intents = np.array([str(p.meta.get("intent", "")) for p in prompts])
     gain = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
     rows = []
@@ -307,7 +307,7 @@ def _by_intent(
 def summarise(
     model: ModelAnswers, prompts: Sequence[Conversation], resamples: int = 10_000, seed: int = 0
 ) -> ModelSummary:
-    """Means with intervals of everything that was measured of one model."""
+    """Means of one model's measurements, with intervals."""
     groups = _groups(prompts)
 
     def mean(values: Sequence[float] | None) -> Interval | None:
@@ -341,9 +341,9 @@ def verdict(
     known: Sequence[Caution] = (),
     seed: int = 17,
 ) -> Verdict:
-    """Compare each model with those that its maker names, summarise each, and collect what must be warned of.
+    """Compare each model with the models that its maker names, summarise each, and collect cautions.
 
-    `known`: cautions that were found before anything was answered, such as test prompts that were trained on.
+    `known`: cautions found before answering, such as test prompts that were trained on.
 
     `judge` names the rule judge (shown to readers), `kl_ceiling` is in nats per answer, `simulated_rankings` says
     that the reward model learned from a rule judge and not from people. Raises ValueError as `compare` does.
@@ -396,5 +396,5 @@ def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caut
 
 
 def plain(result: Verdict, language: str = "en") -> str:
-    """The terminal's text: per comparison the word, the numbers behind it, then cautions. No markup."""
+    """The verdict as plain text for the terminal: per comparison the word and its numbers, then cautions."""
     return "\n".join(wording.lines(result, language))

@@ -136,7 +136,7 @@ LANGUAGES = {"en": EN, "zh": ZH}
 
 
 def texts(language: str) -> dict[str, str]:
-    """Raises ValueError for a language that has no words here."""
+    """The phrases of a language. Raises ValueError for a language that is not supported."""
     if language not in LANGUAGES:
         raise ValueError(f"language: expected one of {', '.join(LANGUAGES)}, got {language!r}")
     return LANGUAGES[language]
@@ -176,7 +176,7 @@ def word(pair: PairVerdict, language: str) -> str:
 
 
 def evidence(pair: PairVerdict, language: str) -> str:
-    """The numbers behind the claim, and whose opinion they are."""
+    """The numbers behind the claim, and the judge or model that gave them."""
     t = texts(language)
     by_reward = pair.judge == "reward model"
     out = t["evidence"].format(
@@ -211,12 +211,12 @@ def judged_by(result: Verdict, language: str) -> str:
 
 
 def optimisers(result: Verdict) -> str:
-    """Methods that made models to score high with the reward model; '' where none of the models was."""
+    """Methods that optimised models against the reward model, such as PPO; '' without such models."""
     return ", ".join(m.maker.method or m.label for m in result.models if m.maker.learned_from == "reward")
 
 
 def reward_judge(result: Verdict) -> str:
-    """What the reward model is to the models that it judges, as keys of the texts end.
+    """Relation of the reward model to the judged models, as the ending of a text's key.
 
     '': it was optimised; ' learned': models learned from its rankings; ' apart': neither.
     """
@@ -238,7 +238,7 @@ def multiple(result: Verdict, language: str) -> str:
 
 
 def _task(task: TaskResult, language: str) -> list[str]:
-    """A task in the terminal: the mean of each model, and each comparison."""
+    """Lines on a task for the terminal: the mean of each model, and each comparison."""
     t = texts(language)
     means = ", ".join(f"{label} {number(i.value)} ({span(i, language)})" for label, i in task.models.items())
     pairs = [

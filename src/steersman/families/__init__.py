@@ -1,1 +1,1 @@
-"""What differs between model families, and what each computes from packed rows."""
+"""Differences between model families, and the outputs that each computes from packed rows."""

@@ -35,7 +35,7 @@ from steersman.families.twins import twin
 
 
 def serves(config: Any) -> bool:
-    """Whatever is no encoder-decoder; what transformers has no decoder for is refused when it is loaded."""
+    """True but for encoder-decoders; models that have no decoder class in transformers are refused on loading."""
     return not getattr(config, "is_encoder_decoder", False)
 
 
@@ -46,13 +46,13 @@ def causal_class(config: Any) -> Any:
 
 
 def scalar_class(config: Any) -> Any:
-    """transformers' own; where it has a decoder but no scalar one, that is made as transformers makes the others."""
+    """transformers' sequence classifier; where it has only a decoder, a classifier made as transformers makes them."""
     if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
     causal = causal_class(config)
     plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
     name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
-    # by its module transformers knows which names of weights are converted
+    # transformers looks up the conversion of weight names by the class's module
     return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
 
 

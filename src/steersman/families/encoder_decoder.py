@@ -1,8 +1,8 @@
 """Encoder-decoders (T5, BART and their relatives): the prompt goes through the encoder, answers through the decoder.
 
-Rows are a decoder's rows, read otherwise. A branch's source is the whole trunk of its tree, encoded once for all its
-branches; in a trunk each run of learned tokens is a target, and its source is all that comes before. The decoder reads
-`opening` and then the target, so what is computed of an answer is what generation would have computed.
+Rows have the decoder family's format, with another meaning. A branch's source is the whole trunk of its tree, encoded
+once for all its branches; in a trunk each run of learned tokens is a target, and its source is all that comes before.
+The decoder reads `opening` and then the target, so an answer's numbers equal those of generation.
 
 The layers are transformers' own. Texts of similar length are computed together, padded.
 
@@ -44,13 +44,13 @@ TESTED = {
     "t5",
     "umt5",
 }
-"""Models that may be trained: what is computed of their rows is compared with transformers, a text at a time."""
+"""Models that may be trained: tests compare their numbers over rows with transformers' over single texts."""
 SCALED = {"longt5": "scale_decoder_outputs", "t5": "scale_decoder_outputs", "umt5": "tie_word_embeddings"}
-"""Models that scale states before the head, and the setting that says whether."""
+"""Model types that scale states before the head -> the config setting that switches it on."""
 SLACK = 1.25
 """Texts share a pass while their padded size is at most so many times their own."""
 UNBOUNDED = 512
-"""Context of a model without learned positions, as T5's were taught."""
+"""Context in tokens of a model without learned positions: the length that T5 was trained on."""
 
 
 def serves(config: Any) -> bool:
@@ -140,7 +140,7 @@ def _stack(part: Any) -> Any:
 
 
 def last_norms(model: Any) -> Sequence[Any]:
-    """The decoder's; BART's layers end in norms of their own."""
+    """The decoder's final norm; none for BART, whose layers end in norms of their own."""
     body = model.get_decoder()
     return [getattr(body, name) for name in ("final_layer_norm", "layer_norm") if hasattr(body, name)]
 
@@ -170,7 +170,7 @@ def use_checkpointing(model: Any) -> None:
 
 @dataclass(frozen=True)
 class Pieces:
-    """What of a row the encoder reads and what the decoder, as ids; targets in the row's order."""
+    """A row as token ids for encoder and decoder; targets in the row's order."""
 
     sources: list[list[int]]
     targets: list[tuple[int, list[int]]]
@@ -180,7 +180,7 @@ class Pieces:
 
 
 def read_row(row: Row) -> Pieces:
-    """Raises ValueError for a target with nothing before it, which has no source."""
+    """Split a row into sources and targets. Raises ValueError for a target with nothing before it as source."""
     ids, document, branch = row.ids.tolist(), row.document.tolist(), row.branch.tolist()
     learned = set(row.targets[row.target_branch == -1].tolist())
     sources: list[list[int]] = []
@@ -211,7 +211,7 @@ def read_row(row: Row) -> Pieces:
 
 
 def _opening(model: Any) -> list[int]:
-    """What the decoder reads before an answer: its start, and a token that generation forces at the first place."""
+    """Tokens that the decoder reads before an answer: its start token, and the first token if generation forces one."""
     settings = (getattr(model, "generation_config", None), model.config)
 
     def set_to(name: str) -> Any:
@@ -227,7 +227,7 @@ def _opening(model: Any) -> list[int]:
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Numbers of texts that are computed together, the longest first.
 
-    All of them where several processes share the weights, which are gathered as often in each.
+    A single group where several processes share the weights: each process must gather them equally often.
     """
     group: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
@@ -256,15 +256,15 @@ def _batch(model: Any, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor |
 
 @dataclass(frozen=True)
 class Pass:
-    """Answers that go through the decoder together, and what they are given."""
+    """Answers that go through the decoder together, with their inputs."""
 
     numbers: list[int]
     ids: Tensor
-    """[B, L] what the decoder reads"""
+    """[B, L] the decoder's input ids"""
     encoded: Tensor
-    """[B, S, hidden]"""
+    """[B, S, hidden] the encoder's states"""
     mask: Tensor | None
-    """[B, S]"""
+    """[B, S] mask of the encoder's states"""
 
 
 def _passes(model: Any, pieces: Pieces, numbers: Sequence[int], whole: bool) -> Iterator[Pass]:
@@ -319,7 +319,7 @@ def target_logprobs(model: Any, row: Row, temperature: float, entropy: bool) -> 
 
 
 def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
-    """Nothing is shared: a trunk is states of a row, and here there are those of sources and of targets."""
+    """None: a trunk holds one state per token of a row, but here sources and targets have separate states."""
     return None
 
 

@@ -1,4 +1,4 @@
-"""The `Family` seam: what Steersman asks of an architecture. A family is a module with these functions.
+"""The `Family` seam: the functions that Steersman needs for an architecture. A family is a module with these functions.
 
 Stages do not know which family a model is of: they call `steersman.families.outputs`, which asks `family_of` once.
 A new family is one file that has these functions, and its name in `steersman.families.known`.
@@ -60,7 +60,7 @@ class Family(Protocol):
         ...
 
     def prepare(self, model: Any) -> None:
-        """Make a loaded model ready for rows. Raises ValueError where several processes cannot train it."""
+        """Prepare a loaded model for packed rows. Raises ValueError where several processes cannot train it."""
         ...
 
     # parts
@@ -70,7 +70,7 @@ class Family(Protocol):
         ...
 
     def last_norms(self, model: Any) -> Sequence[Any]:
-        """What is trained with the last layers: the norms behind them. Raises ValueError where they are not known."""
+        """Norms behind the last layers, which are trained with them. Raises ValueError where they are not known."""
         ...
 
     def embedding(self, model: Any) -> Any:
@@ -82,11 +82,11 @@ class Family(Protocol):
         ...
 
     def adapter_targets(self, model: Any, names: Sequence[str]) -> dict[str, Any]:
-        """Where adapters are, as peft's file says it. `names`: the adapted modules' paths."""
+        """Fields of peft's adapter_config.json that name the adapted modules. `names`: their paths."""
         ...
 
     def use_checkpointing(self, model: Any) -> None:
-        """Keep only what enters each layer; the backward pass computes the rest again. ValueError where it cannot."""
+        """Keep only each layer's input; the backward pass recomputes the rest. ValueError where not possible."""
         ...
 
     # numbers
@@ -115,13 +115,13 @@ class Family(Protocol):
         ...
 
     def room(self, config: Any, prompt: int) -> int:
-        """Most tokens of an answer to a prompt of so many."""
+        """Largest number of tokens of an answer to a prompt of `prompt` tokens."""
         ...
 
     # facts
 
     def told(self, config: Any) -> str:
-        """The model in a sentence, for `steersman doctor`: what it is and how it is trained."""
+        """The model in a sentence, for `steersman doctor`: its kind and how it is trained."""
         ...
 
     def context(self, config: Any) -> int:
@@ -129,6 +129,6 @@ class Family(Protocol):
         ...
 
     def shape(self, config: Any) -> Shape:
-        """What the local engine and the prediction of memory need to know. Raises ValueError that says why they do not
-        take this model."""
+        """The model's sizes, for the local engine and the prediction of memory. Raises ValueError with the reason where
+        they do not support it."""
         ...

@@ -35,7 +35,7 @@ def weighted(heads: Tensor, config: Any) -> Tensor:
 
 
 def weights_of(config: Any) -> dict[str, float]:
-    """Objective -> weight in the order of the heads; {} where the reward model has no named objectives."""
+    """Objective -> weight, in the order of the heads; {} where the reward model has no named objectives."""
     return dict(zip(getattr(config, "objectives", ()), getattr(config, "objective_weights", ()), strict=True))
 
 
@@ -64,7 +64,7 @@ def reweigh(config: Any, weights: Mapping[str, float], where: str) -> None:
 
 
 def saved_scale(folder: Path) -> dict[str, Any]:
-    """What the folder's config.json says of `KEYS`; {} where there is none that can be read."""
+    """The entries `KEYS` of the folder's config.json; {} where there is none that can be read."""
     try:
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -8,10 +8,10 @@ from steersman.families import decoder, encoder_decoder
 from steersman.families.family import Family
 
 FAMILIES: tuple[Family, ...] = (encoder_decoder, decoder)
-"""The first that serves a config is its family; the decoder serves all that is left."""
+"""A config's family is the first whose `serves` is true; the decoder serves all others."""
 
 
 def family_of(model: Any) -> Family:
-    """Of a model, or of its config."""
+    """The family of a model or a config."""
     config = getattr(model, "config", model)
     return next(family for family in FAMILIES if family.serves(config))

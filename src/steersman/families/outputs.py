@@ -67,7 +67,7 @@ def init_score_head(model: Any, seed: int) -> None:
 def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     """Find the lowest layers that all models have in common, to compute them once for all.
 
-    At most the first `frozen` layers are shared, those that no optimizer touches. The trunk gives a row `below`; None
+    At most the first `frozen` layers are shared, the frozen ones. The trunk sets a row's `below`; None
     where the models have nothing in common.
     """
     return family_of(models[0]).share_trunk(models, frozen)
@@ -79,7 +79,7 @@ def layer_count(model: Any) -> int:
 
 
 def frozen_layers(model: Any, train_layers: int) -> int:
-    """Lowest layers that are not trained where the last `train_layers` are; 0 where all are."""
+    """Number of lowest layers that are frozen when the last `train_layers` are trained; 0 when all are."""
     return layer_count(model) - train_layers if train_layers else 0
 
 
@@ -104,7 +104,7 @@ def train_last_layers(model: Any, layers: int) -> None:
 
 
 def use_checkpointing(model: Any) -> None:
-    """Keep only what enters each layer (Chen et al. 2016). Gradients are the same. ValueError where it cannot be."""
+    """Keep only each layer's input (Chen et al. 2016). Gradients are the same. ValueError where not possible."""
     family_of(model).use_checkpointing(model)
 
 

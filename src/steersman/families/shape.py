@@ -1,4 +1,4 @@
-"""What the local engine needs to know of a decoder: sizes, and what differs between families."""
+"""A decoder's sizes and its family's variations, as the local engine needs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steersman.compute.layers import FAMILIES, is_known
 
 @dataclass(frozen=True)
 class Shape:
-    """What differs between families."""
+    """Sizes of a decoder, and the variations between families."""
 
     layers: int
     vocabulary: int
@@ -27,9 +27,9 @@ class Shape:
     embed_scale: float
     gelu: bool
     sandwich_norms: bool
-    """Gemma 3 also normalises what attention and MLP return."""
+    """Whether the outputs of attention and MLP are normalised too (Gemma 3)."""
     norm_offset: float
-    """Gemma's norm weights are stored minus one."""
+    """1 where norm weights are stored minus one (Gemma)."""
     qk_norm: bool
     tied: bool
     windows: tuple[int, ...]
@@ -40,7 +40,7 @@ class Shape:
 
 
 def shape_of(config: Any) -> Shape:
-    """A transformers config, read.
+    """The shape that a transformers config describes.
 
     Raises ValueError for a model that the local engine does not compute exactly; use the reference backend there.
     """

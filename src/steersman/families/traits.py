@@ -1,4 +1,4 @@
-"""What differs between decoders outside of their layers: where parts are, what may be packed, what a head does.
+"""What differs between decoders outside of their layers: names of parts, whether rows may be packed, the head's scale.
 
 Three ways lead through a decoder (`steersman.families.decoder` takes them):
 
@@ -47,7 +47,7 @@ def packs(config: Any) -> bool:
 
 
 def is_packed(model: Any) -> bool:
-    """Whether rows are computed as such: by our layers, or by transformers' with our attention."""
+    """Whether a row is computed in a single pass: by our layers, or by transformers' layers with our attention."""
     config = backbone(model).config
     return is_known(config) or config._attn_implementation == NAME
 
@@ -76,7 +76,7 @@ def last_norm(model: Any) -> Any:
 
 
 def head_scale(config: Any) -> float:
-    """What the logits of a packed model are divided by, as a temperature would."""
+    """The number that a packed model divides its logits by, like a temperature."""
     if config.model_type in ("granite", "granitemoe"):
         return float(config.logits_scaling)
     return 1.0 / float(config.logit_scale) if config.model_type == "cohere2" else 1.0
@@ -85,7 +85,7 @@ def head_scale(config: Any) -> float:
 def context_of(config: Any) -> int:
     """Most tokens of prompt and answer together.
 
-    Without an end in the config: 32,768.
+    32,768 where the config names no limit.
     """
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         if getattr(config, name, None):

@@ -7,6 +7,6 @@ from typing import Any
 
 
 def twin(model: Any) -> Any:
-    """A second model over the same weights: adapters or heads put on one are not on the other."""
+    """A second model over the same weights: adapters or heads added to one do not appear in the other."""
     leaves = [m for m in model.modules() if next(m.children(), None) is None]
     return copy.deepcopy(model, {id(x): x for x in [*leaves, *model.parameters()]})

@@ -1,7 +1,7 @@
 """Rows through transformers' own forward pass, a dialogue at a time: for models that must not be packed.
 
-A tree's trunk is computed again for each of its branches. Logits come from the model itself, so whatever a model does
-between its states and its logits (scales, caps, biases) is in them.
+A tree's trunk is computed again for each of its branches. Logits come from the model itself, so they include its
+scales, caps and biases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from steersman.families.traits import backbone
 
 
 def _paths(row: Row) -> Iterator[Tensor]:
-    """Indices into the row of each dialogue: a trunk with one of its branches, or alone. Padding is none."""
+    """Indices into the row of each dialogue: a trunk with one of its branches, or a trunk alone; not the padding."""
     end = len(row.ids) - row.padding
     for number in torch.unique_consecutive(row.document[:end]).tolist():
         here = (row.document[:end] == number).nonzero()[:, 0]

@@ -25,7 +25,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def group_normalise(scores: Tensor, answers: int) -> Tensor:
-    """Scores [E] minus the mean of their prompt's answers, over their deviation (GRPO).
+    """Scores [E] minus the mean score of the same prompt's answers, divided by their standard deviation (GRPO).
 
     Shao et al. 2024, section 4.1.2. Episodes lie prompt by prompt, `answers` (at least 2) each; where all scored the
     same, all are 0.

@@ -29,9 +29,9 @@ class Experience:
     old_logprobs: Tensor
     """[E, T] under the policy that sampled"""
     ref_logprobs: Tensor
-    """[E, T]"""
+    """[E, T] under the reference model"""
     values: Tensor
-    """[E, T] the critic's, at the state before each token"""
+    """[E, T] the critic's value of the state before each token"""
     rewards: Tensor
     """[E, T] per token: KL price, and the score at the end"""
     advantages: Tensor
@@ -40,13 +40,13 @@ class Experience:
     """[E, T]"""
 
     def split(self, counts: Sequence[int]) -> list[Experience]:
-        """Parts of so many episodes each, in their order."""
+        """Parts of `counts[0]`, `counts[1]`, ... episodes, in order."""
         columns = {name: torch.split(tensor, list(counts)) for name, tensor in vars(self).items()}
         return [Experience(**{name: parts[i] for name, parts in columns.items()}) for i in range(len(counts))]
 
     @property
     def kl(self) -> Tensor:
-        """[E] nats per answer."""
+        """[E] KL to the reference model in nats per answer."""
         return episode_kl(self.old_logprobs, self.ref_logprobs, self.mask)
 
     @property
@@ -58,19 +58,19 @@ class Experience:
 
     @property
     def value_loss(self) -> float:
-        """The critic's loss before it learns of this, mean over real tokens."""
+        """The critic's loss before it learns from these episodes, mean over real tokens."""
         returns, values = self.returns[self.mask], self.values[self.mask]
         return float(0.5 * (values - returns).square().mean())
 
 
 def pad(episodes: Sequence[Tensor]) -> Tensor:
-    """Tensors of lengths t_e -> [E, T], zeros at the right."""
+    """E tensors [t_e] -> [E, max t_e], zeros at the right."""
     return torch.nn.utils.rnn.pad_sequence(list(episodes), batch_first=True)
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """What the models say of E answers: a tensor [t] each, or a number for each."""
+    """The models' outputs for E answers: one tensor [t] or one number per answer."""
 
     old_logprobs: Sequence[Tensor]
     ref_logprobs: Sequence[Tensor]
@@ -86,9 +86,9 @@ def make_experience(
 ) -> Experience:
     """Rewards, advantages and returns of episodes that lie prompt by prompt, `answers` each.
 
-    `config.method` "gae" asks the critic; with `group_baseline` the score is first compared with those of the same
-    prompt's other answers. For "rloo" and "grpo" an answer is one action: its whole reward, KL price included, compared
-    with those of its group, is the advantage of each of its tokens. These use neither values nor returns.
+    `config.method` "gae" asks the critic; with `group_baseline` the scores of the same prompt's other answers
+    are first subtracted as a baseline. For "rloo" and "grpo" an answer is one action: its whole reward, KL price
+    included, relative to its group's rewards, is the advantage of each of its tokens. They use no values or returns.
     """
     mask = pad([torch.ones(len(x), dtype=torch.bool) for x in episodes.old_logprobs])
     old, ref, value = pad(episodes.old_logprobs), pad(episodes.ref_logprobs), pad(episodes.values)

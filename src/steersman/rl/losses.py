@@ -15,7 +15,7 @@ from torch import Tensor
 def kwise_loss(scores: Tensor, pairs: Sequence[tuple[int, int]], margins: Sequence[float] = ()) -> Tensor:
     """Mean over one prompt's pairs (winner, loser) of -log sigmoid(r_w - r_l) (Ouyang et al. 2022, equation 1).
 
-    scores [K]; returns a scalar in nats, log 2 for a model that cannot tell. `margins`, one per pair, are subtracted
+    scores [K]; returns a scalar in nats, log 2 for equal scores. `margins`, one per pair, are subtracted
     from r_w - r_l: the winner must lead by that much (Touvron et al. 2023, Llama 2, equation 2).
     """
     assert pairs, "a ranking without a strict preference has no loss"
@@ -49,7 +49,7 @@ def kl_loss(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """Half squared error per token [N]; with `clip` > 0 the worse of it and that of the value held near its old one."""
+    """Half squared error per token [N]; with `clip` > 0 the larger of it and that of values clipped to old +- clip."""
     loss = (values - returns) ** 2
     if clip > 0:
         held = old_values + (values - old_values).clamp(-clip, clip)

@@ -1,7 +1,7 @@
 """Losses that learn from preferences without a reward model: pure functions on tensors.
 
-Both take the log-ratios [K] of one prompt's answers, log pi(y|x) - log pi_ref(y|x) in nats. beta times it is the
-reward for which the policy would be optimal under a KL price of beta (Rafailov et al. 2023, equation 5), up to a
+Both take the log-ratios [K] of one prompt's answers, log pi(y|x) - log pi_ref(y|x) in nats. beta times a log-ratio is
+the reward for which the policy would be optimal under a KL price of beta (Rafailov et al. 2023, equation 5), up to a
 constant of the prompt.
 """
 

@@ -19,8 +19,8 @@ def apply_eos_trick(scores: Tensor, ended: Tensor, no_eos_reward: float) -> Tens
 def leave_one_out(scores: Tensor, answers: int) -> Tensor:
     """Scores [E] minus the mean score of the same prompt's other answers (Ahmadian et al. 2024, RLOO).
 
-    Episodes lie prompt by prompt, `answers` (at least 2) each. How good a prompt's answers are on the whole then
-    says nothing any more; what is left compares them. The others do not depend on the answer, so nothing is biased.
+    Episodes lie prompt by prompt, `answers` (at least 2) each. A prompt's overall difficulty cancels; what is
+    left compares its answers. The baseline does not depend on the answer itself, so the gradient stays unbiased.
     """
     groups = scores.view(-1, answers)
     others = (groups.sum(dim=1, keepdim=True) - groups) / (answers - 1)

@@ -42,10 +42,10 @@ def rule_reward(rule: RuleConfig, prompt: Conversation, text: str) -> float:
 
 @functools.lru_cache(maxsize=64)
 def scorer(rule: RuleConfig) -> Scorer:
-    """What scores several answers at once, without the weight; a user's function may give any numbers.
+    """A function that scores several answers at once, without the weight; a user's function may return any numbers.
 
-    A function is looked for and its code hashed once in a process, not for every minibatch.
-    Raises ValueError where the function is not there, and when called where it gives something else than numbers.
+    A user's function is imported and its code hashed once per process, not for every minibatch.
+    Raises ValueError where it cannot be found, and on a call that returns anything but numbers.
     """
     if rule.rule == "python":
         return functools.partial(rewards, load(rule.function, "rewards", "ppo.score.rules"))
@@ -62,14 +62,14 @@ def repetition(units: tuple[object, ...], n: int = 4) -> float:
 
 
 def _length(size: int, least: int, most: int) -> float:
-    """Characters outside the range, as a share of the bound that they miss, at most 1: near misses cost little."""
+    """Characters missing or in excess, as a share of the bound, at most 1: near misses cost little. Negated."""
     if size < least:
         return size / least - 1
     return -min(1.0, size / most - 1) if most and size > most else 0.0
 
 
 def _weights(text: str) -> tuple[float, float]:
-    """How much Chinese and how much English; a Chinese character counts half a word."""
+    """(Chinese, English) words in the text; a Chinese character counts as half a word."""
     return len(HAN.findall(text)) / 2, float(len(WORD.findall(text)))
 
 

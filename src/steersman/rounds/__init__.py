@@ -1,4 +1,4 @@
-"""Rounds: what the stages are, making them in order, telling what is stale, exports, the gate, searches and jobs.
+"""Rounds: the stages, making them in order, finding stale artifacts, exports, the gate, searches and jobs.
 
 The command line and the server stand above this; training and evaluation below, imported when a stage is computed, so
 that neither `--help` nor the server ever loads torch.

@@ -1,4 +1,4 @@
-"""What is known of an evaluation before it begins, and must be said beside its verdict."""
+"""Cautions on an evaluation that are known before it begins and are shown beside its verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def known_cautions(space: Workspace, models: Sequence[str], prompts: Sequence[Co
 
 
 def contaminated(prompts: Sequence[Conversation], files: Sequence[tuple[Path, str]]) -> list[Caution]:
-    """A caution where test prompts stand in `files` (each with the kind of its records, '' where it is to be seen)."""
+    """A caution where `files` contain test prompts (each file with the kind of its records, '' to detect it)."""
     say(f"eval: looking for the test prompts in {len(files)} files that the models were trained on")
     of = overlap(prompts, _records(files))
     if not of.found:
@@ -48,7 +48,7 @@ def cautions_alone(trained_on: Sequence[Path], prompts: Sequence[Conversation]) 
 
 
 def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Files (with the kind of their records) that the stages' manifests name, and names of those that are gone."""
+    """Files (with the kind of their records) that the stages' manifests name, and names of missing files."""
     files: dict[Path, str] = {}
     gone = []
     for stage in filter(space.has, stages):
@@ -78,13 +78,13 @@ def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
 
 
 def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
-    """Test prompts of the workspace that stand in its training data, where `infos` (just imported) have part in it."""
+    """Test prompts that are also in the workspace's training data, if `infos` (just imported) add to the overlap."""
     from steersman.data.dataset import datasets
 
     known, new = datasets(space), {info.name for info in infos}
     tests = [i for i in known if i.split == "test" and i.kind in ("prompts", "demonstrations")]
     training = [i for i in known if i.split == "train"]
-    if not new & {i.name for i in tests}:  # then only what was added to the training data can be new in it
+    if not new & {i.name for i in tests}:  # then only prompts added to the training data can be new in the overlap
         training = [i for i in training if i.name in new]
     if not tests or not training:
         return None

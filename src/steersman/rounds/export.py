@@ -1,4 +1,4 @@
-"""What people said, out of the store and into files. Training never opens the database: it reads these."""
+"""Writes people's rankings and feedback from the store into files. Training reads these files, never the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"
 EDITS = "edits of chat answers"
-"""What data sets of edited answers say that they were made from."""
+"""The source recorded in data sets of edited answers."""
 SIMULATED = "rankings are simulated by a rule judge, not made by people"
 SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
 
@@ -36,7 +36,7 @@ def open_store(space: Workspace) -> Store:
 
 
 def store_identity(rankings: Iterable[Ranking]) -> str:
-    """Changes with every submission that counts; an input of the rankings artifact."""
+    """A hash that changes with every submission that counts; an input of the rankings artifact."""
     return hash_json([r.id for r in rankings])
 
 
@@ -118,7 +118,7 @@ def imported_feedback(space: Workspace) -> list[Ranking]:
 
 
 def feedback_identity(rankings: Iterable[Ranking]) -> str:
-    """Changes with everything that people say or take back; an input of DPO and KTO."""
+    """A hash that changes with every feedback given or withdrawn; an input of DPO and KTO."""
     return hash_json([r.to_json() for r in rankings])
 
 
@@ -140,7 +140,7 @@ def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
         if what not in names:
             known = ", ".join((*WHAT, *names))
             raise ValueError(f"data export {what}: expected one of {known}")
-        # At \n alone: a string in JSON may hold U+2028 and the like, where other ways of reading lines would break it.
+        # Split at \n only: a JSON string may contain U+2028, at which str.splitlines would split too.
         return (line for line in names[what].path.read_text(encoding="utf-8").split("\n") if line)
     return _from_store(space, what, round_)
 
@@ -185,9 +185,9 @@ def edited(space: Workspace) -> list[Conversation]:
 
 
 def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> None:
-    """Data sets of edited answers as `standing` has them now: without what was withdrawn, or edited again, since.
+    """Data sets of edited answers rewritten from `standing`: without edits that were withdrawn or edited again since.
 
-    Edits whose chat is in no store here stay as they are.
+    Edits of chats that are not in this store are kept.
     """
     for info in dataset.datasets(space):
         if info.source != EDITS:

@@ -1,7 +1,7 @@
-"""The gate: which model is current, guarded by the round's verdict, and going back to the one before.
+"""The gate: which model is current, guarded by the round's verdict, and rollback to the previous model.
 
-The command line and the server ask the same questions here: what forbids a promotion (`refusal`), what speaks against
-doing it unasked (`doubt`), and `promote`, which asks both.
+The command line and the server share these functions: `refusal` (the reason that forbids a promotion), `doubt` (a
+reason to ask the user first), and `promote`, which calls both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENOUGH = 50
 
 
 class Refused(ValueError):
-    """Nothing was promoted; `option` is what does it all the same."""
+    """Nothing was promoted; `option` is the command-line option that overrides the refusal."""
 
     def __init__(self, why: str, option: str) -> None:
         super().__init__(f"not promoted: {why}. Promote it all the same with --{option}")
@@ -36,7 +36,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of asking for a promotion."""
+    """Result of a request for promotion."""
 
     entry: dict[str, Any]
     changed: bool
@@ -63,7 +63,7 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 
 
 def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
-    """What the verdict says of a against b; the worst where it says several; None where it compared them not."""
+    """The verdict's word for a against b; the worst of several; None where the two were not compared."""
     words = [p["word"] for p in pairs if (p["a"], p["b"]) == (a, b)]
     words += [OPPOSITE[p["word"]] for p in pairs if (p["b"], p["a"]) == (a, b)]
     return next((word for word in ("worse", "no evidence", "better") if word in words), None)
@@ -72,7 +72,7 @@ def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
 def refusal(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage` of the round should not be promoted, or None.
 
-    The verdict must be the one that the report's manifest lists, of this very model against its baseline as it is.
+    The verdict must match the hash in the report's manifest and compare this exact model with its present baseline.
     """
     against, folder = registry.get(stage).baseline, space.stage_dir("report", round_)
     if not space.has("report", round_):
@@ -92,7 +92,7 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
 
 
 def doubt(space: Workspace, stage: str, round_: int) -> str | None:
-    """Why `stage`, which nothing forbids to promote, should be promoted by choice only; None where it is better."""
+    """Why `stage`, whose promotion is allowed, should be confirmed by the user; None where the model is better."""
     against, path = registry.get(stage).baseline, space.stage_dir("report", round_) / VERDICT_FILE
     pairs = read_pairs(path)
     if word_for(pairs, stage, against) == "no evidence":
@@ -113,7 +113,7 @@ def check(space: Workspace, stage: str, round_: int) -> None:
 
 
 def _history(space: Workspace) -> list[dict[str, Any]]:
-    """Of promotions; one that cannot be read is put aside, and a new one begins."""
+    """Promotions so far; a damaged history file is put aside and a new one begun."""
     try:
         return space.history()
     except ValueError as error:
@@ -137,8 +137,8 @@ def promote(
 ) -> Promotion:
     """Make the round's model the current one, unless its report says that it is worse, or does not say it is better.
 
-    `sure` is asked about a doubt; `anyway` answers it beforehand, `force` promotes whatever the verdict says. Raises
-    Refused where that is the answer, ValueError where there is no such model.
+    `sure` is called with a doubt and confirms it; `anyway` confirms beforehand, `force` ignores the verdict. Raises
+    Refused where nothing is promoted, ValueError where there is no such model.
     """
     stage = renamed(stage)
     check(space, stage, round_)
@@ -156,7 +156,7 @@ def promote(
 
 
 def promote_best(space: Workspace) -> None:
-    """Of an unattended loop: the improved model where it is better, else the SFT model unless it is worse."""
+    """In an unattended loop, promote the improved model where it is better, else the SFT model unless it is worse."""
     for stage in (registry.improved()[0], registry.models()[0]):
         try:
             promote(space, stage.name, space.round, anyway=not stage.improved)

@@ -1,4 +1,4 @@
-"""Files instead of a workspace's data sets: what a stage reads of them, and what it leaves out."""
+"""Files instead of a workspace's data sets: the records that a stage reads from them or leaves out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from steersman.types import Conversation, Ranking
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Reads files for a stage; `left_out` counts what they hold and the stage does not get, by reason."""
+    """Reads files for a stage; `left_out` counts the records that the stage does not get, by reason."""
 
     config: configs.Config
     encoding: str = "auto"
@@ -49,7 +49,7 @@ class Files:
         return [r for r in made if r is not None]
 
     def record(self, folder: Path, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The stage's metrics with what was left out of its files; so in the manifest of `folder`, once it is made."""
+        """The stage's metrics with the counts of records left out, also written into the manifest of `folder`."""
         left = {why: n for why, n in self.left_out.items() if n}
         if not left:
             return metrics
@@ -60,7 +60,7 @@ class Files:
 
 
 def hashes(files: Sequence[Path]) -> dict[str, str]:
-    """Names and hashes of files, as inputs. ValueError where one is not there."""
+    """Names and hashes of files, as inputs. ValueError where a file is missing."""
     if gone := [path for path in files if not path.exists()]:
         raise ValueError(f"{gone[0]}: no such file")
     return {f"file:{path.name}": file_sha256(path) for path in files}

@@ -1,7 +1,7 @@
 """Where a stage's inputs come from: the round and the data of a workspace, or files and folders that options name.
 
-A stage lists its sources. Each says how it is found in both cases, and what of the workspace it would take now, by
-which status sees that an artifact is stale. Names of inputs are those that `lineage` compares.
+A stage lists its sources. Each source finds its input in both cases, and says which of the workspace's data it would
+take now, from which status sees that an artifact is stale. Inputs have the names that `lineage` compares.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class Option:
     holds: Literal["files", "text", "texts"] = "files"
     needed: bool = False
     instead: tuple[str, ...] = ()
-    """Flags that make it unnecessary."""
+    """Flags that make this option unnecessary."""
 
     @property
     def key(self) -> str:
         return self.flag.removeprefix("--")
 
     def unless(self, other: Option) -> Option:
-        """The same, not needed where `other` is given."""
+        """The same option, not needed where `other` is given."""
         return dataclasses.replace(self, instead=(other.key,))
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the options of a stage without a workspace hold, and how their files are read."""
+    """The option values of a stage without a workspace, and the reader of their files."""
 
     files: Files
     options: Mapping[str, Any]
@@ -60,12 +60,12 @@ class Given:
 
 @dataclass(frozen=True)
 class Found:
-    """An input that was found: what the manifest records of it, and its value, read when the stage begins."""
+    """An input that was found: its hash for the manifest, and its value, read when the stage begins."""
 
     hashes: Mapping[str, str]
     read: Callable[[], Any]
     version: str = ""
-    """Of a model: what its answers are signed with"""
+    """For a model: the policy version stamped on its answers"""
 
 
 class Source(Protocol):
@@ -79,7 +79,7 @@ class Source(Protocol):
 
     @property
     def compares(self) -> bool:
-        """Whether it takes every improved model of the round."""
+        """Whether the source takes every improved model of the round."""
         ...
 
     def of_round(self, space: Workspace) -> Found: ...
@@ -87,7 +87,7 @@ class Source(Protocol):
     def of_files(self, given: Given) -> Found: ...
 
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        """What it would give now and did not when `recorded` was made, in words such as 'data:shop is new'."""
+        """Differences between its present inputs and those `recorded`, in words such as 'data:shop is new'."""
         ...
 
 
@@ -107,7 +107,7 @@ def need(space: Workspace, name: str) -> Path:
 
 
 def resolved(model: str) -> Path:
-    """A model's folder, fetched if need be."""
+    """A model's folder, downloaded if necessary."""
     from steersman.weights.resolve import resolve
 
     return resolve(model, say=say)
@@ -132,9 +132,9 @@ class Model:
     name: str
     option: Option
     artifact: str | Callable[[Config], str] = ""
-    """'' takes the artifact that is named as the input is."""
+    """Name of the artifact; '': the same as the input's name."""
     watched: bool = False
-    """Whether it is said where the artifact is stale."""
+    """Whether to print a note where the artifact is stale."""
     compares: bool = False
 
     @property
@@ -173,9 +173,9 @@ class Dialogues:
     option: Option | None = None
     purpose: str | None = None
     demanded: str = ""
-    """What is missing where there are none; '' where the stage does without."""
+    """The error message's name for missing data; '' where the stage can do without."""
     otherwise: str = ""
-    """Another split, where the first has none."""
+    """The split to use where the first has no data."""
     used: Callable[[Config], bool] = lambda _config: True
     compares: bool = False
 
@@ -219,7 +219,7 @@ def new_data(paths: list[Path], recorded: Mapping[str, str]) -> list[str]:
 
 
 def read_dialogues(paths: list[Path], kind: str, limit_mb: float, inputs: Mapping[str, str]) -> list[Conversation]:
-    """The records of data sets. ValueError where one is no longer what `inputs` recorded of it."""
+    """The records of data sets. ValueError where a data set no longer has the hash in `inputs`."""
     from steersman.data.dataset import load_conversations, read_info
 
     with activity("reading the data"):
@@ -237,9 +237,9 @@ class Rankings:
     name: str
     option: Option
     instead: Callable[[Workspace], bool] = lambda _space: False
-    """Whether a stage goes without them, having something else to learn from."""
+    """Whether the stage can do without rankings, having other data to learn from."""
     labelled: bool = False
-    """Whether files may hold answers that were called good or bad instead."""
+    """Whether files may instead contain single answers labelled good or bad."""
     compares: bool = False
 
     @property
@@ -285,7 +285,7 @@ class Rankings:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What people said in chats: edited answers, and for a stage that takes labels, likes and dislikes as well."""
+    """Feedback from chats: edited answers, and for a stage that takes labels also likes and dislikes."""
 
     name: str
     option: Option
@@ -349,7 +349,7 @@ class Functions:
 
     def _found(self, config: Config, root: Path | None) -> Found:
         named = {function_input(group, name): digest(name, group, root) for group, name in self.of(config)}
-        # one that is not there ends the stage before other processes have begun
+        # a missing function ends the stage before other processes have started
         return Found(named, lambda: [load(name, group, "settings") for group, name in self.of(config)])
 
 

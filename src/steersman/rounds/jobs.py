@@ -1,12 +1,12 @@
 """Stages in processes of their own, started, watched and cancelled from any other process.
 
-    jobs/007.json    what was started, when, as which process; and when somebody asked it to stop
+    jobs/007.json    the verb, start time and process; the time of a request to stop
     jobs/007.log     what it says on stderr while it runs
     jobs/007.out     the one JSON object that it ends with
 
-A job is the command line (`steersman VERB --json`) in a session of its own, so it outlives who started it. Nothing
-else keeps its state: whoever asks looks whether the process is still that process and what it ended with, so a server
-that was started anew, or another machine's, tells the same. A cancelled stage saves a resume point first.
+A job is the command line (`steersman VERB --json`) in a session of its own, so it outlives the process that started it.
+Its state is kept nowhere else: each query checks whether the recorded process still runs and reads its output, so a
+restarted server, or another machine's, reports the same. A cancelled stage saves a resume point first.
 
 Why so: decision 51 in docs/LOG.md.
 """
@@ -38,22 +38,22 @@ from steersman.rounds.lineage import stage_state
 from steersman.rounds.registry import Stage
 
 State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere", "damaged"]
-"""killed: it ended without a word, as by kill -9, lack of memory or a power cut. elsewhere: on another machine.
+"""killed: it ended without output, as by kill -9, lack of memory or a power cut. elsewhere: on another machine.
 damaged: its record cannot be read, which hinders no other job."""
 LOOP = "run"
-"""The job that makes everything of the round that is missing."""
+"""The job that makes every missing artifact of the round."""
 FOLDER = "jobs"
 SAME_START = 2.0
-"""Seconds by which the start of a process may seem to move."""
+"""Seconds by which two readings of a process's start time may differ."""
 TAIL = 1 << 16
 """Bytes of a log or of metrics that are read from the end."""
 COUNTED = re.compile(r"(?P<unit>\w+) (?P<done>\d+)/(?P<total>\d+)")
 SECRETS = ("STEERSMAN_KEY",)
-"""Variables of the environment that a stage has no use for."""
+"""Environment variables that are not passed to a stage."""
 
 
 class Busy(ValueError):
-    """Something is being made already."""
+    """Another job runs in the workspace, or another process makes the same artifact."""
 
 
 class NoJob(ValueError):
@@ -71,27 +71,27 @@ class Record:
     command: list[str]
     pid: int
     process_started: float
-    """By the system's clock: numbers of processes are used again"""
+    """Start time by the system's clock, since process numbers are reused"""
     host: str
     started: str
     cancelled: str = ""
-    """When somebody asked it to stop"""
+    """Time of a request to stop"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it is at this moment."""
+    """A job's current state."""
 
     record: Record
     state: State
     outcome: Mapping[str, Any]
-    """What it ended with: the stage's JSON, or {error, exit_code}; empty before that"""
+    """The job's result: the stage's JSON, or {error, exit_code}; empty until it ends"""
     progress: Mapping[str, Any]
-    """{line, unit, done, total, eta} as far as the log says"""
+    """{line, unit, done, total, eta}, those that the log shows"""
     metrics: Mapping[str, float]
     """The newest line of the stage's metrics.jsonl"""
     resume: str
-    """What an unfinished run can go on from"""
+    """The resume point from which an unfinished run can go on"""
 
     @property
     def alive(self) -> bool:
@@ -157,14 +157,14 @@ def _spawn(command: list[str], place: Path) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=log,
             env=environment,
-            start_new_session=True,  # neither Ctrl-C nor the end of who started it reaches it
+            start_new_session=True,  # neither Ctrl-C nor the end of the starting process reaches the job
         )
     threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay behind as a zombie
     return process
 
 
 def _private(path: Path) -> IO[bytes]:
-    """A new file that may come to hold people's words."""
+    """Create a file that may hold people's words, with the permissions of such files."""
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode_of(path, words=True)))
 
 
@@ -196,7 +196,7 @@ def job(space: Workspace, number: int) -> Job:
 
 
 def cancel(space: Workspace, number: int) -> Job:
-    """Ask the job to stop: it saves what it can go on from, and ends. One that has ended stays as it is."""
+    """Ask the job to stop: it saves a resume point and ends. A job that has ended is left unchanged."""
     found = job(space, number)
     if found.state == "elsewhere":
         raise ValueError(f"job {number} runs on {found.record.host}; cancel it there")
@@ -227,7 +227,9 @@ def _look(space: Workspace, path: Path) -> Job:
         state,
         outcome,
         _progress(path.with_suffix(".log")),
-        _newest(partial if unfinished else folder if state == "done" else None),  # not of an artifact of before
+        _newest(
+            partial if unfinished else folder if state == "done" else None
+        ),  # not the metrics of an earlier artifact
         stage_state(space, stage, record.round).resume if stage is not None and unfinished else "",
     )
 
@@ -293,7 +295,7 @@ def _tail(path: Path) -> list[str]:
 
 
 def _progress(log: Path) -> dict[str, Any]:
-    """The log's last line, and how far the last line that counts says the work is."""
+    """The log's last line, and the progress by the last line that contains a count."""
     lines = [line for line in _tail(log) if line.strip()]
     found: dict[str, Any] = {"line": lines[-1] if lines else "", "unit": None, "done": None, "total": None, "eta": None}
     for line in reversed(lines):
@@ -306,7 +308,7 @@ def _progress(log: Path) -> dict[str, Any]:
 
 
 def _working_on(space: Workspace, record: Record) -> Stage | None:
-    """The job's stage; of the loop the one that was begun last and is not finished."""
+    """The job's stage; for the loop, the unfinished stage that was begun last."""
     if record.stage != LOOP:
         return registry.by_verb(record.stage)
     begun: dict[float, Stage] = {}

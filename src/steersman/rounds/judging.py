@@ -30,7 +30,7 @@ def samples_file(space: Workspace, round_: int) -> Path:
 
 
 def fill_store(space: Workspace, store: Store, round_: int) -> int:
-    """Make the round's samples ranking tasks; those that are known stay. Returns how many are new."""
+    """Make the round's samples ranking tasks; existing tasks are kept. Returns the number of new tasks."""
     from steersman.data.dataset import load_candidates
 
     if not space.has("samples", round_) and any(True for _ in store.tasks(round_)):
@@ -39,13 +39,13 @@ def fill_store(space: Workspace, store: Store, round_: int) -> int:
 
 
 def _without_nul(item: Candidates) -> Candidates:
-    """A model may say a NUL character, which no database holds and no labeler sees."""
+    """The candidates without NUL characters, which a model may write but no database can hold."""
     kept = (dataclasses.replace(c, text=c.text.replace("\0", "")) for c in item.completions)
     return dataclasses.replace(item, completions=tuple(kept))
 
 
 def simulate(space: Workspace, store: Store, round_: int, limit: int = 0) -> int:
-    """Let the domain's rule judge rank what it has not ranked; returns how many.
+    """Let the domain's rule judge rank the tasks that it has not ranked; returns the number of rankings.
 
     Each task has its own random numbers, from the project's seed and the task, so stopping and going on, or
     ranking in another order, gives the same rankings.

@@ -1,4 +1,4 @@
-"""How long the records of stages that learn from rankings are, in tokens, for `steersman plan`."""
+"""Lengths in tokens of the records of stages that learn from rankings, for `steersman plan`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Measured = tuple[list[Any], Callable[[Any], int]]
 
 
 def of_rankings(space: Workspace, template: Template) -> Measured:
-    """Imported rankings; where there are none yet, the prompts whose answers will be ranked, at their longest."""
+    """Imported rankings; where there are none yet, the prompts to be answered, with answers of the greatest length."""
     return _measured(space, template, [])
 
 
 def of_feedback(labelled: bool) -> Sizes:
-    """Rankings and what people said in chats."""
+    """Lengths of rankings and of feedback from chats."""
 
     def sizes(space: Workspace, template: Template) -> Measured:
         from steersman.rounds.export import feedback_for, imported_feedback

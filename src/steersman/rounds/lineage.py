@@ -1,12 +1,12 @@
-"""What has been made in a round, and whether what it was made from is still what lies there.
+"""The artifacts of a round, and whether the inputs that they were made from are unchanged.
 
-Names in a manifest's `inputs`, and what their hash is compared with:
+Names in a manifest's `inputs`, and the present value that each hash is compared with:
 
     sft, samples, ...   the artifact of the same round: `artifact.manifest.identity` of its manifest
     001/ppo             an artifact of that round
     data:NAME           the data set's content hash (`DatasetInfo.sha256`)
-    store               which rankings the store holds for the round
-    feedback            what people said in chats, for DPO and KTO of the open round
+    store               the round's rankings in the store
+    feedback            feedback from chats, for DPO and KTO of the open round
     anything else       (base model, files outside the workspace) is not looked at
 """
 
@@ -39,8 +39,8 @@ GONE = "gone"
 class StageState:
     """One stage of a round.
 
-    `changed` names the inputs that differ from what the manifest recorded, are gone or are new (stale), `settings` the
-    configuration keys that do, and `resume` the newest file of an unfinished run.
+    `changed` names the inputs that differ from the manifest, are gone or are new (stale), `settings` the configuration
+    keys that differ, and `resume` the newest file of an unfinished run.
     """
 
     stage: str
@@ -50,13 +50,13 @@ class StageState:
     resume: str = ""
     manifest: Manifest | None = None
     damage: str = ""
-    """What is wrong with the artifact, as far as can be seen without reading all of it."""
+    """Damage of the artifact, as far as it shows without reading every file."""
     aside: tuple[str, ...] = ()
     """Folders of damaged artifacts that were put aside."""
 
 
 def current_identity(space: Workspace, name: str, round_: int) -> str | None:
-    """Hash of the named input as it is now, GONE where it no longer exists, None where it is not ours to compare."""
+    """The named input's present hash, GONE where it no longer exists, None for names that are not compared."""
     if name == "store":
         return _store_identity(space, round_)
     if name.startswith("data:"):
@@ -74,7 +74,7 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
     number, stage = of[0] or round_, of[1].name
     try:
         return identity(read_manifest(space.stage_dir(stage, number))) if space.has(stage, number) else GONE
-    except ValueError:  # damaged, as its own stage says
+    except ValueError:  # damaged, which its own stage's state reports
         return GONE
 
 
@@ -89,7 +89,7 @@ def _store_identity(space: Workspace, round_: int) -> str:
 
 
 def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tuple[str, ...]:
-    """Configuration keys whose value differs from the one recorded; what a manifest did not record is not compared.
+    """Configuration keys whose value differs from the one recorded; keys that the manifest lacks are not compared.
 
     A manifest's config is either sections ({"sft": {...}, "model": {...}}) or the one section of its stage.
     """
@@ -116,7 +116,7 @@ def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tupl
 
 
 def _resume_point(partial: Path) -> str:
-    """What an unfinished run can go on from: the saved step, or the newest file."""
+    """An unfinished run's resume point in words: the saved step, or the newest file."""
     files = [
         p for p in partial.rglob("*") if p.is_file() and p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256")
     ]
@@ -130,7 +130,7 @@ def _resume_point(partial: Path) -> str:
 
 
 def _members_made(folder: Path) -> str:
-    """How far an ensemble's further members are, which are trained before the first; '' where there are none."""
+    """Progress of an ensemble's further members, which are trained before the first; '' where there are none."""
     found = folder.parent.glob(f"{folder.name}{NURSERY}/{MEMBER}*")
     members = sorted(found, key=lambda path: int(path.stem.removeprefix(MEMBER)))
     if not members:
@@ -154,7 +154,7 @@ def _saved_step(path: Path) -> str:
 
 
 def stage_state(space: Workspace, stage: Stage, round_: int) -> StageState:
-    """Whether the stage's artifact exists, is unfinished, or was made from other inputs than there are now."""
+    """Whether the stage's artifact exists, is unfinished, or was made from inputs that have changed since."""
     folder = space.stage_dir(stage.name, round_)
     partial = folder.with_name(f"{folder.name}.partial")
     resume = _resume_point(partial) if partial.is_dir() else _members_made(folder)
@@ -182,12 +182,12 @@ def stage_state(space: Workspace, stage: Stage, round_: int) -> StageState:
 
 
 def changed_since(space: Workspace, name: str) -> str:
-    """What has changed since the round's artifact was made; '' where nothing has or there is none."""
+    """The inputs and settings that changed since the artifact was made; '' for no change or no artifact."""
     state = stage_state(space, get(name), space.round)
     return ", ".join((*state.changed, *state.settings))
 
 
 def round_states(space: Workspace, round_: int) -> list[StageState]:
-    """Every stage of the round, in the order of the loop; those outside the loop where there is anything of them."""
+    """Every stage of the round, in the order of the loop; stages outside the loop only if they have files."""
     states = [(stage, stage_state(space, stage, round_)) for stage in stages()]
     return [state for stage, state in states if stage.in_loop or state.state != "missing"]

@@ -1,7 +1,7 @@
 """Making one artifact: the same way in a workspace's round and from files alone.
 
-A `Place` says where inputs come from, where the artifact goes and who else may want it at this moment; `make` does the
-rest. What is there already, from the same inputs and settings, is not made again.
+A `Place` knows where inputs come from, where the artifact goes and how to lock it against other processes; `make` does
+the rest. An artifact that exists, from the same inputs and settings, is not made again.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Place(Protocol):
     def find(self, source: Source) -> Found: ...
 
     def holding(self, output: Path, inputs: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
-        """Nobody else makes `output` or changes its inputs in here. ValueError where that cannot be."""
+        """A lock: inside, no other process makes `output` or changes its inputs. ValueError where another holds it."""
         ...
 
     def finished(self, stage: Stage, output: Path, metrics: Metrics) -> Metrics:
-        """Called when the artifact is there; returns the metrics to tell."""
+        """Called when the artifact is finished; returns the metrics to show."""
         ...
 
 
 @dataclass(frozen=True)
 class Round:
-    """The round of a workspace."""
+    """The place of a stage in a workspace's round."""
 
     space: Workspace
 
@@ -78,7 +78,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Alone:
-    """No workspace: files, models and an empty folder that the options name."""
+    """The place of a stage without a workspace: options name files, models and an empty output folder."""
 
     config: configs.Config
     given: Given
@@ -130,9 +130,9 @@ def make(stage: Stage, place: Place) -> Outcome:
 
 
 def make_all(space: Workspace, simulated: bool) -> Outcome:
-    """Every stage of the loop that is missing or stale; what the last one came to.
+    """Make every stage of the loop that is missing or stale; returns the last one's outcome.
 
-    Where people must rank first, the rule judge does it where `simulated`; else the next stage says what is missing.
+    Where people must rank first, the rule judge ranks if `simulated`; else the next stage raises a ValueError.
     """
     outcome = None
     for stage in loop():
@@ -150,9 +150,9 @@ def make_all(space: Workspace, simulated: bool) -> Outcome:
 
 
 def _made(stage: Stage, folder: Path, config: configs.Config, inputs: Mapping[str, str]) -> Manifest | None:
-    """The artifact's manifest, if it is there, whole, and from these settings and inputs.
+    """The artifact's manifest, if the artifact exists, is whole, and was made from these settings and inputs.
 
-    What is there and is no artifact, or no longer a whole one, is put aside.
+    A folder that is no artifact, or a damaged one, is put aside.
     """
     if not unfinished.lies_there(folder) or not any(folder.iterdir() if folder.is_dir() else [folder]):
         return None
@@ -179,7 +179,7 @@ def _mattering(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _asking(partial: Path, stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[None]:
-    """Before anything is loaded: work of other settings is refused, or at a terminal asked about."""
+    """Before loading anything, refuse unfinished work of other settings, or at a terminal ask about it."""
     of = (stage.name, config, inputs, stage.section)
     differs = unfinished.differences(partial, *of) if unfinished.has_work(partial) else []
     if not differs or unfinished.fresh.get() or not sys.stdin.isatty() or not sys.stderr.isatty() or plain.get():

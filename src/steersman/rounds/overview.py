@@ -1,4 +1,4 @@
-"""What exists in a round, from which inputs, what is stale, and what to do next."""
+"""Status of a round: its artifacts and their inputs, which of them are stale, and the next command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
 
 
 def feedback_counts(space: Workspace) -> dict[str, int]:
-    """{like, dislike, edit}: what people said in chats and DPO and KTO learn from."""
+    """{like, dislike, edit}: counts of the chat feedback that DPO and KTO learn from."""
     counts = dict.fromkeys(("like", "dislike", "edit"), 0)
     if space.store_path.is_file():
         from steersman.store import Store
@@ -33,7 +33,7 @@ def feedback_counts(space: Workspace) -> dict[str, int]:
 
 
 def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
-    """The one command that brings the loop on."""
+    """The next command of the loop."""
     if not has_data:
         return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
     ready = [
@@ -42,7 +42,7 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
     for state in states:
         stage = registry.get(state.stage)
         if state.state == "ready" or (ready and state.state == "missing" and registry.for_improved_only(stage)):
-            continue  # any of the improved models may take another's place, with all that only the other is made from
+            continue  # one improved model replaces another, together with the artifacts that only the other needs
         command = stage.todo(space, round_) if stage.todo else f"steersman {stage.verb}"
         if command is not None:
             return command
@@ -54,7 +54,7 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
 
 
 def collect(space: Workspace, round_: int) -> dict[str, Any]:
-    """Everything that status says, as JSON."""
+    """Everything that status shows, as JSON."""
     infos = dataset.datasets(space)
     states = round_states(space, round_)
     history = space.history()

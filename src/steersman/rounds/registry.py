@@ -1,8 +1,8 @@
-"""What a stage is: one entry, which everything that deals with stages reads.
+"""The registry of stages: one entry for each, read by all code that deals with stages.
 
-Verbs, `steersman run`, status, lineage, `plan`, `search`, exports, the gate, promotion, jobs and the report know no
-stage by name; they ask here. The entries stand in `steersman.rounds.stages`, one file a stage or a family of stages.
-To add one, write such a file and name its entry there.
+Verbs, `steersman run`, status, lineage, `plan`, `search`, exports, the gate, promotion, jobs and the report name no
+stage themselves; they read the registry. The entries stand in `steersman.rounds.stages`, one file per stage or family
+of stages. To add one, write such a file and name its entry there.
 
 Why so: decision 50 in docs/LOG.md.
 """
@@ -27,7 +27,7 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """A stage about to be computed: from what, how, and where to. `run` gets it, with a workspace or without one."""
+    """A stage about to be computed: its inputs, settings and output. Argument of `run`, with or without a workspace."""
 
     stage: Stage
     config: configs.Config
@@ -35,9 +35,9 @@ class Task:
     inputs: Mapping[str, str]
     """Hash of everything that the stage is made from, by name; the manifest records it."""
     values: Mapping[str, Any]
-    """What the stage's sources gave, by their names."""
+    """The values of the stage's sources, by the sources' names."""
     version: str
-    """What the answers of a model among the inputs are signed with, such as 001/sft."""
+    """The policy version stamped on the answers of an input model, such as 001/sft."""
 
     @property
     def common(self) -> dict[str, Any]:
@@ -53,13 +53,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A stage whose artifact is there."""
+    """Result of making a stage: its artifact exists."""
 
     stage: Stage
     folder: Path
     metrics: Metrics
     made: bool
-    """False where it was there already, from the same inputs and settings."""
+    """False where the artifact existed already, from the same inputs and settings."""
     config: configs.Config
 
     def to_json(self) -> dict[str, Any]:
@@ -84,29 +84,29 @@ class Searched:
     beside: tuple[str, ...] = ()
     """Further metrics that are shown with a trial's result."""
     cautions: Mapping[str, str] = field(default_factory=dict)
-    """Beginning of a setting's name -> what must be said where that is searched."""
+    """Beginning of a setting's name -> a caution to print where that setting is searched."""
 
 
 Sizes = Callable[[Workspace, "Template"], tuple[Sequence[Any], Callable[[Any], int]]]
-"""The stage's records and how many tokens one has, for `steersman plan`."""
+"""The stage's records and each one's number of tokens, for `steersman plan`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """One kind of artifact, and all that is known of it."""
+    """One kind of artifact: its name, inputs, computation and presentation."""
 
     name: str
-    """Of the artifact and its folder in a round"""
+    """Name of the artifact and of its folder in a round"""
     verb: str
     section: str
-    """Of the configuration; '' where there is nothing to set"""
+    """Section of the configuration; '' where there are no settings"""
     title: str
-    """What readers see, such as 'PPO'"""
+    """Title shown to readers, such as 'PPO'"""
     summary: str
     """The verb's help; its first line stands in the list of verbs"""
     examples: tuple[str, ...]
     parents: tuple[str, ...]
-    """Stages whose artifacts of the same round it is made from"""
+    """Stages whose artifacts of the same round are inputs"""
     sources: tuple[Source, ...]
     """Its inputs: how each is found in a workspace, and the option that gives it without one"""
     run: Callable[[Task], Any] | None
@@ -114,7 +114,7 @@ class Stage:
     tell: Callable[[Metrics], str] = lambda _metrics: ""
     """The outcome in a few lines"""
     shown: Callable[[Outcome], tuple[Mapping[str, Any], str]] | None = None
-    """The outcome as (JSON, text) where metrics and `tell` are not it"""
+    """The outcome as (JSON, text); None: the metrics, and the text of `tell`"""
     in_loop: bool = False
     """Whether `steersman run` makes it; the others are made when they are asked for"""
     wanted: Callable[[Workspace], bool] = lambda _space: True
@@ -122,16 +122,16 @@ class Stage:
     by_judge: Callable[[Workspace], Any] | None = None
     """Lets the rule judge do what people have not done"""
     todo: Callable[[Workspace, int], str | None] | None = None
-    """What is to be done for a round where it is missing; None: nothing. Default: its verb"""
+    """The command that makes a round's missing artifact; None: no command. Default: the stage's verb"""
     after: Callable[[Workspace], None] | None = None
-    """Done whenever the artifact is there"""
+    """Called whenever the artifact is finished or found"""
     processes: bool = False
     """Whether several processes can compute it together"""
     maker: Maker | None = None
-    """Of a model that can be served: what it is compared with, and what it was improved by"""
+    """For a model that can be served: the models it is compared with, and the signal that improved it"""
     search: Searched | None = None
     sizes: Sizes | None = None
-    """What `steersman plan` measures; None where it plans nothing"""
+    """Measures the records for `steersman plan`; None for a stage without a plan"""
     reported: tuple[str, ...] = ()
     """Settings that the report names"""
     curves: bool = False
@@ -139,12 +139,12 @@ class Stage:
 
     @property
     def improved(self) -> bool:
-        """Whether its model is the SFT model improved."""
+        """Whether the stage improves the SFT model."""
         return self.maker is not None and self.maker.improved
 
     @property
     def baseline(self) -> str:
-        """The model that its own must not be worse than."""
+        """The model that the stage's model must not be worse than."""
         assert self.maker is not None, self.name
         return self.maker.against[0]
 
@@ -152,7 +152,7 @@ class Stage:
         return configs.of_stage(config, self.section) if self.section else None
 
     def defaults(self) -> dict[str, Any]:
-        """Of the settings: what an artifact had that was made before one of them existed."""
+        """Default settings: the values of settings that did not exist when an older artifact was made."""
         return configs.to_dict(type(self.settings(configs.Config()))()) if self.section else {}
 
     def recorded(self, config: configs.Config) -> dict[str, Any]:
@@ -165,7 +165,7 @@ _registered: dict[str, Stage] = {}
 
 
 def _known() -> dict[str, Stage]:
-    """By name. The entries are imported when somebody asks first, since they import this."""
+    """Stages by name. Entries are imported on first use, since they import this module."""
     if not _registered:
         from steersman.rounds.stages import ENTRIES
 
@@ -194,7 +194,7 @@ def unregister(name: str) -> None:
 
 
 def stages() -> list[Stage]:
-    """All, in the order of the loop: parents first, and what compares improved models after all of those."""
+    """All stages in the order of the loop: parents first, stages that compare improved models last."""
     every = list(_known().values())
     compares = [s for s in every if any(source.compares for source in s.sources)]
     return [s for s in every if s not in compares] + compares
@@ -205,17 +205,17 @@ def loop() -> list[Stage]:
 
 
 def improved() -> list[Stage]:
-    """Those whose models may take each other's place, the one that is promoted unless another is named first."""
+    """Stages that improve the SFT model, alternatives to each other; the one promoted by default comes first."""
     return [stage for stage in stages() if stage.improved]
 
 
 def models() -> list[Stage]:
-    """Those whose models can be compared and served, the improved ones last."""
+    """Stages whose models can be compared and served, the improved ones last."""
     return [*(s for s in stages() if s.maker is not None and not s.improved), *improved()]
 
 
 def for_improved_only(stage: Stage) -> bool:
-    """Whether the stage makes an improved model, or what nothing but improved models is made from."""
+    """Whether the stage makes an improved model, or an artifact that only improved models are made from."""
     children = [s for s in stages() if stage.name in s.parents]
     return stage.improved or bool(children and all(child.improved for child in children))
 
@@ -225,7 +225,7 @@ def is_stage(name: str) -> bool:
 
 
 def get(name: str) -> Stage:
-    """The stage of that artifact, by its name of today or an earlier one."""
+    """The stage of that artifact, by its present or an earlier name."""
     return _known()[renamed(name)]
 
 
@@ -246,7 +246,7 @@ def artifact_of(input_name: str) -> tuple[int | None, Stage] | None:
 
 
 def maker_of(name: str) -> Maker:
-    """What made the model of that name, 'base' included, as evaluation wants to know it."""
+    """The stage that made the model of that name ('base' included), in the form that evaluation takes."""
     if name == "base":
         return Maker("", "", ())
     found = get(name).maker if is_stage(name) else None

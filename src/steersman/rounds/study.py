@@ -67,7 +67,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class TrialSpace(Workspace):
-    """The workspace with one stage's artifact lying elsewhere."""
+    """A view of the workspace in which one stage's artifact lies in the trial's folder."""
 
     stage: str
     folder: Path
@@ -79,7 +79,7 @@ class TrialSpace(Workspace):
 class Search:
     """A study of a stage's settings in `folder`. Open it with `with`: one at a time.
 
-    Raises ValueError where the folder holds a search of something else, or one that is going on.
+    Raises ValueError where the folder holds another stage's search, or a search that is running.
     """
 
     def __init__(
@@ -110,7 +110,9 @@ class Search:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ValueError(f"{self.folder}: this search is going on in another process") from None
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs every error with a traceback; the verb says it
+        optuna.logging.set_verbosity(
+            optuna.logging.ERROR
+        )  # Optuna logs every error with a traceback; the verb prints the error itself
         url = URL.create("sqlite", database=str((self.folder / "study.db").resolve()))
         self._storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
         self.study = optuna.create_study(
@@ -130,7 +132,7 @@ class Search:
             )
         self.study.set_user_attr("asked", self._asked)
         if not self.study.trials and all(d.holds(self._configured[d.key]) for d in self.dimensions):
-            self.study.enqueue_trial(self._configured)  # what the others have to beat
+            self.study.enqueue_trial(self._configured)  # the value that other trials have to beat
         self._retry_interrupted()
         # a search that goes on must not propose its first settings again
         self.study.sampler = optuna.samplers.TPESampler(seed=self.space.config.project.seed + len(self.study.trials))
@@ -151,7 +153,7 @@ class Search:
                 self.study.enqueue_trial(trial.params, user_attrs={"folder": place, "retry_of": trial.number})
 
     def run(self, trials: int) -> dict[str, Any]:
-        """Go on until `trials` are finished or pruned; returns what study.json holds."""
+        """Run until `trials` trials are finished or pruned; returns the contents of study.json."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         if len(done) < trials:
             self.study.optimize(
@@ -191,7 +193,7 @@ class Search:
 
     @contextlib.contextmanager
     def _pruning(self, trial: optuna.Trial, partial: Path) -> Iterator[None]:
-        """Report each held-out evaluation by its number (PPO: by its iteration); TrialPruned where it is no good."""
+        """Report each held-out evaluation by its number (PPO: its iteration); TrialPruned where the pruner stops it."""
         told = 0
 
         def watching(working: Path, metrics: Mapping[str, Any]) -> None:
@@ -199,7 +201,7 @@ class Search:
             if self.objective not in metrics or working != partial:  # an ensemble's members have folders of their own
                 return
             rows = [row for row in read_metrics(working) if self.objective in row]
-            for number, row in enumerate(rows[told:], told):  # after a resume also those from before it
+            for number, row in enumerate(rows[told:], told):  # after a resume, including evaluations before the resume
                 trial.report(row[self.objective], row.get("iteration", number))
             told = len(rows)
             if trial.should_prune():
@@ -212,7 +214,7 @@ class Search:
             observers.reset(token)
 
     def _same_inputs(self, inputs: Mapping[str, str]) -> None:
-        """Trials on other data cannot be compared."""
+        """ValueError where the data changed since the first trial: trials on different data cannot be compared."""
         if self.study.user_attrs.get("inputs", inputs) != inputs:
             raise ValueError(
                 f"{self.folder}: the data or models have changed since the search began; use another --name"
@@ -254,7 +256,7 @@ def _trial_json(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def keep_metrics(folder: Path) -> None:
-    """Of a trial's folder, finished or not, keep the metrics alone."""
+    """Delete everything but the metrics from a trial's folder, finished or not."""
     locks.forget(folder)
     flush()  # a trial that was pruned may still be writing a resume point
     working = folder if folder.is_dir() else partial_of(folder)

@@ -12,10 +12,10 @@ def cautions(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def accuracy(metrics: Mapping[str, Any]) -> str:
-    """What a stage that learned from rankings got right of those that it held out."""
+    """A line on a stage's accuracy on its held-out rankings."""
 
     def percent(i: Mapping[str, Any]) -> str:
-        if i["low"] is None or i["high"] is None:  # a single prompt says nothing of the spread between prompts
+        if i["low"] is None or i["high"] is None:  # a single prompt does not show the spread between prompts
             return f"{100 * i['value']:.1f} % [too few prompts for an interval]"
         return f"{100 * i['value']:.1f} % [{100 * i['low']:.1f}, {100 * i['high']:.1f}]"
 

@@ -21,7 +21,7 @@ from steersman.parts import Citation, Image, Said
 from steersman.store import chats, ranking_tasks
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
-from steersman.store.ranking_tasks import RankingTask, Submission
+from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
@@ -123,7 +123,7 @@ class Store:
         the labeler looked. Raises NotFound, or StoreError where the ranking does not fit the task.
         """
         with self._db.write() as session:
-            said = Submission(labeler, ranks, grades, all_bad, simulated, seconds, self.objective or "")
+            said = RankingSubmission(labeler, ranks, grades, all_bad, simulated, seconds, self.objective or "")
             return ranking_tasks.add_ranking(session, task_id, said)
 
     def skip_task(self, task_id: str, labeler: str, reason: str = "") -> None:

@@ -195,7 +195,7 @@ def _clean_grades(grades: Sequence[Grade], k: int) -> list[Grade]:
 
 
 @dataclass(frozen=True)
-class Submission:
+class RankingSubmission:
     """What a labeler says of a task: one of ranks and grades, or that all are bad."""
 
     labeler: str
@@ -207,7 +207,7 @@ class Submission:
     objective: str = ""
 
 
-def add_ranking(session: Session, task_id: str, said: Submission) -> Ranking:
+def add_ranking(session: Session, task_id: str, said: RankingSubmission) -> Ranking:
     """Append one submission. "All bad" may be said without an order; otherwise one of ranks and grades is needed."""
     task = session.scalar(select(TaskRow).where(TaskRow.id == task_id))
     if task is None:

@@ -29,7 +29,7 @@ LLAMA3 = (
 
 @dataclass(frozen=True)
 class Known:
-    """A chat template, the tokens that it is made of, and the one that ends an answer."""
+    """A chat template, the tokens that it uses, and the token that ends an answer."""
 
     template: str
     tokens: tuple[str, ...]
@@ -37,7 +37,7 @@ class Known:
 
 
 KNOWN = {
-    # A base model never saw <end_of_turn>: in its vocabulary that is one of thousands of untrained tokens that look
+    # A base model never saw <end_of_turn>, which in its vocabulary is one of thousands of untrained tokens that look
     # the same, and a model that learns to say it says any of them. How a document ends it does know.
     "gemma": Known(GEMMA, ("<start_of_turn>", "<end_of_turn>", "<eos>"), "<eos>"),
     "chatml": Known(CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>"),

@@ -1,9 +1,9 @@
-"""A dialogue as the messages of a chat template, and what to do where a template cannot say one as it is.
+"""A dialogue as the messages of a chat template, and the changes for templates that refuse a dialogue.
 
 Templates refuse what their family was never trained on: a system message, two turns of one role, a dialogue that begins
-with the assistant. Four steps change a dialogue into one that says the same. Which of them a template needs is found
-out once (`needed`), so that a dialogue and its beginning are treated alike; where that is not enough, more are tried
-(`readings`), fewer before more. What was done is told.
+with the assistant. Four steps change a dialogue into an equivalent one. The steps that a template needs are found
+once (`needed`), so that a dialogue and its beginning are treated alike; where they do not suffice, further steps are
+tried (`readings`), fewer before more. Applied steps are reported.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from steersman.types import Conversation, Message, Role
 
 Turns = tuple[Message, ...]
 GAP = "\n\n"
-"""Between texts that become one turn."""
+"""Separator of texts that are joined into one turn."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How calls of tools are handed to a template: they differ in what they expect."""
+    """The form of tool calls that a template expects."""
 
     as_text: bool = False
-    """Arguments as JSON in a string, not as an object."""
+    """Whether arguments are a string of JSON instead of an object."""
     without_content: bool = False
-    """No content beside calls where it is empty."""
+    """Whether empty content beside calls is left out."""
 
 
 FORMS = (Form(), Form(without_content=True), Form(as_text=True), Form(True, True))
 
 
 def _call(call: dict[str, Any], as_text: bool) -> dict[str, Any]:
-    """A tool call with its arguments as an object, which most templates expect, or as text."""
+    """A tool call with its arguments as an object, which most templates expect, or if `as_text` as JSON."""
     function = call.get("function")
     if not isinstance(function, dict):
         return call
@@ -105,7 +105,7 @@ def fold_system(turns: Turns) -> Turns:
 
 
 def lift_system(turns: Turns) -> Turns:
-    """System messages that come later as the user's words, where they stand."""
+    """Later system messages become user turns at the same place."""
     head = next((i for i, t in enumerate(turns) if t.role != "system"), len(turns))
     later = (dataclasses.replace(t, role="user") if t.role == "system" else t for t in turns[head:])
     return (*turns[:head], *later)
@@ -126,13 +126,13 @@ STEPS: dict[str, Step] = {
     "neighbouring turns of one role are joined": join_turns,
     "an empty user turn stands before a dialogue that the assistant begins": lead_in,
 }
-"""What is told -> what is done, in the order in which several are done."""
+"""Description of a step -> its function, in the order in which several steps are applied."""
 
 
 def needed(accepts: Callable[[Turns], str | None]) -> tuple[str, ...]:
-    """The steps that a template needs, in their order. `accepts`: its text of a dialogue, None where it refuses it.
+    """The steps that a template needs, in order. `accepts`: renders a dialogue, None where the template refuses it.
 
-    A dialogue of which it loses a system message counts as refused, if there are two or it comes later.
+    Losing a system message counts as a refusal, if there are two or the message comes later.
     """
 
     def takes(*words: str) -> bool:
@@ -152,7 +152,7 @@ ROLES: dict[str, Role] = {"S": "system", "Q": "user", "A": "assistant", "": "use
 
 
 def apply(names: Sequence[str], turns: Turns) -> tuple[tuple[str, ...], Turns]:
-    """(those of the steps that changed something, the turns that came of it)."""
+    """(the steps that changed something, the resulting turns)."""
     done = []
     for name in names:
         before, turns = turns, STEPS[name](turns)
@@ -161,7 +161,7 @@ def apply(names: Sequence[str], turns: Turns) -> tuple[tuple[str, ...], Turns]:
 
 
 def readings(conversation: Conversation) -> Iterator[tuple[tuple[str, ...], Conversation]]:
-    """(what was done, the dialogue): as it is first, then by one step, two, ... each different reading once."""
+    """(applied steps, dialogue): first unchanged, then after one step, two, ...; each different result once."""
     yield (), conversation
     seen = {_key(conversation.messages)}
     names = list(STEPS)

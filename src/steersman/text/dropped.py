@@ -1,4 +1,4 @@
-"""What a template drops of a dialogue without a word."""
+"""Finds the parts of a dialogue that a template silently drops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARK = "Zqmark"
 
 
 class Lost(ValueError):
-    """A template leaves out what must not be lost."""
+    """A template leaves out content that must not be lost."""
 
 
 def left_out(
@@ -27,7 +27,7 @@ def left_out(
 ) -> Iterator[str]:
     """A note for each turn whose words are not in the dialogue's rendered `text`.
 
-    Raises Lost where what is missing are images, tools, their calls or what they said.
+    Raises Lost where images, tools, calls of tools or their results are missing.
     """
     for i, j, _ in places(conversation):
         if _same(render, conversation, without(conversation, i, j)):
@@ -44,7 +44,7 @@ def left_out(
         words = split_thoughts(words)[1].strip() if turn.role == "assistant" else words
         if turn.images and all(written_in(str(spans.mark(part.text)).strip(), text) for part in _texts(turn)):
             continue
-        if (found := text.find(words, at)) >= 0:  # most are written in their order
+        if (found := text.find(words, at)) >= 0:  # most turns are written in order
             at = found + len(words)
         elif written_in(words, text) or (turn.role == "tool" and _changes(conversation, i, render)):
             continue
@@ -64,12 +64,12 @@ def _texts(turn: Message) -> Iterator[Text]:
 def _same(render: Callable[[Conversation], str], one: Conversation, other: Conversation) -> bool:
     try:
         return render(one) == render(other)
-    except Exception:  # a template is a program: it may raise anything
+    except Exception:  # a template is a program and may raise anything
         return False
 
 
 def _changes(conversation: Conversation, i: int, render: Callable[[Conversation], str]) -> bool:
-    """Whether other words in turn `i` come out: templates may write what a tool said in a way of their own."""
+    """Whether changing the words of turn `i` changes the rendering: templates may reformat a tool's result."""
     turns = list(conversation.messages)
     turns[i] = turns[i].saying((*turns[i].said, Text(MARK)))
     try:
@@ -90,5 +90,5 @@ def called(call: dict[str, Any]) -> tuple[str, Any]:
 
 
 def written_in(words: str, text: str) -> bool:
-    """Whether words stand in rendered text, as they are, with newlines written out, or as JSON."""
+    """Whether rendered text contains the words: literally, with escaped newlines, or as JSON."""
     return words in text or escaped(words) in text or json.dumps(words, ensure_ascii=False)[1:-1] in text

@@ -1,4 +1,4 @@
-"""Images in a dialogue's turns: whether model and chat template take them."""
+"""Images in a dialogue's turns: whether model and chat template support them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = "Zqseen"
 
 
 def places(conversation: Conversation) -> Iterator[tuple[int, int, Image]]:
-    """(number of the turn, number of the part among what it says, image)."""
+    """(index of the turn, index of the part in the turn's content, image)."""
     for i, turn in enumerate(conversation.messages):
         for j, part in enumerate(turn.said):
             if isinstance(part, Image):
@@ -23,24 +23,24 @@ def places(conversation: Conversation) -> Iterator[tuple[int, int, Image]]:
 
 
 class Images:
-    """Which dialogues with images one chat template takes, for a model that `sees` or does not."""
+    """Checks dialogues with images against one chat template and the model's ability to take images (`sees`)."""
 
     def __init__(self, tokenizer: Any, sees: bool, attempt: Callable[[tuple[Message, ...]], str | None]) -> None:
         name = PurePath(str(getattr(tokenizer, "name_or_path", ""))).name
-        # by its folder's name, which its tokenizer knows; no path, since people who chat may read it
+        # the name of the tokenizer's folder; not its path, since people who chat may read it
         self._model = f"the model '{name}'" if name else "this model"
         self._sees, self._attempt = sees, attempt
 
     @functools.cached_property
     def _drawn(self) -> bool:
-        """Whether the template writes something where a user's turn has an image, and the words beside it."""
+        """Whether the template writes a placeholder for an image in a user's turn, and the words beside it."""
         turns: list[list[Part]] = [[Text(WORDS)], [PIXEL, Text(WORDS)]]
         plain, seen = (self._attempt((Message("user", parts),)) for parts in turns)
-        # a template that knows no parts may write the list as Python shows it
+        # a template without support for parts may write the list's Python repr
         return seen is not None and WORDS in seen and "'type'" not in seen and seen != plain
 
     def check(self, conversation: Conversation) -> None:
-        """CannotTake that names the first image, where the model does not see or its template has no place for it."""
+        """Raises CannotTake, naming the first image, where the model or its template does not support images."""
         for i, j, _ in places(conversation):
             where = f"conversation '{conversation.id}': messages[{i}].content[{j}] is an image"
             if not self._sees:
@@ -50,7 +50,7 @@ class Images:
 
 
 def without(conversation: Conversation, i: int, j: int) -> Conversation:
-    """The dialogue without part `j` of what turn `i` says."""
+    """The dialogue without part `j` of turn `i`'s content."""
     turns = list(conversation.messages)
     turns[i] = turns[i].saying(part for k, part in enumerate(turns[i].said) if k != j)
     return Conversation(conversation.id, tuple(turns), conversation.meta, conversation.tools)

@@ -1,4 +1,4 @@
-"""Prompts and rankings longer than a model can take: an error, left out, or cut. Whatever happens is counted."""
+"""Prompts and rankings longer than a model can take: an error, left out, or cut. All cases are counted."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Fitted(Generic[T]):
     cut: int
 
     def counts(self) -> dict[str, int]:
-        """For a manifest; {} where everything fitted as it was."""
+        """The counts for a manifest; {} where every record fitted unchanged."""
         return {name: n for name, n in (("skipped_long", self.skipped), ("cut_long", self.cut)) if n}
 
     def cautions(self, section: str) -> list[str]:
-        """Sentences for who reads the outcome of the stage whose settings are in `section`."""
+        """Sentences for readers of a stage's results; `section` is the stage's section of the settings."""
         total = len(self.records) + self.skipped
         done = (self.skipped, "left out"), (self.cut, "cut at the beginning of the prompt")
         return [
@@ -39,10 +39,10 @@ class Fitted(Generic[T]):
 
 
 def cut_prompt(prompt: Conversation, fits: Callable[[Conversation], bool]) -> Conversation | None:
-    """`prompt` without its earliest turns, then without the beginning of its last one, so far as `fits` wants it.
+    """`prompt` without its earliest turns, and if necessary the beginning of its last turn, until `fits` is true.
 
-    System messages at the beginning stay. None where not even those and one character fit, and where the last turn
-    has an image, of whose words none are cut.
+    System messages at the beginning stay. None where they and one character do not fit, or where the last turn has an
+    image and so is not cut.
     """
     head = next((i for i, m in enumerate(prompt.messages) if m.role != "system"), len(prompt.messages))
     system, turns = prompt.messages[:head], prompt.messages[head:]
@@ -97,7 +97,7 @@ def fit_prompts(
 ) -> Fitted[Conversation]:
     """Prompts that leave at least a token of `context` for an answer. `long`: "error", "skip" or "cut".
 
-    Raises ValueError naming the first that does not fit where `long` is "error", and where none is left.
+    Raises ValueError naming the first prompt that is too long if `long` is "error", and where no prompt is left.
     """
 
     def size(prompt: Conversation) -> int:
@@ -110,7 +110,7 @@ def fit_prompts(
 
 
 def fit_rankings(template: Template, rankings: Sequence[Ranking], context: int, long: str) -> Fitted[Ranking]:
-    """Rankings whose every answer fits into `context` behind the prompt; of others "cut" shortens the prompt."""
+    """Rankings of which every answer fits into `context` after the prompt; "cut" shortens the prompts of others."""
 
     def longest(ranking: Ranking) -> int:
         return max(len(template.answer_ids(answer)) for answer in ranking.answers)

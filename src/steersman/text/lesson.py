@@ -1,7 +1,7 @@
-"""What a model will be taught and when it stops, told before it is trained: template, mask, stop token.
+"""Report, before training, on what a model will learn and where it will stop: template, mask, stop token.
 
-Most questions of "why does it not stop?" are answered here: an end of turn that nothing learns, that generation does
-not look for, or that the base model never saw.
+Most questions of "why does it not stop?" are answered here: an end of turn that is masked from the loss, that
+generation does not stop at, or that the base model never saw.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROBE = Conversation(
 
 @dataclass(frozen=True)
 class Lesson:
-    """`rows`: the first record as it is learned; `found`: (level, what, finding, advice) as `doctor` shows them."""
+    """`rows`: the first record's training rows; `found`: (level, subject, finding, advice) for `doctor`."""
 
     rows: tuple[Rendered, ...]
     found: list[tuple[Level, str, str, str]]
@@ -65,7 +65,7 @@ def _embedding_blocks(folder: Path) -> Iterator[torch.Tensor]:
 
 
 def twins(folder: Path, token: int) -> int | None:
-    """How many other tokens have nearly the embedding of `token`: those of tokens that were never trained look alike.
+    """Number of other tokens with nearly the embedding of `token`: embeddings of untrained tokens look alike.
 
     None where the folder's weights do not show it.
     """
@@ -81,7 +81,7 @@ def twins(folder: Path, token: int) -> int | None:
 
 
 def examine(folder: Path, template: Template, record: Conversation = PROBE) -> Lesson:
-    """What the model of `folder` learns from `record`, and what is to be said of its template and its end of turn.
+    """What the model in `folder` learns from `record`, with findings on its template and end of turn.
 
     Raises ValueError where the template cannot say the record.
     """
@@ -112,13 +112,13 @@ def examine(folder: Path, template: Template, record: Conversation = PROBE) -> L
 
 
 def pieces(template: Template, row: Rendered) -> list[tuple[str, bool]]:
-    """The row's text in runs that are learned or not."""
+    """The row's text as runs (text, whether it is learned)."""
     runs = itertools.groupby(zip(row.ids, row.learn, strict=True), key=lambda pair: pair[1])
     return [(template.tokenizer.decode([i for i, _ in run], skip_special_tokens=False), own) for own, run in runs]
 
 
 def shown(template: Template, lesson: Lesson, most: int = 1200) -> Any:
-    """The first record as rich text: what is learned stands out, what is not is dim; long ones are cut."""
+    """The first record as rich text: learned text stands out, other text is dim; long rows are cut."""
     from rich.text import Text
 
     out = Text()

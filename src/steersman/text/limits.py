@@ -1,9 +1,9 @@
 """A chat template's program under limits of time and size, for every dialogue that it renders.
 
 `text.trial` tries a template once, before it is used. What it does with other dialogues shows only when it renders
-them, so each rendering has limits as well: loops, calls and filters look at the clock, and whatever is kept under a
-name or handed on is weighed. What cannot be weighed first (a string a billion times) is computed before it is done.
-No other process or signal is needed, so it holds in every thread.
+them, so each rendering has limits as well: loops, calls and filters check the clock, and the size of every value
+that is assigned or passed on is checked. Where a result may be huge (a string repeated a billion times), its size is
+computed beforehand. No other process or signal is needed, so the limits hold in every thread.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from jinja2.visitor import NodeTransformer
 from steersman.text.trace import Log
 
 SECONDS = 5.0
-"""Of processor time for one rendering."""
+"""Seconds of processor time for one rendering."""
 TEXT, TIMES = 1 << 20, 64
-"""Characters that any dialogue may make, and how many times its own."""
+"""A rendering may have TEXT characters, and TIMES the dialogue's own besides."""
 SOURCE = 1 << 20
 """Characters of a template."""
 BITS = 4096
 LONG = 1024
-"""From which length on a loop looks at the clock in every round."""
+"""Length from which a loop checks the clock in every round."""
 FILTERS = ("center", "indent", "wordwrap", "batch", "slice", "tojson", "format", "replace", "join")
 WIDE = frozenset((*FILTERS, "ljust", "rjust", "zfill", "expandtabs"))
-"""Filters and methods whose outcome may be larger than what goes in."""
+"""Filters and methods whose result may be larger than their input."""
 WIDTH = re.compile(r"\d{5,}")
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Exhausted(Exception):
 
 
 class Meter(threading.local):
-    """What the rendering under way in this thread may still take, and which day it is there."""
+    """Time and size left to this thread's current rendering, and the date that it sees."""
 
     deadline = float("inf")
     most = TEXT
@@ -69,12 +69,12 @@ class Meter(threading.local):
             raise Exhausted(f"makes more than {self.most} characters")
 
     def weigh(self, value: T) -> T:
-        """`value`, if it is no larger than it may be."""
+        """Return `value`; Exhausted if it is too large."""
         self.limit(self._weight(value))
         return value
 
     def _weight(self, value: Any) -> int:
-        """Characters of a value as text; of what it holds several times, each time."""
+        """Characters of a value as text; an item contained several times counts each time."""
         if isinstance(value, str | bytes):
             return len(value)
         if isinstance(value, int):
@@ -90,7 +90,7 @@ class Meter(threading.local):
         return known[1]
 
     def _apart(self, held: Iterable[Any]) -> None:
-        """A namespace can change after it was weighed: none may be part of what is."""
+        """Refuse namespaces inside a weighed value: they can change after they were weighed."""
         if any(isinstance(one, Namespace) for one in held):
             raise Exhausted("puts namespaces into other values")
 
@@ -100,7 +100,7 @@ class Meter(threading.local):
         return self.weigh(value)
 
     def count(self, rounds: Any) -> Any:
-        """What a loop goes through."""
+        """The items of a loop, checking the clock."""
         self.tick()
         return self._counted(rounds) if not isinstance(rounds, Sized) or len(rounds) > LONG else rounds
 
@@ -110,7 +110,7 @@ class Meter(threading.local):
             yield item
 
     def widens(self, name: str, value: Any, args: Iterable[Any]) -> None:
-        """Whether `name` may make what it makes of `value`."""
+        """Exhausted if the result of filter or method `name` on `value` would be too large."""
         if name == "replace" and isinstance(value, str):
             old, new = (str(arg) for arg in tuple(args)[:2])
             return self.limit(value.count(old) * len(new))
@@ -131,7 +131,7 @@ class Limited(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self, given: Any) -> None:
-        """With filters, tests, functions and tags of `given`, transformers' environment."""
+        """Copy filters, tests, functions and tags from `given`, transformers' environment."""
         tags = [type(extension) for extension in given.extensions.values()]
         super().__init__(trim_blocks=given.trim_blocks, lstrip_blocks=given.lstrip_blocks, extensions=tags)
         self.meter = Meter()
@@ -186,7 +186,7 @@ class Limited(ImmutableSandboxedEnvironment):
 
 
 class _Weighing(NodeTransformer):
-    """Puts the meter where a template loops and keeps what it made."""
+    """Adds calls of the meter to a template's loops and assignments."""
 
     def _filtered(self, node: Any, name: str) -> nodes.Filter:
         return nodes.Filter(node, name, [], [], None, None, lineno=getattr(node, "lineno", 1))
@@ -218,6 +218,6 @@ class _Weighing(NodeTransformer):
 
 
 def weighed(tree: nodes.Template) -> nodes.Template:
-    """The template with the meter in it."""
+    """The template with calls of the meter added."""
     _Weighing().visit(tree)
     return tree

@@ -1,4 +1,4 @@
-"""A chat template compiled once, and renderings of it as transformers makes them."""
+"""A chat template compiled once, and rendered the same way as by transformers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from steersman.text.limits import SOURCE, Limited, weighed
 from steersman.text.trace import LATER, TOLD, Log, Told, Traced, told, turnwise
 
 TAG = "Zqgoeson "
-"""Behind the words that are to be gone on from; its space shows whether the template trims them."""
+"""Marker after the words to be continued; its space shows whether the template trims them."""
 Messages = Sequence[dict[str, Any]]
 
 
 @functools.cache
 def _environment() -> Any:
-    """transformers' environment, that of a template which does nothing: to compile one computes what is constant."""
+    """transformers' environment, taken from an empty template, since compiling a template evaluates its constants."""
     from transformers.utils import chat_template_utils
 
     return chat_template_utils._compile_jinja_template("").environment
@@ -42,7 +42,7 @@ class Program:
     """One template's source, ready to render. Threads may share it."""
 
     def __init__(self, source: str) -> None:
-        parsed(source)  # for its errors
+        parsed(source)  # raises the template's syntax errors
         self._environment = Limited(_environment())
         self._environment.filters.update({TOLD: told, LATER: self._later})
         self._template = self._compiled(self._environment.parse(source))
@@ -75,7 +75,7 @@ class Program:
         return "".join(text)
 
     def trace(self, messages: Messages, day: datetime.datetime | None = None, **values: Any) -> Traced | None:
-        """A rendering that tells where turns end; None where the template does not go turn by turn."""
+        """A rendering that records where turns end; None where the template does not write turn by turn."""
         if self._tracing is None:
             return None
         log = Log()
@@ -84,7 +84,7 @@ class Program:
         return Traced(self._join(pieces, log), log, len(messages))
 
     def go_on(self, messages: Messages, day: datetime.datetime | None = None, **values: Any) -> str:
-        """The text of a dialogue up to the last of its words. Raises ValueError where they are not written."""
+        """The text of a dialogue up to the last of its words. Raises ValueError where the template drops them."""
         last = dict(messages[-1])
         words = last["content"]
         last["content"] = [{**words[0], "text": words[0]["text"] + TAG}] if isinstance(words, list) else words + TAG

@@ -1,8 +1,8 @@
-"""People's text inside a rendered dialogue: what looks like a special token there is encoded as text, never obeyed.
+"""People's text inside a rendered dialogue: anything there that looks like a special token is encoded as text.
 
 Before a template renders people's words, every control token in them is put between two private-use characters. The
-template may still split or test for it. What stands between the two afterwards is spelled out; all else is encoded as
-transformers does it.
+template may still split or test for it. After rendering, text between two such marks is encoded as
+ordinary characters; all else is encoded as by transformers.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MARKS = re.compile(f"[{START}{END}]")
 ANCHORS = ("\n", "a", "0")
 EXAMPLE = " Where|is it?\n| 我的订单|\n\n在哪里？ |Tomorrow, 2 p.m.|"
 KEPT = 1 << 22
-"""Characters of texts whose ids are kept."""
+"""Characters of text whose ids are cached."""
 MARKUP = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
-"""Tokens that control turns by their looks, which templates may put together of pieces."""
+"""Strings that look like control tokens, which templates may assemble from pieces."""
 THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
-"""What a model writes around its thoughts: in its own text these stay what they are."""
+"""Tokens around a model's thoughts: in the model's own text they remain tokens."""
 
 
 @functools.lru_cache(maxsize=64)
 def literal_text(chat_template: str) -> str:
-    """All text that a template can write itself, pieces apart. Raises ValueError where it is no template."""
+    """All literal text in a template's source, as separate pieces. Raises ValueError where it is no template."""
     tree = parsed(chat_template)
     texts = {node.data for node in tree.find_all(nodes.TemplateData)}
     texts |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
@@ -48,7 +48,7 @@ def sources(tokenizer: Any) -> list[str]:
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str]:
-    """Matches the longest of `names`; as a tree, since some vocabularies have thousands."""
+    """A pattern for the longest of `names`, built as a prefix tree since some vocabularies have thousands."""
     tree: dict[str, Any] = {}
     for name in filter(None, names):
         branch = tree
@@ -58,7 +58,7 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
 
     def pattern(branch: dict[str, Any]) -> str:
         parts = []
-        for character in sorted(branch, reverse=True):  # "", the end of a name, comes last
+        for character in sorted(branch, reverse=True):  # "" marks the end of a name and comes last
             text, rest = character, branch[character]
             while len(rest) == 1 and "" not in rest:
                 ((character, rest),) = rest.items()
@@ -70,7 +70,7 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
 
 
 class Kept:
-    """The latest results of a function of a text, up to `most` characters of texts. Threads may share it."""
+    """Cache of the latest results for texts, up to `most` characters of text in total. Threads may share it."""
 
     def __init__(self, most: int) -> None:
         self._left, self._lock = most, threading.Lock()
@@ -102,7 +102,7 @@ class Spans:
         written = "\0".join(literal_text(source) for source in sources(tokenizer))
         added = tokenizer.added_tokens_decoder.values()
         special = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
-        # Special tokens, and of the others those that the template writes: white space is ordinary text in both
+        # Special tokens, and other added tokens that the template writes, without tokens of white space
         ordinary = (t.content for t in added if not t.content.isspace())
         names = special | {name for name in ordinary if name in written or MARKUP.fullmatch(name)}
         self.control = _any_of(names)
@@ -148,7 +148,7 @@ class Spans:
     def mark(self, value: Any, own: bool = False) -> Any:
         """`value` (text, or JSON of texts) with its control tokens marked.
 
-        `own`: it is the model's own text, which may say what is no special token, and begin and end its thoughts.
+        `own`: the model's own text, in which added tokens that are not special and marks of thoughts stay tokens.
         """
         if isinstance(value, str):
             marked = self._marked_kept.get(value, own)
@@ -164,24 +164,24 @@ class Spans:
         return value
 
     def plain(self, text: str) -> str:
-        """Without marks: what a reader sees."""
+        """The text without marks, as a reader sees it."""
         return MARKS.sub("", text)
 
     def controls(self, text: str, start: int = 0) -> Iterator[re.Match[str]]:
-        """The control tokens in `text` from `start` on that stand outside of marks, which the template wrote."""
+        """The control tokens written by the template (outside of marks) in `text` from `start` on."""
         for found in self._either.finditer(text, start):
             if found[0][0] != START:
                 yield found
 
     def encode(self, text: str, begins: bool = True) -> tuple[int, ...]:
-        """Ids of rendered text; `begins`: it is the beginning of a dialogue and not what follows another text.
+        """Ids of rendered text; `begins`: the text begins a dialogue and does not continue another text.
 
-        A control token parts what is before it from what follows: most of a dialogue was encoded with its last prompt.
+        Text is encoded in parts between control tokens, so most of a dialogue is cached from its last prompt.
         """
         return self.parts(text, begins)[2]
 
     def parts(self, text: str, begins: bool = True) -> tuple[list[int], list[int], tuple[int, ...]]:
-        """(where parts of a text begin that are encoded apart, how many ids come before each, all ids)."""
+        """(starts of the separately encoded parts of a text, number of ids before each, all ids)."""
         cuts = [found.start() for found in self.controls(text) if found[0] in self._cuts] if self._cuts else []
         starts = cuts if cuts[:1] == [0] else [0, *cuts]
         offsets: list[int] = []
@@ -211,7 +211,7 @@ class Spans:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def _inner_ids(self, text: str) -> list[int]:
-        """Ids of text from the middle of a dialogue: SentencePiece puts a space before what begins a text."""
+        """Ids of text within a dialogue, without the space that SentencePiece adds at the beginning of a text."""
         for anchor in ANCHORS:
             before, ids = self._anchors.get(anchor) or self._ids(anchor), self._ids(anchor + text)
             self._anchors[anchor] = before
@@ -220,7 +220,7 @@ class Spans:
         return self._ids(text)
 
     def _spelled(self, token: str) -> list[int]:
-        """A control token as text: its first character apart from the rest; character by character if need be."""
+        """A control token as text: its first character encoded apart from the rest, or if necessary every character."""
         for pieces in ((token[:1], token[1:]), tuple(token)):
             ids = [i for piece in pieces if piece for i in self._inner_ids(piece)]
             if not self._known & set(ids):

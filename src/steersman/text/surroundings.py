@@ -1,4 +1,4 @@
-"""What an assistant's turn looks like in a template: its thoughts, its words and its end, read by rendering samples."""
+"""The form of an assistant's turn in a template (thoughts, words, end of turn), found by rendering samples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from steersman.types import Conversation, Message
 ASK, TELL, THINK = "Zqask", "Zqtell", "Zqthink"
 """Words that no template writes by itself."""
 Render = Callable[[Conversation, bool], str]
-"""The text of a dialogue as the template writes it, with the generation prompt if asked. It may raise anything."""
+"""The text of a dialogue as the template writes it, with the generation prompt if asked. It may raise any error."""
 END_LIKE = re.compile(r"end|eo[tsm]\b|eo[tsm]_|return|</", re.IGNORECASE)
-"""Tokens that end something, by their names."""
+"""Pattern of the names of end tokens."""
 RELATED = {"<|eot_id|>": ("<|eom_id|>", "<|end_of_text|>"), "<|return|>": ("<|call|>",)}
-"""Tokens that end an answer of these families too, without standing in a plain dialogue."""
+"""Further tokens that end an answer in some families, though a plain dialogue does not contain them."""
 TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"))
 
 
@@ -27,32 +27,32 @@ class Shape:
     """An assistant's turn: `prompt`, which ends in `beyond`, then `opening`, the words, `closing`, `end`, `after`."""
 
     prompt: str
-    """From the user's words to the assistant's: what the generation prompt writes."""
+    """The text from the user's words to the assistant's: the generation prompt."""
     beyond: str = ""
-    """Its last part, where a turn that was spoken has none of it, such as the mark that thoughts begin."""
+    """The last part of `prompt` that a finished turn does not contain, such as the mark that begins thoughts."""
     opening: str = ""
-    """What the model says before its words when it has no thoughts."""
+    """Text that the model generates before its words when it has no thoughts."""
     closing: str = ""
     end: str = ""
     """The token that ends the turn; '' where the template writes none."""
     after: str = ""
-    """What follows it when the turn is the last."""
+    """Text after `end` when the turn is the last."""
     stops: tuple[str, ...] = ()
-    """Tokens that end an answer besides."""
+    """Further tokens that end an answer."""
     trims: tuple[bool, bool] = (False, False)
-    """Whether white space before and behind the words is dropped."""
+    """Whether the template strips white space around the words."""
     thoughts: tuple[str, str] | None = None
-    """What stands around thoughts, as it is written."""
+    """Text around thoughts, (before, after)."""
     inside: bool = False
-    """The generation prompt begins the thoughts and does not end them."""
+    """Whether the generation prompt opens thoughts without closing them."""
     closed: bool = False
-    """The generation prompt has thoughts that are over."""
+    """Whether the generation prompt contains closed, empty thoughts."""
     shows: bool = False
-    """Thoughts that a message has beside its words are written, in its last turn at least."""
+    """Whether a message's thoughts are written, at least in the last turn."""
     escapes: bool = False
-    """Newlines in words are written out (`text.text2text`)."""
+    """Whether newlines in words are escaped (`text.text2text`)."""
     again: str = ""
-    """What a spoken turn writes before its words that the generation prompt ends in as well, behind `beyond`."""
+    """Text before a finished turn's words with which the generation prompt ends as well, after `beyond`."""
 
     @property
     def close(self) -> str:
@@ -60,14 +60,14 @@ class Shape:
         return self.thoughts[1].strip() if self.thoughts else ""
 
     def with_thought(self, words: str, thought: str) -> str:
-        """Words behind thoughts that the template would have dropped."""
+        """The words after thoughts, for templates that drop thoughts."""
         opening, closing = self.thoughts or ("<think>\n", "\n</think>\n\n")
-        if closing.strip() in words:  # the template writes empty ones
+        if closing.strip() in words:  # the template writes empty thoughts
             words = words.partition(closing.strip())[2].lstrip("\n")
         return ("" if self.inside else opening) + thought + closing + words
 
     def without_end(self, text: str, said: str, eos: str) -> str:
-        """A last turn's text, in which `said` is said, without its end and what follows that."""
+        """The text of a last turn with the words `said`, without the end of turn and the text after it."""
         if not self.end:
             return text.removesuffix(self.closing)
         if text.endswith(self.end + self.after):
@@ -78,7 +78,7 @@ class Shape:
 
 
 def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
-    """Raises ValueError where the template loses what the assistant says, and what it raises itself for a question."""
+    """Find a template's shape. Raises ValueError where it drops the assistant's words, else its own errors."""
     asked = Message("user", ASK)
 
     def attempt(*turns: Message) -> str:
@@ -136,14 +136,14 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
 
 
 def _around(text: str, first: str, word: str) -> tuple[str, str]:
-    """(what stands between the last `first` and `word`, what follows `word`)."""
+    """(text between the last `first` and `word`, text after `word`)."""
     at = text.rfind(word)
     start = text.rfind(first, 0, at) + len(first)
     return text[start:at], text[at + len(word) :]
 
 
 def _between(text: str) -> str:
-    """From the assistant's words to the user's next."""
+    """The text between the assistant's words and the user's next words."""
     if TELL not in text:
         return ""
     rest = text[text.rfind(TELL) + len(TELL) :]
@@ -151,7 +151,7 @@ def _between(text: str) -> str:
 
 
 def _part(prompt: str, before: str) -> tuple[str, str]:
-    """(`beyond`, `opening`): where the generation prompt and a spoken turn part, never inside a mark."""
+    """(`beyond`, `opening`): what differs after the common beginning of generation prompt and finished turn."""
     if before.startswith(prompt):
         return "", before[len(prompt) :]
     same = 0
@@ -165,7 +165,7 @@ def _part(prompt: str, before: str) -> tuple[str, str]:
 
 
 def _thoughts(thought: str, prompt: str) -> tuple[str, str]:
-    """What the template writes around thoughts, from a turn that has some."""
+    """The text that the template writes around thoughts, from a turn with thoughts."""
     head = _around(thought, ASK, THINK)[0]
     tail = thought[thought.rfind(THINK) + len(THINK) : thought.rfind(TELL)]
     opening = _part(prompt, head)[1]
@@ -176,7 +176,7 @@ def _thoughts(thought: str, prompt: str) -> tuple[str, str]:
 
 
 def _mentioned(source: str) -> tuple[str, str] | None:
-    """The marks of thoughts that a template mentions which writes none."""
+    """The marks of thoughts in the source of a template that writes no thoughts."""
     return next(((f"{left}\n", f"\n{right}\n\n") for left, right in TAGS if right in source), None)
 
 
@@ -190,7 +190,7 @@ def _opens(prompt: str, beyond: str, thoughts: tuple[str, str] | None) -> bool:
 
 
 def _end(after: str, between: str, spans: Spans, eos: str) -> tuple[str, str, str]:
-    """(`closing`, `end`, `after`) from what follows the words of a last turn and of one before the user's."""
+    """(`closing`, `end`, `after`) from the texts after the words of a last turn and of an earlier turn."""
     found = spans.control.search(after)
     if found is None:
         first = spans.control.match(between.lstrip())
@@ -202,14 +202,14 @@ def _end(after: str, between: str, spans: Spans, eos: str) -> tuple[str, str, st
 
 
 def _first(between: str, spans: Spans) -> Iterator[str]:
-    """The token that follows the words at once, where there is one: who says it has ended."""
+    """The token directly after the words, if there is one: it ends the turn."""
     found = spans.control.match(between.lstrip())
     if found is not None:
         yield found[0]
 
 
 def _tool_stop(attempt: Callable[..., str], asked: Message, spans: Spans) -> Iterator[str]:
-    """Where no token ends a turn: the one that begins a tool's."""
+    """The token that begins a tool's turn, for templates without an end of turn."""
     call = {"type": "function", "id": "call00001", "function": {"name": "look", "arguments": {"at": "x"}}}
     calling = Message("assistant", "", tool_calls=(call,))
     called = attempt(asked, calling)

@@ -1,8 +1,8 @@
 """The only renderer: Conversation -> token ids and loss mask, for every chat template that transformers can render.
 
-What a model is asked is what transformers renders, token for token, with the generation prompt; only people's text
-that looks like a control token stays text (`text.spans`). What it learns is each answer behind exactly the prompt that
-it would be asked with: where one prompt begins with the prompt and answer before it, they share a row, and where a
+A prompt equals transformers' rendering, token for token, with the generation prompt; only people's text that looks
+like a control token stays text (`text.spans`). Training rows contain each answer after exactly the prompt that
+precedes it in generation: where one prompt begins with the prompt and answer before it, they share a row, and where a
 template renders earlier turns otherwise once more follow (thoughts dropped, system text moved), each answer has a row
 of its own. The mask is known and not recovered, because prompt and answer are tokenised apart.
 """
@@ -32,15 +32,15 @@ from steersman.types import Conversation, Message
 
 __all__ = ["CHATML", "GEMMA", "Rendered", "Template", "add_chat_template"]
 CONTEXT = 200
-"""Characters of a prompt's end that an answer is tokenised behind, where no control token is nearer."""
+"""Characters of the prompt's end with which an answer is tokenised, where no control token is nearer."""
 DAY = datetime.datetime(2026, 1, 1, 12)
-"""Of dialogues that are trained on: which day they will be asked on nobody knows."""
+"""The date in dialogues for training, since the day of later use is unknown."""
 PROBE = Message("user", "Where is it?")
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Token ids [T] of a dialogue and, per token, whether the model learns it (the assistant's words, end of turn)."""
+    """Token ids [T] of a dialogue and, per token, whether it is a target (assistant's words, end of turn)."""
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...]
@@ -49,15 +49,15 @@ class Rendered:
 class Template:
     """Renders conversations for one tokenizer.
 
-    `thinking`: what becomes of thoughts. "keep": those of the data are rendered and learned; "drop": they are not;
-    "empty": besides, the model is asked to answer without (`enable_thinking=False`); "show": as "keep", and they are
-    part of an answer's words.
+    `thinking`: treatment of thoughts. "keep": thoughts in data are rendered and learned; "drop": they are left out;
+    "empty": also, prompts tell the model to answer without (`enable_thinking=False`); "show": as "keep", and thoughts
+    are part of an answer's words.
 
     `today`: a template that writes a date writes today's, as transformers does and people who ask expect; stages say
     False and write `DAY`, so that training, and what is sampled and judged for it, gives the same tokens on every day,
     machine and after every interruption.
 
-    `sees`: the model takes images, rendered as transformers' processors are given them; else one is a CannotTake.
+    `sees`: the model takes images, passed as to transformers' processors; otherwise an image raises CannotTake.
     """
 
     def __init__(self, tokenizer: Any, thinking: str = "keep", today: bool = True, sees: bool = False) -> None:
@@ -108,7 +108,7 @@ class Template:
     def _text(
         self, conversation: Conversation, generate: bool = False, go_on: bool = False, form: Form = FORMS[0]
     ) -> str:
-        """The dialogue as transformers renders it, people's control tokens marked. Jinja's errors come as they are."""
+        """The dialogue as transformers renders it, people's control tokens marked. Raises Jinja's own errors."""
         tools = self._spans.mark(conversation.tools) or self._no_tools
         written = program(self.tokenizer.get_chat_template(None, tools))
         messages = [self._marked(turn, form) for turn in conversation.messages]
@@ -125,11 +125,11 @@ class Template:
             )
         except Exhausted:
             raise
-        except Exception:  # what a template refuses is looked at turn by turn
+        except Exception:  # refused dialogues are rendered turn by turn
             return None
 
     def _find_tails(self) -> tuple[str, str] | None:
-        """What follows the turns of a dialogue that is to be answered, and of one that is not; None: see `_trace`."""
+        """Text after the turns of a dialogue, with and without the generation prompt; None: see `_trace`."""
         turns = (PROBE, Message("assistant", MARK), PROBE)
         probe = Conversation("probe", apply(self._steps, (Message("system", MARK), *turns))[1])
         asked, done = self._trace(probe, True), self._trace(probe)
@@ -140,7 +140,7 @@ class Template:
         return asked.text[asked.log.end :], done.text[done.log.end :]
 
     def _points(self, whole: Conversation) -> Points | None:
-        """The prompts of a dialogue from one rendering; None where each has to be rendered."""
+        """The prompts of a dialogue from one rendering; None where each needs its own rendering."""
         plain = all(
             turn.role != "tool"
             and not (turn.tool_calls or turn.images or turn.thinking or split_thoughts(turn.text)[0])
@@ -165,7 +165,7 @@ class Template:
         }
 
     def _find_form(self) -> tuple[list[Any] | None, bool]:
-        """(what stands for no tools, whether content is a list of parts), so that what people say is rendered.
+        """(value for "no tools", whether content is a list of parts) with which the template renders people's words.
 
         Templates for tools go through their list, be it empty; those of models that see go through a message's parts.
         """
@@ -219,7 +219,7 @@ class Template:
             self.notes[note] = self.notes.get(note, 0) + 1
 
     def _culprit(self, conversation: Conversation) -> str:
-        """The first turn with which the template refuses the dialogue."""
+        """The first turn that makes the template refuse the dialogue."""
         for i in range(len(conversation.messages)):
             part = dataclasses.replace(conversation, messages=conversation.messages[: i + 1])
             try:
@@ -229,7 +229,7 @@ class Template:
         return "it with a generation prompt"
 
     def _is_dated(self) -> bool:
-        """Whether another day is another prompt."""
+        """Whether the prompt depends on the date."""
         now, self._day = self._day, DAY.replace(year=1987)
         other, self._day = self._attempt((PROBE,)), now
         return other != self._attempt((PROBE,))
@@ -240,13 +240,13 @@ class Template:
     # ids
 
     def content(self, text: str) -> tuple[int, ...]:
-        """Ids of somebody's words; text that looks like a control token is spelled out, never obeyed."""
+        """Ids of somebody's words; text that looks like a control token is encoded as ordinary characters."""
         return self._spans.encode(self._spans.mark(text))
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """Ids [T] of a dialogue, ready for the assistant's words, or for more of them where it ends with the assistant.
 
-        Raises ValueError naming record and turn where the template cannot say it.
+        Raises ValueError naming record and turn where the template refuses the dialogue.
         """
         return self._spans.encode(self._prompt(conversation))
 
@@ -257,18 +257,18 @@ class Template:
         if go_on and messages and messages[-1].role == "assistant":
             if messages[-1].text.strip():
                 return self._read(conversation, False, go_on=True)
-            # nothing was said yet that could be gone on from
+            # the last turn has no words to continue
             conversation = dataclasses.replace(conversation, messages=messages[:-1])
         if not conversation.messages:
             raise ValueError(f"conversation '{conversation.id}': nothing is said in it")
         text = self._read(conversation, True)
         shape = self._shape
         if self.thinking == "empty" and shape.inside and shape.thoughts and text.endswith(shape.prompt[-CONTEXT:]):
-            return text + shape.thoughts[1]  # a template that knows no switch: thoughts are begun and over at once
+            return text + shape.thoughts[1]  # a template without the switch: write empty thoughts
         return text
 
     def answer_ids(self, text: str) -> tuple[int, ...]:
-        """Ids of an answer, end of turn included, as they follow `prompt_ids`."""
+        """Ids of an answer that follow `prompt_ids`, end of turn included."""
         shape = self._shape
         words = str(self._spans.mark(text, own=True))
         words = words.lstrip() if shape.trims[0] else words
@@ -278,9 +278,9 @@ class Template:
         return (*self._behind(shape.prompt, opening + words + (shape.closing if shape.end else "")), self.end_of_turn)
 
     def examples(self, conversation: Conversation) -> tuple[Rendered, ...]:
-        """Rows in which every answer that is learned stands once, behind the prompt that it would be asked with.
+        """Rows that contain every learned answer once, after the prompt that precedes it in generation.
 
-        Raises ValueError naming record and turn where the template cannot say it; () where nothing is learned.
+        Raises ValueError naming record and turn where the template refuses the dialogue; () where nothing is learned.
         """
         self._images.check(conversation)
         conversation = conversation if self._keeps else without_thoughts(conversation)
@@ -312,7 +312,9 @@ class Template:
                 ids, learn = (), []
             words = self._answer(prompt, said, turn)
             for name, _ in map(called, turn.tool_calls):
-                if not written_in(str(self._spans.mark(name)), words):  # the list of tools may have it, not the answer
+                if not written_in(
+                    str(self._spans.mark(name)), words
+                ):  # may occur in the list of tools, not in the answer
                     raise ValueError(
                         f"conversation '{conversation.id}': the chat template leaves out the call of '{name}' in "
                         f"messages[{i}] (assistant)"
@@ -323,7 +325,7 @@ class Template:
         return (*rows, Rendered(ids, tuple(learn))) if ids else ()
 
     def _answer(self, prompt: str, whole: str, turn: Message) -> str:
-        """What the model says behind `prompt` in a turn that `whole` ends with, its end left out."""
+        """The model's text after `prompt` in the last turn of `whole`, without the end of turn."""
         shape, content = self._shape, str(self._spans.mark(turn.text, own=True))
         thought, said = str(self._spans.mark(turn.thinking, own=True)).strip(), content.strip()
         if not thought:
@@ -353,8 +355,8 @@ class Template:
         return shape.with_thought(words, thought)
 
     def _behind(self, prompt: str, words: str) -> tuple[int, ...]:
-        """Ids of words as they follow the prompt, whose own ids stay: where text would merge over the border, words
-        are tokenised behind a control token, or alone.
+        """Ids of words after the prompt, without changing the prompt's ids: where a token would span the border, the
+        words are tokenised after the last control token, or alone.
         """
         marks = list(self._spans.controls(prompt))
         near = prompt[marks[-1].start() :] if marks else prompt[-CONTEXT:]
@@ -368,18 +370,18 @@ class Template:
 
     @property
     def hides(self) -> bool:
-        """Whether anything of an answer may not be meant for people."""
+        """Whether answers may contain text that is not meant for people."""
         return self.thinking != "show"
 
     def words_from(self, ids: Sequence[int]) -> int:
-        """How many of an answer's tokens come before the words meant for people: thoughts, a channel's name."""
+        """Number of an answer's tokens before the words meant for people: thoughts, a channel's name."""
         return self._words.start(ids) if self.hides else 0
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words of an answer's ids that are meant for people: without special tokens and thoughts."""
+        """The words for people in an answer's ids, without special tokens and thoughts."""
         words = [i for i in ids[self.words_from(ids) :] if i not in self._special]
         text: str = self.tokenizer.decode(words, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        text = text.replace("\x00", "")  # no database keeps it, and no one means it
+        text = text.replace("\x00", "")  # no database can hold U+0000
         text = closed_up(self.tokenizer, unescaped(text) if self.escapes else text)
         blank = [part for part in (self._shape.opening, self._shape.closing) if part and not part.strip()]
         return text.strip("".join(blank)) if blank and self.hides else text

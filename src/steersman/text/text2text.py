@@ -1,7 +1,7 @@
 """Dialogues as one text, for models that read a text and write another (T5, BART).
 
-The form is ChatYuan's: every turn behind its speaker's name, the assistant's name at the end. Tokenizers that know no
-Chinese take English names. What the tokenizer itself puts around a text (T5: its end) stands around the whole.
+The form is ChatYuan's: every turn after its speaker's name, the assistant's name at the end. Tokenizers without
+Chinese use English names. Special tokens that the tokenizer adds to a text (T5: its end) enclose the whole dialogue.
 
 Many of these tokenizers make a space of every newline. Where they can write a backslash, newlines and tabs are written
 \\n and \\t, as ChatYuan's are, in prompts and answers, and an answer's text has them back.
@@ -15,7 +15,7 @@ from typing import Any
 
 NAME = "text2text"
 SPEAKERS = (("用户：", "小元："), ("User: ", "Assistant: "))
-"""What stands before the user's and the assistant's words."""
+"""Prefixes of the user's and the assistant's words."""
 WRITTEN = (("\n", "\\n"), ("\t", "\\t"))
 NEWLINES = ("\n", "\\n", " ")
 WIDE = "[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
@@ -24,7 +24,7 @@ GAP = re.compile(f"(?<={WIDE}) (?={WIDE})")
 
 
 def escaped(text: str) -> str:
-    """Newlines and tabs written out."""
+    """The text with newlines and tabs escaped."""
     for character, written in WRITTEN:
         text = text.replace(character, written)
     return text
@@ -44,7 +44,7 @@ def unescaped(text: str) -> str:
 
 
 def add_text_to_text(tokenizer: Any) -> None:
-    """Give a tokenizer the template, and an end of answers: what it puts behind a text, where it names none."""
+    """Give a tokenizer the template, and if it names no end token, the token that it adds after a text."""
     tokenizer.chat_template = _template(tokenizer)
     if tokenizer.eos_token is None and (ends := _surroundings(tokenizer)[1]):
         tokenizer.eos_token = ends[-1]
@@ -77,12 +77,12 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _writes(tokenizer: Any, text: str) -> bool:
-    """Whether all of a text has tokens."""
+    """Whether the tokenizer encodes a text without unknown tokens."""
     return tokenizer.unk_token_id is None or tokenizer.unk_token_id not in _ids(tokenizer, f"a{text}a")
 
 
 def _keeps(tokenizer: Any, text: str) -> bool:
-    """Whether it is read back."""
+    """Whether decoding restores the text."""
     return text in tokenizer.decode(_ids(tokenizer, f"a{text}a"), clean_up_tokenization_spaces=False)
 
 

@@ -1,4 +1,4 @@
-"""Thoughts that a model has before it speaks: apart from its words in texts and in answers' tokens."""
+"""Separates a model's thoughts from the words that follow them, in texts and in answers' tokens."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from steersman.types import Conversation, Message
 INLINE = re.compile(
     r"\s*(?:<(?P<tag>[\w:]*think(?:ing)?)>|\[THINK\])(?P<thought>.*?)(?:</(?P=tag)>|\[/THINK\])\s*", re.DOTALL
 )
-"""Thoughts that stand at the beginning of what is said."""
+"""Pattern of thoughts at the beginning of a text."""
 
 
 USUAL = ("<think>", "</think>")
 HEAD = 32
-"""Tokens in which the mark is complete with which thoughts begin."""
+"""Number of tokens within which the mark that begins thoughts is complete."""
 
 
 def split_thoughts(content: str) -> tuple[str, str]:
-    """(thoughts, words) of an assistant's text; thoughts that are not closed are words."""
+    """(thoughts, words) of an assistant's text; unclosed thoughts count as words."""
     found = INLINE.match(content)
     if found is not None:
         return found["thought"].strip(), content[found.end() :]
-    head, close, rest = content.partition("</think>")  # the generation prompt may have opened them
+    head, close, rest = content.partition("</think>")  # the generation prompt may have opened the thoughts
     return (head.strip(), rest.lstrip()) if close and "<think>" not in head else ("", content)
 
 
 def apart(message: Message) -> Message:
-    """A turn whose thoughts stand in its words, as one that has them beside its words."""
+    """A turn with the thoughts moved from its words into `thinking`."""
     thoughts, _ = split_thoughts(message.text)
     if message.thinking or not thoughts:
         return message
@@ -43,7 +43,7 @@ def _words(content: str) -> str:
 
 
 def without_thoughts(conversation: Conversation) -> Conversation:
-    """The dialogue with nothing but words."""
+    """The dialogue without thoughts."""
 
     def spoken(message: Message) -> Message:
         if message.role != "assistant":
@@ -54,11 +54,11 @@ def without_thoughts(conversation: Conversation) -> Conversation:
 
 
 class Words:
-    """Which of an answer's tokens are meant for people, for one template."""
+    """Finds the tokens of an answer that are meant for people, for one template."""
 
     def __init__(self, tokenizer: Any, shape: Shape) -> None:
         self._tokenizer, self._inside = tokenizer, shape.inside
-        # data may have the usual marks, whatever the family's are
+        # data may have the usual marks, even if the family's differ
         pairs = {opening.strip(): closing.strip() for opening, closing in filter(None, (shape.thoughts, USUAL))}
         self._closes = {opening: closing for opening, closing in pairs.items() if opening}
         self._close = shape.close
@@ -68,9 +68,9 @@ class Words:
         """Whether white space may come before what leads in."""
 
     def start(self, ids: Sequence[int]) -> int:
-        """How many of the first tokens are thoughts or what leads in the words.
+        """Number of leading tokens that are thoughts or introduce the words.
 
-        All of them as long as it is not known: words begin neither within thoughts nor with half a mark.
+        All of them while this is undecided: words begin neither within thoughts nor with half a mark.
         """
         ids = list(ids)
         start = self._behind(ids, 0, self._close) if self._inside else 0
@@ -85,7 +85,7 @@ class Words:
         return start
 
     def _behind(self, ids: list[int], start: int, mark: str) -> int:
-        """Where `mark` has been said from `start` on, and white space behind it; all, where it is not said."""
+        """Index after the first `mark` from `start` on and the white space after it; len(ids) without a mark."""
         token = self._tokenizer.convert_tokens_to_ids(mark)
         if token is not None and token != self._tokenizer.unk_token_id:
             end = ids.index(token, start) + 1 if token in ids[start:] else 0

@@ -1,9 +1,9 @@
-"""A dialogue's prompts from one rendering, where the template writes turns as they come.
+"""All of a dialogue's prompts from one rendering, for templates that write turns one after another.
 
-Rendering every prompt of a long dialogue anew costs the square of its length. Most templates go through the turns once
-and look at none before they have written the one before it. Whether one does shows while it renders: it is handed
-turns that tell when they are looked at. What was written before turn `i` was looked at is what it writes of the
-dialogue's first `i` turns; it ends as any dialogue ends, if what follows the loop depends on no turn.
+Rendering every prompt of a long dialogue anew costs the square of its length. Most templates loop over the turns once
+and read no turn before they have written the previous one. Whether a template does so is observed while it renders:
+it is given turns that report when they are read. The text written before turn `i` is read is the rendering of the
+first `i` turns, but for the text after the loop, which is the same for every dialogue if it depends on no turn.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from steersman.text.spans import Spans
 
 TOLD, LATER = "_told", "_later"
-"""Filters: for the turns that a template goes through; for what of a loop speaks of turns to come."""
+"""Names of filters that are inserted: around the turns of the loop; around loop attributes that reveal later turns."""
 PAST = frozenset({"index", "index0", "first", "previtem", "cycle", "depth", "depth0"})
 GENERATE = "add_generation_prompt"
 
 
 class Log:
-    """How many turns a rendering has looked at, and how much it had written before each."""
+    """Number of turns that a rendering has read, and the characters written before each read."""
 
     def __init__(self) -> None:
         self.written = 0
@@ -37,32 +37,32 @@ class Log:
         """Characters written when the loop was over."""
 
     def look(self, i: int) -> None:
-        """Turn `i` comes next in the loop, or is asked for by its number."""
+        """Record that turn `i` is read, by the loop or by its index."""
         if i == 1 and not self.before:
-            self.before.append(0)  # the loop leaves out the first turn, which is written apart
+            self.before.append(0)  # the loop skips the first turn, which the template writes separately
         if self.open and i == len(self.before):
             self.before.append(self.written)
 
     def ask(self, i: int) -> None:
-        """Turn `i` is asked for by its number: no later one than the loop has come to, the first excepted."""
+        """Record a read of turn `i` by its index; a turn later than the loop's (but the first) closes the log."""
         if i < 0 or i >= max(1, len(self.before)):
             self.open = False
 
     def later(self) -> None:
-        """Something of turns to come is used, maybe of the one that was looked at last."""
+        """Record that the template used a property of later turns, maybe of the turn read last."""
         if self.open and self.before:
             self.before.pop()
         self.open = False
 
 
 class Told:
-    """A dialogue's turns that tell when they are looked at. It is no list, so that nothing reads it behind its back."""
+    """A dialogue's turns that record when they are read. Not a list, so that no code can read it unrecorded."""
 
     def __init__(self, turns: Sequence[Any], log: Log, start: int = 0) -> None:
         self._turns, self._log, self._start = turns, log, start
 
     def _each(self) -> Iterator[Any]:
-        """For the loop."""
+        """The turns for the loop, recording each."""
         for i in range(self._start, len(self._turns)):
             self._log.look(i)
             yield self._turns[i]
@@ -92,7 +92,7 @@ class Told:
 
 
 def told(value: Any) -> Any:
-    """What the loop goes through."""
+    """The value of the loop: `Told` turns one by one, other values unchanged."""
     return value._each() if isinstance(value, Told) else value
 
 
@@ -105,16 +105,16 @@ class Traced:
     turns: int
 
     def before(self, i: int) -> int | None:
-        """Characters of the first `i` turns; None where they are written otherwise when more follow."""
+        """Characters of the first `i` turns' text; None where that text depends on later turns."""
         if i == self.turns:
             return self.log.end if self.log.open else None
         return self.log.before[i] if i < len(self.log.before) else None
 
 
 class Points:
-    """A dialogue's prompts and what is said behind them, out of one rendering. `tails`: its end, to be answered or not.
+    """A dialogue's prompts and answers, from one rendering. `tails`: text after the turns before and after an answer.
 
-    Texts begin near the end of what came before, as much as is needed of it.
+    Returned texts are cut at the front to the part that tokenising the answer needs.
     """
 
     def __init__(self, traced: Traced, tails: tuple[str, str], spans: Spans) -> None:
@@ -122,7 +122,7 @@ class Points:
         self._cuts, self._offsets, self._ids = spans.parts(traced.text[: traced.log.end])
 
     def at(self, i: int) -> tuple[str, tuple[int, ...], str] | None:
-        """(prompt, all its ids, prompt and answer) of the answer in turn `i`; None where they have to be rendered."""
+        """(prompt, all its ids, prompt and answer) for the answer in turn `i`; None where it must be rendered alone."""
         text, before, after = self._traced.text, self._traced.before(i), self._traced.before(i + 1)
         earlier = self._traced.before(i - 1)
         if before is None or after is None or earlier is None:
@@ -136,7 +136,7 @@ class Points:
 
 
 def turnwise(tree: nodes.Template) -> bool:
-    """Prepares a template for `Told`; whether one loop writes all turns and what follows it depends on none."""
+    """Prepare a template for `Told`; True if one loop writes all turns and the text after it depends on no turn."""
     turns = _names_of_turns(tree)
     loops = [node for node in tree.find_all(nodes.For) if _is_turns(node.iter, turns)]
     at = [i for i, node in enumerate(tree.body) if any(node is loop for loop in loops)]
@@ -164,14 +164,14 @@ def _names(node: nodes.Node) -> list[nodes.Name]:
 
 
 def _is_turns(node: nodes.Node, turns: set[str]) -> bool:
-    """Whether an expression is the dialogue's turns, or those from some turn on."""
+    """Whether an expression is the dialogue's turns, or a slice from some turn on."""
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
         node = node.node
     return isinstance(node, nodes.Name) and node.name in turns
 
 
 def _names_of_turns(tree: nodes.Template) -> set[str]:
-    """`messages`, and names that such an expression is given."""
+    """`messages`, and variables to which the turns are assigned."""
     turns = {"messages"}
     while True:
         found = {
@@ -185,7 +185,7 @@ def _names_of_turns(tree: nodes.Template) -> set[str]:
 
 
 def _mark_later(loop: nodes.For) -> bool:
-    """Put a filter around what the loop may say of turns to come; False where `loop` is used in another way."""
+    """Put a filter around attributes of `loop` that reveal later turns; False where `loop` is used in another way."""
     known = 0
 
     def visit(node: nodes.Node) -> None:

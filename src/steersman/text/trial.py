@@ -1,4 +1,4 @@
-"""Chat templates come from strangers: each is tried once in a process of its own, with limits of time and memory.
+"""Chat templates may come from strangers: each is tried once in its own process, with limits of time and memory.
 
 A template is a program. Jinja's sandbox keeps it from files and network, but not from loops in loops or from a text
 that doubles a thousand times.
@@ -12,9 +12,9 @@ import subprocess
 import sys
 
 SECONDS, MEMORY, TEXT = 3, 1 << 30, 1 << 20
-"""Of processor time, bytes, and characters written for dialogues of a few hundred."""
+"""Limits: seconds of processor time, bytes of memory, and characters written for a dialogue of a few hundred."""
 PATIENCE = 60.0
-"""Seconds on the clock: another process may have the processor."""
+"""Wall-clock limit in seconds: longer, since other processes may use the processor."""
 PROGRAM = (
     f"SECONDS, MEMORY, TEXT = {SECONDS}, {MEMORY}, {TEXT}"
     + """
@@ -73,7 +73,7 @@ def check_template(source: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise ValueError(f"the chat template takes more than {PATIENCE:g} s for a short dialogue") from None
-    if done.returncode < 0:  # ended by a signal: of the limit of time, or for want of memory
+    if done.returncode < 0:  # ended by a signal: the limit of time, or too little memory
         raise ValueError(f"the chat template takes more than {SECONDS} s of processor time for a short dialogue")
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"

@@ -13,7 +13,7 @@ from steersman.train.update import Updater
 
 
 class Average:
-    """average <- decay * average + (1 - decay) * weights after every iteration, in float32."""
+    """average <- decay * average + (1 - decay) * weights for each weight after every iteration, in float32."""
 
     def __init__(self, updater: Updater, decay: float) -> None:
         self.updater, self.decay = updater, decay
@@ -25,7 +25,7 @@ class Average:
 
     @contextlib.contextmanager
     def applied(self, push: Callable[[], None]) -> Iterator[None]:
-        """The model has the averaged weights inside, its own again after; `push` tells the engine of each change."""
+        """Inside, the model has the averaged weights, afterwards its own; `push` sends each change to the engine."""
         self._set(self.weights)
         push()
         try:

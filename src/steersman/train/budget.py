@@ -52,7 +52,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a stage's documents (dialogues, rankings with their answers, prompts) look like, in tokens; 0: not known."""
+    """Lengths in tokens of a stage's documents (dialogues, rankings with their answers, prompts); 0: not known."""
 
     total: int = 0
     longest: int = 0
@@ -64,7 +64,7 @@ class Lengths:
 
 
 def lengths_of(sizes: Sequence[int]) -> Lengths:
-    """From tokens per document."""
+    """Lengths from the number of tokens of each document."""
     return Lengths(sum(sizes), max(sizes, default=0), len(sizes))
 
 
@@ -85,12 +85,12 @@ class Option:
 
     @property
     def trains_less(self) -> bool:
-        """Whether it is another training, and not only another order of the same work."""
+        """Whether the option changes the training itself, and not only the order of the same work."""
         return not self.changes.keys() <= {"row_tokens", "checkpointing"}
 
 
 def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **models: Any) -> Setting:
-    """What of a stage's configuration and data decides its memory. `models`: PPO's `reward_models`, `shared_base`."""
+    """The settings and data sizes that decide a stage's memory. `models`: PPO's `reward_models`, `shared_base`."""
     row, longest = config.rows.row_tokens, lengths.longest
     answers = answer_length = cached = 0
     averaged, critic = False, True
@@ -134,13 +134,13 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
 
 @dataclass(frozen=True)
 class Plan:
-    """A stage as configured, and everything else that could be done instead."""
+    """A stage's memory as configured, and every other way to run it."""
 
     stage: str
     free: int
-    """Bytes that the process may take in all."""
+    """Bytes that the process may take in total."""
     options: list[Option]
-    """As configured; then what trains the same, the least work first; then what trains less, by how much less."""
+    """First the configuration; then options of the same training, the least work first; then those that train less."""
 
     @property
     def chosen(self) -> Option | None:
@@ -149,7 +149,7 @@ class Plan:
         return first if self.fits(first) else next((option for option in others if self.fits(option)), None)
 
     def fits(self, option: Option) -> bool:
-        """With room for the prediction's error."""
+        """Whether the option's peak fits, with room for the prediction's error."""
         return MARGIN * option.peak <= self.free
 
     @property
@@ -184,7 +184,7 @@ def shape_in(folder: Path, trust_remote_code: bool = False) -> Shape:
 
 
 def free_memory(on_gpu: bool) -> int:
-    """Bytes that this process may take in all: what is free, within a container's limit, and what it holds now."""
+    """Bytes that this process may take in total: free memory, within a container's limit, plus what it holds now."""
     if on_gpu:
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
     return machine.free_memory() + machine.own_memory()
@@ -218,7 +218,7 @@ def make_plan(
 
 
 def _same_training(config: Stage, longest: int) -> Iterator[dict[str, Any]]:
-    """Other values of row_tokens and checkpointing; a row never gets shorter than the longest document."""
+    """Fields with other values of row_tokens and checkpointing; a row never gets shorter than the longest document."""
     rows = [config.rows.row_tokens]
     while rows[-1] // 2 >= max(longest, SHORTEST_ROW):
         rows.append(rows[-1] // 2)
@@ -230,7 +230,7 @@ def _same_training(config: Stage, longest: int) -> Iterator[dict[str, Any]]:
 
 
 def _less_training(config: Stage, layers: int) -> Iterator[dict[str, Any]]:
-    """Fewer layers, the most first; then adapters, which want a rate some ten times higher."""
+    """Fields that train fewer layers, most layers first; then adapters, at about ten times the learning rate."""
     now = config.adapters.train_layers or layers
     for count in dict.fromkeys(max(1, round(share * now)) for share in (2 / 3, 1 / 2, 1 / 3)):
         yield {"train_layers": count}

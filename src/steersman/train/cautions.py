@@ -14,7 +14,7 @@ weights explode (a uniform guess over 50,000 tokens is 10.8 nats)."""
 
 
 def cautions(steps: int, folder: Path, *, before: float | None = None, after: float | None = None) -> list[str]:
-    """Sentences on too few steps, on a training loss that rose (by the folder's metrics), on held-out loss that did.
+    """Sentences on too few steps, a training loss that rose (by the folder's metrics) or a held-out loss that rose.
 
     `before`, `after`: held-out loss in nats per token, where it was measured.
     """

@@ -1,4 +1,4 @@
-"""Sampling the answers of an iteration: by all processes, in groups that a resume point can hold."""
+"""Sampling the answers of an iteration by all processes, in groups after each of which a resume point may be kept."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def collect(
     iteration: int,
     keep: Callable[[], None],
 ) -> Iterator[slice]:
-    """Sample the answers that are missing and add them to `answers`; yields the prompts of each minibatch, in order, as
-    soon as all of them are answered: with `overlap` while others are being sampled. `keep` is called between groups.
+    """Sample the missing answers and add them to `answers`; yields each minibatch's prompts as a slice, in order, once
+    all its prompts are answered: with `overlap` while others are being sampled. `keep` is called between groups.
     """
     size = -(-len(prompts) // origin.config.minibatches)
     ready, seed = 0, origin.seed * 1_000_003 + iteration
@@ -46,7 +46,7 @@ def _sampled(
     seed: int,
     keep: Callable[[], None],
 ) -> Iterator[None]:
-    """Stops whenever some answers have come: first for those that are there already."""
+    """Sample, and yield after every arrival of answers; the first yield is for the answers of a resume point."""
     sampling, size = config.rollouts, -(-len(prompts) // config.minibatches)
     together = sampling.rollout_prompts or len(prompts)
     yield
@@ -78,8 +78,8 @@ def _sampled(
 def generate(
     engine: Engine, parts: Sequence[Sequence[Conversation]], params: SamplingParams
 ) -> Iterator[list[list[Completion]]]:
-    """As `LocalEngine.generate_parts`; of several processes each generates a block of the answers, and all yield all of
-    them at once.
+    """As `LocalEngine.generate_parts`. Each of several processes generates a block of the answers, and every process
+    yields all answers together.
     """
     assert isinstance(engine, LocalEngine | ReferenceEngine)  # as `engine_of` makes it
     if parallel.size() == 1:
@@ -94,21 +94,21 @@ def generate(
             assert isinstance(engine, LocalEngine)
             mine = engine.generate(prompts[first : first + size], params, first) if first < len(prompts) else []
     except stopping.Stop:
-        mine = None  # the others hear of it before anybody goes on
+        mine = None  # the other processes hear of the stop before any goes on
     shares = parallel.gather(mine)
     parallel.halt()
     yield [answers for part in shares for answers in part or ()]
 
 
 def upcoming(parts: Iterator[list[list[Completion]]]) -> list[list[Completion]] | None:
-    """The next of `generate`'s, or None. A signal ends the waiting at once, where this process is alone."""
+    """The next answers from `generate`, None at the end. In a lone process a signal ends the wait at once."""
     with stopping.deferred(parallel.size() > 1):
         return next(parts, None)
 
 
 @contextlib.contextmanager
 def beside_the_engine(device: torch.device, wanted: bool) -> Iterator[None]:
-    """What is computed here runs on a GPU beside the engine's steps, if `wanted`, not between them."""
+    """If `wanted`, GPU work inside the context runs on its own stream, beside the engine's steps, not between."""
     if device.type != "cuda" or not wanted:
         yield
         return

@@ -1,9 +1,10 @@
 """Several reward models instead of one (`reward.members`), so that PPO sees where they disagree.
 
 Coste et al. 2023: members that differ in their head and in the order of the data exploit different accidents of the
-rankings; what all of them like is more likely to be good. Separate models, not heads on one body: heads share the
-body's mistakes. The first member is the stage's folder itself, so that whoever wants one reward model reads it as
-before; the others lie in it as `member-2` and so on, each a whole stage with its own resume point while it trains.
+rankings; an answer that all of them score high is more likely to be good. Separate models, not heads on one body:
+heads share the body's mistakes. The first member is the stage's folder itself, so that code for one reward model reads
+it unchanged; the others lie in it as `member-2` and so on, each a whole stage with its own resume point while it
+trains.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def nursery(output: Path) -> Path:
-    """Where further members wait until the first is done."""
+    """The folder in which further members lie until the first member is done."""
     return output.with_name(f"{output.name}{NURSERY}")
 
 
 def train_members(
     train: Callable[[int, Path, Mapping[str, str]], None], output: Path, members: int, inputs: Mapping[str, str]
 ) -> list[Path]:
-    """Folders of members 2 to `members`; those that are not there yet are made by `train(number, folder, inputs)`."""
+    """Folders of members 2 to `members`; `train(number, folder, inputs)` makes each folder that does not exist yet."""
     folders = []
     for number in range(2, members + 1):
         folder, mine = nursery(output) / f"{MEMBER}{number}", {**inputs, "member": str(number)}
@@ -46,18 +47,18 @@ def train_members(
 
 
 def member_folders(reward: Path) -> list[Path]:
-    """Folders of an ensemble's further members inside that of its first, in their order."""
+    """Folders of an ensemble's members 2, 3, ... inside the folder of member 1, in order."""
     return sorted(reward.glob(f"{MEMBER}*"), key=lambda path: int(path.name.removeprefix(MEMBER)))
 
 
 def accuracy(scores: Sequence[Tensor], pairs: Sequence[Pairs]) -> float:
-    """Share of pairs (winner, loser) that scores [K] per prompt order rightly; equal scores count a half."""
+    """Share of pairs (winner, loser) in which the winner scores higher; scores [K] per prompt, a tie counts a half."""
     margins = [float(s[w] - s[l]) for s, mine in zip(scores, pairs, strict=True) for w, l in mine]
     return sum(1.0 if m > 0 else 0.5 if m == 0 else 0.0 for m in margins) / len(margins)
 
 
 def agreement(members: Sequence[Sequence[Tensor]], pairs: Sequence[Pairs]) -> dict[str, Any]:
-    """Held-out accuracy of each member and of their mean, and how far they differ on an answer (deviation).
+    """Held-out accuracy of each member and of the mean score, and the members' standard deviation per answer.
 
     members: per member, scores [K] of each prompt's answers.
     """

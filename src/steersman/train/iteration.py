@@ -29,17 +29,17 @@ class Iteration:
     evaluation: dict[str, float]
     """Held-out numbers of the policy that the iteration began with, where it was evaluated."""
     answers: list[list[Completion]] = field(default_factory=list)
-    """Of the first prompts of the iteration."""
+    """Answers to the first prompts of the iteration, prompt by prompt."""
     experience: Experience | None = None
     measured: dict[str, float] = field(default_factory=dict)
-    """What only the scoring pass could measure."""
+    """Figures that only the scoring pass can measure."""
     steps: int = 0
     """Optimizer steps done on the experience."""
     totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0.0))
-    """Sums over these steps, of this process's rows."""
+    """Sums over these steps and this process's rows."""
 
     def losses(self, critic: bool) -> dict[str, float]:
-        """Means over the steps and all processes, and the largest error of a first ratio."""
+        """Mean losses over the steps and all processes, and the largest |ratio - 1| before the first step."""
         totals = self._of_all_processes()
         first = totals.pop("ratio_error_first")
         if not critic:
@@ -47,7 +47,7 @@ class Iteration:
         return {name: total / self.steps for name, total in totals.items()} | {"ratio_error_first": first}
 
     def to_point(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, state) that `from_point` makes an equal one of. Answers are bytes of JSON, floats to the bit.
+        """(tensors, state) from which `from_point` rebuilds an equal iteration. Answers are JSON bytes, floats exact.
 
         Several processes call it together.
         """
@@ -59,7 +59,7 @@ class Iteration:
         return tensors, {name: getattr(self, name) for name in plain} | {"totals": self._of_all_processes()}
 
     def _of_all_processes(self) -> dict[str, float]:
-        """The totals, summed but for the largest error."""
+        """The totals of all processes: sums, but for the largest error its maximum."""
         error = parallel.merge(torch.tensor(self.totals["ratio_error_first"], dtype=torch.float64))
         sums = dict(zip(self.totals, parallel.add(*self.totals.values()), strict=True))
         return sums | {"ratio_error_first": float(error)}

@@ -23,10 +23,10 @@ from steersman.train.trackers import open_trackers
 
 @dataclass(frozen=True)
 class Observers:
-    """Who sees a stage's numbers beside its metrics.jsonl."""
+    """Receivers of a stage's numbers besides its metrics.jsonl."""
 
     project: ProjectConfig = field(default_factory=ProjectConfig)
-    """Whose `trackers` are told, under its `name`."""
+    """The project whose `trackers` receive the numbers, under its `name`."""
     watch: Callable[[Path, Mapping[str, Any]], None] | None = None
     """Called with the stage's working folder and each line that was written; what it raises ends the stage."""
 
@@ -35,13 +35,13 @@ NOBODY = Observers()
 # A context and no parameter of each stage's run(): observers change no number, are no input that a manifest records,
 # and stay in the process that set them when a stage is computed by several.
 observers: ContextVar[Observers] = ContextVar("observers", default=NOBODY)
-"""Those of the stages that begin from here on."""
+"""The observers of stages that begin in this context."""
 
 
 class MetricsLog:
     """Appends one JSON object per step; on resume, lines from `start` on are dropped first.
 
-    Of several processes only the first writes.
+    Where there are several processes, only the first writes.
     """
 
     def __init__(self, folder: Path, key: str, start: int) -> None:
@@ -57,16 +57,16 @@ class MetricsLog:
         self._watch = observing.watch
         self._trackers = open_trackers(observing.project, folder, start, resumed=bool(kept))
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
-        parallel.wait()  # what is dropped is gone before another process reads the file
+        parallel.wait()  # lines are dropped before another process reads the file
 
     def _lines(self) -> list[str]:
-        """Whole lines; one that a kill cut short is dropped."""
+        """The file's whole lines; a last line that a kill cut short is dropped."""
         if not self.path.is_file():
             return []
         return [line.decode() for line in self.path.read_bytes().split(b"\n")[:-1] if line.endswith(b"}")]
 
     def write(self, step: int, metrics: dict[str, Any], timing: dict[str, float] | None = None) -> dict[str, Any]:
-        """Returns the line as `read_metrics` will."""
+        """Append a line; returns it as `read_metrics` will."""
         row = {self.key: step, **_rounded(metrics)}
         if not self._writes:
             return row

@@ -38,7 +38,7 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Setting:
-    """What of a stage's settings and data decides its memory."""
+    """The part of a stage's settings and data that decides its memory."""
 
     stage: str
     """sft, reward, ppo, dpo or kto"""
@@ -67,9 +67,9 @@ class Setting:
     averaged: bool = False
     """PPO: whether a moving average of the policy's weights is kept."""
     reward_models: int = 1
-    """PPO: an ensemble's members."""
+    """PPO: reward models in the ensemble."""
     critic: bool = True
-    """PPO: GRPO and RLOO have none."""
+    """PPO: whether there is a critic; GRPO and RLOO have none."""
     shared_base: bool = False
     """PPO with adapters: whether the reward model is an adapter on the same weights."""
 
@@ -92,13 +92,13 @@ def embedding_parameters(shape: Shape) -> int:
 
 
 def model_parameters(shape: Shape, head: bool) -> int:
-    """All parameters: with the vocabulary's head (a matrix of its own unless tied) or with a scalar one."""
+    """Number of all parameters, with the vocabulary's head (a separate matrix unless tied) or a scalar head."""
     tables = embedding_parameters(shape) * (2 if head and not shape.tied else 1)
     return tables + shape.layers * layer_parameters(shape) + shape.hidden + (0 if head else shape.hidden)
 
 
 def trained_parameters(shape: Shape, s: Setting, head: bool) -> int:
-    """Those an optimizer touches, in a model with the vocabulary's head or with a scalar one."""
+    """Number of parameters that the optimizer updates, in a model with the vocabulary's head or a scalar head."""
     layers = s.train_layers or shape.layers
     scalar = 0 if head else shape.hidden
     if s.lora_rank:
@@ -129,7 +129,7 @@ def layer_activations(shape: Shape, s: Setting) -> int:
 
 
 def activations(shape: Shape, s: Setting) -> int:
-    """Bytes alive when the backward pass of one row begins."""
+    """Bytes held when the backward pass of one row begins."""
     tokens = -(-s.row_tokens // MULTIPLE) * MULTIPLE
     layers = s.train_layers or shape.layers
     one = tokens * layer_activations(shape, s)
@@ -158,7 +158,7 @@ def _layer_backward(shape: Shape, s: Setting) -> int:
 
 
 def predict(shape: Shape, s: Setting) -> dict[str, int]:
-    """Bytes by part at the moment of the peak; their sum is the peak."""
+    """Bytes of each part (weights, moments, activations, ...) at the peak; their sum is the peak."""
     parts = {"weights": _weights(shape, s)} | (_engine(shape, s) if s.stage == "ppo" else {})
     heads: tuple[bool, ...] = (s.stage != "reward",)
     if s.stage == "ppo" and s.critic:
@@ -185,20 +185,22 @@ def _weights(shape: Shape, s: Setting) -> int:
     causal, scalar = (s.itemsize * model_parameters(shape, head) for head in (True, False))
     if s.stage != "ppo":
         return scalar if s.stage == "reward" else causal
-    if s.lora_rank:  # `train/shared_base.py`: policy and reference are one, critic and reward model another or the same
+    if (
+        s.lora_rank
+    ):  # `train/shared_base.py`: policy and reference share a base; critic and reward model share it or another
         return causal if s.shared_base else causal + s.reward_models * scalar
     return 2 * causal + (s.critic + s.reward_models) * scalar
 
 
 def _engine(shape: Shape, s: Setting) -> dict[str, int]:
-    """The engine's copy of the policy, and keys and values of the answers decoded together."""
+    """Bytes of the engine's copy of the policy, and of keys and values of the answers decoded together."""
     token = 2 * shape.layers * shape.kv_heads * shape.head_dim * s.itemsize
     cache = s.answers * rounded(s.answer_length) * token
     return {"engine": s.itemsize * model_parameters(shape, True) + cache}
 
 
 def _moments(shape: Shape, s: Setting, heads: tuple[bool, ...], trained: list[int]) -> list[dict[str, int]]:
-    """What is alive, beside what always is, when each model's backward pass begins and when it ends."""
+    """Bytes by part, beyond those always held, when each model's backward pass begins and when it ends."""
     out: list[dict[str, int]] = []
     tables = 0 if s.train_layers or s.lora_rank else embedding_parameters(shape) * s.itemsize
     kept = activations(shape, s)
@@ -206,7 +208,7 @@ def _moments(shape: Shape, s: Setting, heads: tuple[bool, ...], trained: list[in
         brief = max(_vocabulary(shape, s) if any(heads) else 0, _layer_backward(shape, s))
         return [{"gradients": FLOAT * sum(trained), "activations": kept, "backward pass": brief}]
     for number, head in enumerate(heads):
-        # of models that come before, this row's gradients are gathered already
+        # models computed earlier have gathered this row's gradients already
         gathered = FLOAT * sum(n for i, n in enumerate(trained) if s.accumulate or i < number)
         brief = max(_vocabulary(shape, s) if head else 0, _layer_backward(shape, s))
         out.append({"gradients": gathered, "activations": kept, "backward pass": brief})

@@ -21,9 +21,9 @@ class PackedRow:
 
     row: Row
     episodes: list[int]
-    """Numbers of its answers among those of the minibatch, in the order of the row's branches."""
+    """Number, within the minibatch, of each answer in the row; in the order of the row's branches."""
     weight: float
-    """0 for a row that is another process's."""
+    """Weight of the row's loss; 0 for another process's row."""
 
     def per_answer(self, flat: Tensor) -> list[Tensor]:
         """Split a value per target [N] into one tensor per answer."""
@@ -33,21 +33,21 @@ class PackedRow:
 
 @dataclass(frozen=True)
 class Minibatch:
-    """The prompts of one optimizer step and their answers. Of several processes each has its share of the rows."""
+    """The prompts of one optimizer step and their answers. Each of several processes holds its share of the rows."""
 
     prompts: Sequence[Conversation]
     completions: Sequence[Sequence[Completion]]
-    """Of each prompt."""
+    """Answers of each prompt."""
     rows: list[PackedRow]
 
     @property
     def answers(self) -> list[Completion]:
-        """Prompt by prompt."""
+        """All answers, prompt by prompt."""
         return [answer for group in self.completions for answer in group]
 
     @property
     def tokens(self) -> int:
-        """Of all answers, those in other processes' rows included."""
+        """Tokens of all answers, including those in other processes' rows."""
         return sum(len(answer.token_ids) for answer in self.answers)
 
 
@@ -59,7 +59,7 @@ def pack(
     device: torch.device,
     trunk: Trunk | None = None,
 ) -> Minibatch:
-    """One tree per prompt, its answers the branches; `trunk` computes what the models share of a row.
+    """One tree per prompt, its answers the branches; `trunk` computes the layers that the models share.
 
     The same rows serve scoring and every epoch, so the first ratio is 1 exactly.
     """

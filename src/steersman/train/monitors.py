@@ -1,6 +1,6 @@
 """What PPO watches while it runs: that it starts where it must, and that it does not win by a trick.
 
-`starting_point` compares the first iteration with what mathematics says of it. `Monitors` compares recent iterations
+`starting_point` compares the first iteration with its known exact values. `Monitors` compares recent iterations
 with the first ones: a policy that has found a hole in the reward model grows longer, repeats itself, leaves the
 reference, stops varying or stops ending its answers, while its reward rises. Both work on logged metrics, so a resumed
 run sees what the uninterrupted one saw.
@@ -29,10 +29,10 @@ CRITIC_LEAP = 4.0
 
 
 def starting_point(experience: Experience, engine_error: float, ratio_error: float | None) -> dict[str, float]:
-    """Before any update policy and reference are one model: KL 0, ratio 1, and the engine agrees with the trainer.
+    """Before any update policy and reference are equal: KL is 0, each ratio 1, and engine and trainer agree.
 
-    Each figure is how far that is off (the first in nats, over tokens the largest); `ratio_error` is None while only
-    the critic learns.
+    Returns the error of each (KL: the largest over tokens, in nats); `ratio_error` is None while only the critic
+    learns.
     """
     difference = (experience.old_logprobs - experience.ref_logprobs)[experience.mask]
     figures = {"kl_error": float(difference.abs().max()), "engine_error": engine_error}
@@ -62,7 +62,7 @@ def check_start(figures: Mapping[str, float], dtype: str) -> None:
     }
     for name, value in figures.items():
         limit, reason = reasons[name]
-        if not value <= limit:  # NaN is not
+        if not value <= limit:  # written so that NaN fails
             raise ValueError(f"PPO's start: {reason.format(value)} (allowed: {limit:g})")
 
 
@@ -79,7 +79,7 @@ class Monitors:
             self.look(row)
 
     def look(self, row: Row) -> list[str]:
-        """Take in an iteration; returns what is newly wrong, each with its figures and what to do."""
+        """Add an iteration's line; returns each new warning, with its figures and what to do."""
         self.rows.append(row)
         if self.config.monitors.action == "off":
             return []
@@ -89,7 +89,7 @@ class Monitors:
         return list(new.values())
 
     def _leaps(self, row: Row) -> dict[str, str]:
-        """What one iteration shows. A row of an older version has no loss before it."""
+        """Warnings that one iteration gives alone. Rows of older versions lack the loss before the iteration."""
         before, now = row.get("value_loss_before"), row.get("value_loss")
         if before is None or now is None or now <= CRITIC_LEAP * before:
             return {}

@@ -1,4 +1,4 @@
-"""In which order things are learned: every shuffle of a training stage follows from a name, which holds its seed."""
+"""The order of training data: every shuffle of a training stage follows from a name, which contains the seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def shuffled(count: int, name: str) -> list[int]:
 
 
 def without_end(count: int, name: str) -> Iterator[int]:
-    """Such numbers one at a time for ever: each pass (`NAME/0`, `NAME/1`, ...) has an order of its own."""
+    """The numbers 0 to `count` - 1 over and over: each pass (`NAME/0`, `NAME/1`, ...) has its own order."""
     passes = 0
     while True:
         yield from shuffled(count, f"{name}/{passes}")
@@ -41,5 +41,5 @@ def plan_batches(sizes: Sequence[int], budget: int, epochs: int, name: str, vari
 
 
 def evenly_spaced(steps: int, count: int) -> set[int]:
-    """`count` of the steps 1 to `steps` - 1, as evenly as they go; fewer where there are fewer."""
+    """`count` of the steps 1 to `steps` - 1, as evenly spaced as possible; all of them where there are fewer."""
     return {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}

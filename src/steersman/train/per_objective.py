@@ -19,7 +19,7 @@ from steersman.types import OVERALL, Ranking
 
 
 def check_objectives(rankings: Sequence[Ranking], weights: Mapping[str, float]) -> None:
-    """Raises ValueError unless rankings and `reward.objectives` name the same."""
+    """Raises ValueError unless rankings and `reward.objectives` name the same objectives."""
     found = Counter(r.objective or OVERALL for r in rankings)
     if found and found.keys() != (weights or {OVERALL: 1.0}).keys():
         given = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
@@ -46,15 +46,15 @@ def head_of(item: RankedTree, config: Any) -> int:
 
 
 def own_scores(scores: Sequence[Tensor], items: Sequence[RankedTree], config: Any) -> list[Tensor]:
-    """Of the scores [K, heads] of each ranking's answers those [K] by its own objective."""
+    """Scores [K] of each ranking's answers under the ranking's own objective, from scores [K, heads] under all."""
     return [given[:, head_of(item, config)] for given, item in zip(scores, items, strict=True)]
 
 
 def settle_scale(config: Any, heads: Sequence[Tensor], zero: Sequence[float]) -> None:
-    """Set shift and scale of heads [K, heads] per prompt, so that they can be added.
+    """Set each head's shift and scale from its outputs [K, heads] per prompt, so that heads can be added.
 
-    The shift is `zero` (demonstrations' means) or, where that is empty, the heads' own means. A lone head is left as
-    it would be without a name: a difference of its scores is the log-odds of a preference.
+    The shift is `zero` (demonstrations' means) or, where that is empty, the heads' own means. A lone head is not
+    scaled: a difference of its scores is the log-odds of a preference.
     """
     flat = torch.cat(list(heads))
     if flat.shape[1] == 1:
@@ -64,7 +64,7 @@ def settle_scale(config: Any, heads: Sequence[Tensor], zero: Sequence[float]) ->
 
 
 def objective_report(config: Any, held: Sequence[RankedTree], heads: Sequence[Tensor], seed: int) -> dict[str, Any]:
-    """Per objective: `pair_report` of its head on its held-out rankings, and accuracies of all heads and of their sum.
+    """Per objective: `pair_report` of its head on its held-out rankings, and accuracy of each head and of the sum.
 
     heads: [K, heads] of each ranking's answers, before shift and scale. `sum` is what PPO will follow.
     """

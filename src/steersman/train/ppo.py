@@ -58,14 +58,14 @@ class Material:
     """What PPO starts from."""
 
     sft: Path
-    """Folder of the SFT model, which is improved."""
+    """Folder of the SFT model, where the policy starts."""
     reward: Path
-    """Folder of the reward model, or of an ensemble's first."""
+    """Folder of the reward model, or of an ensemble's first member."""
     prompts: Sequence[Conversation]
     held_out: Sequence[Conversation]
     """Prompts that choose the checkpoint."""
     demonstrations: Sequence[Conversation] = ()
-    """For PPO-ptx alone."""
+    """Used by PPO-ptx only."""
 
 
 def run(
@@ -115,7 +115,7 @@ def run(
 
 
 def learn(session: Session[PpoConfig, Actors], state: State, material: Material) -> dict[str, str]:
-    """The iterations that are left, from wherever `state` stands; returns what the monitors had to say."""
+    """Do the iterations that remain after `state`; returns the monitors' warnings."""
     config, actors, seed = session.origin.config, session.model, session.origin.seed
     count, device = config.rollouts.prompts_per_iteration, actors.policy.device
     engine = engine_for(actors, state.iteration)
@@ -165,7 +165,7 @@ def learn(session: Session[PpoConfig, Actors], state: State, material: Material)
 
 
 def push(actors: Actors, engine: Engine, version: int) -> None:
-    """The policy's weights as they are, to the engine."""
+    """Give the engine the policy's current weights."""
     named = named_weights(actors.policy, trained_only=True)
     engine.load_weights(((name, parallel.whole(tensor)) for name, tensor in named), str(version))
 
@@ -173,9 +173,9 @@ def push(actors: Actors, engine: Engine, version: int) -> None:
 def evaluate_and_keep(
     session: Session[PpoConfig, Actors], state: State, engine: Engine, held_out: Sequence[Conversation]
 ) -> Iteration | None:
-    """Evaluate the policy (or the average of its weights) where that is due, and keep it if it is the best so far.
+    """Evaluate the policy (or the average of its weights) when that is due, and keep it if it is the best so far.
 
-    Returns the iteration that begins, None where the run is over.
+    Returns the next iteration, None where the run is over.
     """
     config, actors = session.origin.config, session.model
     over = bool(state.stopped) or state.iteration >= config.iterations
@@ -196,7 +196,7 @@ def evaluate_and_keep(
 
 
 def keep_amid(session: Session[PpoConfig, Actors], state: State) -> None:
-    """A resume point amid an iteration, if it is time for one: in a lone process, which knows all of the iteration."""
+    """Save a resume point within an iteration, if it is due: only in a lone process, which holds all of it."""
     if parallel.size() == 1:
         session.keep(state.point)
 
@@ -228,7 +228,7 @@ def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, conf
 
 
 def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], config: PpoConfig) -> None:
-    """The iteration is done: what follows from it for those to come."""
+    """End the iteration: record start errors, adapt the KL coefficient, check the KL ceiling, update the average."""
     done, kl = state.iteration, metrics["kl"]
     if done in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
         ratio_error = metrics["ratio_error_first"] if policy_learns(config, done) else None
@@ -242,7 +242,7 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
 
 
 def tell(session: Session[PpoConfig, Actors], state: State, metrics: dict[str, Any], monitors: Monitors) -> None:
-    """Log the iteration, and say what is wrong with it. Raises ValueError where the run did not start as it must."""
+    """Log the iteration and print new warnings. Raises ValueError where the first iteration's numbers are wrong."""
     config, done = session.origin.config, state.iteration - 1
     check_start(state.start, session.origin.model.dtype)
     if state.stopped:
@@ -269,7 +269,7 @@ def save(session: Session[PpoConfig, Actors], sft: Path) -> None:
 
 
 def engine_for(actors: Actors, iteration: int) -> Engine:
-    """An engine with the policy's weights, which answers in the form that the policy learns in."""
+    """An engine with the policy's weights, with `thinking` as in the policy's template."""
     return engine_of(
         actors.policy,
         actors.tokenizer,
@@ -280,7 +280,7 @@ def engine_for(actors: Actors, iteration: int) -> Engine:
 def fit(
     template: Template, material: Material, config: PpoConfig, model_config: ModelConfig
 ) -> tuple[Fitted[Conversation], Fitted[Conversation], Material]:
-    """(prompts, held-out prompts, material with those alone that the model's context holds)."""
+    """(prompts, held-out prompts, `material` reduced to the prompts that fit into the model's context)."""
     long = config.rows.long
     context = context_of(read_config(material.sft, model_config.trust_remote_code))
     prompts = fit_prompts(template, material.prompts, context, long)

@@ -1,4 +1,4 @@
-"""What a resume point of PPO holds: what learns, and where the run stands."""
+"""Contents of PPO's resume points: weights and optimizer states, and how far the run has come."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class State:
     policy: Updater
     critic: Updater | None
     average: Average | None
-    """Of the policy's weights."""
+    """Version of the policy's weights."""
     kl: KlController
     iteration: int = 0
     """Iterations that are done."""
     stopped: str = ""
     """Why the run ends before its last iteration."""
     start: dict[str, float] = field(default_factory=dict)
-    """How far the first iteration was from what mathematics says of it (`monitors.starting_point`)."""
+    """Errors of the first iteration against its known exact values (`monitors.starting_point`)."""
     best: dict[str, float] = field(default_factory=dict)
-    """Held-out numbers of the weights that are kept; they lie in a file of their own."""
+    """Held-out numbers of the best weights so far, which lie in a separate file."""
     now: Iteration | None = None
     """The iteration under way, from its evaluation to its last step."""
 
     @staticmethod
     def begin(actors: Actors, config: PpoConfig) -> State:
-        """That of a run that has not begun."""
+        """The state before the first iteration."""
         options: dict[str, Any] = {
             "weight_decay": 0.0,
             "grad_clip": config.optimizer.grad_clip,
@@ -49,7 +49,7 @@ class State:
         return State(policy, critic, average, kl)
 
     def resume(self, folder: StageFolder) -> None:
-        """Become that of the folder's newest resume point, where it has one."""
+        """Load the folder's newest resume point, where it has one."""
         if (point := folder.load()) is None:
             return
         tensors, state = point
@@ -64,7 +64,7 @@ class State:
         self.best = folder.load_best()[1]
 
     def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """(tensors, state) to go on from; None before the SFT model is evaluated, when there is nothing to lose."""
+        """(tensors, state) to go on from; None before the SFT model is evaluated: nothing to keep yet."""
         if not self.best:
             return None
         tensors = self.policy.state("policy.") | (self.critic.state("critic.") if self.critic else {})

@@ -28,7 +28,7 @@ from steersman.types import Conversation
 
 @dataclass(frozen=True)
 class Terms:
-    """What the minibatches of one iteration are learned with."""
+    """Settings that all minibatches of one iteration share."""
 
     config: PpoConfig
     lr_share: float
@@ -42,14 +42,14 @@ class Terms:
 
 
 def terms_of(config: PpoConfig, state: State, pretraining: Iterator[Row] | None) -> Terms:
-    """Those of the state's iteration."""
+    """The terms of the state's current iteration."""
     price = state.kl.coef if config.kl.paid_in == "loss" else 0.0
     learns = policy_learns(config, state.iteration)
     return Terms(config, lr_share(state.iteration, config), learns, price, pretraining)
 
 
 def policy_learns(config: PpoConfig, iteration: int) -> bool:
-    """Not in the first iterations, where they warm up the critic."""
+    """Whether the policy learns in this iteration: not in the first ones that only warm up the critic."""
     return iteration >= config.critic.warmup_iterations
 
 
@@ -64,7 +64,7 @@ def lr_share(iteration: int, config: PpoConfig) -> float:
 def update(actors: Actors, state: State, minibatch: Minibatch, experience: Experience, terms: Terms) -> None:
     """One optimizer step of policy and critic; its losses are added to the iteration's totals.
 
-    `experience` is that of the minibatch's answers. Stopped before its step, it has added nothing.
+    `experience`: the part for the minibatch's answers. If stopped before its step, the totals are unchanged.
     """
     now, config = state.now, terms.config
     assert now is not None
@@ -127,7 +127,7 @@ def gather_critic(
 
 
 def of_row(x: Tensor, packed: PackedRow, mask: Tensor) -> Tensor:
-    """Of the minibatch's x [E, T] the real tokens of the row's answers [N], where the row is."""
+    """Select from the minibatch's x [E, T] the real tokens [N] of this row's answers, on the row's device."""
     return x[packed.episodes][mask].to(packed.row.ids.device)
 
 
@@ -138,7 +138,7 @@ def _now(state: State) -> Iteration:
 
 @contextlib.contextmanager
 def _as_it_was(totals: dict[str, float]) -> Iterator[None]:
-    """A minibatch that is stopped before its step has added nothing."""
+    """Restore the totals if the minibatch is stopped before its step."""
     before = dict(totals)
     try:
         yield

@@ -49,8 +49,8 @@ from steersman.weights.lora import settle
 def kto_labels(ranking: Ranking) -> tuple[int, ...]:
     """1 (desirable), -1 (undesirable) or 0 (left out) per answer.
 
-    A grade says it: good, poor, average. Of ranked answers those are desirable that beat more of the others than they
-    lose to, and those undesirable that lose to more. Where all were called bad, all are undesirable.
+    Graded answers: good 1, poor -1, average 0. Ranked answers: 1 if an answer beats more answers than it loses to, -1
+    if it loses to more. Where all were called bad, all are -1.
     """
     if ranking.all_bad:
         return (-1,) * len(ranking.answers)
@@ -64,7 +64,7 @@ def kto_labels(ranking: Ranking) -> tuple[int, ...]:
 
 
 def mismatched(trees: Sequence[Tree], context: int) -> list[Tree]:
-    """Each prompt with an answer to another one, cut to the context: whose log-ratios estimate KTO's z0."""
+    """Each prompt with another prompt's answer, cut to the context; KTO's z0 is estimated from their log-ratios."""
     out = []
     for i, tree in enumerate(trees):
         others = (trees[(i + k) % len(trees)] for k in range(1, len(trees)))
@@ -78,8 +78,8 @@ def mismatched(trees: Sequence[Tree], context: int) -> list[Tree]:
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Rankings as tokens: what is learned from, with each answer's KTO label, and what is held out."""
+class LabelledAnswers:
+    """Rankings as tokens: the training items, with each answer's KTO label, and the held-out ones."""
 
     items: list[RankedTree]
     labels: list[tuple[int, ...]]
@@ -96,7 +96,7 @@ class Examples:
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[DpoConfig | KtoConfig], context: int
-) -> Examples:
+) -> LabelledAnswers:
     """Raises ValueError where there is nothing to learn from, or for DPO nothing to hold out."""
     config = origin.config
     dpo = isinstance(config, DpoConfig)
@@ -112,15 +112,15 @@ def prepare(
         )
     others = [] if dpo else mismatched([item.tree for item in items], context)
     batches = plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, f"{origin.seed}/{origin.stage}")
-    return Examples(items, [kto_labels(r) for r in used], others, held, batches)
+    return LabelledAnswers(items, [kto_labels(r) for r in used], others, held, batches)
 
 
 def answer_logprobs(
     model: Any, trees: Sequence[Tree], group: Sequence[int], per_token: bool, states: FrozenStates = NOTHING
 ) -> dict[int, Tensor]:
-    """One row's trees, by number: log p [K] of each answer given its prompt in nats, or its mean over the tokens.
+    """Tree number -> log p [K] of its answers given the prompt, in nats per answer or, if `per_token`, per token.
 
-    `states`: what `frozen_states` kept.
+    `states`: the result of `frozen_states`.
     """
     row = states.beneath(to_device(build_row([trees[i] for i in group]), model.device), group)
     logprobs, _ = response_logprobs(model, row, entropy=False)
@@ -132,13 +132,13 @@ def answer_logprobs(
 
 
 def my_rows(trees: Sequence[Tree], batch: Sequence[int], row_tokens: int) -> list[tuple[list[int], float]]:
-    """The batch's trees, by number, as they share rows: this process's rows and their weights."""
+    """This process's rows of the batch, each as the numbers of its trees, with the row's weight."""
     groups = fill_rows([trees[i].size for i in batch], row_tokens)
     return parallel.share([[batch[k] for k in group] for group in groups])
 
 
 def of_all(found: Mapping[int, Tensor], trees: Sequence[Tree], batch: Sequence[int]) -> dict[int, Tensor]:
-    """One number per answer [K] of the batch's trees, which each process found for its rows, from all of them."""
+    """Gather from all processes one number per answer [K] of each tree; `found` holds those of this process's rows."""
     if parallel.size() == 1:
         return dict(found)
     counts = [len(trees[i].branches) for i in batch]
@@ -172,7 +172,7 @@ def tree_logprobs(
 def answer_losses(
     config: DpoConfig | KtoConfig, item: RankedTree, labels: Sequence[int], ratios: Tensor, kl: float
 ) -> Tensor:
-    """What one prompt adds to a step's loss: DPO's [1], or KTO's of each labelled answer."""
+    """One prompt's terms of a step's loss: one for DPO [1], one per labelled answer for KTO."""
     if isinstance(config, DpoConfig):
         return dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
     return kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
@@ -180,17 +180,17 @@ def answer_losses(
 
 @dataclass(frozen=True)
 class Reference:
-    """The SFT model's log-probabilities [K] of answers, by number of their tree."""
+    """The SFT model's log-probabilities [K] of each tree's answers, by the tree's number."""
 
     items: Mapping[int, Tensor]
     others: Mapping[int, Tensor]
     held: Mapping[int, Tensor]
     states: FrozenStates
-    """What `frozen_states` kept of the items' trees."""
+    """The items' states from `frozen_states`."""
 
 
-def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) -> Reference:
-    """Asked of the model before it learns, in the rows of the first epoch."""
+def reference_of(model: Any, examples: LabelledAnswers, config: DpoConfig | KtoConfig) -> Reference:
+    """The reference, computed by the model before its first step, in the rows of the first epoch."""
     trees, others, held = examples.trees, examples.others, [h.tree for h in examples.held]
     first_epoch = examples.batches[: len(examples.batches) // config.epochs]
     per_token, row_tokens = per_token_of(config), config.rows.row_tokens
@@ -203,8 +203,10 @@ def reference_of(model: Any, examples: Examples, config: DpoConfig | KtoConfig) 
     )
 
 
-def estimated_kl(model: Any, examples: Examples, batch: Sequence[int], reference: Reference, row_tokens: int) -> float:
-    """KTO's z0: nats by which the model has left the SFT model, from answers to other prompts."""
+def estimated_kl(
+    model: Any, examples: LabelledAnswers, batch: Sequence[int], reference: Reference, row_tokens: int
+) -> float:
+    """KTO's z0: estimated KL in nats of the model from the SFT model, from answers to other prompts."""
     now = tree_logprobs(model, examples.others, [batch], row_tokens)
     return max(0.0, float(torch.cat([now[i] - reference.others[i] for i in batch]).mean()))
 
@@ -212,7 +214,7 @@ def estimated_kl(model: Any, examples: Examples, batch: Sequence[int], reference
 def learn(
     steps: Steps,
     config: DpoConfig | KtoConfig,
-    examples: Examples,
+    examples: LabelledAnswers,
     batch: Sequence[int],
     reference: Reference,
     kl: float,
@@ -298,7 +300,7 @@ def run(
 
 
 def margins(items: Sequence[RankedTree], rewards: Sequence[Tensor]) -> dict[str, float]:
-    """Over all pairs: share ordered rightly, mean implicit rewards of winners and losers; {} where there is no pair.
+    """Over all pairs: share where the winner's implicit reward is higher, winners' and losers' means; {} without pairs.
 
     Both may fall while the margin grows, since the loss sees their difference alone.
     """

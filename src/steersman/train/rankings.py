@@ -33,7 +33,7 @@ class RankedTree:
     pairs: tuple[tuple[int, int], ...]
     characters: tuple[int, ...]
     steps: tuple[int, ...] = ()
-    """Grades between winner and loser of each pair."""
+    """For each pair, by how many grades the winner is above the loser."""
     objective: str = OVERALL
 
 
@@ -70,12 +70,12 @@ def _prompt_key(ranking: Ranking) -> str:
 
 @dataclass(frozen=True)
 class FrozenStates:
-    """What frozen layers make of trees, by the trees' numbers: computed once for all epochs, or not at all."""
+    """Hidden states behind the frozen layers, by tree number: computed once for all epochs, or empty."""
 
     kept: Mapping[int, Below] = field(default_factory=dict)
 
     def beneath(self, row: Row, group: Sequence[int]) -> Row:
-        """The row of these trees, with what was kept of them."""
+        """The row of these trees, with their kept states as `below`."""
         if not self.kept:
             return row
         states = torch.cat([self.kept[i].states for i in group])
@@ -87,9 +87,9 @@ NOTHING = FrozenStates()
 
 @torch.no_grad()
 def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> FrozenStates:
-    """What the frozen layers make of the trees; nothing where there are none, or where it would be too large.
+    """States of the trees behind the frozen layers; empty without frozen layers, or where they would be too large.
 
-    Nothing too for several processes, each of which may meet another part of the trees in every epoch.
+    Empty with several processes too: each may get other trees in every epoch.
     """
     if parallel.size() > 1:
         return NOTHING
@@ -142,7 +142,7 @@ def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int)
 
 
 def sources(rankings: Sequence[Ranking]) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Who ranked, for a manifest's metrics, and the note that readers must see where a rule judge did."""
+    """Rankings per source for the manifest's metrics, and a note for readers where the rule judge ranked."""
     simulated = sum(r.simulated for r in rankings)
     note = f"{simulated} of {len(rankings)} rankings are simulated by a rule judge, not made by people"
     return {"simulated": simulated, "human": len(rankings) - simulated}, (note,) if simulated else ()

@@ -72,7 +72,7 @@ def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) ->
 
 
 def to_tree(template: Template, demonstration: Conversation) -> Tree:
-    """Its last answer as the one branch of what came before."""
+    """The dialogue before the last answer as trunk, the last answer as the only branch."""
     prompt, answer = demonstration.without_answer(), demonstration.messages[-1].content
     return Tree(template.prompt_ids(prompt), (template.answer_ids(answer),))
 
@@ -88,9 +88,9 @@ def demonstration_means(
 def set_scale_and_report(
     model: Any, held: Sequence[RankedTree], zero: Sequence[float], config: RewardConfig, seed: int
 ) -> dict[str, Any]:
-    """Settle what each head's output is shifted by and divided by; returns how it does on the held-out rankings.
+    """Set each head's shift and scale; returns the metrics on the held-out rankings.
 
-    `zero`: `demonstration_means`, [] where there are no demonstrations.
+    `zero`: result of `demonstration_means`, [] without demonstrations.
     """
     if zero and not config.objectives:
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
@@ -105,7 +105,7 @@ def set_scale_and_report(
 def join_members(
     session: Session[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
 ) -> dict[str, Any]:
-    """Put an ensemble's further members beside the first; how all do on the held-out rankings, alone and together."""
+    """Put an ensemble's further members beside the first; returns held-out accuracy of each and of the mean."""
     first, config, how = session.model, session.origin.config, session.origin.model
     trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
     scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
@@ -118,12 +118,12 @@ def join_members(
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Rankings as tokens: what each optimizer step learns from, and what is held out."""
+class RankedPrompts:
+    """Rankings as tokens: the items of each optimizer step, and the held-out ones."""
 
     items: list[RankedTree]
     ties: int
-    """Rankings to learn from that say nothing, since all their answers are equal."""
+    """Training rankings left out, since all their answers are equal."""
     held: list[RankedTree]
     batches: list[list[int]]
     """Numbers of the items of each optimizer step."""
@@ -131,8 +131,8 @@ class Examples:
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[RewardConfig], context: int, member: int
-) -> Examples:
-    """Raises ValueError where there is nothing to learn from or to hold out, of each objective."""
+) -> RankedPrompts:
+    """Raises ValueError where there is nothing to learn from or to hold out, for some objective."""
     config = origin.config
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
@@ -145,7 +145,9 @@ def prepare(
         )
     check_split(items, held, config.objectives)
     order = f"{origin.seed}/reward", f"/{member}" if member > 1 else ""
-    return Examples(items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order))
+    return RankedPrompts(
+        items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order)
+    )
 
 
 def new_model(base: Path, origin: Origin[RewardConfig], member: int) -> Any:
@@ -164,11 +166,11 @@ def learn(
     model: Any,
     updater: Updater,
     config: RewardConfig,
-    examples: Examples,
+    examples: RankedPrompts,
     batch: Sequence[int],
     states: FrozenStates,
 ) -> tuple[float, float]:
-    """Gather one step's gradients; returns its loss in nats and how many of its pairs are ordered rightly."""
+    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher."""
     items = [examples.items[i] for i in batch]
     total, right = 0.0, 0.0
     for group, weight in parallel.share(fill_rows([b.tree.size for b in items], config.rows.row_tokens)):

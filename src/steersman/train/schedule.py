@@ -14,7 +14,7 @@ class Schedule:
     warmup: int = 0
     final: float = 0.0
     shape: str = "cosine"
-    """How it falls: cosine, linear or constant (it does not)."""
+    """Shape of the fall: cosine, linear or constant (no fall)."""
     first: float | None = None
     """Share at step 0 of the line up; None: as high as one step lifts it, 1 / (warmup + 1)."""
 

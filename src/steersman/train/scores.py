@@ -1,4 +1,4 @@
-"""What the models of PPO say of sampled answers, and the experience made from that; the held-out evaluation."""
+"""PPO's models run over sampled answers, the experience made from their outputs, and the held-out evaluation."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from steersman.types import Conversation, SamplingParams
 
 @dataclass(frozen=True)
 class Scored:
-    """What the models say of a minibatch's answers, in their order."""
+    """The models' outputs for a minibatch's answers, in the answers' order."""
 
     old: Sequence[Tensor]
     """Log-probabilities [t] of each answer under the policy that sampled it"""
     ref: Sequence[Tensor]
     values: Sequence[Tensor]
     scores: Tensor
-    """[E]"""
+    """[E] score of each answer, before the EOS trick"""
     entropy: float
     """Sum over tokens"""
     figures: dict[str, float]
@@ -68,7 +68,7 @@ def _score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
 def experience_of(
     minibatches: Sequence[Minibatch], parts: Sequence[Scored], config: PpoConfig, kl_coef: float
 ) -> tuple[Experience, dict[str, float]]:
-    """The iteration's experience from its minibatches' scores, and what only scoring could measure."""
+    """The iteration's experience from its minibatches' scores, and figures that only the scoring pass can measure."""
     answers = [answer for minibatch in minibatches for answer in minibatch.answers]
     episodes = Episodes(
         old_logprobs=[x for part in parts for x in part.old],
@@ -100,7 +100,7 @@ def evaluate(
     actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
 ) -> dict[str, float]:
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
-    of a reward model with objectives each one's mean score too.
+    with named objectives each objective's mean score too.
     """
     sampling = config.rollouts
     params = SamplingParams(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=seed)

@@ -30,7 +30,7 @@ class RewardFn(Protocol):
     """A source of reward."""
 
     def __call__(self, minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
-        """([E] float32 on the CPU: what it adds to each answer's score, figures for the log)."""
+        """(this source's term [E] of each answer's score, float32 on the CPU; figures for the log)."""
         ...
 
 
@@ -48,9 +48,9 @@ def combine(members: Tensor, how: str, uncertainty_coef: float) -> Tensor:
 
 @dataclass(frozen=True)
 class RewardModels:
-    """Scalar models over packed rows; one model gives exactly its scores.
+    """Reward models over packed rows; a single model's scores are returned unchanged.
 
-    Where they have objectives, each one's mean score is logged without its weight.
+    With named objectives, each objective's mean score is logged without its weight.
     """
 
     models: Sequence[Any]
@@ -90,7 +90,7 @@ class Rule:
         return self.rule.weight * kept, {self.name: float(kept.mean())}
 
     def _asked_once(self, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
-        """A user's function runs in the first process alone: it may ask a service, or not give the same twice."""
+        """A user's function runs in the first process only: it may call a service, or be random."""
         values: list[float] = []
         failure = ""
         if parallel.is_first():
@@ -112,7 +112,7 @@ def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
 
 
 def answer_scores(rewards: Sequence[RewardFn], minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
-    """[E]: the sum of all sources, and what each logs."""
+    """(sum of all sources [E], figures of each source for the log)."""
     first, *others = rewards
     total, figures = first(minibatch)
     for source in others:
@@ -129,7 +129,7 @@ def check_rewards(config: PpoConfig, members: int, prompts: Sequence[Conversatio
             "reward.members = 3 or more"
         )
     for number, rule in enumerate(config.score.rules):
-        if rule.function:  # of a user's function nothing is asked before there are answers
+        if rule.function:  # a user's function is not called before there are answers
             if parallel.is_first():
                 load(rule.function, "rewards" if rule.rule == "python" else "judges", f"ppo.score.rules[{number}]")
             continue

@@ -1,4 +1,4 @@
-"""Opening and closing a training stage: what SFT, reward model, DPO, KTO and PPO do alike around what they learn.
+"""Opening and closing a training stage: the parts that SFT, reward model, DPO, KTO and PPO have in common.
 
     origin = Origin("sft", output, config, model_config, seed, inputs)
     with opened(origin, base, sizes, load) as session:  # memory checked, models loaded, working folder open
@@ -45,7 +45,7 @@ Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Origin(Generic[C]):
-    """What a stage makes its artifact from: settings, seed and inputs (name -> hash); and into which folder."""
+    """A stage's settings, seed and inputs (name -> hash), and the folder of its artifact."""
 
     stage: str
     output: Path
@@ -56,14 +56,14 @@ class Origin(Generic[C]):
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The settings that the manifest records, and that a resume point belongs to."""
+        """The settings that the manifest records; a resume point serves only the same settings."""
         return {**to_dict(self.config), "seed": self.seed, **self.model.recorded}
 
 
 def trainable(
     load: Callable[..., Any], base: Path, origin: Origin[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
 ) -> Any:
-    """`base` as the stage trains it: packed rows, frozen but for what is learned, split over the processes.
+    """Load `base` for training: over packed rows, untrained parts frozen, split over the processes.
 
     `load` is `load_causal` or `load_scalar`; `prepare` is called with the model before anything is frozen.
     """
@@ -96,7 +96,7 @@ class Session(Generic[C, M]):
         return self.folder.path
 
     def begin(self, point: Callable[[], Point | None], total: int, done: int, unit: str = "step") -> None:
-        """From here on signals wait for `parallel.halt`, `point` is what they leave, and progress is shown and logged.
+        """Start: signals wait for `parallel.halt` and then save `point()`; progress is shown and logged.
 
         `done` of the `total` units were done before this run.
         """
@@ -111,7 +111,7 @@ class Session(Generic[C, M]):
     def write(
         self, number: int, metrics: dict[str, Any], timing: dict[str, float] | None = None, **shown: Metric
     ) -> dict[str, Any]:
-        """A line of metrics.jsonl, and with `shown` the bar at that number; returns the line as `read_metrics` will."""
+        """Write a line of metrics.jsonl and, with `shown`, update the bar; returns the line as `read_metrics` will."""
         row = self.log.write(number, metrics, timing)
         if shown:
             self.bar.update(number, **shown)
@@ -146,9 +146,9 @@ class Session(Generic[C, M]):
 def opened(
     origin: Origin[C], base: Path, sizes: Sequence[int], load: Callable[[], M], **models: Any
 ) -> Iterator[Session[C, M]]:
-    """Check that the stage fits into memory, load its models, open its working folder; close what was begun.
+    """Check that the stage fits into memory, load its models, open its working folder; close log and bar afterwards.
 
-    `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError on what cannot be started.
+    `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
     keep_freed_memory()
     check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
@@ -161,7 +161,7 @@ def opened(
 
 
 class Steps:
-    """The optimizer steps of a stage that learns one model, gone on with at the newest resume point."""
+    """The optimizer steps of a stage that trains one model, from the newest resume point on."""
 
     def __init__(self, session: Session[Any, Any], total: int) -> None:
         config = session.origin.config

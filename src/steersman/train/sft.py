@@ -33,9 +33,9 @@ from steersman.weights.lora import settle
 def to_trees(
     template: Template, demonstrations: Sequence[Conversation], row_tokens: int, long_dialogues: str
 ) -> tuple[list[Tree], int]:
-    """Rendered dialogues that fit into rows, and how many were skipped. Raises ValueError naming one that does not.
+    """(rendered dialogues that fit into rows, number skipped). Raises ValueError naming a dialogue that is too long.
 
-    A dialogue is several trees where its template renders earlier turns otherwise once more follow.
+    A dialogue becomes several trees where its template renders earlier turns differently once more turns follow.
     """
     trees, skipped, untaught = [], 0, 0
     for conversation in demonstrations:
@@ -65,7 +65,7 @@ def to_trees(
 
 
 def tell(base: Path, template: Template, record: Conversation) -> None:
-    """Say what will be learned and where the model will stop, and show the first record."""
+    """Print which tokens will be learned, where the model will stop, and the first record."""
     lesson = examine(base, template, record)
     for level, what, found, advice in lesson.found:
         note(f"sft: {'caution: ' if level != 'ok' else ''}{what}: {found}{f'; {advice}' if advice else ''}")
@@ -107,7 +107,7 @@ def batches_of(trees: Sequence[Tree], config: SftConfig, seed: int) -> list[list
 
 @dataclass(frozen=True)
 class Lessons:
-    """Demonstrations as tokens: what each optimizer step learns from, and what is held out."""
+    """Demonstrations as tokens: the trees of each optimizer step, and the held-out ones."""
 
     trees: list[Tree]
     batches: list[list[int]]
@@ -139,7 +139,7 @@ def prepare(
     config = origin.config
     trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
     batches = batches_of(trees, config, origin.seed)
-    said = template.notes.copy()  # not what the held-out dialogues add
+    said = template.notes.copy()  # without the counts of the held-out dialogues
     held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
     return Lessons(trees, batches, held, skipped, [f"{text} ({n} times)" for text, n in said.items()])
 

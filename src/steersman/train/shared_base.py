@@ -22,11 +22,11 @@ from steersman.families.heads import saved_scale
 from steersman.families.known import family_of
 from steersman.families.twins import twin
 from steersman.weights.folders import load_causal, load_scalar, pick_device, use_packed_rows
-from steersman.weights.lora import adapter_base, load_adapter, quantized, set_trainable, weights_hash
+from steersman.weights.lora import adapter_base, put_adapter, quantized, set_trainable, weights_hash
 
 
 def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
-    """Whether all these reward models are adapters on the SFT model's weights."""
+    """Whether all reward models are adapters on the SFT model's weights."""
     weights = weights_hash(sft)
     return all(adapter_base(folder) == weights for folder in rewards)
 
@@ -34,7 +34,7 @@ def share_base(sft: Path, rewards: Sequence[Path]) -> bool:
 def load_over_one_base(
     sft: Path, rewards: Sequence[Path], config: PpoConfig, model_config: ModelConfig, seed: int
 ) -> tuple[Any, Any, Any, list[Any]]:
-    """(policy, reference, critic, reward models), one of these for each folder of `rewards`.
+    """(policy, reference, critic, reward models), one reward model for each folder of `rewards`.
 
     Raises ValueError on what cannot be loaded.
     """
@@ -68,9 +68,9 @@ def load_over_one_base(
 
 
 def _scalar(base: Any, reward: Path) -> Any:
-    """The reward model over `base`; what it has of its own, adapter and head, can be trained."""
+    """The reward model over `base`; its own adapter and head are trainable."""
     scale = saved_scale(reward)
     model = family_of(base).scalar_over(base, len(scale.get("objectives", ())) or 1)
     model.config.update(scale)
-    load_adapter(model, reward)
+    put_adapter(model, reward)
     return model

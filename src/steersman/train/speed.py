@@ -21,7 +21,7 @@ EFFICIENCY = 0.4
 EFFICIENCY_KERNELS = 0.75
 """The same where `steersman.kernels.ops` computes: 2,000 tokens per second."""
 TARGETS = 0.5
-"""Share of the tokens whose logits are computed: answers, where prompts are as long."""
+"""Share of tokens whose logits are computed: answers only, taken to be as long as prompts."""
 UNCERTAINTY = 2.0
 """The time is right within this factor, where nothing else runs on the machine."""
 
@@ -30,7 +30,7 @@ Stage = SftConfig | RewardConfig | PreferenceConfig | PpoConfig
 
 
 def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
-    """Floating-point operations per token and epoch; for PPO per token of prompts and answers and iteration.
+    """Floating-point operations per token and epoch; for PPO per iteration and token of prompts and answers.
 
     A product of [n, k] and [k, m] counts 2 n k m; a document has `length` tokens on average.
     """
@@ -61,7 +61,7 @@ def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
 
 
 def tokens(config: Stage, total: int, length: int) -> int:
-    """What `operations` is to be multiplied with. Data of `total` tokens; documents of `length` tokens on average."""
+    """Tokens to multiply `operations` with. `total`: tokens of data; `length`: mean tokens of a document."""
     if not isinstance(config, PpoConfig):
         return total * config.epochs
     answers = config.rollouts.answers_per_prompt * config.rollouts.max_tokens  # at most: most answers end earlier
@@ -69,7 +69,7 @@ def tokens(config: Stage, total: int, length: int) -> int:
 
 
 def operations_per_second(dtype: torch.dtype, device: torch.device) -> float:
-    """What a stage reaches on this machine."""
+    """Floating-point operations per second that a training stage reaches on this machine."""
     kernels = ops.multiplies(torch.empty(0, dtype=dtype, device=device))
     return (EFFICIENCY_KERNELS if kernels else EFFICIENCY) * products_per_second(dtype, device)
 

@@ -68,7 +68,7 @@ class Hosted:
 def open_trackers(project: ProjectConfig, folder: Path, start: int, resumed: bool) -> list[Tracker]:
     """The project's trackers for a stage that works in `folder` and goes on at step `start`.
 
-    Raises ValueError naming the extra to install where one of them is not.
+    Raises ValueError naming the extra to install where a tracker's package is missing.
     """
     names = [name.strip() for name in project.trackers.split(",") if name.strip()]
     return [

@@ -43,18 +43,18 @@ def _norm(tensors: Sequence[Tensor]) -> float:
 
 
 class Wide(NamedTuple):
-    """A weight that kernels step."""
+    """A weight that kernels update."""
 
     parameter: Tensor
     master: Tensor
     gradient: Tensor
-    """Its sum over the rows of a step, float32."""
+    """Its gradient summed over the rows of a step, float32."""
 
 
 class Updater:
     """Gathers gradients of a model's trainable parameters in float32 and applies AdamW to float32 masters.
 
-    Of a sharded model each process keeps masters and optimizer states of its own part.
+    With a sharded model each process keeps masters and optimizer states of its own shard.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Updater:
 
     @torch.no_grad()
     def gather(self) -> None:
-        """Add the parameters' gradients to the masters' and clear them; call after each backward pass."""
+        """Add the parameters' gradients to the masters' gradients, then clear them; call after each backward pass."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter.grad is None:
                 continue

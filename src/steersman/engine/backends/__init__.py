@@ -1,1 +1,1 @@
-"""What generates: the local engine, transformers' forward pass, an endpoint, vLLM."""
+"""Engines: the local engine, transformers' forward pass, an endpoint, vLLM."""

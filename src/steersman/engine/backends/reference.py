@@ -1,7 +1,7 @@
 """The reference engine: transformers' own forward pass, one sequence at a time, for any model that generates.
 
-Slow and plain. It is what the local engine is tested against, and what serves models that the local one does
-not compute, encoder-decoders among them.
+Slow and plain. The local engine is tested against it, and it serves models that the local engine does not support,
+such as encoder-decoders.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class ReferenceEngine:
     def answers(
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
-        """See `Engine.answers`. A token of each in turn."""
+        """See `Engine.answers`. Computes one token of each answer in turn."""
         params, seed = bounded(params, self._vocabulary), drawn_seed(params)
         answers = [self._answer(prompt, params, f"{seed}/0/{j}", streamed=True) for j in range(params.n)]
         return self._answers(answers, cancelled or threading.Event())
@@ -120,7 +120,7 @@ class ReferenceEngine:
         return Answer(ids, params, most, random.Random(seed), self._prompts.growing(), grammar, streamed)
 
     def _run(self, answer: Answer, begun: dict[tuple[int, ...], Beginning]) -> Iterator[None]:
-        """One token per iteration, until the answer is finished. `begun`: what answers to one prompt share."""
+        """One token per iteration, until the answer is finished. `begun`: the state shared by answers to one prompt."""
         cache: Any = None
         answer.version = self.policy_version
         with self._lock, torch.inference_mode():

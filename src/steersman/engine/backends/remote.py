@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     import torch
 
 ATTEMPTS = 5
-"""Of a request that the endpoint was too busy for (429, 502, 503, 504)."""
+"""Tries of a request when the endpoint is overloaded (429, 502, 503, 504)."""
 IMAGE_TOKENS = 1445
-"""What an image counts as: OpenAI's price of one looked at closely (85 and 8 x 170)."""
+"""Tokens counted for an image: OpenAI's price at high detail (85 + 8 x 170)."""
 LARGEST, LONGEST = 64 << 20, 4 << 20
-"""Bytes of a reply, and of a line of a stream; what is longer is no answer."""
+"""Bytes of a reply, and of a line of a stream; anything longer is an error."""
 REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call"}
 
 
 class RemoteEngine:
-    """`url` is what OpenAI's clients call base_url, such as http://127.0.0.1:8000/v1.
+    """`url` is the base_url of OpenAI's clients, such as http://127.0.0.1:8000/v1.
 
-    The key goes to that host alone: a redirect is followed only within it. What an endpoint says is checked; whatever
-    is no whole answer is a EndpointError that names the endpoint and the field.
+    The key goes to that host alone: a redirect is followed only within it. Replies are checked; one that is no
+    complete answer raises an EndpointError that names the endpoint and the field.
     """
 
     takes_images = True
-    """They are sent on; whether its model sees them is for the endpoint to say."""
+    """Images are sent on; the endpoint refuses them if its model does not take images."""
 
     def __init__(
         self, url: str, model: str, *, api_key: str, max_context: int, parallel: int, timeout: float = 600
@@ -61,7 +61,7 @@ class RemoteEngine:
 
     @property
     def policy_version(self) -> str:
-        """What the endpoint called its version last (`system_fingerprint`), or the model's name."""
+        """The endpoint's latest `system_fingerprint`, or the model's name."""
         return self._version
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -77,7 +77,7 @@ class RemoteEngine:
         raise ValueError("the openai backend has no tokenizer; expected another backend where tokens matter")
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
-        """See `Engine.generate`; raises Refused with what the endpoint said where it does not take the request."""
+        """See `Engine.generate`; raises Refused with the endpoint's message where it refuses the request."""
         with ThreadPoolExecutor(self._parallel, "remote") as pool:
             asked = [pool.submit(self._ask, p, _seeded(params, i)) for i, p in enumerate(prompts)]
             try:
@@ -113,7 +113,7 @@ class RemoteEngine:
     ) -> Generator[tuple[int, str | Completion]]:
         """See `Engine.answers`; closing the iterator closes the connection, which cancels at the endpoint.
 
-        Returns when the endpoint has begun to answer; what it refuses is raised here.
+        Returns when the endpoint has begun to answer; a refusal is raised here.
         """
         path, body = _request(self.model_name, prompt, params)
         items = self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
@@ -147,7 +147,7 @@ class RemoteEngine:
             yield i, Completion(whole, (), (), reason, self._version)
 
     def _choices(self, data: str) -> list[dict[str, Any]]:
-        """Of one event of a stream."""
+        """The choices in one event of a stream."""
         chunk = self._json(data.encode())
         if "error" in chunk:
             raise EndpointError(f"{self.url}: {_message(chunk)}")
@@ -180,7 +180,7 @@ class RemoteEngine:
             raise EndpointError(f"{self.url} {'broke off' if connected else 'cannot be reached'}: {what}") from None
 
     def _turned_away(self, reply: httpx.Response, attempt: int) -> float:
-        """Seconds after which to ask again. Raises where that is of no use."""
+        """Seconds to wait before a retry. Raises where a retry is useless."""
         code = reply.status_code
         if reply.next_request is not None:
             there, here = reply.next_request.url, reply.request.url
@@ -256,12 +256,12 @@ def _begun(
 
 
 def _seeded(params: SamplingParams, place: int) -> SamplingParams:
-    """The same words for two equal prompts of one call would be no sample."""
+    """Parameters with another seed for each prompt, so that equal prompts of one call get different answers."""
     return params if params.seed is None else dataclasses.replace(params, seed=params.seed + place)
 
 
 def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, dict[str, Any]]:
-    """(path, body). What the endpoint need not change is not named, so that strict endpoints take it."""
+    """(path, body). Parameters at their defaults are omitted, so that strict endpoints accept the request."""
     body: dict[str, Any] = {"model": model, "max_tokens": params.max_tokens, "temperature": params.temperature}
     default = SamplingParams()
     for name in ("n", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"):
@@ -347,6 +347,6 @@ def _events(reply: httpx.Response) -> Iterator[str]:
 
 
 def _message(reply: Any) -> str:
-    """What an error object says: {"error": {"message": ...}}, or whatever stands there."""
+    """The message of an error reply: {"error": {"message": ...}}, or else the reply's text."""
     error = reply.get("error", reply) if isinstance(reply, dict) else reply
     return str(error.get("message", error) if isinstance(error, dict) else error)[:500]

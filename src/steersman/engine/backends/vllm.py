@@ -1,6 +1,6 @@
 """The `vllm` backend: an `Engine` over vLLM's own engine, the only file that knows vLLM.
 
-Whoever waits for a result drives the steps, one driver at a time, as with the local engine.
+A caller that waits for a result runs the steps, one caller at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Asked:
-    """The answers to one request, and whether vLLM has told all of them."""
+    """The answers to one request, and whether vLLM has finished all of them."""
 
     answers: list[Answer]
     finished: bool = False
@@ -124,13 +124,13 @@ class VllmEngine:
                 for name, ids, how in zip(names, every, asked, strict=True):
                     self._engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
                     self._asked[name] = _Asked([self._answer(ids, params) for _ in range(params.n)])
-            except ValueError as error:  # what vLLM does not take; the call's other prompts must not run on
+            except ValueError as error:  # vLLM refused a prompt; the call's other prompts must not run on
                 self._drop([name for name in names if name in self._asked])
                 raise Refused(str(error)) from None
         return names
 
     def _answer(self, ids: tuple[int, ...], params: SamplingParams) -> Answer:
-        """What reads the text of vLLM's tokens, as the local engine reads that of its own."""
+        """An answer that turns vLLM's tokens into text, the same way as the local engine."""
         answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing())
         answer.version = self.policy_version
         return answer
@@ -141,13 +141,13 @@ class VllmEngine:
                 for told in self._engine.step():
                     asked = self._asked.get(told.request_id)
                     if asked is not None:
-                        # a step may tell of one request several times, each time of some of its answers
+                        # a step may report one request several times, each time with some of its answers
                         for output in told.outputs:
                             self._read(asked.answers[output.index], output)
                         asked.finished = told.finished
 
     def _read(self, answer: Answer, output: Any) -> None:
-        """What is new of an answer."""
+        """Take in an answer's new tokens."""
         steps = output.logprobs or []
         for at in range(len(answer.ids), len(output.token_ids)):
             if answer.finished:
@@ -168,7 +168,7 @@ class VllmEngine:
                 del self._asked[name]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
-        """Into vLLM's own process-wide model; needs VLLM_ALLOW_INSECURE_SERIALIZATION=1 where workers are processes."""
+        """Load into vLLM's process-wide model; worker processes need VLLM_ALLOW_INSECURE_SERIALIZATION=1."""
         pairs = list(weights)
         with self._lock:
             self._llm.apply_model(lambda model: model.load_weights(iter(pairs)))
@@ -177,7 +177,7 @@ class VllmEngine:
 
 
 def _translated(vllm: Any, params: SamplingParams, place: int, streamed: bool) -> Any:
-    """vLLM's parameters. Every prompt of a call has its own seed, as equal prompts want different answers."""
+    """vLLM's parameters. Every prompt of a call has its own seed, so that equal prompts get different answers."""
     if params.adapter is not None:
         raise Refused("sampling.adapter: the vllm backend has no adapters here; expected None")
     structured = None

@@ -1,4 +1,4 @@
-"""DPO and KTO: the SFT model improved on what people said directly, without a reward model."""
+"""DPO and KTO: the SFT model improved directly on people's preferences, without a reward model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tell(metrics: Metrics) -> str:
 
 
 def entry(name: str, title: str, summary: str, labelled: bool) -> Stage:
-    """`labelled`: whether it learns from single answers that were liked or not, as well as from pairs."""
+    """`labelled`: whether the stage learns from single liked or disliked answers as well as from pairs."""
     feedback = Feedback("feedback", FEEDBACK, labelled)
     data = DATA.unless(FEEDBACK)
     return Stage(

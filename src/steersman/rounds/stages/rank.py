@@ -8,7 +8,7 @@ from steersman.rounds.stages.sample import wanted
 
 
 def by_judge(space: Workspace) -> int:
-    """Let the rule judge rank what nobody has; nothing where people have ranked. Returns how many."""
+    """Let the rule judge rank unranked tasks, unless people have ranked some. Returns the number of rankings."""
     from steersman.rounds.judging import simulate
     from steersman.store import Store
 
@@ -19,7 +19,7 @@ def by_judge(space: Workspace) -> int:
 
 
 def todo(space: Workspace, round_: int) -> str | None:
-    """The command that brings rankings; None where imported ones do."""
+    """The command with which people rank; None where imported rankings suffice."""
     from steersman.data.dataset import find
     from steersman.rounds.overview import ranking_counts
 

@@ -49,7 +49,7 @@ REWARD = "reward"
 
 @dataclass(frozen=True)
 class Compared:
-    """The base model, the SFT model and every improved one of the round that is there; or those that are named."""
+    """The base model, the SFT model and every improved model that the round has; or the models that options name."""
 
     name: str
     option: Option
@@ -122,14 +122,14 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a report says beside the comparison."""
+    """Contents of a report beside the comparison."""
 
     facts: Mapping[str, Any]
     curves: Mapping[str, Any]
     searches: Sequence[Mapping[str, Any]]
     reward_report: Mapping[str, Any] | None
     cautions: Callable[[Sequence[Conversation]], list[Caution]]
-    """Of the test prompts"""
+    """Hash of the test prompts"""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Circumstances:
 
 
 def curves(space: Workspace) -> dict[str, Any]:
-    """The stages' metrics.jsonl, the kept checkpoint marked where there was a choice."""
+    """The stages' metrics.jsonl; the line of the kept checkpoint is marked where several were evaluated."""
     from steersman.train.log import read_metrics
 
     out: dict[str, Any] = {}
@@ -192,7 +192,7 @@ def searches(space: Workspace) -> list[dict[str, Any]]:
 
 
 def facts(space: Workspace) -> dict[str, Any]:
-    """How the models came to be, for the end of the report."""
+    """Settings, data and seeds that the models were made with, for the end of the report."""
     config = space.config
     rows: dict[str, Any] = {"base model": config.model.base, "round": space.round, "seed": config.project.seed}
     made = {s: read_manifest(space.stage_dir(s.name)) for s in registry.stages() if space.has(s.name)}
@@ -245,7 +245,7 @@ def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
 
 
 def again(space: Workspace) -> Outcome:
-    """The round's report as it is, drawn anew if its page is gone. ValueError where there is none."""
+    """The round's existing report, its page written again if it is missing. ValueError where there is no report."""
     from steersman.eval import run as evaluation
 
     folder: Path = space.stage_dir(STAGE.name)

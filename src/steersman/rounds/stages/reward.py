@@ -12,7 +12,7 @@ from steersman.rounds.verb_options import DATA, MODEL
 
 ZERO = Option("--demonstrations", "Without a workspace: files that set the zero of the scale.")
 FEW = 200
-"""Demonstrations that are enough to set the zero of the scale."""
+"""Number of demonstrations that set the zero of the scale."""
 
 
 def run(task: Task) -> Any:

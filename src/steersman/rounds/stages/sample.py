@@ -36,14 +36,14 @@ def tell(metrics: Metrics) -> str:
 
 
 def wanted(space: Workspace) -> bool:
-    """Whether the round has prompts to answer for ranking; with imported rankings alone it needs none."""
+    """Whether the round has prompts to answer for ranking; with imported rankings only it needs none."""
     from steersman.data.dataset import find
 
     return bool(PROMPTS.paths(space)) and not find(space, "rankings", "train")
 
 
 def todo(space: Workspace, _round: int) -> str | None:
-    """The verb; None where imported rankings do."""
+    """The verb to run; None where imported rankings suffice."""
     from steersman.data.dataset import find
 
     return None if find(space, "rankings", "train") else "steersman sample"

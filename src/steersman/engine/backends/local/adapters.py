@@ -5,18 +5,15 @@ Why so: decision 39 in docs/LOG.md.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from steersman.engine.backends.local.merged import layer_part, merged_rows
 from steersman.families.shape import Shape
-
-PREFIX = "base_model.model."
+from steersman.weights.lora import CONFIG, PREFIX, WEIGHTS, read_adapter
 
 
 class Adapter:
@@ -32,29 +29,25 @@ class Adapter:
 
 
 def load_adapter(folder: Path, s: Shape, dtype: torch.dtype, device: torch.device) -> Adapter:
-    """Read a folder that peft wrote. Raises ValueError where it does more than plain LoRA on known projections."""
-    config_file, weights_file = folder / "adapter_config.json", folder / "adapter_model.safetensors"
-    for file in (config_file, weights_file):
-        if not file.is_file():
-            raise ValueError(f"{file}: no such file; expected a folder that peft wrote")
-    config = json.loads(config_file.read_text(encoding="utf-8"))
+    """Read a folder that peft wrote. Raises ValueError for anything but plain LoRA on known projections."""
+    config, tensors = read_adapter(folder)
     for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern"):
         if config.get(name):
-            raise ValueError(f"{config_file}: {name} is not supported")
+            raise ValueError(f"{folder / CONFIG}: {name} is not supported")
     rank = config["r"]
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     halves: dict[tuple[int, str], dict[str, Tensor]] = {}
-    for name, tensor in load_file(weights_file).items():
-        base, _, half = name.removeprefix(PREFIX).removesuffix(".weight").rpartition(".")
+    for name, tensor in tensors.items():
+        base, _, half = name.removesuffix(".weight").rpartition(".")
         layer, block, _ = layer_part(base + ".weight")
         if half not in ("lora_A", "lora_B") or block not in merged_rows(s) or layer >= s.layers:
-            raise ValueError(f"{weights_file}: unknown weight '{name}'")
+            raise ValueError(f"{folder / WEIGHTS}: unknown weight '{PREFIX}{name}'")
         halves.setdefault((layer, block), {})[half] = tensor
     parts: dict[tuple[str, int], list[tuple[int, Tensor, Tensor]]] = {}
     for (layer, block), both in halves.items():
         merged, low, high = merged_rows(s)[block]
         down, up = both["lora_A"].to(device, dtype), (both["lora_B"].float() * scale).to(device, dtype)
         if up.shape != (high - low, rank) or down.shape[0] != rank:
-            raise ValueError(f"{weights_file}: layer {layer}, {block}: the shapes are not this model's")
+            raise ValueError(f"{folder / WEIGHTS}: layer {layer}, {block}: the shapes are not this model's")
         parts.setdefault((merged, layer), []).append((low, down, up))
     return Adapter(parts)

@@ -24,7 +24,7 @@ def rounded(tokens: int) -> int:
 
 
 def bucket(count: int, unit: int = 1) -> int:
-    """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... times `unit` that holds `count`."""
+    """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... times `unit` that is at least `count`."""
     power = 1 << (-(-count // unit) - 1).bit_length()
     return unit * (3 * power // 4 if count <= unit * (3 * power // 4) else power)
 
@@ -57,7 +57,7 @@ class Cache:
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
     def sizes(self, slots: int, capacity: int) -> tuple[int, int]:
-        """What room for `slots` sequences of `capacity` tokens is rounded up to."""
+        """(slots, tokens), each rounded up to a size that the cache is allocated in."""
         if not self.buckets:
             return slots, rounded(capacity)
         return bucket(slots) if slots <= self.buckets else slots, bucket(capacity, 2 * STEP)
@@ -67,10 +67,10 @@ class Cache:
         return slots * capacity * self.token_bytes <= self.budget
 
     def reserve(self, slots: int, capacity: int, live: int, most_slots: int) -> bool:
-        """Room for `slots` sequences of `capacity` tokens, keeping slots 0..live-1; whether the tensors were replaced.
+        """Make room for `slots` sequences of `capacity` tokens, keeping slots 0..live-1; True if tensors were replaced.
 
-        Slots grow by doubling up to `most_slots`. Where the rectangle must grow in one direction and would pass the
-        budget, or double what there is or what is needed, it shrinks in the other.
+        Slots grow by doubling up to `most_slots`. Where growth in one direction would exceed the budget, or twice the
+        present or the needed size, the rectangle shrinks in the other.
         """
         slots, capacity = self.sizes(slots, capacity)
         if slots <= self.slots and capacity <= self.capacity:
@@ -100,14 +100,14 @@ class Cache:
         self.slots, self.capacity = slots, capacity
 
     def clear(self) -> None:
-        """Give everything back."""
+        """Free all memory."""
         self.slots, self.capacity, self.keys, self.values = 0, 0, [], []
 
     def _zeros(self, shape: tuple[int, ...]) -> Tensor:
-        """Zeros, since a masked product with whatever lay in memory could be NaN."""
+        """A tensor of zeros: a masked product with uninitialised memory could be NaN."""
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=self.dtype, device=self.device)
-        # numpy asks for memory that is zero already, and the system provides a page when it is first used
+        # numpy requests zeroed memory, of which the system provides each page on first use
         count = math.prod(shape) * self.dtype.itemsize
         return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(self.dtype).view(shape)
 
@@ -123,7 +123,7 @@ class Cache:
         return torch.stack(parts)
 
     def write(self, slot: int, saved: Tensor, length: int) -> None:
-        """The first `length` tokens of what `read` gave, into a slot."""
+        """Write the first `length` tokens of a result of `read` into a slot."""
         for cache, part in zip((self.keys, self.values), saved, strict=True):
             for layer, tensor in zip(cache, part, strict=True):
                 layer[slot, :, :length] = tensor[:, :length]

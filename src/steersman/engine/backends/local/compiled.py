@@ -27,7 +27,7 @@ INT8_TILES_FROM = 5
 """Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
 not depend on how many others there are."""
 SPAN = 1024
-"""As in kernels/sample.c."""
+"""Same value as in kernels/sample.c."""
 _NORMS = {
     "input_norm": "input_layernorm",
     "post_norm": "post_attention_layernorm",
@@ -38,7 +38,7 @@ _NORMS = {
 
 
 def _at(tensor: Tensor | None, text: str, sizes: Sizes) -> int | None:
-    """Where it lies, checked as `entries.ENTRIES` says."""
+    """The tensor's address, checked against the shape `text` in the notation of `entries.ENTRIES`."""
     return None if tensor is None else address("step", argument(text), tensor, sizes)
 
 
@@ -66,7 +66,7 @@ class NativeStep:
 
     @staticmethod
     def of(decoder: Decoder) -> NativeStep | None:
-        """None where it cannot compute this decoder on this machine."""
+        """A native step for the decoder; None where this machine or model does not allow one."""
         s = decoder.shape
         sizes = (s.hidden, s.intermediate, s.heads * s.head_dim)
         if (
@@ -80,7 +80,7 @@ class NativeStep:
         return None if found.library is None else NativeStep(decoder, found)
 
     def point(self) -> None:
-        """Take the addresses of weights and cache again, and check them, after any of them was replaced."""
+        """Read and check the addresses of weights and cache again, after any tensor was replaced."""
         s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
         if not cache.keys:
             return
@@ -101,7 +101,7 @@ class NativeStep:
         layers = (entries.Layer * s.layers)()
         for i in range(s.layers):
             cos, sin = self._decoder.ropes[i]
-            # of rows, one per position, there may be more
+            # a table may have more rows (positions) than the cache
             if len(cos) < cache.capacity or len(sin) < cache.capacity:
                 raise ValueError(f"rotations: expected {cache.capacity} positions or more, got {len(cos)}")
             layers[i] = entries.Layer(
@@ -116,7 +116,7 @@ class NativeStep:
                 values=_at(cache.values[i], "values:b[slots,heads,places,d]", sizes),
                 window=s.windows[i],
             )
-        self._layers = layers  # the struct below only points there
+        self._layers = layers  # keeps the memory alive that the struct below points to
         self._model = entries.Model(
             *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
             *(cache.slots, cache.capacity, self._tiles_from),
@@ -143,7 +143,7 @@ class NativeStep:
             raise fault("step", code, self._about(n, ids, positions))
 
     def _about(self, n: int, ids: Any, positions: Any) -> str:
-        """What a step was asked for."""
+        """A step's sizes and arguments, for error messages."""
         given = [list((ctypes.c_int64 * n).from_address(x) if isinstance(x, int) else x[:n]) for x in (ids, positions)]
         m, cache = self._model, self._decoder.cache
         have = f"a vocabulary of {m.head.rows} and {cache.slots} slots of {cache.capacity} positions"
@@ -161,10 +161,10 @@ class NativeStep:
     def advance(
         self, ids: list[int], positions: list[int], temperature: list[float], uniform: list[float]
     ) -> tuple[list[int], list[float]]:
-        """`decode`, then `sample`, over buffers that stay: (tokens, logprobs), one of each per sequence.
+        """`decode`, then `sample`, over reused buffers: (tokens, logprobs), one of each per sequence.
 
-        When a step has gone through all weights, PyTorch's operators are in no cache any more: those around the step
-        of one sequence would cost several percent of it.
+        A step reads all weights and so evicts PyTorch's operators from the CPU caches: calling them around each step
+        of one sequence would cost several percent.
         """
         n, vocabulary = len(ids), self._decoder.shape.vocabulary
         if n > len(self._logits):

@@ -1,10 +1,10 @@
-"""Who runs the steps: one thread, which lives while there is work; callers add, wait and cancel between its steps.
+"""The thread that runs the steps, which lives while there is work; callers add, wait and cancel between its steps.
 
-Not the callers themselves, in turn. Every thread that computes gets OpenMP threads of its own, and as soon as a process
+Callers do not run steps themselves: every thread that computes gets its own OpenMP threads, and as soon as a process
 has more of these than cores, GNU's OpenMP no longer spins at barriers but sleeps and wakes: a native step then takes
 twice as long. For the same reason a caller lets its OpenMP threads go before it waits, and the driving thread ends, and
-its OpenMP threads with it, when there is nothing left to do. A caller that wakes takes a core from the step that runs
-then, so the driving thread itself looks whose wait is over, and wakes nobody else.
+its OpenMP threads with it, when there is nothing left to do. A caller that wakes takes a core from the running step,
+so the driving thread itself checks which callers' waits are over, and wakes only those.
 
 Why so: decision 27 in docs/LOG.md.
 """
@@ -22,14 +22,14 @@ from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.sequence import Answer, Request
 
 _SOFT = 1
-"""omp_pause_soft: what the thread has set, such as the number of threads, stays."""
+"""omp_pause_soft: keeps the thread's settings, such as the number of threads."""
 
 
 @functools.cache
 def _omp_pause() -> Callable[[int], int] | None:
     try:
         pause: Callable[[int], int] = ctypes.CDLL(None).omp_pause_resource_all
-    except (OSError, TypeError, AttributeError):  # no OpenMP 5, or none that can be found: nothing but slower
+    except (OSError, TypeError, AttributeError):  # no OpenMP 5, or the library is not found: only slower
         return None
     return pause
 
@@ -48,12 +48,12 @@ class Run:
         self.error: BaseException | None = None
         """What a step raised; all that ran or waited then is lost."""
         self.over = False
-        # a daemon: the interpreter's end does not wait for answers that nobody reads
+        # a daemon: the interpreter exits without waiting for answers that nobody reads
         self.thread = threading.Thread(target=drive, args=(self,), name="engine", daemon=True)
 
 
 class Waiter:
-    """Somebody who sleeps until the driving thread finds `until` true after a step."""
+    """A caller that sleeps until the driving thread finds `until` true after a step."""
 
     def __init__(self, until: Callable[[], bool]) -> None:
         self.until = until
@@ -66,14 +66,14 @@ _running: set[Run] = set()
 
 @atexit.register
 def _stop() -> None:
-    """A thread that computes while the interpreter is taken down would crash; a step is soon over."""
+    """At exit wait for the current step: a thread that computes while the interpreter shuts down would crash."""
     for run in list(_running):
         run.over = True
         run.thread.join()
 
 
 class Driver:
-    """Runs `scheduler`'s steps. Everybody else calls it within `between_steps`."""
+    """Runs `scheduler`'s steps. Other threads may use the scheduler only within `between_steps`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
@@ -87,7 +87,7 @@ class Driver:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """The lock, in turn: the thread that steps must queue again each time, or nobody else would ever get it."""
+        """Hold the lock after queuing for it, or the stepping thread would always take it before any caller."""
         with self._next:
             self._lock.acquire()
         try:
@@ -97,7 +97,7 @@ class Driver:
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """No step runs meanwhile, and the scheduler knows all that has been asked for."""
+        """Inside, no step runs, and the scheduler has received all queued requests."""
         with self._turn():
             try:
                 self._take_in()
@@ -126,9 +126,9 @@ class Driver:
             self.scheduler.add(requests)
 
     def cancel(self, answers: Iterable[Answer]) -> None:
-        """End these answers, and free what they hold at once."""
+        """End these answers, and free their slots at once."""
         if self._run is not None and self._run.thread is threading.current_thread():
-            # the garbage collector closes a forgotten stream in the midst of a step, at whose end it is freed
+            # the garbage collector may close a forgotten stream during a step; it is freed after that step
             for answer in answers:
                 if not answer.finished:
                     answer.finish("cancelled")
@@ -137,7 +137,7 @@ class Driver:
             self.scheduler.cancel(answers)
 
     def wait(self, run: Run, until: Callable[[], bool]) -> None:
-        """Until a step has made it so. Raises what a step raised."""
+        """Block until `until` is true after some step. Raises a failed step's error."""
         waiter = Waiter(lambda: until() or run.error is not None)
         with self._looking:
             self._waiters.add(waiter)
@@ -158,7 +158,7 @@ class Driver:
         _running.discard(run)
 
     def _wake(self) -> None:
-        """Everybody whose wait is over."""
+        """Wake the waiters whose condition is true."""
         with self._looking:
             for waiter in [w for w in self._waiters if w.until()]:
                 self._waiters.discard(waiter)
@@ -168,7 +168,7 @@ class Driver:
         try:
             self._take_in()
             self.scheduler.step()
-        except BaseException as error:  # raised by everybody who waits
+        except BaseException as error:  # raised in every waiting caller
             run.error = error
             self.scheduler.clear()
         with self._arriving:

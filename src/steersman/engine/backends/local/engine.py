@@ -1,7 +1,7 @@
 """The local engine: continuous batching on one machine.
 
-One thread runs the scheduler's steps (`driver.py`), over whatever all callers have asked for, so that a server's
-requests share batches. One call's prompts are queued together, so that a trainer's rollouts are deterministic.
+One thread runs the scheduler's steps (`driver.py`), over the requests of all callers, so that a server's requests
+share batches. One call's prompts are queued together, so that a trainer's rollouts are deterministic.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 
 PIECE_SECONDS = 0.03
-"""A stream's pieces come no faster. Each wakes its reader, which takes a core from the step that runs then."""
+"""Seconds between pieces of a stream, at least: each piece wakes its reader, which takes a core from the step."""
 PIECES = 500
-"""A second, of all streams together."""
+"""Most pieces per second of all streams together."""
 
 
 def _over(faults: list[Exception], left: list[Request]) -> bool:
-    """Asked after each step: does not look at every request each time, but takes those that are done off `left`."""
+    """Whether all requests ended, or one failed. Called after each step: pops finished requests off `left`."""
     if faults:
         return True
     while left and left[-1].done:
@@ -50,7 +50,7 @@ def _over(faults: list[Exception], left: list[Request]) -> bool:
 
 @dataclass(frozen=True)
 class _Call:
-    """What the answers of one call share: their parameters, the grammar they begin with, and what went wrong."""
+    """Shared by the answers of one call: their parameters, the grammar they begin with, and errors."""
 
     params: SamplingParams
     grammar: Grammar | None
@@ -58,20 +58,20 @@ class _Call:
 
 
 PREFILL_TOKENS, CHUNK_TOKENS = 4096, 256
-"""Prefilled together at most, and while a stream is being read."""
+"""Most tokens prefilled together in a step, and the same while a stream is being read."""
 
 
 class LocalEngine:
     """An `Engine` over `Decoder`.
 
-    `reuse` says whose finished sequences are kept for prompts that begin the same way: 'streams' (dialogues without a
-    seed: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16, depending on what ran before;
-    `generate` and whatever has a seed do not depend on it by default.
+    `reuse` says which finished sequences stay cached for prompts with the same beginning: 'streams' (dialogues without
+    a seed: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16, depending on earlier requests;
+    by default `generate` and seeded requests are not affected.
 
     In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
-    on who is prefilled beside it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
-    (with `reuse` off) a sequence's result is the same to the bit whoever shares its batch, at the price of slower
-    prefill. Decoding is so in any case where the native step has matrix tiles.
+    on the prompts prefilled with it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
+    (with `reuse` off) a sequence's result is the same to the bit in any batch, at the price of slower
+    prefill. Decoding has this property anyway where the native step has matrix tiles.
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
@@ -107,7 +107,7 @@ class LocalEngine:
 
     @property
     def kernel(self) -> str:
-        """Who computes the steps of few sequences: 'native' (step.c), 'graphs' (captured on a GPU) or 'torch'."""
+        """What computes steps of few sequences: 'native' (step.c), 'graphs' (captured on a GPU) or 'torch'."""
         if self.decoder.native is not None:
             return "native"
         return "torch" if self.decoder.graphs is None else "graphs"
@@ -136,8 +136,8 @@ class LocalEngine:
     def generate_parts(
         self, parts: Sequence[Sequence[Prompt]], params: SamplingParams, first: int = 0
     ) -> Iterator[list[list[Completion]]]:
-        """As `generate` of all prompts, part by part: a part is yielded as soon as its answers and those of the parts
-        before it are there, and the caller works on it while the others are answered. An answer is the same either way.
+        """As `generate` of all prompts, part by part: a part is yielded once it and all earlier parts are answered, so
+        that the caller works on it while the others are answered. The answers are the same as from `generate`.
         """
         seed, numbers = drawn_seed(params), itertools.count(first)
         call = self._call(params)
@@ -148,7 +148,7 @@ class LocalEngine:
         try:
             run = self._driver.add(queue)
             for requests in asked:
-                release_cores()  # what the caller has computed meanwhile
+                release_cores()  # the caller's computing between parts has started OpenMP threads
                 left = list(reversed(requests))
                 self._driver.wait(run, functools.partial(_over, call.faults, left))
                 if call.faults:
@@ -160,7 +160,7 @@ class LocalEngine:
                 self._driver.cancel(a for r in queue for a in r.answers)
 
     def answered(self) -> int:
-        """How many prompts of the call of `generate` under way have their answers; any thread may ask."""
+        """Number of prompts answered so far in the running call of `generate`; any thread may call this."""
         return sum(r.done for r in self._asked)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
@@ -200,7 +200,7 @@ class LocalEngine:
             self._driver.cancel(request.answers)
 
     def _call(self, params: SamplingParams) -> _Call:
-        """What the answers of one call share. Refused where it cannot be answered as it is."""
+        """The state shared by one call's answers. Raises Refused for parameters that cannot be followed."""
         if params.n > self.max_slots:
             raise Refused(f"n: expected at most {self.max_slots}, got {params.n}")
         if params.adapter is not None and params.adapter not in self.scheduler.adapters:
@@ -238,11 +238,11 @@ class LocalEngine:
             )
             for i in range(params.n)
         ]
-        # what is kept changes the last digits: with a seed, an answer must not depend on what was asked before
+        # a kept cache changes the last digits: with a seed, an answer must not depend on earlier requests
         return Request(ids, answers, kept and (params.seed is None or self.reuse == "all"))
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
-        """Between two steps; sequences that run go on with the new weights and keep the version they began with."""
+        """Replace weights between two steps; running sequences use the new ones but keep their old version."""
         with self._driver.between_steps():
             self.decoder.load(weights)
             self.prefixes.clear()

@@ -1,8 +1,8 @@
 """One forward step of a decoder-only transformer over a slot cache, with merged weights.
 
-Covers the Llama shape and its relatives (SmolLM, Mistral, Qwen2/2.5/3, Gemma 3). Nothing is allocated per step but
-activations. Few sequences at a time are computed by a native step where there is one (`compiled.py`), or
-by a captured one (`graphs.py`), since there a step is bounded by reading the weights and by the overhead
+Covers the Llama shape and its relatives (SmolLM, Mistral, Qwen2/2.5/3, Gemma 3). Only activations are allocated per
+step. Few sequences at a time are computed by a native step where there is one (`compiled.py`), or
+by a captured one (`graphs.py`), since such a step is bounded by reading the weights and by the overhead
 of operators.
 
 Why so: decision 38 in docs/LOG.md.
@@ -30,19 +30,19 @@ from steersman.kernels import ops as kernels
 
 FIRST_ROPE_LENGTH = 4096
 ALIGN = 8
-"""Prompts are padded to multiples of this; what begins in mid-prompt should begin at one."""
+"""Prompts are padded to multiples of this; a chunk within a prompt should begin at a multiple."""
 
 
 def room(tokens: int) -> int:
-    """Rows that a prompt of so many tokens takes in a prefill."""
+    """Rows that a prompt of `tokens` tokens takes in a prefill."""
     return -(-tokens // ALIGN) * ALIGN
 
 
 def _aligned(rows: int) -> int:
     """Rows of a prefill's matrix products, rounded up to one of a few sizes.
 
-    oneDNN compiles bfloat16 products for each number of rows and keeps what it compiled: with lengths as they come,
-    memory would grow by the kernels of every new length.
+    oneDNN compiles bfloat16 products for each number of rows and keeps what it compiled: without
+    rounding, memory would grow by the kernels of every new length.
     """
     step = 16 if rows <= 64 else 64 if rows <= 1024 else 128 if rows <= 2048 else 256
     return -(-rows // step) * step
@@ -180,10 +180,10 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]) -> Tensor:
-        """Run prompts of token ids into slots first_slot..; returns last logits [N, vocab].
+        """Prefill prompts (token ids) into slots first_slot, first_slot + 1, ...; returns the last logits [N, vocab].
 
-        `starts` [N]: tokens that the slots hold already, from where the prompts go on. They are computed one behind
-        another, each padded only to `room`; neighbours of the same start and room share calls of attention.
+        `starts` [N]: tokens that each slot holds already, after which its prompt continues. Prompts are concatenated,
+        each padded only to `room`; neighbours of equal start and room share calls of attention.
         """
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
@@ -199,7 +199,7 @@ class Decoder:
         rotations = self._rotations(positions)
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
-        # what begins a dialogue is attended to by kernels, all prompts at once; what goes on from the cache is not
+        # kernels compute the attention of prompts without cached tokens, all at once; the others take PyTorch's
         whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
         places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
@@ -219,7 +219,7 @@ class Decoder:
             for rows, slots, start, shape, masks in groups:
                 end = start + shape[1]
                 q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
-                # padding goes into the cache too, where the tokens that come next overwrite it
+                # padding goes into the cache too, where later tokens overwrite it
                 cache.keys[layer][slots, :, start:end] = k
                 cache.values[layer][slots, :, start:end] = v
                 if tiled and not start:
@@ -233,13 +233,13 @@ class Decoder:
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
         ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
-        if tiled:  # so many rows that kernels multiply them, whose results do not depend on the number
+        if tiled:  # enough rows for kernels, whose results do not depend on the number of rows
             ends += [0] * (-len(ends) % MANY)
         last = self._norm(x[ends], self.weights.final_norm)
         return self.weights.head.linear(last)[: len(prompts)]
 
     def native_for(self, sequences: int) -> NativeStep | None:
-        """What decodes so many at a time in PyTorch's place, where something does."""
+        """The native step, if it decodes this number of sequences; else None."""
         native = self.native
         return native if native is not None and self.adapter is None and sequences <= native.most else None
 
@@ -261,7 +261,7 @@ class Decoder:
         return self.step(ids.to(self.device), positions.to(self.device), room(longest))
 
     def step(self, ids: Tensor, positions: Tensor, longest: int) -> Tensor:
-        """`decode` by PyTorch, attending to the first `longest` places of the cache.
+        """`decode` by PyTorch, attending to the first `longest` positions of the cache.
 
         It can be captured: shapes follow from len(ids) and `longest`, and nothing is read back from the device.
         """
@@ -287,7 +287,7 @@ class Decoder:
         return self.weights.head.linear(self._norm(x, self.weights.final_norm))
 
     def _decode_masks(self, positions: Tensor, longest: int) -> dict[int, Tensor]:
-        """By window: additive [N, 1, 1, longest]."""
+        """Window -> additive mask [N, 1, 1, longest]."""
         reach = torch.arange(longest, device=self.device)[None]
         masks: dict[int, Tensor] = {}
         for window in set(self.shape.windows):

@@ -1,10 +1,10 @@
 """Captured decode steps: on a GPU the operators of one step are launched together, as a CUDA graph.
 
-Few sequences take a GPU less time than Python takes to launch what computes them. A graph launches everything at once,
-but always at the same addresses and in the same shapes. So ids, positions and logits have places that stay, and a step
+For few sequences a GPU computes faster than Python launches its operators. A graph launches everything at once,
+but always at the same addresses and in the same shapes. So ids, positions and logits have fixed buffers, and a step
 is captured when a new size is first met: sequences and tokens are rounded up to one of a few sizes (`Cache.sizes`), and
-rows beyond the running sequences compute what nobody reads. Weights are replaced in place and need no new graph;
-whoever replaces the cache calls `clear`.
+the results of rows beyond the running sequences are ignored. Weights are replaced in place and need no new graph;
+code that replaces the cache calls `clear`.
 
 Why so: decision 33 in docs/LOG.md.
 """
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 LARGEST = 128
 """Most sequences of a captured step; with more, computing takes longer than launching."""
 MOST = 64
-"""Graphs kept; the least recently used goes first. They share one pool of memory for what is between operators."""
+"""Graphs kept; the least recently used goes first. They share one memory pool for intermediate results."""
 
 Step = Callable[[], None]
 Record = Callable[[Step], Step]
-"""Runs a step as often as it likes and returns what repeats it, over the same memory."""
+"""Records a step, which it may run several times; returns a function that repeats it over the same memory."""
 
 
 def cuda_recorder(device: torch.device) -> Record:
@@ -44,7 +44,7 @@ def cuda_recorder(device: torch.device) -> Record:
     def record(step: Step) -> Step:
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
-            step()  # libraries choose kernels and take their workspaces on first use, which no graph may hold
+            step()  # libraries choose kernels and allocate workspaces on first use, which must not be captured
         graph = torch.cuda.CUDAGraph()
         # other threads may use the GPU meanwhile
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
@@ -56,7 +56,7 @@ def cuda_recorder(device: torch.device) -> Record:
 
 
 class Graphs:
-    """Decodes with recorded steps over a decoder's own weights and cache. `recorder` makes what records them."""
+    """Decodes with recorded steps over a decoder's own weights and cache. `recorder` makes the `Record` function."""
 
     def __init__(self, decoder: Decoder, recorder: Callable[[torch.device], Record]) -> None:
         self._decoder, self._recorder = decoder, recorder
@@ -66,7 +66,7 @@ class Graphs:
 
     @staticmethod
     def of(decoder: Decoder) -> Graphs | None:
-        """None where there is nothing to capture with."""
+        """Graphs for a decoder; None where its device cannot capture."""
         return Graphs(decoder, cuda_recorder) if decoder.device.type == "cuda" else None
 
     def __len__(self) -> int:
@@ -83,11 +83,11 @@ class Graphs:
         self._logits = torch.zeros(rows, d.shape.vocabulary, dtype=d.dtype, device=d.device)
 
     def decode(self, ids: Tensor, positions: Tensor, longest: int) -> Tensor | None:
-        """As `Decoder.decode`; the logits are good until the next step. None where no step can be captured."""
+        """As `Decoder.decode`; the logits are valid until the next step. None where no step can be captured."""
         d, n = self._decoder, len(ids)
         rows, tokens = d.cache.sizes(n, longest)
         key = (rows, tokens, d.adapter)
-        # rows beyond the sequences write where a slot's next owner writes before it reads
+        # rows beyond the sequences write into positions that a slot's next owner overwrites before reading
         self._ids[:n].copy_(ids)
         self._positions[:rows].copy_(F.pad(positions, (0, rows - n), value=d.cache.capacity - 1))
         if key not in self._recorded:

@@ -1,4 +1,4 @@
-"""A weight matrix of the engine: as it is, or as int8 with a scale per row.
+"""A weight matrix of the engine: in its own dtype, or as int8 with a scale per row.
 
 Parts of a merged matrix (q, k and v; gate and up) are assigned row range by row range, so that a trainer can push
 updates by transformers' names.
@@ -26,7 +26,7 @@ class Dense:
 
     @classmethod
     def of(cls, weight: Tensor) -> Dense:
-        """Over an existing tensor, which it shares."""
+        """A matrix that shares the memory of an existing tensor."""
         matrix = cls.__new__(cls)
         matrix.weight = weight
         return matrix
@@ -48,7 +48,7 @@ class Dense:
 
 
 class Int8:
-    """Symmetric int8 with one float32 scale per row (absolute maximum / 127); activations stay as they are."""
+    """Symmetric int8 with one float32 scale per row (absolute maximum / 127); activations are not quantised."""
 
     def __init__(self, rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype = dtype

@@ -1,4 +1,4 @@
-"""Keys and values of finished dialogues, kept so that the next turn prefills only what is new.
+"""Keys and values of finished dialogues, kept so that the next turn prefills only its new tokens.
 
 Why so: decision 30 in docs/LOG.md.
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 SHORTEST = 32
-"""A common beginning of fewer tokens is not worth a copy."""
+"""Tokens; a shorter common beginning is not worth a copy."""
 
 
 @dataclass(frozen=True)
 class Kept:
     tokens: tuple[int, ...]
     saved: Tensor
-    """As `Cache.read` gives it."""
+    """Keys and values in the form of `Cache.read`."""
 
     @property
     def nbytes(self) -> int:
@@ -27,7 +27,7 @@ class Kept:
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
+    """Number of leading tokens that a and b have in common."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:
         return high
@@ -38,7 +38,7 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 class Prefixes:
-    """Least recently used goes first when `budget` bytes are passed. Entries of different adapters never mix."""
+    """Above `budget` bytes the least recently used entries are dropped. Entries of different adapters never mix."""
 
     def __init__(self, budget: int) -> None:
         self.budget, self.nbytes = budget, 0
@@ -61,7 +61,7 @@ class Prefixes:
         return self._kept[best], length
 
     def put(self, tokens: tuple[int, ...], adapter: str | None, saved: Tensor) -> None:
-        """Keep a sequence; earlier entries that it goes on from are dropped."""
+        """Keep a sequence; earlier entries that are its beginnings are dropped."""
         kept = Kept(tokens, saved)
         if kept.nbytes > self.budget or len(tokens) < SHORTEST:
             return
@@ -77,6 +77,6 @@ class Prefixes:
         self.nbytes -= self._kept.pop(key).nbytes
 
     def clear(self) -> None:
-        """The weights have changed: nothing kept is theirs."""
+        """Drop all entries, after the weights changed."""
         self._kept.clear()
         self.nbytes = 0

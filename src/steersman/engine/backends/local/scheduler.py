@@ -1,8 +1,8 @@
-"""Which sequences run: each step admits, prefills, decodes one token for every running sequence, and frees.
+"""Decides which sequences run: each step admits, prefills, decodes one token for every running sequence, and frees.
 
 Requests wait in a fair queue: the k-th request of one call stands beside the k-th of another, so a short question does
 not wait behind a thousand prompts of a batch. Prompts are prefilled once, however many answers are asked for. While
-somebody reads along, long prompts are prefilled in chunks between the steps of the others. Where keys and values
+a stream is being read, long prompts are prefilled in chunks between the steps of the others. Where keys and values
 outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and words so far are
 prefilled again when there is room.
 
@@ -30,11 +30,11 @@ from steersman.engine.sequence import Answer, Request
 from steersman.types import SamplingParams
 
 AHEAD = 512
-"""Most tokens of an answer that have a place in the cache from the start; for longer ones the cache grows."""
+"""Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
 
 
 Hit = tuple[Tensor | None, int]
-"""What is kept of a prompt's beginning, as `Cache.read` gives it, and how many of its tokens are used."""
+"""(keys and values kept of a prompt's beginning, in the form of `Cache.read`; number of tokens used)."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Partial:
 
 
 class Scheduler:
-    """`max_slots` sequences at most run together. The caller sees to it that one method runs at a time."""
+    """`max_slots` sequences at most run together. The caller ensures that only one method runs at a time."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Scheduler:
             heapq.heappush(self._waiting, (self._turn + place, next(self._arrivals), request))
 
     def cancel(self, answers: Iterable[Answer]) -> None:
-        """End these answers, and free what they hold at once."""
+        """End these answers, and free their slots at once."""
         for answer in answers:
             if not answer.finished:
                 answer.finish("cancelled")
@@ -100,12 +100,12 @@ class Scheduler:
         self._free()
 
     def clear(self) -> None:
-        """Forget everything that runs or waits, after a step failed midway, and whatever state it left the cache in."""
+        """Drop all running and waiting sequences and the cache, after a step failed midway."""
         self.active, self._waiting, self.partial = [], [], None
         self.decoder.cache.clear()
 
     def uses(self, adapter: str) -> bool:
-        """Whether anything that runs or waits does."""
+        """Whether any running or waiting request uses the adapter."""
         waiting = (entry[2].adapter for entry in self._waiting)
         begun = self.partial is not None and self.partial.request.adapter == adapter
         return begun or adapter in waiting or any(a.params.adapter == adapter for a in self.active)
@@ -131,7 +131,7 @@ class Scheduler:
         first = self._waiting[0][2]
         backlog = sum(len(entry[2].answers) for entry in self._waiting)
         if self.active and not first.answers[0].streamed and backlog > free and free < self.max_slots // 4:
-            return  # prefilling one prompt at a time, as slots trickle in, would waste most of its matrix products
+            return  # prefilling prompts singly, as slots become free, would waste most of the matrix products
         watched = any(a.streamed for a in self.active)
         budget = self.chunk_tokens if watched else self.prefill_tokens
         group: list[Request] = []
@@ -165,7 +165,7 @@ class Scheduler:
         return request
 
     def _may_run(self, group: list[Request], request: Request) -> bool:
-        """Whether slots and memory hold this request beside the running ones and `group`, and its adapter is theirs."""
+        """Whether slots and memory hold this request beside the running ones and `group`, and adapters agree."""
         running = [*self.active, *(a for r in group for a in r.answers)]
         together = [*running, *request.answers]
         if running and running[0].params.adapter != request.adapter:
@@ -183,7 +183,7 @@ class Scheduler:
             self.decoder.cache.write(slot, saved, length)
 
     def _prefill(self, group: list[Request], hits: list[Hit]) -> None:
-        """Prefill together what is new of whole prompts, and start their answers."""
+        """Prefill together the uncached suffix of each prompt, and start its answers."""
         first = len(self.active)
         self._reserve((a for r in group for a in r.answers), first)
         self._use_adapter(group[0].answers[0])
@@ -207,7 +207,7 @@ class Scheduler:
         self.partial = Partial(request, hit[1])
 
     def _continue(self, partial: Partial) -> None:
-        """One chunk of a prompt; after the last, its answers run."""
+        """Prefill one chunk of a prompt; after the last chunk, start its answers."""
         request, slot = partial.request, len(self.active)
         budget = self.prefill_tokens
         if self.independent or any(a.streamed for a in self.active):
@@ -233,7 +233,7 @@ class Scheduler:
     # a step
 
     def _grow(self) -> None:
-        """Room for one more token of every running sequence; where memory ends, the youngest are paused."""
+        """Make room for one more token of every running sequence; out of memory, pause the youngest."""
         cache = self.decoder.cache
         while (needed := max(a.length for a in self.active)) > cache.capacity:
             slots = len(self.active) + (len(self.partial.request.answers) if self.partial else 0)
@@ -247,7 +247,7 @@ class Scheduler:
                 self._pause()
 
     def _pause(self) -> None:
-        """Take the memory of what came last; it goes on when there is room."""
+        """Free the memory of the youngest sequence, which goes on when there is room."""
         if self.partial is not None:
             request, self.partial = self.partial.request, None
         else:
@@ -255,7 +255,7 @@ class Scheduler:
             youngest = max(self.active, key=lambda a: a.admitted)
             self._leave(self.active.index(youngest))
             request = Request((*youngest.prompt, *youngest.ids), [youngest])
-        # before everything that waits: it came before
+        # in front of the waiting requests: it came earlier
         heapq.heappush(self._waiting, (-1, next(self._arrivals), request))
 
     def _use_adapter(self, answer: Answer) -> None:
@@ -263,7 +263,7 @@ class Scheduler:
         self.decoder.adapter = None if name is None else self.adapters[name]
 
     def _advance(self, answers: Sequence[Answer]) -> None:
-        """One token more for the running sequences."""
+        """Decode one more token of each running sequence."""
         ids, positions = [a.ids[-1] for a in answers], [a.length - 1 for a in answers]
         native = self.decoder.native_for(len(answers))
         if native is not None and all(a.plain for a in answers):
@@ -278,12 +278,12 @@ class Scheduler:
             self._extend(answers, self.decoder.decode(torch.tensor(ids), torch.tensor(positions)))
 
     def _extend(self, answers: Sequence[Answer], logits: Tensor) -> None:
-        """Sample one token for each answer and see which of them end. What goes wrong with one ends that one."""
+        """Sample one token for each answer and end those that are complete. An error ends only its own answer."""
         device = logits.device
         params = [a.params for a in answers]
         special = [row for row, p in enumerate(params) if adjusts(p)]
         if special:
-            # never in place: they may be a step's own buffer, or made in inference mode
+            # never in place: the logits may be a step's own buffer, or made in inference mode
             logits = logits.to(torch.float32, copy=True)
             for row in special:
                 a = answers[row]
@@ -294,7 +294,7 @@ class Scheduler:
                     a.fail(error)
         uniform = torch.tensor([a.rng.random() for a in answers], device=device)
         ids, logprobs, tops = self._sample(logits, params, uniform)
-        # the list may be self.active, which ending an answer does not change
+        # the list may be self.active, which is not changed by ending an answer
         for row, (answer, token, logprob) in enumerate(zip(answers, ids.tolist(), logprobs.tolist(), strict=True)):
             if answer.finished:
                 continue
@@ -310,9 +310,9 @@ class Scheduler:
     def _sample(
         self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
     ) -> tuple[Tensor, Tensor, dict[int, tuple[tuple[int, float], ...]]]:
-        """(ids, logprobs, the likeliest tokens of rows that ask for them).
+        """(ids, logprobs, row -> its likeliest tokens, if requested).
 
-        A row does not depend on what others ask for: native code samples those that ask for nothing.
+        A row does not depend on other rows' options: native code samples the rows without options.
         """
         device, native = logits.device, self.decoder.native
         temperature = torch.tensor([p.temperature for p in params], device=device)
@@ -338,7 +338,7 @@ class Scheduler:
         return ids, logprobs, {i: tuple(top_logprobs(scores[at], logsumexp[at], k)) for at, i, k in asked}
 
     def _free(self) -> None:
-        """Drop finished sequences, keeping the cache of those that a next turn may go on from."""
+        """Drop finished sequences, keeping the cache where a next turn may continue."""
         slot = 0
         while slot < len(self.active):
             answer = self.active[slot]
@@ -363,5 +363,5 @@ class Scheduler:
 
 
 def _first_capacity(answer: Answer) -> int:
-    """Tokens that a sequence needs room for when it is admitted."""
+    """Capacity in tokens that a sequence needs when it is admitted."""
     return min(answer.longest, answer.length + AHEAD)
