@@ -24,7 +24,7 @@ TRUST = "STEERSMAN_TRUST_REMOTE_CODE"
 """1 in the environment of the one who runs Steersman lets a steersman.toml set `model.trust_remote_code`."""
 
 LARGEST = 2**62
-"""No whole number is meant to be larger, and all that computes with them can hold it."""
+"""Largest whole number of a setting, which all code can represent."""
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -67,7 +67,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or lists in lists without end
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or endless nesting of lists
         return type(value).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -158,7 +158,7 @@ def _given(section: Any, name: str, values: dict[str, Any], source: str) -> list
 
 
 def _nearest_flat(key: str, section: str, known: Sequence[Leaf]) -> str:
-    """What an unknown key of a section may be meant to be, and where that stands."""
+    """A suggestion for an unknown key of a section, with its component."""
     said = _nearest(key, [leaf.name for leaf in known])
     found = next((leaf for leaf in known if said == f"did you mean '{leaf.name}'?"), None)
     return said if found is None or len(found.path) == 1 else f"{said} ({'.'.join((section, *found.path))})"
@@ -181,7 +181,7 @@ def old_names(tree: Mapping[str, Any]) -> list[str]:
 def load(path: Path, tell: Callable[[str], None] | None = None) -> Config:
     """Read a TOML file. Raises ValueError (what, where, expected) on anything unknown or of the wrong type.
 
-    `tell` is told where the file is of the old form, in which all settings of a stage stood in one flat section.
+    `tell` receives a note if the file is of the old form, in which all settings of a stage stood in one flat section.
     """
     tree = read_tree(path)
     config = from_dict(tree, str(path))
@@ -200,7 +200,7 @@ def read_tree(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
-    except ValueError as error:  # of TOML, of UTF-8, of an integer of thousands of digits
+    except ValueError as error:  # invalid TOML or UTF-8, or an integer of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
 
 

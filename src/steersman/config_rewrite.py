@@ -77,7 +77,7 @@ def _path(tree: Any) -> Place:
 
 
 def _setting(piece: Piece) -> tuple[str, str] | None:
-    """(section, flat name) of the setting that a piece sets; None where it is none or sets a whole table."""
+    """(section, flat name) of the setting that a piece sets; None for other pieces and for a whole table."""
     sections = components(Config())
     section, *rest = (*piece.table, *piece.key)
     if section not in sections or not rest:
@@ -121,7 +121,7 @@ def _end_of(pieces: list[Piece], section: str) -> int:
 def upgraded(text: str) -> str | None:
     """TOML `text` with every setting below its component, values and comments as they are written.
 
-    None where that is not what came of it: a table may have been written in a way that is not followed.
+    None where the result would differ: a table may be written in an unsupported way.
     """
     new = _moved(text)
     try:

@@ -1,6 +1,6 @@
-"""Who may write what, where several processes work in one workspace.
+"""Locks for several processes that work in one workspace.
 
-Beside a folder NAME lies `.NAME.lock`, which whoever makes NAME holds (`making`), and `.NAME.PID.using`, which a
+Beside a folder NAME lies `.NAME.lock`, held by the process that makes NAME (`making`), and `.NAME.PID.using`, which a
 process that reads NAME for longer holds (`using`). Both are locks of the operating system (flock, by the filelock
 library): they end with their process, however it ends, so what a kill leaves lying is only a file. On a network file
 system flock works between machines where the server supports it (NFS since Linux 2.6.12 does); where a file system has
@@ -22,18 +22,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-# Contexts: how the command that runs was asked to treat what others hold, the same for every lock that it takes.
+# Context variables: how the running command treats locks held by others, for every lock that it takes.
 waits: ContextVar[bool] = ContextVar("waits", default=False)
-"""True: wait for what another process holds instead of refusing (--wait)."""
+"""True: wait for another process's lock instead of refusing (--wait)."""
 tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda _text: None)
-"""Called once with what is waited for."""
+"""Called once with a description of the awaited lock."""
 _kept = contextlib.ExitStack()
 _held: set[Path] = set()
-"""What this process makes: it does not get into its own way."""
+"""Folders that this process makes; its own locks do not block it."""
 BRIEF_SECONDS = 60.0
 POLL_SECONDS = 0.2
 PROBE_SECONDS = 0.3
-"""A lock that another process only looks at is free again after this."""
+"""Seconds after which a lock that another process only probed is free again."""
 
 
 class Busy(ValueError):
@@ -71,7 +71,7 @@ def _drop(lock: FileLock, path: Path) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Who wrote the lock file, in words."""
+    """The process that wrote the lock file, in words."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         there = "" if said["host"] == socket.gethostname() else f" on {said['host']}"
@@ -81,7 +81,7 @@ def _holder(path: Path) -> str:
 
 
 def _until_free(attempt: Callable[[], FileLock | str]) -> FileLock:
-    """What `attempt` takes; where it says who is in the way, Busy, or waiting until nobody is."""
+    """The lock that `attempt` takes; where it returns a holder, raise Busy, or wait until there is none."""
     told = False
     while isinstance(found := attempt(), str):
         if not waits.get():
@@ -123,7 +123,7 @@ def making(folder: Path) -> Iterator[None]:
 
 
 def maker(folder: Path) -> str:
-    """Who makes `folder` at this moment, in words; '' where nobody does."""
+    """The process that is making `folder`, in words; '' for none."""
     path = _lock_of(folder)
     if not path.exists():
         return ""
@@ -147,7 +147,7 @@ def forget(folder: Path) -> None:
 
 
 def _take_over(reader: Path) -> str | None:
-    """Remove what a reader that is gone has left; of one that is there, who it is. Our own counts as gone."""
+    """Remove an ended reader's lock file; for a living reader return its description. Our own counts as ended."""
     if reader.name.split(".")[-2] == str(os.getpid()):
         return None
     with contextlib.suppress(FileNotFoundError):
@@ -176,7 +176,7 @@ def _using(folder: Path) -> Iterator[None]:
     mine = folder.with_name(f".{folder.name}.{os.getpid()}.using")
 
     def attempt() -> FileLock | str:
-        # both sides show themselves first and look for the other then, so that one of them always sees the other
+        # both sides announce themselves before they look for the other, so that at least one sees the other
         lock = _take(mine)
         assert lock is not None, mine
         maker = FileLock(_lock_of(folder), is_singleton=False)
@@ -196,14 +196,14 @@ def _using(folder: Path) -> Iterator[None]:
 
 
 def holder(root: Path) -> str | None:
-    """Who makes or uses anything below `root` at this moment, in words; None where nobody does."""
+    """A process that makes or uses anything below `root`, in words; None for none."""
     for path in sorted(p for pattern in ("*.lock", "*.using") for p in root.rglob(pattern)):
         said, lock = _holder(path), FileLock(path, is_singleton=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             return said
-        except OSError:  # a reader that ended at this moment
+        except OSError:  # the reader has just ended
             continue
         lock.release()
     return None

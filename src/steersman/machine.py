@@ -1,4 +1,4 @@
-"""What this machine has: memory and cores, within the limits of a container (cgroup v2)."""
+"""This machine's memory and cores, within the limits of a container (cgroup v2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def total_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that can be had without anything being paged out."""
+    """Bytes that can be allocated without paging anything out."""
     free, limit = int(psutil.virtual_memory().available), _limit()
     if limit is None:
         return free
@@ -34,20 +34,20 @@ def own_memory() -> int:
 
 
 def processor() -> str:
-    """Its name, as far as the system says it (ARM: numbers of maker and part), and its architecture."""
+    """The processor's name, if the system gives it (ARM: numbers of maker and part), and architecture."""
     said = _cpuinfo()
     name = said.get("model name") or " ".join(said[key] for key in ("CPU implementer", "CPU part") if key in said)
     return f"{name or platform.processor() or 'unknown'} ({platform.machine()})"
 
 
 def instructions() -> frozenset[str]:
-    """Its extensions by Linux's names; none where the system does not say."""
+    """The processor's instruction set extensions by Linux's names; empty where unknown."""
     said = _cpuinfo()
     return frozenset((said.get("flags") or said.get("Features") or "").split())
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Of the first processor."""
+    """Fields of /proc/cpuinfo for the first processor."""
     if not CPUINFO.is_file():
         return {}
     first = CPUINFO.read_text(encoding="utf-8", errors="replace").strip().split("\n\n")[0]
@@ -60,7 +60,7 @@ def cores() -> int:
 
 
 def _limit() -> int | None:
-    """What the container may use; None outside of one, and where it has no limit."""
+    """The container's memory limit in bytes; None without container or limit."""
     return _number(r"^(\d+)", "memory.max") or None
 
 

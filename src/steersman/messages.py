@@ -1,4 +1,4 @@
-"""What people and models say: a `Message` is a turn, made of parts; a `Conversation` is a dialogue.
+"""Dialogues: a `Message` is a turn, made of parts; a `Conversation` is a list of turns.
 
 Both read and write plain JSON through `to_json` / `from_json`, in OpenAI's form. A turn of nothing but words is written
 with its words as `content`; one with images as a list of parts.
@@ -47,9 +47,9 @@ class Message:
     thinking: str
     """What the assistant thought before it spoke, where its model thinks aloud; never part of what is said."""
     name: str
-    """Of a tool's turn: the tool's name."""
+    """In a tool's turn: the tool's name."""
     text: str = field(init=False, compare=False, repr=False)
-    """The words alone: who reads these loses images."""
+    """The words only; images are lost here."""
 
     def __init__(
         self,
@@ -65,7 +65,9 @@ class Message:
         """What is said is `content`, words or parts. `tool_calls`, in OpenAI's form or as parts, `tool_call_id` and
         `name` make calls and results of tools of it; `parts` are all of them as they are."""
         if parts is None and isinstance(content, str) and role != "tool" and not (tool_calls or tool_call_id):
-            self._set(role, (Text(content),) if content else (), learn, thinking, name, content)  # as most are
+            self._set(
+                role, (Text(content),) if content else (), learn, thinking, name, content
+            )  # the most frequent case
             return
         if parts is None:
             said: Iterable[Part] = [Text(content)] if isinstance(content, str) else content or ()
@@ -88,7 +90,7 @@ class Message:
 
     @property
     def said(self) -> tuple[Said, ...]:
-        """What is said, a tool's result included, without calls of tools."""
+        """The content parts, including those of a tool's result, without calls of tools."""
         return said_in(self.parts)
 
     @property
@@ -122,11 +124,11 @@ class Message:
 
     @property
     def tool_call_id(self) -> str:
-        """Of a tool's turn: the call that it answers."""
+        """In a tool's turn: the id of the call that it answers."""
         return next((part.call_id for part in self.parts if isinstance(part, ToolResult)), "")
 
     def saying(self, said: Iterable[Part]) -> Message:
-        """The same turn with other things said; calls, thoughts and what is answered stay."""
+        """The same turn with other content; calls, thoughts and the answered call's id are kept."""
         calls = [part for part in self.parts if isinstance(part, ToolCall)]
         return Message(self.role, said, self.learn, self.thinking, calls, self.tool_call_id, self.name)
 
@@ -169,7 +171,7 @@ class Message:
 
 
 def read_said(value: Any, where: str) -> list[Said]:
-    """What is said, of our own JSON: words, or a list of texts, images that lie in a workspace, and annotations."""
+    """Content parts from our own JSON: a string, or a list of texts, images in a workspace, and annotations."""
     if isinstance(value, str):
         return [Text(value)]
     expect(isinstance(value, list), where, "a string, or a list of parts", value)
@@ -190,7 +192,7 @@ def read_said(value: Any, where: str) -> list[Said]:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A dialogue, its turns in any order that people and models speak; what a model can take, its template says.
+    """A dialogue with turns in any order of roles; each model's chat template decides what it accepts.
 
     As a *prompt* it ends with the user (or with a tool's result); as a *demonstration* it ends with the assistant.
     `meta` is JSON-able and travels with the record (the shop domain keeps its checkable facts there).

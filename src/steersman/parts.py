@@ -1,4 +1,4 @@
-"""What a message is made of: text, images, calls of tools and their results, citations (standard library only).
+"""The parts of a message: text, images, calls of tools and their results, citations (standard library only).
 
 An image is named by the hash of its bytes, which lie in a workspace's `media` folder (`artifact.media`); in JSON it is
 OpenAI's `image_url` with the path there. Citations are OpenAI's `url_citation` annotations.
@@ -21,7 +21,7 @@ IMAGE_PATH = re.compile(rf"media/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})\.({'|'.join(
 
 
 class CannotTake(ValueError):
-    """A model, or its chat template, has no place for a part of a message; the text names both."""
+    """A model, or its chat template, does not support a part of a message; the text names both."""
 
 
 def expect(condition: bool, where: str, expected: str, got: object) -> None:
@@ -50,9 +50,9 @@ class Image:
     width: int = 0
     height: int = 0
     detail: str = ""
-    """How closely to look, in OpenAI's words ("low", "high"); empty: as the model does."""
+    """OpenAI's level of detail ("low", "high"); empty: the model's default."""
     data: bytes = field(default=b"", compare=False, repr=False)
-    """The bytes, where a request brought them or they were read for one; never in the JSON."""
+    """The image's bytes, if a request contained them or they were loaded for one; never in the JSON."""
 
     def __post_init__(self) -> None:
         expect(self.media_type in MEDIA_TYPES, "image.media_type", f"one of {', '.join(MEDIA_TYPES)}", self.media_type)
@@ -61,7 +61,7 @@ class Image:
 
     @property
     def path(self) -> str:
-        """Where the bytes lie, relative to the workspace."""
+        """Path of the image's file, relative to the workspace."""
         return f"media/{self.sha256[:2]}/{self.sha256}.{MEDIA_TYPES[self.media_type]}"
 
     def to_json(self) -> Json:
@@ -91,14 +91,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What an assistant asks a tool to do."""
+    """An assistant's call of a tool."""
 
     id: str
     name: str
     arguments: str
     """JSON of an object, as OpenAI has it."""
     given: Json | None = field(default=None, repr=False)
-    """The call as it was read, where that is other than `to_json` would write it: it is written as it was."""
+    """The call's JSON as read, if `to_json` would write it differently; it is then written unchanged."""
 
     def to_json(self) -> Json:
         if self.given is not None:
@@ -108,7 +108,7 @@ class ToolCall:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ToolCall:
-        """Any object: what is no call in OpenAI's form is kept as it is, and a chat template may refuse it."""
+        """Any object: a call that is not in OpenAI's form is kept unchanged, and a chat template may refuse it."""
         inner = value.get("function", value)
         inner = inner if isinstance(inner, Mapping) else {}
         arguments = inner.get("arguments", {})
@@ -120,14 +120,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where some of a message's words come from. `start` and `end`: which of its text's characters; 0 and 0: all."""
+    """Source of some of a message's words. `start`, `end`: characters of the text; 0 and 0: all."""
 
     url: str
     title: str = ""
     start: int = 0
     end: int = 0
     source: str = ""
-    """SHA-256 of what was cited, where that is kept."""
+    """SHA-256 of the cited document, if it is kept."""
 
     def __post_init__(self) -> None:
         expect(0 <= self.start <= self.end, "citation", "0 <= start <= end", (self.start, self.end))
@@ -153,7 +153,7 @@ class Citation:
         return Citation(texts["url"], texts["title"], start, end, texts["source"])
 
     def moved(self, old: str, new: str) -> Citation:
-        """The citation in a text that was changed: its words are looked for; where they are gone it is of all."""
+        """The citation in a text that was changed: its words are searched; if they are gone it covers all."""
         quoted = old[self.start : self.end]
         at = new.find(quoted) if quoted else -1
         start, end = (at, at + len(quoted)) if at >= 0 else (0, 0)
@@ -162,7 +162,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back. `call_id`: of the call that it answers; `name`: the tool's."""
+    """A tool's result. `call_id`: id of the answered call; `name`: the tool's name."""
 
     call_id: str
     name: str
@@ -175,7 +175,7 @@ Part = Text | Image | ToolCall | ToolResult | Citation
 
 
 def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """Parts in their usual order: what is said, texts side by side as one and none empty; citations; calls."""
+    """Parts in their usual order: content (adjacent texts joined, empty ones dropped), citations, calls."""
     said: list[Part] = []
     citations: list[Part] = []
     calls: list[Part] = []
@@ -203,7 +203,7 @@ def joined(first: Iterable[Part], second: Iterable[Part], gap: str) -> tuple[Par
 
 
 def said_in(parts: Iterable[Part]) -> tuple[Said, ...]:
-    """What is said, in its order, that in tools' results too; no calls."""
+    """The content parts in order, including those in tools' results, without calls."""
     out: list[Said] = []
     for part in parts:
         out += part.content if isinstance(part, ToolResult) else () if isinstance(part, ToolCall) else (part,)

@@ -1,4 +1,4 @@
-"""Calling users' functions: what each is given, what it must return, and an error that names function and example."""
+"""Calls of users' functions: their arguments, checks of their results, and errors that name function and example."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FunctionJudge:
     plugin: Plugin
     simulated_people = True
     _axes: list[tuple[str, ...]] = field(default_factory=list)
-    """What the first answer was judged by; every other one must be too."""
+    """Names of the first answer's scores, which all other answers must have too."""
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ def rewards(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequ
 
 
 def _culprit(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequence[str]) -> str:
-    """Which example a reward fails on, found by giving it each by itself."""
+    """The example on which a reward fails, found by calling it with each alone."""
     for i, (conversation, answer) in enumerate(zip(conversations, answers, strict=True)):
         try:
             list(plugin.call([conversation], [answer]))

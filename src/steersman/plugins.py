@@ -33,7 +33,7 @@ ALLOW = "STEERSMAN_PLUGINS"
 """1 in the environment of the one who runs Steersman lets steersman.toml name functions of any module."""
 GROUPS = ("judges", "rewards", "importers", "tasks")
 NO_CODE = ("rounds", "promoted", "data", "search", "exports")
-"""Folders of a workspace out of which nothing is imported."""
+"""Folders of a workspace from which nothing is imported."""
 _admitted: list[Path] = []
 """Workspace folders that modules may be imported from, under both names where a link leads there."""
 
@@ -48,7 +48,7 @@ class Plugin:
 
 
 def named(config: Config) -> dict[str, str]:
-    """Where the settings name a function -> its name."""
+    """Setting that names a function -> the function's name."""
     rules, tasks = config.ppo.score.rules, config.eval.tasks
     found = {"project.judge": config.project.judge}
     found |= {f"ppo.score.rules[{i}].function": rule.function for i, rule in enumerate(rules)}
@@ -165,7 +165,7 @@ def _trusted_file() -> Path:
 
 
 def trusted() -> dict[str, dict[str, str]]:
-    """Workspace -> name of a function -> digest of the code that was trusted."""
+    """Workspace -> function's name -> digest of the trusted code."""
     path = _trusted_file()
     try:
         known: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -38,7 +38,7 @@ plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=Fa
 """True asks for plain lines even on a terminal (the command line sets it with --json)."""
 
 _stack: list[Progress] = []
-"""What is being done, the innermost last. The heartbeat's thread reads it too."""
+"""The running activities, the innermost last. The heartbeat's thread reads it too."""
 _said_at = time.monotonic()
 
 
@@ -60,7 +60,7 @@ def metric_text(metrics: dict[str, Metric]) -> str:
 
 
 class Progress:
-    """What `progress(...)` yields. `update` is cheap enough to call on every step."""
+    """The object that `progress(...)` yields. `update` is cheap enough to call on every step."""
 
     def __init__(self, title: str, total: int | None, start: int, unit: str, bar: RichProgress | None) -> None:
         self.title, self.total, self.unit = title, total, unit
@@ -86,9 +86,9 @@ class Progress:
             self.line()
 
     def line(self) -> None:
-        """What is being done and how far it is, as a line."""
+        """Print the activity and its progress as a line."""
         counted = self.total is not None or self.done != self._start
-        outer = next((p for p in _stack if p is not self and p.total is not None), None)  # what this is a part of
+        outer = next((p for p in _stack if p is not self and p.total is not None), None)  # the enclosing activity
         within = (outer.title, f"{outer.unit} {outer.count()}") if outer else ()
         _line(*within, self.title, f"{self.unit} {self.count()}" if counted else "", self.metrics, self.clock())
 
@@ -153,7 +153,7 @@ def progress(title: str, total: int | None, start: int = 0, unit: str = "step") 
 
 @contextlib.contextmanager
 def activity(title: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
-    """What takes a while, of which there may be nothing to say but that it goes on."""
+    """Show an activity that takes a while and may have no countable progress."""
     with _shown(title, total, 0, unit) as shown:
         yield shown
 
@@ -174,9 +174,9 @@ def _shown(title: str, total: int | None, start: int, unit: str) -> Iterator[Pro
 
 @contextlib.contextmanager
 def heartbeat(title: str) -> Iterator[None]:
-    """Say that `title` is at work soon after the start, and then every three seconds what is being done.
+    """Say that `title` is at work soon after the start, and then every three seconds the running activity.
 
-    A thread does, so that no computation can hold it up.
+    A separate thread prints, so that no computation can delay it.
     """
     global _said_at
     ended = threading.Event()
@@ -185,7 +185,7 @@ def heartbeat(title: str) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(0.1):
-            with contextlib.suppress(Exception):  # what is being done may end while it is looked at
+            with contextlib.suppress(Exception):  # the activity may end meanwhile
                 now = _stack[-1]
                 if now.probe is not None:
                     now.done = max(now.done, now.probe())
@@ -204,7 +204,7 @@ def heartbeat(title: str) -> Iterator[None]:
 
 
 def quiet() -> None:
-    """From now on the person talks with the command: no word of `heartbeat` between theirs."""
+    """Silence `heartbeat` from now on, since the user talks with the command."""
     _stack.clear()
 
 
@@ -233,7 +233,7 @@ def _bar() -> RichProgress:
     from rich.text import Text
 
     class Column(ProgressColumn):
-        """What our own object says: rich's time to go is -:--:-- for as long as it is unknown."""
+        """A column with our own text: rich shows an unknown remaining time as -:--:--."""
 
         def render(self, task: Task) -> Text:
             shown: Progress = task.fields["shown"]

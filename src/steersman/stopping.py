@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
-if sys.platform != "win32":  # which has no terminals that hang up
+if sys.platform != "win32":  # Windows has no hang-up of terminals
     SIGNALS += (signal.SIGHUP,)
 
 _received = 0
@@ -22,7 +22,7 @@ _deferred = _held = False
 
 
 class Stop(KeyboardInterrupt):
-    """A signal to stop. `where` is added to on the way up, by whoever knows what was stopped and what is kept."""
+    """A signal to stop. Callers that know what was stopped and kept add to `where`."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -44,7 +44,7 @@ def _on_signal(signum: int, _frame: FrameType | None) -> None:
 
 
 def install(handler: Callable[[int, FrameType | None], None] | signal.Handlers = _on_signal) -> None:
-    """Handle the signals, those left out that are ignored (as nohup does)."""
+    """Handle the signals, except for ignored ones (as by nohup)."""
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, handler)
@@ -63,7 +63,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def deferred(wanted: bool = True) -> Iterator[None]:
-    """In here a signal waits for `check` or the end; with `wanted` False, inside of that, it raises at once again."""
+    """Inside, a signal waits for `check` or the end; with `wanted` False, nested, it raises at once again."""
     global _deferred
     before, _deferred = _deferred, wanted
     try:
@@ -78,7 +78,7 @@ def deferred(wanted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """In here, inside `deferred`, not even `check` raises: what is being done must be done as a whole."""
+    """Inside (and inside `deferred`) not even `check` raises: the block must run as a whole."""
     global _held
     before, _held = _held, True
     try:

@@ -327,7 +327,7 @@ class AxisScores:
 
 @dataclass(frozen=True, slots=True)
 class NamedScores:
-    """The same by a user's judge, which names its axes itself."""
+    """A user's judge's opinion of one answer, on axes that it names itself."""
 
     axes: Mapping[str, float]
     reasons: tuple[str, ...] = ()
@@ -339,7 +339,7 @@ class NamedScores:
 
 
 def scores_from(value: Mapping[str, Any]) -> AxisScores | NamedScores:
-    """Of an evaluation's file."""
+    """Scores from an evaluation's file."""
     kind: Any = NamedScores if "axes" in value else AxisScores
     scores: AxisScores | NamedScores = kind(**{**value, "reasons": tuple(value["reasons"])})
     return scores
@@ -359,4 +359,4 @@ class Manifest:
     """Path relative to the artifact -> sha256 of its bytes."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What a reader must know of this artifact, such as "rankings are simulated"."""
+    """Cautions for readers of this artifact, such as "rankings are simulated"."""

@@ -48,7 +48,7 @@ from steersman.progress import progress
 from steersman.types import Ranking, to_objective
 
 SEVERAL = ("ignore", "context", "system")
-"""What --map may say of several fields."""
+"""Roles to which --map may give several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
 LEAST = 3
 """Records that --split auto gives every split where there are enough."""
@@ -155,7 +155,7 @@ def data_import(
 
 
 def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[list[Parsed], Summary]:
-    """The records to keep, and what became of all. Raises ValueError where none is left."""
+    """The records to keep, and counts of all. Raises ValueError where none is left."""
     if objective:
         found.records[:] = [_by_objective(record, objective, label) for record in found.records]
     changed = Counter(found.changed)
@@ -167,7 +167,7 @@ def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[lis
 
 
 def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
-    """Reading by a user's function, and what is recorded of it; without one as it is."""
+    """`reading` with a user's function, and the manifest's record of it; unchanged without one."""
     if not importer:
         return reading, {}
     plugins.admit_named([importer], space.root)
@@ -184,14 +184,14 @@ def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
 
 
 def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
-    """How files were read where that was not as usual: several of them, other encodings than UTF-8."""
+    """Unusual facts on how files were read, for the manifest: several files, other encodings than UTF-8."""
     out: dict[str, Any] = {"files": dict(found.files)} if len(found.files) > 1 else {}
     others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
     return out | ({"encodings": others} if others else {})
 
 
 def _source_hash(paths: Sequence[Path], every: bool = False) -> str:
-    """The file's hash; of several, or of a folder, one of all of theirs that are read, or of `every` one."""
+    """The file's hash; for several files or a folder one hash of all files read, or with `every` of all files."""
 
     def inside(folder: Path) -> list[Path]:
         return sorted(p for p in folder.rglob("*") if p.is_file()) if every else files_in(folder)[0]

@@ -28,7 +28,7 @@ SYSTEM = {
         "规则：30天内可退货；运费6元，4天送达。请简短礼貌地回答。"
     ),
 }
-"""What the page's assistant knows: a customer and an order, in the form of the training prompts."""
+"""Facts for the page's assistant: a customer and an order, in the form of the training prompts."""
 SIZES: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 600, "ranking_prompts": 440, "ppo_prompts": 1000, "eval_prompts": 200},
     "sft": {"epochs": 1, "lr": 4e-4, "batch_tokens": 2048, "row_tokens": 2048, "train_layers": 10},
@@ -62,7 +62,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "eval": {"max_tokens": 64, "batch_prompts": 200},
     "serve": {"max_tokens": 128},
 }
-"""What a machine of two cores finishes in minutes; the published sizes are the defaults of `config`."""
+"""Settings that a machine of two cores finishes in minutes; the published sizes are the defaults of `config`."""
 SMALLER: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 300, "ranking_prompts": 380, "eval_prompts": 120},
     # Adam's first steps throw Gemma far: at the English rates the loss of SFT doubled and its held-out loss ended above

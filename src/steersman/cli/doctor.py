@@ -74,7 +74,7 @@ def check_packages() -> list[Check]:
 
 
 def check_memory() -> Check:
-    """Memory that is free for us now."""
+    """Memory that this process can use now."""
     free = machine.free_memory() / GIB
     if free < 4:
         return Check(
@@ -108,7 +108,7 @@ def check_cpu() -> list[Check]:
 
 
 def check_kernels(found: Capabilities) -> list[Check]:
-    """What is computed by kernels of ours, and why the rest is not."""
+    """Work that is computed by our kernels, and the reasons for the rest."""
     if found.off:
         advice = "install gcc, or clang with libomp (Debian: apt-get install gcc), for faster training and answers"
         return [Check("kernels", "warn" if found.fault else "ok", found.off, advice if found.fault else "")]
@@ -118,7 +118,7 @@ def check_kernels(found: Capabilities) -> list[Check]:
 
 
 def check_gpu() -> Check:
-    """What torch sees. A machine without GPU is fine."""
+    """The GPU that torch sees. A machine without GPU is fine."""
     try:
         import torch
     except Exception as error:
@@ -163,7 +163,7 @@ def render(checks: list[Check]) -> RenderableType:
 
 
 def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableType]:
-    """What a model will be taught and where it stops, and the first record of `data` as it is learned.
+    """Findings on what a model will learn and where it stops, and the first record of `data` as training rows.
 
     Raises ValueError where the model or the file cannot be read.
     """

@@ -143,14 +143,14 @@ def explain(error: BaseException) -> str | None:
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those in whose handling it came up: libraries put errors of their own in front of the disk's."""
+    """The error and its causes and contexts: libraries wrap the disk's errors in their own."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _full_disk(where: str | None, text: str) -> str:
-    """What was being written, how much it needs and how much is free there, as far as that is known."""
+    """A message with the path, the bytes needed and the bytes free there, as far as known."""
     known = ""
     if where:
         place = Path(where).absolute()

@@ -1,4 +1,4 @@
-"""What became of the records of an imported file, as lines and as JSON."""
+"""Counts of an imported file's kept and dropped records, as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from steersman.data import importing
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a file's records: those read are the kept ones and those of `left_out`."""
+    """Counts of a file's records: records read are the kept ones plus those in `left_out`."""
 
     found: importing.Imported
     left_out: Mapping[str, int]
-    """Why -> how many."""
+    """Reason -> number of records left out."""
     changed: Mapping[str, int]
-    """What -> how often."""
+    """Change -> number of times."""
 
     @property
     def left(self) -> str:

@@ -15,7 +15,7 @@ from steersman.parts import Image
 
 @contextlib.contextmanager
 def pictures_of(space: Workspace, source: Path) -> Iterator[Pictures]:
-    """Where images are kept meanwhile; those that no record names at the end are gone."""
+    """Keeps images during an import; images that no record names at the end are removed."""
     pictures = Pictures(Media(space.root), source if source.is_dir() else source.parent)
     try:
         yield pictures
@@ -27,7 +27,7 @@ def pictures_of(space: Workspace, source: Path) -> Iterator[Pictures]:
 
 
 def drop_images(space: Workspace, images: Iterable[Image]) -> int:
-    """Remove those of `images` that neither data nor rounds nor the store name; how many."""
+    """Remove `images` that neither data nor rounds nor the store name; returns the number removed."""
     media, left = Media(space.root), list(images)
     if not left:
         return 0

@@ -39,7 +39,7 @@ def launched() -> bool:
 
 
 def spread(processes: int) -> None:
-    """Start this same command in so many processes and end as they do; returns at once where there is nothing to do."""
+    """Run this command in `processes` processes and exit with their code; returns at once if none are to be started."""
     if processes == 1 or launched():
         return
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -64,7 +64,7 @@ def spread(processes: int) -> None:
         """Ctrl-C reaches this process alone: the others have sessions of their own. They end when they have saved."""
         passed_on.append(signum)
         children = psutil.Process().children()
-        if not children:  # none was started yet
+        if not children:  # no process was started yet
             raise stopping.Stop(signum)
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -76,7 +76,7 @@ def spread(processes: int) -> None:
         elastic_launch(config, sys.executable)("-m", "steersman", *sys.argv[1:])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if passed_on and failure.exitcode < 0:  # before they had met: nothing was begun
+        if passed_on and failure.exitcode < 0:  # before the processes had met: nothing was begun
             raise stopping.Stop(passed_on[0]) from None
         if failure.exitcode < 0:
             say(
@@ -90,7 +90,9 @@ def spread(processes: int) -> None:
 def run(command_line: Callable[[], None]) -> None:
     """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
     first = os.environ["RANK"] == "0"
-    stopping.install(signal.SIG_DFL)  # while they meet there is nothing to keep, and waiting in C++ hears no handler
+    stopping.install(
+        signal.SIG_DFL
+    )  # while processes meet there is nothing to save, and waiting in C++ runs no Python handler
     try:
         with progress.heartbeat("starting the processes") if first else contextlib.nullcontext():
             from steersman.distributed import parallel

@@ -1,4 +1,4 @@
-"""What a labeler types at the ranking prompt, as a value. Answers are numbered from 1 as they are shown."""
+"""Parses a labeler's input at the ranking prompt. Answers are numbered from 1 in the order shown."""
 
 from __future__ import annotations
 

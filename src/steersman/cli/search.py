@@ -98,7 +98,7 @@ def search(
 
 
 def _study() -> ModuleType:
-    """What runs searches. ValueError where it cannot."""
+    """The module that runs searches. ValueError under torchrun, and where Optuna is not installed."""
     if launched():
         raise ValueError("search: runs in one process; expected it to be started without torchrun")
     try:
@@ -111,7 +111,7 @@ def _study() -> ModuleType:
 
 
 def _watched(space: Workspace, stage: Stage, evals: int) -> Workspace:
-    """With so many held-out evaluations on the way, where the settings have none."""
+    """The workspace with `evals` held-out evaluations per trial, where the settings have none."""
     section = getattr(space.config, stage.section)
     if getattr(section, "evals", evals) != 0:
         return space
@@ -140,7 +140,7 @@ def searchable(verb: str) -> tuple[Stage, Searched]:
 
 
 def summed_up(stage: Stage, result: dict[str, Any]) -> list[str]:
-    """The best trial beside the settings as they are, and what speaks against taking it at its word."""
+    """Lines on the best trial beside the present settings, with cautions."""
     best, now, objective = result["best"], result["configured"], result["objective"]
     values = [t["value"] for t in result["trials"] if t["state"] == "complete"]
     ended = sum(t["state"] == "pruned" for t in result["trials"])
@@ -159,7 +159,7 @@ def summed_up(stage: Stage, result: dict[str, Any]) -> list[str]:
 
 
 def read_dimensions(config: configs.Config, entry: Stage, ranges: list[str], choices: list[str]) -> list[Dimension]:
-    """What the options ask for, each value checked as if it stood in the file."""
+    """The dimensions that the options name, each value checked like one in the file."""
     from steersman.rounds import study
 
     assert entry.search is not None, entry.name

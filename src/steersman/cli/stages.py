@@ -37,24 +37,24 @@ EncodingOption = Annotated[
 ]
 OUTPUT = Option("--output", "Without a workspace: the folder to make.", "text", needed=True)
 FIRST = ("model", "data")
-"""Options that come before the folder to make."""
+"""Options listed before the one of the output folder."""
 TYPES: Mapping[str, tuple[Any, Any]] = {
     "files": (list[Path] | None, None),
     "text": (str, ""),
     "texts": (list[str] | None, None),
 }
-"""What an option holds -> its type and default."""
+"""Kind of an option's value -> its type and default."""
 
 
 def options_of(stage: Stage) -> list[Option]:
-    """Those of the stage's inputs and the one of its output, in the order of its help."""
+    """The options of the stage's inputs and its output, in the order of its help."""
     own = [option for source in stage.sources for option in source.options]
     first = sorted((o for o in own if o.key in FIRST), key=lambda o: FIRST.index(o.key))
     return [*first, OUTPUT, *(o for o in own if o.key not in FIRST)]
 
 
 def alone(stage: Stage, settings: Sequence[str] | None, encoding: str, given: Mapping[str, Any]) -> Alone | None:
-    """Where the stage is made without a workspace; None inside one. The needed options are given all or none."""
+    """The place of a stage without a workspace; None inside one. ValueError if only some required options are given."""
     needed = {o.key: any(given.get(key) for key in (o.key, *o.instead)) for o in options_of(stage) if o.needed}
     if not any(needed.values()):
         return None

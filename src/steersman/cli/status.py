@@ -38,7 +38,7 @@ def _state_text(stage: Mapping[str, Any], workspace: str) -> str:
 
 
 def render(data: Mapping[str, Any]) -> RenderableType:
-    """The same for people."""
+    """The status as text for people."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text

@@ -67,7 +67,7 @@ def load(space: Workspace, model: str, dtype: str) -> Engine:
     with progress.activity(f"loading {version}"):
         before = _manifest(folder)
         engine = load_engine(folder, name=space.config.project.name, version=version, say=say, **options)
-        if _manifest(folder) != before:  # made anew meanwhile: what was read may be of both
+        if _manifest(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
             engine = load_engine(folder, name=space.config.project.name, version=version, **options)
     return engine
 
@@ -161,7 +161,7 @@ def _where(url: str) -> str:
 
 
 class Wordless(logging.Formatter):
-    """Where an error happened and of what kind it is, not its text: that may quote what somebody asked.
+    """Logs an error's place and kind without its text, which may quote a user's question.
 
     STEERSMAN_DEBUG=words shows all.
     """

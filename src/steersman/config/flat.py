@@ -30,7 +30,7 @@ class Leaf:
 
     @property
     def default(self) -> Any:
-        """Of the declaration; a section may begin with another."""
+        """The declaration's default; a section may override it."""
         made = self.field.default_factory
         return self.field.default if made is dataclasses.MISSING else made()
 

@@ -61,7 +61,7 @@ class RolloutsConfig:
 
 @dataclass(frozen=True)
 class PolicyOptimizerConfig:
-    """Adam of policy and critic, and how their learning rates go over the run."""
+    """Adam of policy and critic, and their learning rate schedules."""
 
     lr: float = opt(5e-6, "Peak learning rate of the policy.")
     critic_lr: float = opt(9e-6, "Peak learning rate of the critic.")
@@ -79,7 +79,7 @@ class PolicyOptimizerConfig:
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """What values are learned from."""
+    """The critic and its learning."""
 
     init: str = opt(
         "reward",
@@ -235,7 +235,7 @@ class GroupKlConfig:
 
 @dataclass(frozen=True)
 class RlooConfig:
-    """What `steersman rloo` sets otherwise than [ppo]; `of_stage` puts the two together."""
+    """Settings of `steersman rloo` that differ from [ppo]; `of_stage` combines the two."""
 
     rollouts: GroupRolloutsConfig = GroupRolloutsConfig()
     kl: GroupKlConfig = GroupKlConfig()
@@ -243,6 +243,6 @@ class RlooConfig:
 
 @dataclass(frozen=True)
 class GrpoConfig(RlooConfig):
-    """The same for `steersman grpo`."""
+    """Settings of `steersman grpo` that differ from [ppo]; `of_stage` combines the two."""
 
     kl: GroupKlConfig = GroupKlConfig(coef=0.04, paid_in="loss")

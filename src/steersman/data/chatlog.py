@@ -1,7 +1,7 @@
 """Chat logs -> dialogues between a user and an assistant, whom --speakers names.
 
-A message begins where a time stamp and a name stand, or the name of a known speaker; lines without either go on with
-it. A stamped message of somebody else ends the dialogue and is left out, so that nobody's words become another's.
+A message begins at a time stamp with a name, or at the name of a known speaker; other lines continue the message. A
+stamped message of any other person ends the dialogue and is left out, so that no words are attributed to the wrong one.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from steersman.data.reading import Reading
 from steersman.data.stamps import When
 
 ANYBODY = "*"
-"""In --speakers: every name that the other side does not have."""
+"""In --speakers: every name that is not on the other side."""
 ANSWER_HOURS = 72
-"""An answer may come so late and still belong to the question before it."""
+"""Longest time after a question at which an answer still belongs to it."""
 PEEK = 400
 NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
-"""What may be a name at the start of a line without a stamp."""
+"""Pattern of a possible name at the start of a line without a stamp."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message: its line, its time, who said it ('' for the system), and what."""
+    """One message: its line, time, speaker ('' for the system) and text."""
 
     line: int
     when: When | None
     who: str
     text: str
     ends: bool = False
-    """Whether it is no message, but ends a dialogue."""
+    """Whether this is not a message but a mark that ends a dialogue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """Who is the user and who the assistant."""
+    """The names of the user's and the assistant's side."""
 
     users: frozenset[str]
     assistants: frozenset[str]
@@ -64,7 +64,7 @@ class Speakers:
 
 
 def name_key(name: str) -> str:
-    """A name as it is compared: no marks, no '~' of unknown contacts, no title, number or address, case aside."""
+    """A name's form for comparison: without marks, '~' of unknown contacts, title, number or address, in lower case."""
     name = re.sub(r"\s+", " ", stamps.MARKS.sub("", name)).strip().lstrip("~").strip()
     name = re.sub(r"^【[^】]{1,12}】(?=.)", "", name)
     return re.sub(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)$", "", name).casefold() or name.casefold()
@@ -102,7 +102,7 @@ def names_in(part: Part, reading: Reading) -> str:
 
 
 def looks_like(lines: Sequence[Line]) -> bool:
-    """Whether the first lines of a text look like a chat log with time stamps."""
+    """Whether a text's first lines look like a chat log with time stamps."""
     texts = [stamps.MARKS.sub("", line.text) for line in lines if line.text.strip()]
     starts = [m for t in texts if (m := stamps.LEADING.match(t)) and stamps.when(m) is not None]
     behind = [m for t in texts if (m := stamps.TRAILING.match(t)) and stamps.when(m) is not None]
@@ -120,22 +120,22 @@ def _cleaned(lines: Iterable[Line]) -> Iterator[Line]:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How a log is written, by its first lines."""
+    """A log's format, detected from its first lines."""
 
     dated: bool
-    """Stamps have a date: a time alone at the start of a line is part of what is said."""
+    """Stamps have a date: a time without one at the start of a line is part of the message."""
     headers: bool
-    """A stamp and a name stand on a line of their own, what was said below."""
+    """A stamp and a name are on a separate line above the message."""
     stamped: bool
-    """Most messages begin with a stamp: what stands before the first one is a heading."""
+    """Most messages begin with a stamp: text before the first stamp is a heading."""
     spaced: bool
-    """Behind a stamp stand a name, a space and what was said."""
+    """A stamp is followed by a name, a space and the message."""
     names: frozenset[str]
-    """Names before a colon, in a log without stamps, that come again and again."""
+    """Names before a colon that occur repeatedly, in a log without stamps."""
     forms: frozenset[str]
-    """How stamps before names are written: another one without a name is part of what is said."""
+    """Form of stamps before names: a stamp of another form without a name is part of the message."""
     behind: frozenset[str]
-    """How stamps behind names are written: another time without a date is part of what is said."""
+    """Form of stamps after names: a time of another form without a date is part of the message."""
 
 
 def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
@@ -197,7 +197,7 @@ def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
 def _messages(
     lines: Iterable[Line], speakers: Speakers | None, bad: list[Record], changed: Counter[str]
 ) -> Iterator[Said]:
-    """Messages in their order, continued over lines."""
+    """Messages in order, with their continuation lines."""
     every = _cleaned(lines)
     head = list(itertools.islice(every, PEEK))
     known = speakers.named if speakers else frozenset()
@@ -286,9 +286,9 @@ def _stamped(number: int, when: When, match: re.Match[str], style: _Style, known
 def dialogues(
     said: Sequence[Said], speakers: Speakers | None, name: str, reading: Reading, bad: Sequence[Record] = ()
 ) -> Iterator[Record]:
-    """Messages as dialogues, cut where a stranger speaks, where a user's name changes, and by time.
+    """Messages as dialogues, split where a stranger speaks, where the user's name changes, and at long pauses.
 
-    `bad`: lines that could not be read. Raises ValueError with the names of who speaks where no message is a speaker's.
+    `bad`: lines that could not be read. Raises ValueError with the names found where no message is by a given speaker.
     """
     spoken = [_bare(message, reading.changed) for message in said]
     counts = Counter(
@@ -333,7 +333,7 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def _bare(message: Said, changed: Counter[str]) -> Said | None:
-    """A message without placeholders and notices of the messenger; None where nothing else is in it."""
+    """A message without placeholders and notices of the messenger; None where nothing else remains."""
     if message.ends:
         return message
     if not message.who or notices.SPOKEN.fullmatch(message.text):

@@ -1,6 +1,6 @@
 """Cleaning that loses nothing anybody wants: line ends, NULs, special tokens written out, empty answers, duplicates.
 
-All of it is counted: `dropped` counts records, `changed` what became of those that stay.
+Everything is counted: `dropped` counts removed records, `changed` the changes to the others.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NEXT = (
     r"(?:<\|im_start\|>|<start_of_turn>|<\|turn>)\s*(?:user|system|model|assistant|tool)?|"
     r"<\|start_header_id\|>\w*(?:<\|end_header_id\|>)?|<\|start_of_role\|>\w*(?:<\|end_of_role\|>)?"
 )
-"""Where another turn begins."""
+"""Pattern of the beginning of another turn."""
 END = re.compile(
     rf"(?:</s>|{_NEXT}|<\|{_KEPT}[\w:/]{{2,40}}\|>|<｜{_KEPT}[\w▁ ]{{2,40}}｜>|\[\|{_KEPT}\w{{2,40}}\|\]"
     r"|<(?:end_of_turn|end_of_utterance|eos|eod|eot|eoa|eom|pad|seed:eos|turn\|)>|<\|turn\|>|\[(?:EOS|PAD|/?INST)\]"
     r"|\[e~\[)\Z"
 )
 LONGEST = 120
-"""Characters that a token at the end, with the role behind it, is looked for in."""
+"""Characters at the end of a text that are searched for a token followed by a role."""
 STARTS = re.compile(
     r"\A(?:\s*(?:<s>|<bos>|\[BOS\]|<\|begin_of_text\|>|<\|startoftext\|>|<｜begin▁of▁sentence｜>"
     r"|<\|im_start\|>assistant\s|<[|｜][Aa]ssistant[|｜]>|<\|start_of_role\|>assistant<\|end_of_role\|>|<\|turn>model\s"
@@ -46,7 +46,7 @@ def normalise(text: str) -> str:
 
 
 def _end(text: str) -> int:
-    """Where the special tokens at the end of a text begin."""
+    """Index at which the special tokens at the end of a text begin."""
     end = len(text)
     while match := END.search(text, max(0, end - LONGEST), end):
         end = match.start()
@@ -60,10 +60,10 @@ def bare(text: str, changed: Counter[str]) -> str:
     text = normalise(text)
     start, end = STARTS.match(text), _end(text)
     inner = text[start.end() if start else 0 : end]
-    if start and "<s>" in start[0] and "</s>" in inner:  # HTML that begins struck out
+    if start and "<s>" in start[0] and "</s>" in inner:  # HTML that begins with <s> (strikethrough)
         start = None
     first = start.end() if start else 0
-    if "</s>" in text[end:] and "<s>" in text[first:end]:  # and that ends so
+    if "</s>" in text[end:] and "<s>" in text[first:end]:  # HTML that ends with </s>
         end = len(text)
     if start or end < len(text):
         changed["special tokens around answers taken off"] += 1
@@ -81,7 +81,7 @@ def language_of(text: str) -> str:
 
 
 def text_of(record: Parsed) -> str:
-    """Everything a record says, without ids and meta: what makes two records the same."""
+    """A record's whole content without ids and meta, which decides whether two records are equal."""
     if isinstance(record, str):
         return record
     if isinstance(record, Feedback):
@@ -127,7 +127,7 @@ def _clean_conversation(record: Conversation, changed: Counter[str]) -> Conversa
 
 
 def distinct_answers(record: Ranking, changed: Counter[str]) -> Ranking | None:
-    """Without empty answers and, of answers that are equal, only the best ranked; None where no pair is left."""
+    """The ranking without empty answers and with equal answers reduced to the best ranked; None without a pair left."""
     best: dict[str, int] = {}
     order = record.order
     for i, answer in enumerate(record.answers):
@@ -164,7 +164,7 @@ def _clean_ranking(record: Ranking, dropped: Counter[str], changed: Counter[str]
 
 
 def clean_one(record: Parsed, dropped: Counter[str], changed: Counter[str]) -> Parsed | None:
-    """The record normalised, or None (and counted in `dropped`) where it says nothing."""
+    """The record normalised, or None (and counted in `dropped`) where it has no content."""
     if isinstance(record, str):
         text = normalise(record)
         dropped["empty texts"] += not text
@@ -186,9 +186,9 @@ def clean_one(record: Parsed, dropped: Counter[str], changed: Counter[str]) -> P
 def clean(
     records: Iterable[Parsed], changed: Counter[str] | None = None, *, unique: bool = True
 ) -> tuple[list[Parsed], dict[str, int]]:
-    """Normalised records without empty and repeated ones, and how many went for which reason.
+    """Normalised records without empty and repeated ones, and the numbers removed, by reason.
 
-    `changed` counts what became of those that stay. Ids are made unique: a record whose id is taken gets the next
+    `changed` counts changes to kept records. Ids are made unique: a record whose id is taken gets the next
     free one of '-2', '-3' and so on. Without `unique` repeated records and their ids stay.
     """
     dropped: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Spreadsheets and files of columns (xlsx, parquet, Arrow) -> records, a row each."""
+"""Spreadsheets and files of columns (xlsx, parquet, Arrow) -> one record per row."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from steersman.data.tables import as_record, checked_names, column_names
 
 BATCH = 512
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
-"""What the bytes of images begin with."""
-"""Rows that are held at once."""
+"""First bytes of images."""
+"""Rows held in memory at once."""
 
 
 def cell_text(value: Any) -> str:
@@ -38,15 +38,15 @@ def cell_text(value: Any) -> str:
 
 
 def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
-    """Rows of the first sheet that has some (or of --sheet); other sheets with rows are named."""
+    """Rows of the first sheet with rows (or of --sheet); other sheets with rows are named in a note."""
     import openpyxl
 
     with part.seekable() as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of styles and extensions that are not read
+        warnings.simplefilter("ignore")  # warnings on styles and extensions that are not read
         try:
             values = openpyxl.load_workbook(file, read_only=True, data_only=True)
             formulas = openpyxl.load_workbook(file, read_only=True, data_only=False)
-        except Exception as error:  # openpyxl raises whatever its parsers do
+        except Exception as error:  # openpyxl passes on its parsers' errors
             raise ValueError(
                 f"{part.name}: expected a whole .xlsx file, but: {error or type(error).__name__}"
             ) from None
@@ -90,7 +90,7 @@ def _sheet(part: Part, reading: Reading, book: Any) -> str:
 
 
 def _rows(sheet: Any, name: str) -> Iterator[tuple[Any, ...]]:
-    sheet.reset_dimensions()  # what a file says of its size is often wrong
+    sheet.reset_dimensions()  # a file's own size information is often wrong
     try:
         yield from sheet.iter_rows(values_only=True)
     except Exception as error:
@@ -127,7 +127,7 @@ def scan_parquet(part: Part, reading: Reading) -> Iterator[Record]:
 
 
 def scan_arrow(part: Part, reading: Reading) -> Iterator[Record]:
-    """Arrow's file form (Feather 2) and its stream form (what Hugging Face datasets keep)."""
+    """Arrow's file form (Feather 2) and its stream form (the form of Hugging Face datasets)."""
     import pyarrow.ipc
 
     with part.seekable() as file:
@@ -158,13 +158,13 @@ def _records(batches: Iterable[list[dict[str, Any]]]) -> Iterator[Record]:
 
 
 def plain_json(value: Any) -> Any:
-    """A value of a column as JSON has it: no nulls inside turns, dates and decimals as text."""
+    """A column's value as JSON: no nulls inside turns, dates and decimals as text."""
     if isinstance(value, Mapping):
         return {str(key): plain_json(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
     if isinstance(value, bytes):
-        if value.startswith(PICTURES):  # as Hugging Face data sets hold images
+        if value.startswith(PICTURES):  # the form of images in Hugging Face data sets
             return f"data:application/octet-stream;base64,{base64.b64encode(value).decode()}"
         return value.decode("utf-8", "replace")
     if isinstance(value, datetime.datetime | datetime.date | datetime.time | decimal.Decimal):

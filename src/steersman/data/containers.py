@@ -1,4 +1,4 @@
-"""Bytes out of files: what a file is by its first bytes, unpacked as it is read and never beyond the limits.
+"""Bytes from files: a file's kind is told by its first bytes; packed files are unpacked while read, within limits.
 
 A file is one part, or several where it is an archive. Names inside archives are shown and never used as paths.
 """
@@ -56,17 +56,17 @@ FOREIGN = (
     (b"\xff\xd8\xff", "an image"),
     (b"GIF8", "an image"),
 )
-"""First bytes of what is not read, and what it is."""
+"""First bytes of unsupported kinds of files, and the kind's name."""
 _NO_RECORDS = """
     jpg jpeg png gif webp heic svg bmp tif tiff opus ogg oga mp3 m4a aac amr wav mp4 mov 3gp avi webm mkv vcf pdf doc
     docx ppt pptx css js ttf woff woff2
 """
 NO_RECORDS = frozenset(f".{suffix}" for suffix in _NO_RECORDS.split())
-"""Endings of what stands beside a chat in the archive of its export, and is never read."""
+"""Suffixes of files beside a chat in its export's archive, which are never read."""
 PACKED = ("gz", "xz", "bz2", "zst")
 SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
 SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
-"""What a file claims to be by its name."""
+"""Suffix -> kind that the file's name claims."""
 OFFICE = {
     "xl/workbook.xml": "xlsx",
     "xl/workbook.bin": "an Excel file in binary form (.xlsb); save it as .xlsx or CSV",
@@ -74,23 +74,23 @@ OFFICE = {
     "ppt/presentation.xml": "a PowerPoint file",
     "content.xml": "an OpenDocument file; save it as .xlsx or CSV",
 }
-"""A file inside a zip by which it is known to be something else."""
+"""File inside a zip -> the kind of document that the zip then is."""
 BOMB_MB, BOMB_RATIO = 100, 200
-"""Beyond so many MB, more than so many times the packed size is no text that people wrote."""
+"""Beyond this many MB, content larger than this multiple of its packed size is refused."""
 MEMBERS = 10_000
 DEPTH = 3
-"""Wrappers inside wrappers (a .gz in a zip) that are opened."""
+"""Levels of wrappers (a .gz in a zip) that are opened."""
 
 Open = Callable[[], IO[bytes]]
 
 
 class Foreign(ValueError):
-    """A file of a kind that holds no records: passed over in an archive that has others."""
+    """A file of a kind without records: skipped in an archive that has others."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One stream of content: its name as people know it, what it is ('text', 'xlsx', 'parquet', 'arrow')."""
+    """One stream of content: its name for messages, its kind ('text', 'xlsx', 'parquet', 'arrow')."""
 
     name: str
     kind: str
@@ -107,7 +107,7 @@ class Part:
 
     @contextlib.contextmanager
     def seekable(self) -> Iterator[IO[bytes]]:
-        """The part as a file that can be read anywhere, copied to a temporary one where it was packed."""
+        """The part as a seekable file; a packed part is copied to a temporary file."""
         with self.open() as file:
             if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
                 yield file
@@ -119,7 +119,7 @@ class Part:
 
 
 def parts(path: Path, reading: Reading) -> Iterator[Part]:
-    """What `path` holds. Raises ValueError that says what the file is where it cannot be read."""
+    """The parts of the file at `path`. Raises ValueError that names the file's kind where it cannot be read."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
     size = path.stat().st_size
@@ -129,7 +129,7 @@ def parts(path: Path, reading: Reading) -> Iterator[Part]:
 def _unwrapped(
     name: str, opened: Open, size: int, reading: Reading, depth: int, claim: str | None = None
 ) -> Iterator[Part]:
-    """`claim`: the name without the endings of what was unpacked already."""
+    """`claim`: the name without the suffixes of wrappers already unpacked."""
     claim = name if claim is None else claim
     with whole(name), opened() as file:
         head = file.read(1 << 16)
@@ -150,7 +150,7 @@ def _unwrapped(
 
 
 def kind_of(head: bytes, name: str) -> str:
-    """What a file is by its first bytes; 'text' is all else. Raises ValueError on what is known not to be data."""
+    """A file's kind by its first bytes; 'text' if unknown. Raises ValueError for kinds that contain no data."""
     for magic, kind in MAGIC:
         if head.startswith(magic):
             return kind
@@ -165,7 +165,7 @@ def kind_of(head: bytes, name: str) -> str:
 
 
 def _check_claim(name: str, claim: str, kind: str, head: bytes) -> None:
-    """ValueError where a name claims a binary format that the content is not."""
+    """ValueError where a name claims a binary format that the content does not have."""
     suffix = Path(claim).suffix.lower().lstrip(".")
     claimed = SUFFIXES.get(suffix)
     if head and claimed is not None and kind != ("zip" if claimed == "xlsx" else claimed):
@@ -177,7 +177,7 @@ def _check_claim(name: str, claim: str, kind: str, head: bytes) -> None:
 
 @contextlib.contextmanager
 def whole(name: str) -> Iterator[None]:
-    """Errors of unpackers as a ValueError that names the file."""
+    """Turns errors of unpackers into a ValueError that names the file."""
     import zstandard
 
     try:
@@ -195,7 +195,7 @@ def whole(name: str) -> Iterator[None]:
 
 
 class _Zst(io.RawIOBase):
-    """Unpacks zstd a little at a time; a frame that breaks off is an error, which zstandard's own reader swallows."""
+    """Unpacks zstd a little at a time; a truncated frame is an error, which zstandard's own reader ignores."""
 
     STEP = 1024
     """Packed bytes at a time: a block of 4 can stand for 128 KB."""
@@ -231,7 +231,7 @@ class _Zst(io.RawIOBase):
 
 
 class _Bounded(io.RawIOBase):
-    """What is unpacked, up to a limit in all and in proportion to what was packed."""
+    """An unpacked stream, limited in total size and in proportion to the packed size."""
 
     def __init__(self, name: str, inner: IO[bytes], packed: IO[bytes], size: int, max_mb: float) -> None:
         self._name, self._inner, self._packed = name, inner, packed
@@ -313,7 +313,7 @@ def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int)
 
 
 def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Reading, depth: int) -> Iterator[Part]:
-    """Parts of an archive's files (name, how it is opened, packed size); pictures and the like are passed over."""
+    """Parts of an archive's files (name, how it is opened, packed size); pictures and the like are skipped."""
     passed: list[Foreign] = []
     found = False
     for member, opened, size in sorted(members, key=lambda m: m[0]):
@@ -333,7 +333,7 @@ def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Readi
 
 
 def hidden(name: str) -> bool:
-    """Files that systems and programs put into archives and folders by themselves."""
+    """Whether systems or programs put such a file into archives and folders by themselves."""
     parts = [part for part in Path(name).parts if part not in ("..", ".")]
     return any(part.startswith((".", "__MACOSX", "~$")) or part in ("Thumbs.db", "desktop.ini") for part in parts)
 
@@ -344,7 +344,7 @@ def _check_members(name: str, count: int) -> None:
 
 
 def _check_size(name: str, unpacked: int, file: IO[bytes], reading: Reading) -> None:
-    """Of a zip, whose directory says before what it unpacks to; reading never goes beyond that."""
+    """Check the unpacked size in a zip's directory; reading never goes beyond that size."""
     packed = file.seek(0, io.SEEK_END)
     if unpacked > reading.max_unpacked_mb * 1024 * 1024:
         raise ValueError(

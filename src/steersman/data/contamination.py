@@ -1,4 +1,4 @@
-"""Were the test prompts in what the models were trained on? Exactly, or nearly.
+"""Finds test prompts that occur in training data, exactly or nearly.
 
 Exact: a training record says the same, from its beginning to one of its user turns, upper case, punctuation and
 white space aside. Near: at least NEAR of the prompt's runs of RUN words (of a Chinese or Japanese text: characters)
@@ -24,7 +24,7 @@ UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How many of `total` test prompts were trained on; at most a few of them by id."""
+    """Number of `total` test prompts found in training data, with the ids of a few."""
 
     total: int
     exact: int = 0

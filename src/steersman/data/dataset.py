@@ -1,6 +1,6 @@
 """Data sets of a workspace: data/NAME.jsonl, immutable, with NAME.manifest.json beside it.
 
-The manifest says what the set is for (kind, split, purpose), what it was made from, and the hash of its content.
+The manifest holds the set's use (kind, split, purpose), its source, and the hash of its content.
 Both files appear together or not at all.
 """
 
@@ -33,12 +33,12 @@ PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
 RESERVED = (".rejected", ".manifest", ".jsonl")
-"""Endings of names that would collide with files beside a data set."""
+"""Suffixes that a name must not have, since files beside a data set use them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A data set's manifest, and where its records lie."""
+    """A data set's manifest, and the path of its records."""
 
     path: Path
     name: str
@@ -89,7 +89,7 @@ def read_info(path: Path) -> DatasetInfo:
 
 
 def _existing(path: Path, replace: bool) -> DatasetInfo | None:
-    """The data set that is there. With `replace` a damaged one is put aside."""
+    """The existing data set at `path`, or None. With `replace` a damaged one is put aside."""
     try:
         return read_info(path) if path.is_file() and manifest_path(path).is_file() else None
     except ValueError:
@@ -101,7 +101,7 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
 
 
 def check_name(name: str) -> None:
-    """ValueError where a data set cannot be called so."""
+    """ValueError where `name` is not allowed for a data set."""
     if not NAME.fullmatch(name):
         raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
@@ -111,7 +111,7 @@ def check_name(name: str) -> None:
 
 
 def remove_dataset(info: DatasetInfo) -> None:
-    """Deletes a data set and what was left out of it; without its manifest, which goes first, it is none."""
+    """Delete a data set and the file of its rejected records; the manifest goes first, so no half data set remains."""
     manifest_path(info.path).unlink(missing_ok=True)
     for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
         if not manifest_path(path).is_file():
@@ -119,7 +119,7 @@ def remove_dataset(info: DatasetInfo) -> None:
 
 
 class DataOrigin(TypedDict, total=False):
-    """What a data set's manifest says of where it came from, beside its source."""
+    """Fields of a data set's manifest on its origin, besides `source`."""
 
     purpose: str
     source_sha256: str
@@ -141,8 +141,8 @@ def write_dataset(
 ) -> DatasetInfo:
     """Write `folder`/NAME.jsonl and its manifest, or neither.
 
-    The same content under the same name is left as it is. Raises ValueError on a bad name or kind, on no records,
-    and on other content under a name that is taken (unless `replace`).
+    The same content under the same name is left unchanged. Raises ValueError on a bad name or kind, on no records,
+    and on other content under an existing name (unless `replace`).
     """
     check_name(name)
     for what, value, known in (("kind", kind, KINDS), ("purpose", origin.get("purpose", "any"), PURPOSES)):
@@ -177,7 +177,7 @@ def write_dataset(
 
 
 def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
-    """Write the pair, unless the same is there already."""
+    """Write records and manifest, unless the same content exists already."""
     info.path.parent.mkdir(parents=True, exist_ok=True)
     with locks.brief(info.path.parent):
         old = _existing(info.path, replace)
@@ -196,7 +196,7 @@ def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
 
 
 def _write_pair(path: Path, lines: list[bytes], info: DatasetInfo) -> None:
-    """Both temporary files are whole before either is renamed, so that a full disk leaves what was there."""
+    """Both temporary files are whole before either is renamed, so that a full disk leaves the old pair intact."""
     with atomic_write(manifest_path(path)) as manifest:
         json.dump(info.to_json(), manifest, ensure_ascii=False, indent=1, sort_keys=True)
         manifest.write("\n")
@@ -214,15 +214,15 @@ def datasets(workspace: Workspace) -> list[DatasetInfo]:
 
 
 def find(workspace: Workspace, kind: str, split: str, purpose: str | None = None) -> list[Path]:
-    """Files of the data sets of this kind and split; with `purpose`, those made for it or for any."""
+    """Files of the data sets of this kind and split; with `purpose`, sets made for that purpose or for any."""
     infos = [info for info in datasets(workspace) if (info.kind, info.split) == (kind, split)]
     return [info.path for info in infos if purpose is None or info.purpose in (purpose, "any")]
 
 
 def _checked_whole(path: Path) -> None:
-    """A data set's content must be what its manifest says; other files have no manifest to differ from."""
+    """ValueError where a data set's content differs from its manifest's hash; files without a manifest pass."""
     if manifest_path(path).is_file() and file_sha256(path) != read_info(path).sha256:
-        time.sleep(REPLACING_SECONDS)  # it may be replaced in this moment, by two renamings
+        time.sleep(REPLACING_SECONDS)  # the set may be being replaced right now, by two renamings
         if file_sha256(path) == read_info(path).sha256:
             return
         raise ValueError(
@@ -231,25 +231,25 @@ def _checked_whole(path: Path) -> None:
 
 
 Tell = Callable[[str], None]
-"""Where a loader says what it left out or changed."""
+"""Receives a loader's note on records left out or changed."""
 
 
 def unsaid(text: str) -> None:
-    """For callers whose records were cleaned and counted before."""
+    """A `tell` that drops notes, for callers whose records were cleaned and counted before."""
 
 
 def _load(
     path: Path, kind: str, max_line_mb: float, encoding: str, tell: Tell, left_out: Counter[str] | None
 ) -> list[Parsed]:
-    """Records of a data set as they are, of any other file as `data import` would clean them, repeated ones kept.
+    """Records of a data set unchanged, of any other file cleaned as by `data import`, but with duplicates kept.
 
-    `left_out` counts what is not among them, by reason. Raises ValueError 'file:line: what was expected', and where
+    `left_out` counts the missing records by reason. Raises ValueError 'file:line: what was expected', and where
     nothing is left.
     """
     _checked_whole(path)
     found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)
-    if set(found.formats) == {"steersman"}:  # nothing is to be mended in what we wrote, but pairs of equal answers
+    if set(found.formats) == {"steersman"}:  # records written by us need no cleaning, except for pairs of equal answers
         records, dropped = _distinct(found.records, changed)
     else:
         records, dropped = clean(found.records, changed, unique=False)
@@ -265,7 +265,7 @@ def _load(
 
 
 def _distinct(records: list[Parsed], changed: Counter[str]) -> tuple[list[Parsed], dict[str, int]]:
-    """Our own rankings without answers that are equal, other records as they are; and how many had no pair left."""
+    """Our own rankings without duplicate answers, other records unchanged; and the number left without a pair."""
     kept = [distinct_answers(r, changed) if isinstance(r, Ranking) and _repeats(r) else r for r in records]
     left = [r for r in kept if r is not None]
     gone = len(kept) - len(left)
@@ -284,10 +284,10 @@ def load_conversations(
     tell: Tell = unsaid,
     left_out: Counter[str] | None = None,
 ) -> list[Conversation]:
-    """Dialogues of a data set, or of a file in any format that can be recognised.
+    """Dialogues of a data set, or of a file in any recognised format.
 
-    `kind` "demonstrations" wants them to end with the assistant, "prompts" with the user (an answer that is there
-    is cut off); None takes dialogues as they are. Raises ValueError 'file:line: what was expected'.
+    `kind` "demonstrations" requires them to end with the assistant, "prompts" with the user (a final answer
+    is cut off); None leaves dialogues unchanged. Raises ValueError 'file:line: what was expected'.
     """
     records = _load(path, kind or DIALOGUES, max_line_mb, encoding, tell, left_out)
     return [record for record in records if isinstance(record, Conversation)]

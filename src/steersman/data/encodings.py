@@ -1,8 +1,8 @@
-"""Which encoding a text is in, where nobody says: guessed by how well it reads, and refused when unsure.
+"""Guesses a text's encoding from how plausible the decoded text is; refuses when unsure.
 
-UTF-8 is strict enough to be recognised by itself, byte order marks and the zeros of UTF-16 likewise. All else is
-decoded in every common way; each reading is priced by how often its characters are used, alone and side by side
-(the cost is -log p of a naive model, in nats), and the cheapest is taken where it is cheaper than all others by far.
+UTF-8 is strict enough to be recognised by itself, as are byte order marks and the zeros of UTF-16. Other
+text is decoded in every common encoding; each reading gets a cost (-log p in nats of a naive model of the frequencies
+of characters and neighbours), and the cheapest is taken if it is far cheaper than all others.
 
 Why so: decision 47 in docs/LOG.md.
 """
@@ -23,7 +23,7 @@ from steersman.data import frequencies as chars
 
 AUTO = "auto"
 ESCAPES = re.compile(rb"\x1b\$|~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
-"""What text of ISO-2022 or HZ has, which is ASCII otherwise."""
+"""Escapes by which text of ISO-2022 or HZ, otherwise ASCII, is recognised."""
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -32,37 +32,37 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (b"\x84\x31\x95\x33", "gb18030"),
 )
-"""Byte order marks, and what they say."""
+"""Byte order marks and their encodings."""
 SAMPLE = 1 << 16
 PRICED = 20_000
-"""Bytes of a sample that are priced: the same ones in every reading, though they are fewer characters in some."""
+"""Bytes of a sample that are scored: the same bytes in every reading, even if they are fewer characters in some."""
 MARGIN, MARGIN_SHARE = 7.0, 0.003
 """The second best reading must cost so many nats more, and by this share of its own cost."""
 
 QUOTES = "’“”–—…‘„"
-"""Marks that text processors put everywhere."""
+"""Punctuation that word processors insert in any language."""
 WESTERN = QUOTES + "«»€£©®°·•\xa0×²³½´§›‹µ±"
 EASTERN = "，。、：；？！（）“”‘’《》「」『』【】〈〉…—·・～〜　％￥－＋＝／％＆＊＃＠①②③④⑤→←●○■□★☆※℃"
 
 
 @dataclass(frozen=True)
 class Language:
-    """Characters of a language: `letters` most frequent first, `marks` besides; `start`: p of a run of them."""
+    """Characters of a language: `letters`, most frequent first, and `marks`; `start`: p of a run of them."""
 
     name: str
     letters: str
     marks: str
     start: float
     dense: bool
-    """Whether its words are written in these characters alone, not in ASCII with some of them."""
+    """Whether words consist of these characters only, rather than of ASCII with some of them."""
     spread: float
     """p of the character at rank r is proportional to 1 / (r + spread)."""
     rare: float
-    """p of a letter of its scripts that is not listed."""
+    """p of an unlisted letter of the language's scripts."""
     mixing: float
-    """What a letter costs for each ASCII letter right beside it."""
+    """Additional cost of a letter for each adjacent ASCII letter."""
     most: float
-    """Nats per character beyond ASCII; what costs more on the average is no text in this language."""
+    """Nats per non-ASCII character; a text with a higher mean cost is not in this language."""
 
     @functools.cached_property
     def costs(self) -> dict[str, float]:
@@ -112,11 +112,11 @@ TURKISH, BALTIC = (_latin("Turkish", chars.TURKISH),), (_latin("Baltic", chars.B
 
 USUAL = ("gb18030", "big5hkscs", "cp950", "cp932", "cp949", "cp1252", "cp1251", "cp1250")
 BIG5 = {"cp950", "big5hkscs"}
-"""They differ in some signs, and in characters that one alone has, which the prices tell apart: no rivals."""
+"""Two encodings that do not compete: they differ in a few signs, and in characters that costs tell apart."""
 UNUSUAL = 3.0
-"""What a reading costs besides where its encoding is none of the usual ones."""
+"""Additional cost of a reading in an unusual encoding."""
 KNOWN_WORDS = 8
-"""A word known in a language makes its readings cheaper by 1, at most so many times."""
+"""Each known word of a language lowers a reading's cost by 1, at most this many times."""
 CANDIDATES: dict[str, tuple[Language, ...]] = {
     "gb18030": (CHINESE, TAIWANESE),
     "cp950": (TAIWANESE,),
@@ -148,7 +148,7 @@ CANDIDATES: dict[str, tuple[Language, ...]] = {
     **dict.fromkeys(("cp1256", "iso8859_6"), ARABIC),
     "cp874": THAI,
 }
-"""Encodings that are tried, and the languages written in them. Of equal readings the first counts."""
+"""Encodings that are tried, and the languages written in them. Among equal readings the first is used."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -162,18 +162,18 @@ def script(c: str) -> str:
 
 @dataclass(frozen=True)
 class Guess:
-    """A reading of a sample: its encoding, its language, what it costs, and the text."""
+    """A reading of a sample: its encoding, language, cost and text."""
 
     encoding: str
     language: str
     cost: float
     text: str
     most: float
-    """The cost beyond which it is no text in its language."""
+    """The cost above which the reading is no text in its language."""
 
 
 def lookup(name: str) -> str:
-    """Python's name of a text encoding that somebody named. Raises ValueError with names that are near."""
+    """Python's name of a text encoding that the user named. Raises ValueError that suggests similar names."""
     try:
         info = codecs.lookup(name)
     except (LookupError, ValueError, UnicodeError):
@@ -195,7 +195,7 @@ def marked(head: bytes) -> str | None:
 
 
 def by_zeros(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark, by where the zero bytes stand; None where that says nothing."""
+    """UTF-16 or UTF-32 without a mark, by the positions of zero bytes; None where these are inconclusive."""
     head = head[: len(head) // 4 * 4]
     if not head or head.count(0) * 100 < len(head) or not head.strip(b"\0"):
         return None
@@ -210,7 +210,7 @@ def by_zeros(head: bytes) -> str | None:
 
 
 def _ascii_in(data: bytes, name: str) -> int:
-    """How many characters of ASCII a text has when read so; -1 where it cannot be, or has zeros then."""
+    """Number of ASCII characters of `data` decoded in encoding `name`; -1 if it cannot be decoded or contains NULs."""
     try:
         text = codecs.getincrementaldecoder(name)("strict").decode(data)
     except UnicodeDecodeError:
@@ -219,16 +219,17 @@ def _ascii_in(data: bytes, name: str) -> int:
 
 
 def mostly_utf8(sample: bytes) -> bool:
-    """Whether text that is no UTF-8 as a whole is such but for some bytes: damaged, not of another encoding."""
+    """Whether invalid UTF-8 is valid except for some bytes: a damaged file, not another encoding."""
     beyond = sum(map(len, re.findall(rb"[\x80-\xff]+", sample)))
     text = sample.decode("utf-8", "ignore")
     return len(text.encode()) - len(re.sub(r"[^\x00-\x7f]+", "", text)) > 0.8 * beyond
 
 
 def is_utf8_beside(line: bytes, encoding: str) -> bool:
-    """Whether a line of a file that was found to be in another encoding is UTF-8: several files were put together.
+    """Whether a line is UTF-8 though the file is in another encoding, since several files were concatenated.
 
-    Two letters of Chinese may look like one of Latin or Greek in UTF-8, so that those count beside one byte a letter.
+    In a file of a two-byte encoding two bytes may look like one Latin or Greek letter of UTF-8, so there the line must
+    have two characters of three bytes.
     """
     if line.isascii():
         return False
@@ -241,7 +242,7 @@ def is_utf8_beside(line: bytes, encoding: str) -> bool:
 
 
 def guesses(sample: bytes) -> list[Guess]:
-    """Readings of a sample that is no UTF-8, the likeliest first, equal texts once. Empty: nothing reads it."""
+    """Readings of a sample that is no UTF-8, the likeliest first, equal texts once. []: no encoding fits."""
     if sample.isascii():
         by, of = ("iso2022_jp", "Japanese") if b"\x1b$" in sample else ("hz", "Chinese")
         return [Guess(by, of, 0.0, sample.decode(by, "replace"), 1.0)]
@@ -263,7 +264,7 @@ def guesses(sample: bytes) -> list[Guess]:
 
 
 def sure(found: list[Guess]) -> bool:
-    """Whether the first guess is so much better than the others that it can be taken unasked."""
+    """Whether the first guess is enough better than the others to be taken without asking."""
     if not found or found[0].cost > found[0].most:
         return False
     rivals = [g for g in found[1:] if not {g.encoding, found[0].encoding} <= BIG5]
@@ -271,7 +272,7 @@ def sure(found: list[Guess]) -> bool:
 
 
 def _pairs(text: str) -> Counter[tuple[str, str, str]]:
-    """Characters beyond ASCII with what stands before and behind, counted."""
+    """Counts of non-ASCII characters with their neighbours (before, character, after)."""
     text = f"\n{text}\n"
     return Counter((text[i - 1], c, text[i + 1]) for i, c in enumerate(text) if ord(c) > 127)
 
@@ -282,7 +283,7 @@ def _cost(pairs: Counter[tuple[str, str, str]], words: Counter[str], language: L
 
 
 def _price(before: str, c: str, after: str, language: Language) -> float:
-    """-log p of one character beyond ASCII between its neighbours."""
+    """-log p in nats of one non-ASCII character between its neighbours."""
     costs, kind = language.costs, unicodedata.category(c)
     cost = costs.get(c) or costs.get(c.lower())
     if cost is None:

@@ -1,4 +1,4 @@
-"""A file of any known format -> records of one of our kinds. Whatever is left out, changed or guessed is counted."""
+"""A file of any known format -> records of one of our kinds. Everything left out, changed or guessed is counted."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from steersman.types import Conversation, Ranking
 
 ORDERS = ("", "best-first", "worst-first")
 CATEGORY = 20
-"""A field of so many records with at most a fifth as many values is a category, whatever its values look like."""
+"""A field of at least this many records with at most a fifth as many distinct values is a category, not content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that could not be imported, why, and what it looked like."""
+    """A record that could not be imported, the reason, and the beginning of its text."""
 
     line: int
     reason: str
@@ -42,23 +42,23 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file held: `read` is the number of records plus those in `rejected` and `left_out`."""
+    """The result of reading a file; `read` counts records, `rejected` and `left_out` together."""
 
     kind: str
     records: list[Parsed]
     rejected: list[Rejected] = field(default_factory=list)
     formats: Mapping[str, int] = field(default_factory=dict)
-    """Format -> records of it."""
+    """Format -> number of records."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Why records that are whole were left out -> how many."""
+    """Reason for leaving out valid records -> number."""
     changed: Mapping[str, int] = field(default_factory=dict)
-    """What was changed or guessed -> how often."""
+    """Description of a change or guess -> number."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """What was guessed (question, answer, ...) -> the field that was taken for it, the most frequent first."""
+    """Guessed role (question, answer, ...) -> the fields taken for it, the most frequent first."""
     unused: Mapping[str, int] = field(default_factory=dict)
-    """Fields that were read over -> in how many records."""
+    """Ignored field -> number of records with it."""
     files: Mapping[str, int] = field(default_factory=dict)
-    """Files and members of archives, where there are several -> records read of each."""
+    """File or member of an archive, where there are several -> number of its records."""
 
     @property
     def format(self) -> str:
@@ -70,13 +70,13 @@ class Imported:
         return len(self.records) + len(self.rejected) + sum(self.left_out.values())
 
     def reasons(self) -> dict[str, int]:
-        """Rejections counted by reason, its variable parts (what was found, and at which turn) left out."""
+        """Rejections counted by reason, without the reason's variable parts (found value, number of the turn)."""
         reasons = (r.reason.partition(", got ")[0].partition("; ")[0] for r in self.rejected)
         return dict(Counter(re.sub(r"\[\d+\]", "[]", reason) for reason in reasons).most_common())
 
 
 def _formats_of(name: str | None) -> tuple[str, str | None]:
-    """(format of the file, format of its records) that --format names; '' and None are by what there is."""
+    """(format of the file, format of its records) that --format names; '' and None: to be detected."""
     if name is None:
         return "", None
     if name not in formats.FORMATS:
@@ -86,7 +86,7 @@ def _formats_of(name: str | None) -> tuple[str, str | None]:
 
 @dataclass
 class _Content:
-    """A field that nothing took though it looks like something said."""
+    """An unused field whose values look like content."""
 
     line: int
     sample: str
@@ -96,7 +96,7 @@ class _Content:
 
 @dataclass
 class _Gathered:
-    """What has been read so far."""
+    """The records and counts gathered so far."""
 
     kinds: dict[str, list[tuple[int, Parsed]]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
@@ -111,14 +111,14 @@ class _Gathered:
     single: dict[str, list[float]] = field(default_factory=dict)
     """Fields that score single answers, and their values."""
     seen: set[str] = field(default_factory=set)
-    """Names of all fields, as they are compared."""
+    """Names of all fields, in the form for comparison."""
 
     @property
     def count(self) -> int:
         return sum(map(len, self.kinds.values()))
 
     def add(self, line: int, parsed: Parsed, fields: Fields) -> None:
-        """Keeps in mind what was read of a record, and what was not."""
+        """Record which fields were read from a record, and which were not."""
         self.seen.update(plain(str(key)) for key in fields.record)
         self.taken.update(fields.taken.items())
         answered = not (isinstance(parsed, Conversation) and parsed.is_prompt)
@@ -135,7 +135,7 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class Taking:
-    """How records are taken out of what was read."""
+    """Options of converting raw records."""
 
     format: str | None = None
     """Format of every record; None: each record's own."""
@@ -145,7 +145,7 @@ class Taking:
     max_records: int = 0
     """0 takes all."""
     mapping: Mapping[str, str] | None = None
-    """Role -> field: what fields are that no format knows."""
+    """Role -> field, for fields that no format knows."""
     ordered: str = ""
     """One of ORDERS, for lists of answers without scores."""
 
@@ -157,13 +157,13 @@ class Taking:
 def parse_file(
     path: Path | Sequence[Path], kind: str | None = None, *, reading: Reading | None = None, **options: Any
 ) -> Imported:
-    """Read `path` (a file, an archive, a folder, or several) as `kind` (None: what most of its records are).
+    """Read `path` (a file, an archive, a folder, or several) as `kind` (None: the kind of most records).
 
     `options` are fields of `Taking`, and where no `reading` is given of `Reading` too: `encoding`, `speakers`, ...
 
     A record that is broken or cannot be of this kind is a ValueError 'file:line: field: what was expected', or with
-    `skip_bad` is listed in `rejected`; so are records of several kinds where `kind` is None. A field that looks like
-    something said and that nothing reads is a ValueError, whatever `skip_bad` says: `mapping` tells what it is.
+    `skip_bad` is listed in `rejected`; so are records of several kinds where `kind` is None. An unused field that looks
+    like content is a ValueError, even with `skip_bad`; `mapping` can give its role.
     """
     taking = Taking(**{f.name: options.pop(f.name) for f in dataclasses.fields(Taking) if f.name in options})
     file_format, name = _formats_of(taking.format)
@@ -197,7 +197,7 @@ def parse_file(
 def _take(
     records: Iterator[Record], what: tuple[Path, str | None, str | None], taking: Taking, reading: Reading
 ) -> _Gathered:
-    """All records until there are enough; `what`: path, format of records and kind."""
+    """Read records until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
     asked = _options(taking.mapping or {}, reading.speakers, taking.ordered) | {"pictures": reading.pictures}
     got = _Gathered()
@@ -221,7 +221,7 @@ SAME_ROLES = {"user": "question", "customer": "question", "assistant": "answer",
 
 
 def _options(mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[str, Any]:
-    """What every record's `Fields` are told."""
+    """Options of every record's `Fields`."""
     mapping = {SAME_ROLES.get(role, role): fields for role, fields in mapping.items()}
     for role in mapping:
         if role not in MAPPABLE:
@@ -232,7 +232,7 @@ def _options(mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[st
 
 
 def _gathered(records: Iterator[Record], notes: Counter[str]) -> Iterator[Record]:
-    """Records; of a file with a message a row, of trees (OASST) or conversations, those, at the line of their first."""
+    """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line."""
     first = next(records, None)
     if first is None:
         return
@@ -252,7 +252,7 @@ def _gathered(records: Iterator[Record], notes: Counter[str]) -> Iterator[Record
 
 
 def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _Gathered) -> Iterator[Record]:
-    """The records that one holds (several where it is a table in itself)."""
+    """The records inside one record (several where it is itself a table)."""
     if record.error or not isinstance(record.value, Mapping):
         yield record
         return
@@ -272,7 +272,7 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
 def _gather(
     record: Record, name: str | None, kind: str | None, trim: bool, options: Mapping[str, Any], got: _Gathered
 ) -> None:
-    """One record into `got`, or a ValueError that says what is wrong with it."""
+    """One record into `got`, or a ValueError with the problem."""
     if record.error:
         raise ValueError(record.error)
     fields = formats.as_fields(record.value, **options)
@@ -304,7 +304,7 @@ def _gather(
 
 
 def _note_kind(parsed: Parsed, kind: str, notes: Counter[str]) -> None:
-    """Counts what was cut off a record to make it one of `kind`."""
+    """Count the parts cut off a record to make it one of `kind`."""
     if kind == "prompts" and not (isinstance(parsed, Conversation) and parsed.is_prompt):
         notes["answers cut off prompts"] += 1
     elif kind == "demonstrations" and isinstance(parsed, Ranking):
@@ -314,7 +314,7 @@ def _note_kind(parsed: Parsed, kind: str, notes: Counter[str]) -> None:
 
 
 def _say_scores(got: _Gathered, reading: Reading) -> None:
-    """What stands beside single answers and says that some are bad."""
+    """Note fields of scores beside single answers, which suggest that some answers are bad."""
     for key, scores in got.single.items():
         reading.tell(
             f"caution: '{key}' scores {len(scores)} single answers from {min(scores):g} to {max(scores):g} and is not "
@@ -324,7 +324,7 @@ def _say_scores(got: _Gathered, reading: Reading) -> None:
 
 
 def _group(got: _Gathered) -> None:
-    """Answers with scores, one a line, as rankings of those with one prompt."""
+    """Turn single answers with scores into rankings of the answers to the same prompt."""
     if got.scored:
         made, alone = rankings_of(got.scored)
         got.kinds.setdefault("rankings", []).extend(made)
@@ -346,7 +346,7 @@ def _check_mapping(path: Path, mapping: Mapping[str, str], got: _Gathered) -> No
 
 
 def _check_content(path: Path, got: _Gathered) -> None:
-    """ValueError where fields look like something said and nothing reads them."""
+    """ValueError where unused fields look like content."""
     fields = {
         name: found
         for name, found in got.content.items()
@@ -369,7 +369,7 @@ def _settle_kind(path: Path, got: _Gathered, skip_bad: bool) -> str:
     """The kind of most records. Those of other kinds are rejected, or a ValueError without `skip_bad`."""
     if not got.kinds:
         raise ValueError(f"{path}: expected at least one good record, found none{_why(got)}")
-    kind = max(got.kinds, key=lambda k: len(got.kinds[k]))  # the first of equals
+    kind = max(got.kinds, key=lambda k: len(got.kinds[k]))  # the first kind among equally frequent ones
     others = {k: records for k, records in got.kinds.items() if k != kind}
     if others and not skip_bad:
         counts = ", ".join(f"{len(r)} {k} (first at line {r[0][0]})" for k, r in got.kinds.items())
@@ -385,7 +385,7 @@ def _settle_kind(path: Path, got: _Gathered, skip_bad: bool) -> str:
 
 
 def _why(got: _Gathered) -> str:
-    """Why nothing is left of a file."""
+    """The reason why no record of a file is left."""
     if got.rejected:
         return f"; the first bad one is line {got.rejected[0].line}: {got.rejected[0].reason}"
     parts = [f"; {n} {what}" for what, n in got.notes.most_common() if n and what.endswith("left out")]

@@ -1,4 +1,4 @@
-"""JSON out of files: a value a line, values that span lines, one list of records, or one object around such lists."""
+"""JSON from files: one value per line, values that span lines, one list of records, or one object with such lists."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from steersman.data.reading import Reading
 
 PEEK_LINES, PEEK_CHARS = 64, 1 << 18
 DOCUMENT_MB = 64
-"""Most of one value that spans lines; such are held in memory as a whole, items of a list one by one."""
+"""Largest value that spans lines: it is held in memory whole, while items of a list are read one by one."""
 SPACE = re.compile(r"[\s\ufeff,]*")
-"""What may stand between values: a mark where files were joined, commas of a list without brackets."""
+"""Characters allowed between values: byte order marks where files were joined, commas of a list without brackets."""
 _WRAPPERS = """
     data items examples example rows records record conversations dialogs dialogues chats results result entries
     samples instances questions qas qa pairs faq faqs tickets threads train training validation valid val dev
@@ -27,15 +27,15 @@ _WRAPPERS = """
     对话 列表
 """
 WRAPPERS = frozenset(_WRAPPERS.split())
-"""Fields of one object that holds a whole data set."""
+"""Fields whose value, in an object around a whole data set, is the list of records."""
 OF_DIALOGUES = frozenset(("conversation", "conversations", "dialogs", "dialogues", "chats", "threads", "turns", "对话"))
-"""Fields that hold the turns of one dialogue as often as many dialogues."""
+"""Fields that contain either the turns of one dialogue or several dialogues."""
 _SAID = """
     question prompt instruction query input text answer response output completion messages chosen rejected
     system
 """
 SAID = frozenset(_SAID.split())
-"""Fields of a record: an object that has one is no wrapper."""
+"""Fields of a record: an object with one of them is not a wrapper."""
 
 
 def _no_constant(name: str) -> Any:
@@ -46,7 +46,7 @@ DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def parse_json(text: str) -> Any:
-    """The value, or a ValueError that says where in the line it stops being JSON."""
+    """The value; ValueError names the place in the line where it is not valid JSON."""
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -60,7 +60,7 @@ def parse_json(text: str) -> Any:
 
 
 def _no_half(text: str, value: Any) -> Any:
-    """The value; ValueError on half of an escaped pair, which is legal JSON, but no text: it could never be written."""
+    """The value; ValueError on an unpaired escaped surrogate, which JSON allows but UTF-8 cannot encode."""
     if "\\ud" in text.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -70,7 +70,7 @@ def _no_half(text: str, value: Any) -> Any:
 
 
 def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
-    """Every record of a part of JSON, dialogues as {"messages": turns}. Blank lines are skipped.
+    """Every record of a part that is JSON; lists of turns as {"messages": turns}. Blank lines are skipped.
 
     A line that cannot be read comes as a Record with `error`. Nothing but blank lines, a broken list or a list of
     nothing is a ValueError that names the file.
@@ -114,7 +114,7 @@ def _of_line(line: Line) -> Iterator[Record]:
 
 
 def _joined(text: str) -> list[Any]:
-    """Values of a line with marks of byte order between them, where files were joined; empty where it is none."""
+    """Values of a line with byte order marks between them, where files were joined; [] for any other line."""
     values, at = [], 0
     while at < len(text):
         try:
@@ -130,7 +130,7 @@ def _joined(text: str) -> list[Any]:
 
 
 def _peek(lines: Iterator[Line]) -> list[Line]:
-    """The first lines, enough to see how the file is built."""
+    """The first lines, enough to recognise the file's structure."""
     head, size = [], 0
     for line in lines:
         head.append(line)
@@ -141,14 +141,14 @@ def _peek(lines: Iterator[Line]) -> list[Line]:
 
 
 def _is_document(head: Sequence[Line], whole: bool) -> bool:
-    """Whether values span lines, rather than standing one on each."""
+    """Whether values span lines, rather than one value per line."""
     texts = [line.text.strip("\ufeff \t\r\n") for line in head]
     texts = [text for text in texts if text]
     if not texts or texts[0][0] not in "[{":
         return False
     first = _whole_value(texts[0])
     if first is not None:
-        if isinstance(first, list):  # of records; lists of turns stand one on a line
+        if isinstance(first, list):  # a list of records; lists of turns are written one per line
             return not first or (isinstance(first[0], Mapping) and not _is_turns(first)) or _is_turns(first[0])
         return len(texts) == 1 and whole and (bool(_wrapped(first)) or messengers.chats_in(first) is not None)
     joined = "\n".join(texts)
@@ -178,7 +178,7 @@ def _is_turns(value: Any) -> bool:
 
 
 def _dialogues(values: list[Any]) -> list[Any]:
-    """Items of a list: one dialogue where they are its turns, dialogues where they are lists of turns, else records."""
+    """Records in a list: one dialogue if items are turns, a dialogue per item if items are lists, else the items."""
     if not values:
         raise ValueError("the list is empty; expected at least one record")
     if _is_turns(values):
@@ -187,7 +187,7 @@ def _dialogues(values: list[Any]) -> list[Any]:
 
 
 def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
-    """Lists of records inside an object that holds a data set, by their fields; empty where it is a record itself."""
+    """Field -> list of records in an object around a data set; {} where the object is itself a record."""
     if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
         return {}
     found: dict[str, list[Any]] = {}
@@ -204,7 +204,7 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
 
 
 def _is_record(item: Any, name: str) -> bool:
-    """Whether an item of the list `name` is a record of its own, not a turn of one dialogue."""
+    """Whether an item of the list `name` is a separate record, not a turn of a dialogue."""
     if _is_turns(item):
         return True
     if not isinstance(item, Mapping) or _is_turn(item):
@@ -222,7 +222,7 @@ def _known(value: Mapping[str, Any]) -> bool:
 
 
 class _Document:
-    """Values that span lines, read piece by piece: `buffer` holds what is read and not yet understood."""
+    """Values that span lines, read piece by piece: `buffer` holds text read but not yet parsed."""
 
     def __init__(self, part: Part, lines: Iterable[Line], reading: Reading) -> None:
         self._part, self._lines, self._reading = part, iter(lines), reading
@@ -325,7 +325,7 @@ class _Document:
                 return False
 
     def _fill(self, wanted: int) -> bool:
-        """Reads some more text; False where there is none."""
+        """Reads more text; False at the end of the file."""
         pieces, size = [self._buffer[self._at :]], 0
         for line in self._lines:
             if line.error:
@@ -338,7 +338,7 @@ class _Document:
         return size > 0
 
     def _resume(self) -> None:
-        """After a value that cannot be read: to the next line that begins with '{'."""
+        """After an unreadable value, skip to the next line that begins with '{'."""
         while True:
             found = re.compile(r"\n\{").search(self._buffer, self._at)
             if found:

@@ -1,4 +1,4 @@
-"""Records as the kinds of data sets: what may serve as a demonstration, a prompt, a ranking, feedback, a text."""
+"""Converts records to the kinds of data sets: demonstrations, prompts, rankings, feedback, texts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from steersman.types import Conversation, Feedback, Ranking
 
 KINDS = ("demonstrations", "prompts", "rankings", "feedback", "texts")
 DIALOGUES = "dialogues"
-"""Beside the kinds of data sets: conversations as they are, whoever speaks last."""
+"""Beside the kinds of data sets: unchanged conversations, whoever speaks last."""
 JUDGED = "judged"
-"""Beside the kinds of data sets: rankings and feedback, what KTO learns from."""
+"""Beside the kinds of data sets: rankings and feedback together, for KTO."""
 
 
 class LeftOut(Exception):
-    """A record that is whole and yet does not belong into data of this kind; counted, never an error."""
+    """A valid record that must not be used as this kind; counted, never an error."""
 
 
 def as_kind(record: Parsed, kind: str, trim_last_user: bool = False) -> Parsed:
-    """The record as one of `kind`, or a ValueError that says why it cannot be; LeftOut where it must not be.
+    """The record as one of `kind`. ValueError with the reason where it cannot be, LeftOut where it must not be.
 
-    A ranking's best answer may serve as a demonstration and its prompt as a prompt; so may an answer that was liked,
-    but never a disliked one. A dialogue that ends with the user is no demonstration, unless `trim_last_user` cuts
+    A ranking's best answer may serve as a demonstration and its prompt as a prompt; a liked answer may too, a disliked
+    one never. A dialogue that ends with the user is no demonstration, unless `trim_last_user` cuts
     that turn off.
     """
     if kind == "texts" or isinstance(record, str):

@@ -1,4 +1,4 @@
-"""Markdown and plain text: questions and answers as dialogues, all else as text."""
+"""Markdown and plain text: questions and answers become dialogues, other content text."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ SUMMARY = re.compile(
 )
 UNDER = re.compile(r"={3,}|-{3,}")
 RULED = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
-"""The line below the headings of a table."""
+"""Pattern of the line below a table's headings."""
 FENCE = re.compile(r"\s{0,3}(```|~~~)")
 FRONT = re.compile(r"---\s*")
 NUMBER = re.compile(
     r"\A(?:\d{1,3}(?:\.\d{1,3})*[.、)）](?!\d)|[一二三四五六七八九十]{1,3}、|[（(][\d一二三四五六七八九十]{1,3}[)）])\s*(?=\S)"
 )
-"""The number of a heading."""
+"""Pattern of a heading's number."""
 QUESTIONS = 0.5
-"""So many headings of one level must be questions for a page to be a list of questions and answers."""
+"""Headings of one level that must be questions for a page to count as a list of questions and answers."""
 WORDS = re.compile(
     r"(?:how|what|when|where|why|who|which|can|could|do|does|did|is|are|will|would|should|may|wie|was|wann|wo|warum|wer|"
     r"welche[rs]?|kann|können|ist|sind|darf)\b|(?:如何|怎么|怎样|为什么|什么|能否|是否|可以|可否|哪|多久|多少)",
@@ -116,7 +116,7 @@ def heading_pairs(lines: Sequence[Line]) -> list[Pair]:
 
 
 def _atx(lines: Sequence[Line]) -> list[Line]:
-    """Headings underlined with '=' or '-' as such with '#', in a page that has no others."""
+    """Lines with headings underlined by '=' or '-' rewritten with '#', in a page without '#' headings."""
     if any(HEADING.fullmatch(line.text.rstrip()) for line in lines):
         return list(lines)
     out: list[Line] = []
@@ -131,7 +131,7 @@ def _atx(lines: Sequence[Line]) -> list[Line]:
 
 
 def table_pairs(lines: Sequence[Line]) -> list[Pair]:
-    """(line, question, answer) of rows of tables whose headings say which column is which."""
+    """(line, question, answer) of rows of tables whose headings name columns of questions and answers."""
     out: list[Pair] = []
     columns: tuple[int, int] | None = None
     for above, line in itertools.pairwise(lines):
@@ -166,7 +166,7 @@ def _share(found: list[tuple[int, str]]) -> float:
 
 
 def pairs_in(lines: Sequence[Line]) -> list[Pair]:
-    """Questions and answers of a text, however they are marked; empty where it is no list of such."""
+    """Questions and answers of a text, marked in any known way; [] where the text is no such list."""
     marked = marked_pairs(lines)
     if len(marked) > 1 or (marked and marked[0][0] <= 3):
         return marked
@@ -174,7 +174,7 @@ def pairs_in(lines: Sequence[Line]) -> list[Pair]:
 
 
 def _outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
-    """How many lines, headings and rows of tables aside, are in no question and no answer."""
+    """Number of lines outside of questions and answers, without headings and rows of tables."""
 
     def letters(text: str) -> str:
         return re.sub(r"[\W_]", "", text)
@@ -189,7 +189,7 @@ def _outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
 
 
 def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
-    """Questions and answers as {"question", "answer"}; where there are none, the whole as one {"text"} record."""
+    """Questions and answers as {"question", "answer"}; without any, the whole text as one {"text"} record."""
     lines = []
     for line in lines_of(part, reading):
         if line.error:
@@ -209,7 +209,7 @@ def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
 
 
 def _without_front_matter(lines: list[Line]) -> list[Line]:
-    """Without the settings that generators of pages put between two '---' at the very start."""
+    """The lines without front matter (page generators' settings between two '---' at the start)."""
     if not FRONT.fullmatch(lines[0].text.strip("\r\n")):
         return lines
     end = next((i for i, line in enumerate(lines[1:60], 1) if FRONT.fullmatch(line.text.strip("\r\n"))), None)

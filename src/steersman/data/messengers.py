@@ -17,12 +17,12 @@ from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
-"""Who speaks in a record of training data, rather than in a chat of people."""
+"""Names of speakers in training data, as opposed to a chat between people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One chat of an export: whom it is with, where that is one person, and its messages in their order."""
+    """One chat of an export: the partner's name in a chat between two, and the messages in order."""
 
     partner: str
     messages: Sequence[Said]
@@ -30,7 +30,7 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """What an export holds."""
+    """The chats of an export."""
 
     source: str
     chats: Sequence[Chat]
@@ -62,7 +62,9 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     speakers = chatlog.speakers_of(reading.speakers)
     everybody = Counter(m.who for chat in found.chats for m in chat.messages if m.who)
     if speakers is not None and not any(speakers.role(who) for who in everybody):
-        list(chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading))  # raises, with the names
+        list(
+            chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading)
+        )  # raises ValueError with the names
     for chat in found.chats:
         names = {m.who for m in chat.messages if m.who}
         mine = speakers
@@ -146,7 +148,7 @@ def _discord(value: Mapping[str, Any]) -> Chats | None:
 
 
 def _instagram(value: Mapping[str, Any]) -> Chats | None:
-    """Instagram's and Messenger's: newest first, and UTF-8 that was taken for Latin-1."""
+    """Instagram's and Messenger's: newest message first, and UTF-8 wrongly decoded as Latin-1."""
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         return None
@@ -236,7 +238,7 @@ class _TelegramHtml(html.parser.HTMLParser):
             return
         message, self._message = self._message, None
         if message["kind"] == "default":
-            self._who = message["who"].strip() or self._who  # left out where one goes on speaking
+            self._who = message["who"].strip() or self._who  # the name is omitted in a speaker's further messages
         who = self._who if message["kind"] == "default" else ""
         self.said.append(Said(self.getpos()[0], _iso(message["date"]), who, message["text"].strip()))
 

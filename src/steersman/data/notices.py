@@ -1,4 +1,4 @@
-"""What messengers write into a chat log besides what people say: placeholders of media, notices of the system."""
+"""Texts that messengers write into a chat log besides people's words: placeholders of media, system notices."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEDIA = re.compile(
     r"|\[?(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d{4,}\.\w{3,4}\]?)",
     re.I,
 )
-"""A line that stands for something other than text."""
+"""Pattern of a line that stands for media and not text."""
 EDITED = re.compile(
     r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet|此消息已(?:被)?编辑|已编辑|此訊息已編輯|"
     r"ce message a été modifié|se editó este mensaje|mensagem editada|(?:questo )?messaggio (?:è stato )?modificato|"
@@ -74,7 +74,7 @@ _BY_NAME = (
     r".{0,40}拍了拍.{0,40}",
 )
 SPOKEN = re.compile("|".join(f"(?:{form})" for form in _SPOKEN + _BY_NAME), re.I)
-"""A whole message that the messenger wrote, though it stands under a name."""
+"""Pattern of a whole message that the messenger wrote under a person's name."""
 _GROUP = (
     r"joined (?:using|the (?:group|chat|channel|conversation))|(?:was|were|has been) (?:added|removed)|added .{1,40}to the|"  # noqa: E501
     r"(?:has )?left(?: the (?:group|chat|conversation|channel))?\.?$|created (?:this )?group|"
@@ -86,16 +86,16 @@ _GROUP = (
     r"添加了.{0,40}现在可以开始聊天|以上是打招呼的内容|领取了.{0,20}红包|安全码|更改了|转接(?:给|至)|进入(?:了)?会话|接入(?:了)?会话"
 )
 GROUP = re.compile("|".join((_GROUP, *_SPOKEN, *_BY_NAME)), re.I)
-"""Found in a line without a name that anybody knows: a notice of the system."""
+"""Pattern of a system notice, searched in lines without a known name."""
 BOUNDARY = re.compile(
     r"\W*(?:(?:chat|conversation|session|transcript)\s(?:has\s)?(?:been\s)?(?:started|began|ended|closed|opened|finished)\b.{0,80}|"
     r"(?:chat|gespräch|sitzung|unterhaltung)\s(?:wurde\s)?(?:gestartet|begonnen|beendet|geschlossen)\b.{0,60}|"
     r"(?:本次)?(?:会话|對話|对话|聊天|会話)(?:已)?(?:经)?(?:开始|结束|結束|关闭|關閉|终止).{0,40})\W*",
     re.I,
 )
-"""A notice that ends a dialogue."""
+"""Pattern of a notice that ends a dialogue."""
 RULE = re.compile(r"[-=*_—–─]{3,}(?:.{0,40}[-=*_—–─]{3,})?")
-"""A line that parts dialogues."""
+"""Pattern of a line that separates dialogues."""
 _LABELS = """
     note notes ps re fw fwd subject total sum price address order date time name email e-mail phone tel mobile
     http https www url link from to cc step tip tips warning important example hint summary result answer
@@ -104,11 +104,11 @@ _LABELS = """
     总计 收件人
 """
 LABELS = frozenset(_LABELS.split())
-"""Words before a colon that are no speakers."""
+"""Words before a colon that are not speakers."""
 
 
 def unquoted(text: str) -> str:
-    """A message over several lines without the quotes that LINE puts around it."""
+    """A message without the quotes that LINE puts around messages of several lines."""
     if "\n" in text and len(text) > 2 and text[0] == text[-1] == '"':
         return text[1:-1].replace('""', '"')
     return text

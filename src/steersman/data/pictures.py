@@ -1,8 +1,8 @@
-"""Images of imported records: where they are taken from, and where in a dialogue they stand.
+"""Images of imported records: their sources, and their places in a dialogue.
 
 Records bring them as parts of a turn (OpenAI, Anthropic, Gemini), or beside the dialogue (`images`), with `<image>` or
-a part of type image where each belongs. They come as bytes, `data:` URLs or files below the folder of what is imported,
-and are kept in the workspace; nothing is fetched.
+a part of type image where each belongs. They come as bytes, `data:` URLs or files below the imported file's folder,
+and are kept in the workspace; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from steersman.parts import IMAGE_PATH, Image, Part, Text
 from steersman.types import Conversation, Feedback, Message, Ranking
 
 PLACE = Image("0" * 64, "image/png")
-"""Stands where an image belongs that a record names elsewhere."""
+"""Placeholder for an image that the record names in another field."""
 MARK = "<image>"
 SOURCES = ("bytes", "image_url", "url", "source", "image", "data", "path", "file", "inlineData", "inline_data", "value")
-"""Where an object holds an image, the surer first."""
+"""Fields of an object that contain an image, the most reliable first."""
 ENCODED = re.compile(r"[A-Za-z0-9+/\s]{200,}={0,2}\s*")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the images of records are looked for and kept. `folder`: of the file that names them."""
+    """Finds and keeps the images of records. `folder`: the folder of the file that names them."""
 
     media: Media
     folder: Path
     kept: dict[str, Image] = field(default_factory=dict)
-    """Images that were taken so far, by their path."""
+    """Images kept so far, by path."""
 
     def take(self, value: Any, where: str) -> Image:
-        """The image that a field or a part holds. ValueError where there is none."""
+        """The image in a field or a part. ValueError where there is none."""
         image = self._read(value, where)
         self.kept[image.path] = self.media.put(image)
         return self.kept[image.path]
 
     def found(self, image: Image, where: str) -> Image:
-        """An image of our own JSON: of this workspace, or beside the file, as an export was taken along."""
+        """An image named by our own JSON: in this workspace, or in a media folder beside the exported file."""
         if (self.media.root / image.path).is_file():
             return image
         return dataclasses.replace(self.take(image.path, where), detail=image.detail)
 
     def _read(self, value: Any, where: str, encoded: bool = False) -> Image:
-        """`encoded`: a string that is no address is base64; otherwise one that looks so."""
+        """`encoded`: any string that is no URL is base64; else only a string that looks like base64."""
         if isinstance(value, Mapping):
             key = next((k for k in SOURCES if value.get(k)), None)
             if key is None:
@@ -68,15 +68,15 @@ class Pictures:
                 raise ValueError(f"{where}: expected an image, got base64 of none") from None
         try:
             return checked(self._file(text).read_bytes(), where)
-        except OSError:  # none there, or no name that a file can have
+        except OSError:  # no such file, or not a valid file name
             below = f"expected an image's file below {self.folder}"
             raise ValueError(f"{where}: {below}, got {text[:100]!r}") from None
 
     def _file(self, name: str) -> Path:
-        """OSError where there is no such file in the folder."""
+        """A file in the folder. OSError where there is none."""
         path = PurePosixPath(name.replace("\\", "/").replace("\0", "?"))  # no file has a NUL in its name
         if path.parts[:1] == (self.folder.resolve().name,) and not (self.folder / path).is_file():
-            path = path.relative_to(path.parts[0])  # as seen from the folder above
+            path = path.relative_to(path.parts[0])  # relative to the parent folder
         places = [self.media.root, self.folder, self.folder.parent] if IMAGE_PATH.fullmatch(name) else []
         folder = next((p for p in places if (p / name).is_file()), self.folder).resolve()
         file = (folder / path).resolve()
@@ -88,15 +88,15 @@ class Pictures:
 
 
 def beside(value: Any) -> list[Any]:
-    """The images that a record's field holds: one, or a list."""
+    """The images in a record's field, which contains one or a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def placed(
     parsed: Conversation | Ranking | Feedback, images: Iterable[Image], where: str
 ) -> Conversation | Ranking | Feedback:
-    """What was read with the images that stood beside it where they belong: at a PLACE or an `<image>` each, in their
-    order, or where there is neither before the first words of the user. ValueError where their numbers differ."""
+    """The record with its separate images inserted: each at a PLACE or `<image>`, in order, or without any, before the
+    user's first words. ValueError where the numbers of images and places differ."""
     whole = parsed if isinstance(parsed, Conversation) else parsed.prompt
     left = list(images)
     if left:
@@ -117,7 +117,7 @@ def placed(
 
 
 def _marked(message: Message) -> Message:
-    """A turn of people or tools with a PLACE for each `<image>` in its words, a line's end beside it taken off."""
+    """A turn of people or tools with a PLACE for each `<image>` in its words, an adjacent line end removed."""
     if message.role == "assistant" or MARK not in message.text:
         return message
     said: list[Part] = []

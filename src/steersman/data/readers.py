@@ -1,7 +1,7 @@
-"""Lines of text out of files, each with its place, so that an error can say where it was.
+"""Lines of text from files, each with its position for error messages.
 
-Lines end at \\n, \\r\\n or \\r. A line that cannot be read is handed on as such (`Record.error`), as whether one bad
-line stops an import is the caller's decision. Nothing longer than the limit of a line is ever held in memory.
+Lines end at \\n, \\r\\n or \\r. An unreadable line is passed on with `Record.error`: the caller decides whether one bad
+line stops an import. Nothing longer than the limit of a line is ever held in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ END = re.compile(rb"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line, row, item or dialogue: its number from 1, its value, or why it has none.
+    """One line, row, item or dialogue: its number from 1, its value or the error.
 
     `file` names the file or the member of an archive where several are read as one.
     """
@@ -40,7 +40,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line with its end, or why it cannot be read (`text` then shows what is there)."""
+    """One line with its end, or the error (`text` then shows the content)."""
 
     number: int
     text: str
@@ -153,7 +153,7 @@ def _splits_as_ascii(encoding: str) -> bool:
 
 
 def encoding_of(part: Part, reading: Reading) -> str:
-    """The encoding that the user named, or for 'auto' what the content is in; ValueError where that is unsure."""
+    """The encoding that the user named, or for 'auto' the detected one; ValueError where that is unsure."""
     if reading.encoding.lower() != encodings.AUTO:
         return _named(part, encodings.lookup(reading.encoding))
     found = encodings.marked(part.head) or encodings.by_zeros(part.head)

@@ -1,4 +1,4 @@
-"""How a file is read: limits, what the user said of it, and where the reader says what it chose and left out."""
+"""How a file is read: limits, the user's options, and the receiver of the reader's notes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from steersman.config import DataConfig
 from steersman.data.pictures import Pictures
 
 Tell = Callable[[str], None]
-"""Where a reader says what it left out or chose."""
+"""Receives a reader's notes on parts left out and choices made."""
 
 
 def silent(text: str) -> None:
-    """Tells nobody."""
+    """A `tell` that drops notes."""
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,25 @@ class Reading:
 
     encoding: str = "utf-8"
     format: str = ""
-    """One of `sources.FILE_FORMATS`; empty: by what the file holds."""
+    """One of `sources.FILE_FORMATS`; empty: detected from the content."""
     speakers: str = ""
     """--speakers of a chat log: the users' names, then the assistants'."""
     mapping: Mapping[str, str] = field(default_factory=dict)
-    """--map: what is in which column; otherwise a table's columns must tell it themselves."""
+    """--map: role -> column; without it a table's headings must show the roles."""
     sheet: str = ""
-    """The sheet of a workbook; empty: the first that holds something."""
+    """The sheet of a workbook; empty: the first with rows."""
     max_line_mb: float = DataConfig.max_line_mb
     max_unpacked_mb: float = DataConfig.max_unpacked_mb
     session_hours: float = DataConfig.session_hours
     pictures: Pictures | None = None
-    """Where images are kept; None: text alone is read."""
+    """Where images are kept; None: only text is read."""
     tell: Tell = silent
     prompts: bool = False
-    """Dialogues may end with the user: what is read are prompts."""
+    """Whether dialogues may end with the user, since prompts are read."""
     importer: Callable[[Path], Iterator[Any]] | None = None
-    """A user's function that reads each file in place of all that is here."""
+    """A user's function that reads each file instead of the built-in readers."""
     encodings: dict[str, str] = field(default_factory=dict)
-    """Encodings found so far, by the part's name: each is looked for, and told, once."""
+    """Encodings found so far, by the part's name: each is detected and noted once."""
     changed: Counter[str] = field(default_factory=Counter)
 
     @property

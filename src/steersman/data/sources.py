@@ -1,4 +1,4 @@
-"""Files, archives and folders -> records: what each holds is told by its content, by its name where that is silent."""
+"""Files, archives and folders -> records: formats are detected from content, then from names."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ PLAIN = (".txt", ".log", ".text", "")
 KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *(f".{suffix}" for suffix in SUFFIXES)))
 """Suffixes of files that are read in a folder."""
 ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
-"""Endings that are no part of a name."""
+"""Suffixes that are removed from a data set's default name."""
 JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
 PEEK = 80
 NEVER = (".yml", ".yaml", ".xml", ".toml", ".ini", ".py", ".sql")
-"""Endings of text that is never read: what it holds cannot be told from its lines."""
+"""Suffixes of text formats that are refused, since they cannot be recognised from their lines."""
 
 
 def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
-    """Every record of several files as of one; each names its file then."""
+    """Every record of several files in one stream; with several, each record names its file."""
     if len(paths) == 1:
         yield from scan(paths[0], reading)
         return
@@ -54,7 +54,7 @@ def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
 
 
 def scan(path: Path, reading: Reading) -> Iterator[Record]:
-    """Every record of a file, an archive or a folder. Raises ValueError where something is not what it seems."""
+    """Every record of a file, an archive or a folder. Raises ValueError where a file's content contradicts its name."""
     if reading.importer is not None:
         yield from _imported(path, reading.importer(path))
         return
@@ -70,7 +70,7 @@ def scan(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def _imported(path: Path, values: Iterator[Any]) -> Iterator[Record]:
-    """What a user's importer yields, numbered as lines are; what is no JSON object is a bad record."""
+    """The records of a user's importer, numbered from 1; an item that is no JSON object is a bad record."""
     for number, value in enumerate(values, 1):
         try:
             raw = json.dumps(value, ensure_ascii=False)
@@ -96,7 +96,7 @@ def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
 
 
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(files of a folder that are read, others), those of hidden folders and files of systems left out."""
+    """(files of a folder that are read, other files), without hidden folders and files of systems."""
     every = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(str(p.relative_to(folder))))
     known = [p for p in every if p.suffix.lower() in KNOWN and p.stat().st_size]
     if not known:
@@ -111,7 +111,7 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
 
 
 def _text_scan(part: Part, reading: Reading) -> Scan:
-    """How a part of text is read."""
+    """The function that reads a part of text."""
     head = list(itertools.islice(lines_of(part, reading), PEEK))
     first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
     if reading.format in FILE_FORMATS and not (reading.format == "text" and JSON_START.match(first)):
@@ -140,7 +140,7 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
 
 
 def _speaks(head: Sequence[Line], reading: Reading) -> bool:
-    """Whether a speaker that the user named begins a line."""
+    """Whether some line begins with a speaker from --speakers."""
     speakers = chatlog.speakers_of(reading.speakers)
     names = speakers.named if speakers else frozenset[str]()
     return any((m := chatlog.NAMED.match(line.text)) and chatlog.name_key(m["who"]) in names for line in head)

@@ -1,4 +1,4 @@
-"""Deterministic splits: a record's place depends on its content alone, so equal records never straddle."""
+"""Deterministic splits: a record's split depends on its content only, so equal records are always in the same split."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from steersman.types import Feedback, Ranking
 
 SPLITS = ("train", "validation", "test")
 ENOUGH = 20
-"""So many records can spare some for every split."""
+"""From this number of records on, every split gets some."""
 
 
 def split_by_hash(key: str, fractions: Mapping[str, float]) -> str:
-    """The split of `key`: the same key always goes to the same one, shares as in `fractions` (they add up to 1).
+    """The split of `key`: the same key always goes to the same one, in the shares `fractions` (which add up to 1).
 
     Growing one fraction moves only the keys at its border, so splits stay comparable between versions of a data set.
     """
@@ -32,14 +32,14 @@ def split_by_hash(key: str, fractions: Mapping[str, float]) -> str:
 
 
 def _place(key: str) -> float:
-    """Where a key lies, from 0 to 1."""
+    """A key's hash as a number from 0 to 1."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 
 
 def split_key(record: Parsed) -> str:
-    """What must not straddle: the first user turn (or the text), case and white space aside.
+    """The key that decides a record's split: the first user turn (or the text), ignoring case and white space.
 
-    Continuations of one dialogue, and rankings of one prompt, share it.
+    Continuations of one dialogue, and rankings of one prompt, share the key.
     """
     if isinstance(record, str):
         text = text_of(record)
@@ -50,10 +50,10 @@ def split_key(record: Parsed) -> str:
 
 
 def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], least: int = 0) -> dict[str, list[Parsed]]:
-    """Records by split, order kept; every named split is there, though it may be empty.
+    """Records by split, order kept; every named split is a key, though it may be empty.
 
-    With `least`, and `ENOUGH` records or more, a split that would get fewer is filled up to so many with those that
-    lie nearest to its border, as long as most stay where they are; a larger data set needs and moves fewer.
+    With `least`, and `ENOUGH` records or more, a split that would get fewer is filled up with the records nearest
+    to its border, as long as most records keep their split; larger data sets move fewer.
     """
     placed = [(record, key, split_by_hash(key, fractions)) for record in records for key in [split_key(record)]]
     largest = max(fractions, key=lambda name: fractions[name])
@@ -69,7 +69,7 @@ def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], lea
 def _filled_up(
     counts: Counter[tuple[str, str]], fractions: Mapping[str, float], largest: str, least: int
 ) -> dict[str, str]:
-    """Key -> the split that it moves to, so that every split with a share has `least` records."""
+    """Key -> its new split, for keys that move so that every split with a share has `least` records."""
     sizes = Counter[str]()
     for (_, split), n in counts.items():
         sizes[split] += n

@@ -1,4 +1,4 @@
-"""Time stamps of chat logs: where one stands in a line, and when that was, in English, German and Chinese forms."""
+"""Time stamps of chat logs: finding and reading them, in English, German and Chinese forms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MARKS = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Characters that messengers put in for the direction of writing."""
+"""Characters for the direction of writing that messengers insert."""
 MONTHS = (
     "jan(?:uary|uar)?|feb(?:ruary|ruar)?|m(?:ar(?:ch)?|ärz|är|rz)|apr(?:il)?|ma[yi]|june?|juni?|july?|juli?|aug(?:ust)?|"
     "sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?"
@@ -29,7 +29,7 @@ DATE = (
     rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
 )
 SHORT = r"(?P<m4>\d{1,2})[-/](?P<d4>\d{1,2})|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\."
-"""A date without a year, which only a time behind it makes one."""
+"""Pattern of a date without a year, which counts as a date only before a time."""
 HALF = r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
 TIME = (
     rf"(?:(?P<h1>{HALF})\s?)?(?P<hour>\d{{1,2}})[:：](?P<minute>\d{{2}})(?:[:：](?P<second>\d{{2}}))?(?:[.,]\d{{1,9}})?"
@@ -44,27 +44,27 @@ STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
 LEADING = re.compile(
     rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
 )
-"""A stamp at the start of a line, and what follows."""
+"""Pattern of a stamp at the start of a line, and the rest."""
 NAME = r"(?P<who>[^\[\]()（）\n:：]{1,60}?(?:[(（][^()（）\n]{1,30}[)）]|<[^<>\s]+@[^<>\s]+>)?)"
 TRAILING = re.compile(
     rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
     r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",
     re.I | re.S,
 )
-"""A name with the stamp behind it, and what follows."""
+"""Pattern of a name with the stamp after it, and the rest."""
 BRACKETED = re.compile(rf"\s*\[(?P<who>[^\[\]\n]{{1,60}})\]\s*\[\s*{STAMP}\s*\]\s*(?P<rest>.*)", re.I | re.S)
-"""A name and a stamp, both in brackets, and what follows."""
+"""Pattern of a name and a stamp, both in brackets, and the rest."""
 DATE_LINE = re.compile(rf"\s*[-–—=\s]*{DATE}[-–—=\s]*", re.I)
-"""A line that says the day of those below."""
+"""Pattern of a line with the date of the lines below."""
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A stamp as it was read: three numbers of a date in the order of the log, or none, and a time."""
+    """A parsed stamp: three numbers of a date in the log's order, or none, and a time."""
 
     date: tuple[int, int, int] | None
     order: str
-    """'ymd' where the form says the order; '' where day and month are to be told apart by the other dates."""
+    """'ymd' where the form fixes the order; '' where other dates must tell day and month apart."""
     seconds: int
 
 
@@ -83,7 +83,7 @@ def when(match: re.Match[str]) -> When | None:
     if "a" in groups:
         numbers = (int(groups["a"]), int(groups["b"]), int(groups["c"]))
         return When(numbers, "ymd" if numbers[0] > 31 else "", seconds) if _possible(numbers) else None
-    if "m" in groups:  # a year that is not said is taken for one with all days
+    if "m" in groups:  # a missing year is replaced by a leap year
         return When((int(groups.get("y", 2000)), int(groups["m"]), int(groups["d"])), "ymd", seconds)
     for month, day in (("m4", "d4"), ("m5", "d5")):
         if month in groups:
@@ -98,19 +98,19 @@ def when(match: re.Match[str]) -> When | None:
 
 
 def alone(text: str) -> str:
-    """The form of a stamp that is all of a line; empty where a line is something else."""
+    """The form of a stamp that fills a whole line; '' for other lines."""
     match = LEADING.match(text)
     return form(match) if match and not match["rest"].strip() and when(match) else ""
 
 
 def form(match: re.Match[str]) -> str:
-    """How a stamp at the start of a line is written: its digits and words left out."""
+    """The form of a stamp at the start of a line: its text without digits and words."""
     written = match.string[: match.start("rest")].strip()
     return re.sub(r"[^\W\d_]+\.?|\s+", "", re.sub(r"\d+", "0", written))
 
 
 def form_behind(match: re.Match[str]) -> str:
-    """The same of a stamp behind a name; how many spaces stand before it tells it from a time that ends a sentence."""
+    """The form of a stamp after a name, with the spaces before it, which tell it from a time that ends a sentence."""
     written = match.string[match.end("who") : match.start("rest")].rstrip()
     return re.sub(r"[^\W\d_]+\.?", "", re.sub(r"\d+", "0", written))
 
@@ -121,10 +121,10 @@ def _possible(numbers: tuple[int, int, int]) -> bool:
 
 
 def instants(stamps: Iterable[When | None]) -> list[float | None]:
-    """Seconds of each stamp on one scale, None where it says nothing.
+    """Seconds of each stamp on a common scale, None where unknown.
 
-    Day and month are told apart by the order in which the whole log goes forward, in the least time; times without a
-    date go on from the day before.
+    The order of day and month is the one in which the log goes forward and spans the least time; times without a date
+    continue from the previous day.
     """
     every = list(stamps)
     best: list[float | None] = []

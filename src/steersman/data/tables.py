@@ -1,4 +1,4 @@
-"""CSV and other text in columns -> records, a row each, fields named by the first row."""
+"""CSV and other text in columns -> one record per row, fields named by the first row."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from steersman.data.reading import Reading
 
 DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR = re.compile(r"\"?sep=(.)\"?", re.I)
-"""What Excel writes into the first line to say how columns are separated."""
+"""Excel's first line that names the column separator."""
 ASKS = re.compile(r"\b(?:question|query|enquiry|inquiry|\w*frage|pregunta|pergunta)\b|问题|提问|問題|咨询", re.I)
 ANSWERS = re.compile(
     r"\b(?:answer|response|reply|antwort|respuesta|resposta|réponse|resolution)\b|回答|答案|答复|回复|回覆|解答", re.I
 )
-"""Words by which the headings of a form name questions and answers."""
+"""Words in headings of columns with questions and answers."""
 PEEK = 60
 
 
 class _Rows:
-    """Lines for csv.reader, remembering those of the row that is being read, so that they can be read again."""
+    """Lines for csv.reader; remembers the current row's lines, so that they can be read again."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines, self._again = lines, deque[Line]()
@@ -51,9 +51,9 @@ class _Rows:
 
 
 def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
-    """Each row as {column: text}. Separators are found by content; the first row must name the columns.
+    """Each row as {column: text}. The separator is detected; the first row must name the columns.
 
-    A row that is no CSV is a Record with an error, and reading goes on with the line after the one it begins on.
+    An invalid row is a Record with an error, and reading continues with the line after the row's first.
     """
     lines = (line for line in lines_of(part, reading))
     head = list(itertools.islice(lines, PEEK))
@@ -62,7 +62,7 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     said = SEPARATOR.fullmatch(head[0].text.strip())
     head = head[1:] if said else head
     delimiter = said[1] if said else _delimiter(head, part.suffix)
-    csv.field_size_limit(reading.line_bytes)  # the module's only way to say it; 128 KB otherwise
+    csv.field_size_limit(reading.line_bytes)  # csv has only this global setting; its default is 128 KB
     rows = _rows(_Rows(itertools.chain(head, lines)), delimiter)
     header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
     if header is None or header.error:
@@ -76,7 +76,7 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
 
 
 def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
-    """Every row with the line it begins on; those that are no CSV with an error."""
+    """Every row with the number of its first line; invalid rows with an error."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     after_bad = False
     while True:
@@ -106,7 +106,7 @@ def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
 
 
 def column_names(cells: Sequence[str]) -> list[str]:
-    """Names of columns, each once: empty ones by their number, repeated ones numbered. Blank ones at the end go."""
+    """Unique column names: empty names become numbers, repeated ones are numbered, blank ones at the end dropped."""
     names: list[str] = []
     last = max((i for i, cell in enumerate(cells) if cell.strip()), default=-1)
     for number, cell in enumerate(cells[: last + 1], 1):
@@ -117,9 +117,9 @@ def column_names(cells: Sequence[str]) -> list[str]:
 
 
 def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> list[str]:
-    """The names, those of question and answer as such where that is a guess, which is told.
+    """The names; guessed columns of question and answer are renamed to these, with a note.
 
-    ValueError where --map names a column that is not there, or without it nothing tells what the columns are.
+    ValueError where --map names a column that is not there, or without --map the columns' roles are unknown.
     """
     lower = [plain(name) for name in names]
     for role, wanted in reading.mapping.items():
@@ -147,7 +147,7 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
 
 
 def _only(names: Sequence[str], words: re.Pattern[str]) -> str | None:
-    """The one name in which one of the words stands; None where there is none, or are several."""
+    """The only name that contains one of the words; None for no or several such names."""
     found = [name for name in names if words.search(name) and not META_NAME.fullmatch(plain(name))]
     return found[0] if len(found) == 1 else None
 
@@ -161,7 +161,7 @@ def _tells(names: Sequence[str]) -> bool:
 
 
 def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:
-    """A row by its columns; blank cells beyond them are none, other ones an error."""
+    """A row as {column: cell}; additional cells are dropped if blank, otherwise an error."""
     raw = ",".join(str(cell) for cell in cells)[:SHOWN]
     values = list(cells)
     while len(values) > len(names) and str(values[-1]).strip() == "":
@@ -172,7 +172,7 @@ def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:
 
 
 def _delimiter(lines: Sequence[Line], suffix: str) -> str:
-    """The separator by which most of the first rows have as many columns as the first; by the name where none does."""
+    """The separator with which most of the first rows have as many columns as the first row; else by the suffix."""
     usual = "\t" if suffix in (".tsv", ".tab") else ","
     best, most = usual, (0.0, 1)
     for delimiter in (usual, *(d for d in DELIMITERS if d != usual)):
@@ -191,7 +191,7 @@ def _delimiter(lines: Sequence[Line], suffix: str) -> str:
 
 
 def looks_like(lines: Sequence[Line]) -> bool:
-    """Whether a text without a telling name is a table: rows with as many columns as the first, at least two."""
+    """Whether a text without a known suffix is a table: rows of equal numbers of columns, at least two."""
     texts = [line for line in lines if line.text.strip()][:PEEK]
     if len(texts) < 2:
         return False

@@ -1,6 +1,6 @@
 """Several processes that train one model together: one per GPU over NCCL, or on CPUs over gloo.
 
-The first process decides what is done (`everywhere`); the others wait for it (`work`). Inside, every process does the
+The first process hands out work (`everywhere`); the others wait for it (`work`). Inside, every process does the
 same steps on its share of a step's rows (`share`), with weights, masters and optimizer states split by FSDP2 (Zhao et
 al. 2023). Losses are divided by what the whole step holds and gradients are summed, so that any number of processes
 computes what one does. Outside, and in a lone process, everything here does nothing.
@@ -29,9 +29,9 @@ from steersman import stopping
 T = TypeVar("T")
 
 TIMEOUT = datetime.timedelta(hours=4)
-"""The others wait while the first process downloads or evaluates; that one of them died is noticed by torchrun."""
+"""Others wait this long while the first process downloads or evaluates; torchrun notices dead processes."""
 
-# A context: whether what runs here was handed out to all processes. That is so for everything called from it.
+# A context variable: whether the running code, and all that it calls, was handed out to all processes.
 _together: contextvars.ContextVar[bool] = contextvars.ContextVar("_together", default=False)
 _store: Store | None = None
 
@@ -52,7 +52,7 @@ def join(local_rank: int, local_size: int) -> None:
 
 
 def may_speak(expected: bool) -> bool:
-    """Whether this process is the first to fail, and so the one that says why.
+    """Whether this process is the first to fail, and so reports the error.
 
     An error that nobody `expected` may be the echo of another process's end: that one is given time to speak first.
     """
@@ -62,7 +62,7 @@ def may_speak(expected: bool) -> bool:
         time.sleep(3)
     try:
         return bool(_store.add("steersman/failed", 1) == 1)
-    except RuntimeError:  # the store went with the process that held it
+    except RuntimeError:  # the store ended with the process that held it
         return False
 
 
@@ -91,7 +91,7 @@ def everywhere(function: Callable[..., T], **arguments: Any) -> T:
 
 
 def work() -> None:
-    """Take part in what the first process hands out, until it is done."""
+    """Take part in the first process's work, until that process is done."""
     while (task := _hand_out(None)) is not None:
         function, arguments = task
         with _computing_together():
@@ -149,7 +149,7 @@ def merge(x: Tensor) -> Tensor:
 
 
 def gather(item: T) -> list[T]:
-    """What each process holds, in their order."""
+    """Every process's `item`, in the processes' order."""
     if size() == 1:
         return [item]
     items: list[Any] = [None] * size()
@@ -158,7 +158,7 @@ def gather(item: T) -> list[T]:
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Block until every process has called this."""
     add(0.0)
 
 
@@ -226,17 +226,17 @@ def call(module: Any, function: Callable[..., T], *arguments: Any) -> T:
 
 
 def is_split(x: Tensor) -> bool:
-    """Whether this process holds a part of it only."""
+    """Whether this process holds only a shard of x."""
     return isinstance(x, DTensor)
 
 
 def local(x: Tensor) -> Tensor:
-    """This process's part of a parameter or gradient, sharing its memory."""
+    """This process's shard of a parameter or gradient, sharing its memory."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
 def whole(x: Tensor) -> Tensor:
-    """All of a parameter; every process must ask."""
+    """The unsharded parameter; every process must call this."""
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
@@ -252,7 +252,7 @@ def whole_state(model: Any, names: Collection[str] | None = None) -> dict[str, T
 
 
 def part(x: Tensor, parameter: Tensor) -> Tensor:
-    """Of `x`, whole or split, what this process has of `parameter`; a scalar has no parts."""
+    """This process's shard of `x` (whole or split), sharded as `parameter` is; a scalar is returned unchanged."""
     if not isinstance(parameter, DTensor):
         return whole(x)
     if isinstance(x, DTensor) or x.dim() == 0:
@@ -261,7 +261,7 @@ def part(x: Tensor, parameter: Tensor) -> Tensor:
 
 
 def like(x: Tensor, parameter: Tensor) -> Tensor:
-    """`x`, this process's part of a tensor that is split as `parameter` is, as a whole."""
+    """The split tensor of which `x` is this process's shard, sharded as `parameter` is."""
     if not isinstance(parameter, DTensor) or x.dim() == 0:
         return x
     return DTensor.from_local(

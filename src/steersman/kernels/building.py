@@ -26,16 +26,16 @@ SECONDS = 300
 
 
 class NotBuilt(Exception):
-    """Says why."""
+    """The kernels cannot be compiled; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Compiler:
     command: tuple[str, ...]
     name: str
-    """Such as 'gcc 12.2.0'."""
+    """Name and version, such as 'gcc 12.2.0'."""
     macros: str
-    """What it defines for -march=native: which instructions this processor has, whatever its make."""
+    """Macros that it defines for -march=native: the processor's instruction sets."""
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -49,7 +49,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def compiler_of(command: tuple[str, ...]) -> Compiler:
-    """NotBuilt where it does not say what it is."""
+    """The compiler behind a command. NotBuilt where it cannot be identified."""
     macros = _run([*command, *(flag for flag in FLAGS if flag.startswith("-m")), "-dM", "-E", "-x", "c", os.devnull])
     kind, name = ("clang", "__clang_version__") if "define __clang__ " in macros else ("gcc", "__VERSION__")
     version = re.search(rf'define {name} "([^" ]+)', macros)
@@ -57,7 +57,7 @@ def compiler_of(command: tuple[str, ...]) -> Compiler:
 
 
 def _run(command: list[str]) -> str:
-    """What it says. NotBuilt with its own words where it fails."""
+    """The command's output. NotBuilt with its message where it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
     except subprocess.CalledProcessError as error:
@@ -72,7 +72,7 @@ def folder() -> Path:
 
 
 def built_by(compiler: Compiler, again: bool = False) -> ctypes.CDLL:
-    """The library, compiled unless it is there. NotBuilt where that failed, now or before.
+    """The library, compiled if missing. NotBuilt where compiling failed, now or before.
 
     A failure is remembered until compiler, flags, sources or processor are others; `again` tries all the same.
     """

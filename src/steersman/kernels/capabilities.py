@@ -1,4 +1,4 @@
-"""What computes what on this machine, decided once: kernels in C where they can be had, PyTorch everywhere else."""
+"""Decides once what computes on this machine: kernels in C where available, PyTorch everywhere else."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ WITHOUT_TILES = 8
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the processor, the compiler and the system let kernels do; reasons where they do not."""
+    """Kernels that processor, compiler and system allow; reasons for missing ones."""
 
     processor: str
     compiler: str = ""
-    """Which compiled them, such as 'gcc 12.2.0'; '' where there are none."""
+    """The compiler, such as 'gcc 12.2.0'; '' without kernels."""
     off: str = ""
-    """Why there are no kernels at all."""
+    """The reason why there are no kernels at all."""
     fault: bool = False
-    """Whether that is something to mend."""
+    """Whether the user can mend that."""
     vectors: bool = False
     """Products of bfloat16 in vector instructions (AVX512-BF16)."""
     tiles: bool = False
     """Products of bfloat16 in matrix tiles (AMX)."""
     no_tiles: str = ""
-    """Why there are none."""
+    """The reason for having no matrix tiles."""
     sequences: int = 0
-    """Most that a native step decodes together."""
+    """Most sequences that a native step decodes together."""
     library: ctypes.CDLL | None = field(default=None, repr=False, compare=False)
 
     @property
     def work(self) -> dict[str, str]:
-        """What computes each kind of work on the CPU, and why not kernels."""
+        """Kind of work on the CPU -> what computes it, and the reason if no kernel does."""
         none = f"PyTorch: {self.off}"
         decoding = f"kernels, up to {self.sequences} sequences together, bfloat16 or int8; else PyTorch"
         return {
@@ -99,7 +99,7 @@ def _with(lib: ctypes.CDLL, processor: str, compiler: str) -> Capabilities:
 
 @functools.cache
 def capabilities() -> Capabilities:
-    """This process's. Says in the log why there are no kernels, where that can be mended."""
+    """This process's capabilities. Logs why there are no kernels, where the user can mend that."""
     found = decide()
     if found.fault:
         log.warning("no kernels, PyTorch computes instead, more slowly: %s", found.off)

@@ -1,4 +1,4 @@
-"""The door to the kernels: what each entry point takes, held against what it is given, and what it says.
+"""Calls of the kernels: each entry point's arguments, checked before the call, and its return codes.
 
 Structs mirror kernels/structs.h, `CODES` the enumeration in kernels/machine.h, `ENTRIES` the functions in kernels/*.c.
 
@@ -25,7 +25,7 @@ CODES = {
     5: (ValueError, "positions within the cache"),
     6: (ValueError, "documents within the row"),
 }
-"""What was expected, by what an entry point returns; 0 is done."""
+"""Return code of an entry point -> the violated expectation; 0 is success."""
 KINDS = {"b": torch.bfloat16, "f": torch.float32, "l": torch.int64, "i": torch.int32, "c": torch.int8}
 
 
@@ -113,14 +113,14 @@ ROW = (
 )
 """What an `AttentionRow` points to, in its order."""
 OTHERS = {"tiles": (), "vectors": (), "most": (), "layout": (c_void_p, c_int64), "scratch": (c_void_p, c_int64)}
-"""Entry points that compute nothing, and their arguments."""
+"""Entry points that do not compute, and their arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
     name: str
     dtype: torch.dtype | None = None
-    """Of a tensor; None: not one."""
+    """Kind of a tensor argument; None for others."""
     shape: tuple[str | int, ...] = ()
     apart: str = ""
     made: bool = False
@@ -162,7 +162,7 @@ NUMBERS: Sizes = {1: 1, 2: 2, 4: 4}
 
 
 def address(entry: str, wanted: Argument, x: Tensor, sizes: Sizes) -> int:
-    """Where x lies. ValueError unless it is what is wanted; sizes that have no value yet take x's."""
+    """x's address. ValueError unless x matches `wanted`; unset sizes take x's values."""
     # with few tokens this costs some percent of the work, so there is no loop in Python
     shape = x.shape
     fits = x.dtype is wanted.dtype and x.is_cpu and len(shape) == len(wanted.shape)
@@ -185,7 +185,7 @@ def address(entry: str, wanted: Argument, x: Tensor, sizes: Sizes) -> int:
 
 
 def fault(entry: str, code: int, about: str) -> Exception:
-    """What is raised where an entry point returned `code`."""
+    """The exception for an entry point's return code."""
     kind, expected = CODES.get(code, (RuntimeError, "a code that is known"))
     return kind(f"kernel '{entry}' computed nothing: expected {expected}; got {about or 'none'} (code {code})")
 

@@ -1,7 +1,7 @@
-"""What training and prefill share with kernels in C.
+"""Training's and prefill's operations by kernels in C.
 
-Products of matrices in tiles (multiply.c), attention over packed rows (rows.c), and what lies between (layer.c).
-`capabilities.py` says what there is on this machine, `entries.py` checks what is handed over. The engine's own kernels
+Products of matrices in tiles (multiply.c), attention over packed rows (rows.c), and the operations between (layer.c).
+`capabilities.py` says which kernels this machine has, `entries.py` checks arguments. The engine's own kernels
 are called in `engine.backends.local.compiled`. Without a compiler PyTorch computes everything; without matrix tiles
 (AMX) products and attention.
 
@@ -33,7 +33,7 @@ from steersman.kernels.entries import (
 )
 
 LANES = 16
-"""As in kernels/common.h: sizes are multiples of it."""
+"""Sizes must be multiples of this; same value as in kernels/common.h."""
 
 
 def serves(x: Tensor, *sizes: int) -> bool:
@@ -57,7 +57,7 @@ def _wrong(name: str, expected: str, x: Tensor) -> ValueError:
 
 
 def _strides(x: Tensor) -> tuple[int, int]:
-    """Of a matrix [m, n]. What has one place has any stride in PyTorch, here the one that rows or columns leave it."""
+    """Strides of a matrix [m, n]. PyTorch gives a dimension of size 1 any stride; here it gets the regular one."""
     (m, n), (apart, step) = x.shape, x.stride()
     step = step if n > 1 else 1
     return (apart if m > 1 else n if step == 1 else 1), step
@@ -81,7 +81,7 @@ def multiply(
     """
     m, n = out.shape
     terms = [term for term in terms if term[0].shape[1]]
-    if not (m and n and terms):  # a sum of nothing
+    if not (m and n and terms):  # an empty sum
         if out.dtype != torch.float32:
             out.zero_()
             for more in (add, bias):
@@ -142,7 +142,7 @@ class Attention:
         _call("attend", row=ctypes.byref(self._struct))
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From the gradient of out those of q, k and v."""
+        """Gradients of q, k and v from the gradient of out."""
         q, k, v = (torch.empty_like(x) for x in self._tensors[:3])
         at = address("attend_backward", argument("grad:b[tokens,heads,d]"), grad, self._sizes)
         gradients = Gradients(at, *(x.data_ptr() for x in (q, k, v)))

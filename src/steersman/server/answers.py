@@ -1,6 +1,6 @@
-"""Answers under way on the page. They belong to the server: who reads along may leave, come back and ask to stop.
+"""Answers under way on the page. They belong to the server: readers may leave, return, and stop them.
 
-What is written is stored every `_KEEP_SECONDS`, so that it outlives a server that is killed, and whole at its end.
+The text so far is stored every `_KEEP_SECONDS`, so that it survives a killed server, and the whole at the end.
 
 Why so: decision 44 in docs/LOG.md.
 """
@@ -28,7 +28,7 @@ from steersman.types import Completion, Conversation, SamplingParams
 
 _KEEP_SECONDS = 0.5
 _STOP_SECONDS = 3.0
-"""How long a caller who stops an answer waits for the engine to notice, which may be reading a long prompt."""
+"""Seconds that a stop waits for the engine to notice, which may be reading a long prompt."""
 
 
 class Answer:
@@ -44,7 +44,7 @@ class Answer:
 
     @property
     def message(self) -> ChatMessage:
-        """As far as it is written."""
+        """The answer as written so far."""
         return dataclasses.replace(self._message, content="".join(self._pieces))
 
     def add(self, piece: str) -> None:
@@ -52,7 +52,7 @@ class Answer:
         self._tell()
 
     def end(self, last: dict[str, Any]) -> None:
-        """`last`: the event "done" or "error" that readers get."""
+        """`last`: the readers' final event, "done" or "error"."""
         self._end = last
         self.ended.set()
         self._tell()
@@ -62,13 +62,13 @@ class Answer:
             reader.set()
 
     async def stop(self) -> None:
-        """Returns when what is written is stored, or the engine does not notice in time."""
+        """Returns when the text is stored, or the engine does not notice in time."""
         self.generation.cancel()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ended.wait(), _STOP_SECONDS)
 
     async def events(self) -> AsyncGenerator[ServerSentEvent]:
-        """start (with what is written so far), delta*, then done or error."""
+        """Events: start (with the text so far), delta*, then done or error."""
         news = asyncio.Event()
         self._readers.add(news)
         told = len(self._pieces)
@@ -90,7 +90,7 @@ class Answer:
 
 
 class Answers:
-    """Those under way now. Used from the event loop only."""
+    """The answers in progress. Used from the event loop only."""
 
     def __init__(self, engine: Engine, store: Store, generations: Generations) -> None:
         self._engine, self._store, self._generations = engine, store, generations
@@ -142,7 +142,7 @@ class Answers:
                     if clock() - kept >= _KEEP_SECONDS:
                         await run_in_threadpool(self._keep_part, answer.message)
                         kept = clock()
-            # Stopped before its first word, an answer is none.
+            # An answer stopped before its first word is not stored.
             last = {"type": "done", "message": message_json(stored[0]) if stored else None}
         except Exception as error:
             shown = shown_error(error)["error"]
@@ -160,6 +160,6 @@ class Answers:
             self._store.keep_part(part.id, part.parent_id, part.content, part.policy_version, part.sampling)
 
     async def settle(self, seconds: float) -> None:
-        """Wait, so long at most, until answers that were cancelled are stored: the server is shutting down."""
+        """Wait at most `seconds` until cancelled answers are stored: the server is shutting down."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)

@@ -1,4 +1,4 @@
-"""A request's body, read whole before anything else happens: of limited size, and within limited time.
+"""A request's body, read whole before anything else, within limits of size and time.
 
 Why so: decision 41 in docs/LOG.md.
 """
@@ -12,22 +12,22 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 BODY_LIMIT = 1_000_000
-"""Bytes of a request's body."""
+"""Most bytes of a request's body."""
 IMAGES_LIMIT = 28_000_000
 """The same where the engine takes images: the largest one (`artifact.media`) in base64, with room for words."""
 BODY_SECONDS = 20.0
-"""In which the whole of it must have come."""
+"""Seconds within which the whole body must arrive."""
 
 VALUES_LIMIT = 20_000
-"""Values of a body: reading a megabyte of small ones would hold everybody up for a second."""
+"""Most JSON values in a body: parsing a megabyte of small values would block all requests for a second."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _DRAIN = 8
-"""Of a body that is too large, so many times the limit is read and dropped: the client gets to see the answer."""
+"""Up to this multiple of the limit a too large body is read and dropped, so that the client sees the refusal."""
 
 
 class BodyRefused(Exception):
-    """The body is too large or does not come."""
+    """The body is too large or does not arrive in time."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class BodyRefused(Exception):
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
-    """Raises BodyRefused."""
+    """The whole body. Raises BodyRefused."""
     packed = headers.get("content-encoding", "identity").lower()
     if packed != "identity":
         raise BodyRefused(415, f"The body is compressed ({packed[:20]}); expected it as it is")
@@ -52,12 +52,12 @@ async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT)
 
 
 def _values(text: bytes) -> int:
-    """At most so many values are in this JSON, where its strings have been taken out; else more."""
+    """An upper bound of the number of values in JSON whose strings were removed."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
-    """None where it is too large."""
+    """The body; None where it is too large."""
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > _DRAIN * limit:
         return None
@@ -74,7 +74,7 @@ async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives `body` once and then whatever comes, which is the client's disconnect."""
+    """A `receive` that returns `body` once and then the client's disconnect."""
     given = False
 
     async def replayed() -> Message:

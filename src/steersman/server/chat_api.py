@@ -56,7 +56,7 @@ def config(ctx: Ctx) -> dict[str, Any]:
 
 @router.get("/conversations")
 def list_conversations(ctx: Ctx) -> JSONResponse:
-    # written here, in a thread: of what is returned FastAPI would write each value anew in the event loop
+    # serialised here, in a thread: FastAPI would convert a returned object value by value in the event loop
     return JSONResponse([chat_json(chat) for chat in ctx.store.conversations()])
 
 
@@ -103,7 +103,7 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, body.parent_id)
     await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
-    # Whether the dialogue fits is asked before the question is stored; a refused one leaves no trace.
+    # The length is checked before the question is stored, so a refused question leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
     said = await run_in_threadpool(_said, body)
     fitted = await _fit(ctx, Conversation(id, (*before.messages, Message("user", said))), body.shorten, body.parent_id)
@@ -177,7 +177,7 @@ async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
 
 
 def _settled(ctx: Context, answer: str | None) -> None:
-    """Refuse what needs a whole answer while it is being written."""
+    """ApiError while the answer is being written, for requests that need a whole answer."""
     if ctx.answers.get(answer) is not None:
         raise ApiError(409, "This answer is still being written", code="still_writing")
 
@@ -190,7 +190,7 @@ async def _answer(ctx: Context, id_: str) -> ChatMessage:
 
 
 def _said(body: Question) -> list[Said]:
-    """What a question says: some words or an image."""
+    """A question's content; it must have text or an image."""
     if isinstance(body.content, str):
         return [Text(body.content)]
     said = to_said(body.content, "content")
@@ -210,7 +210,7 @@ async def _fit_stored(ctx: Context, question: ChatMessage, body: Wanted | None) 
 
 
 async def _fit(ctx: Context, prompt: Conversation, shorten: bool, before: str | None) -> Fitted:
-    """The prompt, its earliest turns left out where it is too long and the caller, or an answer before, says so.
+    """The prompt; if it is too long, without its earliest turns where the caller or an earlier answer allowed that.
 
     ApiError whose `param` says what is too long: "messages", where leaving out turns would help, or "content".
     """

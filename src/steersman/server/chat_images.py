@@ -1,4 +1,4 @@
-"""Images of chats: kept in the workspace with the question they belong to, gone with it, and shown."""
+"""Images of chats: kept in the workspace with their question, deleted with it, and shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _media(ctx: Context) -> Media:
 
 
 def kept(ctx: Context, said: Sequence[Said], add: Callable[[Sequence[Said]], ChatMessage]) -> ChatMessage:
-    """Keeps a question's images, and it with `add`: neither without the other."""
+    """Store a question's images, and the question by `add`: both or neither."""
     if not any(isinstance(part, Image) for part in said):
         return add(said)
     media = _media(ctx)
@@ -61,7 +61,7 @@ async def with_bytes(ctx: Context, prompt: Conversation) -> Conversation:
 
     try:
         return await run_in_threadpool(loaded)
-    except ValueError:  # whose text has the file's path
+    except ValueError:  # the error's text contains the file's path
         message = "An image of this dialogue is missing from the workspace, or damaged"
         raise ApiError(409, message, param="content", code="image_missing") from None
 

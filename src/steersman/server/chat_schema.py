@@ -1,4 +1,4 @@
-"""What the chat page sends, and chats and messages as it gets them."""
+"""Requests of the chat page, and the JSON of chats and messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steersman.server.request_text import WHOLE, Said, Text
 from steersman.store import Chat, ChatMessage
 
 _TITLE, _COMMENT, _PARTS = 200, 10_000, 64
-"""Characters, the store's limits; and parts of a question."""
+"""Most characters (the store's limits), and most parts of a question."""
 
 
 class _Body(BaseModel):
@@ -38,10 +38,10 @@ class Wanted(_Body):
 
 class Question(Wanted):
     content: Said | Annotated[list[QuestionPart], Field(min_length=1, max_length=_PARTS, fail_fast=True)]
-    """Words, or words and images as `data:` URLs."""
+    """Text, or a list of texts and images (`data:` URLs)."""
     parent_id: Text | None = None
     known: Annotated[StrictInt, Field(ge=0, le=1_000_000), WHOLE] | None = None
-    """How many questions the page knows after `parent_id`; refused (409) where there are others. None: not checked."""
+    """Number of questions after `parent_id` that the page knows; 409 where the store has more. None: not checked."""
 
 
 class Reaction(_Body):
@@ -55,9 +55,9 @@ def chat_json(chat: Chat) -> dict[str, Any]:
 
 
 def message_json(message: ChatMessage, *, writing: bool = False) -> dict[str, Any]:
-    """`writing`: the answer is under way; one that is neither that nor whole broke off when its server ended.
+    """`writing`: the answer is being written. An incomplete answer that is not broke off when its server ended.
 
-    `parts` is there where something beside words is said; an image's address is relative to /api/.
+    `parts` is present if the content is more than text; an image's address is relative to /api/.
     """
     broken_off = message.role == "assistant" and not writing
     more = {"parts": [part.to_json() for part in message.said]} if message.said else {}
@@ -75,7 +75,7 @@ def message_json(message: ChatMessage, *, writing: bool = False) -> dict[str, An
 
 
 def feedback_json(message: ChatMessage) -> dict[str, Any]:
-    """`about_edit`: what was liked or disliked is the text `edited`, not the model's."""
+    """`about_edit`: the like or dislike is on the text `edited`, not on the model's."""
     return {
         "liked": message.liked,
         "edited": message.edited,

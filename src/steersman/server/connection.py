@@ -1,7 +1,7 @@
-"""HTTP connections of limited patience: a request's head must come, its answer be read, and there are only so many.
+"""Limits of HTTP connections: time for a request's head, time for reading the answer, and their number.
 
-uvicorn waits for both as long as the client likes. Refusals here are written by hand, since no request
-is there yet that the application could answer.
+uvicorn waits for both as long as the client likes. Refusals here are written directly, since the
+application has no request yet to answer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from steersman.server.errors import error_body
 
 HEAD_SECONDS = 10.0
-"""In which a request's first line and headers must have come."""
+"""Seconds within which a request's first line and headers must arrive."""
 READ_SECONDS = 30.0
-"""In which a client must take some of an answer that waits for it; else it would hold its place for ever."""
+"""Seconds within which a client must read some of a pending answer; otherwise it would hold its place for ever."""
 MOST_CONNECTIONS = 2000
 HEAD_LIMIT = 65_536
-"""Bytes of a request's first line and headers."""
+"""Most bytes of a request's first line and headers."""
 
 
 class Connection(H11Protocol):
@@ -58,11 +58,11 @@ class Connection(H11Protocol):
             self._reading.cancel()
 
     def _wait_for_reader(self, before: int | None = None) -> None:
-        """`before`: bytes that waited for the client the last time that was looked."""
+        """`before`: bytes that were pending for the client at the previous check."""
         now = self.transport.get_write_buffer_size()
         if before is None or now < before:
             self._reading = self.loop.call_later(READ_SECONDS, self._wait_for_reader, now)
-        else:  # not `close`, which waits until all that was written is read
+        else:  # not `close`, which waits until all written bytes are read
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or has a head that is too large."""
+        """Answer invalid HTTP, or a head that is too large."""
         self._refuse(400, f"{msg} The first line and the headers may have {HEAD_LIMIT} bytes together")
 
     def _wait_for_head(self) -> None:
@@ -92,7 +92,7 @@ class Connection(H11Protocol):
         body = json.dumps(error_body(status, message))
         reason = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
         head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        if self.cycle is None or self.cycle.response_complete:  # else it would end up within an answer
+        if self.cycle is None or self.cycle.response_complete:  # otherwise the refusal would end up within an answer
             self.transport.write(f"{head}{headers}Connection: close\r\n\r\n{body}".encode())
         with contextlib.suppress(h11.LocalProtocolError):
             self.conn.send(h11.ConnectionClosed())

@@ -26,7 +26,7 @@ _COUNTING = 2
 
 @dataclass(frozen=True)
 class Context:
-    """One model, one store (both stay the caller's to close), and what the page shows."""
+    """One model, one store (both stay the caller's to close), and settings of the page."""
 
     engine: Engine
     store: Store
@@ -36,18 +36,18 @@ class Context:
     system_prompt: str = ""
     """Precedes every dialogue that has no system message of its own."""
     max_tokens: int = 256
-    """Holds where a request does not say; so does `temperature`."""
+    """Default for requests without it, like `temperature`."""
     temperature: float = 0.7
     report: Callable[[], Path | None] = lambda: None
-    """The report's HTML file at the time it is asked, or None."""
+    """Returns the report's present HTML file, or None."""
     round: int = 1
-    """Whose tasks are ranked."""
+    """The round whose tasks are ranked."""
     workspace: Path | None = None
     """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
-    """Those who tokenise: few at a time, so that they leave the event loop its turn."""
+    """Limits concurrent tokenising, so that the event loop gets its turn."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not 0 <= self.temperature < math.inf:
@@ -59,9 +59,9 @@ class Context:
     async def fit(
         self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
     ) -> Fitted:
-        """`prompt` and how long its answer may be, the default where the request does not say; see `fitting.fit`.
+        """`prompt` fitted for an answer of `max_tokens`, by default the server's; see `fitting.fit`.
 
-        ApiError where the model's template cannot say the dialogue, whose first `inserted` turns are not the caller's.
+        ApiError where the model's template refuses the dialogue; its first `inserted` turns are not the caller's.
         """
         wanted = self.max_tokens if max_tokens is None else max_tokens
         find = functools.partial(fit, self.engine, prompt, wanted, truncate=truncate)
@@ -88,4 +88,4 @@ async def _at_end() -> AsyncGenerator[contextlib.ExitStack]:
 
 
 AtEnd = Annotated[contextlib.ExitStack, Depends(_at_end)]
-"""What is left when the response has been sent, or could not be, such as a place among the answers in the making."""
+"""Resources that are released when the response was sent or failed, such as reserved room for answers."""

@@ -1,4 +1,4 @@
-"""Every error leaves as {"error": {message, type, param, code}}, the shape that OpenAI's clients parse."""
+"""Every error is answered as {"error": {message, type, param, code}}, the shape that OpenAI's clients parse."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INTERNAL = "The server failed to answer this request; its log says why."
 
 
 class ApiError(Exception):
-    """A request that is answered with `status`; the message is shown to the caller, who may `retry_after` seconds."""
+    """An error answered with `status`; the caller sees the message, and may retry after `retry_after` seconds."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ApiError(Exception):
 def error_body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     shown = {"message": message, "type": kind, "param": param, "code": code or _CODES.get(status)}
-    # A message may quote the request, whose strings need not be valid Unicode.
+    # A message may quote the request, which may contain unpaired surrogates.
     return {"error": {key: value and value.encode("utf-8", "replace").decode() for key, value in shown.items()}}
 
 
@@ -73,7 +73,7 @@ def _store_status(error: Exception) -> int:
 
 
 def shown_error(error: Exception) -> dict[str, Any]:
-    """The error object for a stream that has already begun; what was not meant for the caller is not told."""
+    """The error object for a stream that has already begun; internal messages are hidden."""
     if isinstance(error, ApiError):
         return error_body(error.status, error.message, error.param, error.code)
     if isinstance(error, PromptTooLong):
@@ -91,7 +91,7 @@ def shown_error(error: Exception) -> dict[str, Any]:
 
 
 def refused(error: ValueError) -> ApiError:
-    """What an engine does not take, by the name that the API has for it."""
+    """An engine's refusal as the API's error."""
     told = re.fullmatch(r"sampling\.(\w+): (.*)", str(error), re.DOTALL)
     if told is None:
         return ApiError(400, str(error))
@@ -100,7 +100,7 @@ def refused(error: ValueError) -> ApiError:
 
 
 def unsayable(error: ValueError, inserted: int) -> ApiError:
-    """What a chat template says of a dialogue that it cannot render, in the caller's count of turns."""
+    """A chat template's refusal of a dialogue, with the caller's numbers of turns."""
     code = "unsupported_content" if isinstance(error, CannotTake) else None
     message = re.sub(r"^conversation '[^']*': ", "", str(error))
     turn = re.search(r"messages\[(\d+)\]", message)
@@ -111,7 +111,7 @@ def unsayable(error: ValueError, inserted: int) -> ApiError:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """What the path may be asked by. Several routes may have it, and Starlette names the first one's methods only."""
+    """Methods allowed for the path. Several routes may share it, and Starlette names only the first one's methods."""
     routes = request.app.state.routes
     path = next((route.path for route in routes if route.matches(request.scope)[0] != Match.NONE), None)
     methods = {method for route in routes if route.path == path for method in route.methods}
@@ -140,7 +140,7 @@ def install_handlers(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
-        if error.status_code == 400:  # from FastAPI, which tells so of what json raises, syntax errors apart
+        if error.status_code == 400:  # raised by FastAPI for json's errors other than syntax errors
             message = "The body is not valid JSON: expected UTF-8, integers of fewer than 4300 digits and less nesting"
         return error_response(error.status_code, message, headers=headers)
 

@@ -1,6 +1,6 @@
-"""What fits into the model's context: how many tokens a dialogue has, and what can be left out of it.
+"""Fitting dialogues into the model's context: counting tokens, and leaving out early turns.
 
-Everything here blocks for as long as it takes to tokenise; a text that is far too long is refused after a few pieces.
+These functions block while they tokenise; a text that is far too long is refused after a few pieces.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.types import Conversation, Message
 
 _PIECE = 8192
-"""Characters that are tokenised at a time where a text may be far too long; a tokenizer may hold Python's lock."""
+"""Characters tokenised at a time where a text may be far too long, since a tokenizer may hold Python's lock."""
 _SEAM = 16
-"""Tokens that a piece may have more than it has within its text: at its two ends, and those that begin every text."""
+"""Tokens that a piece may have beyond its share of the whole text: at its two ends, and at the start of every text."""
 
 
 @dataclass(frozen=True)
 class Fitted:
     prompt: Conversation
     tokens: int
-    """Of the prompt."""
+    """Tokens of the prompt."""
     room: int
-    """Tokens that the answer may have."""
+    """Most tokens of the answer."""
     left_out: int = 0
-    """Turns of the dialogue, the earliest ones, that are not in the prompt."""
+    """Number of the dialogue's earliest turns that the prompt leaves out."""
 
 
 def fit(engine: Engine, prompt: Conversation, wanted: int, *, truncate: bool = False) -> Fitted:
-    """The prompt with room for an answer of `wanted` tokens, or of as many as the context leaves.
+    """The prompt with room for an answer of `wanted` tokens, or of as many as fit.
 
     PromptTooLong where the context leaves none. With `truncate`, as many of the earliest turns (system messages and the
     last question apart) are left out as it takes to leave room for the answer, or for a quarter of the context.
-    ValueError where the model's template cannot say the dialogue.
+    ValueError where the model's template refuses the dialogue.
     """
     context = engine.max_context
     tokens, left_out = _count(engine, prompt), 0
@@ -54,14 +54,14 @@ def fit(engine: Engine, prompt: Conversation, wanted: int, *, truncate: bool = F
 
 
 def _from(prompt: Conversation, cut: int) -> Conversation:
-    """Without the turns before `cut`, but with their system messages."""
+    """The prompt without the turns before `cut`, except for system messages."""
     rules = [message for message in prompt.messages[:cut] if message.role == "system"]
     return dataclasses.replace(prompt, messages=(*rules, *prompt.messages[cut:]))
 
 
 def _count(engine: Engine, prompt: Conversation) -> int:
-    """Tokens of the prompt; where its texts alone have more than the context holds, at least so many."""
-    least = len(prompt.messages)  # none is said in less than a token
+    """Tokens of the prompt; where its texts alone exceed the context, a lower bound above it."""
+    least = len(prompt.messages)  # every turn takes at least one token
     texts = [_kept(message) for message in prompt.messages]
     if sum(map(len, texts)) > _PIECE:
         pieces = (text[at : at + _PIECE] for text in texts for at in range(0, len(text), _PIECE))
@@ -71,6 +71,6 @@ def _count(engine: Engine, prompt: Conversation) -> int:
 
 
 def _kept(message: Message) -> str:
-    """What every template keeps of a turn; many drop white space around it, and thoughts."""
+    """The text of a turn that every template keeps: many drop white space around it, and thoughts."""
     text = message.text.rpartition("</think>")[2] if message.role == "assistant" else message.text
     return text.strip()

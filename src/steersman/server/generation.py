@@ -1,7 +1,7 @@
 """Answers being written: the engine's blocking iterator, run in a thread of its own, seen from asyncio.
 
 The thread that starts the iterator also advances and closes it, because an engine may hold a lock or torch's
-thread-local inference mode in between. What was written when the reader left is handed to `on_end` in that thread
+thread-local inference mode in between. If the reader leaves, the text so far is passed to `on_end` in that thread
 too, so that it is kept however the request ends.
 """
 
@@ -17,16 +17,16 @@ from steersman.server.errors import ApiError
 from steersman.types import Completion, Conversation, SamplingParams
 
 RETRY_SECONDS = 2
-"""How long a client that was refused is told to wait."""
+"""Seconds that a refused client is told to wait."""
 
 MAX_LIVE = 32
-"""Answers in the making at a time, those that wait for the engine included. Below the size of the thread pool that
-serves the other requests, so that these stay quick whatever is generated."""
+"""Most answers in progress at a time, including those that wait for the engine. Smaller than the thread pool of the
+other requests, so that these stay quick."""
 
 
 Item = tuple[int, str | Completion]
-"""The number of one of several answers, and a piece of its text or, last, the whole of it. The first of all is an empty
-piece: the engine has taken the request."""
+"""(number of the answer, piece of its text, or last its Completion). The very first item is an empty piece: the engine
+has accepted the request."""
 
 
 class Generation:
@@ -50,8 +50,8 @@ class Generation:
         self._queue: asyncio.Queue[Item | Exception] = asyncio.Queue()
 
     def cancel(self) -> None:
-        """End soon; the Completions then hold what there is. Where there is nothing, `items()` ends at once: an engine
-        may notice only when it gets to the request."""
+        """End soon; the Completions then contain the text so far. Before the first text `items()` ends at once: an
+        engine may notice only when it begins the request."""
         if not self._begun and not self.cancelled.is_set():
             self._dropped = True
             for number in range(self.params.n):
@@ -59,7 +59,7 @@ class Generation:
         self.cancelled.set()
 
     async def items(self, after: Callable[[], object]) -> AsyncGenerator[Item]:
-        """Raises what the engine raised. `after` is called when the engine is left, sooner or later than the reader."""
+        """The answers' pieces. Raises the engine's errors. `after` is called when the engine is done."""
         loop, left = asyncio.get_running_loop(), self.params.n
 
         def put(item: Item | Exception) -> None:
@@ -114,7 +114,7 @@ class Generation:
     def _generate(
         self, texts: dict[int, list[str]], put: Callable[[Item], None], end: Callable[[int, Completion], None]
     ) -> None:
-        """Until all have ended, or until it was cancelled and the engine does not end them by itself."""
+        """Run the engine's iterator until all answers have ended; once cancelled, close it after the next piece."""
         if self.cancelled.is_set():
             return
         with contextlib.closing(self.engine.answers(self.prompt, self.params, self.cancelled)) as items:
@@ -132,7 +132,7 @@ class Generation:
 
 
 class Place:
-    """Room for some answers, kept until everybody who holds it has dropped it. Used from the event loop only."""
+    """Reserved room for some answers, freed when all its holders have released it. Used from the event loop only."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
         self._holders, self._give_back = 1, give_back
@@ -147,7 +147,7 @@ class Place:
 
 
 class Generations:
-    """Those that run now. Used from the event loop only."""
+    """The running generations. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._live: set[Generation] = set()
@@ -156,12 +156,12 @@ class Generations:
 
     @property
     def taken(self) -> int:
-        """Answers in the making, and those that have been promised room."""
+        """Number of answers in progress or with reserved room."""
         return self._taken
 
     @contextlib.contextmanager
     def reserve(self, answers: int = 1) -> Iterator[Place]:
-        """Room for so many answers, until the block is left and the generations run in it have left the engine.
+        """Reserve room for `answers` answers, until the block and all generations run in it have ended.
 
         To be entered before a response is begun and anything is stored. ApiError (429, 503) where there is none.
         """

@@ -1,9 +1,9 @@
-"""What every request passes before the application sees it, and headers that every response gets.
+"""Checks of every request before the application sees it, and headers of every response.
 
-The server trusts whoever reaches it (and has the key, where one is set), so only this machine may: a web page that the
-user happens to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (the Host header
-tells) nor by posting across origins (the Origin header tells). Pages that this machine serves itself, on whatever port,
-may call `/v1` as any other program may.
+The server trusts every client that reaches it (and has the key, where one is set), so only this machine may: a web
+page that the user happens to visit must not be able to talk to it, neither by pointing its own domain at 127.0.0.1 (the
+Host header shows it) nor by posting across origins (the Origin header shows it). Pages that this machine serves itself,
+on any port, may call `/v1` as any other program may.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from steersman.server.key import Key
 
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
-"""Bytes."""
+"""Most bytes of a request's path, and of its query."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -69,7 +69,7 @@ def _host_of(url: str) -> str:
 
 
 class BrokenOff(Exception):
-    """A response that had begun ends here; the log says why."""
+    """Ends a response that had begun; the reason is in the log."""
 
 
 class Guard:
@@ -104,18 +104,18 @@ class Guard:
             try:
                 body = await read_body(headers, receive, self._limit)
             except BodyRefused as refused:
-                # what is left of the body is not read, so the connection cannot be used again
+                # the rest of the body is not read, so the connection cannot be reused
                 answer = error_response(refused.status, str(refused), headers={"Connection": "close"})
             else:
                 answer = self._key.answer(scope, headers, body) if self._key else None
         if answer is not None:
             await answer(scope, receive, send_with_headers)
             return
-        # a HEAD is a GET whose body the server leaves out
+        # a HEAD is handled as a GET; the server omits the body
         scope["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
         try:
             await self.app(scope, replay(body, receive), send_with_headers)
-        except Exception as error:  # here, since what gets further is logged with its text
+        except Exception as error:  # caught here, since uncaught errors are logged with their text
             logs.failed(f"a request to {_route(scope)} failed", error)
             if begun:
                 raise BrokenOff from None
@@ -141,7 +141,7 @@ class Guard:
 
 
 def _route(scope: Scope) -> str:
-    """The pattern of the path, which holds nothing that somebody wrote."""
+    """The route's pattern, which contains no user data."""
     return getattr(scope.get("route"), "path", "no route")
 
 
@@ -150,13 +150,13 @@ def _is_api(path: str) -> bool:
 
 
 def _plain(path: str) -> str:
-    """An API's path without doubled slashes and one at its end, which come of base URLs that end in a slash."""
+    """An API's path without doubled slashes and one at its end, which result from base URLs that end in a slash."""
     plain = re.sub(r"//+", "/", path)
     return (plain.rstrip("/") or "/") if _is_api(plain) else path
 
 
 def _shared(path: str, origin: str | None) -> dict[str, str]:
-    """CORS headers: a page of this machine may read what `/v1` answers."""
+    """CORS headers: a page of this machine may read `/v1`'s answers."""
     if origin is None or path.split("/", 2)[1:2] != ["v1"] or not is_loopback(_host_of(origin)):
         return {}
     return {
@@ -167,7 +167,7 @@ def _shared(path: str, origin: str | None) -> dict[str, str]:
 
 
 def _preflight(scope: Scope, headers: Headers) -> Response | None:
-    """What a browser is told before it sends a page's request; whether there is such a path it then learns."""
+    """Answer to a browser's preflight request, for any path; the request itself then shows whether the path exists."""
     if scope["method"] != "OPTIONS" or not _shared(scope["path"], headers.get("origin")):
         return None
     if "access-control-request-method" not in headers:

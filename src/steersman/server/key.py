@@ -28,18 +28,18 @@ _LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</t
 
 
 class Key:
-    """Who has it may ask. ValueError where it cannot be sent as a header."""
+    """The key that clients must send. ValueError where it cannot be sent as a header."""
 
     def __init__(self, key: str) -> None:
         if not re.fullmatch(r"[!-~]+", key):
             raise ValueError("serve.key: expected printable ASCII characters without spaces")
         self._key = key.encode()
         self._token = hmac.new(self._key, b"steersman page", hashlib.sha256).hexdigest()
-        # cookies know no ports: two servers of one machine must not take each other's
+        # cookies are shared by all ports of a host: two servers must not use the same name
         self._cookie = f"steersman_{self._token[:8]}"
 
     def answer(self, scope: Scope, headers: Headers, body: bytes) -> Response | None:
-        """None where the request may pass; else the way in for a browser, or 401."""
+        """None where the request may pass; else the login page for a browser, or 401."""
         path, method = scope["path"], scope["method"]
         if path in _OPEN:
             return None
@@ -67,7 +67,7 @@ class Key:
     def _enter(self, key: str, place: str) -> Response:
         if not hmac.compare_digest(key.encode("utf-8", "replace"), self._key):
             return _refusal("/", "That is not the key.", place)
-        # a path of this server, never another one's address
+        # only a path of this server, never another host
         place = place if re.fullmatch(r"/(?![/\\])[!-~]*", place) else "/"
         response = RedirectResponse(place, 303)
         response.set_cookie(self._cookie, self._token, max_age=_MONTH, httponly=True, samesite="strict")

@@ -21,9 +21,9 @@ from steersman.server.guard import is_loopback
 
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
-"""How long open requests may take to end after Ctrl-C; streamed answers are cancelled at once."""
+"""Seconds for open requests to end after Ctrl-C; streamed answers are cancelled at once."""
 _SETTLE_SECONDS = 3
-"""How long what was written of answers that nobody reads may take to be stored after that."""
+"""Seconds after that for storing the text of unread answers."""
 
 
 class _Server(uvicorn.Server):
@@ -36,7 +36,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # what a model's libraries brought in stays; looking through it again and again took the loop 0.1 s and more
+        # exempts the libraries' objects from garbage collection, which blocked the loop for 0.1 s and more
         gc.collect()
         gc.freeze()
         self._on_started()
@@ -48,8 +48,8 @@ class _Server(uvicorn.Server):
 
 
 def _allow_files(number: int) -> None:
-    """Let this process have so many files open, where the system lets it; a connection is one."""
-    if sys.platform == "win32":  # which has no such limit
+    """Raise the process's limit of open files (a connection is one) to `number`, if the system allows it."""
+    if sys.platform == "win32":  # Windows has no such limit
         return
     import resource
 
@@ -76,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     ports = [0] if port == 0 else range(port, min(port + _PORTS_TRIED, 65536))
     for candidate in ports:
-        # by its protocol asyncio knows that it may turn off the wait for an acknowledgement, 40 ms an answer
+        # with the protocol given, asyncio sets TCP_NODELAY, which saves 40 ms per answer
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

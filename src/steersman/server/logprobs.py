@@ -1,7 +1,7 @@
 """Log-probabilities in OpenAI's JSON: megabytes, where alternatives to each token of several answers are asked for.
 
-Written token by token, in a thread: whatever json writes in one call holds Python's lock until it is done, and with it
-the event loop and everybody's streams.
+Written token by token, in a thread: a single call of json would hold Python's lock throughout, and so block the event
+loop and all streams.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def logprobs_json(engine: Engine, completion: Completion) -> str:
 
 def _of_text(parts: Sequence[bytes], text: bytes) -> Iterator[tuple[int, bytes]]:
     """(place, bytes) of the tokens that the text is made of, without thoughts before it and what was cut from its end;
-    of all where it is not in their bytes, since some of these are no characters."""
+    of all tokens where the text is not found in their bytes, since some are invalid UTF-8."""
     said = b"".join(parts)
     begin = 0 if said.startswith(text) else said.rfind(text)
     begin, end = (begin, begin + len(text)) if begin >= 0 else (0, len(said))
@@ -54,6 +54,6 @@ def _of_text(parts: Sequence[bytes], text: bytes) -> Iterator[tuple[int, bytes]]
 
 
 def with_raw(value: Mapping[str, Any], **raw: str) -> str:
-    """`value`, an object that is not empty, as JSON, with further members that are JSON already."""
+    """`value`, an object that is not empty, as JSON, with further members that are serialised already."""
     members = "".join(f',"{name}":{text}' for name, text in raw.items())
     return f"{json.dumps(value, separators=(',', ':'))[:-1]}{members}}}"

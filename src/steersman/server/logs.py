@@ -1,4 +1,4 @@
-"""The log says where an error happened and of what kind it is, not its text: that may quote what somebody asked.
+"""Logs an error's place and kind without its text, which may quote a user's question.
 
 Why so: decision 43 in docs/LOG.md.
 """
@@ -28,7 +28,7 @@ def failed(what: str, error: BaseException) -> None:
 
 
 def wordless(error: BaseException) -> str:
-    """Kinds of the error, its causes and its parts, each with the calls that led to it."""
+    """Types of the error, its causes and its sub-errors, each with its stack."""
     return "\n".join(_lines(error))
 
 

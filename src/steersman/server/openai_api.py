@@ -42,7 +42,7 @@ def _check_model(ctx: Context, name: str) -> None:
 
 
 def _check_tokens(ctx: Context) -> None:
-    """Refuse log-probabilities where the engine, an endpoint elsewhere, knows nothing of tokens."""
+    """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
     try:
         ctx.engine.token_text(0)
     except ValueError as error:
@@ -74,7 +74,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         chunks = _chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
-        first = await anext(chunks)  # raises what the engine refuses
+        first = await anext(chunks)  # raises the engine's refusal
         return stream(_after(first, chunks))
     completions = await _complete(ctx, place, request, prompt, params)
     told = functools.partial(_body, ctx, completions, prompt_tokens, bool(body.logprobs))
@@ -119,7 +119,7 @@ def _head(ctx: Context, kind: str) -> dict[str, Any]:
 async def _complete(
     ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
 ) -> list[Completion]:
-    """The whole answers, in their order. They are streamed from the engine, so that they end when the client leaves."""
+    """The whole answers in order, streamed from the engine so that they end when the client leaves."""
     generation = Generation(ctx.engine, prompt, params)
     watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
     try:
@@ -154,7 +154,7 @@ async def _chunks(
 ) -> AsyncGenerator[ServerSentEvent]:
     """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end.
 
-    Raises what the engine does not begin with; what goes wrong later is an event.
+    Raises the engine's refusal; later errors become events.
     """
     head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 

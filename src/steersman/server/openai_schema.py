@@ -26,7 +26,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
 }
-"""Parameters that are not supported, with the values that ask for nothing."""
+"""Unsupported parameter -> values that have no effect and are accepted."""
 
 _IGNORED = (
     "user",
@@ -39,7 +39,7 @@ _IGNORED = (
     "prediction",
     "parallel_tool_calls",
 )
-"""Parameters that do not concern the answer: who asks, what to keep of it, how fast it should come."""
+"""Parameters that do not affect the answer: the user's id, storage, priority."""
 
 _ROLES: dict[str, Role] = {
     "developer": "system",
@@ -55,7 +55,7 @@ _MOST_BIASES = 1024
 
 
 def _close(schema: dict[str, Any]) -> None:
-    """What the model's own fields do not tell: other parameters, and which ones go together."""
+    """Add to the schema what pydantic's fields cannot express: unknown parameters, and combinations."""
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
     schema["properties"] |= neutral | {name: {} for name in _IGNORED}
     schema["additionalProperties"] = False
@@ -70,7 +70,7 @@ def _close(schema: dict[str, Any]) -> None:
 
 
 def _few(biases: Any) -> Any:
-    if isinstance(biases, dict) and len(biases) > _MOST_BIASES:  # pydantic would look at each of them first
+    if isinstance(biases, dict) and len(biases) > _MOST_BIASES:  # pydantic would validate each item first
         raise PydanticCustomError("text", "{expected}", {"expected": f"a length of at most {_MOST_BIASES}"})
     return biases
 
@@ -135,7 +135,7 @@ class ChatMessageIn(BaseModel):
     annotations: Annotated[list[Annotation], Field(fail_fast=True)] | None = None
 
     def message(self, where: str) -> Message:
-        """The turn. Who of several people speaks (`name`) is known of tools alone."""
+        """The turn. `name` is kept for tools only."""
         role = _ROLES[self.role]
         if isinstance(self.content, list):
             said = to_said(self.content, f"{where}.content")
@@ -155,14 +155,14 @@ class StreamOptions(BaseModel):
 
     include_usage: StrictBool | None = None
     include_obfuscation: StrictBool | None = None
-    """Taken and not used: it hides from who listens in how long the pieces are, and nobody listens in on loopback."""
+    """Accepted and ignored: it pads pieces against eavesdroppers, of which loopback has none."""
 
 
 class JsonSchema(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
-    # these say nothing to a grammar
+    # these keywords do not constrain a grammar
     name: Text | None = None
     description: Text | None = None
     strict: StrictBool | None = None
@@ -216,7 +216,7 @@ class ChatRequest(BaseModel):
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
     response_format: ResponseFormat | None = None
-    # what OpenAI's API has not got
+    # extensions to OpenAI's API
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[Number, Field(ge=0.01, le=10)] | None = None
     regex: Annotated[Text, Field(min_length=1, max_length=_REGEX_LENGTH)] | None = None
@@ -243,7 +243,7 @@ class ChatRequest(BaseModel):
 
 
 def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> SamplingParams:
-    """How to sample; `temperature` where the request names none. ApiError where parameters contradict each other."""
+    """Sampling parameters; `temperature` is the default. ApiError where parameters contradict each other."""
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs: allowed only with logprobs", param="top_logprobs")
     schema = request.schema_of_answer
@@ -294,9 +294,9 @@ def refuse_unsupported(request: ChatRequest) -> None:
 
 
 def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
-    """The request's dialogue, after `system_prompt` where it has no system message; its template says what it takes.
+    """The request's dialogue, after `system_prompt` where it has no system message.
 
-    A dialogue that ends with the assistant is gone on with: the answer is what follows its last words.
+    A dialogue that ends with the assistant is continued: the answer follows its last words.
     """
     messages = [message.message(f"messages[{i}]") for i, message in enumerate(request.messages)]
     if messages[-1].tool_calls:

@@ -1,4 +1,4 @@
-"""What a browser opens: the built page, the report, and whether the server lives.
+"""Pages for a browser: the built page, the report, and a health check.
 
 Why so: decision 46 in docs/LOG.md.
 """
@@ -20,14 +20,14 @@ from steersman.server.errors import error_response
 STATIC = Path(__file__).with_name("static")
 router = APIRouter(include_in_schema=False)
 
-# The report holds its own style and pictures, and texts of models. The sandbox gives it an origin of its own, so
+# The report contains its own style and pictures, and models' texts. The sandbox gives it an origin of its own, so
 # that nothing in it can call this server's API.
 _REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:; "
     "frame-ancestors 'self'; sandbox allow-scripts allow-popups allow-top-navigation-by-user-activation"
 )
 
-# The system's own table of types is unreliable on some machines, and a script of the wrong type does not run.
+# The system's own table of types is unreliable on some machines, and browsers refuse scripts of a wrong type.
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 
 
@@ -69,7 +69,7 @@ async def report(ctx: Ctx) -> Response:
 
 
 def page(method: str, path: str) -> Response:
-    """What no route answers: a file of the page, or the page itself, which knows its own paths such as /rank."""
+    """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank."""
     if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
         there = "" if path.startswith("api/") else "; this server has /v1/models and /v1/chat/completions"
         return error_response(404, f"{method} /{path}: Not Found{there}")

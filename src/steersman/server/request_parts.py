@@ -35,7 +35,7 @@ class TextPart(BaseModel):
 
 
 def to_said(parts: Sequence[TextPart | ImagePart | Any], where: str) -> list[Said]:
-    """Parts of a request's content. ApiError where an image is not in it, or is none; nothing is fetched."""
+    """Parts of a request's content. ApiError where an image is not included or invalid; nothing is downloaded."""
     out: list[Said] = []
     for i, part in enumerate(parts):
         if not isinstance(part, ImagePart):

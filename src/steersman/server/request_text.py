@@ -39,5 +39,5 @@ def _whole(value: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
-"""Of a StrictInt with its bounds: JSON may write an integer as 5.0."""
+"""Validator before a StrictInt with bounds: JSON may write an integer as 5.0."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

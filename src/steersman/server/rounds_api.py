@@ -19,7 +19,7 @@ from steersman.server.request_text import WHOLE, Said
 
 router = APIRouter(prefix="/api/rounds")
 MOST = 10**6
-"""No round or job has a greater number."""
+"""Largest number of a round or job."""
 Number = Annotated[int, FromPath(ge=1, lt=MOST)]
 Name = Annotated[Said, Field(max_length=100)]
 Round = Annotated[StrictInt, Field(ge=0, lt=MOST), WHOLE]
@@ -32,7 +32,7 @@ class Start(BaseModel):
 
     stage: Name
     fresh: StrictBool = False
-    """Throw away what an unfinished run has done."""
+    """Throw away an unfinished run's work."""
 
 
 class Promote(BaseModel):
@@ -51,7 +51,7 @@ class Promote(BaseModel):
 
 
 def _space(ctx: Context) -> Workspace:
-    """The workspace as it is now. ApiError where the server has none."""
+    """The workspace, opened again. ApiError where the server has none."""
     if ctx.workspace is None:
         raise ApiError(404, "This server shows no workspace; expected one that was started by steersman serve")
     try:
@@ -67,7 +67,7 @@ def rounds(ctx: Ctx) -> dict[str, Any]:
     try:
         found = overview.collect(space, space.round)
         return {**found, "jobs": [job.to_json() for job in jobs.jobs(space)]}
-    except ValueError as error:  # something in the workspace is damaged; the text says which
+    except ValueError as error:  # the workspace is damaged; the text says which file
         raise ApiError(409, str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""The training page's API: which stages have metrics, and those metrics as they are written.
+"""The training page's API: the stages with metrics, and their metrics while they are written.
 
 Reads files of the workspace and nothing else: training goes on in another process, and torch stays out of this one.
 """
@@ -20,9 +20,9 @@ from steersman.server.errors import ApiError
 
 router = APIRouter(prefix="/api/training")
 AXES = ("step", "iteration")
-"""What a stage counts its lines by."""
+"""Fields that number a stage's lines of metrics."""
 LIVE_SECONDS = 120
-"""An unfinished run that wrote within this time is taken to be running."""
+"""An unfinished run that wrote within this many seconds counts as running."""
 
 
 def runs(workspace: Path) -> dict[str, Path]:
@@ -39,7 +39,7 @@ def list_runs(ctx: Ctx) -> list[dict[str, Any]]:
     for name, path in runs(ctx.workspace).items() if ctx.workspace else ():
         try:
             updated = path.stat().st_mtime
-        except FileNotFoundError:  # finished or cleared away in this moment
+        except FileNotFoundError:  # finished or removed just now
             continue
         running = time.time() - updated < LIVE_SECONDS
         state = "done" if not name.endswith(".partial") else "running" if running else "stopped"
@@ -48,7 +48,7 @@ def list_runs(ctx: Ctx) -> list[dict[str, Any]]:
 
 
 def stage_of(run: str) -> str:
-    """rounds/001/sft.partial and search/001-sft-NAME/trials/007 are both of sft; the name is that of today."""
+    """The stage's present name: 'sft' for rounds/001/sft.partial and search/001-sft-NAME/trials/007."""
     place, first, second = run.split("/")[:3]
     stage = second.removesuffix(".partial") if place == "rounds" else [*first.split("-"), ""][1]
     return renamed(stage)
@@ -67,14 +67,14 @@ def metrics(ctx: Ctx, run: Annotated[str, Query()], after: Annotated[int, Query(
         text = None
     if text is None:
         raise ApiError(404, f"run: no metrics of {run!r}", param="run")
-    lines = text.split("\n")[:-1]  # one that is still being written is left for later
+    lines = text.split("\n")[:-1]  # an incomplete last line is left for the next call
     rows = [numbers(line) for line in lines[after:]]
     axis = next((a for a in AXES if rows and a in rows[0]), AXES[0])
     return {"axis": axis, "rows": rows, "lines": len(lines)}
 
 
 def numbers(line: str) -> dict[str, float]:
-    """What can be drawn of a line; nothing of one that is damaged."""
+    """The numbers of a line that can be drawn; {} for a damaged line."""
     try:
         values = json.loads(line)
     except ValueError:

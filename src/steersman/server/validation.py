@@ -1,4 +1,4 @@
-"""What is wrong with a request, in words of the API: pydantic's problems, without pydantic's names for things."""
+"""Errors of a request in the API's terms: pydantic's problems, without pydantic's names."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _JSON_NAMES = {str: "a string", bool: "true or false", int: "a number", float: "
 
 
 def first_problem(problems: Sequence[Any], body: object) -> tuple[str, str | None, str | None]:
-    """(message, parameter, code) of the first field that is wrong; nothing that the request contained is quoted."""
+    """(message, parameter, code) of the first invalid field; the request's content is not quoted."""
     if problems[0]["type"] == "json_invalid":
         why = problems[0].get("ctx", {}).get("error", "it cannot be parsed")
         return f"The body is not valid JSON: {why}", None, None
     named = [(_path(problem, body), problem) for problem in problems]
     field = named[0][0].split(".")[0].split("[")[0]
-    # of the ways in which a field may be written, the one that the request came nearest to
+    # among a field's alternative forms, the one nearest to the request
     path = max((p for p, _ in named if p.split(".")[0].split("[")[0] == field), key=len)
     here = [problem for p, problem in named if p == path]
     if not path:
@@ -71,7 +71,7 @@ def _path(problem: Mapping[str, Any], body: object) -> str:
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
         if isinstance(value, dict) and part == value.get("type") and not last and parts[i + 1] in value:
-            continue  # which of several kinds of object this is
+            continue  # the discriminator of several kinds of objects
         if isinstance(value, dict) and isinstance(part, str) and (part in value or (last and _absent(problem))):
             path += f".{part}" if path else part
             value = value.get(part)

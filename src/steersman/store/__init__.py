@@ -1,4 +1,4 @@
-"""What people did: rankings, chats and feedback, in one SQL database (SQLite; other databases by URL).
+"""People's rankings, chats and feedback in one SQL database (SQLite; other databases by URL).
 
     store = Store.open(workspace.store_path)
     store.add_candidates(round=1, items=candidates)
@@ -50,8 +50,8 @@ class Store:
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
         """Open or create the database and bring its schema up to date.
 
-        What is ranked is ranked by `objective` ('': on the whole), and what waits to be ranked is what was not ranked
-        by it. None ranks on the whole and looks at rankings by whatever objective.
+        New rankings are by `objective` ('': overall), and tasks not yet ranked by it are pending. None: new rankings
+        are overall, and rankings by any objective are read.
         ValueError where the folder is missing, the file is not a database, or a newer Steersman wrote it.
         """
         if objective is not None:
@@ -116,7 +116,7 @@ class Store:
         simulated: bool = False,
         seconds: float | None = None,
     ) -> Ranking:
-        """Record what `labeler` said of a task, one rank (1 is best) or grade per answer in stored order.
+        """Record `labeler`'s ranking of a task, one rank (1 is best) or grade per answer in stored order.
 
         With `all_bad`, ranks and grades may be left out; the Ranking then says that every answer is poor.
         A second submission for the same task is kept beside the first; the latest counts. `seconds` is how long
@@ -195,7 +195,7 @@ class Store:
             return chats.message(session, id)
 
     def dialogue(self, conversation_id: str, last_id: str | None) -> Conversation:
-        """What was said from the start down to message `last_id`, the system prompt first where there is one.
+        """The turns from the start down to message `last_id`, the system prompt first where there is one.
 
         Where somebody improved an answer, the dialogue goes on from what they wrote."""
         with self._db.read() as session:
@@ -238,7 +238,7 @@ class Store:
     def keep_part(
         self, id: str, parent_id: str, text: str, policy_version: str, sampling: Mapping[str, Any] | None = None
     ) -> None:
-        """How far the answer `id` to the question `parent_id` is, so that it outlives whoever writes it."""
+        """Store the text so far of the answer `id` to the question `parent_id`, so that it survives a crash."""
         with self._db.write() as session:
             chats.keep_part(session, id, parent_id, text, policy_version, sampling or {})
 
@@ -253,9 +253,9 @@ class Store:
             return chats.add_feedback(session, message_id, kind, edited, comment, user)
 
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
-        """Feedback that holds, in the order given: of each user's likes and dislikes of an answer the last,
-        of their edits of it the last, and every regeneration. `answer` is the text that it is about, `prompt` the
-        dialogue as it stands; see `store.standing`."""
+        """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.
+        `answer` is the text that the feedback is about, `prompt` the dialogue with present edits; see
+        `store.standing`."""
         wanted = chats.check_kinds(kinds)
         after: int | None = 0
         while after is not None:

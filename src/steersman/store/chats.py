@@ -1,4 +1,4 @@
-"""Chats and what people said of the answers: queries on an open session."""
+"""Chats and feedback on answers: queries on an open session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Reaction = Literal["like", "dislike", "edit", "regenerate", "clear", "withdraw"]
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A conversation's card. `updated` is an ISO 8601 time, UTC."""
+    """A conversation's entry in the list of chats. `updated` is an ISO 8601 time, UTC."""
 
     id: str
     title: str
@@ -62,11 +62,11 @@ class ChatMessage:
     comment: str = ""
     about_edit: bool = False
     said: tuple[Said, ...] = ()
-    """What is said where it is more than the words in `content`: texts, images, citations."""
+    """Content with more than the text in `content`: texts, images, citations."""
 
     @property
     def left_out(self) -> int:
-        """Turns from the beginning of the dialogue that the model was not shown, because they did not fit."""
+        """Number of the dialogue's first turns that were left out of the prompt because they did not fit."""
         return int((self.sampling or {}).get("left_out", 0))
 
 
@@ -98,7 +98,7 @@ def _to_chat(row: ConversationRow) -> Chat:
 
 
 def _said(session: Session, *about: ColumnElement[bool]) -> Mapping[str, list[FeedbackRow]]:
-    """All feedback on each of the messages that fulfil the conditions, in order."""
+    """All feedback, in order, on each message that meets the conditions."""
     out: dict[str, list[FeedbackRow]] = defaultdict(list)
     chosen = FeedbackRow.message_id.in_(select(MessageRow.id).where(*about))
     for row in session.scalars(select(FeedbackRow).where(chosen).order_by(FeedbackRow.seq)):
@@ -157,7 +157,7 @@ def rename(session: Session, id_: str, title: str) -> Chat:
 
 
 def remove(session: Session, id_: str) -> list[Image]:
-    """Delete a chat with all its messages and feedback. The images that nothing in the store names any more."""
+    """Delete a chat with all its messages and feedback. Returns images that nothing in the store names any more."""
     images = images_of(session, _chat_row(session, id_).id)
     session.execute(delete(ConversationRow).where(ConversationRow.id == id_))
     return without_named(session, images)
@@ -175,7 +175,7 @@ def message(session: Session, id_: str) -> ChatMessage:
 
 
 def _parent(session: Session, chat: ConversationRow, parent_id: str | None, role: str) -> None:
-    """A question follows an answer or nothing; an answer follows a question."""
+    """The parent message; a question must follow an answer or nothing, an answer a question."""
     if parent_id is None:
         expect(role == "user", "parent_id: an answer needs the question that it answers")
         return
@@ -239,7 +239,7 @@ def add_answer(
 
 
 def keep_part(session: Session, id_: str, parent_id: str, text: str, version: str, sampling: Mapping[str, Any]) -> None:
-    """Store how far an answer is, unless it is stored whole already."""
+    """Store an answer's text so far, unless the whole is stored already."""
     row = _part_row(session, _message_row(session, parent_id), id_)
     if row.finish_reason is None:
         row.content, row.policy_version = clean_text(text, "answer", empty=True), version
@@ -247,7 +247,7 @@ def keep_part(session: Session, id_: str, parent_id: str, text: str, version: st
 
 
 def _part_row(session: Session, question: MessageRow, id_: str) -> MessageRow:
-    """The row of an answer, made where it is not there yet."""
+    """The row of an answer, created if missing."""
     row = session.scalar(select(MessageRow).where(MessageRow.id == id_))
     if row is None:
         _parent(session, _chat_row(session, question.conversation_id), question.id, "assistant")
@@ -276,7 +276,7 @@ def _upwards(nodes: Mapping[str, MessageRow], id_: str | None) -> list[MessageRo
 def _conversation(
     chat: ConversationRow, path: Sequence[MessageRow], said: Mapping[str, Sequence[FeedbackRow]], *, marked: bool
 ) -> Conversation:
-    """The dialogue with the answers that stand; `marked`: those that nobody vouches for are not to be learned."""
+    """The dialogue with present edits; `marked`: answers without approval get `learn=False`."""
 
     def turn(row: MessageRow) -> Message:
         if row.role == "user":
@@ -342,10 +342,10 @@ def check_kinds(kinds: Collection[str] | None) -> tuple[str, ...]:
 
 
 def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[list[Feedback], int | None]:
-    """Some feedback in the order it was given, and where to go on (None at the end).
+    """A page of feedback in order, and the next page's start (None at the end).
 
-    Of each user's likes and dislikes of an answer the last counts, and of their edits the last;
-    each regeneration is one. What was withdrawn since does not count.
+    Per user and answer the last like or dislike counts, and the last edit; every regeneration counts.
+    Withdrawn feedback does not.
     """
     slot = case((FeedbackRow.kind == "edit", 1), else_=0)
     repeated = FeedbackRow.kind.not_in(("regenerate", "withdraw"))
@@ -369,7 +369,7 @@ def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[l
         answer = nodes[row.message_id]
         text = _answer_meant(row, answer, said[answer.id])
         if text is not None:
-            # The model did not see what was left out for want of room, and is not to learn under it.
+            # Turns that did not fit were not in the prompt, so they are no context for training either.
             asked = _upwards(nodes, answer.parent_id)[_to_message(answer, ()).left_out :]
             prompt = _conversation(chats[answer.conversation_id], asked, said, marked=True)
             out.append(_to_feedback(row, answer, text, prompt))
@@ -377,7 +377,7 @@ def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[l
 
 
 def _answer_meant(row: FeedbackRow, answer: MessageRow, said: Sequence[FeedbackRow]) -> str | None:
-    """The text of the answer that this feedback is about; None where it counts no more."""
+    """The text of the answer that this feedback is about; None where the feedback no longer counts."""
     if row.kind in ("like", "dislike"):
         return judged_text(answer.content, said, row)
     return answer.content if row.kind != "edit" or edit_holds(answer.content, said, row) else None

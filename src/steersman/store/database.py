@@ -36,7 +36,7 @@ DISK_CODES = {
 SMALL_DISK = 1 << 18
 """Bytes free below which a disk counts as full."""
 BUSY_SECONDS = 30.0
-"""How long a writer waits for the others before 'database is locked' is an error."""
+"""Seconds that a writer waits for others before the error 'database is locked'."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _POSTGRES_LOCK = 0x57EE25  # any number will do, as long as every version of this code agrees on it
@@ -114,13 +114,13 @@ def _file_of(url: URL) -> Path | None:
 
 
 def _keep_private(path: Path) -> None:
-    """The file and its companions for their owner's eyes, unless asked otherwise (`project.private`)."""
+    """Make the file and its companions readable for their owner only, unless `project.private` is off."""
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, mode_of(path, words=True)))
     if not private.get():
         return
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        with contextlib.suppress(OSError):  # gone, or not ours
+        with contextlib.suppress(OSError):  # the file is gone, or belongs to another user
             if (mode := file.stat().st_mode & 0o777) & 0o077:
                 file.chmod(mode & 0o700)
                 note(f"{file}: could be read by others, now by its owner alone (project.private = false leaves it)")
@@ -191,7 +191,7 @@ class Database:
             raise self._disk_error(error) or _not_opened(str(shown), error) from None
 
     def _disk_error(self, error: Exception) -> DiskError | None:
-        """What SQLite's error says of the disk; None where it is about something else."""
+        """SQLite's error as a DiskError; None where it is not about the disk."""
         code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
         if self._path is None or code not in DISK_CODES:
             return None
@@ -199,14 +199,14 @@ class Database:
         if self._copy:
             reason = errno.EROFS
         elif reason != errno.ENOSPC and shutil.disk_usage(self._path.parent).free < SMALL_DISK:
-            reason = errno.ENOSPC  # a full disk has many faces
+            reason = errno.ENOSPC  # a full disk causes various errors
         elif code == sqlite3.SQLITE_CANTOPEN and _can_be_written(self._path):
             return None
         return DiskError(reason, os.strerror(reason), str(self._path))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """Raises DiskError where the disk is why something cannot be done; so does `write`."""
+        """A session for reading. Raises DiskError for errors of the disk; so does `write`."""
         with self._telling(), Session(self.engine) as session:
             yield session
 

@@ -1,4 +1,4 @@
-"""Ranking tasks and what people said of them: queries on an open session."""
+"""Ranking tasks and people's rankings: queries on an open session."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _to_task(row: TaskRow, labeler: str | None = None) -> RankingTask:
 
 
 def task_values(round_: int, item: Candidates) -> dict[str, Any]:
-    """A row for `ranking_tasks`; its id is a hash of what makes the task this one."""
+    """A row for `ranking_tasks`; its id is a hash of round, prompt, answers and versions."""
     where = f"candidates {item.prompt.id!r}" if item.prompt.id else "candidates"
     expect(item.prompt.is_prompt, f"{where}: expected a prompt that ends with the user")
     expect(len(item.completions) >= 2, f"{where}: expected at least 2 answers, got {len(item.completions)}")
@@ -126,7 +126,7 @@ def get_task(session: Session, task_id: str, labeler: str | None = None) -> Rank
 
 
 def _by(objective: str | None) -> ColumnElement[bool]:
-    """Rankings by this objective; None: by any."""
+    """Condition: rankings by this objective; None: by any."""
     return true() if objective is None else RankingRow.objective == objective
 
 
@@ -196,7 +196,7 @@ def _clean_grades(grades: Sequence[Grade], k: int) -> list[Grade]:
 
 @dataclass(frozen=True)
 class RankingSubmission:
-    """What a labeler says of a task: one of ranks and grades, or that all are bad."""
+    """A labeler's judgement of a task: ranks or grades, or that all answers are bad."""
 
     labeler: str
     ranks: Sequence[int] | None = None

@@ -1,4 +1,4 @@
-"""What the store says no with.
+"""Errors of the store.
 
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
@@ -18,7 +18,7 @@ class NotFound(StoreError):
 
 
 class Outdated(StoreError):
-    """What the caller goes on from has changed meanwhile."""
+    """The state that the caller's request is based on has changed."""
 
 
 class DiskError(OSError):

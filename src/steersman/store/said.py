@@ -1,4 +1,4 @@
-"""What a message says where that is more than words: the column `parts`, and which images nothing names any more."""
+"""Messages with more than text: the column `parts`, and finding images that nothing names any more."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from steersman.store.schema import MessageRow, TaskRow
 
 
 def read(row: MessageRow) -> tuple[Said, ...]:
-    """What a message says."""
+    """A stored message's content."""
     return tuple(read_said(row.content if row.parts is None else row.parts, f"message {row.id!r}"))
 
 
 def column(said: Sequence[Said]) -> list[Any] | None:
-    """For `MessageRow.parts`: None where there are words alone."""
+    """The value of `MessageRow.parts`; None for text only."""
     return None if all(isinstance(part, Text) for part in said) else [part.to_json() for part in said]
 
 

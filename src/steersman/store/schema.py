@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
-    """An aware UTC time. SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
+    """An aware UTC time. SQLite stores no zone, so the zone is removed on writing and added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -69,7 +69,7 @@ class TaskRow(Base):
     """Objects {text, finish_reason, policy_version}, in the order that rankings refer to."""
     sampling: Mapped[dict[str, Any]]
     salt: Mapped[str] = mapped_column(String(32))
-    """Secret of the presentation: keys and their order per labeler derive from it."""
+    """Random secret from which each labeler's keys and their order are derived."""
     created: Mapped[dt.datetime]
 
 
@@ -105,7 +105,7 @@ class SkipRow(Base):
 
 
 class ConversationRow(Base):
-    """A chat. `system_prompt` is kept with it, because what was said is only understood under it."""
+    """A chat. `system_prompt` is kept, since the dialogue depends on it."""
 
     __tablename__ = "conversations"
 
@@ -128,18 +128,18 @@ class MessageRow(Base):
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"), index=True)
     role: Mapped[str] = mapped_column(String(16))
     content: Mapped[str] = mapped_column(Text)
-    """Its words."""
+    """The message's text."""
     policy_version: Mapped[str] = mapped_column(String(200))
     finish_reason: Mapped[str | None] = mapped_column(String(16))
     sampling: Mapped[dict[str, Any] | None]
     tokens: Mapped[int | None]
     created: Mapped[dt.datetime]
     parts: Mapped[list[Any] | None]
-    """What is said where it is more than words: texts, images and citations in OpenAI's form."""
+    """Content with more than text: texts, images and citations in OpenAI's form; else null."""
 
 
 class FeedbackRow(Base):
-    """What someone said of an answer. Nothing is overwritten; queries take the latest."""
+    """One reaction to an answer. Nothing is overwritten; queries take the latest."""
 
     __tablename__ = "feedback"
 

@@ -1,4 +1,4 @@
-"""What the feedback on an answer comes to: which text stands, and whether it may be learned. Pure functions.
+"""The result of all feedback on an answer: the text that is used, and whether it may be learned. Pure functions.
 
 The rule, in one place. What a person wrote in place of the model's answer stands for it: as the context in which the
 dialogue goes on, as what is shown, exported and learned. A like counts for the text that stands, whenever it was
@@ -36,7 +36,7 @@ class Said(Protocol):
 @dataclass(frozen=True, slots=True)
 class Standing:
     text: str
-    """The person's text where somebody improved the answer, else the model's."""
+    """The person's text where somebody edited the answer, else the model's."""
     edited: str | None
     liked: bool | None
     """The latest reaction; None where nobody reacted, or it was taken back."""

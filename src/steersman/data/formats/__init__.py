@@ -1,7 +1,7 @@
 """Public record formats -> ours. Each importer maps one record to a Conversation, a Ranking, a Feedback or a text.
 
-An importer knows nothing of files: it is given one JSON value and raises ValueError naming the field and what
-was expected; who reads the file adds its name and line. `detect` recognises a format by a record's fields.
+An importer does not see files: it gets one JSON value and raises ValueError naming the field and the
+expectation; the reader of the file adds file and line. `detect` recognises a format by a record's fields.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ DEFAULT_KIND = {
     "prompts": "prompts",
     "text": "texts",
 }
-"""What a format is imported as where --kind does not say; the others are demonstrations."""
+"""Format -> its kind where --kind is not given; other formats give demonstrations."""
 
 
 def parse(name: str, record: Any) -> Parsed:
@@ -111,13 +111,13 @@ def as_fields(record: Any, **options: Any) -> Fields:
 
 
 def detect(record: Any) -> str:
-    """The format of a record by its fields; ValueError lists what is known."""
+    """The format of a record by its fields; ValueError lists the known formats."""
     return detect_fields(as_fields(record))
 
 
 def images_beside(fields: Fields) -> list[Image]:
-    """The images that stand beside a record's dialogue. ValueError where there are sounds, or images and no workspace
-    that keeps them, unless the user says to ignore them."""
+    """The images that stand beside a record's dialogue. ValueError for sounds, and for images without a workspace
+    to keep them, unless the user chose to ignore them."""
     out: list[Image] = []
     for name in MEDIA:
         key = fields.keys.get(name)
@@ -133,7 +133,7 @@ def images_beside(fields: Fields) -> list[Image]:
 
 
 def with_images(parsed: Parsed, images: list[Image], fields: Fields) -> Parsed:
-    """What was read, with the images beside it where they belong; those of our own JSON must be there."""
+    """The record with its separate images inserted at their places; images of our own JSON must exist."""
     if not images and fields.pictures is None:
         return parsed
     if isinstance(parsed, str):
@@ -182,7 +182,7 @@ def detect_fields(fields: Fields) -> str:
         value = fields.record[key]
         return "transcript" if isinstance(value, str) and cued(value) is not None else "text"
     if "messages" in fields.keys:
-        return "messages"  # whose importer says what is wrong with them
+        return "messages"  # the format's importer reports their errors
     names = ", ".join(map(str, fields.record)) or "none"
     raise ValueError(
         f"record: no known format has these fields: {names}; name one with --format: {', '.join(FORMATS)}, or say what "
@@ -212,7 +212,7 @@ def _is_own(record: Mapping[str, Any]) -> bool:
 
 
 def _own_content(content: Any) -> bool:
-    """Words, or a list with an image of a workspace: a list of texts alone we write as words."""
+    """Words, or a list with an image of a workspace: a list of texts only is not our form."""
     if isinstance(content, str):
         return "<think>" not in content
     parts = [p for p in content if isinstance(p, Mapping)] if isinstance(content, list) else []
@@ -229,7 +229,7 @@ def _own_annotations(value: Any) -> bool:
 
 
 def _in_turn(turns: list[Mapping[str, Any]]) -> bool:
-    """Whether nothing has to be settled: the user begins, nobody but tools speaks twice in a row, nothing is empty."""
+    """Whether turns need no correction: the user begins, nobody but tools speaks twice in a row, nothing is empty."""
     roles = [t["role"] for t in turns]
     begins = next((role for role in roles if role != "system"), "") == "user"
     twice = any(one == other != "tool" for one, other in itertools.pairwise(roles))

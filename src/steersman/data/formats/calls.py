@@ -1,4 +1,4 @@
-"""Tools and their calls, however a data set writes them, in OpenAI's form."""
+"""Tools and their calls in data sets' various forms -> OpenAI's form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from steersman.data.formats.fields import parsed_json, shown
 from steersman.types import Json
 
 QUOTED_ARGUMENTS = re.compile(r"""("arguments"\s*:\s*)'(.*)'(\s*})\s*$""", re.DOTALL)
-"""Glaive writes the arguments as JSON between single quotes, which makes the whole no JSON."""
+"""Glaive writes the arguments as JSON between single quotes, so the whole is not valid JSON."""
 
 
 def call_of(value: Any, field: str) -> Json:
@@ -32,7 +32,7 @@ def call_of(value: Any, field: str) -> Json:
 
 
 def calls_in(value: Any, field: str) -> list[Json]:
-    """The calls that a turn of role function_call holds: one, or a list, as JSON."""
+    """The calls in a turn of role function_call, which is JSON of one call or a list."""
     if isinstance(value, str):
         value = _loose_json(value, field)
     items = value if isinstance(value, list) else [value]
@@ -54,7 +54,7 @@ def _loose_json(text: str, field: str) -> Any:
 
 
 def tools_of(value: Any, field: str) -> tuple[Json, ...]:
-    """What the assistant may call: a list (or a string of JSON) of functions, as {"type": "function", "function"}."""
+    """The assistant's tools: a list (or a string of JSON) of functions, as {"type": "function", "function"}."""
     if isinstance(value, str) and not value.strip():
         return ()
     value = parsed_json(value)
@@ -71,5 +71,5 @@ def tools_of(value: Any, field: str) -> tuple[Json, ...]:
 
 
 def result_text(value: Any) -> str:
-    """What a tool gave back, as text."""
+    """A tool's result as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Records that compare answers: chosen and rejected, two answers and which was better, lists with scores or ranks."""
+"""Records that compare answers: chosen and rejected, two answers and the better one, lists with scores or ranks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BOTH_BAD = ("tie (bothbad)", "bothbad", "both_bad", "both bad", "neither", "éƒ½ä
 
 
 def pair_of(fields: Fields) -> tuple[str, str] | None:
-    """The fields (chosen, rejected) of a record, by whatever pair of names."""
+    """The fields (chosen, rejected) of a record, by any known pair of names."""
     if "chosen" in fields.mapping or "rejected" in fields.mapping:
         keys = [fields.find(role) for role in ("chosen", "rejected")]
         return (keys[0], keys[1]) if keys[0] is not None and keys[1] is not None else None
@@ -48,7 +48,7 @@ def pair_of(fields: Fields) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=256)
 def _pairs_among(names: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """The pairs (chosen, rejected) that some names hold; the records of a file have few sets of names."""
+    """The pairs (chosen, rejected) among field names; cached, since a file's records have few sets of names."""
     return tuple(pair for pair in _forms() if names >= {*pair})
 
 
@@ -66,7 +66,7 @@ def _forms() -> tuple[tuple[str, str], ...]:
 
 
 def rejected_alone(fields: Fields) -> str | None:
-    """ms-swift: the field of a rejected answer (or dialogue) beside an ordinary one, which was chosen."""
+    """ms-swift: the field of a rejected answer (or dialogue), where the ordinary answer is the chosen one."""
     return next((k for n in REJECTED if (k := fields.keys.get(n)) is not None and not empty(fields.record[k])), None)
 
 
@@ -169,7 +169,7 @@ def asked(turns: Sequence[Message]) -> list[tuple[str, str]]:
 
 
 def _spoken(message: Message, key: str, fields: Fields) -> str:
-    """What an answer says; what was thought before it is not compared."""
+    """An answer's text without thoughts, which are not compared."""
     if message.images:
         raise ValueError(f"{key}: expected an answer in words; images cannot be compared yet")
     if message.tool_calls:
@@ -183,7 +183,7 @@ def answer_text(value: Any, key: str, fields: Fields) -> str:
 
 
 def _without_prompt(texts: list[str], fields: Fields) -> list[str]:
-    """Answers that begin with the whole prompt once more, without it."""
+    """Answers with a repeated prompt removed from their beginning."""
     asked = fields.record.get(fields.taken.get("question", ""), "")
     if isinstance(asked, str) and len(asked.strip()) > 10 and all(t.startswith(asked) and t != asked for t in texts):
         fields.note("prompts repeated before their answers cut off")
@@ -233,7 +233,7 @@ def _look_at_scores(fields: Fields) -> None:
 
 
 def from_sides(fields: Fields) -> Ranking:
-    """Two answers side by side, and which was better: PKU-SafeRLHF, SHP, HelpSteer, Arena."""
+    """A ranking of two answers with a verdict: PKU-SafeRLHF, SHP, HelpSteer, Arena."""
     found = sides_of(fields)
     if found is None:
         raise ValueError("response_0: expected two answers side by side, such as response_0 and response_1")
@@ -272,7 +272,7 @@ def _interleaved(fields: Fields, pair: tuple[str, str]) -> list[list[Message]] |
 
 
 def _verdict(fields: Fields, names: tuple[str, str], suffixes: tuple[str, str]) -> tuple[tuple[int, int], bool]:
-    """(ranks, whether both are bad) of two answers: by their scores, or by the field that names the better one."""
+    """(ranks, whether both are bad) of two answers: by their scores, or by the field that names the better answer."""
     first_is_one = names[0].startswith("human_ref")
     for stem in ("score", "scores", "rating", "reward"):
         forms = ((f"{stem}_{s}", f"{stem}{s}", f"{name}_{stem}") for name, s in zip(names, suffixes, strict=True))

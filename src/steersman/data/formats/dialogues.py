@@ -16,7 +16,7 @@ from steersman.types import Conversation, Json, Message
 
 Turn = tuple[str, str]
 KEPT_META = ("source", "type", "category", "topic", "answer_choices", "meta", "language", "lang", "domain", "url")
-"""Fields that travel with a record, where it has them."""
+"""Fields that are kept in a record's meta."""
 AS_TEXT = ("chat", "conversation", "dialogue", "dialog", "transcript", "plain_text")
 """Fields that may hold a dialogue as one text."""
 TEXT_OF_QUESTION = ("full_text", "question", "text", "content")
@@ -54,7 +54,7 @@ def conversation(
 
 
 def said_text(value: Any, field: str) -> str:
-    """A text that is a string, or parts of one, or a turn that holds it."""
+    """The text of a string, a list of parts, or a turn."""
     if isinstance(value, Mapping):
         value = value.get("parts", value.get("content", value.get("text")))
     if isinstance(value, list) and all(isinstance(p, str) or (isinstance(p, Mapping) and "text" in p) for p in value):
@@ -91,7 +91,7 @@ def with_system(turns: list[Message], fields: Fields) -> tuple[list[Message], tu
 
 
 def asks_in_turn(fields: Fields, key: str) -> bool:
-    """MT-bench's `turns` are questions alone, each asked after the answer to the one before: the first is a prompt."""
+    """Whether the field has MT-bench's successive questions without answers, of which the first is a prompt."""
     value = fields.record[key]
     return (
         plain(key) == "turns" and "question_id" in fields.keys and isinstance(value, list) and isinstance(value[0], str)
@@ -122,7 +122,7 @@ def past_turns(fields: Fields) -> list[Message]:
 
 
 def prompt_of(fields: Fields) -> tuple[list[Message], str]:
-    """(turns, field): what a record says before the answer, without system text: turns, or texts that make one."""
+    """(turns, field): the record's turns before the answer, without system text."""
     if (key := fields.find("messages")) is not None and not isinstance(parsed_json(fields.record[key]), str):
         value = parsed_json(fields.take("messages")[1])
         if asks_in_turn(fields, key):
@@ -144,7 +144,7 @@ def prompt_of(fields: Fields) -> tuple[list[Message], str]:
         return past_turns(fields), key
     key, value = fields.take(role)
     value = turns_in(value)
-    if isinstance(value, Mapping) and not _has_role(value):  # WebGPT: the question with its source
+    if isinstance(value, Mapping) and not _has_role(value):  # WebGPT: the question together with its source
         value = next((value[k] for k in TEXT_OF_QUESTION if isinstance(value.get(k), str)), value)
     past = past_turns(fields)
     if isinstance(value, list | Mapping):
@@ -176,7 +176,7 @@ def _context(fields: Fields) -> tuple[list[Message], str]:
 
 
 def _renders(text: str, fields: Fields) -> bool:
-    """Whether a field 'text' holds question and answer once more, as Alpaca's does."""
+    """Whether the field 'text' repeats question and answer, like Alpaca's."""
     pair = fields.record[fields.taken["question"]], fields.record[str(fields.find("answer"))]
     return all(isinstance(said, str) and said.strip() in text for said in pair)
 
@@ -199,7 +199,7 @@ def _with_choices(turns: list[Message], fields: Fields) -> list[Message]:
 
 
 def answer_message(value: Any, field: str, fields: Fields) -> Message:
-    """An answer said as a string, as one turn, or as a list of turns whose last it is."""
+    """An answer said as a string, as one turn, or as the last of a list of turns."""
     value = turns_in(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]

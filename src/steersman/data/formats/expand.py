@@ -1,4 +1,4 @@
-"""Records that hold several: columns of lists, Self-Instruct's instances, answers with a label each, OASST's trees."""
+"""Records made of several: columns of lists, Self-Instruct's instances, answers with a label each, OASST's trees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = Mapping[str, Any]
 
 
 def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Record]:
-    """The records that one record holds, itself alone as a rule. `kind`: what is wanted of trees."""
+    """The records inside one record, usually only itself. `kind`: how trees are converted."""
     tree = record.get("prompt")
     if isinstance(tree, Mapping) and isinstance(tree.get("replies"), list):
         return _tree(tree, str(record.get("message_tree_id", "")), kind)
@@ -32,7 +32,7 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
 
 
 def _scored(record: Record, fields: Fields) -> Record | None:
-    """ELI5's answers, an object of a list of texts and one of scores, as a list of objects."""
+    """ELI5's answers (an object with a list of texts and a list of scores) as a list of objects."""
     key = next((k for n in fields.names("answers") if (k := fields.keys.get(n)) and isinstance(record[k], Mapping)), "")
     lists = [record[key].get(name) for name in ("text", "score")] if key else []
     if not lists or not all(isinstance(v, list) and v for v in lists) or len(lists[0]) != len(lists[1]):
@@ -41,7 +41,7 @@ def _scored(record: Record, fields: Fields) -> Record | None:
 
 
 def _nested(record: Record) -> Record | None:
-    """A record whose question and answer lie in objects of their own: LangSmith's runs, OpenAI's compared summaries."""
+    """A record whose question and answer lie in nested objects: LangSmith's runs, OpenAI's compared summaries."""
     asked, said = record.get("inputs"), record.get("outputs")
     if isinstance(asked, Mapping) and isinstance(said, Mapping):
         return {k: v for k, v in record.items() if k not in ("inputs", "outputs")} | dict(asked) | dict(said)
@@ -133,7 +133,7 @@ def is_tree_row(value: Any) -> bool:
 
 
 def trees(rows: list[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
-    """(line of the root, tree) out of rows in any order; replies whose parent is not there are left out, counted."""
+    """(line of the root, tree) out of rows in any order; replies without their parent are left out and counted."""
     nodes = {str(row["message_id"]): {**row, "replies": []} for _, row in rows}
     out: list[tuple[int, Record]] = []
     for line, row in rows:

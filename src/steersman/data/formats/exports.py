@@ -29,12 +29,12 @@ _WHO = """
     发送方 角色 发言人 发送者
 """
 WHO = tuple(_WHO.split())
-"""Columns of a table with a message a row: its conversation, who says it, and what."""
+"""Columns of a table with one message per row: conversation, speaker, text."""
 SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
 
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
-    """A record of an export as {"id", "messages"}; None where it is none. What is left out is noted."""
+    """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and isinstance(chat.get("messages"), list):
@@ -124,7 +124,7 @@ def _listed(value: Any) -> list[Record] | None:
 
 
 def _side(item: Record, record: Record) -> str | None:
-    """'user' or 'assistant' by whatever says who wrote a message; None for others."""
+    """'user' or 'assistant' from any field on a message's author; None for other authors."""
     for key, asks in (("incoming", True), ("inbound", True), ("from_agent", False), ("is_customer", True)):
         if isinstance(item.get(key), bool):
             return "user" if item[key] == asks else "assistant"
@@ -150,7 +150,7 @@ def _known(kind: str) -> str | None:
 
 
 def body_of(item: Record) -> str:
-    """What a message says, as plain text."""
+    """A message's text without markup."""
     text = next((item[k] for k in BODY if isinstance(item.get(k), str) and item[k].strip()), "")
     if not re.search(r"</?(?:p|br|div|span|a|ul|li|b|strong|em)\b[^>]*>", text, re.I):
         return text.strip()
@@ -159,7 +159,7 @@ def body_of(item: Record) -> str:
 
 
 def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
-    """(conversation, speaker, text): the fields of a row that is one message of several; None where it is none."""
+    """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
     if not isinstance(record, Mapping):
         return None
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
@@ -172,7 +172,7 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
 
 
 def speaks_alone(record: Record) -> str | None:
-    """The field by which a text shows to be one message of somebody, rather than a text by itself."""
+    """The field that shows a text to be one person's message, rather than a text by itself."""
     keys = {plain(str(key)): key for key in record}
     names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)

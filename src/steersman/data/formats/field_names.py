@@ -1,4 +1,4 @@
-"""What the fields of public data sets are called: by the role that they play, or as metadata."""
+"""Names of fields in public data sets: by role, or metadata."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "文本"),
     "id": ("id", "question_id", "prompt_id", "conversation_id", "uuid", "uid", "编号"),
 }
-"""Role -> names by which it goes, the likelier first. All in the form that `plain` gives them."""
+"""Role -> its names, the likelier first, in the form of `plain`."""
 
 SUBJECTS = ("subject", "ticket_subject", "title", "betreff", "主题", "标题", "工单标题")
 _BODIES = """
@@ -94,18 +94,18 @@ _BODIES = """
     描述 问题描述 工单描述 内容 客户消息 用户消息 咨询内容
 """
 BODIES = tuple(_BODIES.split())
-"""Fields of a ticket: what is asked, where a record has an answer and none of the names of a question."""
+"""Fields of a ticket that contain the question, for records with an answer and no usual name of a question."""
 
 IMAGES = ("images", "image", "image_path", "images_path", "image_url", "picture")
 """Fields of images that belong to a record."""
 MEDIA = (*IMAGES, "video", "videos", "audio", "audios")
-"""Fields of what is no text."""
+"""Fields of content that is not text."""
 
 MAPPABLE = (
     *("question", "answer", "context", "system", "history", "messages", "thinking", "chosen", "rejected", "answers"),
     *("scores", "ranks", "label", "preference", "tools", "text", "id", "ignore"),
 )
-"""What may stand before the '=' of --map."""
+"""Roles that --map accepts before '='."""
 
 _META = """
     _id act agent_id agent_name annotation annotations annotator annotator_id annotators anony answer_choices
@@ -134,17 +134,17 @@ _META = """
     worker_id 主题 备注 序号 日期 时间 来源 标签 类别 类型 编号 语言 链接 领域
 """
 META = frozenset(_META.split())
-"""Fields that describe a record rather than being said in it."""
+"""Fields that describe a record and are not its content."""
 
 META_NAME = re.compile(
     r".*_(id|ids|idx|hash|url|uri|source|model|models|score|scores|rating|ratings|type|lang|language|date|time|timestamp|"
     r"count|num|len|length|name|version|category|level|tokens|logps?|tag|tags|sha256|at)|(is|num|n|has|avg|mean)_.*|__.*"
 )
-"""Names of metadata by their form."""
+"""Pattern of names of metadata."""
 
 COMMENT_NAME = re.compile(
     r"critiques?|rationale|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
     r"reformulations|quotes_\w|orig(inal)?_.*|preference_.*|.*_(elaboration|statement|explanation|annotations?|preferences|"
     r"unprocessed|reasons?)"
 )
-"""What judges and generators of data wrote about an answer that is there: of use to nobody who learns it."""
+"""Fields with comments of judges and data generators on the record's answer, not used for training."""

@@ -1,7 +1,7 @@
-"""A record that knows which of its fields were read.
+"""A record that tracks which of its fields were read.
 
 A role (question, answer, system, ...) has many names in the wild; `Fields.take` finds the one that a record uses.
-What no importer took is either covered by what was read, or metadata, or content that would be lost (`left`).
+A field that no importer read is either repeated in a read field, or metadata, or content that would be lost (`left`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
 
 @functools.cache
 def plain(name: str) -> str:
-    """A field's name as it is compared: lower case, words joined by '_', no byte order mark."""
+    """A field's name in the form for comparison: lower case, words joined by '_', no byte order mark."""
     return re.sub(r"[\s\-./]+", "_", name.strip("\ufeff \t")).casefold()
 
 
@@ -32,7 +32,7 @@ def shown(value: object) -> str:
 
 
 def parsed_json(value: Any) -> Any:
-    """Lists and objects that were written as a string of JSON (tables, exports) as what they are; else the value."""
+    """A string with a JSON list or object (tables, exports) parsed; any other value unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
@@ -42,7 +42,7 @@ def parsed_json(value: Any) -> Any:
 
 
 def turns_in(value: Any) -> Any:
-    """A string of JSON that lists turns as the list; any other value, also JSON that somebody said, as it is."""
+    """A string of JSON that lists turns as the list; any other value unchanged, even JSON in a message."""
     found = parsed_json(value)
     good = (
         isinstance(found, list)
@@ -69,7 +69,7 @@ def _present(role: str, names: frozenset[str]) -> tuple[str, ...]:
 
 
 class Fields:
-    """A record, by roles: which field plays which (`mapping`: role -> field, said by the user), and what is left."""
+    """A record, by roles: the field of each role (`mapping`: role -> field, given by the user), and unread fields."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Fields:
         return frozenset(self.keys)
 
     def names(self, role: str) -> tuple[str, ...]:
-        """Names of a role; a role that the user mapped has those alone, and they play no other."""
+        """Names of a role; a mapped role has only the mapped names, which then serve no other role."""
         if role in self.mapping:
             return self.mapping[role]
         names = NAMES.get(role, (role,)) + self._beside.get(role, ())
@@ -107,8 +107,8 @@ class Fields:
 
     @functools.cached_property
     def _beside(self) -> Mapping[str, tuple[str, ...]]:
-        """Names that play a role in the company of others alone: the parts of a ticket that has an answer and none of
-        the usual names of a question, `content` beside its thoughts."""
+        """Names that have a role only if other fields exist: parts of a ticket with an answer and without the usual
+        names of a question; `content` beside thoughts."""
         if "reasoning_content" in self.keys:
             return {"answer": ("content",)}
         asked = any(
@@ -151,7 +151,7 @@ class Fields:
             self.notes[what] += times
 
     def left(self) -> Iterable[tuple[str, Any]]:
-        """Fields that nothing took and that hold something."""
+        """Unread fields that are not empty."""
         return ((k, v) for k, v in self.record.items() if k not in self.used and not empty(v))
 
 
@@ -173,13 +173,13 @@ def squeezed(text: str) -> str:
 
 
 def said_in(value: Any) -> list[str]:
-    """The strings of a value that may be something said: no single words such as names of roles and categories."""
+    """The strings of a value that may be content: not single words, such as names of roles and categories."""
     texts = texts_in(parsed_json(value))
     return [t for t in texts if not (ID_LIKE.fullmatch(t) and t.isascii() and not t.endswith((".", "!", "?")))]
 
 
 def is_said(value: Any, least: int) -> bool:
-    """Whether a value reads like something said: at least `least` words, a Chinese character counting for a half."""
+    """Whether a value looks like content: at least `least` words, a Chinese character counting for a half."""
     for text in said_in(value):
         words = len(re.findall(r"[^\W\d_]+", re.sub(r"[\u3400-\u9fff]", "", text)))
         if words + len(re.findall(r"[\u3400-\u9fff]", text)) / 2 >= least:
@@ -188,10 +188,10 @@ def is_said(value: Any, least: int) -> bool:
 
 
 def lost(fields: Fields, words: str, answered: bool) -> tuple[list[str], list[str]]:
-    """(fields with content that would be lost, other fields that are not used), after an importer took its own.
+    """(fields with content that would be lost, other unused fields), after the importer read the record.
 
-    `words`: all that was read. A field whose text stands there already, or that renders all of it, is not lost. A
-    record without an answer is looked at more strictly: any unknown text may be the answer.
+    `words`: all that was read. A field whose text is contained in them, or that repeats all of it, is not lost. A
+    record without an answer is checked more strictly: any unknown text may be the answer.
     """
     content: list[str] = []
     others: list[str] = []
@@ -202,7 +202,7 @@ def lost(fields: Fields, words: str, answered: bool) -> tuple[list[str], list[st
             continue
         pieces = [squeezed(piece) for piece in words.split("\n") if piece.strip()]
         if pieces and any(all(piece in t for piece in pieces) for t in texts):
-            continue  # the whole record again, rendered
+            continue  # a rendering of the whole record
         name = plain(str(key))
         known = name in META or bool(META_NAME.fullmatch(name)) or (answered and bool(COMMENT_NAME.fullmatch(name)))
         known = known or ("rejected" in fields.taken and name in NAMES["answers"])

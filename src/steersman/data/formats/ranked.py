@@ -32,9 +32,9 @@ def _is_dialogue(value: list[Any]) -> bool:
 
 
 def from_ranking(fields: Fields) -> Ranking:
-    """A prompt and a list of answers with scores (more is better) or ranks (1 is best), or best first where it is said.
+    """A prompt and a list of answers with scores (more is better) or ranks (1 is best), or best first.
 
-    Lists called `output` are best first by their format (LLaMA-Factory); others need --ordered best-first to be so.
+    Lists called `output` are best first by their format (LLaMA-Factory); others need --ordered best-first.
     """
     key = list_of(fields)
     if key is None:
@@ -60,7 +60,7 @@ def _of_list(value: Any, field: str, fields: Fields) -> str:
 
 
 def _ranks(values: list[Any], key: str, fields: Fields) -> tuple[int, ...] | None:
-    """A rank per answer, 1 best; None: as they stand. ValueError where nothing says the order."""
+    """A rank per answer, 1 best; None: in the listed order. ValueError where the order is unknown."""
     n = len(values)
     if (
         (field := fields.find("ranks")) is not None
@@ -103,7 +103,7 @@ def _ranks(values: list[Any], key: str, fields: Fields) -> tuple[int, ...] | Non
 
 
 def _score(value: Mapping[str, Any], name: str) -> float | None:
-    """An answer's own score; of UltraFeedback's annotations the mean of the ratings by aspect."""
+    """An answer's own score; for UltraFeedback's annotations the mean rating over aspects."""
     if name != "annotations":
         return number(value.get(name))
     aspects = value.get("annotations")
@@ -132,7 +132,7 @@ def score_of(fields: Fields) -> str | None:
 
 
 def scored_answer(fields: Fields, found: str, kind: str | None) -> ScoredAnswer | None:
-    """The answer of a record that has one answer and a score: HelpSteer's, or any where rankings are asked for."""
+    """The answer of a record that has one answer and a score: HelpSteer's, or any format if rankings are requested."""
     if found not in ("alpaca", "input_target"):
         return None
     steered = {"helpfulness", "correctness"} <= fields.keys.keys()
@@ -147,7 +147,7 @@ def scored_answer(fields: Fields, found: str, kind: str | None) -> ScoredAnswer 
 
 
 def rankings_of(scored: Sequence[tuple[int, ScoredAnswer]]) -> tuple[list[tuple[int, Ranking]], int]:
-    """(rankings of the answers to one prompt each with its first line, answers whose prompt has no other)."""
+    """((first line, ranking) of each prompt with several answers, number of prompts with a single answer)."""
     groups: dict[tuple[tuple[str, str], ...], list[tuple[int, ScoredAnswer]]] = {}
     for line, one in scored:
         groups.setdefault(tuple(asked(one.prompt.messages)), []).append((line, one))

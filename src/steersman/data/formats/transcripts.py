@@ -1,4 +1,4 @@
-"""Dialogues that were written as one text -> Messages: HH-RLHF, ChatYuan, Glaive, MOSS and others by their cues."""
+"""Dialogues written as one text -> Messages, split at speakers' names: HH-RLHF, ChatYuan, Glaive, MOSS and others."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ CUES: tuple[tuple[str, str, str], ...] = (
     (r"\s*", "<user>", "<assistant>"),
     (r"\s*", "[Human]", "[MOSS]"),
 )
-"""What stands before the names, and the names, that begin turns in transcripts."""
+"""Patterns of the beginnings of turns in transcripts: text before the names, and the names."""
 
 BEGINS = re.compile(rf"\s*(?:{'|'.join(sorted({re.escape(user) for _, user, _ in CUES}))})\s?[:：]")
 
 GLAIVE = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE|A):")
 MARKS = re.compile(r"^\s*<\|[^|]*\|>:?\s*|\s*<(?:eo[a-z]|eoh|eom)>\s*$")
-"""MOSS: '<|Human|>: ...<eoh>'."""
+"""Pattern of MOSS's turns: '<|Human|>: ...<eoh>'."""
 
 
 def cued(text: str) -> list[Message] | None:
-    """Turns of a transcript that begins with a user's cue and has the assistant's; None where the text is none.
+    """Turns of a transcript that begins with a user's cue and has the assistant's; None for other texts.
 
-    An assistant's last cue with nothing after it, which asks for the answer, is left out.
+    A final assistant's cue with nothing after it, which requests the answer, is left out.
     """
     if not BEGINS.match(text):
         return None
@@ -57,7 +57,7 @@ def cued(text: str) -> list[Message] | None:
 
 
 def hh_turns(text: Any, field: str) -> list[Message]:
-    """Turns of an HH-RLHF transcript. ValueError where it is none."""
+    """Turns of an HH-RLHF transcript. ValueError for other texts."""
     pieces = re.split(r"\n\n[ \t]*(Human|Assistant):", "\n\n" + text.replace("\r\n", "\n").lstrip("\n"))
     if pieces[0].strip() or len(pieces) < 3:
         raise ValueError(f"{field}: expected a transcript that begins with '\\n\\nHuman:', got {shown(text)}")
@@ -99,7 +99,7 @@ def glaive_turns(text: str, field: str, fields: Fields) -> list[Message]:
 
 
 def glaive_system(text: str, field: str) -> tuple[str, tuple[Json, ...]]:
-    """Glaive's `system`: the text without the functions that stand in it, and those as tools."""
+    """Glaive's `system`: the text without its list of functions, and the functions as tools."""
     text = text.strip().removeprefix("SYSTEM:").strip()
     head, found, listed = text.partition("Use them if required -")
     if not found:
@@ -109,7 +109,7 @@ def glaive_system(text: str, field: str) -> tuple[str, tuple[Json, ...]]:
 
 
 def moss_turns(value: Mapping[str, Any], field: str) -> list[Message]:
-    """MOSS's `chat`: an object of turns, each with Human, MOSS and what lies between. ValueError names the turn."""
+    """MOSS's `chat`: an object of turns, each with Human, MOSS and steps between. ValueError names the turn."""
     out: list[Message] = []
     order = sorted(value.items(), key=lambda item: int(re.sub(r"\D", "", str(item[0])) or 0))
     for name, turn in order:

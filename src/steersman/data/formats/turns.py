@@ -1,4 +1,4 @@
-"""Lists of turns -> Messages: who speaks, what is said, thought and called, and whether it is to be learned."""
+"""Lists of turns -> Messages: speaker, text, thoughts, calls of tools, and whether the turn is a training target."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("tool_result", "function_result", "tool_output", "environment", "api"), "tool"),
     **dict.fromkeys(("function_call", "function-call", "tool_call", "tool_calls", "functioncall"), "call"),
 }
-"""Who speaks, by any name. 'call' is an assistant's turn whose content is a call of a tool."""
+"""Name in data -> role. 'call' is an assistant's turn whose content is a call of a tool."""
 
 SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
 TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
-"""Where a part of a turn holds its text."""
+"""Fields of a part that contain its text."""
 IMAGE_TYPES = ("image_url", "image", "input_image", "image_file")
 NAMED = re.compile(r"\s*(?P<who>[^:：\n]{1,20}?)\s?[:：]\s*(?P<text>.*)", re.DOTALL)
-"""A text that begins with who says it."""
+"""Pattern of a text that begins with its speaker."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 LEARN_KEYS = ("learn", "loss", "weight", "train", "trainable", "train_on_turn", "loss_weight", "training")
 MASK_KEYS = ("masked", "mask", "context_only", "no_loss")
@@ -48,7 +48,7 @@ THOUGHT = re.compile(
 
 
 def split_thoughts(text: str) -> tuple[str, str]:
-    """(what is thought, what is said) of an answer that begins with a block such as <think>...</think>."""
+    """(thoughts, words) of an answer that begins with a block such as <think>...</think>."""
     match = THOUGHT.fullmatch(text)
     if match is None:
         return "", text
@@ -76,7 +76,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
 
 
 def _speakerless(turns: list[Any]) -> list[str] | None:
-    """The texts of turns that are strings, or objects that name no speaker; None where any does."""
+    """The texts of turns that are strings, or objects that name no speaker; None where some item names one."""
     texts = [next((t[k] for k in TEXT_KEYS if k in t), None) if isinstance(t, Mapping) else t for t in turns]
     named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
     said = [text for text in texts if isinstance(text, str)]
@@ -84,7 +84,7 @@ def _speakerless(turns: list[Any]) -> list[str] | None:
 
 
 def _named_in(texts: list[str]) -> list[Message] | None:
-    """Turns of texts that begin with who says them each ('Human: ...', '问：...'); None where one does not."""
+    """Turns from texts that each begin with their speaker ('Human: ...', '问：...'); None if some text does not."""
     found = [NAMED.fullmatch(text) for text in texts]
     roles = [ROLES.get(match["who"].strip().casefold()) if match else None for match in found]
     if not {"user", "assistant"} <= set(roles) or not set(roles) <= {"user", "assistant", "system"}:
@@ -93,7 +93,7 @@ def _named_in(texts: list[str]) -> list[Message] | None:
 
 
 def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
-    """In dialogues of 'user' and 'system' alone (SGD, MultiWOZ) the system is who answers."""
+    """In dialogues of 'user' and 'system' alone (SGD, MultiWOZ) the system is the assistant."""
     roles = [m.role for m in turns]
     if set(roles) != {"user", "system"} or roles[0] != "user":
         return turns
@@ -206,7 +206,7 @@ def _spoken(item: Mapping[str, Any], role: Role, key: str, learn: bool, field: s
 
 
 def _cited(message: Message, item: Mapping[str, Any], field: str, fields: Fields) -> Message:
-    """A turn with its annotations that say where words come from."""
+    """A turn with the sources in its annotations as citations."""
     found = item.get("annotations")
     found = found if isinstance(found, list) else []
     cited = [a for a in found if isinstance(a, Mapping) and a.get("type") == "url_citation"]
@@ -269,7 +269,7 @@ def _is_image(part: Mapping[str, Any]) -> bool:
 
 
 def _image(part: Mapping[str, Any], where: str, fields: Fields) -> Image:
-    """The image of a part; a PLACE where the part says no more than that it is one, which then stands elsewhere."""
+    """The image of a part; a PLACE for a part without data, whose image is in another field."""
     assert fields.pictures is not None
     own = {key: value for key, value in part.items() if key not in ("type", "text", "index") and value}
     return fields.pictures.take(part, where) if own else PLACE
@@ -283,7 +283,7 @@ def _result(said: Mapping[str, Any], field: str, fields: Fields) -> Message:
 
 
 def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Message]:
-    """Turns as they can be learned, each change noted: empty ones left out, what the assistant says before anybody
+    """Turns corrected for training, each change noted: empty ones left out, what the assistant says before anybody
     asked left out, turns of one speaker in a row joined, results of tools named after the calls."""
     kept = [m for i, m in enumerate(turns) if _says(m) or i == len(turns) - 1]
     fields.note("empty turns left out", len(turns) - len(kept))
@@ -319,7 +319,7 @@ def _join(before: Message, after: Message) -> Message | None:
     if before.role != after.role or before.role == "tool" or before.learn != after.learn:
         return None
     if before.tool_calls and (after.text.strip() or after.images):
-        return None  # what is said after a call was not said before it
+        return None  # words after a call must not move before it
     first, second = (m.said if m.text.strip() else m.images for m in (before, after))
     said = joined(first, second, "\n\n")
     thoughts = [m.thinking for m in (before, after) if m.thinking]
