@@ -38,6 +38,8 @@ IGNORED = re.compile(
     r"|files|inputs|config|code_version|source.*|identity|path|sha256"
 )
 """Fields that hold identities, times, or what a manifest says of its making."""
+ADDED = ("value_loss_before",)
+"""Numbers that newer commits log besides: compared where both have them."""
 WORDED = ("text", "notes", "cautions", "warnings")
 """Fields of reports and manifests that hold sentences: their numbers are compared, their words may change."""
 
@@ -74,7 +76,8 @@ def content(path: Path) -> Any:
 def difference(old: Any, new: Any, at: str) -> str | None:
     """The first place where they differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
-        pairs = [(f"{at} {key}", old.get(key, "(none)"), new.get(key, "(none)")) for key in sorted({*old, *new})]
+        keys = sorted({*old, *new} - {key for key in ADDED if key not in old})
+        pairs = [(f"{at} {key}", old.get(key, "(none)"), new.get(key, "(none)")) for key in keys]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = [(f"{at}[{i}]", *both) for i, both in enumerate(zip(old, new, strict=True))]
     else:
@@ -154,7 +157,7 @@ def make_workspace(old: Tree, temporary: Path, space: Path) -> Path:
         time.sleep(0.02)
         logged = space.glob("rounds/002/*.partial/metrics.jsonl")
         rows = sum(len(path.read_text("utf-8").splitlines()) for path in logged)
-    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)  # Ctrl-C is ignored in the background of a script
     code, points = old.ask({"wait": pid}), [*space.glob("rounds/002/*.partial/.resume-*")]
     say(f"interrupted PPO after {rows} of 40 iterations: exit code {code}, {len(points)} resume point(s)")
     if code == 0 or not points:

@@ -206,9 +206,23 @@ def test_the_end_is_told_as_it_was(space: Workspace) -> None:
     assert recorded(space, **ended, said='{"error": "interrupted", "exit_code": 143}').state == "cancelled"
     failed = recorded(space, **ended, said='{"error": "error: no data", "exit_code": 2}')
     assert (failed.state, failed.to_json()["error"], failed.to_json()["exit_code"]) == ("failed", "error: no data", 2)
-    (space.root / "jobs/001.json").write_text("{}")
-    with pytest.raises(ValueError, match="not a job"):
-        jobs.jobs(space)
+    assert recorded(space, **ended, said='{"error": "error: no data"}').state == "killed"
+
+
+def test_a_damaged_record_hinders_no_other_job(client: TestClient, space: Workspace, quick: None) -> None:
+    recorded(space, os.getpid())
+    place = space.root / "jobs/001.json"
+    (space.root / "jobs/².json").touch()
+    good = json.loads(place.read_text())
+    fields = {"pid": -4}, {"pid": "y"}, {"round": "x"}, {"round": 0}, {"stage": "nosuch"}, {"number": 2}, {"more": 1}
+    for damage in ("garbage", "", "[]", "{}", *(json.dumps(good | field) for field in fields)):
+        place.write_text(damage)
+        (told,) = client.get("/api/rounds").json()["jobs"]
+        assert (told["number"], told["state"], told["exit_code"]) == (1, "damaged", None), damage
+        assert f"{place}: not a job: " in told["error"]
+        assert client.delete("/api/rounds/jobs/1").json() == told
+    assert jobs.start(space, "sft").record.number == 2
+    jobs.cancel(space, 2)
 
 
 def test_progress_is_read_from_the_log(space: Workspace) -> None:

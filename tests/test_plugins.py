@@ -172,6 +172,14 @@ def test_a_settings_file_alone_runs_nothing(tmp_path: Path, monkeypatch: pytest.
     assert (root / "ran").exists()
 
 
+def test_what_a_settings_file_names_in_vain_is_said_with_its_place(tmp_path: Path) -> None:
+    root = workspace(tmp_path / "w", '[project]\njudge = "不在:评判"\n')
+    with pytest.raises(ValueError, match=r"steersman.toml: project.judge = 不在:评判: no module 不在 found"):
+        Workspace.open(root)
+    with pytest.raises(ValueError, match="expected module:function"):
+        plugins.digest("../mine:judge", "judges", tmp_path)
+
+
 @pytest.mark.parametrize("change", ["helper.py", "pkg/__init__.py", "mine.py"])
 def test_changed_code_is_asked_for_again(change: str, tmp_path: Path) -> None:
     root = workspace(tmp_path / "w", JUDGE, mine="import helper\n\ndef judge(c, a):\n    return 1\n", helper="x = 1\n")
@@ -261,11 +269,20 @@ def test_errors_name_function_and_example(tmp_path: Path) -> None:
     assert judge.score(conversations[0], "a").axes == {"x": 1.0}
     with pytest.raises(ValueError, match=r"expected scores of \('x',\), got \('y',\) \(prompt 'b'\)"):
         judge.score(conversations[1], "")
-    for value, said in ((2, "from 0 to 1, got '2'"), ("?", r"got '\?'"), ({}, "expected scores of")):
+    for value, said in ((2, "from 0 to 1, got '2'"), ("?", r"got '\?'"), ({}, "numbers by name, got none")):
         with pytest.raises(ValueError, match=said):
             plugin_calls.FunctionJudge(run_of(lambda c, a, v=value: v)).score(conversations[0], "a")
     with pytest.raises(ValueError, match=r"mine:f: KeyError: 'q' \(.*tickets, after 0 records\)"):
         list(plugin_calls.imported(run_of(lambda path: iter([{}["q"]])), tmp_path / "tickets"))
+    leaves = run_of(lambda *given: sys.exit(0))
+    for call in (
+        lambda: plugin_calls.FunctionJudge(leaves).score(conversations[0], "a"),
+        lambda: plugin_calls.rewards(leaves, conversations, ["x", "y"]),
+        lambda: list(plugin_calls.imported(leaves, tmp_path)),
+        lambda: plugin_calls.FunctionTask(leaves, (conversations[0],), leaves.call).score(0, "a"),
+    ):
+        with pytest.raises(ValueError, match=r"mine:f: SystemExit: 0 \("):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -277,6 +294,7 @@ def test_errors_name_function_and_example(tmp_path: Path) -> None:
         ("a b:c", "expected module:function, such as"),
         ("../mine:judge", "expected module:function"),
         ("mine:", "expected module:function"),
+        ("mine.py:judge", "expected module:function"),
         ("broken:judge", "importing broken ends in SyntaxError"),
         ("needs:judge", "its module imports not_there, which is not installed"),
     ],

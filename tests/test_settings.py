@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,30 @@ def test_upgrade_of_a_file_that_is_hard_to_follow(tmp_path: Path) -> None:
     assert config_file.load(path) == before
     assert before.sft.optimizer.lr == 1e-3
     assert path.with_name("steersman.toml.old").read_text(encoding="utf-8").startswith("# mine")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions, and links need a right")
+def test_upgrade_keeps_what_the_file_is(tmp_path: Path) -> None:
+    """Of an editor of Windows, with a key in it that others shall not read, kept elsewhere behind a link."""
+    path = old_workspace(tmp_path / "舵 w")
+    before = config_file.load(path)
+    raw = b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n")
+    real = tmp_path / "kept.toml"
+    real.write_bytes(raw)
+    real.chmod(0o600)
+    path.unlink()
+    path.symlink_to(real)
+    assert config_file.load(path) == before
+    assert f"steersman init --upgrade '{path.parent}'" in invoke("status", "-w", str(path.parent))[2]
+    code, said, _ = invoke("init", "--upgrade", str(path.parent))
+    assert code == 0
+    assert "could not be followed" not in said
+    kept, new = path.with_name("steersman.toml.old"), real.read_bytes()
+    assert kept.read_bytes() == raw
+    assert path.is_symlink()
+    assert [file.stat().st_mode & 0o777 for file in (real, kept)] == [0o600, 0o600]
+    assert new.count(b"\r\n") == new.count(b"\n") > 100
+    assert config_file.load(path) == before
 
 
 def test_upgrade_refuses_a_workspace_in_use(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import difflib
 import json
 import math
 import os
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -188,7 +189,7 @@ def load(path: Path, tell: Callable[[str], None] | None = None) -> Config:
     if tell is not None and (old := old_names(tree)):
         tell(
             f"{path}: of the old form ({len(old)} settings such as {old[0]} now stand in sections of their own), and "
-            f"read as ever; `steersman init --upgrade {path.parent}` rewrites it"
+            f"read as ever; `steersman init --upgrade {shlex.quote(str(path.parent))}` rewrites it"
         )
     return config
 
@@ -196,7 +197,7 @@ def load(path: Path, tell: Callable[[str], None] | None = None) -> Config:
 def read_tree(path: Path) -> dict[str, Any]:
     """The TOML file as nested dicts. Raises ValueError where it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
     except ValueError as error:  # invalid TOML or UTF-8, or an integer of thousands of digits

@@ -12,6 +12,9 @@ from typing import Any
 from steersman.plugins import Plugin, load
 from steersman.types import Conversation, Message, NamedScores
 
+FAILURES = (Exception, SystemExit)
+"""What a function may end in. One that calls exit() would else end the verb, with its own exit code and not a word."""
+
 
 def _failed(plugin: Plugin, error: BaseException, about: str) -> ValueError:
     return ValueError(f"{plugin.name}: {type(error).__name__}: {error} ({about})")
@@ -50,13 +53,15 @@ class FunctionJudge:
         about = f"prompt '{prompt.id}'" if prompt.id else f"prompt {prompt.last_user[:40]!r}"
         try:
             found = self.plugin.call(prompt, answer)
-        except Exception as error:
+        except FAILURES as error:
             raise _failed(self.plugin, error, about) from error
         values = found if isinstance(found, Mapping) else {"score": found}
         axes = {str(name): _number(self.plugin, value, f"{name}, {about}", 0, 1) for name, value in values.items()}
+        if not axes:
+            raise ValueError(f"{self.name}: expected a number or numbers by name, got none ({about})")
         if not self._axes:
             self._axes.append(tuple(sorted(axes)))
-        if not axes or tuple(sorted(axes)) != self._axes[0]:
+        if tuple(sorted(axes)) != self._axes[0]:
             raise ValueError(f"{self.name}: expected scores of {self._axes[0]}, got {tuple(sorted(axes))} ({about})")
         return NamedScores(axes)
 
@@ -70,7 +75,7 @@ def rewards(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequ
     """`reward(conversations, answers)` -> as many numbers."""
     try:
         found = list(plugin.call(list(conversations), list(answers)))
-    except Exception as error:
+    except FAILURES as error:
         raise _failed(plugin, error, _culprit(plugin, conversations, answers)) from error
     if len(found) != len(answers):
         raise ValueError(f"{plugin.name}: expected {len(answers)} numbers, one per answer, got {len(found)}")
@@ -82,7 +87,7 @@ def _culprit(plugin: Plugin, conversations: Sequence[Conversation], answers: Seq
     for i, (conversation, answer) in enumerate(zip(conversations, answers, strict=True)):
         try:
             list(plugin.call([conversation], [answer]))
-        except Exception:
+        except FAILURES:
             return _about(i, conversation)
     return f"a batch of {len(answers)} examples; each by itself is well"
 
@@ -94,7 +99,7 @@ def imported(plugin: Plugin, path: Path) -> Iterator[Any]:
         for record in plugin.call(path):
             count += 1
             yield record.to_json() if hasattr(record, "to_json") else record
-    except Exception as error:
+    except FAILURES as error:
         raise _failed(plugin, error, f"{path}, after {count} records") from error
 
 
@@ -120,7 +125,7 @@ class FunctionTask:
         prompt = self.prompts[number]
         try:
             value = self.scorer(prompt, answer)
-        except Exception as error:
+        except FAILURES as error:
             raise _failed(self.plugin, error, _about(number, prompt)) from error
         return _number(self.plugin, value, _about(number, prompt))
 
@@ -133,7 +138,7 @@ def task_of(name: str, known: Mapping[str, Callable[..., Any]]) -> FunctionTask:
         prompts = tuple(_prompt(plugin, i, item) for i, item in enumerate(_each(given)))
     except ValueError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise _failed(plugin, error, "expected to return (prompts, score)") from error
     if not prompts or not callable(scorer):
         raise ValueError(f"{name}: expected (prompts, score), at least one prompt and a function, got {len(prompts)}")

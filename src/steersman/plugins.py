@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def check_name(name: str, where: str) -> None:
     """Raises ValueError unless it reads module:function or is the name of an entry point."""
     module, colon, function = name.partition(":")
     parts = [*module.split("."), *(function.split(".") if colon else [])]
-    if not all(part.isidentifier() or (not colon and part.replace("-", "_").isidentifier()) for part in parts):
+    good = all(part.isidentifier() or (not colon and part.replace("-", "_").isidentifier()) for part in parts)
+    if not good or module.endswith(".py"):
         raise ValueError(f"{where} = '{name}': expected module:function, such as mycompany.judging:judge")
 
 
@@ -81,6 +83,7 @@ def digest(name: str, group: str, folder: Path | None = None) -> str:
 
     Raises ValueError where there is no such module or entry point.
     """
+    check_name(name, group)
     if ":" not in name:
         name = _entry_point(name, group).value
     file = source_of(name, folder)
@@ -204,12 +207,17 @@ def check_trust(config: Config, root: Path, source: str) -> None:
             continue
         if known is None:
             known = trusted().get(str(root.resolve()), {})
-        if known.get(name) == digest(name, _group(where), root):
+        try:
+            code = digest(name, _group(where), root)
+        except ValueError as error:
+            raise ValueError(f"{source}: {where} = {error}") from None
+        if known.get(name) == code:
             continue
         changed = "its code has changed since it was trusted" if name in known else "a file does not decide what runs"
         raise ValueError(
             f"{source}: {where} = '{name}': {changed}: it may be somebody else's. Read {source_of(name, root)} and "
-            f"allow it: steersman trust -w {root} (or give the name with --set, or set {ALLOW}=1 in your environment)"
+            f"allow it: steersman trust -w {shlex.quote(str(root))} (or give the name with --set, or set {ALLOW}=1 in "
+            "your environment)"
         )
 
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -56,10 +57,11 @@ def mode_of(path: Path, words: bool) -> int:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w", words: bool = False, like: Path | None = None) -> Iterator[IO[Any]]:
     """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it.
 
-    `words`: the file contains people's words, whatever its name (see `private`).
+    `words`: the file contains people's words, whatever its name (see `private`). `like`: a file whose permissions it
+    gets.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -67,7 +69,7 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[I
             with open(
                 temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
             ) as file:
-                temporary.chmod(mode_of(path, words))
+                temporary.chmod(stat.S_IMODE(like.stat().st_mode) if like else mode_of(path, words))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -76,6 +78,14 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False) -> Iterator[I
         temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Other text in a file that its owner wrote: permissions, ends of lines and a link that leads to it stay."""
+    path = path.resolve()
+    ends = "\r\n" if b"\r\n" in path.read_bytes() else "\n"
+    with atomic_write(path, "wb", like=path) as file:
+        file.write(text.replace("\n", ends).encode())
 
 
 @contextlib.contextmanager

@@ -135,10 +135,6 @@ class Workspace:
                 return folder / name
         return folder / stage
 
-    def partial_dir(self, stage: str) -> Path:
-        final = self.stage_dir(stage)
-        return final.with_name(f"{stage}.partial")
-
     def next_round(self) -> int:
         """Open the next round; stages then work in it. Returns its number."""
         with locks.brief(self.root / "rounds"):

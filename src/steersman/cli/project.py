@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file, config_rewrite, locks
-from steersman.artifact.files import atomic_write
+from steersman.artifact.files import atomic_write, rewrite
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
 
@@ -56,7 +57,7 @@ def init(
     space = Workspace.create(folder, config_file.with_overrides(config, settings or ()))
     lines = [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
     lines += [
-        f"  cd {folder}",
+        f"  cd {shlex.quote(str(folder))}",
         "  steersman data import shop    # or your own file: steersman data import FILE",
         "  steersman status",
     ]
@@ -73,7 +74,7 @@ def _upgrade(root: Path, as_json: bool) -> None:
     if (who := locks.holder(root)) is not None:
         raise locks.Busy(f"{root}: in use by {who}; expected nobody to work in it while its settings are rewritten")
     with locks.brief(path):
-        text, tree = path.read_text(encoding="utf-8"), config_file.read_tree(path)
+        text, tree = path.read_text(encoding="utf-8-sig"), config_file.read_tree(path)
         config, old = config_file.from_dict(tree, str(path)), config_file.old_names(tree)
         if not old:
             emit(as_json, {"workspace": str(root), "moved": [], "kept": ""}, f"{path}: is of this version's form")
@@ -81,9 +82,9 @@ def _upgrade(root: Path, as_json: bool) -> None:
         new = config_rewrite.upgraded(text)
         followed = new is not None
         kept = _free(path.with_name(f"{CONFIG_NAME}.old"))
-        for place, content in ((kept, text), (path, new if followed and new else config_file.to_toml(config))):
-            with atomic_write(place) as file:
-                file.write(content)
+        with atomic_write(kept, "wb", like=path) as file:
+            file.write(path.read_bytes())
+        rewrite(path, new if followed and new else config_file.to_toml(config))
     said = f"{path}: {len(old)} settings moved into sections of their own; the file as it was: {kept.name}"
     if not followed:
         said += "; comments could not be followed and are only there"

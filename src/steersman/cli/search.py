@@ -13,7 +13,7 @@ import typer
 
 from steersman import config as configs
 from steersman import config_file, config_rewrite, locks
-from steersman.artifact.files import atomic_write
+from steersman.artifact.files import rewrite
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import (
     STAGES,
@@ -201,14 +201,13 @@ def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> No
     """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
     path = space.root / CONFIG_NAME
     with locks.brief(path):
-        text = config_rewrite.edited(path.read_text(encoding="utf-8"), section, values)
+        text = config_rewrite.edited(path.read_text(encoding="utf-8-sig"), section, values)
         expected = config_file.from_dict({section: values}, "search", config_file.load(path))
         if text is None or config_file.from_dict(tomllib.loads(text), str(path)) != expected:
             raise ValueError(
                 f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}"
             )
-        with atomic_write(path) as file:
-            file.write(text)
+        rewrite(path, text)
 
 
 def register(app: typer.Typer) -> None:

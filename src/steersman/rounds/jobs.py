@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -37,8 +37,9 @@ from steersman.rounds import registry
 from steersman.rounds.lineage import stage_state
 from steersman.rounds.registry import Stage
 
-State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere"]
-"""killed: it ended without output, as by kill -9, lack of memory or a power cut. elsewhere: on another machine."""
+State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere", "damaged"]
+"""killed: it ended without output, as by kill -9, lack of memory or a power cut. elsewhere: on another machine.
+damaged: its record cannot be read, which hinders no other job."""
 LOOP = "run"
 """The job that makes every missing artifact of the round."""
 FOLDER = "jobs"
@@ -131,7 +132,7 @@ def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[s
             raise Busy(f"job {one.number} ({one.stage}) is {running[0].state}; wait for it, or cancel it")
         if stage is not None and (maker := locks.maker(space.stage_dir(stage.name))):
             raise Busy(f"{space.stage_dir(stage.name)} is being made by {maker}; wait for it, or end it")
-        number = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()), default=0) + 1
+        number = max(map(_number, _records(space)), default=0) + 1
         process = _spawn(command, folder / f"{number:03d}")
         record = Record(
             number,
@@ -176,8 +177,15 @@ def _started(pid: int) -> float:
 
 def jobs(space: Workspace) -> list[Job]:
     """All jobs of the workspace, the oldest first."""
-    paths = [path for path in (space.root / FOLDER).glob("*.json") if path.stem.isdigit()]
-    return [_look(space, path) for path in sorted(paths, key=lambda path: int(path.stem))]
+    return [_look(space, path) for path in sorted(_records(space), key=_number)]
+
+
+def _records(space: Workspace) -> list[Path]:
+    return [path for path in (space.root / FOLDER).glob("*.json") if re.fullmatch("[0-9]{3,6}", path.stem)]
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)
 
 
 def job(space: Workspace, number: int) -> Job:
@@ -203,11 +211,11 @@ def cancel(space: Workspace, number: int) -> Job:
 
 
 def _look(space: Workspace, path: Path) -> Job:
-    raw = read_object(path, "a job")
     try:
-        record = Record(**raw)
-    except TypeError as error:
-        raise ValueError(f"{path}: not a job: {error}") from None
+        record = _read(path)
+    except (ValueError, OSError) as error:
+        unknown = Record(_number(path), "?", 0, [], 0, 0.0, "", "")
+        return Job(unknown, "damaged", {"error": f"error: {error}", "exit_code": None}, _progress(Path()), {}, "")
     outcome = _outcome(path.with_suffix(".out"))
     stage = _working_on(space, record)
     folder = space.stage_dir(stage.name, record.round) if stage else None
@@ -224,6 +232,23 @@ def _look(space: Workspace, path: Path) -> Job:
         ),  # not the metrics of an earlier artifact
         stage_state(space, stage, record.round).resume if stage is not None and unfinished else "",
     )
+
+
+def _read(path: Path) -> Record:
+    """Raises ValueError where the file holds no job of that number."""
+    raw = read_object(path, "a job")
+    for field in fields(Record):
+        value, kind = raw.get(field.name, field.default), {"int": int, "float": float, "str": str}.get(str(field.type))
+        if kind is not None and type(value) is not kind:
+            raise ValueError(f"{path}: not a job: {field.name}: expected {kind.__name__}, got {str(value)[:80]!r}")
+    if unknown := raw.keys() - {field.name for field in fields(Record)}:
+        raise ValueError(f"{path}: not a job: unknown key {min(unknown)}")
+    record = Record(**raw)
+    if record.number != _number(path) or record.pid < 1 or record.round < 1:
+        raise ValueError(f"{path}: not a job: number {record.number}, process {record.pid}, round {record.round}")
+    if record.stage != LOOP and not any(record.stage == stage.verb for stage in registry.stages()):
+        raise ValueError(f"{path}: not a job: stage '{record.stage}'")
+    return record
 
 
 def _state(record: Record, outcome: Mapping[str, Any]) -> State:
@@ -255,7 +280,8 @@ def _outcome(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    good = isinstance(value, dict) and ("error" not in value or type(value.get("exit_code")) is int)
+    return value if good else {}
 
 
 def _tail(path: Path) -> list[str]:
