@@ -227,9 +227,8 @@ def _look(space: Workspace, path: Path) -> Job:
         state,
         outcome,
         _progress(path.with_suffix(".log")),
-        _newest(
-            partial if unfinished else folder if state == "done" else None
-        ),  # not the metrics of an earlier artifact
+        # not the metrics of an earlier artifact
+        _newest(partial if unfinished else folder if state == "done" else None),
         stage_state(space, stage, record.round).resume if stage is not None and unfinished else "",
     )
 
