@@ -36,7 +36,7 @@ assert machine.cores() and machine.free_memory()
 folder = Path(sys.argv[1])
 with locks.making(folder / "stage"), locks.using(folder / "other"), files.atomic_write(folder / "file") as file:
     file.write("text")
-print(app.BROKEN_PIPE)
+print(framework.BROKEN_PIPE)
 """
 
 

@@ -20,8 +20,6 @@ from steersman.weights.folders import (
     load_causal,
     load_tokenizer,
     pick_device,
-    read_config,
-    text_config,
     use_plain_attention,
 )
 from steersman.weights.lora import merged, named_weights
@@ -79,9 +77,9 @@ def load_engine(
             today=serving.today,
             **vllm_options,
         )
-    if backend == "auto" and (reason := _not_local(text_config(read_config(folder, trust)))):
+    loaded = load_causal(folder, "bfloat16" if serving.int8 else dtype, trust)  # which holds config.json against bounds
+    if backend == "auto" and (reason := _not_local(loaded.config)):
         say(f"{serving.name}: answered by the reference engine, a sequence at a time, since {reason}")
-    loaded = load_causal(folder, "bfloat16" if serving.int8 else dtype, trust)
     return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
 
 
