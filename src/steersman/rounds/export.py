@@ -140,7 +140,7 @@ def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
         if what not in names:
             known = ", ".join((*WHAT, *names))
             raise ValueError(f"data export {what}: expected one of {known}")
-        # Split at \n only: a JSON string may contain U+2028, at which str.splitlines would split too.
+        # Split at \n only: a JSON string may contain U+2028, which other ways to cut lines split at.
         return (line for line in names[what].path.read_text(encoding="utf-8").split("\n") if line)
     return _from_store(space, what, round_)
 
