@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steersman.artifact.manifest import identity, read_manifest, write_manifest
+from steersman.artifact.stage_folder import partial_of
 from steersman.artifact.workspace import Workspace
 from steersman.cli import doctor
 from steersman.cli.framework import build
@@ -304,15 +305,16 @@ def test_status_shows_other_settings_without_calling_it_stale(space: Workspace) 
 
 def test_status_shows_the_resume_point(space: Workspace) -> None:
     data(space)
-    partial = space.partial_dir("sft") / "resume"
+    folder = partial_of(space.stage_dir("sft", 1))
+    partial = folder / "resume"
     partial.mkdir(parents=True)
     assert stages(space)["sft"]["resume"] == "nothing saved yet"
     (partial / "candidates.jsonl").write_text("x")
     found = stages(space)["sft"]
     assert found["state"] == "partial"
     assert found["resume"].startswith("resume/candidates.jsonl, saved ")
-    (space.partial_dir("sft") / ".resume-000001.safetensors").write_bytes(b"older")
-    point = space.partial_dir("sft") / ".resume-000002.safetensors"
+    (folder / ".resume-000001.safetensors").write_bytes(b"older")
+    point = folder / ".resume-000002.safetensors"
     point.write_bytes(b"torn")
     assert stages(space)["sft"]["resume"].startswith(".resume-000002.safetensors, saved ")
     header = json.dumps({"__metadata__": {"state": json.dumps({"step": 40})}}).encode()
