@@ -80,7 +80,7 @@ TOY = Stage(
     examples=("steersman toy", "steersman toy --model base --data FILE --output out/toy"),
     parents=("sft",),
     sources=(
-        Dialogues("texts", "demonstrations", "train", DATA, demanded="demonstrations"),
+        Dialogues("texts", DATA, "demonstrations", "train", demanded="demonstrations"),
         Model("sft", SFT_MODEL),
     ),
     run=count,
@@ -168,7 +168,7 @@ def test_a_toy_stage_gets_all_that_stages_have(toy: Stage, space: Workspace, tmp
 class Nothing:
     """A source without anything in it, which compares what the real one does."""
 
-    options = ()
+    option = None
 
     def __init__(self, real: Source) -> None:
         self.name, self.compares = real.name, real.compares

@@ -48,7 +48,7 @@ TYPES: Mapping[str, tuple[Any, Any]] = {
 
 def options_of(stage: Stage) -> list[Option]:
     """The options of the stage's inputs and its output, in the order of its help."""
-    own = [option for source in stage.sources for option in source.options]
+    own = [source.option for source in stage.sources if source.option]
     first = sorted((o for o in own if o.key in FIRST), key=lambda o: FIRST.index(o.key))
     return [*first, OUTPUT, *(o for o in own if o.key not in FIRST)]
 

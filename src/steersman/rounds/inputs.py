@@ -7,10 +7,11 @@ take now, from which status sees that an artifact is stale. Inputs have the name
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import identity, read_manifest, tree_hashes, verify
@@ -54,8 +55,8 @@ class Given:
     def paths(self, option: Option | None) -> list[Path]:
         return list(self.options.get(option.key) or ()) if option else []
 
-    def text(self, option: Option) -> str:
-        return str(self.options.get(option.key) or "")
+    def text(self, option: Option | None) -> str:
+        return str(self.options.get(option.key) or "") if option else ""
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,24 @@ class Found:
     """For a model: the policy version stamped on its answers"""
 
 
-class Source(Protocol):
-    """One input of a stage."""
+@dataclass(frozen=True)
+class Source(ABC):
+    """One input of a stage, and the option that names it where there is no workspace."""
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    option: Option | None
+    compares: ClassVar[bool] = False
+    """Whether the source takes every improved model of the round."""
 
-    @property
-    def options(self) -> tuple[Option, ...]: ...
-
-    @property
-    def compares(self) -> bool:
-        """Whether the source takes every improved model of the round."""
-        ...
-
+    @abstractmethod
     def of_round(self, space: Workspace) -> Found: ...
 
+    @abstractmethod
     def of_files(self, given: Given) -> Found: ...
 
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
         """Differences between its present inputs and those `recorded`, in words such as 'data:shop is new'."""
-        ...
+        return []
 
 
 def need(space: Workspace, name: str) -> Path:
@@ -126,20 +124,13 @@ def artifact_hash(space: Workspace, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Source):
     """A model: 'base', or a stage's artifact of the round."""
 
-    name: str
-    option: Option
     artifact: str | Callable[[Config], str] = ""
     """Name of the artifact; '': the same as the input's name."""
     watched: bool = False
     """Whether to print a note where the artifact is stale."""
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
 
     def of_round(self, space: Workspace) -> Found:
         from steersman.rounds.lineage import changed_since
@@ -159,29 +150,19 @@ class Model:
         folder = resolved(given.text(self.option))
         return Found({self.name: model_hash(folder)}, lambda: folder, folder.name)
 
-    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        return []
-
 
 @dataclass(frozen=True)
-class Dialogues:
+class Dialogues(Source):
     """Demonstrations or prompts: data sets of that kind, split and purpose."""
 
-    name: str
     kind: str
     split: str
-    option: Option | None = None
     purpose: str | None = None
     demanded: str = ""
     """The error message's name for missing data; '' where the stage can do without."""
     otherwise: str = ""
     """The split to use where the first has no data."""
     used: Callable[[Config], bool] = lambda _config: True
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,) if self.option else ()
 
     def paths(self, space: Workspace) -> list[Path]:
         from steersman.data.dataset import find
@@ -231,20 +212,13 @@ def read_dialogues(paths: list[Path], kind: str, limit_mb: float, inputs: Mappin
 
 
 @dataclass(frozen=True)
-class Rankings:
+class Rankings(Source):
     """Rankings of this round (exported from the store), of earlier ones and imported ones."""
 
-    name: str
-    option: Option
     instead: Callable[[Workspace], bool] = lambda _space: False
     """Whether the stage can do without rankings, having other data to learn from."""
     labelled: bool = False
     """Whether files may instead contain single answers labelled good or bad."""
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
 
     def of_round(self, space: Workspace) -> Found:
         from steersman.data.dataset import find, load_rankings
@@ -284,17 +258,10 @@ class Rankings:
 
 
 @dataclass(frozen=True)
-class Feedback:
+class Feedback(Source):
     """Feedback from chats: edited answers, and for a stage that takes labels also likes and dislikes."""
 
-    name: str
-    option: Option
     labelled: bool = False
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
 
     def of_round(self, space: Workspace) -> Found:
         from steersman.rounds.export import feedback_for, feedback_identity, imported_feedback
@@ -330,13 +297,10 @@ class Feedback:
 
 
 @dataclass(frozen=True)
-class Functions:
+class Functions(Source):
     """Users' functions that the settings name, by (group, name): an artifact depends on their code."""
 
-    name: str
     of: Callable[[Config], list[tuple[str, str]]]
-    options: tuple[Option, ...] = ()
-    compares: bool = False
 
     def of_round(self, space: Workspace) -> Found:
         return self._found(space.config, space.root)

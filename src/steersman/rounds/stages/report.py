@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.manifest import read_manifest
@@ -22,6 +22,7 @@ from steersman.rounds.inputs import (
     Functions,
     Given,
     Option,
+    Source,
     artifact_hash,
     base_model,
     model_hash,
@@ -48,16 +49,10 @@ REWARD = "reward"
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Source):
     """The base model, the SFT model and every improved model that the round has; or the models that options name."""
 
-    name: str
-    option: Option
-    compares: bool = True
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
+    compares: ClassVar[bool] = True
 
     def of_round(self, space: Workspace) -> Found:
         base = base_model(space)
@@ -69,15 +64,12 @@ class Compared:
         return Found(inputs, lambda: models)
 
     def of_files(self, given: Given) -> Found:
-        texts = given.options[self.option.key]
+        texts = given.options[MODELS.key]
         named = dict(map(named_folder, texts))
         if len(named) < len(texts):
             raise ValueError(f"--model {' --model '.join(texts)}: expected each name once")
         models = {n: Evaluated(n, resolved(path), registry.maker_of(n)) for n, path in named.items()}
         return Found({n: model_hash(model.folder) for n, model in models.items()}, lambda: models)
-
-    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        return []
 
 
 def present(space: Workspace) -> list[Stage]:
@@ -93,16 +85,8 @@ def named_folder(text: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Scorer:
+class Scorer(Source):
     """The round's reward model, if it has one."""
-
-    name: str
-    option: Option
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
 
     def of_round(self, space: Workspace) -> Found:
         if not space.has(REWARD):
@@ -115,9 +99,6 @@ class Scorer:
     def of_files(self, given: Given) -> Found:
         folder = resolved(given.text(self.option)) if given.text(self.option) else None
         return Found({}, lambda: folder)
-
-    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        return []
 
 
 @dataclass(frozen=True)
@@ -133,16 +114,8 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Circumstances(Source):
     """Known facts on how the models were made, from the round's manifests or from options."""
-
-    name: str
-    option: Option
-    compares: bool = False
-
-    @property
-    def options(self) -> tuple[Option, ...]:
-        return (self.option,)
 
     def of_round(self, space: Workspace) -> Found:
         def read() -> Evidence:
@@ -163,9 +136,6 @@ class Circumstances:
             return Evidence(named, {}, (), None, functools.partial(cautions_alone, given.paths(self.option)))
 
         return Found({}, read)
-
-    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        return []
 
 
 def curves(space: Workspace) -> dict[str, Any]:
@@ -276,11 +246,11 @@ STAGE = Stage(
     ),
     parents=("sft",),
     sources=(
-        Dialogues("prompts", "prompts", "test", DATA, demanded="test prompts (--split test)"),
+        Dialogues("prompts", DATA, "prompts", "test", demanded="test prompts (--split test)"),
         Compared("models", MODELS),
         Scorer(REWARD, JUDGE),
         Circumstances("evidence", TRAINED_ON),
-        Functions("functions", judged_by),
+        Functions("functions", None, judged_by),
     ),
     run=run,
     shown=shown,

@@ -40,7 +40,7 @@ STAGE = Stage(
     sources=(
         Model("sft", MODEL),
         Rankings("rankings", DATA),
-        Dialogues("demonstrations", "demonstrations", "validation", ZERO, otherwise="train"),
+        Dialogues("demonstrations", ZERO, "demonstrations", "validation", otherwise="train"),
     ),
     run=run,
     tell=accuracy,

@@ -12,7 +12,7 @@ from steersman.rounds.registry import Metrics, Stage, Task
 from steersman.rounds.telling import cautions
 from steersman.rounds.verb_options import DATA, MODEL
 
-PROMPTS = Dialogues("prompts", "prompts", "train", DATA, purpose="rank", demanded="prompts to rank answers of")
+PROMPTS = Dialogues("prompts", DATA, "prompts", "train", purpose="rank", demanded="prompts to rank answers of")
 
 
 def answering(config: Config) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from steersman.text.template import Template
     from steersman.types import Conversation
 
-TRAINING = Dialogues("demonstrations", "demonstrations", "train", DATA, demanded="demonstrations")
+TRAINING = Dialogues("demonstrations", DATA, "demonstrations", "train", demanded="demonstrations")
 
 
 def run(task: Task) -> Any:
@@ -57,7 +57,7 @@ STAGE = Stage(
         "steersman sft --model smollm2-135m --data FILE --output out/sft",
     ),
     parents=(),
-    sources=(TRAINING, Dialogues("validation", "demonstrations", "validation"), Model("base", MODEL)),
+    sources=(TRAINING, Dialogues("validation", None, "demonstrations", "validation"), Model("base", MODEL)),
     run=run,
     tell=tell,
     in_loop=True,
