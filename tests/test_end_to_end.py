@@ -145,7 +145,7 @@ def remade(before: dict[str, str], root: Path) -> set[str]:
 
 
 def test_a_trial_of_the_same_seed_is_the_loop_itself(root: Path) -> None:
-    """Everything follows from the seed: the seed of the workspace gives its verdict to the byte, and leaves it alone."""
+    """Everything follows from the seed: the workspace's seed gives its verdict to the byte."""
     before, seed = footprint(root), Workspace.open(root).config.project.seed
     said = inside_json(root, "trial", "--seeds", str(seed))
     assert (said["n_seeds"], said["rankings"]) == (1, "simulated")

@@ -211,7 +211,7 @@ def crossed_mean(values: npt.NDArray[Any], resamples: int = 10_000, seed: int = 
     their effects added. A plain percentile of that would be too narrow (few seeds) and too wide (what is left of a
     value after both effects would count twice), so the resampled means are scaled to the variance that the analysis
     of variance gives, and to Student's t with Satterthwaite's degrees of freedom. With one seed or one prompt nothing
-    is known of their spread: infinite bounds. Why so: decision 49 in docs/LOG.md.
+    is known of their spread: infinite bounds. Why so: decision 57 in docs/LOG.md.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or not np.isfinite(x).all():

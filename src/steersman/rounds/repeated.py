@@ -8,7 +8,7 @@
 
 All that is random in the loop follows from `project.seed`, so a seed is the workspace with another one. The workspace's
 own round and store are only read. Where people ranked, every seed learns from their rankings; where the rule judge
-stands in, it ranks each seed's own answers. Why so: decision 50 in docs/LOG.md.
+stands in, it ranks each seed's own answers. Why so: decision 58 in docs/LOG.md.
 """
 
 from __future__ import annotations
