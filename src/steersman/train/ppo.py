@@ -48,7 +48,7 @@ from steersman.train.scores import HeldOut, Scored, evaluate, experience_of, sco
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
-from steersman.train.validation import gain_over, is_kept, outcome, validator_of
+from steersman.train.validation import KEPT_SFT, SFT, gain_over, is_kept, outcome, validator_of
 from steersman.types import Conversation
 from steersman.weights.folders import load_template, read_config
 from steersman.weights.lora import named_weights, settle
@@ -119,7 +119,8 @@ def run(
             "cautions": [*filter(None, [unjudged]), *cautions(steps, session.path), *fitted.cautions("ppo")],
         }
         report["cautions"] += held_out.cautions("ppo")
-        notes = [*([state.stopped] if state.stopped else []), *alarms.values()]
+        kept = [KEPT_SFT] if report["kept"] == SFT else []
+        notes = [*kept, *([state.stopped] if state.stopped else []), *alarms.values()]
         return session.finish(report, tuple(dict.fromkeys(notes)))
 
 
@@ -262,8 +263,7 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
     if done in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
         ratio_error = metrics["ratio_error_first"] if policy_learns(config, done) else None
         state.start |= starting_point(experience, metrics["engine_logprob_error"], ratio_error)
-    due = done / (config.kl.rise * config.iterations) if config.kl.rise else 1.0
-    state.kl.update(kl, len(experience.scores), min(1.0, due))
+    state.kl.update(kl, len(experience.scores), due_share(done, config))
     for name, trust in state.rates.items():
         trust.settle(now.moved.get(name), lr_share(done, config))
     if kl > config.kl.ceiling:
@@ -271,6 +271,13 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
     state.iteration, state.now = done + 1, None
     if state.average:
         state.average.update()
+
+
+def due_share(iteration: int, config: PpoConfig) -> float:
+    """Share of the KL target that the answers of an iteration should have: KL grows with the square of the way gone."""
+    if not config.kl.rise:
+        return 1.0
+    return min(1.0, iteration / (config.kl.rise * config.iterations)) ** 2
 
 
 def tell(session: Session[PpoConfig, Actors], state: State, metrics: dict[str, Any], monitors: Monitors) -> None:

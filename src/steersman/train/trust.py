@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 START = 1 / 16
 """Share of the peak rate to begin with."""
-FASTER, SLOWER = 3.0, 1 / 4
+FASTER, SLOWER = 4.0, 1 / 4
 """Most by which the share changes from one iteration to the next."""
 TOO_FAR = 4.0
 """An iteration's updates end where they have moved the model by so many times what is wanted."""

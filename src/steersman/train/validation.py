@@ -21,6 +21,7 @@ from steersman.stats import Interval, paired_bootstrap
 
 SFT = "sft"
 """What was kept, where no checkpoint was better."""
+KEPT_SFT = "not better than SFT: kept SFT"
 
 
 def validator_of(reward: Path, config: PpoConfig) -> tuple[Path | None, str]:
