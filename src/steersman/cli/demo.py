@@ -1,6 +1,6 @@
 """`steersman demo`: the whole loop on a small scale, ending in a page to chat with the result.
 
-Why so: decisions 18, 19, 24 and 48 in docs/LOG.md.
+Why so: decisions 18, 19, 24, 48 and 59 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ EN = {
     "caution.long": "Of the test prompts {skipped} were left out and {cut} cut at their beginning, being longer "
     "than the models' context (eval.long).",
     "caution.unchecked": "Whether the test prompts were trained on was not checked: {why}.",
-    "caution.kept_sft": "{label} found no model that was surely better than SFT on its own held-out prompts and kept SFT: "
+    "caution.kept_sft": "{label} found nothing surely better than SFT on its own held-out prompts and kept SFT: "
     "the two are the same model.",
     "caution.stale_reward": "The reward model is stale ({changed} changed since); make it again: steersman reward.",
     "caution.reward_judge_learned": "No rule judge exists for this domain. The judge is the reward model, learned from "

@@ -15,8 +15,8 @@ from steersman.families.heads import rescale, reweigh
 from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
+from steersman.train.judgement import validator_of
 from steersman.train.shared_base import load_over_one_base
-from steersman.train.validation import validator_of
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.weights.lora import quantized
 

@@ -6,9 +6,9 @@
 `learn` below is the algorithm, from top to bottom. The reference is the SFT model, the critic starts as the reward
 model. RLOO and GRPO (`advantage.method`) are the same loop without a critic: several answers to each prompt are
 compared with one another instead. The result is the policy with the largest sure gain over the SFT model on held-out
-prompts among those evaluated whose KL stayed under the ceiling, or the SFT model (`train/validation.py`).
+prompts among those evaluated whose KL stayed under the ceiling, or the SFT model (`train/judgement.py`).
 
-Why so: decisions 20, 26 and 57 in docs/LOG.md.
+Why so: decisions 20, 26 and 59 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
 from steersman.train.ensemble import member_folders
 from steersman.train.iteration import Iteration
+from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import Minibatch, pack
 from steersman.train.monitors import Monitors, check_start, starting_point
@@ -48,7 +49,6 @@ from steersman.train.scores import HeldOut, Scored, evaluate, experience_of, sco
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
-from steersman.train.validation import KEPT_SFT, SFT, gain_over, is_kept, outcome, validator_of
 from steersman.types import Conversation
 from steersman.weights.folders import load_template, read_config
 from steersman.weights.lora import named_weights, settle

@@ -13,7 +13,7 @@ from steersman.rl.rewards import KlController
 from steersman.train.actors import Actors
 from steersman.train.average import Average
 from steersman.train.iteration import Iteration
-from steersman.train.trust import Trust
+from steersman.train.rates import Trust
 from steersman.train.update import Updater
 
 

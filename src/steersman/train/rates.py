@@ -4,7 +4,7 @@ Adam's first steps have one length whatever the gradient: the same rate moves on
 another by ten. So the length of an iteration's steps is measured where it matters, in nats per answer for the policy
 and in deviations of the returns for the critic, and the rate follows.
 
-Why so: decisions 48 and 57 in docs/LOG.md.
+Why so: decisions 48 and 59 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ PPO found out about the first, the second does not share. A checkpoint is kept w
 answers to the same held-out prompts is above 0 with confidence; the largest such gain wins. Where there is none, the
 SFT model is kept, and that is a result.
 
-Why so: decision 57 in docs/LOG.md.
+Why so: decision 59 in docs/LOG.md.
 """
 
 from __future__ import annotations

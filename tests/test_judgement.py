@@ -21,14 +21,14 @@ from steersman.rounds.stages.ppo import tell
 from steersman.rounds.stages.reward import STAGE
 from steersman.train import reward
 from steersman.train.actors import Actors
+from steersman.train.judgement import gain_over, is_kept, outcome, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import pack
 from steersman.train.ppo import due_share
 from steersman.train.ppo_state import State
+from steersman.train.rates import START, Trust
 from steersman.train.scores import measured_scales
 from steersman.train.scoring import models_of, validator
-from steersman.train.trust import START, Trust
-from steersman.train.validation import gain_over, is_kept, outcome, validator_of
 from steersman.types import Completion
 
 
