@@ -10,12 +10,12 @@ Exit code 1 where it was silent for longer than --most seconds, 2 where the comm
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 import time
@@ -47,19 +47,15 @@ def listen(command: list[str], tty: bool, log: Path | None) -> tuple[list[tuple[
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, close_fds=True)
     os.close(theirs)
     said: list[tuple[float, str]] = []
-    file = log.open("w", encoding="utf-8") if log else None
-    while True:
-        if select.select([ours], [], [], 0.2)[0]:
-            try:
-                data = os.read(ours, 1 << 16)
-            except OSError:  # how a pseudo-terminal says that its other end was closed
-                break
-            if not data:
-                break
-            said.append((time.monotonic() - began, data.decode("utf-8", "replace")))
-            if file:
-                print(f"{said[-1][0]:8.1f}  {_plain(said[-1][1])}", file=file, flush=True)
+    with log.open("w", encoding="utf-8") if log else contextlib.nullcontext() as file:
+        # a pseudo-terminal says by an error that its other end was closed
+        with contextlib.suppress(OSError):
+            while data := os.read(ours, 1 << 16):
+                said.append((time.monotonic() - began, data.decode("utf-8", "replace")))
+                if file and (words := _plain(said[-1][1])):
+                    print(f"{said[-1][0]:8.1f}  {words}", file=file, flush=True)
     code = child.wait()
+    os.close(ours)
     return said, time.monotonic() - began, code
 
 
@@ -69,6 +65,7 @@ def _plain(text: str) -> str:
 
 def stretches(said: list[tuple[float, str]], end: float, most: float) -> list[Stretch]:
     """Times between two of `said`, before the first and after the last, that are longer than `most`."""
+    said = [(at, text) for at, text in said if _plain(text) or CONTROL.search(text)]
     times = [0.0, *(at for at, _ in said), end]
     texts = ["(start)", *(_plain(text) for _, text in said), "(end)"]
     return [
