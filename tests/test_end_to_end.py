@@ -146,6 +146,18 @@ def remade(before: dict[str, str], root: Path) -> set[str]:
 # the loop
 
 
+def test_a_trial_of_the_same_seed_is_the_loop_itself(root: Path) -> None:
+    """Everything follows from the seed: the workspace's seed gives its verdict to the byte."""
+    before, seed = footprint(root), Workspace.open(root).config.project.seed
+    said = inside_json(root, "trial", "--seeds", str(seed))
+    assert (said["n_seeds"], said["rankings"]) == (1, "simulated")
+    verdict = Path("report") / "verdict.json"
+    mine = root / "trials" / "001" / f"{seed:03d}"
+    assert (mine / verdict).read_bytes() == (root / "rounds" / "001" / verdict).read_bytes()
+    assert footprint(root) == before
+    assert not [*mine.rglob("*.safetensors")]
+
+
 def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> None:
     space = Workspace.open(made)
     manifests = {stage: verify(space.stage_dir(stage)) for stage in STAGES}

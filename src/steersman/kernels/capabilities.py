@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 
 SETTING = "STEERSMAN_KERNELS"
 """The environment variable that turns kernels off, or leaves them on."""
-WITHOUT_TILES = 8
-"""Most sequences decoded together where there are no matrix tiles: for more, PyTorch's products are faster."""
+PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (5, 5)}
+"""What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h): with bfloat16
+weights, with int8. For fewer a dot product each is faster; measured on a Sapphire Rapids (tiles) and a Zen 4."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,17 @@ class Capabilities:
     """The reason for having no matrix tiles."""
     sequences: int = 0
     """Most sequences that a native step decodes together."""
+    packed_from: tuple[int, int] = (0, 0)
+    """See `PACKED_FROM`."""
     library: ctypes.CDLL | None = field(default=None, repr=False, compare=False)
 
     @property
     def work(self) -> dict[str, str]:
         """Kind of work on the CPU -> what computes it, and the reason if no kernel does."""
         none = f"PyTorch: {self.off}"
-        decoding = f"kernels, up to {self.sequences} sequences together, bfloat16 or int8; else PyTorch"
+        decoding = (
+            f"kernels, up to {self.sequences} sequences together, bfloat16 or int8 ({self._products}); else PyTorch"
+        )
         return {
             "decoding and sampling": none if self.off else decoding,
             "norms, rotations, activations": none if self.off else "kernels in bfloat16; else PyTorch",
@@ -55,8 +60,15 @@ class Capabilities:
             ),
         }
 
+    @property
+    def _products(self) -> str:
+        """What multiplies in a decode step, and from how many sequences on."""
+        bf16, int8 = self.packed_from
+        few = "" if bf16 == 1 else f"up to {bf16 - 1} a dot product each, then "
+        return f"{few}{_multiplied_by(self.tiles, self.vectors)}; int8 from {int8} on"
+
     def to_json(self) -> dict[str, Any]:
-        names = ("processor", "compiler", "off", "vectors", "tiles", "no_tiles", "sequences", "work")
+        names = ("processor", "compiler", "off", "vectors", "tiles", "no_tiles", "sequences", "packed_from", "work")
         return {name: getattr(self, name) for name in names}
 
 
@@ -92,9 +104,16 @@ def _with(lib: ctypes.CDLL, processor: str, compiler: str) -> Capabilities:
         vectors=bool(lib.steersman_vectors()),
         tiles=tiles > 0,
         no_tiles=why.get(tiles, ""),
-        sequences=lib.steersman_most() if tiles > 0 else WITHOUT_TILES,
+        sequences=lib.steersman_most(),
+        packed_from=PACKED_FROM[
+            "tiles" if tiles > 0 else "bfloat16 vectors" if lib.steersman_vectors() else "float32 vectors"
+        ],
         library=lib,
     )
+
+
+def _multiplied_by(tiles: bool, vectors: bool) -> str:
+    return "tiles" if tiles else "bfloat16 vectors" if vectors else "float32 vectors"
 
 
 @functools.cache

@@ -27,6 +27,9 @@ static inline void give_tiles_back(const TileConfig *before) {
     _tile_loadconfig(before);
 }
 
+#endif
+
+#ifdef __AVX512F__
 /* 16 rows of 16 words -> their transpose */
 static inline __attribute__((always_inline)) void transpose(const __m512i *in, __m512i *out) {
     __m512i a[16], b[16];
