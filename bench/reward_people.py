@@ -58,6 +58,7 @@ def fitting(args: argparse.Namespace, base: Path, seed: int) -> list[Ranking]:
 def ours(base: Path, rankings: Sequence[Ranking], output: Path, args: argparse.Namespace, seed: int) -> None:
     config = RewardConfig(
         epochs=args.epochs,
+        validator=False,
         holdout_fraction=args.held / (args.train + args.held),
         optimizer=OptimizerConfig(lr=args.lr, warmup_fraction=0.0, final_lr_fraction=1.0),
         rows=RankingRowsConfig(row_tokens=2048, batch_prompts=args.batch),

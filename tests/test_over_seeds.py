@@ -80,7 +80,7 @@ def outcome(seed: int, gains: list[float], **changes: Any) -> SeedOutcome:
 def test_seeds_together_and_two_trials_side_by_side() -> None:
     rng = np.random.default_rng(0)
     gains = [list(rng.normal(0.1 + 0.02 * s, 0.2, 40)) for s in range(5)]
-    seeds = [outcome(s, g, word="better" if s else "no evidence") for s, g in enumerate(gains, 0)]
+    seeds = [outcome(s, g, word="better" if s else "no evidence", kept_sft=not s) for s, g in enumerate(gains)]
     of = over_seeds.together(seeds, "simulated")
     assert of.word == "better"
     assert of.difference.value == pytest.approx(np.mean(gains))
@@ -88,6 +88,7 @@ def test_seeds_together_and_two_trials_side_by_side() -> None:
     assert (of.accuracy.value, of.lead.value) == pytest.approx((0.70, 0.15))
     said = of.to_json()
     assert said["seeds_by_word"] == {"better": 4, "no evidence": 1, "worse": 0}
+    assert said["kept_sft"] == 1
     json.dumps(said, allow_nan=False)
     assert SeedOutcome.from_json(json.loads(json.dumps(seeds[0].to_json())), "here") == seeds[0]
     with pytest.raises(ValueError, match="here: not the outcome of a seed"):
@@ -95,6 +96,7 @@ def test_seeds_together_and_two_trials_side_by_side() -> None:
     for language, words in (("en", "Over 5 seeds PPO is better than SFT."), ("zh", "在 5 个种子上，PPO 优于 SFT。")):
         text = "\n".join(over_seeds_words.lines(of, language))
         assert words in text
+        assert {"en": "no evidence, kept SFT", "zh": "无证据，保留 SFT"}[language] in text
         assert f"{of.difference.value:+.3f}" in text
     lower = [outcome(s, [g - 0.3 for g in mine]) for s, mine in enumerate(gains[:4])]
     versus = over_seeds.against(seeds, lower, "gentle")
