@@ -218,6 +218,23 @@ def test_a_trial_goes_on_keeps_little_and_leaves_the_round_alone(space: Workspac
     assert len(command(space, "--seeds", "5")["seeds"]) == 5, "more seeds join"
 
 
+def test_a_seed_that_was_measured_is_not_measured_again(
+    space: Workspace, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink, stops = repeated.shrink, iter([True])
+
+    def stopped(folder: Path) -> None:
+        if next(stops, False):
+            raise stopping.Stop(15)
+        shrink(folder)
+
+    monkeypatch.setattr(repeated, "shrink", stopped)
+    command(space, "--seeds", "1", "--simulated", code=143)
+    assert command(space, "--seeds", "1", "--simulated")["n_seeds"] == 1
+    assert len(made) == 1
+    assert not [*(space.root / "trials").rglob("*.safetensors")]
+
+
 def test_peoples_rankings_are_used_for_all_seeds(space: Workspace, made: Made) -> None:
     ranked(space, simulated=False)
     before = footprint(space.root)
