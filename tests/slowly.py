@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -65,6 +66,9 @@ if __name__ == "__main__":
 
     assert framework
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit ignored signals
+    for signum in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
     for line in sys.stdin:
         asked = json.loads(line)
         if "wait" in asked:

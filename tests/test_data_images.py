@@ -124,6 +124,13 @@ def test_several_images_stand_where_they_belong(folder: Path) -> None:
     assert found.changed["images taken in"] == 8
 
 
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_marks_without_images_are_counted(folder: Path, nothing: Any) -> None:
+    found = read(folder, llava({"image": nothing}, f"<image>\n{ZH[0]}", ZH[1]), llava({"image": nothing}, *EN))
+    assert found.changed["marks <image> kept as words: the field for images is empty"] == 1
+    assert [r.messages[0].text for r in found.records if isinstance(r, Conversation)] == [f"<image>\n{ZH[0]}", EN[0]]
+
+
 def test_questions_and_rankings_with_images(folder: Path) -> None:
     vqa = {"image": "images/red.png", "question": EN[0], "answer": EN[1]}
     (made,) = read(folder, vqa).records

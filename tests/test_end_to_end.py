@@ -27,6 +27,8 @@ from steersman.artifact.manifest import identity, read_manifest, verify, write_m
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import Config, to_dict
+from steersman.eval import run as evaluation
+from steersman.rounds import registry
 from steersman.store import Store
 
 runner = CliRunner()
@@ -142,6 +144,18 @@ def remade(before: dict[str, str], root: Path) -> set[str]:
 
 
 # the loop
+
+
+def test_a_trial_of_the_same_seed_is_the_loop_itself(root: Path) -> None:
+    """Everything follows from the seed: the workspace's seed gives its verdict to the byte."""
+    before, seed = footprint(root), Workspace.open(root).config.project.seed
+    said = inside_json(root, "trial", "--seeds", str(seed))
+    assert (said["n_seeds"], said["rankings"]) == (1, "simulated")
+    verdict = Path("report") / "verdict.json"
+    mine = root / "trials" / "001" / f"{seed:03d}"
+    assert (mine / verdict).read_bytes() == (root / "rounds" / "001" / verdict).read_bytes()
+    assert footprint(root) == before
+    assert not [*mine.rglob("*.safetensors")]
 
 
 def test_every_artifact_is_whole_and_says_what_it_was_made_from(made: Path) -> None:
@@ -281,6 +295,17 @@ def test_report_and_exports(root: Path) -> None:
     page.unlink()
     inside(root, "report")
     assert page.read_bytes() == content, "drawn again from what was measured"
+
+    measured = page.with_name("models.json")
+    present = measured.read_bytes()
+    kept = json.loads(present)
+    kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}  # as earlier versions wrote them
+    assert len(kept["curves"]) == 3
+    measured.write_text(json.dumps(kept))
+    page.unlink()
+    drawn = evaluation.draw(page.parent, space.config, registry.maker_of).read_bytes()
+    measured.write_bytes(present)
+    assert drawn == content
 
     assert inside_json(root, "data", "export", "rankings")["count"] == 24
     compared = inside_json(root, "data", "export", "comparisons")

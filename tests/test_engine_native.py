@@ -83,23 +83,39 @@ def test_native_sampling_follows_the_distribution(tiny: Path) -> None:
     torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax()[None])
 
 
-@pytest.mark.usefixtures("tiles")
-def test_logits_do_not_depend_on_the_batch_where_there_are_tiles(tiny: Path) -> None:
+@pytest.fixture(params=["kernels", "tiles"])
+def products(request: pytest.FixtureRequest) -> str:
+    """What multiplies: what this machine has, and matrix tiles."""
+    if request.param == "tiles":
+        request.getfixturevalue("tiles")
+    elif capabilities().library is None or capabilities().tiles:
+        pytest.skip("no C compiler here" if capabilities().library is None else "this processor has matrix tiles")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("packed", [True, False])
+def test_logits_do_not_depend_on_the_batch_within_one_kind_of_product(
+    tiny: Path, products: str, int8: bool, packed: bool
+) -> None:
     model = load_causal(tiny, "bfloat16")
-    decoder = Decoder(model.config, torch.bfloat16, CPU)
-    assert decoder.native is not None
-    assert decoder.native.most == 128
+    decoder = Decoder(model.config, torch.bfloat16, CPU, int8=int8)
+    native = decoder.native
+    assert native is not None
+    assert native.most == 128
+    assert (native._packed_from == 1) == (products == "tiles" and not int8), "bfloat16 in tiles has one kind anyway"
+    native._packed_from = int(packed)
     decoder.load(model.state_dict().items())
-    ids = torch.randint(3, 300, (40, 9))
-    decoder.reserve(40, 64)
-    decoder.prefill(ids.tolist(), 0, [0] * 40)
-    many = decoder.decode(ids[:, 0].contiguous(), torch.full((40,), 9))
-    for n in (1, 2, 20):
+    ids = torch.randint(3, 300, (70, 9))
+    decoder.reserve(70, 64)
+    decoder.prefill(ids.tolist(), 0, [0] * 70)
+    many = decoder.decode(ids[:, 0].contiguous(), torch.full((70,), 9))
+    for n in (1, 2, 7, 8, 9, 16, 17, 20, 33, 47, 64):
         few = decoder.decode(ids[:n, 0].contiguous(), torch.full((n,), 9))
         assert torch.equal(few, many[:n])
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("products")
 def test_independent_answers_are_the_same_to_the_bit_whoever_shares_the_batch(tiny: Path) -> None:
     prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(20)]
     params = SamplingParams(max_tokens=30, seed=3)

@@ -48,6 +48,10 @@ class Endpoint:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
+    def close(self) -> None:
+        self.server.shutdown()  # first: `serve_forever` never ends over a closed socket, and keeps a core busy
+        self.server.server_close()
+
     def engine(self, **options: Any) -> Engine:
         return load_engine("m", backend="openai", url=f"{self.url}/v1", api_key="secret", **options)
 
@@ -56,8 +60,7 @@ class Endpoint:
 def endpoint() -> Iterator[Endpoint]:
     made = Endpoint()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def says(body: str | bytes, status: int = 200, **headers: str) -> Play:
@@ -95,7 +98,7 @@ def test_the_key_stays_with_its_host(endpoint: Endpoint) -> None:
                 ask([PROMPT], SamplingParams())
     assert not other.asked
     assert {key for _, key, _ in endpoint.asked} == {"Bearer secret"}
-    other.server.server_close()
+    other.close()
 
 
 def test_a_redirect_within_the_host_is_followed_with_the_words(endpoint: Endpoint) -> None:

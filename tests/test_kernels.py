@@ -297,7 +297,6 @@ def test_one_setting_says_what_they_may_use_at_most(monkeypatch: pytest.MonkeyPa
     assert (found.tiles, found.vectors, found.products) == (False, False, "float32 vectors (AVX2)")
     assert found.no_tiles == "turned off (STEERSMAN_KERNELS=avx2)"
     assert "by float32 vectors (AVX2)" in found.work["products, attention, vocabulary, optimizer"]
-    assert not restricted_to("avx512").tiles
 
 
 def logits_by(found: Capabilities, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tensor:

@@ -204,6 +204,61 @@ def length_controlled_win_rate(
     return Interval(value, low, high, len(y))
 
 
+def crossed_mean(values: npt.NDArray[Any], resamples: int = 10_000, seed: int = 0, level: float = 0.95) -> Interval:
+    """Interval of the mean of `values` [S seeds, P prompts] that holds both: other seeds and other prompts.
+
+    Seeds and prompts are crossed, every seed answers every prompt. Seeds and prompts are resampled each by itself and
+    their effects added. A plain percentile of that would be too narrow (few seeds) and too wide (what is left of a
+    value after both effects would count twice), so the resampled means are scaled to the variance that the analysis
+    of variance gives, and to Student's t with Satterthwaite's degrees of freedom. With one seed or one prompt nothing
+    is known of their spread: infinite bounds. Why so: decision 57 in docs/LOG.md.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 2 or not np.isfinite(x).all():
+        raise ValueError(f"crossed_mean: expected finite numbers [seeds, prompts], got shape {list(x.shape)}")
+    if min(x.shape) < 2:
+        return Interval(float(x.mean()) if x.size else math.nan, -math.inf, math.inf, x.size)
+    mean, of_seeds, of_prompts = float(x.mean()), x.mean(axis=1), x.mean(axis=0)
+    rest = x - of_seeds[:, None] - of_prompts + mean
+    seeds, prompts = (float(n * part.var(ddof=1)) for n, part in ((x.shape[1], of_seeds), (x.shape[0], of_prompts)))
+    degrees = (x.shape[0] - 1, x.shape[1] - 1)
+    left = float((rest**2).sum()) / (degrees[0] * degrees[1])
+    square = max(seeds + prompts - left, seeds, prompts)
+    if square == 0:
+        return Interval(mean, mean, mean, x.size)
+    parts = seeds**2 / degrees[0] + prompts**2 / degrees[1] + left**2 / (degrees[0] * degrees[1])
+    wide = student(max(1.0, square**2 / parts), level) / NormalDist().inv_cdf(0.5 + level / 2)
+    moved = _moved(of_seeds, resamples, seed) + _moved(of_prompts, resamples, seed + 1)
+    low, high = _percentiles(moved * wide * math.sqrt(square / (seeds + prompts)), level)
+    return Interval(mean, mean + low, mean + high, x.size)
+
+
+def _moved(effects: Floats, resamples: int, seed: int) -> Floats:
+    """How far the mean moves when its parts are drawn again, of the variance that independent parts would give."""
+    grown = math.sqrt(len(effects) / (len(effects) - 1))
+    moved: Floats = _resampled_means(effects, np.ones_like(effects), resamples, seed) - effects.mean()
+    return moved * grown
+
+
+def few_mean(values: Values, level: float = 0.95) -> Interval:
+    """Student's interval of the mean of a few independent values, such as one figure of each seed."""
+    x = _vector(values, "values")
+    if len(x) < 2:
+        return Interval(float(x[0]) if len(x) else math.nan, -math.inf, math.inf, len(x))
+    half = student(len(x) - 1, level) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+
+
+def student(degrees: float, level: float = 0.95) -> float:
+    """The factor t that puts a share `level` of Student's distribution between -t and t."""
+    _check_level(level)
+    degrees = min(degrees, 1000.0)  # beyond, it is the normal's to a thousandth
+    # x = sqrt(degrees) * tan(angle) turns the density into a power of the cosine
+    angles = np.linspace(0, math.pi / 2, 20_001)
+    below = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (degrees - 1))
+    return math.sqrt(degrees) * math.tan(float(np.interp(level, below / below[-1], angles[1:])))
+
+
 def _fit_logistic(x: Floats, y: Floats, start: Floats) -> Floats:
     """Ridge-penalised Newton for R regressions at once: x, y [R, N], start [R, 2] -> (theta, phi) [R, 2].
 

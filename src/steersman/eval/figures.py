@@ -174,6 +174,23 @@ def _whisker(ax: Any, mean: Interval, y: float, tint: str, label: str) -> None:
     )
 
 
+def seeds(dots: Sequence[tuple[str, str, Interval]], x: str, label: str) -> Markup:
+    """One dot with interval per (seed, colour, difference), against a line at zero; the last row is all of them."""
+
+    def paint(axes: Any) -> None:
+        ax = axes[0, 0]
+        ax.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        for at, (_, tint, difference) in enumerate(dots):
+            _whisker(ax, difference, at, tint, "")
+        ax.axhline(len(dots) - 1.5, color=GRID, linewidth=0.8)
+        ax.set_yticks(range(len(dots)), [name for name, _, _ in dots])
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.set(ylim=(len(dots) - 0.5, -0.5), xlabel=x)
+        ax.grid(visible=False, axis="y")
+
+    return _draw("seeds", label, (WIDTH, 0.33 * len(dots) + 0.9), paint)
+
+
 def reward_kl(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, words: Mapping[str, str]) -> Markup:
     """Reward against KL: one dot per PPO iteration (darker is later), diamonds for evaluations, a ring on the best."""
     train, held = points(rows, "kl", "reward"), points(rows, "eval_kl", "eval_reward")

@@ -67,6 +67,11 @@ def write_report(
     for model in models:
         if len(model.answers) != len(prompts):
             raise ValueError(f"answers of {model.name}: expected {len(prompts)}, got {len(model.answers)}")
+    write_page(path, "report.html", _context(verdict, prompts, models, shown))
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Write a page of this folder's templates to `path`, atomically."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -74,7 +79,7 @@ def write_report(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    html = environment.get_template("report.html").render(_context(verdict, prompts, models, shown))
+    html = environment.get_template(template).render(context)
     with atomic_write(path, "wb") as file:
         # a lone surrogate in someone's text must not cost the whole report
         file.write(html.encode("utf-8", "replace"))

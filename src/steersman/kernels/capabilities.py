@@ -27,8 +27,9 @@ PRODUCTS = (
     "matrix tiles (AMX)",
 )
 """What products of training and prefill are computed with, by the number that `steersman_products` returns."""
-WITHOUT_TILES = 8
-"""Most sequences decoded together where there are no matrix tiles: for more, PyTorch's products are faster."""
+PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (5, 5)}
+"""What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h): with bfloat16
+weights, with int8. For fewer a dot product each is faster; measured on a Sapphire Rapids (tiles) and a Zen 4."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,17 @@ class Capabilities:
     """The most that kernels were allowed to use, one of `building.INSTRUCTIONS`."""
     sequences: int = 0
     """Most sequences that a native step decodes together."""
+    packed_from: tuple[int, int] = (0, 0)
+    """See `PACKED_FROM`."""
     library: ctypes.CDLL | None = field(default=None, repr=False, compare=False)
 
     @property
     def work(self) -> dict[str, str]:
         """Kind of work on the CPU -> what computes it, and the reason if no kernel does."""
         none = f"PyTorch: {self.off}"
-        decoding = f"kernels, up to {self.sequences} sequences together, bfloat16 or int8; else PyTorch"
+        decoding = (
+            f"kernels, up to {self.sequences} sequences together, bfloat16 or int8 ({self._products}); else PyTorch"
+        )
         return {
             "decoding and sampling": none if self.off else decoding,
             "norms, rotations, activations": none if self.off else "kernels in bfloat16; else PyTorch",
@@ -69,8 +74,15 @@ class Capabilities:
             ),
         }
 
+    @property
+    def _products(self) -> str:
+        """What multiplies in a decode step, and from how many sequences on."""
+        bf16, int8 = self.packed_from
+        few = "" if bf16 == 1 else f"up to {bf16 - 1} a dot product each, then "
+        return f"{few}{_multiplied_by(self.tiles, self.vectors)}; int8 from {int8} on"
+
     def to_json(self) -> dict[str, Any]:
-        names = "processor compiler instructions off vectors tiles no_tiles products sequences work"
+        names = "processor compiler instructions off vectors tiles no_tiles products sequences packed_from work"
         return {name: getattr(self, name) for name in names.split()}
 
 
@@ -122,9 +134,14 @@ def _built(command: tuple[str, ...], instructions: str, processor: str, again: b
         no_tiles="" if tiles > 0 else why,
         products=PRODUCTS[lib.steersman_products()],
         instructions=instructions,
-        sequences=lib.steersman_most() if tiles > 0 else WITHOUT_TILES,
+        sequences=lib.steersman_most(),
+        packed_from=PACKED_FROM[_multiplied_by(tiles > 0, bool(lib.steersman_vectors()))],
         library=lib,
     )
+
+
+def _multiplied_by(tiles: bool, vectors: bool) -> str:
+    return "tiles" if tiles else "bfloat16 vectors" if vectors else "float32 vectors"
 
 
 @functools.cache

@@ -75,7 +75,7 @@ class Layer(ctypes.Structure):
 
 class Model(ctypes.Structure):
     _fields_ = [
-        *_integers("layers hidden intermediate heads kv_heads head_dim gelu sandwich slots capacity tiles_from"),
+        *_integers("layers hidden intermediate heads kv_heads head_dim gelu sandwich slots capacity packed_from"),
         *((name, c_float) for name in ("eps", "scale", "embed_scale", "norm_offset")),
         *_pointers("embed final_norm"),
         ("head", Matrix),

@@ -8,7 +8,7 @@
 
 #include "attend.h"
 #include "machine.h"
-#include "products.h"
+#include "packed.h"
 
 /* x [d] -> out [d], normalised by its root mean square and weighted */
 static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, float *out) {
@@ -17,9 +17,9 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
     float inverse = 1.0f / sqrtf(sum / d + m->eps);
     for (int64_t i = 0; i < d; i++) out[i] = x[i] * inverse * (m->norm_offset + wide(weight[i]));
 }
-/* What a product reads: x [n, k] in bfloat16, each thread its own, or packed in tiles. Few sequences are packed by
+/* What a product reads: x [n, k] in bfloat16, each thread its own, and packed where `packs`. Few sequences are packed by
    each thread for itself; of more, each packs some for all. */
-typedef struct { bf16 *x, *packed, *widened; int n, tiles, together, block; } Input;
+typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; } Input;
 
 /* Sequences SIDE * group..: x [n, k], normalised where `weight` is given; row has room for k */
 static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
@@ -29,9 +29,7 @@ static void take_group(const Model *m, Input *in, const float *x, int64_t k, con
         if (weight) norm(m, from, weight, k, row), from = row;
         for (int64_t j = 0; j < k; j++) in->x[i * k + j] = narrow(from[j]);
     }
-#ifdef __AMX_BF16__
-    if (in->tiles) pack(in->x, k, in->n, group, in->packed);
-#endif
+    if (in->packs) pack(in->x, k, in->n, group, in->packed);
 }
 
 static void take(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, float *row) {
@@ -52,11 +50,13 @@ static void block(const Matrix *w, int64_t row, int rows, const Input *in, float
         widen(values, rows * k, in->widened);
         weights = in->widened;
     }
+    int64_t soon = w->scales ? 0 : BLOCK * k; /* what was widened, is near */
 #ifdef __AMX_BF16__
-    if (in->tiles && rows == BLOCK) tile_products(weights, in->packed, k, in->n, acc);
-    else
+    if (in->packs && rows == BLOCK) block_in_tiles(weights, in->packed, k, in->n, acc);
+#else
+    if (in->packs) block_in_vectors(weights, k, in->packed, k, rows, in->n, soon, acc);
 #endif
-        products(weights, in->x, k, rows, in->n, acc);
+    else products(weights, in->x, k, rows, in->n, soon, acc);
     if (w->scales)
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < in->n; i++) acc[r * MOST + i] *= w->scales[row + r];
@@ -79,7 +79,7 @@ static void place(const Model *m, const float *x, const bf16 *weight, const bf16
 /* Rows of a product, acc[r * MOST + i] -> out[i * stride + r], added to what is there, or with a bias */
 static void put(const float *acc, int rows, int n, int add, const bf16 *bias, float *out, int64_t stride) {
     int r = 0;
-#ifdef __AMX_BF16__
+#ifdef __AVX512F__
     for (; r + LANES <= rows; r += LANES) {
         floats more = {0};
         if (bias) more = load_wide(bias + r);
@@ -161,7 +161,6 @@ static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, 
     }
 }
 
-#ifdef __AMX_BF16__
 /* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
 static void pack_rows(const float *rows, int64_t r, int n, bf16 *packed) {
     int64_t groups = groups_of(n);
@@ -173,10 +172,9 @@ static void pack_rows(const float *rows, int64_t r, int n, bf16 *packed) {
             low = (low + 0x7fff + ((low >> 16) & 1)) >> 16; /* as `narrow` */
             high = (high + 0x7fff + ((high >> 16) & 1)) & 0xffff0000;
             low |= high;
-            memcpy(packed + (r / BLOCK * groups + g) * TILE + o * SIDE, &low, sizeof low);
+            memcpy(packed + (r / BLOCK * groups + g) * PACKED + o * SIDE, &low, sizeof low);
         }
 }
-#endif
 
 static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, float *row) {
     int64_t wide_ = m->intermediate;
@@ -192,17 +190,12 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
                 floats y = activate(m, load(gate + o * MOST + i)) * load(up + o * MOST + i);
                 memcpy(gate + o * MOST + i, &y, sizeof y);
             }
-#ifdef __AMX_BF16__
-        if (in->tiles) {
-            pack_rows(gate, r, n, s->packed_mid);
-            continue;
-        }
-#endif
-        put(gate, rows, n, 0, 0, s->mid + r, wide_);
+        if (in->packs) pack_rows(gate, r, n, s->packed_mid);
+        else put(gate, rows, n, 0, 0, s->mid + r, wide_);
     }
     Input middle = *in;
     middle.packed = s->packed_mid;
-    if (!in->tiles) take(m, in, s->mid, wide_, 0, row);
+    if (!in->packs) take(m, in, s->mid, wide_, 0, row);
     in = &middle;
     project(m, &l->down, m->sandwich ? l->post_mlp_norm : 0, n, s, in, row);
 }
@@ -236,7 +229,9 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
                        int64_t bytes, float *logits, int64_t threads) {
     Shared s;
     int64_t d = m->hidden, vocabulary = m->head.rows, longest = m->capacity;
-    if (m->tiles_from && !has_tiles()) return NO_TILES;
+    #ifdef __AMX_BF16__
+    if (m->packed_from && !has_tiles()) return NO_TILES;
+#endif
     if (n < 1 || n > MOST || n > m->slots || threads < 1 || bytes < steersman_scratch(m, threads)) return BAD_SIZE;
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= vocabulary) return BAD_TOKEN;
@@ -256,9 +251,9 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
     {
         Input in;
         in.n = (int)n;
-        in.tiles = m->tiles_from && n >= m->tiles_from;
-        in.block = in.tiles ? BLOCK : FEW_ROWS;
-        in.together = in.tiles && n > SIDE;
+        in.packs = m->packed_from && n >= m->packed_from;
+        in.block = in.packs ? BLOCK : FEW_ROWS;
+        in.together = in.packs && n > SIDE;
         in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
         in.packed = in.x + k * MOST;
         in.widened = in.packed + k * MOST;
@@ -267,7 +262,7 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
         float acc[BLOCK * MOST] __attribute__((aligned(64)));
 #ifdef __AMX_BF16__
         TileConfig before;
-        if (in.tiles) take_tiles(&before);
+        if (in.packs) take_tiles(&before);
 #endif
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n; i++)
@@ -287,7 +282,7 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
             put(acc, rows, (int)n, 0, 0, logits + r, vocabulary);
         }
 #ifdef __AMX_BF16__
-        if (in.tiles) give_tiles_back(&before);
+        if (in.packs) give_tiles_back(&before);
 #endif
     }
     return DONE;

@@ -36,7 +36,7 @@ typedef struct {
     int64_t window;
 } Layer;
 typedef struct {
-    int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, gelu, sandwich, slots, capacity, tiles_from;
+    int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, gelu, sandwich, slots, capacity, packed_from;
     float eps, scale, embed_scale, norm_offset;
     const bf16 *embed, *final_norm;
     Matrix head;

@@ -33,8 +33,7 @@ static inline void take_tiles(TileConfig *before) { before->nothing = 0; }
 static inline void give_tiles_back(const TileConfig *before) { (void)before; }
 #endif
 
-#ifdef __AVX512BF16__
-
+#ifdef __AVX512F__
 /* 16 rows of 16 words -> their transpose */
 static inline __attribute__((always_inline)) void transpose(const __m512i *in, __m512i *out) {
     __m512i a[16], b[16];

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,13 +129,13 @@ def make(stage: Stage, place: Place) -> Outcome:
     return Outcome(stage, output, metrics, there is None, place.config)
 
 
-def make_all(space: Workspace, simulated: bool) -> Outcome:
-    """Make every stage of the loop that is missing or stale; returns the last one's outcome.
+def make_all(space: Workspace, simulated: bool, only: Sequence[Stage] | None = None) -> Outcome:
+    """Make every stage of the loop (or `only` these) that is missing or stale; returns the last one's outcome.
 
     Where people must rank first, the rule judge ranks if `simulated`; else the next stage raises a ValueError.
     """
     outcome = None
-    for stage in loop():
+    for stage in loop() if only is None else only:
         if not stage.wanted(space):
             continue
         if stage.run is None:

@@ -17,7 +17,7 @@ from steersman.data.formats.dialogues import Turn, conversation
 from steersman.data.formats.field_names import IMAGES, MAPPABLE, MEDIA
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown
 from steersman.data.formats.transcripts import cued, is_hh
-from steersman.data.pictures import beside, placed
+from steersman.data.pictures import MARK, beside, placed
 from steersman.parts import IMAGE_PATH, Image
 from steersman.types import FEEDBACK_KINDS, ROLES, Conversation, Feedback, Ranking
 
@@ -133,7 +133,14 @@ def images_beside(fields: Fields) -> list[Image]:
 
 
 def with_images(parsed: Parsed, images: list[Image], fields: Fields) -> Parsed:
-    """The record with its separate images inserted at their places; images of our own JSON must exist."""
+    """The record with its separate images inserted at their places; images of our own JSON must exist.
+
+    Counts records that have a field for images with nothing in it, and a mark for an image in their words.
+    """
+    if not images and fields.keys.keys() & set(IMAGES) and not isinstance(parsed, str):
+        whole = parsed if isinstance(parsed, Conversation) else parsed.prompt
+        if any(MARK in turn.text for turn in whole.messages):
+            fields.note(f"marks {MARK} kept as words: the field for images is empty")
     if not images and fields.pictures is None:
         return parsed
     if isinstance(parsed, str):

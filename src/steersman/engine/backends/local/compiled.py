@@ -23,9 +23,6 @@ from steersman.kernels.entries import Sizes, address, argument, fault
 if TYPE_CHECKING:
     from steersman.engine.backends.local.forward import Decoder
 
-INT8_TILES_FROM = 5
-"""Below, vector products over int8 are faster than tiles. bfloat16 always takes tiles, so that a sequence's logits do
-not depend on how many others there are."""
 SPAN = 1024
 """Same value as in kernels/sample.c."""
 _NORMS = {
@@ -58,7 +55,7 @@ class NativeStep:
         assert found.library is not None
         self._decoder, self._lib = decoder, found.library
         self.most = found.sequences
-        self._tiles_from = (INT8_TILES_FROM if decoder.weights.int8 else 1) if found.tiles else 0
+        self._packed_from = found.packed_from[decoder.weights.int8]
         self._threads = torch.get_num_threads()
         self._model, self._scratch = entries.Model(), torch.empty(0, dtype=torch.uint8)
         self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
@@ -78,6 +75,11 @@ class NativeStep:
             return None
         found = capabilities()
         return None if found.library is None else NativeStep(decoder, found)
+
+    def use_one_kind(self) -> None:
+        """Multiply in one way however many sequences there are: then a sequence's logits do not depend on it."""
+        self._packed_from = 1
+        self.point()
 
     def point(self) -> None:
         """Read and check the addresses of weights and cache again, after any tensor was replaced."""
@@ -119,7 +121,7 @@ class NativeStep:
         self._layers = layers  # keeps the memory alive that the struct below points to
         self._model = entries.Model(
             *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
-            *(cache.slots, cache.capacity, self._tiles_from),
+            *(cache.slots, cache.capacity, self._packed_from),
             *(s.eps, s.scale, float(torch.tensor(s.embed_scale, dtype=torch.bfloat16)), s.norm_offset),
             _at(w.embed, "embed:b[vocabulary,hidden]", sizes | {"vocabulary": s.vocabulary}),
             _at(w.final_norm, "final_norm:b[hidden]", sizes),

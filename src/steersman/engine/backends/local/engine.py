@@ -71,7 +71,7 @@ class LocalEngine:
     In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
     on the prompts prefilled with it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
     (with `reuse` off) a sequence's result is the same to the bit in any batch, at the price of slower
-    prefill. Decoding has this property anyway where the native step has matrix tiles.
+    prefill and, without matrix tiles, of slower decoding of few sequences.
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
@@ -90,6 +90,8 @@ class LocalEngine:
             independent=serving.independent,
         )
         self.scheduler.version = serving.version
+        if serving.independent and decoder.native is not None:
+            decoder.native.use_one_kind()
         self._driver = Driver(self.scheduler)
         self._asked: list[Request] = []
         release_cores()
