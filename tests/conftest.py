@@ -15,6 +15,8 @@ from steersman.kernels.capabilities import Capabilities, capabilities, decide
 
 # tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
 os.environ["OMP_NUM_THREADS"] = "1"
+# what this machine can do decides nothing in tests, and they leave nothing behind for it
+os.environ["STEERSMAN_MEASURE"] = "off"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.kernels.entries import declare, layout_differs
+from steersman.progress import activity
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".c", ".h"))
 FLAGS = ["-O3", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-Wno-psabi"]
@@ -115,7 +116,8 @@ def _compile(compiler: Compiler, built: Path, failed: Path) -> None:
     with tempfile.TemporaryDirectory(dir=built.parent) as temporary:
         fresh = Path(temporary) / built.name
         try:
-            _run([*compiler.command, *compiler.flags, *FLAGS, "-o", str(fresh), *sources, "-lm"])
+            with activity("compiling the kernels for this machine, once", about=SECONDS / 10):
+                _run([*compiler.command, *compiler.flags, *FLAGS, "-o", str(fresh), *sources, "-lm"])
         except NotBuilt as error:
             note = Path(temporary) / failed.name
             note.write_text(str(error), encoding="utf-8")

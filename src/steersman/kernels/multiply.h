@@ -1,7 +1,7 @@
 /* Matrix products of bfloat16 with float32 sums, 32 x 32 results at once. What computes such a block, and how operands
    are laid out for it, is one of the headers included here; the rest is the same on every processor.
 
-   Why so: decision 59 in docs/LOG.md. */
+   Why so: decision 60 in docs/LOG.md. */
 
 #ifndef STEERSMAN_MULTIPLY_H
 #define STEERSMAN_MULTIPLY_H
