@@ -237,6 +237,10 @@ def test_progress_is_read_from_the_log(space: Workspace) -> None:
         "total": 41,
         "eta": "1m20s",
     }
+    log.write_text("sft  step 0/41  held-out loss  row 3/4  ETA 2s\n")
+    assert jobs.job(space, 1).progress["eta"] is None, "the time to go of what is done inside the step"
+    log.write_text("sft  step 1/41  ETA 3m02s  held-out loss  row 3/4  ETA 2s\n")
+    assert jobs.job(space, 1).progress["eta"] == "3m02s"
 
 
 def test_the_command_line_starts_and_tells_of_a_failure(tmp_path: Path) -> None:

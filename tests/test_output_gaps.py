@@ -5,6 +5,7 @@ On 0da96d2 a plain line came every ten seconds at most, and none while models we
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 import steersman.progress as module
 import tiny as t
 from commands import Command, commands
+from steersman import waits
 from steersman.progress import Progress, activity, heartbeat, progress
 
 Run = Callable[..., Command]
@@ -107,6 +109,74 @@ def test_the_heartbeat_speaks_of_the_innermost(
     assert re.search(r"^ppo  iteration 0/3  answers  prompt 5/8  ETA 0s$", said, re.MULTILINE)
     time.sleep(0.3)
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What this machine remembers, in a folder of its own."""
+    monkeypatch.delenv(waits.SETTING, raising=False)
+    monkeypatch.setattr(waits, "place", lambda: tmp_path / "cache" / "waits.json")
+    monkeypatch.setattr(waits, "_known", None)
+    monkeypatch.setattr(waits, "_new", {})
+    return tmp_path / "cache" / "waits.json"
+
+
+def test_the_first_unit_has_the_pace_of_the_last_time(remembering: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with progress("sft", 4) as shown, activity("loading x", about=9.0) as loading:
+        assert (shown.clock(), loading.clock()) == ("for 0s", "ETA 9s"), "nothing is known yet"
+        clock[0] = 20.0
+        assert loading.clock() == "for 20s", "longer than it may take"
+        shown.update(4)
+    waits.keep()
+    assert json.loads(remembering.read_text()) == {"sft": 5.0, "loading x": 20.0}
+    clock[0] = 0.0
+    with progress("sft", 6) as shown, activity("loading x", about=9.0) as loading:
+        assert (shown.clock(), loading.clock()) == ("ETA 30s", "ETA 20s")
+        clock[0] = 2.0
+        shown.update(1)
+        assert shown.clock() == "ETA 10s", "its own pace, as soon as there is one"
+    remembering.write_text("[1, 2]")
+    monkeypatch.setattr(waits, "_known", None)
+    assert waits.last("sft") == 2.0 / 1, "this process has seen it; a damaged file is done without"
+    monkeypatch.setenv(waits.SETTING, "off")
+    waits.keep()
+    assert remembering.read_text() == "[1, 2]"
+
+
+def test_importing_is_told_and_counted(
+    remembering: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "EVERY_SECONDS", 0.4)
+    monkeypatch.setattr(module, "FIRST_SECONDS", 0.0)
+    waits.count("sft: modules", len(sys.modules) + 1000)
+    names = [f"steersman_nothing_{i}" for i in range(500)]
+    try:
+        with heartbeat("sft"):
+            for at in range(0, 500, 20):
+                sys.modules.update(dict.fromkeys(names[at : at + 20], module))
+                time.sleep(0.04)
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+    said = capsys.readouterr().err
+    assert re.search(r"^loading libraries  module \d+/\d+  ETA \ds$", said, re.MULTILINE), said
+    assert json.loads(remembering.read_text())["sft: modules"] > len(sys.modules) + 400
+
+
+def test_silences_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """bench/silence.py, with which commands are looked at."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "bench"), *sys.path])
+    import silence
+
+    said = [(1.0, "one\n"), (1.5, "\n"), (6.0, "\x1b[2K⠋ sft  ETA 4s")]
+    assert silence.stretches(said, 8.0, 3.0) == [silence.Stretch(1.0, 5.0, "one", "sft  ETA 4s")]
+    for tty in (False, True):
+        said, seconds, code = silence.listen(["sh", "-c", "echo one; echo two >&2; exit 3"], tty, tmp_path / "log")
+        assert code == 3
+        assert 0 <= said[0][0] <= seconds
+        assert re.findall(r"\w{3}", (tmp_path / "log").read_text()) == ["one", "two"]
 
 
 def test_a_command_speaks_before_it_imports_torch(tmp_path: Path) -> None:

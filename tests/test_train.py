@@ -296,6 +296,7 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
     """Stopped right after each: among answers, among updates, between iterations."""
     run_reward(tiny, tmp_path / "reward")
     changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
+    changes |= {"step_kl": 1e-6, "critic_step": 0.01}  # rates, scales and the judge's first scores go on too
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
     places: list[tuple[int, int | None]] = []
     steps = (0, 0, 1, 2, 3, 4)

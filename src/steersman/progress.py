@@ -5,7 +5,8 @@
     with activity("loading the model"):  # what takes a while; shown only while it does
 
 stdout is left to results, so that `steersman VERB --json | jq` works while this talks to the person. Inside
-`heartbeat`, a thread sees to it that something is said every three seconds, whatever the work itself does.
+`heartbeat`, a thread sees to it that something is said every three seconds, whatever the work itself does. Before the
+first unit is done, the time to go is what the same activity took the last time on this machine (`waits`).
 
 Why so: decision 3 in docs/LOG.md.
 """
@@ -17,10 +18,11 @@ import contextvars
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from steersman import stopping, terminal
+from steersman import stopping, terminal, waits
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -32,6 +34,12 @@ EVERY_SECONDS = 2.5
 """Seconds between plain lines; with what a busy machine adds, something comes every three."""
 FIRST_SECONDS = 0.6
 """A command that has said nothing after this says that it works."""
+IMPORTS = "loading libraries"
+"""Said while modules are being imported; a command that computes imports thousands, which takes seconds."""
+MANY = 100
+"""Modules imported within `EVERY_SECONDS` that make it so."""
+MODULES = 3000
+"""Modules of a command that trains, where it was not run on this machine yet."""
 
 # A context: how the command that runs was asked to speak, which nothing that computes should have to hand on.
 plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
@@ -65,6 +73,8 @@ class Progress:
     def __init__(self, title: str, total: int | None, start: int, unit: str, bar: RichProgress | None) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.metrics = start, ""
+        self.about = 0.0
+        """Seconds that all of it may take, where this machine has not done it yet."""
         self.probe: Callable[[], int] | None = None
         """Asked for `done` between two updates, by another thread."""
         self._start, self._began = start, time.monotonic()
@@ -86,18 +96,24 @@ class Progress:
             self.line()
 
     def line(self) -> None:
-        """Print the activity and its progress as a line."""
+        """Print the activity and its progress as a line; of an enclosing one, its progress and time to go before."""
         counted = self.total is not None or self.done != self._start
-        outer = next((p for p in _stack if p is not self and p.total is not None), None)  # the enclosing activity
-        within = (outer.title, f"{outer.unit} {outer.count()}") if outer else ()
+        outer = next((p for p in _stack if p is not self and p.total is not None), None)
+        within = (
+            (outer.title, f"{outer.unit} {outer.count()}", f"ETA {outer.eta()}" * bool(outer.eta())) if outer else ()
+        )
         _line(*within, self.title, f"{self.unit} {self.count()}" if counted else "", self.metrics, self.clock())
 
     def eta(self) -> str:
-        """Time to go at the pace so far; '' while unknown. Work done before a resume does not count as pace."""
-        here = self.done - self._start
-        if self.total is None or here <= 0:
-            return ""
-        return duration((time.monotonic() - self._began) / here * max(0, self.total - self.done))
+        """Time to go at the pace so far, before at that of the last time; '' while unknown.
+
+        Work done before a resume does not count as pace.
+        """
+        here, gone = self.done - self._start, time.monotonic() - self._began
+        if self.total is not None and here > 0:
+            return duration(gone / here * max(0, self.total - self.done))
+        before = waits.last(self.title) * (1 if self.total is None else self.total - self.done) or self.about
+        return duration(before - gone) if before > gone else ""
 
     def clock(self) -> str:
         """The time to go, or while that is unknown the time that has gone."""
@@ -119,6 +135,12 @@ class Progress:
     def note(self, text: str) -> None:
         """A line of its own, above the bar."""
         note(text)
+
+    def remember(self) -> None:
+        """Keep the pace for the next time, where all was done."""
+        here = self.done - self._start
+        if self.total is None or here > 0:
+            waits.took(self.title, time.monotonic() - self._began, 1 if self.total is None else here)
 
     def leave(self) -> None:
         if self._bar is not None and self._task is not None and len(_stack) > 1:
@@ -152,21 +174,26 @@ def progress(title: str, total: int | None, start: int = 0, unit: str = "step") 
 
 
 @contextlib.contextmanager
-def activity(title: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
-    """Show an activity that takes a while and may have no countable progress."""
-    with _shown(title, total, 0, unit) as shown:
+def activity(title: str, total: int | None = None, unit: str = "", about: float = 0.0) -> Iterator[Progress]:
+    """Show an activity that takes a while and may have no countable progress; on a terminal its bar goes with it.
+
+    `about`: seconds that it may take, shown until this machine has done it once.
+    """
+    with _shown(title, total, 0, unit, passing=True) as shown:
+        shown.about = about
         yield shown
 
 
 @contextlib.contextmanager
-def _shown(title: str, total: int | None, start: int, unit: str) -> Iterator[Progress]:
+def _shown(title: str, total: int | None, start: int, unit: str, passing: bool = False) -> Iterator[Progress]:
     outer = next((p._bar for p in reversed(_stack) if p._bar is not None), None)
-    bar = None if outer or plain.get() or not sys.stderr.isatty() else _bar()
+    bar = None if outer or plain.get() or not sys.stderr.isatty() else _bar(passing)
     with bar or contextlib.nullcontext():
         shown = Progress(title, total, start, unit, bar or outer)
         _stack.append(shown)
         try:
             yield shown
+            shown.remember()
         finally:
             shown.leave()
             _stack.remove(shown)
@@ -181,12 +208,18 @@ def heartbeat(title: str) -> Iterator[None]:
     global _said_at
     ended = threading.Event()
     _said_at = time.monotonic() - EVERY_SECONDS + FIRST_SECONDS
-    base = Progress(title, None, 0, "", None)
+    base, counted = Progress(title, None, 0, "", None), f"{title}: modules"
+    libraries = Progress(IMPORTS, int(waits.last(counted)) or MODULES, len(sys.modules), "module", None)
 
     def beat() -> None:
+        seen: deque[int] = deque([libraries.done], maxlen=round(EVERY_SECONDS / 0.1))
         while not ended.wait(0.1):
             with contextlib.suppress(Exception):  # the activity may end meanwhile
                 now = _stack[-1]
+                seen.append(len(sys.modules))
+                if now is base and seen[-1] - seen[0] >= MANY:
+                    now = libraries
+                    now.done = min(seen[-1], now.total or 0)
                 if now.probe is not None:
                     now.done = max(now.done, now.probe())
                 now.show()
@@ -201,6 +234,8 @@ def heartbeat(title: str) -> Iterator[None]:
         thread.join()
         if base in _stack:
             _stack.remove(base)
+        waits.count(counted, len(sys.modules))
+        waits.keep()
 
 
 def quiet() -> None:
@@ -226,7 +261,7 @@ def picture(text: Text) -> None:
         Console(stderr=True).print(text)
 
 
-def _bar() -> RichProgress:
+def _bar(passing: bool) -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
     from rich.progress import Progress as Rich
@@ -241,4 +276,4 @@ def _bar() -> RichProgress:
             return Text("  ".join(p for p in (shown.count() if counted else "", shown.metrics, shown.clock()) if p))
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), Column())
-    return Rich(*columns, console=Console(stderr=True))
+    return Rich(*columns, console=Console(stderr=True), transient=passing)

@@ -23,6 +23,8 @@ TORN = (".*.tmp", ".tmp*")
 WORDS = (".jsonl", ".html")
 """Suffixes of files that contain people's words or answers to them."""
 BLOCK = 1 << 22
+SHOWN_MIB = 64
+"""Size of a file from which on its hashing is shown."""
 # A context variable: the open workspace's rule, for all code that writes its files.
 private: ContextVar[bool] = ContextVar("private", default=True)
 """Whether files with people's words are for their owner alone (`project.private`)."""
@@ -128,11 +130,15 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
 
 def file_sha256(path: Path) -> str:
     total, done = hashlib.sha256(), 0
-    with open(path, "rb") as file, activity(f"reading {path.name}", path.stat().st_size >> 20, "MiB") as shown:
+    size = path.stat().st_size >> 20
+    # the many small files of a folder are no activities of their own
+    shows = activity(f"hashing {path.name}", size, "MiB") if size >= SHOWN_MIB else contextlib.nullcontext(None)
+    with open(path, "rb") as file, shows as shown:
         while block := file.read(BLOCK):
             total.update(block)
             done += len(block)
-            shown.done = done >> 20
+            if shown is not None:
+                shown.update(done >> 20)
     return total.hexdigest()
 
 

@@ -68,6 +68,11 @@ class PolicyOptimizerConfig:
     warmup_iterations: int = opt(2, "Iterations in which both rates climb linearly from a tenth.")
     final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.", high=1)
     lr_schedule: str = opt("linear", "How the rates fall after warm-up.", ("linear", "cosine", "constant"))
+    step_kl: float = opt(
+        0.0,
+        "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from a "
+        "sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it is.",
+    )
     adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
     ema_decay: float = opt(
@@ -88,6 +93,11 @@ class CriticConfig:
         was="critic_init",
     )
     warmup_iterations: int = opt(0, "First iterations in which only the critic learns.", was="critic_warmup_iterations")
+    step: float = opt(
+        0.0,
+        "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the policy.",
+        was="critic_step",
+    )
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
     value_coef: float = opt(
         0.1, "Weight of the value loss; with the critic's own Adam it only moves the gradient clip."
@@ -125,10 +135,24 @@ class KlConfig:
         ("reward", "loss"),
         was="kl_in",
     )
-    target: float = opt(0.0, "Adaptive KL: nats per answer to aim for; 0 keeps coef fixed.", was="kl_target")
-    horizon: int = opt(10000, "Adaptive KL: episodes of memory.", low=1, was="kl_horizon")
+    target: float = opt(6.0, "Adaptive KL: nats per answer to aim for; 0 keeps coef fixed.", was="kl_target")
+    rise: float = opt(
+        0.8,
+        "Adaptive KL: first share of the iterations, in which a KL below target is no reason for a lower price.",
+        high=1,
+        was="kl_rise",
+    )
+    ahead: int = opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead")
+    draw_back: bool = opt(
+        True,
+        "Draw the last policy back towards the SFT model where its held-out KL is a quarter beyond the target.",
+        was="kl_draw_back",
+    )
+    horizon: int = opt(
+        0, "Adaptive KL: episodes of memory (Ziegler 10000 of 2 million); 0 is a tenth of the run's.", was="kl_horizon"
+    )
     error_clip: float = opt(
-        0.2, "Adaptive KL: most that the proportional error counts (Ziegler 0.2).", was="kl_error_clip"
+        0.5, "Adaptive KL: most that the proportional error counts (Ziegler 0.2).", was="kl_error_clip"
     )
     ceiling: float = opt(20.0, "Stop when the mean KL of an answer passes this many nats.", was="kl_ceiling")
 
@@ -148,6 +172,11 @@ class PolicyLossConfig:
 class ScoreConfig:
     """What is maximised: reward models and rules."""
 
+    normalise: bool = opt(
+        True,
+        "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives have "
+        "a scale already.",
+    )
     reward_weight: float = opt(1.0, "Weight of the reward models' score beside the rules.")
     rules: list[RuleConfig] = dataclasses.field(
         default_factory=list,
@@ -194,8 +223,19 @@ class MonitorsConfig:
 class SelectionConfig:
     """Held-out evaluations, by which the kept checkpoint is chosen."""
 
-    eval_prompts: int = opt(32, "Held-out prompts for choosing the best checkpoint.", low=1)
+    eval_prompts: int = opt(64, "Held-out prompts for choosing the best checkpoint.", low=1)
     eval_every: int = opt(5, "Iterations between such evaluations.", low=1)
+    judge: str = opt(
+        "validator",
+        "Whose scores choose: the validation reward model, which PPO never follows, or the reward PPO maximises.",
+        ("validator", "reward"),
+        was="selection_judge",
+    )
+    confidence: float = opt(
+        0.95,
+        "How sure the gain over the SFT model must be (one-sided), else that is kept; 0: the best reward wins.",
+        high=0.9999,
+    )
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,7 @@ def _take(
 ) -> _Gathered:
     """Read records until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
-    asked = _options(taking.mapping or {}, reading.speakers, taking.ordered) | {"pictures": reading.pictures}
-    got = _Gathered()
+    asked, got = _options(taking, reading), _Gathered()
     for record in _gathered(records, got.notes):
         if record.file:
             got.files[record.file] += 1
@@ -220,15 +219,16 @@ SAME_ROLES = {"user": "question", "customer": "question", "assistant": "answer",
 """Other names that --map takes for a role."""
 
 
-def _options(mapping: Mapping[str, str], speakers: str, ordered: str) -> dict[str, Any]:
+def _options(taking: Taking, reading: Reading) -> dict[str, Any]:
     """Options of every record's `Fields`."""
-    mapping = {SAME_ROLES.get(role, role): fields for role, fields in mapping.items()}
+    mapping = {SAME_ROLES.get(role, role): fields for role, fields in (taking.mapping or {}).items()}
     for role in mapping:
         if role not in MAPPABLE:
             raise ValueError(f"--map {role}=...: expected one of {', '.join(MAPPABLE)} before the '='")
-    sides = chatlog.speakers_of(speakers)
+    sides = chatlog.speakers_of(reading.speakers)
     roles = {name: role for role in ("user", "assistant") for name in getattr(sides, f"{role}s", ())}
-    return {"mapping": mapping, "speakers": roles, "ordered": ordered}
+    given = {"mapping": mapping, "speakers": roles, "ordered": taking.ordered}
+    return given | {"pictures": reading.pictures, "labels": reading.labels}
 
 
 def _gathered(records: Iterator[Record], notes: Counter[str]) -> Iterator[Record]:

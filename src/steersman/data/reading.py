@@ -45,6 +45,9 @@ class Reading:
     encodings: dict[str, str] = field(default_factory=dict)
     """Encodings found so far, by the part's name: each is detected and noted once."""
     changed: Counter[str] = field(default_factory=Counter)
+    labels: dict[str, list[dict[str, str]]] | None = None
+    """Where labels of comparisons, such as their subset, are kept: a ranking's id -> field -> value, for each of that
+    id in order. None: nowhere."""
 
     @property
     def line_bytes(self) -> int:

@@ -61,6 +61,8 @@ EN = {
     "caution.long": "Of the test prompts {skipped} were left out and {cut} cut at their beginning, being longer "
     "than the models' context (eval.long).",
     "caution.unchecked": "Whether the test prompts were trained on was not checked: {why}.",
+    "caution.kept_sft": "{label} found nothing surely better than SFT on its own held-out prompts and kept SFT: "
+    "the two are the same model.",
     "caution.stale_reward": "The reward model is stale ({changed} changed since); make it again: steersman reward.",
     "caution.reward_judge_learned": "No rule judge exists for this domain. The judge is the reward model, learned from "
     "the same rankings as the models; a higher score does not show that people would prefer the answers.",
@@ -120,6 +122,7 @@ ZH = {
     "模型在这些提示上表现的是记忆而非能力。请导入其他测试提示。",
     "caution.long": "因超出模型的上下文长度，{skipped} 条测试提示被略去，{cut} 条从开头截短（eval.long）。",
     "caution.unchecked": "没有检查测试提示是否在训练数据中：{why}。",
+    "caution.kept_sft": "{label} 在自己的留出提示上没有找到确实优于 SFT 的模型，因此保留了 SFT：两者是同一个模型。",
     "caution.stale_reward": "奖励模型并非出自现在的数据或设置（{changed}）；请重新训练：steersman reward。",
     "caution.reward_judge_learned": "该领域没有规则评判者。评判者是奖励模型，它与各模型学自相同的排序；"
     "分数更高并不说明人会更喜欢这些回答。",

@@ -51,6 +51,17 @@ def set_scale(config: Any, shift: Sequence[float], scale: Sequence[float]) -> No
     config.reward_shift, config.reward_scale = list(shift), [deviation or 1.0 for deviation in scale]
 
 
+def rescale(config: Any, mean: float, deviation: float) -> None:
+    """Shift and divide once more: the weighted sum becomes (sum - mean) / deviation, a lone head with it."""
+    weights = getattr(config, "objective_weights", [1.0])
+    shifts, scales = (
+        value if isinstance(value, list) else [value] * len(weights)
+        for value in (getattr(config, "reward_shift", 0.0), getattr(config, "reward_scale", 1.0))
+    )
+    moved = [shift + mean * scale / sum(weights) for shift, scale in zip(shifts, scales, strict=True)]
+    set_scale(config, moved, [scale * deviation for scale in scales])
+
+
 def reweigh(config: Any, weights: Mapping[str, float], where: str) -> None:
     """Replace the weights, unless none are given. Raises ValueError where the names are not the reward model's."""
     known = weights_of(config)

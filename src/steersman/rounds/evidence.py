@@ -19,8 +19,12 @@ from steersman.types import Conversation
 
 
 def known_cautions(space: Workspace, models: Sequence[str], prompts: Sequence[Conversation]) -> list[Caution]:
-    """Test prompts that the round's `models` were trained on, and a reward model that is stale."""
-    found = []
+    """Models that are the SFT model, test prompts that the round's `models` were trained on, a stale reward model."""
+    found = [
+        Caution("kept_sft", {"label": name.upper()})
+        for name in filter(space.has, models)
+        if read_manifest(space.stage_dir(name)).metrics.get("kept") == "sft"
+    ]
     if changed := changed_since(space, "reward"):
         found.append(Caution("stale_reward", {"changed": changed}))
     files, gone = _trained_on(space, [*models, "reward"])

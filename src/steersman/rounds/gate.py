@@ -94,6 +94,8 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
 def doubt(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage`, whose promotion is allowed, should be confirmed by the user; None where the model is better."""
     against, path = registry.get(stage).baseline, space.stage_dir("report", round_) / VERDICT_FILE
+    if read_manifest(folder := space.stage_dir(stage, round_)).metrics.get("kept") == against:
+        return f"{folder}: it was not better than {against} on held-out prompts and is that model"
     pairs = read_pairs(path)
     if word_for(pairs, stage, against) == "no evidence":
         return f"{path}: there is no evidence that {stage} is better than {against}"

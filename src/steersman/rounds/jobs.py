@@ -299,8 +299,10 @@ def _progress(log: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"line": lines[-1] if lines else "", "unit": None, "done": None, "total": None, "eta": None}
     for line in reversed(lines):
         parts = line.split("  ")
-        if counted := next(filter(None, map(COUNTED.fullmatch, parts)), None):
-            eta = next((part.removeprefix("ETA ") for part in parts if part.startswith("ETA ")), None)
+        at = [i for i, part in enumerate(parts) if COUNTED.fullmatch(part)]
+        if at and (counted := COUNTED.fullmatch(parts[at[0]])):
+            own = parts[at[0] : at[1] if len(at) > 1 else None]  # the rest is of an activity inside of it
+            eta = next((part.removeprefix("ETA ") for part in own if part.startswith("ETA ")), None)
             numbers = {"done": int(counted["done"]), "total": int(counted["total"])}
             return {**found, "unit": counted["unit"], **numbers, "eta": eta}
     return found

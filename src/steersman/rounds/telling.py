@@ -33,6 +33,11 @@ def accuracy(metrics: Mapping[str, Any]) -> str:
     if "accuracies" in metrics:
         each = ", ".join(f"{100 * a:.1f}" for a in metrics["accuracies"])
         lines.append(f"members {each} %, the mean of their scores {100 * metrics['ensemble_accuracy']:.1f} %")
+    if check := metrics.get("validator"):
+        lines.append(
+            f"validation model, learned from those prompts alone: {percent(check['accuracy'])} over "
+            f"{check['n_pairs']} pairs of the {check['n_prompts']} others"
+        )
     if metrics.get("simulated"):
         lines.append(f"note: {metrics['simulated']} rankings are simulated by a rule judge, not made by people")
     lead = metrics["lead_over_length"]["low"]

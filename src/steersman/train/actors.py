@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import torch
 
 from steersman.config import ModelConfig, PpoConfig
 from steersman.families.family import Trunk
-from steersman.families.heads import reweigh
+from steersman.families.heads import rescale, reweigh
 from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
+from steersman.train.judgement import validator_of
 from steersman.train.shared_base import load_over_one_base
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.weights.lora import quantized
@@ -32,15 +33,27 @@ class Actors:
     """Computes the lowest layers once for all, where they are the same and frozen."""
     members: Sequence[Any] = ()
     """Further reward models of an ensemble."""
+    validator: Any = None
+    """The reward model that judges held-out answers and is not maximised; None where the maximised one does."""
 
     @property
     def learning(self) -> list[Any]:
         return [self.policy] if self.critic is None else [self.policy, self.critic]
 
+    def rescale(self, scales: Mapping[str, Sequence[float]], config: PpoConfig) -> None:
+        """Shift and divide the scores as `scores.measured_scales` found, and the critic's where it began so."""
+        scorers = [self.reward, *self.members]
+        if self.critic is not None and config.critic.init == "reward":
+            scorers.append(self.critic)
+        for name, models in (("reward", scorers), ("validator", [self.validator])):
+            for model in models if name in scales else ():
+                rescale(model.config, *scales[name])
+
     @staticmethod
     def load(sft: Path, reward: Path, config: PpoConfig, model_config: ModelConfig, seed: int = 0) -> Actors:
         """Raises ValueError on what cannot be loaded, and where policy and reward model have not one tokenizer."""
-        rewards = [reward, *member_folders(reward)]
+        judge = validator_of(reward, config)[0]
+        rewards = [reward, *member_folders(reward), *([judge] if judge else [])]
         load = load_over_one_base if config.adapters.lora_rank else load_whole
         policy, reference, critic, scorers = load(sft, rewards, config, model_config, seed)
         if config.advantage.method != "gae":
@@ -55,8 +68,10 @@ class Actors:
                 f"{reward}: its tokenizer differs from that of {sft}; policy and reward model must share one"
             )
         template = Template(tokenizer, model_config.thinking, today=False)
+        validator = scorers.pop() if judge else None
         first, *members = scorers
-        actors = Actors(policy, reference, first, critic, tokenizer, template, members=members)
+        actors = Actors(policy, reference, first, critic, tokenizer, template, members=members, validator=validator)
+        scorers += [validator] if judge else []
         models = [*actors.learning, reference, *scorers]
         actors.trunk = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
         shard(*models)

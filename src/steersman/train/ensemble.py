@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
-from steersman.artifact.names import MEMBER, NURSERY
+from steersman.artifact.names import MEMBER, NURSERY, VALIDATOR
 from steersman.distributed import parallel
 
 Pairs = Sequence[tuple[int, int]]
@@ -30,12 +30,20 @@ def nursery(output: Path) -> Path:
 
 
 def train_members(
-    train: Callable[[int, Path, Mapping[str, str]], None], output: Path, members: int, inputs: Mapping[str, str]
+    train: Callable[[int, Path, Mapping[str, str]], None],
+    output: Path,
+    members: int,
+    inputs: Mapping[str, str],
+    validator: bool = False,
 ) -> list[Path]:
-    """Folders of members 2 to `members`; `train(number, folder, inputs)` makes each folder that does not exist yet."""
+    """Folders of members 2 to `members`, and of the validator (number 0) after them.
+
+    `train(number, folder, inputs)` makes each folder that does not exist yet.
+    """
     folders = []
-    for number in range(2, members + 1):
-        folder, mine = nursery(output) / f"{MEMBER}{number}", {**inputs, "member": str(number)}
+    for number in [*range(2, members + 1), *([0] if validator else [])]:
+        name = f"{MEMBER}{number}" if number else VALIDATOR
+        folder, mine = nursery(output) / name, {**inputs, "member": str(number)}
         folder.parent.mkdir(exist_ok=True)
         if parallel.is_first() and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).inputs != mine:
             shutil.rmtree(folder)

@@ -38,6 +38,12 @@ class Iteration:
     totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TOTALS, 0.0))
     """Sums over these steps and this process's rows."""
 
+    moved: dict[str, float] = field(default_factory=dict)
+    """How far the steps so far have moved the policy ("policy", nats per answer) and the values ("critic"); of all
+    processes."""
+    ended: bool = False
+    """Whether the policy has moved too far to be moved on in this iteration."""
+
     def losses(self, critic: bool) -> dict[str, float]:
         """Mean losses over the steps and all processes, and the largest |ratio - 1| before the first step."""
         totals = self._of_all_processes()
@@ -55,7 +61,7 @@ class Iteration:
         tensors = {ANSWERS: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
         if self.experience is not None:
             tensors |= {f"{EXPERIENCE}{name}": value for name, value in vars(self.experience).items()}
-        plain = ("evaluation", "measured", "steps")
+        plain = ("evaluation", "measured", "steps", "moved", "ended")
         return tensors, {name: getattr(self, name) for name in plain} | {"totals": self._of_all_processes()}
 
     def _of_all_processes(self) -> dict[str, float]:

@@ -5,21 +5,24 @@
 
 `learn` below is the algorithm, from top to bottom. The reference is the SFT model, the critic starts as the reward
 model. RLOO and GRPO (`advantage.method`) are the same loop without a critic: several answers to each prompt are
-compared with one another instead. The result is the policy with the best held-out reward among those evaluated whose
-KL stayed under the ceiling.
+compared with one another instead. The result is the policy with the largest sure gain over the SFT model on held-out
+prompts among those evaluated whose KL stayed under the ceiling, or the SFT model (`train/judgement.py`).
 
-Why so: decisions 20 and 26 in docs/LOG.md.
+Why so: decisions 20, 26 and 59 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
@@ -27,30 +30,37 @@ from steersman.engine.load import engine_of
 from steersman.engine.protocol import Engine
 from steersman.engine.serving import Serving
 from steersman.families.outputs import context_of
-from steersman.progress import activity
+from steersman.progress import activity, note
 from steersman.rl.experience import Experience
 from steersman.rl.rewards import apply_eos_trick
 from steersman.rl.rules import repetition
 from steersman.text.length import Fitted, fit_prompts
 from steersman.text.template import Template
 from steersman.train.actors import Actors
+from steersman.train.average import drawn_back, held
 from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
 from steersman.train.ensemble import member_folders
 from steersman.train.iteration import Iteration
+from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import Minibatch, pack
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.order import without_end
 from steersman.train.ppo_state import State
-from steersman.train.ppo_update import policy_learns, pretraining_rows, terms_of, update
-from steersman.train.scores import Scored, evaluate, experience_of, score
+from steersman.train.ppo_update import lr_share, policy_learns, pretraining_rows, terms_of, update
+from steersman.train.scores import HeldOut, Scored, evaluate, experience_of, score
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
 from steersman.types import Conversation
 from steersman.weights.folders import load_template, read_config
 from steersman.weights.lora import named_weights, settle
+
+KL_TOLERANCE = 1.25
+"""The last policy is drawn back where its held-out KL is so many times the target."""
+DRAWN = 3
+"""Most times that it is drawn back: KL falls about as the square of the way, and is measured on few answers."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,10 @@ def run(
     fitted, held_out, material = fit(template, material, config, model_config)
     sft, rewards = material.sft, [material.reward, *member_folders(material.reward)]
     check_rewards(config, len(rewards), [*material.prompts, *material.held_out])
+    validator, unjudged = validator_of(material.reward, config)
+    if unjudged:
+        note(unjudged)
+    rewards += [validator] if validator else []
     sizes = [len(template.prompt_ids(prompt)) for prompt in (*material.prompts, *material.held_out)]
     shared = config.adapters.lora_rank > 0 and share_base(sft, rewards)
 
@@ -100,18 +114,28 @@ def run(
         alarms = learn(session, state, material)
         save(session, sft)
         steps = state.iteration * config.epochs * config.minibatches
+        judge = "validator" if validator else "reward"
         report = {
             **fitted.counts(),
             "best": state.best,
+            **outcome(state.best, state.tried, config, judge),
             "iterations": state.iteration,
             "stopped": state.stopped,
             "start": state.start,
             "warnings": alarms,
             "episodes_per_second": session.mean_speed(3),
-            "cautions": [*cautions(steps, session.path), *fitted.cautions("ppo"), *held_out.cautions("ppo")],
+            "kl": {"target": config.kl.target, "last": last_kl(session.path)},
+            "cautions": [*filter(None, [unjudged]), *cautions(steps, session.path), *fitted.cautions("ppo")],
         }
-        notes = [*([state.stopped] if state.stopped else []), *alarms.values()]
+        report["cautions"] += held_out.cautions("ppo")
+        kept = [KEPT_SFT] if report["kept"] == SFT else []
+        notes = [*kept, *([state.stopped] if state.stopped else []), *alarms.values()]
         return session.finish(report, tuple(dict.fromkeys(notes)))
+
+
+def last_kl(folder: Path) -> float | None:
+    """Mean KL of the last iteration's answers, in nats, from the log."""
+    return next((row["kl"] for row in reversed(read_metrics(folder)) if "kl" in row), None)
 
 
 def learn(session: Session[PpoConfig, Actors], state: State, material: Material) -> dict[str, str]:
@@ -124,6 +148,7 @@ def learn(session: Session[PpoConfig, Actors], state: State, material: Material)
     session.begin(state.point, config.iterations, state.iteration, unit="iteration")
     monitors = Monitors(config, read_metrics(session.path))
     keep = functools.partial(keep_amid, session, state)
+    actors.rescale(state.scales, config)
 
     state.now = state.now or evaluate_and_keep(session, state, engine, material.held_out)
     while (now := state.now) is not None:
@@ -175,24 +200,66 @@ def evaluate_and_keep(
 ) -> Iteration | None:
     """Evaluate the policy (or the average of its weights) when that is due, and keep it if it is the best so far.
 
-    Returns the next iteration, None where the run is over.
+    Where the run is over and the policy's KL is beyond the target, it is drawn back towards the SFT model until it is
+    not, and evaluated there too. Returns the next iteration, None where the run is over.
     """
     config, actors = session.origin.config, session.model
     over = bool(state.stopped) or state.iteration >= config.iterations
     if not over and state.iteration % config.selection.eval_every:
         return Iteration({})
-    average = state.average
-    with average.applied(lambda: push(actors, engine, state.iteration)) if average else contextlib.nullcontext():
-        found = evaluate(actors, engine, held_out, config, session.origin.seed)
-        bounded = found["eval_kl"] <= config.kl.ceiling
-        if bounded and found["eval_reward"] > state.best.get("eval_reward", float("-inf")):
-            state.best = {**found, "iteration": state.iteration}
-            weights = parallel.whole_state(actors.policy, state.policy.names)
-            if parallel.is_first():
-                session.folder.save_best(weights, state.best)
+    weights = state.average.weights if state.average else None
+    found = look(session, state, engine, held_out, weights)
+    for _ in range(DRAWN) if over else ():
+        if not config.kl.draw_back or not beyond(found["eval_kl"], config):
+            break
+        share = found.get("share", 1.0) * math.sqrt(config.kl.target / found["eval_kl"])
+        drawn = drawn_back(actors, state.policy, weights or state.policy.masters, share)
+        found |= look(session, state, engine, held_out, drawn, share)
     if over:
         session.write(state.iteration, found)
     return None if over else Iteration(found)
+
+
+def beyond(kl: float, config: PpoConfig) -> bool:
+    """Whether a held-out KL is so far above the target that the last policy is drawn back."""
+    return config.kl.target > 0 and kl > KL_TOLERANCE * config.kl.target
+
+
+def look(
+    session: Session[PpoConfig, Actors],
+    state: State,
+    engine: Engine,
+    held_out: Sequence[Conversation],
+    weights: list[Tensor] | None,
+    share: float = 1.0,
+) -> dict[str, float]:
+    """Evaluate the policy, or other weights of it, and keep it if it is the best so far.
+
+    `share`: of the way from the SFT model, where the weights are drawn back.
+    """
+    config, actors = session.origin.config, session.model
+    there = held(state.policy, weights, lambda: push(actors, engine, state.iteration)) if weights else nullcontext()
+    with there:
+        found = compare(state, evaluate(actors, engine, held_out, config, session.origin.seed, not state.best), config)
+        found |= {"share": share} if share != 1.0 else {}
+        if is_kept(found, state.best, config):
+            state.best = {**found, "iteration": state.iteration}
+            tensors = parallel.whole_state(actors.policy, state.policy.names)
+            if parallel.is_first():
+                session.folder.save_best(tensors, state.best)
+    return found
+
+
+def compare(state: State, measured: HeldOut, config: PpoConfig) -> dict[str, float]:
+    """The evaluation's figures, with the gain over the SFT model, whose answers are those of the first evaluation."""
+    if not state.first:
+        state.first, state.scales = measured.judged, measured.scales
+        return measured.figures
+    gain = gain_over(state.first, measured.judged, config.selection.confidence)
+    found = {**measured.figures, "eval_gain": gain.value, "eval_gain_low": gain.low}
+    if found["eval_kl"] <= config.kl.ceiling and gain.value > state.tried.get("eval_gain", float("-inf")):
+        state.tried = {**found, "iteration": state.iteration}
+    return found
 
 
 def keep_amid(session: Session[PpoConfig, Actors], state: State) -> None:
@@ -220,6 +287,8 @@ def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, conf
         **now.measured,
         **now.losses(critic=state.critic is not None),
         "kl_coef": state.kl.coef,
+        **{f"{name}_moved": distance for name, distance in now.moved.items()},
+        **{f"{name}_rate_share": trust.share for name, trust in state.rates.items() if trust.wanted},
         **now.evaluation,
         "samples": [
             {"prompt": p.last_user, "answer": a[0].text} for p, a in zip(prompts[:2], now.answers[:2], strict=True)
@@ -229,11 +298,14 @@ def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, conf
 
 def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], config: PpoConfig) -> None:
     """End the iteration: record start errors, adapt the KL coefficient, check the KL ceiling, update the average."""
-    done, kl = state.iteration, metrics["kl"]
+    done, kl, now = state.iteration, metrics["kl"], state.now
+    assert now is not None
     if done in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
         ratio_error = metrics["ratio_error_first"] if policy_learns(config, done) else None
         state.start |= starting_point(experience, metrics["engine_logprob_error"], ratio_error)
-    state.kl.update(kl, len(experience.scores))
+    state.kl.update(kl, len(experience.scores), rising=done < config.kl.rise * config.iterations)
+    for name, trust in state.rates.items():
+        trust.settle(now.moved.get(name), lr_share(done, config))
     if kl > config.kl.ceiling:
         state.stopped = f"stopped at iteration {done}: KL {kl:.1f} nats passed the ceiling of {config.kl.ceiling:g}"
     state.iteration, state.now = done + 1, None
@@ -304,4 +376,9 @@ def check(config: PpoConfig, material: Material) -> None:
     if advantage.method != "gae" and config.critic.warmup_iterations:
         raise ValueError(
             f"ppo.advantage = {advantage.method} has no critic: expected ppo.critic_warmup_iterations of 0"
+        )
+    if (config.optimizer.step_kl or config.critic.step) and config.epochs * config.minibatches < 2:
+        raise ValueError(
+            "ppo.step_kl and ppo.critic_step measure an iteration's first steps before its last: expected ppo.epochs "
+            "times ppo.minibatches of 2 or more"
         )

@@ -13,6 +13,7 @@ from steersman.rl.rewards import KlController
 from steersman.train.actors import Actors
 from steersman.train.average import Average
 from steersman.train.iteration import Iteration
+from steersman.train.rates import Trust
 from steersman.train.update import Updater
 
 
@@ -31,6 +32,14 @@ class State:
     """Errors of the first iteration against its known exact values (`monitors.starting_point`)."""
     best: dict[str, float] = field(default_factory=dict)
     """Held-out numbers of the best weights so far, which lie in a separate file."""
+    tried: dict[str, float] = field(default_factory=dict)
+    """Held-out numbers of the evaluated checkpoint with the largest gain so far, kept or not."""
+    first: list[float] = field(default_factory=list)
+    """The judge's rewards of the SFT model's held-out answers."""
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    """By what scores are moved and divided (`scores.measured_scales`)."""
+    rates: dict[str, Trust] = field(default_factory=dict)
+    """Shares of the peak rates of "policy" and "critic"."""
     now: Iteration | None = None
     """The iteration under way, from its evaluation to its last step."""
 
@@ -45,8 +54,14 @@ class State:
         policy = Updater(actors.policy, lr=config.optimizer.lr, **options)
         critic = Updater(actors.critic, lr=config.optimizer.critic_lr, **options) if actors.critic else None
         average = Average(policy, config.optimizer.ema_decay) if config.optimizer.ema_decay else None
-        kl = KlController(config.kl.coef, config.kl.target, config.kl.horizon, config.kl.error_clip)
-        return State(policy, critic, average, kl)
+        rollouts = config.rollouts
+        episodes = config.iterations * rollouts.prompts_per_iteration * rollouts.answers_per_prompt
+        horizon = config.kl.horizon or max(1, episodes // 10)
+        price = config.kl
+        kl = KlController(price.coef, price.target, horizon, price.error_clip, price.coef, price.ahead)
+        wanted = {"policy": config.optimizer.step_kl, "critic": config.critic.step**2}
+        rates = {name: Trust.begin(length) for name, length in wanted.items()}
+        return State(policy, critic, average, kl, rates=rates)
 
     def resume(self, folder: StageFolder) -> None:
         """Load the folder's newest resume point, where it has one."""
@@ -62,6 +77,10 @@ class State:
         self.stopped = state.get("stopped", "")
         self.now = Iteration.from_point(tensors, state["round"]) if "round" in state else None
         self.best = folder.load_best()[1]
+        self.kl.seen = state["kl_seen"]
+        self.tried, self.first, self.scales = state["tried"], state["first"], state["scales"]
+        for name, share in state["rates"].items():
+            self.rates[name].share = share
 
     def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """(tensors, state) to go on from; None before the SFT model is evaluated: nothing to keep yet."""
@@ -71,6 +90,9 @@ class State:
         tensors |= self.average.state() if self.average else {}
         state: dict[str, Any] = {"iteration": self.iteration, "kl_coef": self.kl.coef, "start": self.start}
         state |= {"stopped": self.stopped} if self.stopped else {}
+        state |= {"tried": self.tried, "first": self.first, "scales": self.scales}
+        state["kl_seen"] = self.kl.seen
+        state["rates"] = {name: trust.share for name, trust in self.rates.items()}
         if self.now is not None:
             more, state["round"] = self.now.to_point()
             tensors |= more

@@ -66,31 +66,38 @@ def update(actors: Actors, state: State, minibatch: Minibatch, experience: Exper
 
     `experience`: the part for the minibatch's answers. If stopped before its step, the totals are unchanged.
     """
-    now, config = state.now, terms.config
-    assert now is not None
+    now, config = _now(state), terms.config
+    learns, moved = terms.learns and not now.ended, {"policy": 0.0, "critic": 0.0}
     with _as_it_was(now.totals):
         for packed in minibatch.rows:
             parallel.halt()
-            if terms.learns:
-                gather_policy(actors, state, minibatch, packed, experience, terms)
+            if learns:
+                moved["policy"] += gather_policy(actors, state, minibatch, packed, experience, terms)
             if state.critic is not None:
-                gather_critic(actors, state, minibatch, packed, experience, config)
-    if terms.learns:
-        if terms.pretraining is not None:
-            ((row, weight),) = parallel.share([next(terms.pretraining)])
-            logprobs, _ = response_logprobs(actors.policy, row)
-            (-weight * config.loss.ptx_coef * logprobs.mean()).backward()  # type: ignore[no-untyped-call]
-            state.policy.gather()
-        state.policy.step(terms.lr_share)
+                moved["critic"] += gather_critic(actors, state, minibatch, packed, experience, config)
+    if now.steps:  # before the first step nothing has moved
+        totals = dict(zip(moved, parallel.add(*moved.values()), strict=True))
+        computed = {"policy": learns, "critic": state.critic is not None}
+        now.moved |= {name: distance for name, distance in totals.items() if computed[name]}
+        now.ended = now.ended or (learns and state.rates["policy"].exceeded(totals["policy"]))
+    if terms.learns and terms.pretraining is not None:
+        ((row, weight),) = parallel.share([next(terms.pretraining)])
+        logprobs, _ = response_logprobs(actors.policy, row)
+        (-weight * config.loss.ptx_coef * logprobs.mean()).backward()  # type: ignore[no-untyped-call]
+        state.policy.gather()
+    if learns:
+        state.policy.step(terms.lr_share * state.rates["policy"].share)
     if state.critic is not None:
-        state.critic.step(terms.lr_share)
+        state.critic.step(terms.lr_share * state.rates["critic"].share)
     now.steps += 1
 
 
 def gather_policy(
     actors: Actors, state: State, minibatch: Minibatch, packed: PackedRow, experience: Experience, terms: Terms
-) -> None:
-    """Gradients of the policy's loss on one row."""
+) -> float:
+    """Gradients of the policy's loss on one row; returns the row's share of the KL of the policy that sampled to the
+    present one, in nats per answer of the minibatch.
+    """
     config, row, tokens, now = terms.config, packed.row, minibatch.tokens, _now(state)
     mask = experience.mask[packed.episodes]
     old, advantages = of_row(experience.old_logprobs, packed, mask), of_row(experience.advantages, packed, mask)
@@ -110,12 +117,15 @@ def gather_policy(
     if now.steps == 0:
         error = float((logprobs.detach() - old).exp().sub(1).abs().max())
         now.totals["ratio_error_first"] = max(now.totals["ratio_error_first"], error)
+    return packed.weight * float(kl_loss(old, logprobs.detach()).sum()) / len(minibatch.answers)
 
 
 def gather_critic(
     actors: Actors, state: State, minibatch: Minibatch, packed: PackedRow, experience: Experience, config: PpoConfig
-) -> None:
-    """Gradients of the critic's loss on one row."""
+) -> float:
+    """Gradients of the critic's loss on one row; returns the row's share of the mean squared distance of its values
+    from those at sampling, in variances of the returns.
+    """
     assert state.critic is not None
     tokens, mask = minibatch.tokens, experience.mask[packed.episodes]
     values, returns = of_row(experience.values, packed, mask), of_row(experience.returns, packed, mask)
@@ -124,6 +134,8 @@ def gather_critic(
     (packed.weight * config.critic.value_coef * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
     state.critic.gather()
     _now(state).totals["value_loss"] += packed.weight * float(losses.detach().sum()) / tokens
+    variance = max(float(experience.returns[experience.mask].var(unbiased=False)), 1e-12)
+    return packed.weight * float((predicted.detach() - values).square().sum()) / tokens / variance
 
 
 def of_row(x: Tensor, packed: PackedRow, mask: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from steersman import stopping
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.names import VALIDATOR
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, RewardConfig
 from steersman.distributed import parallel
@@ -105,16 +107,23 @@ def set_scale_and_report(
 def join_members(
     session: Session[RewardConfig, Any], further: Sequence[Path], held: Sequence[RankedTree]
 ) -> dict[str, Any]:
-    """Put an ensemble's further members beside the first; returns held-out accuracy of each and of the mean."""
+    """Put an ensemble's further members, and the validator, beside the first.
+
+    Returns held-out accuracy of each member and of the mean, and the validator's own figures.
+    """
     first, config, how = session.model, session.origin.config, session.origin.model
     trees, row_tokens = [h.tree for h in held], config.rows.row_tokens
+    for path in further if parallel.is_first() else ():
+        shutil.copytree(path, session.path / path.name, dirs_exist_ok=True)
+    validation = {p.name: dict(read_manifest(p).metrics) for p in further if p.name == VALIDATOR}
+    further = [path for path in further if path.name != VALIDATOR]
+    if not further:
+        return validation
     scores = [own_scores(score_trees(first, trees, row_tokens), held, first.config)]
     for path in further:
         model = use_packed_rows(load_scalar(path, how.dtype, how.trust_remote_code)).to(first.device)
         scores.append(own_scores(score_trees(model, trees, row_tokens), held, model.config))
-    for path in further if parallel.is_first() else ():
-        shutil.copytree(path, session.path / path.name, dirs_exist_ok=True)
-    return agreement(scores, [h.pairs for h in held])
+    return agreement(scores, [h.pairs for h in held]) | validation
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ def prepare(
     config = origin.config
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
+    if member == 0:  # the validator learns from what the others are tested on, and is tested on what they learn from
+        training, held_out = held_out, training
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
@@ -144,7 +155,7 @@ def prepare(
             "expected at least one of each: rank more prompts"
         )
     check_split(items, held, config.objectives)
-    order = f"{origin.seed}/reward", f"/{member}" if member > 1 else ""
+    order = f"{origin.seed}/reward", f"/{member}" if member != 1 else ""
     return RankedPrompts(
         items, ties, held, plan_batches([1] * len(items), config.rows.batch_prompts, config.epochs, *order)
     )
@@ -204,15 +215,16 @@ def run(
 ) -> dict[str, Any]:
     """Train a reward model from `base` (the SFT model) into `output`; returns the manifest's metrics.
 
-    The further members of an ensemble are trained first, each a stage of its own.
+    The further members of an ensemble, and the validator, are trained first, each a stage of its own.
     """
     origin = Origin("reward", output, config, model_config, seed, inputs)
 
     def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
-        alone = replace(origin, output=output, inputs=inputs, config=replace(config, members=1))
-        train(base, rankings, demonstrations, alone, number)
+        alone = replace(config, members=1, validator=False, evals=config.evals if number else 0)
+        origin_of = replace(origin, output=output, inputs=inputs, config=alone)
+        train(base, rankings, demonstrations, origin_of, number)
 
-    further = train_members(member, output, config.members, inputs)
+    further = train_members(member, output, config.members, inputs, config.validator)
     return train(base, rankings, demonstrations, origin, 1, further)
 
 
@@ -225,7 +237,7 @@ def train(
     further: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """One reward model. `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do
-    not. `further`: folders of the other members, where this is the first.
+    not; 0 is the validator, which learns from those. `further`: folders of the others, where this is the first.
     """
     config = origin.config
     check_folder(base)

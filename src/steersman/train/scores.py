@@ -11,6 +11,7 @@ from torch import Tensor
 from steersman.config import PpoConfig
 from steersman.distributed import parallel
 from steersman.engine.protocol import Engine
+from steersman.families.heads import weights_of
 from steersman.families.outputs import response_logprobs, response_values
 from steersman.progress import activity
 from steersman.rl.experience import Episodes, Experience, make_experience
@@ -18,7 +19,7 @@ from steersman.rl.rewards import apply_eos_trick
 from steersman.train.actors import Actors
 from steersman.train.collect import generate, upcoming
 from steersman.train.minibatches import Minibatch, pack
-from steersman.train.scoring import answer_scores, sources
+from steersman.train.scoring import answer_scores, judged_scores, models_of, sources, validator
 from steersman.types import Conversation, SamplingParams
 
 
@@ -95,12 +96,42 @@ def experience_of(
     return experience, measured | figures
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What an evaluation measured."""
+
+    figures: dict[str, float]
+    judged: list[float]
+    """The judge's reward of each prompt's answer, EOS trick applied"""
+    scales: dict[str, list[float]]
+    """Mean and deviation by which scores have been moved and divided since"""
+
+
+def measured_scales(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> dict[str, list[float]]:
+    """(mean, deviation) of the reward models' combined score and of the validator's, over answers that ended.
+
+    {} where nothing is to be normalised.
+    """
+    if not config.score.normalise or weights_of(actors.reward.config) or not config.score.reward_weight:
+        return {}
+    ended = torch.tensor([c.finish_reason == "stop" for c in minibatch.answers])
+    models = {"reward": models_of(actors, config)}
+    models |= {"validator": validator(actors, config)} if actors.validator is not None else {}
+    out = {}
+    for name, source in models.items():
+        scores = source(minibatch)[0] / config.score.reward_weight
+        scores = scores[ended] if int(ended.sum()) > 1 else scores
+        deviation = float(scores.std(unbiased=False))
+        out[name] = [float(scores.mean()), deviation if deviation > 1e-6 else 1.0]
+    return out
+
+
 @torch.no_grad()
 def evaluate(
-    actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int
-) -> dict[str, float]:
+    actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int, first: bool = False
+) -> HeldOut:
     """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
-    with named objectives each objective's mean score too.
+    with named objectives each objective's mean score too. The `first` evaluation sets the scale of the scores.
     """
     sampling = config.rollouts
     params = SamplingParams(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=seed)
@@ -108,7 +139,10 @@ def evaluate(
         shown.probe = getattr(engine, "answered", None)
         answers = upcoming(generate(engine, [prompts], params)) or []
     minibatch = pack(actors.template, prompts, answers, config.rows.row_tokens, actors.policy.device, actors.trunk)
-    scores, figures = answer_scores(sources(actors, config), minibatch)
+    scales = measured_scales(actors, minibatch, config) if first else {}
+    actors.rescale(scales, config)
+    judge = validator(actors, config) if actors.validator is not None else None
+    scores, judged, figures = judged_scores(sources(actors, config), judge, minibatch)
     kl = torch.full((len(prompts),), -torch.inf)
     for packed in minibatch.rows:
         parallel.halt()
@@ -118,10 +152,12 @@ def evaluate(
         )
         kl[packed.episodes] = torch.stack([part.sum() for part in packed.per_answer(own - reference)]).cpu()
     ended = torch.tensor([c.finish_reason == "stop" for c in minibatch.answers])
-    rewards = apply_eos_trick(scores, ended, config.score.no_eos_reward)
-    return {
-        "eval_reward": float(rewards.mean()),
+    reward, judged = (apply_eos_trick(x, ended, config.score.no_eos_reward) for x in (scores, judged))
+    measured = {
+        "eval_reward": float(reward.mean()),
+        **({"eval_validator": float(judged.mean())} if judge else {}),
         "eval_kl": float(parallel.merge(kl).mean()),
         "eval_no_eos": 1 - float(ended.float().mean()),
         **{f"eval_{name}": mean for name, mean in figures.items() if name.startswith("objective_")},
     }
+    return HeldOut(measured, judged.tolist(), scales)

@@ -104,21 +104,40 @@ class Rule:
         return values
 
 
+def models_of(actors: Actors, config: PpoConfig) -> RewardModels:
+    """The reward models that PPO maximises."""
+    scorers = [actors.reward, *actors.members]
+    return RewardModels(scorers, config.score.reward_weight, config.score.ensemble, config.score.uncertainty_coef)
+
+
+def validator(actors: Actors, config: PpoConfig) -> RewardModels:
+    """The reward model that stands in for them in the judgement of held-out answers."""
+    return RewardModels([actors.validator], config.score.reward_weight, "mean", 0.0)
+
+
 def sources(actors: Actors, config: PpoConfig) -> list[RewardFn]:
     """The reward models first, then the rules in their order."""
-    scorers = [actors.reward, *actors.members]
-    models = RewardModels(scorers, config.score.reward_weight, config.score.ensemble, config.score.uncertainty_coef)
+    models = models_of(actors, config)
     return [models, *(Rule(f"rule{i}_{rule.rule}", rule) for i, rule in enumerate(config.score.rules, 1))]
 
 
 def answer_scores(rewards: Sequence[RewardFn], minibatch: Minibatch) -> tuple[Tensor, dict[str, float]]:
     """(sum of all sources [E], figures of each source for the log)."""
+    total, _, figures = judged_scores(rewards, None, minibatch)
+    return total, figures
+
+
+def judged_scores(
+    rewards: Sequence[RewardFn], judge: RewardFn | None, minibatch: Minibatch
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """(sum of all sources [E], the same with `judge` for the first source, figures of each source for the log)."""
     first, *others = rewards
     total, figures = first(minibatch)
-    for source in others:
+    judged = judge(minibatch)[0] if judge else total
+    for source in others:  # once: a user's function may call a service, or be random
         added, more = source(minibatch)
-        total, figures = total + added, figures | more
-    return total, figures
+        total, judged, figures = total + added, judged + added, figures | more
+    return total, judged, figures
 
 
 def check_rewards(config: PpoConfig, members: int, prompts: Sequence[Conversation]) -> None:

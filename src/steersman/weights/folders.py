@@ -45,6 +45,8 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model",
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
 SHARD = "5GB"
 """Largest size of one file of weights, as usual on hubs."""
+LOADED, SAVED = 100e6, 200e6
+"""Bytes per second at least, from or to a usual disk: the time to go of the first time."""
 TEXT_PART = {
     r"^(model\.)?language_model\.model\.": "model.",
     r"^model\.language_model\.": "model.",
@@ -197,7 +199,8 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
         if "num_labels" in options:
             config.num_labels = options.pop("num_labels")
         _compare(kind, config, folder)
-    with _quiet(), activity(f"loading {folder.name}"):
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    with _quiet(), activity(f"loading {folder.name}", about=size / LOADED):
         try:
             model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
         except Exception as error:  # a bad folder may raise errors of many types
@@ -324,7 +327,8 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-    with _quiet(), naming(folder), activity("saving the model"):
+    size = sum(x.nbytes for x in (state or model.state_dict()).values())
+    with _quiet(), naming(folder), activity("saving the model", about=size / SAVED):
         model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):

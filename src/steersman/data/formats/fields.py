@@ -18,6 +18,12 @@ from steersman.data.pictures import Pictures
 
 ID_LIKE = re.compile(r"[\w.:/@#&+=%-]*")
 """A value of one word: a name or a category, hardly an answer."""
+LABELS = (
+    *("subset", "source", "dataset", "data_source", "dataset_name", "category", "domain", "section", "task", "topic"),
+    *("subject", "lang", "language", "annotator", "labeler", "来源", "类别", "领域", "语言"),
+)
+"""Fields by which comparisons are grouped when a reward model is scored on them."""
+LONGEST_LABEL = 80
 
 
 @functools.cache
@@ -80,8 +86,9 @@ class Fields:
         ordered: str = "",
         notes: Counter[str] | None = None,
         pictures: Pictures | None = None,
+        labels: dict[str, list[dict[str, str]]] | None = None,
     ) -> None:
-        self.record, self.pictures = record, pictures
+        self.record, self.pictures, self.labels = record, pictures, labels
         self.mapping = {role: tuple(map(plain, value.split(","))) for role, value in (mapping or {}).items()}
         self.ignored = {key for key in record if plain(str(key)) in self.mapping.get("ignore", ())}
         self.keys = {plain(str(key)): key for key in reversed(list(record)) if key not in self.ignored}
@@ -149,6 +156,15 @@ class Fields:
     def note(self, what: str, times: int = 1) -> None:
         if times:
             self.notes[what] += times
+
+    def keep_labels(self, name: str) -> None:
+        """Keep what the record says it belongs to (LABELS) under the name of what was made of it."""
+        if self.labels is not None:
+            found = {n: self.record[self.keys[n]] for n in LABELS if n in self.keys}
+            kept = {
+                n: str(v) for n, v in found.items() if isinstance(v, str | int) and 0 < len(str(v)) <= LONGEST_LABEL
+            }
+            self.labels.setdefault(name, []).append(kept)
 
     def left(self) -> Iterable[tuple[str, Any]]:
         """Unread fields that are not empty."""

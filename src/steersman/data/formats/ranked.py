@@ -143,7 +143,9 @@ def scored_answer(fields: Fields, found: str, kind: str | None) -> ScoredAnswer 
         return None
     better = fields.find("answer")
     text = answer_text(fields.take("answer")[1], str(better), fields)
-    return ScoredAnswer(prompt_for(fields), text, float(fields.record[key]))
+    prompt = prompt_for(fields)
+    fields.keep_labels(prompt.id)
+    return ScoredAnswer(prompt, text, float(fields.record[key]))
 
 
 def rankings_of(scored: Sequence[tuple[int, ScoredAnswer]]) -> tuple[list[tuple[int, Ranking]], int]:

@@ -36,10 +36,13 @@ def run(task: Task) -> Any:
 
 def tell(metrics: Metrics) -> str:
     best = metrics["best"]
-    lines = [
-        f"kept iteration {best['iteration']} of {metrics['iterations']}: held-out reward {best['eval_reward']:.2f}"
-        f" at {best['eval_kl']:.1f} nats per answer"
-    ]
+    kept = f"kept iteration {best['iteration']} of {metrics['iterations']}"
+    if metrics.get("kept") == "sft":
+        kept = f"not better than SFT: kept SFT after {metrics['iterations']} iterations"
+    lines = [f"{kept}: held-out reward {best['eval_reward']:.2f} at {best['eval_kl']:.1f} nats per answer"]
+    lines += gain_lines(metrics)
+    if (kl := metrics.get("kl", {})).get("target"):
+        lines.append(f"KL of the last iteration's answers: {kl['last']:.1f} nats, aimed at {kl['target']:g}")
     if start := metrics.get("start"):
         off = (
             ("ratio_error", "the first ratio off 1 by"),
@@ -49,6 +52,24 @@ def tell(metrics: Metrics) -> str:
         lines.append("at the start: " + ", ".join(f"{text} {start[name]:.2g}" for name, text in off if name in start))
     lines += [f"warning: {text}" for text in metrics.get("warnings", {}).values()]
     return "\n".join([*lines, *([metrics["stopped"]] if metrics["stopped"] else []), *cautions(metrics)])
+
+
+JUDGES = {
+    "validator": "the validation reward model, which PPO did not follow",
+    "reward": "the reward that PPO maximised",
+}
+
+
+def gain_lines(metrics: Metrics) -> list[str]:
+    """A line on the gain over the SFT model, of what was kept or of the best that was not; none in older artifacts."""
+    if not (gain := metrics.get("gain")):
+        return []
+    which = "" if metrics["kept"] != "sft" else f"the best, iteration {gain['iteration']}: "
+    sure = f", at least {gain['low']:+.2f} at {100 * metrics['confidence']:g} %" if metrics["confidence"] else ""
+    return [
+        f"{which}gain over SFT {gain['value']:+.2f}{sure}, at {gain['kl']:.1f} nats; judged by "
+        f"{JUDGES[metrics['judge']]}"
+    ]
 
 
 def sizes(space: Workspace, template: Template) -> tuple[list[Conversation], Callable[[Conversation], int]]:
