@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman import machine
+from steersman import chosen, machine
 from steersman.kernels.building import NotBuilt, built_by, commands, compiler_of
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,10 @@ def decide(again: bool = False) -> Capabilities:
     Raises ValueError where the setting is neither 'on' nor 'off'.
     """
     processor = machine.processor()
-    wanted = os.environ.get(SETTING, "on")
+    wanted = os.environ.get(SETTING, "")
+    if not wanted and (kept := chosen.kept()) is not None and not kept.kernels:
+        return Capabilities(processor, off=f"PyTorch was measured to be faster here ({SETTING}=on for kernels)")
+    wanted = wanted or "on"
     if wanted not in ("on", "off"):
         raise ValueError(f"{SETTING}: expected on or off, got {wanted!r}")
     if wanted == "off":
