@@ -20,7 +20,7 @@ os.environ["STEERSMAN_MEASURE"] = "off"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kernels_off import turn_kernels_off, use_kernels  # noqa: E402
+from kernels_off import restricted_to, turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
 
 
@@ -53,6 +53,21 @@ def tiles(with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> None:
     if not with_tiles.tiles:
         pytest.skip(f"no matrix tiles, and none can be emulated: {with_tiles.off or with_tiles.no_tiles}")
     use_kernels(monkeypatch, with_tiles)
+
+
+@pytest.fixture(params=["native", "tiles", "avx512", "avx2"])
+def products(request: pytest.FixtureRequest, with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> Capabilities:
+    """Kernels by each kind of product that this machine has or can emulate, each once."""
+    usual = capabilities()
+    if request.param == "avx512" and not usual.tiles:
+        pytest.skip("without matrix tiles, what this machine computes with anyway, or more than it has")
+    found = {"native": usual, "tiles": with_tiles}.get(request.param) or restricted_to(request.param)
+    if found.library is None:
+        pytest.skip(found.off)
+    if found.products == usual.products and request.param != "native":
+        pytest.skip(f"{found.products}: what this machine computes with anyway, or all that it has")
+    use_kernels(monkeypatch, found)
+    return found
 
 
 @pytest.fixture(scope="session")

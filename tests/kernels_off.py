@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,17 @@ def use_kernels(monkeypatch: pytest.MonkeyPatch, found: Capabilities) -> None:
     """In this process, in place of what was decided."""
     for module in (ops, engine_native):
         monkeypatch.setattr(module, "capabilities", lambda: found)
+
+
+@functools.cache
+def restricted_to(instructions: str) -> Capabilities:
+    """Kernels that may use no more than these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERSMAN_KERNELS", instructions)
+        try:
+            return decide()
+        except ValueError as error:  # another processor
+            return Capabilities("none", off=str(error))
 
 
 def turn_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels_off import use_kernels
+from kernels_off import restricted_to, use_kernels
 from steersman.compute.vocabulary import token_logprobs
 from steersman.engine.backends.local.forward import Decoder
 from steersman.kernels import building, entries, ops
@@ -73,7 +73,7 @@ def bf16(*shape: int) -> Tensor:
     return torch.ones(shape).bfloat16()
 
 
-@pytest.mark.usefixtures("tiles")
+@needs_kernels
 @pytest.mark.parametrize(
     ("wrong", "out", "more"),
     [
@@ -105,7 +105,7 @@ def attention(**other: Any) -> ops.Attention:
     return ops.Attention(tuple(given[name] for name in ("q", "k", "v", "out", "lse")), places, 1.0, None)  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("tiles")
+@needs_kernels
 def test_attention_over_what_does_not_fit_is_refused() -> None:
     attention().forward()
     for name, wrong in {
@@ -126,25 +126,11 @@ def test_attention_over_what_does_not_fit_is_refused() -> None:
         attention().backward(bf16(40, 4, 16))
 
 
-@pytest.mark.usefixtures("tiles")
+@needs_kernels
 def test_targets_beyond_the_vocabulary_are_refused() -> None:
     for target in (-1, 64):
         with pytest.raises(ValueError, match=r"token ids: expected 0 to 63, got"):
             token_logprobs(bf16(2, 32), bf16(64, 32), torch.tensor([3, target]))
-
-
-@needs_kernels
-def test_without_matrix_tiles_products_are_refused_and_not_left_undone() -> None:
-    found = capabilities()
-    if found.tiles:
-        pytest.skip("this processor has matrix tiles")
-    out = torch.full((4, 8), 7.0)
-    with pytest.raises(RuntimeError, match=r"kernel 'multiply' computed nothing: expected a processor with matrix"):
-        ops.multiply([(bf16(4, 16), bf16(16, 8))], out)
-    with pytest.raises(RuntimeError, match="matrix tiles"):
-        attention().forward()
-    with pytest.raises(RuntimeError, match="matrix tiles"):
-        attention().backward(bf16(40, 4, 32))
 
 
 @needs_kernels
@@ -174,20 +160,20 @@ def test_a_step_of_tokens_positions_or_sequences_that_there_are_not_is_refused(t
         step.point()
 
 
-@pytest.mark.usefixtures("tiles")
-def test_memory_that_cannot_be_had_is_an_error(with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_kernels
+def test_memory_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     side = entries.Side(None, 1 << 44, 0)
     term, result = entries.Term(side, side, (1 << 44) + 1), entries.Result(None, 64, None, None, 32)
     values = {"terms": ctypes.byref(term), "count": 1, "m": 32, "n": 32, "result": ctypes.byref(result)}
     with pytest.raises(MemoryError, match="kernel 'multiply' computed nothing: expected memory"):
-        call(with_tiles.library, "multiply", values)
+        call(capabilities().library, "multiply", values)
     x = bf16(2, 32)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1 << 40)
     with pytest.raises(MemoryError, match="kernel 'norm_backward' computed nothing"):
         ops.norm_backward(x, x, bf16(32), torch.ones(2), 0.0)
 
 
-@pytest.mark.usefixtures("tiles")
+@needs_kernels
 def test_threads_that_end_leave_no_memory_behind() -> None:
     """Of SmolLM2's width and vocabulary each kept 1.25 MiB."""
     hidden, head = bf16(1, 576), bf16(2048, 576)
@@ -291,8 +277,26 @@ def test_one_setting_turns_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEERSMAN_KERNELS", "off")
     assert decide().off == "kernels are turned off (STEERSMAN_KERNELS=off)"
     monkeypatch.setenv("STEERSMAN_KERNELS", "no")
-    with pytest.raises(ValueError, match="STEERSMAN_KERNELS: expected on or off, got 'no'"):
+    with pytest.raises(ValueError, match=r"STEERSMAN_KERNELS: expected on, off.*, got 'no'"):
         decide()
+
+
+def test_one_setting_says_what_they_may_use_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEERSMAN_KERNELS", "avx2")
+    monkeypatch.setattr("steersman.kernels.capabilities.platform.machine", lambda: "aarch64")
+    with pytest.raises(ValueError, match="expected on, off, got 'avx2'"):
+        decide()
+    monkeypatch.setattr("steersman.kernels.capabilities.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("steersman.machine.instructions", lambda: frozenset({"sse2", "avx"}))
+    with pytest.raises(ValueError, match="STEERSMAN_KERNELS=avx2: this processor has no AVX2 with FMA"):
+        decide()
+    monkeypatch.undo()
+    found = restricted_to("avx2")
+    if found.library is None:
+        pytest.skip(found.off)
+    assert (found.tiles, found.vectors, found.products) == (False, False, "float32 vectors (AVX2)")
+    assert found.no_tiles == "turned off (STEERSMAN_KERNELS=avx2)"
+    assert "by float32 vectors (AVX2)" in found.work["products, attention, vocabulary, optimizer"]
 
 
 def logits_by(found: Capabilities, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tensor:

@@ -24,7 +24,7 @@ from steersman.train.update import Updater
 from steersman.weights.folders import load_causal, use_packed_rows
 
 pytestmark = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
-needs_tiles = pytest.mark.usefixtures("tiles")
+by_every_product = pytest.mark.usefixtures("products")
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +42,8 @@ def assert_near(got: Tensor, exact: Tensor, tolerance: float = 0.01) -> None:
     assert float((got.double() - exact.double()).norm() / exact.double().norm()) < tolerance
 
 
-@needs_tiles
-@pytest.mark.parametrize(("m", "n", "k"), [(64, 96, 128), (77, 33, 40), (1, 192, 31), (130, 5, 64)])
+@by_every_product
+@pytest.mark.parametrize(("m", "n", "k"), [(64, 96, 128), (77, 33, 40), (1, 192, 31), (130, 5, 64), (33, 65, 513)])
 def test_products_of_any_size_and_orientation(m: int, n: int, k: int) -> None:
     a, b, add, bias = random(m, k), random(k, n), random(m, n), random(n)
     for first in (a, a.T.contiguous().T):
@@ -57,7 +57,7 @@ def test_products_of_any_size_and_orientation(m: int, n: int, k: int) -> None:
             assert_near(wide, exact + start.double(), 1e-6)
 
 
-@needs_tiles
+@by_every_product
 def test_products_of_nothing() -> None:
     bias, start = random(5), torch.randn(3, 5)
     assert torch.equal(ops.multiply([(random(3, 0), random(0, 5))], start.clone()), start)
@@ -68,7 +68,7 @@ def test_products_of_nothing() -> None:
     assert hidden.grad is not None
 
 
-@needs_tiles
+@by_every_product
 def test_a_product_leaves_what_lies_beside_it_alone() -> None:
     out = torch.zeros(40, 64)
     ops.multiply([(random(40, 32), random(32, 33))], out[:, :33])
@@ -86,8 +86,11 @@ def exact_attention(q: Tensor, k: Tensor, v: Tensor, row: Row, window: int | Non
     return torch.einsum("hij,jhd->ihd", scores.masked_fill(~mask, -torch.inf).softmax(-1), v)
 
 
-@needs_tiles
-@pytest.mark.parametrize(("heads", "kv_heads", "d", "window"), [(9, 3, 64, None), (4, 1, 32, 11), (2, 2, 128, None)])
+@by_every_product
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "d", "window"),
+    [(9, 3, 64, None), (4, 1, 32, 11), (2, 2, 128, None), (3, 1, 16, 5), (2, 1, 80, None), (1, 1, 256, 40)],
+)
 def test_attention_over_documents_and_branches(heads: int, kv_heads: int, d: int, window: int | None) -> None:
     def ids(n: int) -> tuple[int, ...]:
         return (1,) * n
@@ -120,7 +123,7 @@ def test_gated_activation(gelu: bool) -> None:
         assert_near(mine, theirs.grad)
 
 
-@needs_tiles
+@by_every_product
 def test_logprobs_and_entropy_over_a_vocabulary_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steersman.compute.vocabulary.PART", 64)
     hidden, weight, targets = random(37, 64) * 0.5, random(176, 64) * 0.5, torch.randint(0, 176, (37,))
@@ -157,7 +160,7 @@ def gradients(model: Any, row: Row) -> tuple[Tensor, dict[str, Tensor]]:
     return logprobs.detach(), {name: p.grad for name, p in model.named_parameters()}
 
 
-@needs_tiles
+@by_every_product
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_model_by_kernels_is_as_near_to_float32_as_by_pytorch(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +185,7 @@ def test_a_model_by_kernels_is_as_near_to_float32_as_by_pytorch(
         assert off(my_grads[name], grad) < max(1.3 * off(plain_grads[name], grad), 0.01), name
 
 
-@needs_tiles
+@by_every_product
 def test_checkpointing_changes_no_bit(tmp_path: Path) -> None:
     folder = wide_model(tmp_path, "gemma3_text")
     row = build_row([Tree(tuple(range(3, 90)), learn=(False,) + (True,) * 86)])
@@ -200,7 +203,7 @@ def test_checkpointing_changes_no_bit(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), peer.parameters(), strict=True))
 
 
-@needs_tiles
+@by_every_product
 @pytest.mark.parametrize("family", ["llama", "gemma3_text"])
 def test_gradients_are_summed_in_float32_over_rows(family: str, tmp_path: Path) -> None:
     model: Any = use_packed_rows(load_causal(wide_model(tmp_path, family), "bfloat16"))
@@ -218,7 +221,7 @@ def test_gradients_are_summed_in_float32_over_rows(family: str, tmp_path: Path) 
             assert_near(sum_of(mine), 3 * theirs.grad.double())
 
 
-@needs_tiles
+@by_every_product
 def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
     model: Any = load_causal(wide_model(tmp_path, "llama"), "bfloat16")
     updater = Updater(model, lr=0.01, weight_decay=0.1, grad_clip=5.0)

@@ -4,7 +4,7 @@
 counts, since what else runs can only make one slower, and a choice changes where another is faster by `MARGIN` alone:
 so a busy machine flips nothing. Explicit settings (`model.dtype`, STEERSMAN_KERNELS, OMP_NUM_THREADS) always win.
 
-Why so: decision 60 in docs/LOG.md.
+Why so: decision 61 in docs/LOG.md.
 """
 
 from __future__ import annotations

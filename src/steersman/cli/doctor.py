@@ -119,7 +119,7 @@ def check_kernels(found: Capabilities) -> list[Check]:
 
 
 def check_speed(choice: Choice, wanted: str) -> list[Check]:
-    """What computes here and why, with the figures measured on a small model; `wanted`: the workspace's dtype, or ''."""
+    """What computes here and why, with figures of a small model; `wanted`: the workspace's dtype, or ''."""
     from steersman import chosen
 
     def told(way: str) -> str:
@@ -128,11 +128,9 @@ def check_speed(choice: Choice, wanted: str) -> list[Check]:
     ways = "; ".join(f"{way}: {told(way)}" for way in choice.paces)
     found = f"{choice.way} ({ways} tokens/s of a model of 3 layers)"
     out = [Check("fastest here", "ok", found)]
-    if wanted and chosen.PLAIN in choice.paces and wanted != choice.dtype:
-        slow = {"bfloat16": chosen.KERNELS if chosen.KERNELS in choice.paces else chosen.PLAIN}.get(
-            wanted, chosen.FLOAT32
-        )
-        found = f"model.dtype is {wanted} ({told(slow)} tokens/s), {choice.dtype} is faster ({told(choice.way)})"
+    if wanted and wanted != choice.dtype:
+        usual = next(way for way in choice.paces if chosen.WAYS[way][0] == wanted)
+        found = f"model.dtype is {wanted} ({told(usual)} tokens/s), {choice.dtype} is faster ({told(choice.way)})"
         out.append(Check("dtype", "warn", found, f"for a new round: --set model.dtype={choice.dtype}, or auto"))
     if choice.threads:
         out.append(Check("threads", "ok", f"{choice.threads}, as measured; OMP_NUM_THREADS sets another number"))

@@ -1,8 +1,8 @@
 """Attention over packed rows, document by document.
 
 A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
-waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU with
-matrix tiles it is computed by kernels/rows.c. On other CPUs the forward pass is PyTorch's fused kernel and the
+waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU it is
+computed by kernels/rows.c. Without kernels the forward pass is PyTorch's fused kernel and the
 backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
 other devices the row goes through scaled_dot_product_attention with a mask.
 
@@ -80,7 +80,7 @@ class _Tiled(torch.autograd.Function):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
     """q [T, heads, d], k, v [T, kv_heads, d] of one packed row -> [T, heads, d]."""
-    if ops.multiplies(q) and q.shape[-1] % 32 == 0:
+    if ops.multiplies(q) and q.shape[-1] % ops.LANES == 0:
         tiled: Tensor = _Tiled.apply(q, k, v, row, scale, window)  # type: ignore[no-untyped-call]
         return tiled
     q, k, v = (x.transpose(0, 1) for x in (q, k, v))

@@ -39,9 +39,6 @@ static inline __attribute__((always_inline)) void in_order(const floats *x, floa
     out[0] = SHUFFLE(x[0], x[1], 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     out[1] = SHUFFLE(x[0], x[1], 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
 }
-static inline __attribute__((always_inline)) void store_narrow(bf16 *out, floats x) {
-    _mm256_storeu_si256((__m256i *)out, (__m256i)_mm512_cvtneps_pbh((__m512)x));
-}
 #else
 typedef struct { floats even, odd; } Pairs;
 static inline Pairs load_pairs(const bf16 *x, int64_t left) {
@@ -58,11 +55,6 @@ static inline void interleave(Pairs x, Pairs y, Pairs *out) {
 static inline void in_order(const floats *x, floats *out) {
     out[0] = SHUFFLE(x[0], x[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     out[1] = SHUFFLE(x[0], x[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-}
-static inline void store_narrow(bf16 *out, floats x) {
-    bf16 all[LANES];
-    for (int l = 0; l < LANES; l++) all[l] = narrow(x[l]);
-    memcpy(out, all, sizeof all);
 }
 #endif
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -18,9 +19,16 @@ from steersman.kernels.entries import declare, layout_differs
 from steersman.progress import activity
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".c", ".h"))
-FLAGS = ["-O3", "-march=native", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-Wno-psabi"]
+FLAGS = ["-O3", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-Wno-psabi"]
 # sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
 FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+NATIVE = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
+INSTRUCTIONS = {
+    "native": (NATIVE,),
+    "avx512": (NATIVE, "-mno-amx-tile", "-mno-amx-bf16", "-mno-amx-int8"),
+    "avx2": ("-march=haswell",),
+}
+"""Instruction sets that kernels may use at most -> the flags that say so."""
 COMPILERS = ("cc", "gcc", "clang")
 """Tried in this order; the environment variable CC names another."""
 SECONDS = 300
@@ -35,8 +43,10 @@ class Compiler:
     command: tuple[str, ...]
     name: str
     """Name and version, such as 'gcc 12.2.0'."""
+    flags: tuple[str, ...]
+    """The instruction sets that it may use."""
     macros: str
-    """Macros that it defines for -march=native: the processor's instruction sets."""
+    """Macros that it defines for them."""
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -49,12 +59,13 @@ def commands() -> Iterator[tuple[str, ...]]:
             yield found, *words[1:]
 
 
-def compiler_of(command: tuple[str, ...]) -> Compiler:
+def compiler_of(command: tuple[str, ...], instructions: str = "native") -> Compiler:
     """The compiler behind a command. NotBuilt where it cannot be identified."""
-    macros = _run([*command, *(flag for flag in FLAGS if flag.startswith("-m")), "-dM", "-E", "-x", "c", os.devnull])
+    flags = INSTRUCTIONS[instructions]
+    macros = _run([*command, *flags, "-dM", "-E", "-x", "c", os.devnull])
     kind, name = ("clang", "__clang_version__") if "define __clang__ " in macros else ("gcc", "__VERSION__")
     version = re.search(rf'define {name} "([^" ]+)', macros)
-    return Compiler(command, f"{kind} {version[1] if version else 'of an unknown version'}", macros)
+    return Compiler(command, f"{kind} {version[1] if version else 'of an unknown version'}", flags, macros)
 
 
 def _run(command: list[str]) -> str:
@@ -77,7 +88,13 @@ def built_by(compiler: Compiler, again: bool = False) -> ctypes.CDLL:
 
     A failure is remembered until compiler, flags, sources or processor are others; `again` tries all the same.
     """
-    words = [*(s.name + s.read_text(encoding="utf-8") for s in SOURCES), *FLAGS, *compiler.command, compiler.macros]
+    words = [
+        *(s.name + s.read_text(encoding="utf-8") for s in SOURCES),
+        *FLAGS,
+        *compiler.command,
+        *compiler.flags,
+        compiler.macros,
+    ]
     key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:20]
     built = folder() / f"kernels-{key}.so"
     failed = built.with_suffix(".failed")
@@ -100,7 +117,7 @@ def _compile(compiler: Compiler, built: Path, failed: Path) -> None:
         fresh = Path(temporary) / built.name
         try:
             with activity("compiling the kernels for this machine, once", about=SECONDS / 10):
-                _run([*compiler.command, *FLAGS, "-o", str(fresh), *sources, "-lm"])
+                _run([*compiler.command, *compiler.flags, *FLAGS, "-o", str(fresh), *sources, "-lm"])
         except NotBuilt as error:
             note = Path(temporary) / failed.name
             note.write_text(str(error), encoding="utf-8")

@@ -6,17 +6,27 @@ import ctypes
 import functools
 import logging
 import os
+import platform
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from steersman import chosen, machine
-from steersman.kernels.building import NotBuilt, built_by, commands, compiler_of
+from steersman.kernels.building import INSTRUCTIONS, NotBuilt, built_by, commands, compiler_of
 
 log = logging.getLogger(__name__)
 
 SETTING = "STEERSMAN_KERNELS"
-"""The environment variable that turns kernels off, or leaves them on."""
+"""The environment variable that turns kernels off, leaves them on, or names the most that they may use."""
+PRODUCTS = (
+    "float32 vectors",
+    "float32 vectors (NEON)",
+    "float32 vectors (AVX2)",
+    "float32 vectors (AVX512)",
+    "bfloat16 vectors (AVX512-BF16)",
+    "matrix tiles (AMX)",
+)
+"""What products of training and prefill are computed with, by the number that `steersman_products` returns."""
 PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (5, 5)}
 """What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h): with bfloat16
 weights, with int8. For fewer a dot product each is faster; measured on a Sapphire Rapids (tiles) and a Zen 4."""
@@ -39,6 +49,10 @@ class Capabilities:
     """Products of bfloat16 in matrix tiles (AMX)."""
     no_tiles: str = ""
     """The reason for having no matrix tiles."""
+    products: str = ""
+    """What products of matrices of training and prefill are computed with; '' by PyTorch."""
+    instructions: str = "native"
+    """The most that kernels were allowed to use, one of `building.INSTRUCTIONS`."""
     sequences: int = 0
     """Most sequences that a native step decodes together."""
     packed_from: tuple[int, int] = (0, 0)
@@ -56,7 +70,7 @@ class Capabilities:
             "decoding and sampling": none if self.off else decoding,
             "norms, rotations, activations": none if self.off else "kernels in bfloat16; else PyTorch",
             "products, attention, vocabulary, optimizer": (
-                "kernels in bfloat16; else PyTorch" if self.tiles else f"PyTorch: {self.off or self.no_tiles}"
+                none if self.off else f"kernels in bfloat16, by {self.products}; else PyTorch"
             ),
         }
 
@@ -68,22 +82,19 @@ class Capabilities:
         return f"{few}{_multiplied_by(self.tiles, self.vectors)}; int8 from {int8} on"
 
     def to_json(self) -> dict[str, Any]:
-        names = ("processor", "compiler", "off", "vectors", "tiles", "no_tiles", "sequences", "packed_from", "work")
-        return {name: getattr(self, name) for name in names}
+        names = "processor compiler instructions off vectors tiles no_tiles products sequences packed_from work"
+        return {name: getattr(self, name) for name in names.split()}
 
 
 def decide(again: bool = False) -> Capabilities:
     """Look at the machine and compile what is missing; `again`: also what failed before.
 
-    Raises ValueError where the setting is neither 'on' nor 'off'.
+    Raises ValueError for a setting that is unknown, or that asks for what the processor does not have.
     """
     processor = machine.processor()
-    wanted = os.environ.get(SETTING, "")
-    if not wanted and (kept := chosen.kept()) is not None and not kept.kernels:
+    if SETTING not in os.environ and (kept := chosen.kept()) is not None and not kept.kernels:
         return Capabilities(processor, off=f"PyTorch was measured to be faster here ({SETTING}=on for kernels)")
-    wanted = wanted or "on"
-    if wanted not in ("on", "off"):
-        raise ValueError(f"{SETTING}: expected on or off, got {wanted!r}")
+    wanted = _wanted()
     if wanted == "off":
         return Capabilities(processor, off=f"kernels are turned off ({SETTING}=off)")
     if sys.platform != "linux":
@@ -91,26 +102,42 @@ def decide(again: bool = False) -> Capabilities:
     reasons = []
     for command in commands():
         try:
-            compiler = compiler_of(command)
-            return _with(built_by(compiler, again), processor, compiler.name)
+            return _built(command, wanted, processor, again)
         except NotBuilt as error:
             reasons.append(str(error))
     return Capabilities(processor, off="; ".join(reasons) or "there is no C compiler (gcc or clang)", fault=True)
 
 
-def _with(lib: ctypes.CDLL, processor: str, compiler: str) -> Capabilities:
-    tiles = lib.steersman_tiles()
-    why = {0: "the processor, as the compiler knows it, has no matrix tiles (AMX)", -1: "the system lets us use no AMX"}
+def _wanted() -> str:
+    """'off', or the most that kernels may use."""
+    wanted = os.environ.get(SETTING, "on")
+    sets = [name for name in INSTRUCTIONS if name != "native"] if platform.machine() in ("x86_64", "AMD64") else []
+    if wanted not in ("on", "off", *sets):
+        raise ValueError(f"{SETTING}: expected {', '.join(['on', 'off', *sets])}, got {wanted!r}")
+    has = machine.instructions()
+    if wanted == "avx2" and has and not {"avx2", "fma"} <= has:
+        raise ValueError(f"{SETTING}=avx2: this processor has no AVX2 with FMA; expected on or off")
+    return "native" if wanted == "on" else wanted
+
+
+def _built(command: tuple[str, ...], instructions: str, processor: str, again: bool) -> Capabilities:
+    compiler = compiler_of(command, instructions)
+    lib = built_by(compiler, again)
+    tiles, why = lib.steersman_tiles(), "the processor, as the compiler knows it, has no matrix tiles (AMX)"
+    if tiles < 0:  # what else there is
+        lib, why = built_by(compiler_of(command, "avx512"), again), "the system lets us use no AMX"
+    elif instructions != "native":
+        why = f"turned off ({SETTING}={instructions})"
     return Capabilities(
         processor,
-        compiler,
+        compiler.name,
         vectors=bool(lib.steersman_vectors()),
         tiles=tiles > 0,
-        no_tiles=why.get(tiles, ""),
+        no_tiles="" if tiles > 0 else why,
+        products=PRODUCTS[lib.steersman_products()],
+        instructions=instructions,
         sequences=lib.steersman_most(),
-        packed_from=PACKED_FROM[
-            "tiles" if tiles > 0 else "bfloat16 vectors" if lib.steersman_vectors() else "float32 vectors"
-        ],
+        packed_from=PACKED_FROM[_multiplied_by(tiles > 0, bool(lib.steersman_vectors()))],
         library=lib,
     )
 

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifndef __AVX512BF16__
+#undef __AMX_BF16__ /* its kernels round in vectors */
+#endif
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -43,12 +46,22 @@ static inline float exp_(float x) { /* 2^k times a polynomial */
     return p * scale;
 }
 
+/* Before a loop of constant length whose variables shall stay in registers */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define LANES 16
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+/* Where they lie in memory. Of vectors longer than the processor's, gcc copies a memcpy in pieces through the stack */
+typedef floats floats_at __attribute__((aligned(4), may_alias));
+typedef halves halves_at __attribute__((aligned(2), may_alias));
 
 /* Lanes of a, then of b, by their numbers, which are constants */
 #ifdef __clang__
@@ -58,15 +71,23 @@ typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 #endif
 
 static inline __attribute__((always_inline)) floats load(const float *x) {
-    floats y;
-    memcpy(&y, x, sizeof y);
-    return y;
+    return *(const floats_at *)x;
 }
 
+static inline __attribute__((always_inline)) void store(float *to, floats x) { *(floats_at *)to = x; }
+
 static inline __attribute__((always_inline)) floats load_wide(const bf16 *x) {
-    halves narrow_;
-    memcpy(&narrow_, x, sizeof narrow_);
-    return (floats)(__builtin_convertvector(narrow_, words) << 16);
+    return (floats)(__builtin_convertvector(*(const halves_at *)x, words) << 16);
+}
+
+/* The lanes rounded to bfloat16 */
+static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats x) {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    words bits = (words)x;
+    *(halves_at *)to = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
+#endif
 }
 
 static inline __attribute__((always_inline)) float sum_of(floats x) {
@@ -79,6 +100,18 @@ static inline __attribute__((always_inline)) float sum_of(floats x) {
 static inline __attribute__((always_inline)) floats larger(floats x, floats y) {
     ints first = x > y;
     return (floats)(((ints)x & first) | ((ints)y & ~first));
+}
+
+static inline __attribute__((always_inline)) float largest(floats x) {
+    x = larger(x, SHUFFLE(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    x = larger(x, SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    x = larger(x, SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    return x[0] > x[1] ? x[0] : x[1];
+}
+
+/* x where a lane of `chosen` is all ones, y where it is zero */
+static inline __attribute__((always_inline)) floats either(ints chosen, floats x, floats y) {
+    return (floats)(((ints)x & chosen) | ((ints)y & ~chosen));
 }
 
 /* exp_ in every lane */

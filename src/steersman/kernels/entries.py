@@ -112,7 +112,8 @@ ROW = (
     " branch:i[tokens] position:i[tokens] bounds:l[documents,2]"
 )
 """What an `AttentionRow` points to, in its order."""
-OTHERS = {"tiles": (), "vectors": (), "most": (), "layout": (c_void_p, c_int64), "scratch": (c_void_p, c_int64)}
+OTHERS: dict[str, tuple[Any, ...]] = {"layout": (c_void_p, c_int64), "scratch": (c_void_p, c_int64)}
+OTHERS |= dict.fromkeys(("tiles", "vectors", "products", "most"), ())
 """Entry points that do not compute, and their arguments."""
 
 

@@ -6,18 +6,6 @@
 #include "common.h"
 #include "machine.h"
 
-static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats x) {
-#ifdef __AVX512BF16__
-    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
-#else
-    words bits = (words)x;
-    halves y = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
-    memcpy(to, &y, sizeof y);
-#endif
-}
-
-static inline __attribute__((always_inline)) void store(float *to, floats x) { memcpy(to, &x, sizeof x); }
-
 /* out = x / rms(x) * (weight + offset); inverse [n] keeps 1 / rms. x, out [n, d] */
 int64_t steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse, int64_t n, int64_t d,
                     const float *offset_eps, int64_t threads) {

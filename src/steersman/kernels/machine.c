@@ -28,7 +28,26 @@ int64_t steersman_tiles(void) { /* 0: this build has none; -1: the system gives 
 #endif
 }
 
+/* What products of training are computed with, as in `kernels/capabilities.py` */
+int64_t steersman_products(void) {
+#if defined(__AMX_BF16__)
+    return 5;
+#elif defined(__AVX512BF16__)
+    return 4;
+#elif defined(__AVX512F__)
+    return 3;
+#elif defined(__AVX2__) && defined(__FMA__)
+    return 2;
+#elif defined(__ARM_NEON)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 int has_tiles(void) { return steersman_tiles() > 0; }
+
+int has_products(void) { return steersman_tiles() >= 0; }
 
 /* Per struct its size, then where each field begins; returns how many numbers there are */
 int64_t steersman_layout(int64_t *out, int64_t most) {

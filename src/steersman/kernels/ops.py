@@ -1,9 +1,8 @@
 """Training's and prefill's operations by kernels in C.
 
-Products of matrices in tiles (multiply.c), attention over packed rows (rows.c), and the operations between (layer.c).
+Products of matrices (multiply.c), attention over packed rows (rows.c), and the operations between (layer.c).
 `capabilities.py` says which kernels this machine has, `entries.py` checks arguments. The engine's own kernels
-are called in `engine.backends.local.compiled`. Without a compiler PyTorch computes everything; without matrix tiles
-(AMX) products and attention.
+are called in `engine.backends.local.compiled`. Without a compiler PyTorch computes everything.
 
 Why so: decision 11 in docs/LOG.md.
 """
@@ -44,7 +43,7 @@ def serves(x: Tensor, *sizes: int) -> bool:
 
 def multiplies(x: Tensor) -> bool:
     """Whether `multiply` and `attend` take a tensor like x."""
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and capabilities().tiles
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and capabilities().library is not None
 
 
 def _call(entry: str, **values: Any) -> list[Tensor]:

@@ -1,9 +1,7 @@
-/* Attention over packed rows, forward and backward, in matrix tiles: each document by itself, in blocks of 32 queries
-   and 32 keys. A block of queries has its scores against all its keys at hand, so the softmax is the plain one. */
+/* Attention over packed rows, forward and backward: each document by itself, in blocks of 32 queries and 32 keys.
+   A block of queries has its scores against all its keys at hand, so the softmax is the plain one. */
 
 #include "multiply.h"
-
-#ifdef __AMX_BF16__
 
 static void *cut(char **from, int64_t bytes) {
     char *at = *from;
@@ -11,85 +9,100 @@ static void *cut(char **from, int64_t bytes) {
     return at;
 }
 
-/* 32 rows of a, as they lie or laid out, times b laid out -> c [32, 32] */
-static inline __attribute__((always_inline)) void product(
-    const bf16 *a, int64_t half, int64_t stride, int64_t step, const bf16 *b, int64_t k, float *c, int64_t c_stride) {
+/* 32 rows of a times b laid out -> c [32, 32] */
+static inline __attribute__((always_inline)) void product(First a, const Laid *b, int64_t k, float *c, int64_t stride) {
     Waiting none = {0};
-    zero_tiles();
-    multiply_tiles(a, half, stride, step, b, k, &none);
-    store_tiles(c, c_stride);
+    Part part = {a, b, k};
+    block_product(&part, 1, c, stride, 0, &none);
 }
 
-/* Which of 16 keys from j on query i sees; both count within the document */
-static inline __attribute__((always_inline)) __mmask16 seen(const Attention *a, int64_t start, int64_t i, int64_t j) {
-    int64_t ahead = i - j;
-    __mmask16 mask = ahead >= 15 ? 0xffff : ahead < 0 ? 0 : (__mmask16)((2u << ahead) - 1);
+/* 16 numbers of which `left` are there */
+static inline __attribute__((always_inline)) ints load_some(const int32_t *x, int64_t left) {
+    ints y = {0};
+    if (left >= LANES)
+        memcpy(&y, x, sizeof y);
+    else
+        for (int64_t l = 0; l < left; l++) y[l] = x[l];
+    return y;
+}
+
+/* Which of 16 keys from j on query i sees, all ones; both count within the document */
+static inline __attribute__((always_inline)) ints seen(const Attention *a, int64_t start, int64_t i, int64_t j) {
+    int64_t left = a->tokens - start - j;
+    ints mask = (ints){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} <= (int32_t)(i - j);
     if (a->branch) {
-        __m512i branch = _mm512_maskz_loadu_epi32(mask, a->branch + start + j);
-        __mmask16 trunk = _mm512_mask_cmplt_epi32_mask(mask, branch, _mm512_setzero_si512());
-        mask = trunk | _mm512_mask_cmpeq_epi32_mask(mask, branch, _mm512_set1_epi32(a->branch[start + i]));
+        ints branch = load_some(a->branch + start + j, left);
+        mask &= (branch < 0) | (branch == a->branch[start + i]);
     }
-    if (a->window) {
-        __m512i position = _mm512_maskz_loadu_epi32(mask, a->position + start + j);
-        __m512i last = _mm512_set1_epi32(a->position[start + i] - (int32_t)a->window);
-        mask = _mm512_mask_cmpgt_epi32_mask(mask, position, last);
-    }
+    if (a->window) mask &= load_some(a->position + start + j, left) > a->position[start + i] - (int32_t)a->window;
     return mask;
 }
 
 /* Operands of one document's key head, laid out */
-typedef struct { bf16 *k, *v, *k_across, *v_across; } Keys;
+typedef struct { Laid *k, *v, *k_across, *v_across; } Keys;
 
 static inline Side head_of(const bf16 *x, int64_t start, int64_t heads, int64_t head, int64_t d, int across) {
     return (Side){x + (start * heads + head) * d, heads * d, across};
 }
 
-static void lay_out_all(const Side *s, int64_t n, int64_t k, int second, bf16 *to) {
+static void lay_out_all(const Side *s, int64_t n, int64_t k, int second, Laid *to) {
     lay_out(s, n, k, 0, up(n) / WIDE, second, to, up(k) * WIDE);
 }
 
 /* scores [32, up(count)] of 32 queries from `first` with keys 0 to count */
-static void scores_of(const Side *q, int64_t length, int64_t d, int64_t first, const bf16 *k, int64_t count, bf16 *laid, float *scores) {
+static void scores_of(const Side *q, int64_t length, int64_t d, int64_t first, const Laid *k, int64_t count, Laid *laid, float *scores) {
     lay_out(q, length, d, first, 1, 0, laid, 0);
-    for (int64_t j = 0; j < count; j += WIDE)
-        product(laid, TILE, WIDE, 2 * TILE, k + j * d, d, scores + j, up(count));
+    for (int64_t j = 0; j < count; j += WIDE) product(first_laid_out(laid, 0), k + j * up(d), d, scores + j, up(count));
 }
 
-static void forward_block(const Attention *a, int64_t start, int64_t length, int64_t head, int64_t first, const Keys *keys, char *space) {
-    int64_t d = a->d, rows = length - first < WIDE ? length - first : WIDE, count = first + rows, wide_ = up(count);
-    bf16 *laid = cut(&space, WIDE * d * sizeof(bf16)), *p = cut(&space, WIDE * wide_ * sizeof(bf16));
-    float *scores = cut(&space, WIDE * wide_ * sizeof(float)), *out = cut(&space, WIDE * WIDE * sizeof(float));
-    float inverse[WIDE];
-    Side q = head_of(a->q, start, a->heads, head, d, 0);
-    scores_of(&q, length, d, first, keys->k, count, laid, scores);
-    memset(p, 0, WIDE * wide_ * sizeof(bf16));
+/* `rows` rows of c [32, 32], each times its factor, rounded to 32 or 16 columns of `to` */
+static inline void write_block(const float *c, const float *factors, int64_t rows, int64_t columns, bf16 *to, int64_t stride) {
+    for (int64_t i = 0; i < rows; i++) {
+        float factor = factors ? factors[i] : 1.0f;
+        store_narrow(to + i * stride, load(c + i * WIDE) * factor);
+        if (columns > SIDE) store_narrow(to + i * stride + SIDE, load(c + i * WIDE + SIDE) * factor);
+    }
+}
+
+/* A block of queries' scores -> p, exp(score - largest) in bfloat16, what each row's sum is divided by, and lse */
+static void softmax_rows(const Attention *a, int64_t start, int64_t head, int64_t first, int64_t rows, float *scores, bf16 *p, float *inverse) {
+    int64_t count = first + rows, wide_ = up(count);
     for (int64_t i = 0; i < rows; i++) {
         float *row = scores + i * wide_;
-        floats most = (floats){0} - INFINITY, total = {0};
+        const floats none = (floats){0} - INFINITY;
+        floats most = none, total = {0};
         for (int64_t j = 0; j < count; j += LANES) {
-            floats x = (floats)_mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen(a, start, first + i, j), (__m512)(load(row + j) * a->scale));
+            floats x = either(seen(a, start, first + i, j), load(row + j) * a->scale, none);
             most = larger(most, x);
-            memcpy(row + j, &x, sizeof x);
+            store(row + j, x);
         }
-        float top = _mm512_reduce_max_ps((__m512)most);
+        float top = largest(most);
         for (int64_t j = 0; j < count; j += LANES) {
-            __m512 x = (__m512)load(row + j);
-            __mmask16 mask = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
-            x = _mm512_maskz_mov_ps(mask, (__m512)exp_lanes((floats)x - top));
-            total += (floats)x;
-            _mm256_storeu_si256((__m256i *)(p + i * wide_ + j), (__m256i)_mm512_cvtneps_pbh(x));
+            floats x = load(row + j);
+            x = either(x > none, exp_lanes(x - top), (floats){0});
+            total += x;
+            store_narrow(p + i * wide_ + j, x);
         }
         float sum = sum_of(total);
         inverse[i] = 1 / sum;
         a->lse[(start + first + i) * a->heads + head] = top + logf(sum);
     }
-    bf16 *to = a->out + ((start + first) * a->heads + head) * d;
+}
+
+static void forward_block(const Attention *a, int64_t start, int64_t length, int64_t head, int64_t first, const Keys *keys, char *space) {
+    int64_t d = a->d, rows = length - first < WIDE ? length - first : WIDE, count = first + rows, wide_ = up(count);
+    Laid *laid = cut(&space, WIDE * up(d) * sizeof(Laid)), *p_laid = LIES ? NULL : cut(&space, WIDE * wide_ * sizeof(Laid));
+    bf16 *p = cut(&space, WIDE * wide_ * sizeof(bf16)), *to = a->out + ((start + first) * a->heads + head) * d;
+    float *scores = cut(&space, WIDE * wide_ * sizeof(float)), *out = cut(&space, WIDE * WIDE * sizeof(float));
+    float inverse[WIDE];
+    Side q = head_of(a->q, start, a->heads, head, d, 0);
+    scores_of(&q, length, d, first, keys->k, count, laid, scores);
+    memset(p, 0, WIDE * wide_ * sizeof(bf16));
+    softmax_rows(a, start, head, first, rows, scores, p, inverse);
+    First weights = first_as_it_lies(p, wide_, wide_, p_laid);
     for (int64_t column = 0; column < d; column += WIDE) {
-        product(p, SIDE * wide_, wide_, WIDE, keys->v_across + column * up(length), wide_, out, WIDE);
-        for (int64_t i = 0; i < rows; i++) {
-            __m512 low = (__m512)(load(out + i * WIDE) * inverse[i]), high = (__m512)(load(out + i * WIDE + SIDE) * inverse[i]);
-            _mm512_storeu_si512(to + i * a->heads * d + column, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-        }
+        product(weights, keys->v_across + column * up(length), wide_, out, WIDE);
+        write_block(out, inverse, rows, d - column, to + column, a->heads * d);
     }
 }
 
@@ -104,10 +117,10 @@ static int64_t longest(const Attention *a) {
 
 /* A document's key head at a time: its keys and values laid out, then all blocks of queries of the heads that share it */
 static int64_t forward(const Attention *a, int threads) {
-    int64_t most = up(longest(a)), size = most * a->d * sizeof(bf16), failed = DONE;
+    int64_t most = up(longest(a)), across = up(a->d), size = most * across * sizeof(Laid), failed = DONE;
 #pragma omp parallel num_threads(threads)
     {
-        char *space = room(0, 2 * size + WIDE * (a->d * 2 + most * 6 + WIDE * 4) + 1024);
+        char *space = room(0, 2 * size + WIDE * ((across + most) * sizeof(Laid) + most * 6 + WIDE * 4) + 1024);
         Keys keys = {cut(&space, size), NULL, NULL, cut(&space, size)};
         TileConfig before;
         int64_t documents = all_have(space, &failed) ? a->documents : 0;
@@ -128,8 +141,8 @@ static int64_t forward(const Attention *a, int threads) {
     return failed;
 }
 
-/* sums [count, d] float32 += x^T y over 32 queries of each of `shared` heads: x [shared][32, stride] bfloat16 */
-static void add_transposed(const bf16 *x, int64_t shared, int64_t stride, const bf16 *y, int64_t count, int64_t d, bf16 *laid, float *sums) {
+/* sums [count, up(d)] float32 += x^T y over 32 queries of each of `shared` heads: x [shared][32, stride] bfloat16 */
+static void add_transposed(const bf16 *x, int64_t shared, int64_t stride, const Laid *y, int64_t count, int64_t d, Laid *laid, float *sums) {
     for (int64_t j = 0; j < count; j += WIDE) {
         for (int64_t h = 0; h < shared; h++) {
             Side s = {x + h * WIDE * stride, stride, 1};
@@ -137,103 +150,124 @@ static void add_transposed(const bf16 *x, int64_t shared, int64_t stride, const 
         }
         for (int64_t column = 0; column < d; column += WIDE) {
             Waiting none = {0};
-                    load_tiles(sums + j * d + column, d);
-            multiply_tiles(laid, TILE, WIDE, 2 * TILE, y + column * shared * WIDE, shared * WIDE, &none);
-            store_tiles(sums + j * d + column, d);
+            Part part = {first_laid_out(laid, 1), y + column * shared * WIDE, shared * WIDE};
+            block_product(&part, 1, sums + j * up(d) + column, up(d), 1, &none);
+        }
+    }
+}
+
+/* What a thread needs for a block of queries of all heads that share a key head, on its way backward */
+typedef struct { bf16 *p, *grad_s; float *scores, *grad_p, *block; Laid *laid, *q_across, *grad_across, *s_laid; } Space;
+
+/* Cut from `at`; from NULL, where it ends tells how many bytes it takes */
+static Space space_of(char **at, int64_t d, int64_t shared, int64_t most) {
+    Space s;
+    int64_t across = up(d);
+    s.p = cut(at, shared * WIDE * most * sizeof(bf16)), s.grad_s = cut(at, shared * WIDE * most * sizeof(bf16));
+    s.scores = cut(at, WIDE * most * sizeof(float)), s.grad_p = cut(at, WIDE * most * sizeof(float));
+    s.laid = cut(at, (across > shared * WIDE ? across : shared * WIDE) * WIDE * sizeof(Laid));
+    s.q_across = cut(at, shared * WIDE * across * sizeof(Laid)), s.grad_across = cut(at, shared * WIDE * across * sizeof(Laid));
+    s.s_laid = cut(at, LIES ? 0 : WIDE * most * sizeof(Laid));
+    s.block = cut(at, WIDE * WIDE * sizeof(float));
+    return s;
+}
+
+/* Scores and gradients of 32 rows' chances of one head -> chances, and gradients of scores, in bfloat16 */
+static void backward_rows(const Attention *a, const Side *grad, int64_t start, int64_t head, int64_t first, int64_t rows,
+                          const Space *s, bf16 *p, bf16 *grad_s) {
+    int64_t d = a->d, count = first + rows, wide_ = up(count);
+    const bf16 *out = head_of(a->out, start, a->heads, head, d, 0).at;
+    for (int64_t i = 0; i < rows; i++) {
+        floats dots = {0};
+        for (int64_t j = 0; j < d; j += LANES)
+            dots += load_wide(out + (first + i) * grad->stride + j) * load_wide(grad->at + (first + i) * grad->stride + j);
+        float dot = sum_of(dots), lse = a->lse[(start + first + i) * a->heads + head];
+        for (int64_t j = 0; j < count; j += LANES) {
+            floats x = exp_lanes(load(s->scores + i * wide_ + j) * a->scale - lse);
+            x = either(seen(a, start, first + i, j), x, (floats){0});
+            floats y = x * (load(s->grad_p + i * wide_ + j) - dot) * a->scale;
+            store_narrow(p + i * wide_ + j, x);
+            store_narrow(grad_s + i * wide_ + j, y);
         }
     }
 }
 
 /* 32 queries from `first` of all heads that share a key head: their gradient, and what they add to that of keys and values */
 static void backward_block(const Attention *a, const Gradients *g, int64_t start, int64_t length, int64_t group, int64_t first,
-                           const Keys *keys, float *grad_k, float *grad_v, char *space) {
+                           const Keys *keys, float *grad_k, float *grad_v, const Space *s) {
     int64_t d = a->d, shared = a->heads / a->kv_heads, rows = length - first < WIDE ? length - first : WIDE;
-    int64_t count = first + rows, wide_ = up(count), whole = up(length);
-    bf16 *p = cut(&space, shared * WIDE * wide_ * sizeof(bf16)), *grad_s = cut(&space, shared * WIDE * wide_ * sizeof(bf16));
-    float *scores = cut(&space, WIDE * wide_ * sizeof(float)), *grad_p = cut(&space, WIDE * wide_ * sizeof(float));
-    bf16 *laid = cut(&space, (d > shared * WIDE ? d : shared * WIDE) * WIDE * sizeof(bf16));
-    bf16 *q_across = cut(&space, shared * WIDE * d * sizeof(bf16)), *grad_across = cut(&space, shared * WIDE * d * sizeof(bf16));
-    float *block = cut(&space, WIDE * WIDE * sizeof(float));
-    memset(p, 0, shared * WIDE * wide_ * sizeof(bf16));
-    memset(grad_s, 0, shared * WIDE * wide_ * sizeof(bf16));
+    int64_t count = first + rows, wide_ = up(count), whole = up(length), stride = a->heads * d;
+    memset(s->p, 0, shared * WIDE * wide_ * sizeof(bf16));
+    memset(s->grad_s, 0, shared * WIDE * wide_ * sizeof(bf16));
     for (int64_t h = 0; h < shared; h++) {
         int64_t head = group * shared + h;
         Side q = head_of(a->q, start, a->heads, head, d, 0), grad = head_of(g->grad, start, a->heads, head, d, 0);
-        const bf16 *out = head_of(a->out, start, a->heads, head, d, 0).at;
-        scores_of(&q, length, d, first, keys->k, count, laid, scores);
-        scores_of(&grad, length, d, first, keys->v, count, laid, grad_p);
-        for (int64_t i = 0; i < rows; i++) {
-            floats dots = {0};
-            for (int64_t j = 0; j < d; j += LANES)
-                dots += load_wide(out + (first + i) * q.stride + j) * load_wide(grad.at + (first + i) * grad.stride + j);
-            float dot = sum_of(dots), lse = a->lse[(start + first + i) * a->heads + head];
-            bf16 *to_p = p + (h * WIDE + i) * wide_, *to_s = grad_s + (h * WIDE + i) * wide_;
-            for (int64_t j = 0; j < count; j += LANES) {
-                floats x = exp_lanes(load(scores + i * wide_ + j) * a->scale - lse);
-                x = (floats)_mm512_maskz_mov_ps(seen(a, start, first + i, j), (__m512)x);
-                floats y = x * (load(grad_p + i * wide_ + j) - dot) * a->scale;
-                _mm256_storeu_si256((__m256i *)(to_p + j), (__m256i)_mm512_cvtneps_pbh((__m512)x));
-                _mm256_storeu_si256((__m256i *)(to_s + j), (__m256i)_mm512_cvtneps_pbh((__m512)y));
-            }
-        }
+        bf16 *grad_s = s->grad_s + h * WIDE * wide_;
+        scores_of(&q, length, d, first, keys->k, count, s->laid, s->scores);
+        scores_of(&grad, length, d, first, keys->v, count, s->laid, s->grad_p);
+        backward_rows(a, &grad, start, head, first, rows, s, s->p + h * WIDE * wide_, grad_s);
         bf16 *to = g->q + ((start + first) * a->heads + head) * d;
+        Side q_rows = {q.at + first * stride, stride, 1}, grad_rows = {grad.at + first * stride, stride, 1};
+        First pulled = first_as_it_lies(grad_s, wide_, wide_, s->s_laid);
         for (int64_t column = 0; column < d; column += WIDE) {
-            product(grad_s + h * WIDE * wide_, SIDE * wide_, wide_, WIDE, keys->k_across + column * whole, wide_, block, WIDE);
-            for (int64_t i = 0; i < rows; i++) {
-                __m512 low = _mm512_load_ps(block + i * WIDE), high = _mm512_load_ps(block + i * WIDE + SIDE);
-                _mm512_storeu_si512(to + i * q.stride + column, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-            }
-            Side q_rows = {q.at + first * q.stride, q.stride, 1}, grad_rows = {grad.at + first * grad.stride, grad.stride, 1};
-            lay_out(&q_rows, d, rows, column, 1, 1, q_across + (column * shared + h * WIDE) * WIDE, 0);
-            lay_out(&grad_rows, d, rows, column, 1, 1, grad_across + (column * shared + h * WIDE) * WIDE, 0);
+            product(pulled, keys->k_across + column * whole, wide_, s->block, WIDE);
+            write_block(s->block, NULL, rows, d - column, to + column, stride);
+            lay_out(&q_rows, d, rows, column, 1, 1, s->q_across + (column * shared + h * WIDE) * WIDE, 0);
+            lay_out(&grad_rows, d, rows, column, 1, 1, s->grad_across + (column * shared + h * WIDE) * WIDE, 0);
         }
     }
-    add_transposed(grad_s, shared, wide_, q_across, count, d, laid, grad_k);
-    add_transposed(p, shared, wide_, grad_across, count, d, laid, grad_v);
+    add_transposed(s->grad_s, shared, wide_, s->q_across, count, d, s->laid, grad_k);
+    add_transposed(s->p, shared, wide_, s->grad_across, count, d, s->laid, grad_v);
+}
+
+/* A document's key head: all its blocks of queries, and the gradients of its keys and values */
+static void backward_head(const Attention *a, const Gradients *g, int64_t start, int64_t length, int64_t group,
+                          const Keys *keys, float *const sums[2], const Space *space) {
+    int64_t d = a->d, across = up(d);
+    Side k = head_of(a->k, start, a->kv_heads, group, d, 0), v = head_of(a->v, start, a->kv_heads, group, d, 0);
+    lay_out_all(&k, length, d, 1, keys->k);
+    lay_out_all(&v, length, d, 1, keys->v);
+    k.across = 1;
+    lay_out_all(&k, d, length, 1, keys->k_across);
+    memset(sums[0], 0, up(length) * across * sizeof(float));
+    memset(sums[1], 0, up(length) * across * sizeof(float));
+    for (int64_t first = 0; first < length; first += WIDE)
+        backward_block(a, g, start, length, group, first, keys, sums[0], sums[1], space);
+    for (int which = 0; which < 2; which++) {
+        bf16 *to = (which ? g->v : g->k) + (start * a->kv_heads + group) * d;
+        for (int64_t i = 0; i < length; i++)
+            for (int64_t j = 0; j < d; j += LANES) store_narrow(to + i * k.stride + j, load(sums[which] + i * across + j));
+    }
 }
 
 static int64_t backward(const Attention *a, const Gradients *g, int threads) {
-    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * d * sizeof(bf16), failed = DONE;
-    int64_t block = WIDE * (shared * most * 4 + most * 8 + (d > shared * WIDE ? d : shared * WIDE) * 2 + shared * d * 4 + WIDE * 4);
+    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * up(d), failed = DONE;
+    char *end = NULL;
+    space_of(&end, d, shared, most);
+    int64_t bytes = (int64_t)(uintptr_t)end + size * (3 * sizeof(Laid) + 2 * sizeof(float)) + 1024;
 #pragma omp parallel num_threads(threads)
     {
-        char *space = room(0, 7 * size + block + 2048);
-        Keys keys = {cut(&space, size), cut(&space, size), cut(&space, size), NULL};
-        float *sums[2] = {cut(&space, 2 * size), cut(&space, 2 * size)};
+        char *at = room(0, bytes);
+        int64_t documents = all_have(at, &failed) ? a->documents : 0;
+        Keys keys = {cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), NULL};
+        float *sums[2] = {cut(&at, size * sizeof(float)), cut(&at, size * sizeof(float))};
+        Space space = space_of(&at, d, shared, most);
         TileConfig before;
-        int64_t documents = all_have(space, &failed) ? a->documents : 0;
         take_tiles(&before);
 #pragma omp for schedule(dynamic) collapse(2)
         for (int64_t n = 0; n < documents; n++)
             for (int64_t group = 0; group < a->kv_heads; group++) {
                 int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start;
-                Side k = head_of(a->k, start, a->kv_heads, group, d, 0), v = head_of(a->v, start, a->kv_heads, group, d, 0);
-                lay_out_all(&k, length, d, 1, keys.k);
-                lay_out_all(&v, length, d, 1, keys.v);
-                k.across = 1;
-                lay_out_all(&k, d, length, 1, keys.k_across);
-                memset(sums[0], 0, 2 * size);
-                memset(sums[1], 0, 2 * size);
-                for (int64_t first = 0; first < length; first += WIDE)
-                    backward_block(a, g, start, length, group, first, &keys, sums[0], sums[1], space);
-                for (int which = 0; which < 2; which++) {
-                    bf16 *to = (which ? g->v : g->k) + (start * a->kv_heads + group) * d;
-                    for (int64_t i = 0; i < length; i++)
-                        for (int64_t j = 0; j < d; j += LANES) {
-                            __m512 x = _mm512_loadu_ps(sums[which] + i * d + j);
-                            _mm256_storeu_si256((__m256i *)(to + i * k.stride + j), (__m256i)_mm512_cvtneps_pbh(x));
-                        }
-                }
+                backward_head(a, g, start, length, group, &keys, sums, &space);
             }
         give_tiles_back(&before);
     }
     return failed;
 }
-#endif
 
 static int64_t examine(const Attention *a, int64_t threads) {
-    if (!has_tiles()) return NO_TILES;
-    if (threads < 1 || a->d < 1 || a->d % 32 || a->kv_heads < 1 || a->heads % a->kv_heads) return BAD_SIZE;
+    if (!has_products()) return NO_TILES;
+    if (threads < 1 || a->d < 1 || a->d % LANES || a->kv_heads < 1 || a->heads % a->kv_heads) return BAD_SIZE;
     for (int64_t n = 0; n < a->documents; n++) {
         int64_t start = a->bounds[2 * n], end = a->bounds[2 * n + 1];
         if (start < 0 || end < start || end > a->tokens) return BAD_DOCUMENT;
@@ -244,18 +278,12 @@ static int64_t examine(const Attention *a, int64_t threads) {
 /* Fills out and lse */
 int64_t steersman_attend(const Attention *a, int64_t threads) {
     int64_t code = examine(a, threads);
-#ifdef __AMX_BF16__
-    if (code == DONE) code = forward(a, (int)threads);
-#endif
-    return code;
+    return code == DONE ? forward(a, (int)threads) : code;
 }
 
 /* From g->grad, that of a->out: those of q, k and v */
 int64_t steersman_attend_backward(const Attention *a, const Gradients *g, int64_t threads) {
     int64_t code = examine(a, threads);
     if (!g->grad || !g->q || !g->k || !g->v) return BAD_SIZE;
-#ifdef __AMX_BF16__
-    if (code == DONE) code = backward(a, g, (int)threads);
-#endif
-    return code;
+    return code == DONE ? backward(a, g, (int)threads) : code;
 }

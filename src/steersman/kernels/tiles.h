@@ -1,4 +1,5 @@
-/* Matrix tiles: their size, and the shape that all kernels give them. */
+/* Matrix tiles: their size, and the shape that all kernels give them. Where there are none, blocks of products keep
+   that layout, and taking tiles takes nothing. */
 
 #ifndef STEERSMAN_TILES_H
 #define STEERSMAN_TILES_H
@@ -6,9 +7,9 @@
 #include "common.h"
 
 #define SIDE 16 /* a tile: 16 rows of 64 bytes */
+#define TILE (2 * SIDE * SIDE)
 
 #ifdef __AMX_BF16__
-#define TILE (2 * SIDE * SIDE)
 
 typedef struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } TileConfig;
 
@@ -26,7 +27,10 @@ static inline void give_tiles_back(const TileConfig *before) {
     __asm__ volatile("" : : "r"(before) : "memory");
     _tile_loadconfig(before);
 }
-
+#else
+typedef struct { char nothing; } TileConfig;
+static inline void take_tiles(TileConfig *before) { before->nothing = 0; }
+static inline void give_tiles_back(const TileConfig *before) { (void)before; }
 #endif
 
 #ifdef __AVX512F__

@@ -3,7 +3,7 @@
     measure(folder, "bfloat16")  ->  {"learn": 640.0, "generate": 380.0}
     compare()                    ->  every way to compute on a small random model, into `steersman.chosen`
 
-Why so: decision 60 in docs/LOG.md.
+Why so: decision 61 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _fastest(work: Any, repeats: int) -> float:
 def _kernels(on: bool) -> Iterator[None]:
     """This process with or without kernels."""
     before = os.environ.get(capabilities.SETTING)
-    os.environ[capabilities.SETTING] = "on" if on else "off"
+    os.environ[capabilities.SETTING] = "off" if not on else "on" if before in (None, "off") else before
     capabilities.capabilities.cache_clear()
     try:
         yield
@@ -98,8 +98,9 @@ def _kernels(on: bool) -> Iterator[None]:
 def compare(rounds: int = 1) -> chosen.Choice:
     """Measure every way to compute that this machine has, in turns, and keep what was seen and chosen."""
     ways = [way for way in chosen.WAYS if way != chosen.KERNELS or not capabilities.decide().off]
+    total = rounds * len(ways)
     paces: dict[str, dict[str, float]] = {way: {} for way in ways}
-    with tempfile.TemporaryDirectory() as folder, activity("measuring this machine", rounds * len(ways)) as shown:
+    with tempfile.TemporaryDirectory() as folder, activity("measuring this machine", total, "way", about=15.0) as shown:
         small = _small_model(Path(folder))
         for number in range(rounds):
             for at, way in enumerate(ways):

@@ -188,7 +188,7 @@ class Decoder:
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
-        tiled = kernels.multiplies(self.weights.embed) and s.head_dim % 32 == 0
+        tiled = kernels.multiplies(self.weights.embed) and s.head_dim % kernels.LANES == 0
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
         positions = torch.zeros_like(ids)
