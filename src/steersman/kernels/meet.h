@@ -3,7 +3,7 @@
    its own share of a core meanwhile: two threads, each half the time on its core, compute together for a quarter of it.
    Here a thread that waits for longer than threads differ that all have a core, sleeps.
 
-   Why so: decision 61 in docs/LOG.md. */
+   Why so: decision 62 in docs/LOG.md. */
 
 #ifndef STEERSMAN_MEET_H
 #define STEERSMAN_MEET_H
