@@ -16,7 +16,7 @@ from steersman.eval import judges, wording
 from steersman.eval.judges import judge_for, prefers, simulated_ranking
 from steersman.eval.verdict import MIN_PROMPTS, ModelAnswers, Verdict, compare, decide, plain, verdict
 from steersman.rounds import registry
-from steersman.stats import Interval, expanded_level, paired_bootstrap
+from steersman.stats import Interval, bootstrap_mean, expanded_level, paired_bootstrap
 from steersman.types import AxisScores, Conversation, Message, Ranking
 
 CONFIG = EvalConfig(bootstrap=1000)
@@ -350,3 +350,4 @@ def test_a_model_against_itself_gives_no_evidence_in_95_of_100() -> None:
         assert 0.92 <= words.count("no evidence") / 400 <= 0.98, n
     # t(11) = 2.201, and 12 / 11 of the variance
     assert expanded_level(0.95, 12) == pytest.approx(math.erf(2.201 * math.sqrt(12 / 11) / math.sqrt(2)), abs=1e-4)
+    assert bootstrap_mean([0.0, 1.0], expanded=True) == Interval(0.5, 0.0, 1.0, 2)

@@ -113,7 +113,7 @@ def expanded_level(level: float, groups: int) -> float:
     are 89 (Hesterberg 2015, expanded percentiles). Why so: decision 61 in docs/LOG.md.
     """
     wide = student(groups - 1, level) * math.sqrt(groups / (groups - 1))
-    return 2 * NormalDist().cdf(wide) - 1
+    return min(2 * NormalDist().cdf(wide) - 1, 1 - 1e-12)  # of two groups the bootstrap has no more than its ends
 
 
 def paired_bootstrap(
