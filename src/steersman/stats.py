@@ -110,7 +110,7 @@ def expanded_level(level: float, groups: int) -> float:
     """The level at which percentiles of resampled means hold the true mean in a share `level` of all cases.
 
     A bootstrap of n groups has (n - 1) / n of the variance and normal tails where Student's belong: at 12 groups "95 %"
-    are 89 (Hesterberg 2015, expanded percentiles). Why so: decision 61 in docs/LOG.md.
+    are 89 (Hesterberg 2015, expanded percentiles). Why so: decision 63 in docs/LOG.md.
     """
     wide = student(groups - 1, level) * math.sqrt(groups / (groups - 1))
     return min(2 * NormalDist().cdf(wide) - 1, 1 - 1e-12)  # of two groups the bootstrap has no more than its ends

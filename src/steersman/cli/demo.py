@@ -6,6 +6,7 @@ Why so: decisions 18, 19, 24, 48 and 59 in docs/LOG.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli import demo_sizes
 from steersman.cli.framework import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, emit, say
 from steersman.progress import duration
 
@@ -89,6 +91,18 @@ def demo_config(language: str) -> configs.Config:
     return config_file.from_dict(tree, "demo")
 
 
+def _sized(config: configs.Config, settings: Sequence[str]) -> configs.Config:
+    """The demo's settings in sizes for this machine, said in one line; what the options name stays as they say."""
+    demo_sizes.choose_way()
+    asked = config_file.with_overrides(config, ["model.dtype=auto", *settings])
+    pace = demo_sizes.measured(asked)
+    if pace is None:
+        return asked
+    fitted = config_file.with_overrides(demo_sizes.fitted(config, pace), ["model.dtype=auto", *settings])
+    say(demo_sizes.told(fitted, pace))
+    return fitted
+
+
 def demo(
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="Workspace of the demo; default demo or demo-zh.")
@@ -109,7 +123,7 @@ def demo(
         say(f"going on in {root}")
         space = Workspace.open(root, tuple(settings or ())).pin()
     else:
-        space = Workspace.create(root, config_file.with_overrides(demo_config(language), settings or ()))
+        space = Workspace.create(root, _sized(demo_config(language), settings or ()))
         say(f"made {root / CONFIG_NAME}")
     from steersman.data.bundled import import_shop
     from steersman.rounds.gate import promote_best
