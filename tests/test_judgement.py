@@ -34,8 +34,8 @@ from steersman.types import Completion
 
 
 def test_the_validator_learns_from_what_was_held_out_and_changes_nothing(tiny: Path, tmp_path: Path) -> None:
-    with_it = stages.run_reward(tiny, tmp_path / "with")
-    alone = stages.run_reward(tiny, tmp_path / "without", validator=False)
+    with_it = stages.run_reward(tiny, tmp_path / "with", validator=True)
+    alone = stages.run_reward(tiny, tmp_path / "without")
     files = tree_hashes(tmp_path / "with"), tree_hashes(tmp_path / "without")
     assert {k: v for k, v in files[0].items() if not k.startswith("validator/")} == files[1]
     assert with_it["validator"]["n_train_prompts"] + alone["n_train_prompts"] == 16
@@ -47,7 +47,7 @@ def test_the_validator_learns_from_what_was_held_out_and_changes_nothing(tiny: P
 
 
 def test_who_judges(tiny: Path, tmp_path: Path) -> None:
-    stages.run_reward(tiny, tmp_path / "reward")
+    stages.run_reward(tiny, tmp_path / "reward", validator=True)
     config, folder = PpoConfig(), tmp_path / "reward" / "validator"
     path = folder / "manifest.json"
     said = json.loads(path.read_text())
@@ -178,7 +178,7 @@ def test_the_horizon_is_a_tenth_of_the_run(tiny: Path) -> None:
 
 
 def test_sft_is_kept_where_nothing_is_better(tiny: Path, tmp_path: Path) -> None:
-    stages.run_reward(tiny, tmp_path / "reward", validator=False)
+    stages.run_reward(tiny, tmp_path / "reward")
     metrics = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", confidence=0.9999, iterations=3)
     rows = read_metrics(tmp_path / "policy")
     assert metrics["kept"] == "sft"
@@ -197,7 +197,7 @@ def test_sft_is_kept_where_nothing_is_better(tiny: Path, tmp_path: Path) -> None
 
 
 def test_a_run_is_judged_by_the_validator_on_a_scale_of_its_own(tiny: Path, tmp_path: Path) -> None:
-    stages.run_reward(tiny, tmp_path / "reward")
+    stages.run_reward(tiny, tmp_path / "reward", validator=True)
     path = tmp_path / "reward" / "validator" / "manifest.json"
     said = json.loads(path.read_text())
     said["metrics"]["accuracy"] |= {"low": 0.6}
@@ -232,7 +232,7 @@ def test_a_run_is_judged_by_the_validator_on_a_scale_of_its_own(tiny: Path, tmp_
 
 
 def test_a_policy_beyond_its_kl_is_drawn_back(tiny: Path, tmp_path: Path) -> None:
-    stages.run_reward(tiny, tmp_path / "reward", validator=False)
+    stages.run_reward(tiny, tmp_path / "reward")
     changes: dict[str, Any] = {"iterations": 3, "kl_horizon": 10_000, "lr": 3e-3, "confidence": 0.0}
     free = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "free", kl_draw_back=False, **changes)
     last = read_metrics(tmp_path / "free")[-1]["eval_kl"]
@@ -245,7 +245,7 @@ def test_a_policy_beyond_its_kl_is_drawn_back(tiny: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_drawn_back_weights_lie_on_the_line_from_sft(tiny: Path, tmp_path: Path, rank: int) -> None:
-    stages.run_reward(tiny, tmp_path / "reward", validator=False)
+    stages.run_reward(tiny, tmp_path / "reward")
     config = replaced(PpoConfig(), lora_rank=rank, selection_judge="reward")
     actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
     state = State.begin(actors, config)

@@ -28,6 +28,7 @@ SIZES = {
     "dpo.lr": 1e-3,
     "kto.lr": 1e-3,
     "reward.holdout_fraction": 0.25,
+    "reward.validator": "false",
     "dpo.holdout_fraction": 0.25,
     "ppo.iterations": 2,
     "ppo.max_tokens": 6,
