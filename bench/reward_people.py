@@ -5,7 +5,7 @@
 
 A seed draws what is trained on and what is held out (by prompt), the order and the head. Both sides get the same token
 ids, epochs, constant rate, AdamW and number of steps, train the whole model in bfloat16 over float32 masters, and are
-measured by the same code (`steersman.train.agreement`). Seeds that OUT holds already are not run again.
+measured by the same code (`steersman.train.agreement`). What OUT holds already is not run again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,8 @@ from steersman.types import Ranking
 from steersman.weights.folders import load_tokenizer
 from steersman.weights.resolve import resolve
 from train_data import Spec, pair_ids
+
+SIDES = ("steersman", "trl")
 
 
 def fitting(args: argparse.Namespace, base: Path, seed: int) -> list[Ranking]:
@@ -90,30 +91,28 @@ def theirs(base: Path, training: Sequence[Ranking], output: Path, args: argparse
     tokenizer.save_pretrained(output)
 
 
-def one(args: argparse.Namespace, base: Path, seed: int) -> dict[str, Any]:
+def one(args: argparse.Namespace, base: Path, seed: int, side: str) -> dict[str, Any]:
+    """One side's figures for a seed."""
     rankings = fitting(args, base, seed)
     training, held = split_holdout(rankings, args.held / (args.train + args.held), seed)
-    out: dict[str, Any] = {"seed": seed, "train": len(training), "held": len(held)}
-    work = Path(tempfile.mkdtemp(prefix="reward-people-"))
-    try:
-        for name, learn in (("steersman", ours), ("trl", theirs if args.trl_python else None)):
-            if learn is None:
-                continue
-            began = time.perf_counter()
-            learn(base, rankings if learn is ours else training, work / name, args, seed)
-            seconds = time.perf_counter() - began
-            report = agreement(work / name, held, [{}] * len(held), ModelConfig(), seed=seed).report
-            out[name] = {"accuracy": report["accuracy"]["value"], "ece": report["ece"], "seconds": round(seconds, 1)}
-            out["longer"] = report["length_baseline"]["value"]
-            say(f"seed {seed}, {name}: {out[name]}")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return out
+    with tempfile.TemporaryDirectory(prefix="reward-people-") as folder:
+        output, began = Path(folder) / side, time.perf_counter()
+        if side == "steersman":
+            ours(base, rankings, output, args, seed)
+        else:
+            theirs(base, training, output, args, seed)
+        seconds = round(time.perf_counter() - began, 1)
+        report = agreement(output, held, [{}] * len(held), ModelConfig(), seed=seed).report
+    figures = {"accuracy": report["accuracy"]["value"], "ece": report["ece"], "seconds": seconds}
+    say(f"seed {seed}, {side}: {figures}")
+    longer = report["length_baseline"]["value"]
+    return {side: figures, "longer": longer, "train": len(training), "held": len(held)}
 
 
 def summary(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds with Student's intervals, and the difference seed by seed."""
-    sides = [name for name in ("steersman", "trl") if all(name in s for s in seeds)]
+    """Means over the seeds that both sides have, with Student's intervals, and the difference seed by seed."""
+    whole = [s for s in seeds if all(side in s for side in SIDES)]
+    sides, seeds = (SIDES, whole) if whole else (SIDES[:1], [s for s in seeds if SIDES[0] in s])
     out: dict[str, Any] = {name: few_mean([s[name]["accuracy"] for s in seeds]).to_json() for name in sides}
     out["longer"] = few_mean([s["longer"] for s in seeds]).to_json()
     if len(sides) == 2:
@@ -143,12 +142,16 @@ def main() -> None:
         sys.exit(f"{args.json}: holds other settings; expected the same, or another file")
     seeds: list[dict[str, Any]] = before.get("seeds", [])
     for seed in read_seeds(args.seeds):
-        if seed not in {s["seed"] for s in seeds}:
-            seeds.append(one(args, base, seed))
-            write_json(args.json, {"asked": asked, "machine": machine(), "seeds": seeds, "over": summary(seeds)})
+        if seed not in {of["seed"] for of in seeds}:
+            seeds.append({"seed": seed})
+        of = next(of for of in seeds if of["seed"] == seed)
+        for side in SIDES if args.trl_python else SIDES[:1]:
+            if side not in of:
+                of |= one(args, base, seed, side)
+                write_json(args.json, {"asked": asked, "machine": machine(), "seeds": seeds, "over": summary(seeds)})
     rows = []
     for of in seeds:
-        shares = [of[side]["accuracy"] if side in of else None for side in ("steersman", "trl")]
+        shares = [of[side]["accuracy"] if side in of else None for side in SIDES]
         rows.append([str(of["seed"]), *(shown(x and 100 * x, 1) for x in (*shares, of["longer"]))])
     print(table(["seed", "steersman", "TRL", "longer wins"], rows))
     print(json.dumps(summary(seeds), indent=1))

@@ -153,7 +153,8 @@ def test_the_demos_sizes_are_those_that_the_machine_finishes() -> None:
             assert took <= demo_sizes.SECONDS or least
             assert of.data.eval_prompts == config.data.eval_prompts, "the proof stays"
             assert of.ppo.selection.eval_prompts == config.ppo.selection.eval_prompts
-            assert of.ppo.iterations >= of.ppo.selection.eval_every
+            assert of.ppo.iterations % of.ppo.selection.eval_every == 0, "the last is looked at"
+            assert of.ppo.iterations >= 6
         assert demo_sizes.fitted(config, {"learn": 4000.0, "generate": 2000.0}) == config, "a fast one: all"
     # two cores of an EPYC without tiles at 0da96d2, whose loop took 16 min 48 s with ten iterations
     assert 13 * 60 < demo_sizes.seconds(demo.demo_config("en"), {"learn": 616.0, "generate": 381.0}) < 19 * 60

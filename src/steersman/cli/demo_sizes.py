@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from steersman import chosen, waits
 from steersman import config as configs
@@ -17,6 +18,8 @@ SECONDS = 9 * 60.0
 """What the loop may take by estimate; a tenth is left for what was misjudged."""
 SMALLEST = 0.4
 """Share of the sizes below which the demo proves nothing."""
+ITERATIONS = 6
+"""Fewest iterations of PPO, which the demo in Chinese has."""
 DEMONSTRATION, PROMPT, ANSWER = 136, 97, 34
 """Mean tokens of the shop's texts."""
 READ = 3.0
@@ -50,9 +53,15 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
         demonstrations=round(config.data.demonstrations * share),
         ranking_prompts=round(config.data.ranking_prompts * share),
     )
-    iterations = max(1, round(config.ppo.iterations * share))
-    every = min(config.ppo.selection.eval_every, max(1, -(-iterations // 2)))
-    return dataclasses.replace(config, data=data, ppo=replaced(config.ppo, iterations=iterations, eval_every=every))
+    full = config.ppo.iterations
+    iterations = min(full, max(ITERATIONS, round(full * share)))
+    changed: dict[str, Any] = {
+        "iterations": iterations,
+        "eval_every": max(1, config.ppo.selection.eval_every * iterations // full),
+    }
+    if iterations < full:  # the same distance in fewer steps: a step's KL goes with the square of its length
+        changed["step_kl"] = config.ppo.optimizer.step_kl * (full / iterations) ** 2
+    return dataclasses.replace(config, data=data, ppo=replaced(config.ppo, **changed))
 
 
 def fitted(config: configs.Config, pace: dict[str, float]) -> configs.Config:

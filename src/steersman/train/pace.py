@@ -101,7 +101,7 @@ def compare(rounds: int = 1) -> chosen.Choice:
     total = rounds * len(ways)
     paces: dict[str, dict[str, float]] = {way: {} for way in ways}
     with tempfile.TemporaryDirectory() as folder, activity("measuring this machine", total, "way", about=15.0) as shown:
-        small = _small_model(Path(folder))
+        small = random_model(Path(folder))
         for number in range(rounds):
             for at, way in enumerate(ways):
                 dtype, kernels = chosen.WAYS[way]
@@ -127,8 +127,8 @@ def _threads() -> dict[int, float]:
     return found
 
 
-def _small_model(folder: Path) -> Path:
-    """Three layers as wide as SmolLM2-135M's, random, with a byte-level tokenizer."""
+def random_model(folder: Path, **sizes: int) -> Path:
+    """A random Llama with a byte-level tokenizer; three layers as wide as SmolLM2-135M's, but for `sizes`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -142,18 +142,9 @@ def _small_model(folder: Path) -> Path:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=marks[2], pad_token=marks[0])
     tokenizer.add_special_tokens({"additional_special_tokens": marks[1:2]})
     tokenizer.chat_template = CHATML
-    config = LlamaConfig(
-        vocab_size=8192,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=3,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+    usual = {"vocab_size": 8192, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 3}
+    usual |= {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 512}
+    config = LlamaConfig(**{**usual, **sizes}, tie_word_embeddings=True, eos_token_id=2, pad_token_id=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LlamaForCausalLM(config).to(torch.bfloat16)
