@@ -41,11 +41,13 @@ static inline __attribute__((always_inline)) void in_order(const floats *x, floa
 }
 #else
 typedef struct { floats even, odd; } Pairs;
-static inline Pairs load_pairs(const bf16 *x, int64_t left) {
-    Pairs y = {{0}, {0}};
-    for (int l = 0; l < LANES; l++)
-        if (2 * l < left) y.even[l] = wide(x[2 * l]), y.odd[l] = wide(x[2 * l + 1]);
-    return y;
+static inline __attribute__((always_inline)) Pairs load_pairs(const bf16 *x, int64_t left) {
+    words pairs = {0}; /* little-endian: the first is below */
+    if (left > LANES)
+        pairs = (words)load((const float *)x);
+    else
+        memcpy(&pairs, x, sizeof pairs / 2);
+    return (Pairs){(floats)(pairs << 16), (floats)(pairs & 0xffff0000)};
 }
 static inline floats add_dots(floats sum, Pairs x, Pairs y) { return sum + x.even * y.even + x.odd * y.odd; }
 static inline Pairs pair_everywhere(const bf16 *x) { return (Pairs){(floats){0} + wide(x[0]), (floats){0} + wide(x[1])}; }
