@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-plain test-slow lint bench web clean
+.PHONY: demo test test-plain test-slow lint bench gpu-check web clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -49,6 +49,11 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python bench/generate.py
 	@$(BIN)/python bench/train.py
+
+# At most eight minutes on a machine with an NVIDIA GPU; nothing is downloaded or installed: PYTHON must have torch and
+# transformers. Exit code 2 where there is no GPU.
+gpu-check:
+	@PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) bench/gpu_check.py $(ARGS)
 
 web:
 	@cd web && npm ci --no-audit --no-fund && npm run check && npm run build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -23,7 +24,10 @@ def machine() -> dict[str, Any]:
             line.partition(":")[2].strip() for line in info.read_text("utf-8").splitlines() if "model name" in line
         ]
         model = names[0] if names else model
-    versions = {name: metadata.version(name) for name in ("torch", "transformers", "steersman")}
+    versions = {}
+    for name in ("torch", "transformers", "steersman"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # run from its sources
+            versions[name] = metadata.version(name)
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -39,7 +39,7 @@ if [ ! -f "$WORKSPACE/steersman.toml" ]; then
         --set ppo.iterations="$ITERATIONS" --set ppo.prompts_per_iteration=16 --set ppo.answers_per_prompt=4 \
         --set ppo.max_tokens=96 --set ppo.minibatches=2 --set ppo.lr=2e-4 --set ppo.critic_lr=2e-4 \
         --set ppo.train_layers="$TRAIN_LAYERS" --set ppo.lam=1.0 --set ppo.critic_init=sft \
-        --set ppo.step_kl=0.25 --set ppo.critic_step=0.3 \
+        --set ppo.step_kl=0.3 --set ppo.critic_step=0.3 \
         --set ppo.warmup_iterations=0 --set ppo.group_baseline=true --set ppo.value_clip_range=0.0 \
         --set ppo.no_eos_reward=-2.0 --set ppo.eval_every=5 --set ppo.eval_prompts=96 \
         --set eval.prompts="$EVAL_PROMPTS" --set eval.max_tokens=96 --set eval.batch_prompts=50

@@ -336,6 +336,8 @@ def test_status_shows_which_member_of_an_ensemble_is_in_training(space: Workspac
     found = stages(space)["reward"]
     assert found["state"] == "partial"
     assert found["resume"].startswith("member-11, metrics.jsonl, saved ")
+    (members / "validator.partial").mkdir()
+    assert stages(space)["reward"]["resume"] == "validator, nothing saved yet"
 
 
 def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:

@@ -198,6 +198,7 @@ def test_what_cannot_be_captured_runs_all_the_same(tiny: Path, monkeypatch: pyte
     assert "one by one: operation not permitted" in caplog.text
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: CUDA graphs exist nowhere else")
 def test_cuda_graphs_say_what_single_operators_say(family: Path) -> None:
     params = SamplingParams(max_tokens=40, temperature=0, ignore_end=True)

@@ -115,6 +115,25 @@ def test_logits_do_not_depend_on_the_batch_within_one_kind_of_product(
         assert torch.equal(few, many[:n])
 
 
+@needs_native
+@pytest.mark.parametrize("n", [3, 40])
+def test_logits_do_not_depend_on_the_threads(tiny: Path, n: int) -> None:
+    """More of them than cores, so that some sleep where they wait for one another."""
+    model = load_causal(tiny, "bfloat16")
+    decoder = Decoder(model.config, torch.bfloat16, CPU)
+    assert decoder.native is not None
+    decoder.load(model.state_dict().items())
+    decoder.reserve(n, 64)
+    ids = torch.randint(3, 300, (n, 9))
+    decoder.prefill(ids.tolist(), 0, [0] * n)
+    expected = decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9))
+    for threads in (2, 5):
+        decoder.native._threads = threads
+        decoder.native.point()
+        for _ in range(20):
+            assert torch.equal(decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9)), expected)
+
+
 @pytest.mark.usefixtures("products")
 def test_independent_answers_are_the_same_to_the_bit_whoever_shares_the_batch(tiny: Path) -> None:
     prompts = [t.conversation(f"order {i} " * (1 + i % 5)) for i in range(20)]

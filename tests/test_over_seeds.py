@@ -80,7 +80,7 @@ def outcome(seed: int, gains: list[float], **changes: Any) -> SeedOutcome:
 def test_seeds_together_and_two_trials_side_by_side() -> None:
     rng = np.random.default_rng(0)
     gains = [list(rng.normal(0.1 + 0.02 * s, 0.2, 40)) for s in range(5)]
-    seeds = [outcome(s, g, word="better" if s else "no evidence") for s, g in enumerate(gains, 0)]
+    seeds = [outcome(s, g, word="better" if s else "no evidence", kept_sft=not s) for s, g in enumerate(gains)]
     of = over_seeds.together(seeds, "simulated")
     assert of.word == "better"
     assert of.difference.value == pytest.approx(np.mean(gains))
@@ -88,6 +88,7 @@ def test_seeds_together_and_two_trials_side_by_side() -> None:
     assert (of.accuracy.value, of.lead.value) == pytest.approx((0.70, 0.15))
     said = of.to_json()
     assert said["seeds_by_word"] == {"better": 4, "no evidence": 1, "worse": 0}
+    assert said["kept_sft"] == 1
     json.dumps(said, allow_nan=False)
     assert SeedOutcome.from_json(json.loads(json.dumps(seeds[0].to_json())), "here") == seeds[0]
     with pytest.raises(ValueError, match="here: not the outcome of a seed"):
@@ -95,6 +96,7 @@ def test_seeds_together_and_two_trials_side_by_side() -> None:
     for language, words in (("en", "Over 5 seeds PPO is better than SFT."), ("zh", "在 5 个种子上，PPO 优于 SFT。")):
         text = "\n".join(over_seeds_words.lines(of, language))
         assert words in text
+        assert {"en": "no evidence, kept SFT", "zh": "无证据，保留 SFT"}[language] in text
         assert f"{of.difference.value:+.3f}" in text
     lower = [outcome(s, [g - 0.3 for g in mine]) for s, mine in enumerate(gains[:4])]
     versus = over_seeds.against(seeds, lower, "gentle")
@@ -214,6 +216,23 @@ def test_a_trial_goes_on_keeps_little_and_leaves_the_round_alone(space: Workspac
     assert "<svg" in page
     assert json.loads((folder / "report.json").read_text()) == said
     assert len(command(space, "--seeds", "5")["seeds"]) == 5, "more seeds join"
+
+
+def test_a_seed_that_was_measured_is_not_measured_again(
+    space: Workspace, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink, stops = repeated.shrink, iter([True])
+
+    def stopped(folder: Path) -> None:
+        if next(stops, False):
+            raise stopping.Stop(15)
+        shrink(folder)
+
+    monkeypatch.setattr(repeated, "shrink", stopped)
+    command(space, "--seeds", "1", "--simulated", code=143)
+    assert command(space, "--seeds", "1", "--simulated")["n_seeds"] == 1
+    assert len(made) == 1
+    assert not [*(space.root / "trials").rglob("*.safetensors")]
 
 
 def test_peoples_rankings_are_used_for_all_seeds(space: Workspace, made: Made) -> None:

@@ -28,6 +28,7 @@ SIZES = {
     "dpo.lr": 1e-3,
     "kto.lr": 1e-3,
     "reward.holdout_fraction": 0.25,
+    "reward.validator": "false",
     "dpo.holdout_fraction": 0.25,
     "ppo.iterations": 2,
     "ppo.max_tokens": 6,
@@ -134,6 +135,11 @@ def test_all_on_one_report_and_the_gate(root: Path) -> None:
     assert best["kl"]["value"] == pytest.approx(math.log(3) - 2 / 3)
     assert all(m["kl"] is not None and not m["kl_bound"] for m in shown["models"][2:-1])
     assert best["reward"]["value"] > shown["models"][1]["reward"]["value"]
+    space = Workspace.open(root)
+    same = [s.upper() for s in ("grpo", "rloo") if read_manifest(space.stage_dir(s)).metrics["kept"] == "sft"]
+    told = [c["values"]["label"] for c in shown["cautions"] if c["code"] == "kept_sft"]
+    assert told == same
+    assert same, "so short a run finds nothing surely better"
     folder = Workspace.open(root).stage_dir("report")
     page = (folder / "report.html").read_text()
     assert all(f">{name}<" in page for name in ("GRPO", "RLOO", "DPO", "KTO"))
@@ -151,6 +157,8 @@ def test_all_on_one_report_and_the_gate(root: Path) -> None:
     write_manifest(folder, "report", made.config, made.inputs, made.metrics)
     refused = invoke("promote", "--stage", "kto", "-w", str(root), code=2).stderr
     assert "kto is worse than sft" in refused
+    refused = invoke("promote", "--stage", same[0].lower(), "-w", str(root), code=2).stderr
+    assert "it was not better than sft on held-out prompts and is that model" in refused
     assert inside(root, "promote", "--stage", "dpo", "--anyway")["promoted"]["stage"] == "dpo"
     assert inside(root, "chat", "-m", "Where?")["policy_version"] == "001/dpo"
 

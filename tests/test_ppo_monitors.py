@@ -15,7 +15,7 @@ from steersman.config import PpoConfig, replaced
 from steersman.rl.rules import repetition
 from steersman.rounds.stages.ppo import tell as ppo_text
 from steersman.train.actors import Actors
-from steersman.train.average import Average
+from steersman.train.average import Average, held
 from steersman.train.judgement import KEPT_SFT
 from steersman.train.log import read_metrics
 from steersman.train.monitors import Monitors, check_start
@@ -149,7 +149,7 @@ def test_the_average_against_the_formula() -> None:
         expected = 0.9 * expected + 0.1 * step
     torch.testing.assert_close(average.weights[0], expected)
     seen = []
-    with average.applied(lambda: seen.append(model.weight[0, 0].item())):
+    with held(updater, average.weights, lambda: seen.append(model.weight[0, 0].item())):
         torch.testing.assert_close(model.weight.detach(), expected)
     assert seen == pytest.approx([expected[0, 0].item(), 2.0])
     again = Average(updater, 0.9)

@@ -32,7 +32,9 @@ from steersman.weights.folders import load_causal, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SFT = replaced(SftConfig(), epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
-REWARD = replaced(RewardConfig(), epochs=2, lr=1e-3, batch_prompts=4, row_tokens=256, holdout_fraction=0.25)
+REWARD = replaced(
+    RewardConfig(), epochs=2, lr=1e-3, batch_prompts=4, row_tokens=256, holdout_fraction=0.25, validator=False
+)
 PPO = replaced(
     PpoConfig(),
     iterations=6,

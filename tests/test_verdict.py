@@ -8,6 +8,7 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steersman.config import EvalConfig
@@ -15,7 +16,7 @@ from steersman.eval import judges, wording
 from steersman.eval.judges import judge_for, prefers, simulated_ranking
 from steersman.eval.verdict import MIN_PROMPTS, ModelAnswers, Verdict, compare, decide, plain, verdict
 from steersman.rounds import registry
-from steersman.stats import Interval
+from steersman.stats import Interval, bootstrap_mean, expanded_level, paired_bootstrap
 from steersman.types import AxisScores, Conversation, Message, Ranking
 
 CONFIG = EvalConfig(bootstrap=1000)
@@ -334,3 +335,19 @@ def test_judge_for() -> None:
     assert judge.simulated_people
     with pytest.raises(ValueError, match=r"project\.domain"):
         judge_for("bank")
+
+
+def test_a_model_against_itself_gives_no_evidence_in_95_of_100() -> None:
+    """Of 12 prompts as of 60: scores as discrete as the judge's, 400 verdicts each (a standard error of 1.1 points)."""
+    rng = np.random.default_rng(11)
+    levels = np.array([0.2, 0.5, 0.55, 0.8, 1.0])
+    for n in (12, 60):
+        words = []
+        for seed in range(400):
+            ours, theirs = rng.choice(levels, (2, n))
+            gain = paired_bootstrap(ours, theirs, None, 400, seed, expanded=True)
+            words.append(decide(gain, Interval(0.5, 0.0, 1.0, n)))
+        assert 0.92 <= words.count("no evidence") / 400 <= 0.98, n
+    # t(11) = 2.201, and 12 / 11 of the variance
+    assert expanded_level(0.95, 12) == pytest.approx(math.erf(2.201 * math.sqrt(12 / 11) / math.sqrt(2)), abs=1e-4)
+    assert bootstrap_mean([0.0, 1.0], expanded=True) == Interval(0.5, 0.0, 1.0, 2)

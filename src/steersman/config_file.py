@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steersman import chosen
 from steersman.config import Config, Leaf, RuleConfig, components, leaves, replaced
 
 TRUST = "STEERSMAN_TRUST_REMOTE_CODE"
@@ -125,6 +126,8 @@ def from_dict(tree: Mapping[str, Any], source: str, start: Config | None = None)
             raise ValueError(f"{source}: [{name}] must be a section, got {_shown(values)}")
         given = _given(sections[name], name, values, source)
         checked = {leaf.name: _checked(leaf.field, value, f"{source}: {at}") for at, leaf, value in given}
+        if name == "model" and checked.get("dtype") == "auto":  # what a manifest records is what computes
+            checked["dtype"] = chosen.dtype()
         changed[name] = replaced(sections[name], **checked)
     return dataclasses.replace(config, **changed)
 

@@ -219,7 +219,9 @@ def heartbeat(title: str) -> Iterator[None]:
                 seen.append(len(sys.modules))
                 if now is base and seen[-1] - seen[0] >= MANY:
                     now = libraries
-                    now.done = min(seen[-1], now.total or 0)
+                    now.done = seen[-1]
+                    if now.total is not None and now.done > now.total:
+                        now.total = None  # more than the last time
                 if now.probe is not None:
                     now.done = max(now.done, now.probe())
                 now.show()

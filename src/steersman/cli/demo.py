@@ -6,6 +6,7 @@ Why so: decisions 18, 19, 24, 48 and 59 in docs/LOG.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.cli import demo_sizes
 from steersman.cli.framework import PROJECT, FreshOption, JsonOption, SetOption, WaitOption, add, emit, say
 from steersman.progress import duration
 
@@ -43,10 +45,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "max_tokens": 64,
         "epochs": 1,
         "minibatches": 4,
-        # rates at most: what is measured sets them, from a sixteenth up
+        # rates at most: what is measured sets them, from a sixteenth up. On one line to the target, steps would be of
+        # 6 nats / (sum of the schedule's shares)^2; they are not on one line: twice that
         "lr": 2e-4,
         "critic_lr": 2e-4,
-        "step_kl": 0.25,
+        "step_kl": 0.4,
         "critic_step": 0.3,
         # at 0.05 its sentences lose their verbs to what the reward model likes
         "kl_coef": 0.1,
@@ -60,8 +63,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "no_eos_reward": -2.0,
         "train_layers": 10,
         "row_tokens": 2048,
-        "eval_every": 5,
-        "eval_prompts": 96,
+        "eval_every": 9,
+        "eval_prompts": 160,
     },
     "eval": {"max_tokens": 64, "batch_prompts": 200},
     "serve": {"max_tokens": 128},
@@ -72,7 +75,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     # Adam's first steps throw Gemma far: at the English rate the loss of SFT doubled and its held-out loss ended above
     # the base's
     "sft": {"lr": 1e-4},
-    "ppo": {"iterations": 6, "eval_every": 3},
+    "ppo": {"iterations": 6, "eval_every": 6, "eval_prompts": 120, "step_kl": 0.8},
 }
 """The Chinese demo's differences: its base has twice the parameters and five times the vocabulary."""
 BASES = {"en": "smollm2-135m", "zh": "gemma3-270m"}
@@ -87,6 +90,18 @@ def demo_config(language: str) -> configs.Config:
         "serve": {**SIZES["serve"], "system_prompt": SYSTEM[language]},
     }
     return config_file.from_dict(tree, "demo")
+
+
+def _sized(config: configs.Config, settings: Sequence[str]) -> configs.Config:
+    """The demo's settings in sizes for this machine, said in one line; what the options name stays as they say."""
+    demo_sizes.choose_way()
+    asked = config_file.with_overrides(config, ["model.dtype=auto", *settings])
+    pace = demo_sizes.measured(asked)
+    if pace is None:
+        return asked
+    fitted = config_file.with_overrides(demo_sizes.fitted(config, pace), ["model.dtype=auto", *settings])
+    say(demo_sizes.told(fitted, pace))
+    return fitted
 
 
 def demo(
@@ -109,7 +124,7 @@ def demo(
         say(f"going on in {root}")
         space = Workspace.open(root, tuple(settings or ())).pin()
     else:
-        space = Workspace.create(root, config_file.with_overrides(demo_config(language), settings or ()))
+        space = Workspace.create(root, _sized(demo_config(language), settings or ()))
         say(f"made {root / CONFIG_NAME}")
     from steersman.data.bundled import import_shop
     from steersman.rounds.gate import promote_best

@@ -23,6 +23,7 @@ from steersman.cli.framework import PROJECT, JsonOption, add, emit, open_workspa
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from steersman.chosen import Choice
     from steersman.config import ModelConfig
     from steersman.kernels.capabilities import Capabilities
 
@@ -102,7 +103,7 @@ def check_cpu() -> list[Check]:
     fast = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "bf16", "asimd") if flag in known]
     if {"amx_bf16", "avx512_bf16", "bf16"} & known:
         return [*out, Check("cpu", "ok", f"{machine.processor()}; bfloat16 in hardware ({', '.join(fast)})")]
-    advice = "bfloat16 is emulated here; --set model.dtype=float32 may be faster"
+    advice = "bfloat16 is emulated here; --set model.dtype=auto takes what was measured to be faster"
     found = f"{machine.processor()}; no bfloat16 instructions ({', '.join(fast) or 'plain'})"
     return [*out, Check("cpu", "warn", found, advice)]
 
@@ -115,6 +116,25 @@ def check_kernels(found: Capabilities) -> list[Check]:
     has = [name for name, there in (("vector bfloat16", found.vectors), ("matrix tiles", found.tiles)) if there]
     said = f"compiled by {found.compiler}, {' and '.join(has) or 'no bfloat16 instructions'}"
     return [Check("kernels", "ok", said), *(Check(work, "ok", by) for work, by in found.work.items())]
+
+
+def check_speed(choice: Choice, wanted: str) -> list[Check]:
+    """What computes here and why, with figures of a small model; `wanted`: the workspace's dtype, or ''."""
+    from steersman import chosen
+
+    def told(way: str) -> str:
+        return ", ".join(f"{work} {pace:.0f}" for work, pace in sorted(choice.paces[way].items(), reverse=True))
+
+    ways = "; ".join(f"{way}: {told(way)}" for way in choice.paces)
+    found = f"{choice.way} ({ways} tokens/s of a model of 3 layers)"
+    out = [Check("fastest here", "ok", found)]
+    if wanted and wanted != choice.dtype:
+        usual = next(way for way in choice.paces if chosen.WAYS[way][0] == wanted)
+        found = f"model.dtype is {wanted} ({told(usual)} tokens/s), {choice.dtype} is faster ({told(choice.way)})"
+        out.append(Check("dtype", "warn", found, f"for a new round: --set model.dtype={choice.dtype}, or auto"))
+    if choice.threads:
+        out.append(Check("threads", "ok", f"{choice.threads}, as measured; OMP_NUM_THREADS sets another number"))
+    return out
 
 
 def check_gpu() -> Check:
@@ -197,6 +217,19 @@ def _kernels() -> Capabilities | None:
     return decide(again=True)
 
 
+def _choice() -> Choice | None:
+    """What was chosen to compute here, measured now; None where nothing may be measured, or a GPU computes."""
+    from steersman import waits
+
+    try:
+        import torch
+
+        from steersman.train.pace import compare
+    except ImportError:
+        return None
+    return None if waits.off() or torch.cuda.is_available() else compare()
+
+
 def _model_settings() -> ModelConfig | None:
     """The section [model] of the workspace that we are in, if any."""
     try:
@@ -210,6 +243,9 @@ def doctor(
     data: Annotated[
         Path | None, typer.Option("--data", help="With --model: demonstrations, whose first is shown as it is learned.")
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Time what computes here: some 15 s, then kept by machine.")
+    ] = True,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the network.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -229,10 +265,15 @@ def doctor(
     checks = [check_python(), *check_packages(), *check_cpu(), check_memory(), check_disk(Path.cwd()), check_gpu()]
     kernels = _kernels()
     checks += [] if kernels is None else check_kernels(kernels)
+    choice = _choice() if measure else None
+    settings = _model_settings()
+    checks += check_speed(choice, settings.dtype if settings else "") if choice else []
     checks += [] if offline else check_hubs()
     broken = any(check.level == "error" for check in checks)
     told = {"ok": not broken, "checks": [asdict(check) for check in checks]}
-    emit(as_json, told | {"kernels": kernels and kernels.to_json()}, render(checks))
+    emit(
+        as_json, told | {"kernels": kernels and kernels.to_json(), "chosen": choice and asdict(choice)}, render(checks)
+    )
     if broken:
         raise typer.Exit(1)
 

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman import __version__, locks, progress, stopping, terminal
+from steersman import __version__, chosen, locks, progress, stopping, terminal
 from steersman.artifact import unfinished
 from steersman.artifact.workspace import Workspace
 
@@ -290,6 +290,7 @@ def run() -> None:
     from steersman.cli import processes
 
     stopping.install()
+    chosen.use()
     threading.excepthook = _thread_failed
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

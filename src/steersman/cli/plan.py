@@ -88,7 +88,8 @@ def plan(
         section = entry.settings(config)
         shared = config.reward.adapters.lora_rank > 0
         optimises = isinstance(section, configs.PpoConfig)
-        models = {"reward_models": config.reward.members, "shared_base": shared} if optimises else {}
+        judged = optimises and config.reward.validator and section.selection.judge == "validator"
+        models = {"reward_models": config.reward.members + judged, "shared_base": shared} if optimises else {}
         plans.append(
             Planned(entry.verb, section, make_plan(shape, section, lengths, config.model, free, **models), lengths)
         )

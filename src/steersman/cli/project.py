@@ -49,7 +49,8 @@ def init(
         raise ValueError("init: expected DIR, the folder to make")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
-    config = config_file.from_dict({"project": {"language": language}}, "--language")
+    start = {"project": {"language": language}, "model": {"dtype": "auto"}}
+    config = config_file.from_dict(start, "--language")
     if name:
         config = config_file.from_dict({"project": {"name": name}}, "--name", config)
     if base:

@@ -4,13 +4,15 @@ A packed row of T tokens holds documents that never look at each other, so atten
 waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU it is
 computed by kernels/rows.c. Without kernels the forward pass is PyTorch's fused kernel and the
 backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
-other devices the row goes through scaled_dot_product_attention with a mask.
+NVIDIA GPUs it is flash attention over sequences, each branch behind a copy of its trunk's keys, in bfloat16; what that
+does not take goes through scaled_dot_product_attention with a mask of the whole row.
 
 Why so: decision 8 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -24,6 +26,8 @@ from steersman.kernels import ops
 NAME = "steersman_rows"
 NOT_COMPUTED = ("position_bias", "score_mod", "head_mask", "block_mask", "indexer_scores")
 """Arguments that some models pass to attention besides queries, keys and values."""
+FLASH_HEAD = 256
+"""Largest head that flash attention takes."""
 
 
 class _Dense(torch.autograd.Function):
@@ -78,11 +82,42 @@ class _Tiled(torch.autograd.Function):
         return *ops.Attention(ctx.saved_tensors, *ctx.rest).backward(grad.contiguous()), None, None, None
 
 
+def flashes(q: Tensor) -> bool:
+    """Whether torch's flash attention takes such queries: half precision, on NVIDIA's Ampere or later."""
+    fits = q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] % 8 == 0 and q.shape[-1] <= FLASH_HEAD
+    return fits and q.device.type == "cuda" and torch.cuda.get_device_capability(q.device) >= (8, 0)
+
+
+def flash(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
+    """`attend` by torch's attention over sequences of several lengths, which keeps no matrix of scores.
+
+    A branch's sequence has the trunk's keys before its own, and its queries are the last of them: "causal" means the
+    same as in the row, and so does a window.
+    """
+    from torch.nn.attention import varlen
+
+    options: dict[str, Any] = {}
+    if "enable_gqa" in inspect.signature(varlen.varlen_attn).parameters:  # torch 2.12
+        options["enable_gqa"] = q.shape[1] != k.shape[1]
+    else:
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    of = row.sequences
+    if of.places is not None:
+        k, v = k[of.places], v[of.places]
+    lengths = of.queries, of.keys, of.most_queries, of.most_keys
+    left = window - 1 if window else -1
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    out: Tensor = varlen.varlen_attn(q, k, v, *lengths, scale=scale, window_size=(left, 0), **options)  # type: ignore[assignment]
+    return out
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int | None) -> Tensor:
     """q [T, heads, d], k, v [T, kv_heads, d] of one packed row -> [T, heads, d]."""
     if ops.multiplies(q) and q.shape[-1] % ops.LANES == 0:
         tiled: Tensor = _Tiled.apply(q, k, v, row, scale, window)  # type: ignore[no-untyped-call]
         return tiled
+    if flashes(q):
+        return flash(q, k, v, row, scale, window)
     q, k, v = (x.transpose(0, 1) for x in (q, k, v))
     if q.device.type != "cpu":
         mask = row.mask

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +60,19 @@ class Below:
     states: Tensor
     """[T, hidden]"""
     layers: int
+
+
+class Sequences(NamedTuple):
+    """Arguments of attention over sequences of several lengths: its queries are the row, in order."""
+
+    queries: Tensor
+    """[S + 1] int32: ends of each sequence's queries"""
+    most_queries: int
+    keys: Tensor
+    """[S + 1] int32: ends of each sequence's keys; its queries are the last of them"""
+    most_keys: int
+    places: Tensor | None
+    """Where in the row the keys lie; None: they are the row too"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,27 @@ class Row:
             out.append((start, end, DocumentMasks(self.positions[start:end], self.branch[start:end])))
             start = end
         return out
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The row as sequences for attention over sequences of several lengths: trunks, and branches behind theirs."""
+        runs, lengths = torch.unique_consecutive(torch.stack([self.document, self.branch]), dim=1, return_counts=True)
+        asked, seen, keys = [0], [0], []
+        trunk = range(0)
+        for branch, length in zip(runs[1].tolist(), lengths.tolist(), strict=True):
+            own = range(asked[-1], asked[-1] + length)
+            if branch < 0:
+                trunk = own
+            keys += [*own] if branch < 0 else [*trunk, *own]
+            asked.append(own.stop)
+            seen.append(len(keys))
+
+        def counts(ends: list[int]) -> tuple[Tensor, int]:
+            cumulated = torch.tensor(ends, dtype=torch.int32)
+            return cumulated.to(self.ids.device), int(cumulated.diff().max())
+
+        whole = len(keys) == asked[-1]
+        return Sequences(*counts(asked), *counts(seen), None if whole else torch.tensor(keys, device=self.ids.device))
 
     @property
     def mask(self) -> Tensor:

@@ -137,7 +137,16 @@ class KlConfig:
     )
     target: float = opt(6.0, "Adaptive KL: nats per answer to aim for; 0 keeps coef fixed.", was="kl_target")
     rise: float = opt(
-        0.8, "Adaptive KL: share of the iterations over which the aim rises to target.", high=1, was="kl_rise"
+        0.8,
+        "Adaptive KL: first share of the iterations, in which a KL below target is no reason for a lower price.",
+        high=1,
+        was="kl_rise",
+    )
+    ahead: int = opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead")
+    draw_back: bool = opt(
+        True,
+        "Draw the last policy back towards the SFT model where its held-out KL is a quarter beyond the target.",
+        was="kl_draw_back",
     )
     horizon: int = opt(
         0, "Adaptive KL: episodes of memory (Ziegler 10000 of 2 million); 0 is a tenth of the run's.", was="kl_horizon"

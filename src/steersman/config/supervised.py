@@ -35,6 +35,7 @@ class RewardConfig:
     validator: bool = opt(
         True, "Learn a second model from the held-out rankings alone, by which PPO chooses its checkpoint."
     )
+    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer.", low=1)
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     objectives: dict[str, float] = weights(
         "Objectives that rankings name, with weights, such as {helpful = 1.0, harmless = 0.5}; a head each."

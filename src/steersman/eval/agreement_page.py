@@ -28,7 +28,7 @@ EN = {
 ZH = {
     "lang": "zh-CN",
     "title": "{model}，数据 {files}",
-    "claim": "奖励模型把 {accuracy} 的对排成了人给出的顺序。",
+    "claim": "奖励模型把{accuracy}的对排成了人给出的顺序。",
     "length": "“较长者胜”为 {length}；相差 {lead} 个百分点（{span}）。",
     "n": "{prompts} 条提示的 {pairs} 对；95% 区间按提示计算。",
     "not better": "没有证据表明它优于只看长度。",
@@ -109,6 +109,7 @@ def draw(path: Path, result: Mapping[str, Any], language: str) -> None:
         "title": t["title"].format(model=result["model"], files=", ".join(result["files"])),
         "claim": first,
         "others": others,
+        "pairs": t["head"].split("|")[-1],
         "ece": t["ece"].format(ece=number(100 * result["ece"], 1)),
         "picture": picture,
         "bins": [[f"{b['p']:.2f}", f"{b['accuracy']:.2f}", str(b["n"])] for b in result["calibration"]],

@@ -46,6 +46,8 @@ class SeedOutcome:
     """Of the reward model, on held-out pairs; with the baseline 'the longer answer wins'"""
     length_accuracy: float | None
     seconds: float = 0.0
+    kept_sft: bool = False
+    """Whether the stage that should improve found nothing better and kept the SFT model"""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {
@@ -101,6 +103,7 @@ def outcome(
         accuracy=accuracy.get("value"),
         length_accuracy=length.get("value"),
         seconds=round(seconds, 1),
+        kept_sft=any(caution.code == "kept_sft" for caution in verdict.cautions),
     )
 
 
@@ -155,6 +158,7 @@ class OverSeeds:
             "n_seeds": len(self.outcomes),
             "n_prompts": self.n_prompts,
             "seeds_by_word": {word: self.words[word] for word in words},
+            "kept_sft": sum(o.kept_sft for o in self.outcomes),
             "spread": self.spread,
             "tokens": list(self.tokens),
             "rankings": self.rankings,

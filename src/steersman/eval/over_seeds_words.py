@@ -21,6 +21,8 @@ EN = {
     "accuracy": "reward accuracy {x} % on held-out pairs, {lead} points over 'the longer answer wins' "
     "({span} over seeds)",
     "tokens": "tokens per answer {x} against {y}",
+    "kept": "in {n} of {of} seeds {a} found nothing better on its own held-out prompts and kept SFT",
+    "kept word": "{word}, kept SFT",
     "against": "Against trial {name} over {n} seeds in common: {a} differs by {d} (95 % interval {span}): {word}.",
     "people": "All seeds learned from the same rankings, given by people.",
     "imported": "All seeds learned from the same imported rankings.",
@@ -48,6 +50,8 @@ ZH = {
     "kl": "相对参照模型的 KL：每条回答 {kl} nats（各种子 {span}）",
     "accuracy": "奖励模型在留出对上的准确率 {x}%，比“较长者胜”高 {lead} 个百分点（各种子 {span}）",
     "tokens": "每条回答的词元数 {x} 对 {y}",
+    "kept": "{of} 个种子中有 {n} 个，{a} 在自己的留出提示上没有找到更好的模型，保留了 SFT",
+    "kept word": "{word}，保留 SFT",
     "against": "与试验 {name} 在 {n} 个共同种子上相比：{a} 相差 {d}（95% 区间 {span}）：{word}。",
     "people": "所有种子学自同一批由人给出的排序。",
     "imported": "所有种子学自同一批导入的排序。",
@@ -102,6 +106,8 @@ def beside(of: OverSeeds, language: str) -> list[str]:
         lead = number(100 * of.lead.value, 1, sign=True)
         bounds = span(of.lead, language, 1, sign=True, scale=100)
         out.append(phrase("accuracy", language, x=number(100 * of.accuracy.value, 1), lead=lead, span=bounds))
+    if kept := sum(o.kept_sft for o in of.outcomes):
+        out.append(phrase("kept", language, n=kept, of=len(of.outcomes), a=of.a))
     x, y = (number(t, 1) for t in of.tokens)
     return [*out, phrase("tokens", language, x=x, y=y)]
 
@@ -143,11 +149,12 @@ def rows(of: OverSeeds, language: str) -> list[tuple[str, ...]]:
 
 
 def _row(o: SeedOutcome, language: str) -> tuple[str, ...]:
+    word = texts(language)[f"word.{o.word}"]
     return (
         str(o.seed),
         number(o.difference.value, sign=True),
         span(o.difference, language, sign=True),
-        texts(language)[f"word.{o.word}"],
+        phrase("kept word", language, word=word) if o.kept_sft else word,
         number(o.kl.value, 1) if o.kl else "–",
         _share(o.accuracy),
         _share(o.length_accuracy),

@@ -104,7 +104,7 @@ EN = {
     "facts": "How this was made",
     "limits": "What these numbers do and do not say",
     "interval_limit": "An interval says how far the mean could move had other prompts of the same kind been drawn. It "
-    "does not cover another training seed, other sampled answers, or prompts of another kind.",
+    "does not cover another training seed (`steersman trial` does), other sampled answers, or prompts of another kind.",
     "rules_limit": "The judge is a program with rules. It sees facts, constraints and form; it does not see what a "
     "person would feel, and it can be pleased by answers that only look right to it.",
     "reward_limit": "The judge is the reward model that {by} optimised. The score must rise if {by} works, so it is "
@@ -238,7 +238,7 @@ ZH = {
     "facts": "如何得到",
     "limits": "这些数字说明什么，不说明什么",
     "interval_limit": "区间说明：若换一批同类提示，均值会变动多少。"
-    "它不涵盖另一个训练种子、另一次采样的回答或另一类提示。",
+    "它不涵盖另一个训练种子（用 `steersman trial` 可知）、另一次采样的回答或另一类提示。",
     "rules_limit": "评判者是一套规则程序。它看得见事实、约束和形式，看不见人的感受，也可能被只是看上去正确的回答讨好。",
     "reward_limit": "评判者就是 {by} 所优化的奖励模型。只要 {by} 起作用，分数就会上升，因此这不是回答变好的独立证据。",
     "simulated_limit": "排序由规则评判者加入错误后模拟得到。这说明流程可行，不说明人的偏好。",

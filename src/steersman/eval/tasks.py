@@ -100,7 +100,7 @@ def summed_up(
     pairs = []
     for a in scores:
         for b in [b for b in makers[a].against if b in scores]:
-            difference = paired_bootstrap(scores[a], scores[b], groups, resamples, seed)
+            difference = paired_bootstrap(scores[a], scores[b], groups, resamples, seed, expanded=True)
             word = "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"
             pairs.append(TaskPair(labels[a], labels[b], difference, word if n >= MIN_PROMPTS else "no evidence"))
     means = {labels[name]: bootstrap_mean(values, groups, resamples, seed) for name, values in scores.items()}

@@ -30,7 +30,7 @@ Word = Literal["better", "no evidence", "worse"]
 
 LEVEL = 0.95
 MIN_PROMPTS = 10
-"""Below this the percentile bootstrap is too narrow to be trusted, so no verdict is given."""
+"""Below this a bootstrap is not to be trusted, however far its interval is expanded, so no verdict is given."""
 SMALL_N = 50
 """Below this number of prompts the reader is told that only large differences can be seen."""
 LENGTH_DRIFT = 1.5
@@ -220,7 +220,7 @@ def compare(
     wins = np.array(outcome, dtype=np.float64) / 2 + 0.5
 
     def paired(x: Sequence[float], y: Sequence[float], level: float = LEVEL) -> Interval:
-        return paired_bootstrap(x, y, groups, resamples, seed, level)
+        return paired_bootstrap(x, y, groups, resamples, seed, level, expanded=True)
 
     def win_rate(level: float = LEVEL) -> Interval:
         return proportion_interval(wins, groups, resamples, seed, level)
@@ -299,7 +299,7 @@ def _by_intent(
     for intent in sorted(set(intents.tolist()) - {""}):
         at = np.flatnonzero(intents == intent).tolist()
         groups = _groups([prompts[i] for i in at])
-        difference = bootstrap_mean(gain[at], groups, resamples, seed)
+        difference = bootstrap_mean(gain[at], groups, resamples, seed, expanded=True)
         rows.append(IntentRow(intent, len(at), difference, proportion_interval(wins[at], groups, resamples, seed)))
     return tuple(sorted(rows, key=lambda r: (-r.n, r.intent)))
 

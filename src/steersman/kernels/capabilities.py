@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman import machine
+from steersman import chosen, machine
 from steersman.kernels.building import INSTRUCTIONS, NotBuilt, built_by, commands, compiler_of
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ def decide(again: bool = False) -> Capabilities:
     Raises ValueError for a setting that is unknown, or that asks for what the processor does not have.
     """
     processor = machine.processor()
+    if SETTING not in os.environ and (kept := chosen.kept()) is not None and not kept.kernels:
+        return Capabilities(processor, off=f"PyTorch was measured to be faster here ({SETTING}=on for kernels)")
     wanted = _wanted()
     if wanted == "off":
         return Capabilities(processor, off=f"kernels are turned off ({SETTING}=off)")

@@ -8,6 +8,7 @@
 
 #include "attend.h"
 #include "machine.h"
+#include "meet.h"
 #include "packed.h"
 
 /* x [d] -> out [d], normalised by its root mean square and weighted */
@@ -19,7 +20,7 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
 }
 /* What a product reads: x [n, k] in bfloat16, each thread its own, and packed where `packs`. Few sequences are packed by
    each thread for itself; of more, each packs some for all. */
-typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; } Input;
+typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; Meeting *all; } Input;
 
 /* Sequences SIDE * group..: x [n, k], normalised where `weight` is given; row has room for k */
 static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
@@ -35,8 +36,9 @@ static void take_group(const Model *m, Input *in, const float *x, int64_t k, con
 static void take(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, float *row) {
     int groups = (int)groups_of(in->n);
     if (in->together) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
+        meet(in->all);
     } else
         for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
 }
@@ -120,13 +122,14 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
     int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv, group = heads / kv;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
     take(m, in, s->x, m->hidden, l->input_norm, row);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t r = 0; r < l->qkv.rows; r += in->block) {
         int rows = rows_at(in, r, l->qkv.rows);
         block(&l->qkv, r, rows, in, acc);
         put(acc, rows, n, 0, l->bias ? l->bias + r : 0, s->qkv + r, all * d);
     }
-#pragma omp for schedule(static)
+    meet(in->all);
+#pragma omp for schedule(static) nowait
     for (int64_t u = 0; u < n * kv; u++) {
         int64_t i = u / kv, which = u % kv, last = positions[i], first = first_seen(l, last);
         float *of = s->qkv + i * all * d;
@@ -141,24 +144,27 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
         attend(in->widened, keys + first * d, values + first * d, d, last - first + 1, (int)group, m->scale, scores,
                s->attended + (i * heads + which * group) * d, keys + (m->capacity + after) * d);
     }
+    meet(in->all);
 }
 
 /* x += w . input, normalised first where `weight` is given */
 static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, Shared *s, Input *in, float *row) {
     int64_t d = m->hidden;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t r = 0; r < d; r += in->block) {
         int rows = rows_at(in, r, d);
         block(w, r, rows, in, acc);
         put(acc, rows, n, !weight, 0, (weight ? s->y : s->x) + r, d);
     }
+    meet(in->all);
     if (!weight) return;
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (int i = 0; i < n; i++) {
         norm(m, s->y + i * d, weight, d, row);
         for (int64_t j = 0; j < d; j++) s->x[i * d + j] += row[j];
     }
+    meet(in->all);
 }
 
 /* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
@@ -180,7 +186,7 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
     int64_t wide_ = m->intermediate;
     float gate[BLOCK * MOST] __attribute__((aligned(64))), up[BLOCK * MOST] __attribute__((aligned(64)));
     take(m, in, s->x, m->hidden, m->sandwich ? l->pre_mlp_norm : l->post_norm, row);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t r = 0; r < wide_; r += in->block) {
         int rows = rows_at(in, r, wide_);
         block(&l->gate_up, r, rows, in, gate);
@@ -193,6 +199,7 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
         if (in->packs) pack_rows(gate, r, n, s->packed_mid);
         else put(gate, rows, n, 0, 0, s->mid + r, wide_);
     }
+    meet(in->all);
     Input middle = *in;
     middle.packed = s->packed_mid;
     if (!in->packs) take(m, in, s->mid, wide_, 0, row);
@@ -247,9 +254,11 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
     s.packed = s.input + MOST * k;
     s.packed_mid = s.packed + MOST * k;
     char *own = scratch + shared_bytes(m);
+    Meeting meeting = {0};
 #pragma omp parallel num_threads(threads)
     {
-        Input in;
+        Input in = {.all = &meeting};
+        come_to(&meeting);
         in.n = (int)n;
         in.packs = m->packed_from && n >= m->packed_from;
         in.block = in.packs ? BLOCK : FEW_ROWS;
@@ -264,9 +273,10 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
         TileConfig before;
         if (in.packs) take_tiles(&before);
 #endif
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < d; j++) s.x[i * d + j] = wide(m->embed[ids[i] * d + j]) * m->embed_scale;
+        meet(&meeting);
         for (int64_t layer = 0; layer < m->layers; layer++) {
             const Layer *l = m->layer + layer;
             attention(m, l, positions, (int)n, &s, &in, row, scores);
@@ -275,12 +285,13 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
             mlp(m, l, (int)n, &s, &in, row);
         }
         take(m, &in, s.x, d, m->final_norm, row);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int64_t r = 0; r < vocabulary; r += in.block) {
             int rows = rows_at(&in, r, vocabulary);
             block(&m->head, r, rows, &in, acc);
             put(acc, rows, (int)n, 0, 0, logits + r, vocabulary);
         }
+        meet(&meeting);
 #ifdef __AMX_BF16__
         if (in.packs) give_tiles_back(&before);
 #endif

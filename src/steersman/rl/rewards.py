@@ -5,7 +5,7 @@ Why so: decisions 23 and 24 in docs/LOG.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -55,13 +55,24 @@ class KlController:
     target: float
     horizon: int
     clip: float = 0.2
+    first: float = 0.0
+    """The coefficient that the run began with"""
+    ahead: int = 0
+    """Iterations by which KL is foreseen, on a line through the last three: the coefficient moves the pace of KL, so
+    what is held against the present KL comes too late and swings."""
+    seen: list[float] = field(default_factory=list)
+    """KL of the last iterations, at most three"""
 
-    def update(self, kl: float, episodes: int, due: float = 1.0) -> None:
+    def update(self, kl: float, episodes: int, rising: bool = False) -> None:
         """`kl`: mean nats per answer of this iteration; the proportional error is clipped to +-`clip`.
 
-        `due`: share of the target that the run should have reached. It starts at 0 nats; held against the whole target
-        the coefficient would fall until it is reached, and overshoot.
+        `rising`: KL, which starts at 0, cannot have reached the target yet, so that a lower one is no reason to lower
+        the price.
         """
-        if self.target * due > 0:
-            error = min(max(kl / (self.target * due) - 1, -self.clip), self.clip)
-            self.coef *= 1 + error * episodes / self.horizon
+        if self.target <= 0:
+            return
+        self.seen = [*self.seen, kl][-3:]
+        pace = (kl - self.seen[0]) / max(1, len(self.seen) - 1)
+        error = min(max((kl + self.ahead * pace) / self.target - 1, -self.clip), self.clip)
+        coef = self.coef * (1 + error * episodes / self.horizon)
+        self.coef = max(coef, min(self.coef, self.first)) if rising else max(coef, 0.0)

@@ -24,7 +24,7 @@ from steersman import config as configs
 from steersman import plugins
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
-from steersman.artifact.names import MEMBER, NURSERY
+from steersman.artifact.names import MEMBER, NURSERY, VALIDATOR
 from steersman.artifact.unfinished import BESIDE
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
@@ -130,9 +130,10 @@ def _resume_point(partial: Path) -> str:
 
 
 def _members_made(folder: Path) -> str:
-    """Progress of an ensemble's further members, which are trained before the first; '' where there are none."""
-    found = folder.parent.glob(f"{folder.name}{NURSERY}/{MEMBER}*")
-    members = sorted(found, key=lambda path: int(path.stem.removeprefix(MEMBER)))
+    """Progress of an ensemble's further members and of the validator, trained before the first; '' without any."""
+    nursery = folder.with_name(f"{folder.name}{NURSERY}")
+    members = sorted(nursery.glob(f"{MEMBER}*"), key=lambda path: int(path.stem.removeprefix(MEMBER)))
+    members += nursery.glob(f"{VALIDATOR}*")
     if not members:
         return ""
     newest = members[-1]

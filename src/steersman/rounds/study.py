@@ -162,6 +162,8 @@ class Search:
 
     def _trial(self, trial: optuna.Trial) -> float:
         values = {d.key: d.suggest(trial) for d in self.dimensions}
+        if self.stage.name == "reward":  # a trial is about the first model; the validator would cost as much again
+            values["validator"] = False
         config = config_file.from_dict({self.stage.section: values}, "search", self.space.config)
         place = trial.user_attrs.get("folder", f"{trial.number:03d}")
         trial.set_user_attr("folder", place)

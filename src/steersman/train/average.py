@@ -9,7 +9,42 @@ import torch
 from torch import Tensor
 
 from steersman.distributed import parallel
+from steersman.train.actors import Actors
 from steersman.train.update import Updater
+
+
+@contextlib.contextmanager
+def held(updater: Updater, weights: list[Tensor], push: Callable[[], None]) -> Iterator[None]:
+    """Inside, the model has these weights, afterwards its own; `push` sends each change to the engine."""
+    _set(updater, weights)
+    push()
+    try:
+        yield
+    finally:
+        _set(updater, updater.masters)
+        push()
+
+
+@torch.no_grad()
+def _set(updater: Updater, weights: list[Tensor]) -> None:
+    for parameter, value in zip(updater.parameters, weights, strict=True):
+        parallel.local(parameter).copy_(value)
+
+
+@torch.no_grad()
+def drawn_back(actors: Actors, updater: Updater, weights: list[Tensor], share: float) -> list[Tensor]:
+    """The policy's weights at this share of the way from the SFT model's, the reference's, to `weights`.
+
+    Of an adapter, whose second matrix starts at 0, that one is multiplied.
+    """
+    first = {name: parallel.local(p) for name, p in actors.reference.named_parameters()}
+    out = []
+    for name, weight in zip(updater.names, weights, strict=True):
+        if name in first:
+            out.append(torch.lerp(first[name].to(weight), weight, share))
+        else:
+            out.append(share * weight if name.endswith(".lora_B.weight") else weight)
+    return out
 
 
 class Average:
@@ -22,22 +57,6 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         torch._foreach_lerp_(self.weights, self.updater.masters, 1 - self.decay)
-
-    @contextlib.contextmanager
-    def applied(self, push: Callable[[], None]) -> Iterator[None]:
-        """Inside, the model has the averaged weights, afterwards its own; `push` sends each change to the engine."""
-        self._set(self.weights)
-        push()
-        try:
-            yield
-        finally:
-            self._set(self.updater.masters)
-            push()
-
-    @torch.no_grad()
-    def _set(self, weights: list[Tensor]) -> None:
-        for parameter, value in zip(self.updater.parameters, weights, strict=True):
-            parallel.local(parameter).copy_(value)
 
     def state(self) -> dict[str, Tensor]:
         named = zip(self.updater.names, self.weights, self.updater.parameters, strict=True)

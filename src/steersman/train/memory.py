@@ -134,7 +134,7 @@ def activations(shape: Shape, s: Setting) -> int:
     layers = s.train_layers or shape.layers
     one = tokens * layer_activations(shape, s)
     stream = tokens * shape.hidden * s.itemsize
-    if s.on_gpu:  # scaled_dot_product_attention keeps the mask of the whole row, and its additive form
+    if s.on_gpu and s.itemsize == FLOAT:  # scaled_dot_product_attention keeps the row's mask, and its additive form
         one += tokens * tokens * (1 + s.itemsize)
     masks = 0
     if not (s.on_gpu or s.kernels):

@@ -13,13 +13,16 @@ Why so: decisions 20, 26 and 59 in docs/LOG.md.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
@@ -34,6 +37,7 @@ from steersman.rl.rules import repetition
 from steersman.text.length import Fitted, fit_prompts
 from steersman.text.template import Template
 from steersman.train.actors import Actors
+from steersman.train.average import drawn_back, held
 from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
 from steersman.train.ensemble import member_folders
@@ -52,6 +56,11 @@ from steersman.train.shared_base import share_base
 from steersman.types import Conversation
 from steersman.weights.folders import load_template, read_config
 from steersman.weights.lora import named_weights, settle
+
+KL_TOLERANCE = 1.25
+"""The last policy is drawn back where its held-out KL is so many times the target."""
+DRAWN = 3
+"""Most times that it is drawn back: KL falls about as the square of the way, and is measured on few answers."""
 
 
 @dataclass(frozen=True)
@@ -191,23 +200,54 @@ def evaluate_and_keep(
 ) -> Iteration | None:
     """Evaluate the policy (or the average of its weights) when that is due, and keep it if it is the best so far.
 
-    Returns the next iteration, None where the run is over.
+    Where the run is over and the policy's KL is beyond the target, it is drawn back towards the SFT model until it is
+    not, and evaluated there too. Returns the next iteration, None where the run is over.
     """
     config, actors = session.origin.config, session.model
     over = bool(state.stopped) or state.iteration >= config.iterations
     if not over and state.iteration % config.selection.eval_every:
         return Iteration({})
-    average = state.average
-    with average.applied(lambda: push(actors, engine, state.iteration)) if average else contextlib.nullcontext():
-        found = compare(state, evaluate(actors, engine, held_out, config, session.origin.seed, not state.best), config)
-        if is_kept(found, state.best, config):
-            state.best = {**found, "iteration": state.iteration}
-            weights = parallel.whole_state(actors.policy, state.policy.names)
-            if parallel.is_first():
-                session.folder.save_best(weights, state.best)
+    weights = state.average.weights if state.average else None
+    found = look(session, state, engine, held_out, weights)
+    for _ in range(DRAWN) if over else ():
+        if not config.kl.draw_back or not beyond(found["eval_kl"], config):
+            break
+        share = found.get("share", 1.0) * math.sqrt(config.kl.target / found["eval_kl"])
+        drawn = drawn_back(actors, state.policy, weights or state.policy.masters, share)
+        found |= look(session, state, engine, held_out, drawn, share)
     if over:
         session.write(state.iteration, found)
     return None if over else Iteration(found)
+
+
+def beyond(kl: float, config: PpoConfig) -> bool:
+    """Whether a held-out KL is so far above the target that the last policy is drawn back."""
+    return config.kl.target > 0 and kl > KL_TOLERANCE * config.kl.target
+
+
+def look(
+    session: Session[PpoConfig, Actors],
+    state: State,
+    engine: Engine,
+    held_out: Sequence[Conversation],
+    weights: list[Tensor] | None,
+    share: float = 1.0,
+) -> dict[str, float]:
+    """Evaluate the policy, or other weights of it, and keep it if it is the best so far.
+
+    `share`: of the way from the SFT model, where the weights are drawn back.
+    """
+    config, actors = session.origin.config, session.model
+    there = held(state.policy, weights, lambda: push(actors, engine, state.iteration)) if weights else nullcontext()
+    with there:
+        found = compare(state, evaluate(actors, engine, held_out, config, session.origin.seed, not state.best), config)
+        found |= {"share": share} if share != 1.0 else {}
+        if is_kept(found, state.best, config):
+            state.best = {**found, "iteration": state.iteration}
+            tensors = parallel.whole_state(actors.policy, state.policy.names)
+            if parallel.is_first():
+                session.folder.save_best(tensors, state.best)
+    return found
 
 
 def compare(state: State, measured: HeldOut, config: PpoConfig) -> dict[str, float]:
@@ -263,7 +303,7 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
     if done in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
         ratio_error = metrics["ratio_error_first"] if policy_learns(config, done) else None
         state.start |= starting_point(experience, metrics["engine_logprob_error"], ratio_error)
-    state.kl.update(kl, len(experience.scores), due_share(done, config))
+    state.kl.update(kl, len(experience.scores), rising=done < config.kl.rise * config.iterations)
     for name, trust in state.rates.items():
         trust.settle(now.moved.get(name), lr_share(done, config))
     if kl > config.kl.ceiling:
@@ -271,13 +311,6 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
     state.iteration, state.now = done + 1, None
     if state.average:
         state.average.update()
-
-
-def due_share(iteration: int, config: PpoConfig) -> float:
-    """Share of the KL target that the answers of an iteration should have: KL grows with the square of the way gone."""
-    if not config.kl.rise:
-        return 1.0
-    return min(1.0, iteration / (config.kl.rise * config.iterations)) ** 2
 
 
 def tell(session: Session[PpoConfig, Actors], state: State, metrics: dict[str, Any], monitors: Monitors) -> None:

@@ -57,7 +57,8 @@ class State:
         rollouts = config.rollouts
         episodes = config.iterations * rollouts.prompts_per_iteration * rollouts.answers_per_prompt
         horizon = config.kl.horizon or max(1, episodes // 10)
-        kl = KlController(config.kl.coef, config.kl.target, horizon, config.kl.error_clip)
+        price = config.kl
+        kl = KlController(price.coef, price.target, horizon, price.error_clip, price.coef, price.ahead)
         wanted = {"policy": config.optimizer.step_kl, "critic": config.critic.step**2}
         rates = {name: Trust.begin(length) for name, length in wanted.items()}
         return State(policy, critic, average, kl, rates=rates)
@@ -76,6 +77,7 @@ class State:
         self.stopped = state.get("stopped", "")
         self.now = Iteration.from_point(tensors, state["round"]) if "round" in state else None
         self.best = folder.load_best()[1]
+        self.kl.seen = state["kl_seen"]
         self.tried, self.first, self.scales = state["tried"], state["first"], state["scales"]
         for name, share in state["rates"].items():
             self.rates[name].share = share
@@ -89,6 +91,7 @@ class State:
         state: dict[str, Any] = {"iteration": self.iteration, "kl_coef": self.kl.coef, "start": self.start}
         state |= {"stopped": self.stopped} if self.stopped else {}
         state |= {"tried": self.tried, "first": self.first, "scales": self.scales}
+        state["kl_seen"] = self.kl.seen
         state["rates"] = {name: trust.share for name, trust in self.rates.items()}
         if self.now is not None:
             more, state["round"] = self.now.to_point()

@@ -47,6 +47,9 @@ from steersman.types import Conversation, Ranking
 from steersman.weights.folders import check_folder, load_scalar, load_tokenizer, read_config, use_packed_rows
 from steersman.weights.lora import settle
 
+TESTED = 120
+"""Rankings that test the validator: enough to tell its accuracy to 5 points."""
+
 
 @torch.no_grad()
 def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
@@ -146,7 +149,8 @@ def prepare(
     check_objectives(rankings, config.objectives)
     training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
     if member == 0:  # the validator learns from what the others are tested on, and is tested on what they learn from
-        training, held_out = held_out, training
+        told = [r for r in training if r.pairs()]
+        training, held_out = held_out, told if config.objectives else told[:TESTED]
     items, ties = to_ranked_trees(template, training, context)
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
@@ -220,9 +224,12 @@ def run(
     origin = Origin("reward", output, config, model_config, seed, inputs)
 
     def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
-        alone = replace(config, members=1, validator=False, evals=config.evals if number else 0)
+        alone = replace(config, members=1, validator=False)
+        if not number:
+            alone = replace(alone, epochs=config.validator_epochs, evals=0)
         origin_of = replace(origin, output=output, inputs=inputs, config=alone)
-        train(base, rankings, demonstrations, origin_of, number)
+        # the validator needs no zero: PPO sets its scale by the SFT model's answers
+        train(base, rankings, demonstrations if number else [], origin_of, number)
 
     further = train_members(member, output, config.members, inputs, config.validator)
     return train(base, rankings, demonstrations, origin, 1, further)

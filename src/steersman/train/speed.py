@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 
 import torch
 
-from steersman.artifact.files import write_json
+from steersman import chosen
 from steersman.config import KtoConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
 from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.train.memory import Setting, embedding_parameters, layer_matrices
-from steersman.weights.resolve import default_cache
 
 EFFICIENCY = 0.4
 """Share of the speed of PyTorch's large matrix products that a stage reaches, its other work included: SFT of the last
@@ -79,17 +77,12 @@ def products_per_second(dtype: torch.dtype, device: torch.device) -> float:
 
     Measured at every call and kept in the cache, since what else runs can only make it slower.
     """
-    kept = default_cache().parent / "speed.json"
     name = f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'} {dtype} {torch.get_num_threads()}"
-    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    known[name] = max(known.get(name, 0.0), _measure(dtype, device))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, known)
-    return float(known[name])
+    return chosen.best_pace(name, {"products": fastest_product(dtype, device)})["products"]
 
 
-def _measure(dtype: torch.dtype, device: torch.device, seconds: float = 0.5) -> float:
-    """The fastest of as many products as fit into `seconds`."""
+def fastest_product(dtype: torch.dtype, device: torch.device, seconds: float = 0.5) -> float:
+    """Operations per second of the fastest of as many products as fit into `seconds`."""
     rows, inner, columns = 1024, 1024, 2048
     a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
     best, end = math.inf, time.perf_counter() + seconds

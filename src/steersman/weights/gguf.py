@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFReader
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from steersman.families.outputs import context_of
@@ -23,6 +22,8 @@ def completed(file: Path, config: Any) -> Any:
 
     Raises ValueError on an unknown scaling of positions.
     """
+    from gguf import GGUFReader
+
     reader = GGUFReader(file)
 
     def of(name: str) -> Any:
