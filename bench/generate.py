@@ -176,7 +176,7 @@ def summarise(
     for worker in workers:
         mine = found[worker.name]
         steps = [(new_tokens - 1) / (total - first) for total, first in zip(mine["all"], mine["first"], strict=True)]
-        theirs = found[baseline_of(found)]["all"]
+        theirs = found[baseline_of(w.name for w in workers)]["all"]
         peak_tflops, weight_size = bounds.get(worker.dtype), {"bfloat16": 2, "float32": 4}.get(worker.dtype)
         arithmetic = None
         if peak_tflops and weight_size:

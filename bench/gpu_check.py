@@ -28,7 +28,7 @@ from typing import Any
 os.environ.setdefault("STEERSMAN_MEASURE", "off")  # this machine's cache is none of our business
 
 if importlib.util.find_spec("psutil") is None:  # neither torch nor transformers brings it
-    said = (line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    said = (line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     memory = {name: int(size.split()[0]) << 10 for name, size in said}
     free = types.SimpleNamespace(total=memory["MemTotal"], available=memory["MemAvailable"])
     known = {"virtual_memory": lambda: free, "cpu_count": lambda logical=True: os.cpu_count(), "Process": None}

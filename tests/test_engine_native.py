@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,27 +86,38 @@ def test_native_sampling_follows_the_distribution(tiny: Path) -> None:
     torch.testing.assert_close(logprobs, logits.log_softmax(-1).amax()[None])
 
 
-@pytest.fixture(params=["kernels", "tiles"])
-def products(request: pytest.FixtureRequest) -> str:
-    """What multiplies: what this machine has, and matrix tiles."""
-    if request.param == "tiles":
-        request.getfixturevalue("tiles")
-    elif capabilities().library is None or capabilities().tiles:
-        pytest.skip("no C compiler here" if capabilities().library is None else "this processor has matrix tiles")
-    return str(request.param)
+@pytest.mark.parametrize("head_dim", [16, 48, 256])
+def test_heads_of_any_size_by_each_kind_of_product(
+    head_dim: int, products: Capabilities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert products.library is not None
+    config = t.config("llama")
+    config.update({"hidden_size": 96, "intermediate_size": 160, "head_dim": head_dim, "num_attention_heads": 6})
+    config.update({"num_key_value_heads": 2, "vocab_size": 347})
+    small: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    exact: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    exact.load_state_dict({name: tensor.float() for name, tensor in small.state_dict().items()})
+    for n in (1, 7, 40, 128):
+        expected = logits_of(exact, torch.float32, n, int8=False, with_native=False)
+        mine = logits_of(small, torch.bfloat16, n, int8=False, with_native=True)
+        with monkeypatch.context() as patch:
+            use_kernels(patch, Capabilities("none", off="turned off"))
+            plain = logits_of(small, torch.bfloat16, n, int8=False, with_native=False)
+        error, theirs = ((x - expected)[1:].square().mean().sqrt() for x in (mine, plain))
+        assert error < 1.2 * theirs, "no further from float32 than PyTorch's bfloat16"
 
 
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("packed", [True, False])
 def test_logits_do_not_depend_on_the_batch_within_one_kind_of_product(
-    tiny: Path, products: str, int8: bool, packed: bool
+    tiny: Path, products: Capabilities, int8: bool, packed: bool
 ) -> None:
     model = load_causal(tiny, "bfloat16")
     decoder = Decoder(model.config, torch.bfloat16, CPU, int8=int8)
     native = decoder.native
     assert native is not None
     assert native.most == 128
-    assert (native._packed_from == 1) == (products == "tiles" and not int8), "bfloat16 in tiles has one kind anyway"
+    assert (native._packed_from == 1) == (products.tiles and not int8), "bfloat16 in tiles has one kind anyway"
     native._packed_from = int(packed)
     decoder.load(model.state_dict().items())
     ids = torch.randint(3, 300, (70, 9))
@@ -132,6 +146,17 @@ def test_logits_do_not_depend_on_the_threads(tiny: Path, n: int) -> None:
         decoder.native.point()
         for _ in range(20):
             assert torch.equal(decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9)), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_of_openmp_do_not_look_for_long_unless_told(given: dict[str, str], expected: str) -> None:
+    left = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import os, steersman; print(os.environ.get('GOMP_SPINCOUNT'))"
+    said = subprocess.run([sys.executable, "-c", code], env=left | given, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == expected
 
 
 @pytest.mark.usefixtures("products")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steersman.eval import figures
 from steersman.eval.report import write_page
 from steersman.eval.report_text import LANGUAGES as PAGE
-from steersman.eval.wording import number, percent, span
+from steersman.eval.wording import aligned, number, percent, span
 from steersman.stats import Interval
 
 EN = {
@@ -87,13 +87,8 @@ def text(result: Mapping[str, Any], language: str) -> str:
     out += [f"  {line}" for line in sentences(result, language)]
     out += [f"  {t['ece'].format(ece=number(100 * result['ece'], 1))}", f"    {'  '.join(bins)}"]
     for table in tables(result["by"], language):
-        out += ["", f"  {table['title']}", *(f"    {line}" for line in _aligned(table["rows"]))]
+        out += ["", f"  {table['title']}", *(f"    {line}" for line in aligned([table["head"], *table["rows"]]))]
     return "\n".join([*out, *(f"  {line}" for line in remarks(result, language))])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def draw(path: Path, result: Mapping[str, Any], language: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from steersman.eval.over_seeds import MIN_SEEDS, Against, OverSeeds, SeedOutcome
 from steersman.eval.verdict import MIN_PROMPTS
-from steersman.eval.wording import number, span, texts
+from steersman.eval.wording import aligned, number, span, texts
 
 EN = {
     "lang": "en",
@@ -169,18 +169,9 @@ def _share(x: float | None) -> str:
 def lines(of: OverSeeds, language: str, versus: Against | None = None) -> list[str]:
     """The terminal's text, a line each."""
     table = [HEADS[language], *rows(of, language)]
-    widths = [max(_width(row[k]) for row in table) for k in range(len(table[0]))]
     out = [phrase("title", language, n=len(of.outcomes), prompts=of.n_prompts), ""]
-    for row in table:
-        out.append(
-            "  " + "  ".join(cell + " " * (w - _width(cell)) for cell, w in zip(row, widths, strict=True)).rstrip()
-        )
+    out += [f"  {line}" for line in aligned(table)]
     out += ["", claim(of, language), "  " + evidence(of, language), *(f"  {line}" for line in beside(of, language))]
     if versus:
         out.append("  " + compared(versus, of.a, language))
     return [*out, *(f"  {texts(language)['note']}{line}" for line in cautions(of, language))]
-
-
-def _width(text: str) -> int:
-    """Columns on a terminal: a Chinese character takes two."""
-    return sum(2 if ord(c) > 0x2E7F else 1 for c in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from steersman.stats import Interval
@@ -167,6 +168,17 @@ def percent(interval: Interval, language: str = "en") -> str:
     gap = " " if language == "en" else ""
     bounds = span(interval, language, 1, scale=100)
     return f"{number(100 * interval.value, 1)}{gap}%" + (f" ({bounds})" if language == "en" else f"（{bounds}）")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's rows as lines for a terminal, on which a Chinese character takes two columns."""
+
+    def width(text: str) -> int:
+        return sum(2 if ord(c) > 0x2E7F else 1 for c in text)
+
+    widths = [max(width(row[k]) for row in rows) for k in range(len(rows[0]))]
+    padded = ((cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True)) for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def claim(pair: PairVerdict, language: str) -> str:

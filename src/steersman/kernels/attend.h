@@ -41,20 +41,21 @@ static inline __attribute__((always_inline)) void in_order(const floats *x, floa
 }
 #else
 typedef struct { floats even, odd; } Pairs;
+typedef words words_at __attribute__((aligned(2), may_alias));
 static inline __attribute__((always_inline)) Pairs load_pairs(const bf16 *x, int64_t left) {
-    words pairs = {0}; /* little-endian: the first is below */
+    words both = {0}; /* little-endian: the first of a pair is below */
     if (left > LANES)
-        pairs = (words)load((const float *)x);
+        both = *(const words_at *)x;
     else
-        memcpy(&pairs, x, sizeof pairs / 2);
-    return (Pairs){(floats)(pairs << 16), (floats)(pairs & 0xffff0000)};
+        memcpy(&both, x, sizeof both / 2);
+    return (Pairs){(floats)(both << 16), (floats)(both & 0xffff0000)};
 }
-static inline floats add_dots(floats sum, Pairs x, Pairs y) { return sum + x.even * y.even + x.odd * y.odd; }
-static inline Pairs pair_everywhere(const bf16 *x) { return (Pairs){(floats){0} + wide(x[0]), (floats){0} + wide(x[1])}; }
-static inline void interleave(Pairs x, Pairs y, Pairs *out) {
+static inline __attribute__((always_inline)) floats add_dots(floats sum, Pairs x, Pairs y) { return sum + x.even * y.even + x.odd * y.odd; }
+static inline __attribute__((always_inline)) Pairs pair_everywhere(const bf16 *x) { return (Pairs){(floats){0} + wide(x[0]), (floats){0} + wide(x[1])}; }
+static inline __attribute__((always_inline)) void interleave(Pairs x, Pairs y, Pairs *out) {
     out[0] = (Pairs){x.even, y.even}, out[1] = (Pairs){x.odd, y.odd};
 }
-static inline void in_order(const floats *x, floats *out) {
+static inline __attribute__((always_inline)) void in_order(const floats *x, floats *out) {
     out[0] = SHUFFLE(x[0], x[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     out[1] = SHUFFLE(x[0], x[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }

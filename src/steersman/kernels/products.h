@@ -73,7 +73,12 @@ static void widen(const int8_t *values, int64_t count, bf16 *out) {
         _mm512_storeu_si512(out + j, (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 #else
-    for (int64_t j = 0; j < count; j++) out[j] = narrow((float)values[j]);
+    for (int64_t j = 0; j < count; j++) {
+        float exact = values[j];
+        uint32_t bits;
+        memcpy(&bits, &exact, sizeof bits);
+        out[j] = (bf16)(bits >> 16);
+    }
 #endif
 }
 
