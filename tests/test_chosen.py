@@ -132,6 +132,17 @@ def test_every_way_is_measured_on_a_model_made_here(kept: Path, monkeypatch: pyt
     assert {c.level for c in doctor.check_speed(choice, "float32")} == {"ok"}
 
 
+def test_threads_are_compared_on_an_idle_machine_alone(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steersman.train import pace
+
+    monkeypatch.setattr(pace, "measure", lambda *_args, **_options: {"learn": 1.0})
+    monkeypatch.setattr(pace, "_threads", lambda: {1: 9.0, 2: 1.0})
+    monkeypatch.setattr("os.getloadavg", lambda: (0.9 * machine.cores(), 0.0, 0.0))
+    assert pace.compare().threads == 0
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert pace.compare().threads == 1
+
+
 def test_a_pace_is_of_real_work(kept: Path, tmp_path: Path) -> None:
     from steersman.train import pace
 
