@@ -38,7 +38,10 @@ IGNORED = re.compile(
     r"|files|inputs|config|code_version|source.*|identity|path|sha256"
 )
 """Fields that hold identities, times, or what a manifest says of its making."""
-ADDED = ("value_loss_before",)
+ADDED = (
+    *("value_loss_before", "policy_moved", "critic_moved", "eval_gain", "eval_gain_low", "eval_validator"),
+    *("validator", "kept", "gain", "judge", "confidence"),
+)
 """Numbers that newer commits log besides: compared where both have them."""
 WORDED = ("text", "notes", "cautions", "warnings")
 """Fields of reports and manifests that hold sentences: their numbers are compared, their words may change."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,17 @@ def test_logits_do_not_depend_on_the_threads(tiny: Path, n: int) -> None:
         decoder.native.point()
         for _ in range(20):
             assert torch.equal(decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9)), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_of_openmp_do_not_look_for_long_unless_told(given: dict[str, str], expected: str) -> None:
+    left = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import os, steersman; print(os.environ.get('GOMP_SPINCOUNT'))"
+    said = subprocess.run([sys.executable, "-c", code], env=left | given, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == expected
 
 
 @pytest.mark.usefixtures("products")
