@@ -38,6 +38,8 @@ def test_the_fastest_is_kept_and_a_busy_machine_flips_nothing(kept: Path) -> Non
     assert busy == first == chosen.kept()
     near = chosen.keep({FLOAT32: {"learn": 680, "generate": 440}}, {})
     assert near.way == KERNELS, "within the margin"
+    beside = chosen.keep({FLOAT32: {"learn": 800, "generate": 520}}, {}, chosen.BUSY_MARGIN)
+    assert beside.way == KERNELS, "1.3 times, measured beside other work"
     far = chosen.keep({FLOAT32: {"learn": 900, "generate": 500}}, {1: 4.0, 4: 2.0})
     assert (far.way, far.dtype, far.threads) == (FLOAT32, "float32", 2), "nine products by two threads, seen first"
     assert chosen.keep({KERNELS: {"learn": 950, "generate": 520}}, {}).way == FLOAT32, "and back by the margin alone"

@@ -112,7 +112,7 @@ def compare(rounds: int = 1) -> chosen.Choice:
                         paces[way][work] = max(pace, paces[way].get(work, 0.0))
                 shown.update(number * len(ways) + at + 1)
         threads = _threads() if idle else {}
-    return chosen.keep(paces, threads)
+    return chosen.keep(paces, threads, chosen.MARGIN if idle else chosen.BUSY_MARGIN)
 
 
 def _idle() -> bool:
