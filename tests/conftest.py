@@ -20,6 +20,7 @@ os.environ["STEERSMAN_MEASURE"] = "off"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
+from emulated_arm import arm  # noqa: E402
 from kernels_off import restricted_to, turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
 
@@ -55,13 +56,14 @@ def tiles(with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> None:
     use_kernels(monkeypatch, with_tiles)
 
 
-@pytest.fixture(params=["native", "tiles", "avx512", "avx2"])
+@pytest.fixture(params=["native", "tiles", "avx512", "avx2", pytest.param("arm", marks=pytest.mark.slow)])
 def products(request: pytest.FixtureRequest, with_tiles: Capabilities, monkeypatch: pytest.MonkeyPatch) -> Capabilities:
     """Kernels by each kind of product that this machine has or can emulate, each once."""
     usual = capabilities()
     if request.param == "avx512" and not usual.tiles:
         pytest.skip("without matrix tiles, what this machine computes with anyway, or more than it has")
-    found = {"native": usual, "tiles": with_tiles}.get(request.param) or restricted_to(request.param)
+    found = {"native": usual, "tiles": with_tiles}.get(request.param)
+    found = found or (arm(monkeypatch) if request.param == "arm" else restricted_to(request.param))
     if found.library is None:
         pytest.skip(found.off)
     if found.products == usual.products and request.param != "native":

@@ -38,6 +38,8 @@ def test_the_fastest_is_kept_and_a_busy_machine_flips_nothing(kept: Path) -> Non
     assert busy == first == chosen.kept()
     near = chosen.keep({FLOAT32: {"learn": 680, "generate": 440}}, {})
     assert near.way == KERNELS, "within the margin"
+    beside = chosen.keep({FLOAT32: {"learn": 800, "generate": 520}}, {}, chosen.BUSY_MARGIN)
+    assert beside.way == KERNELS, "1.3 times, measured beside other work"
     far = chosen.keep({FLOAT32: {"learn": 900, "generate": 500}}, {1: 4.0, 4: 2.0})
     assert (far.way, far.dtype, far.threads) == (FLOAT32, "float32", 2), "nine products by two threads, seen first"
     assert chosen.keep({KERNELS: {"learn": 950, "generate": 520}}, {}).way == FLOAT32, "and back by the margin alone"
@@ -130,6 +132,17 @@ def test_every_way_is_measured_on_a_model_made_here(kept: Path, monkeypatch: pyt
     assert (check.level, warned.level) == ("ok", "warn")
     assert "float32 by PyTorch: learn 300" in check.found or "float32 by PyTorch: learn 200" in check.found
     assert {c.level for c in doctor.check_speed(choice, "float32")} == {"ok"}
+
+
+def test_threads_are_compared_on_an_idle_machine_alone(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steersman.train import pace
+
+    monkeypatch.setattr(pace, "measure", lambda *_args, **_options: {"learn": 1.0})
+    monkeypatch.setattr(pace, "_threads", lambda: {1: 9.0, 2: 1.0})
+    monkeypatch.setattr("os.getloadavg", lambda: (0.9 * machine.cores(), 0.0, 0.0))
+    assert pace.compare().threads == 0
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert pace.compare().threads == 1
 
 
 def test_a_pace_is_of_real_work(kept: Path, tmp_path: Path) -> None:

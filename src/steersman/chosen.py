@@ -26,6 +26,8 @@ from steersman import machine, waits
 
 MARGIN = 1.15
 """Times faster that another way must be to be chosen."""
+BUSY_MARGIN = 1.5
+"""The same where something else computed meanwhile: it slows some ways more than others."""
 KERNELS, PLAIN, FLOAT32 = "bfloat16 by kernels", "bfloat16 by PyTorch", "float32 by PyTorch"
 """Ways to compute, the usual one first."""
 WAYS = {KERNELS: ("bfloat16", True), PLAIN: ("bfloat16", False), FLOAT32: ("float32", True)}
@@ -79,8 +81,8 @@ def dtype() -> str:
     return "float32" if emulated else "bfloat16"
 
 
-def decide(paces: Mapping[str, Mapping[str, float]], before: str = KERNELS) -> str:
-    """The fastest way, where it is faster than the one before by `MARGIN`."""
+def decide(paces: Mapping[str, Mapping[str, float]], before: str = KERNELS, margin: float = MARGIN) -> str:
+    """The fastest way, where it is `margin` times as fast as the one before."""
     if not paces:
         return before
 
@@ -89,10 +91,10 @@ def decide(paces: Mapping[str, Mapping[str, float]], before: str = KERNELS) -> s
         return sum(1 / pace for pace in paces[way].values())
 
     best = min(paces, key=seconds)
-    return best if before not in paces or seconds(before) > MARGIN * seconds(best) else before
+    return best if before not in paces or seconds(before) > margin * seconds(best) else before
 
 
-def keep(measured: Mapping[str, Mapping[str, float]], threads: Mapping[int, float]) -> Choice:
+def keep(measured: Mapping[str, Mapping[str, float]], threads: Mapping[int, float], margin: float = MARGIN) -> Choice:
     """Merge a measurement (way -> work -> tokens per second; threads -> products per second), decide and write it."""
     path = place()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ def keep(measured: Mapping[str, Mapping[str, float]], threads: Mapping[int, floa
         best = max(counts, key=lambda n: counts[n], default=0)
         usual = old.threads if old.threads in counts else max(counts, default=0)
         chosen = best if counts and counts[best] > MARGIN * counts[usual] else usual
-        choice = Choice(decide(paces, old.way), chosen if len(counts) > 1 else 0, paces)
+        choice = Choice(decide(paces, old.way, margin), chosen if len(counts) > 1 else 0, paces)
         known[key()] = {
             "way": choice.way,
             "threads": choice.threads,

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from steersman.compute.attention import attend
+from steersman.compute.gradients import add_gradient
 from steersman.compute.packing import Row
 from steersman.compute.products import project
 from steersman.distributed import parallel
@@ -48,7 +49,7 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, offset: float, eps: float) -> Tensor:
-        ctx.offset = offset
+        ctx.offset, ctx.weight = offset, weight  # itself: checkpointing hands back copies
         if ops.serves(x, x.shape[1]):
             out, inverse = ops.norm(x, weight, offset, eps)
             ctx.save_for_backward(x, weight, inverse)
@@ -63,14 +64,14 @@ class _RmsNorm(torch.autograd.Function):
         x, weight, inverse = ctx.saved_tensors
         if ops.serves(x, x.shape[1]):
             grad_x, grad_weight = ops.norm_backward(grad, x, weight, inverse, ctx.offset)
-            return grad_x, grad_weight.to(weight.dtype), None, None
+            return grad_x, add_gradient(ctx.weight, grad_weight), None, None
         gain = weight.float() + ctx.offset
         unit = x.float() * inverse
         pulled = grad.float()
         product = pulled * unit
-        grad_weight = product.sum(0).to(weight.dtype)
+        rest = add_gradient(ctx.weight, product.sum(0))
         along = product.mul_(gain).mean(-1, keepdim=True)
-        return (pulled * gain).sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), grad_weight, None, None
+        return (pulled * gain).sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), rest, None, None
 
 
 class _Rotate(torch.autograd.Function):

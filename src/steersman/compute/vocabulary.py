@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from steersman import progress
-from steersman.compute.gradients import sum_of, weight_gradient
+from steersman.compute.gradients import add_product, is_summed, sum_of, weight_gradient
 from steersman.kernels import ops
 
 CHUNK = 256
@@ -55,7 +55,7 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        grad_weight = weight_gradient(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, hidden.shape[0], CHUNK):
             rows = slice(at, at + CHUNK)
             log_p = _logits(hidden[rows], weight, ctx.temperature).sub_(normaliser[rows, None])
@@ -69,9 +69,13 @@ class _TokenLogprobs(torch.autograd.Function):
                 grad.div_(ctx.temperature)
             small = grad.to(hidden.dtype)
             grad_hidden[rows] = small @ weight
-            if grad_weight is not None:
-                grad_weight += small.T @ hidden[rows]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
+            if grad_weight is None:
+                continue
+            if is_summed(hidden):
+                add_product(grad_weight.total, small, hidden[rows])
+            else:
+                grad_weight.total.add_(small.T @ hidden[rows])
+        return grad_hidden, None if grad_weight is None else grad_weight.rest(), None, None, None
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
@@ -107,7 +111,7 @@ class _TiledLogprobs(torch.autograd.Function):
             ops.softmax_part_backward(grad, targets, about, at, ctx.temperature)
             ops.multiply([(grad, weight[at : at + PART])], grad_hidden)
             if grad_weight is not None:
-                ops.multiply([(grad.T, hidden)], grad_weight.total[at : at + PART])
+                add_product(grad_weight.total[at : at + PART], grad, hidden)
         return grad_hidden.to(hidden.dtype), None if grad_weight is None else grad_weight.rest(), None, None
 
 

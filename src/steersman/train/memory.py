@@ -143,18 +143,28 @@ def activations(shape: Shape, s: Setting) -> int:
     return kept + 3 * stream + masks  # the final norm's input and output, and the states that predict
 
 
+def _summed(s: Setting) -> bool:
+    """Whether gradients are summed in float32 where they are made: `compute/gradients.py`."""
+    return not s.on_gpu and s.itemsize < FLOAT
+
+
 def _vocabulary(shape: Shape, s: Setting) -> int:
     """Bytes that the backward pass of `token_logprobs` takes for a moment."""
     if s.kernels:
         return s.row_tokens * (PART * s.itemsize + shape.hidden * FLOAT)
     logits = CHUNK * shape.vocabulary * (FLOAT + (s.itemsize if s.itemsize < FLOAT else 0))
+    if _summed(s):
+        return logits + CHUNK * (shape.vocabulary + shape.hidden) * FLOAT
     learned = not (s.train_layers or s.lora_rank)
     return logits + (embedding_parameters(shape) * (FLOAT + s.itemsize) if learned else 0)
 
 
 def _layer_backward(shape: Shape, s: Setting) -> int:
     """Bytes that the backward pass of one layer takes for a moment: gradients in the MLP, or a norm in float32."""
-    return s.row_tokens * max(2 * shape.intermediate * s.itemsize, 5 * shape.hidden * FLOAT)
+    product = 2 * shape.intermediate * s.itemsize
+    if _summed(s) and not s.kernels:  # both sides of a weight's gradient are widened
+        product += (shape.intermediate + shape.hidden) * FLOAT
+    return s.row_tokens * max(product, 5 * shape.hidden * FLOAT)
 
 
 def predict(shape: Shape, s: Setting) -> dict[str, int]:
@@ -204,7 +214,7 @@ def _moments(shape: Shape, s: Setting, heads: tuple[bool, ...], trained: list[in
     out: list[dict[str, int]] = []
     tables = 0 if s.train_layers or s.lora_rank else embedding_parameters(shape) * s.itemsize
     kept = activations(shape, s)
-    if s.kernels:  # gradients are summed in float32 where they are made, and that room is never given back
+    if _summed(s):  # and that room is never given back
         brief = max(_vocabulary(shape, s) if any(heads) else 0, _layer_backward(shape, s))
         return [{"gradients": FLOAT * sum(trained), "activations": kept, "backward pass": brief}]
     for number, head in enumerate(heads):

@@ -33,6 +33,8 @@ DOCUMENTS, LENGTH = 4, 128
 """Dialogues of the row that is learned, and the tokens of each."""
 SEQUENCES, LONGEST = 32, 32
 """Answers generated together, and the tokens of each at most."""
+IDLE = 0.25
+"""Load per core up to which threads are compared."""
 TEXT = "My order has not arrived yet. Could you tell me where it is, please? I ordered a blue kettle on 3 May."
 
 
@@ -98,7 +100,7 @@ def _kernels(on: bool) -> Iterator[None]:
 def compare(rounds: int = 1) -> chosen.Choice:
     """Measure every way to compute that this machine has, in turns, and keep what was seen and chosen."""
     ways = [way for way in chosen.WAYS if way != chosen.KERNELS or not capabilities.decide().off]
-    total = rounds * len(ways)
+    total, idle = rounds * len(ways), _idle()
     paces: dict[str, dict[str, float]] = {way: {} for way in ways}
     with tempfile.TemporaryDirectory() as folder, activity("measuring this machine", total, "way", about=15.0) as shown:
         small = random_model(Path(folder))
@@ -109,17 +111,21 @@ def compare(rounds: int = 1) -> chosen.Choice:
                     for work, pace in measure(small, dtype, longest=8).items():
                         paces[way][work] = max(pace, paces[way].get(work, 0.0))
                 shown.update(number * len(ways) + at + 1)
-        threads = _threads()
-    return chosen.keep(paces, threads)
+        threads = _threads() if idle else {}
+    return chosen.keep(paces, threads, chosen.MARGIN if idle else chosen.BUSY_MARGIN)
+
+
+def _idle() -> bool:
+    """Whether nothing else computes here: beside other work fewer threads always look faster."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] < IDLE * machine.cores()
 
 
 def _threads() -> dict[int, float]:
-    """Products per second by number of threads: one per core, and one per allowed thread of the processor."""
-    now = torch.get_num_threads()
-    tried = {now, min(machine.cores(), psutil.cpu_count(logical=False) or now), machine.cores()}
+    """Products per second with a thread per core, and with one per thread of the processor, where it has more."""
+    now, cores = torch.get_num_threads(), machine.cores()
     found = {}
     try:
-        for count in sorted(tried):
+        for count in sorted({min(cores, psutil.cpu_count(logical=False) or cores), cores}):
             torch.set_num_threads(count)
             found[count] = fastest_product(torch.float32, torch.device("cpu"), 0.3)
     finally:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from steersman.compute.gradients import sum_in_float32, sum_of
+from steersman.compute.gradients import is_summed, sum_in_float32, sum_of
 from steersman.distributed import parallel
 from steersman.kernels import ops
 
@@ -77,8 +77,13 @@ class Updater:
         self.wide: list[Wide] = []
         """Weights with gradients summed, and masters updated, by kernels."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parameter.dim() == 2 and not parallel.is_split(parameter) and ops.multiplies(parameter):
-                self.wide.append(Wide(parameter, master, sum_in_float32(parameter)))
+            if parallel.is_split(parameter) or not is_summed(parameter):
+                continue
+            total = sum_in_float32(parameter)
+            if parameter.dim() == 2 and ops.multiplies(parameter):
+                self.wide.append(Wide(parameter, master, total))
+            else:
+                master.grad = total
         stepped = {id(wide.master) for wide in self.wide}
         rest = [m for m in self.masters if id(m) not in stepped]
         decays = ([m for m in rest if m.dim() >= 2], weight_decay), ([m for m in rest if m.dim() < 2], 0.0)
@@ -123,7 +128,10 @@ class Updater:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master.grad is not None:
                 parallel.local(parameter).copy_(master)
-                master.grad = None
+                if master.grad is sum_of(parameter):
+                    master.grad.zero_()
+                else:
+                    master.grad = None
         return norm
 
     def _step_wide(self, weight: Wide, lr: float, scale: float) -> None:
