@@ -42,13 +42,13 @@ def last(title: str) -> float:
 
 def took(title: str, seconds: float, units: int) -> None:
     """The activity was finished."""
-    if seconds >= LEAST:
+    if seconds >= LEAST and not off():
         _new[title] = seconds / max(1, units)
 
 
 def count(title: str, units: int) -> None:
     """Keep a number of another kind; only where it is another by a tenth, so that most commands write nothing."""
-    if abs(units - last(title)) > 0.1 * units:
+    if abs(units - last(title)) > 0.1 * units and not off():
         _new[title] = float(units)
 
 
