@@ -88,7 +88,10 @@ def spread(processes: int) -> None:
 
 
 def run(command_line: Callable[[], None]) -> None:
-    """One of several processes: the first runs `command_line`, the others help with what it hands out, silently."""
+    """One of several processes: the first runs `command_line`, the others help with what it hands out, silently.
+
+    Ends the process.
+    """
     first = os.environ["RANK"] == "0"
     # while processes meet there is nothing to save, and waiting in C++ runs no Python handler
     stopping.install(signal.SIG_DFL)
@@ -111,3 +114,7 @@ def run(command_line: Callable[[], None]) -> None:
         parallel.leave()
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(fail(error, False))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # all is done and written; in the interpreter's teardown PyTorch's threads now and then abort a process of several
+    os._exit(0)
