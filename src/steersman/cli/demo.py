@@ -47,7 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "minibatches": 4,
         # rates at most: what is measured sets them, from a sixteenth up. On one line to the target, steps would be of
         # 6 nats / (sum of the schedule's shares)^2; they are not on one line: twice that
-        "lr": 2e-4,
+        "lr": 8e-4,
         "critic_lr": 2e-4,
         "step_kl": 0.4,
         "critic_step": 0.3,
@@ -75,7 +75,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     # Adam's first steps throw Gemma far: at the English rate the loss of SFT doubled and its held-out loss ended above
     # the base's
     "sft": {"lr": 1e-4},
-    "ppo": {"iterations": 6, "eval_every": 6, "eval_prompts": 120, "step_kl": 0.8},
+    "ppo": {"lr": 2e-4, "iterations": 6, "eval_every": 6, "eval_prompts": 120, "step_kl": 0.8},
 }
 """The Chinese demo's differences: its base has twice the parameters and five times the vocabulary."""
 BASES = {"en": "smollm2-135m", "zh": "gemma3-270m"}
