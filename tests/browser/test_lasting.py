@@ -193,6 +193,7 @@ def test_a_dialogue_that_outgrows_the_context_goes_on(site: Site) -> None:
     question = site.store.add_question(chat.id, "word " * 50)
     site.store.add_answer(question.id, Completion("word " * 30, (1,), (-0.1,), "stop", "v"))
     page = site.open(f"/?c={chat.id}")
+    expect(button(page, "Good answer")).to_be_visible()
     site.ask(page, "more " * 30)
     expect(page.get_by_role("alert")).to_contain_text("has outgrown the 100 tokens")
     expect(page.locator("#composer")).to_have_value(("more " * 30).strip())
