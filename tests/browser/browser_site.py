@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,11 @@ class Site:
         page.locator("#composer").fill(text)
         page.locator("#composer").press("Enter")
 
-    def messages(self) -> list[Any]:
+    def messages(self, written: bool = True) -> list[Any]:
+        """What is stored of the newest chat; `written`: once no answer is being written, since words are shown before."""
+        deadline = time.monotonic() + 10
+        while written and self.generations.taken and time.monotonic() < deadline:
+            time.sleep(0.01)
         return self.store.messages(self.store.conversations()[0].id)
 
 
