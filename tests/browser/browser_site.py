@@ -88,7 +88,7 @@ class Site:
         page.locator("#composer").press("Enter")
 
     def messages(self, written: bool = True) -> list[Any]:
-        """What is stored of the newest chat; `written`: once no answer is being written, since words are shown before."""
+        """What is stored of the newest chat; `written`: once no answer is being written (words are shown before)."""
         deadline = time.monotonic() + 10
         while written and self.generations.taken and time.monotonic() < deadline:
             time.sleep(0.01)
