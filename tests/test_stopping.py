@@ -10,11 +10,13 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 import tiny as t
 from commands import Command, commands
@@ -22,6 +24,7 @@ from steersman import stopping
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
 from steersman.artifact.stage_folder import partial_of
+from steersman.cli import framework
 from steersman.progress import activity, progress
 
 SMALL = ("-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false")
@@ -205,6 +208,21 @@ def test_a_signal_while_processes_start_ends_them(
     assert first.end() in (143, -signal.SIGTERM), first.text
     assert time.monotonic() - sent < 15
     assert "Traceback" not in first.text
+
+
+def test_a_signal_while_arguments_are_read_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """typer answers every KeyboardInterrupt with 130 and no word; `run` tells what comes out of here."""
+
+    def stopped() -> None:
+        raise stopping.Stop(signal.SIGTERM)
+
+    app = typer.Typer()
+    app.command()(stopped)
+    monkeypatch.setattr(framework, "build", lambda: app)
+    monkeypatch.setattr(sys, "argv", ["steersman"])
+    with pytest.raises(stopping.Stop) as stop:
+        framework._command_line()
+    assert stop.value.exit_code == 143
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:

@@ -279,6 +279,18 @@ def build() -> typer.Typer:
     return app
 
 
+def _command_line() -> None:
+    """Run the command that the process's arguments name; raises SystemExit with its code."""
+    try:
+        build()()
+    except SystemExit as end:
+        # typer's answer to a signal outside of a guarded verb is 130 without a word, whichever it was
+        stop = getattr(end.__context__, "__cause__", None)
+        if isinstance(stop, KeyboardInterrupt):
+            raise stop from None
+        raise
+
+
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
     """A thread of a library ended, such as the writer of TensorBoard's files on a full disk; the work goes on."""
     if failure.exc_value is not None:
@@ -299,9 +311,9 @@ def run() -> None:
             )  # a terminal that cannot show a character is no reason to stop
     try:
         if processes.launched():
-            processes.run(build())
+            processes.run(_command_line)
         else:
-            build()()
+            _command_line()
     except (KeyboardInterrupt, RecursionError, MemoryError) as error:
         sys.exit(fail(error, False))
     finally:
