@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pii_sentences import GERMAN_TURNS, PLAIN, SENTENCES
 from pii_values import SIDES, maker
-
 from steersman.data.pii import KINDS, Span
 from steersman.data.pii.masking import find_in_turns
 
@@ -89,7 +88,10 @@ def labelled(language: str, side: str, n: int, seed: int = 13) -> Iterator[Label
             if text.endswith(tuple("。.!！?？")) and "\n" not in text:
                 turns[0] = (text + gap + host, spans)
             else:
-                turns[0] = (host + gap + text, tuple(Span(s.kind, s.start + len(host + gap), s.end + len(host + gap)) for s in spans))
+                turns[0] = (
+                    host + gap + text,
+                    tuple(Span(s.kind, s.start + len(host + gap), s.end + len(host + gap)) for s in spans),
+                )
         else:
             turns += said
         turns.append((rng.choice(plain), ()))
@@ -127,9 +129,12 @@ def measure(dialogues: Sequence[Labelled]) -> tuple[dict[str, Score], list[str]]
                 hit = any(close(want, g) for g in got)
                 scores[want.kind].found += hit
                 scores[want.kind].missed += not hit
-                scores[want.kind].hidden += all(any(g.start <= i < g.end for g in got) for i in range(want.start, want.end))
+                scores[want.kind].hidden += all(
+                    any(g.start <= i < g.end for g in got) for i in range(want.start, want.end)
+                )
+                said = [(g.kind, text[g.start : g.end]) for g in got]
                 if not hit:
-                    errors.append(f"missed {want.kind}: {text[want.start : want.end]!r} in {text!r}; found {[(g.kind, text[g.start : g.end]) for g in got]}")
+                    errors.append(f"missed {want.kind}: {text[want.start : want.end]!r} in {text!r}; found {said}")
             for g in got:
                 if not any(close(want, g) for want in gold):
                     scores[g.kind].wrong += 1
@@ -139,12 +144,13 @@ def measure(dialogues: Sequence[Labelled]) -> tuple[dict[str, Score], list[str]]
 
 def table(scores: dict[str, Score]) -> Iterator[str]:
     total = Score()
-    for kind in KINDS:
-        s = scores[kind]
+    for kind in (*KINDS, "all"):
+        s = total if kind == "all" else scores[kind]
         for field in ("found", "missed", "wrong", "hidden"):
-            setattr(total, field, getattr(total, field) + getattr(s, field))
-        yield f"| {kind} | {s.found + s.missed} | {s.precision:.3f} | {s.recall:.3f} | {s.hidden / max(1, s.found + s.missed):.3f} |"
-    yield f"| all | {total.found + total.missed} | {total.precision:.3f} | {total.recall:.3f} | {total.hidden / max(1, total.found + total.missed):.3f} |"
+            if kind != "all":
+                setattr(total, field, getattr(total, field) + getattr(s, field))
+        places = s.found + s.missed
+        yield f"| {kind} | {places} | {s.precision:.3f} | {s.recall:.3f} | {s.hidden / max(1, places):.3f} |"
 
 
 def main() -> None:

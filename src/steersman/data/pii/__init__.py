@@ -18,7 +18,8 @@ GERMAN = re.compile(
     re.I,
 )
 ENGLISH = re.compile(
-    r"\b(?:the|and|is|my|to|you|for|your|please|have|was|of|it|can|with|this|that|are|on|at|not|hello|thanks|i'm)\b", re.I
+    r"\b(?:the|and|is|my|to|you|for|your|please|have|was|of|it|can|with|this|that|are|on|at|not|hello|thanks|i'm)\b",
+    re.I,
 )
 
 

@@ -39,7 +39,7 @@ ZH = re.compile(
     rf"|(?:{WORD}{{1,8}}?(?:大道|大街|路|街|巷|镇|乡)\s?)?{PLACE}{PART}{{1,6}}(?:\s?\d{{3,4}}(?!\d|[-元块个件天]))?|{WORD}{{1,5}}?(?:村|镇|乡){WORD}{{0,5}}{PART}{{1,3}})"
 )
 ZH_HEAD = re.compile(
-    rf"(?:.*(?:地址(?:是|为|改成|改为|在|写)?|住在|家住|位于|送到|寄到|发到|送至|寄往|发往|收货|快递))?[是为在到：:，,]*"
+    r"(?:.*(?:地址(?:是|为|改成|改为|在|写)?|住在|家住|位于|送到|寄到|发到|送至|寄往|发往|收货|快递))?[是为在到：:，,]*"
 )
 
 US_TYPES = (
@@ -57,7 +57,9 @@ STATES = (
 )
 POSTCODE = r"[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}"
 TOWN = r"[A-Z][A-Za-z.'’-]+(?:[ -](?:of|on|upon|in|the|le|[A-Z][A-Za-z.'’-]+)){0,3}"
-UNIT = r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Building|Bldg|#)\.?\s?#?\s?[A-Za-z]?\d*[A-Za-z]?(?:-\d+)?"
+UNIT = (
+    r"(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Building|Bldg|#)\.?\s?#?\s?[A-Za-z]?\d*[A-Za-z]?(?:-\d+)?"
+)
 FLAT = rf"(?:(?:Flat|Apartment|Apt|Unit|Suite)\.?\s\w{{1,4}},?\s(?:{TOWN}(?:\s(?:House|Court|Mansions|Tower|Lodge))?,\s)?)?"
 BACK = (
     rf"(?:,?\s(?:{UNIT})\b)?(?:,\s(?:[Ff]loor\s\d+|\d+(?:st|nd|rd|th)\s[Ff]loor))?"
@@ -68,16 +70,16 @@ NAMED = r"(?:(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)\.?\s)?(?:[A-Z][A-Za-z.
 LINE = rf"{FLAT}\d{{1,5}}(?:[A-Za-z]|-\d{{1,4}})?,?\s{NAMED}(?:{US_TYPES})\b\.?(?:\s(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)\b\.?)?"
 SHORT_BACK = rf"(?:,?\s(?:{UNIT})\b)?"
 EN = re.compile(rf"{ALONE}(?:{LINE}(?:{BACK}|{SHORT_BACK})|P\.?\s?O\.?\sBox\s\d{{1,6}}(?:{BACK})?)")
-EN_SMALL = re.compile(
-    rf"{ALONE}{LINE}(?:{BACK}|(?:,?\s(?:{UNIT})\b)?(?:,\s{TOWN})?)(?![A-Za-z])", re.I
-)
+EN_SMALL = re.compile(rf"{ALONE}{LINE}(?:{BACK}|(?:,?\s(?:{UNIT})\b)?(?:,\s{TOWN})?)(?![A-Za-z])", re.I)
 """The same in small letters; only behind words that announce an address."""
 EN_CUE = re.compile(
     r"\b(?:address(?: is| to)?|live (?:at|on|in)|lives at|living at|deliver(?:ed)? (?:it )?to|ship(?:ped)? (?:it )?to|send (?:it )?to|sent to|moved to|located at|reside at|home is)\b[\s:]*"
     r"(?:is|to|now|instead)?[\s:]*\Z",
     re.I,
 )
-POST_CUE = re.compile(r"\b(?:post ?code|zip(?: code)?|PLZ|Postleitzahl)\b[^\w]*(?:is|ist|:)?\s*\Z|邮编(?:是|为|：|:)?\s*\Z", re.I)
+POST_CUE = re.compile(
+    r"\b(?:post ?code|zip(?: code)?|PLZ|Postleitzahl)\b[^\w]*(?:is|ist|:)?\s*\Z|邮编(?:是|为|：|:)?\s*\Z", re.I
+)
 POST = re.compile(rf"{ALONE}(?:{POSTCODE}|\d{{5}}-\d{{4}}|\d{{4,6}}){NO_MORE}")
 
 DE_TYPES = (
@@ -98,9 +100,12 @@ DE_REST = (
     rf"(?:(?:,?\s|\s?,|\s?\n|\s?[-–]\s|\sin\s)(?:(?:D|A|CH|DE|AT)[- ])?\d{{4,5}}\s{DE_TOWN}|,\s{DE_TOWN}|\sin\s(?:\d{{4,5}}\s)?{DE_TOWN})?"
 )
 DE = re.compile(rf"{ALONE}{DE_STREET}\s{DE_NUMBER}(?![\d.]*\d|\s?(?:Euro|€|Uhr|Stück|%)){DE_REST}")
-DE_POST = re.compile(rf"{ALONE}(?:(?:D|A|CH)[- ])?\d{{4,5}}\s(?!Euro|Uhr|Stück|Artikel|EUR|CHF|Punkte|Kilo|Gramm|Tage){DE_TOWN}")
+DE_POST = re.compile(
+    rf"{ALONE}(?:(?:D|A|CH)[- ])?\d{{4,5}}\s(?!Euro|Uhr|Stück|Artikel|EUR|CHF|Punkte|Kilo|Gramm|Tage){DE_TOWN}"
+)
 DE_CUE = re.compile(
-    r"\b(?:wohne(?:n|t|haft)?|adresse|anschrift|lieferadresse|PLZ|postleitzahl|aus|nach|gezogen|wohnsitz|umgezogen|lautet)\b[^.!?\d]{0,25}\Z", re.I
+    r"\b(?:wohne(?:n|t|haft)?|adresse|anschrift|lieferadresse|PLZ|postleitzahl|aus|nach|gezogen|wohnsitz|umgezogen|lautet)\b[^.!?\d]{0,25}\Z",
+    re.I,
 )
 
 
@@ -142,17 +147,20 @@ def _chinese(text: str) -> Iterator[Span]:
 
 def _english(text: str) -> Iterator[Span]:
     for m in EN.finditer(text):
-        yield Span("address", *m.span(), CUED + 3)
+        yield Span("address", m.start(), _stop(m), CUED + 3)
     for m in EN_SMALL.finditer(text):
         if EN_CUE.search(text, max(0, m.start() - 40), m.start()):
-            yield Span("address", *m.span(), CUED + 1)
+            yield Span("address", m.start(), _stop(m), CUED + 1)
+
+
+def _stop(m: re.Match[str]) -> int:
+    """The end of an address, without the full stop of its sentence."""
+    return m.start() + len(m[0].rstrip(" .,-"))
 
 
 def _german(text: str) -> Iterator[Span]:
     for m in DE.finditer(text):
-        yield Span("address", *m.span(), CUED + 3 if re.search(r"\d{4,5}\s\D", m[0]) else CUED + 2)
+        yield Span("address", m.start(), _stop(m), CUED + 3 if re.search(r"\d{4,5}\s\D", m[0]) else CUED + 2)
     for m in DE_POST.finditer(text):
         if DE_CUE.search(text, max(0, m.start() - 60), m.start()):
-            yield Span("address", *m.span(), CUED + 1)
-
-
+            yield Span("address", m.start(), _stop(m), CUED + 1)

@@ -34,7 +34,7 @@ def settled(spans: Iterable[Span]) -> list[Span]:
 
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff"
-ALONE = rf"(?<![A-Za-z0-9ÄÖÜäöüß])"
+ALONE = r"(?<![A-Za-z0-9ÄÖÜäöüß])"
 """Nothing of a word before; Chinese characters may stand there."""
 NO_MORE = r"(?![A-Za-z0-9ÄÖÜäöüß])"
 
@@ -99,10 +99,11 @@ def announced(text: str, start: int, end: int, before: str = "") -> str:
     """
     left = text[max(0, start - BEFORE) : start]
     cut = max((m.end() for m in NUMBER.finditer(left)), default=0)  # what stands before another number is that one's
-    cue = None
-    for cue in CUE.finditer(left, cut):  # noqa: B007: the last one
-        pass
-    if cue is not None and (END.search(left, cue.end()) or (len(left) - cue.end() > 12 and COMMA.search(left, cue.end()))):
+    cues = list(CUE.finditer(left, cut))
+    cue = cues[-1] if cues else None
+    if cue is not None and (
+        END.search(left, cue.end()) or (len(left) - cue.end() > 12 and COMMA.search(left, cue.end()))
+    ):
         cue = None
     if cue is not None:
         return cue.lastgroup or ""

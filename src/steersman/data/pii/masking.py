@@ -42,7 +42,9 @@ def find_in_turns(turns: Sequence[str], kinds: Iterable[str] = KINDS) -> list[li
     found = [find(text, turns[i - 1] if i else "", wanted, tongue) for i, text in enumerate(turns)]
     if "name" not in wanted:
         return found
-    known = sorted({text[s.start : s.end] for text, spans in zip(turns, found, strict=True) for s in spans if s.kind == "name"})
+    known = sorted(
+        {text[s.start : s.end] for text, spans in zip(turns, found, strict=True) for s in spans if s.kind == "name"}
+    )
     if known:
         found = [settled([*spans, *persons.again(text, known)]) for text, spans in zip(turns, found, strict=True)]
     return found

@@ -40,7 +40,9 @@ OTHER_IDS = re.compile(
     rf"|(?P<idnr>\d{{2}}\s?\d{{3}}\s?\d{{3}}\s?\d{{3}})|(?P<svnr>\d{{4}}[ -]?\d{{6}})|(?P<card>[CFGHJKLMNPRTVWXYZ][0-9A-Z]{{8}}\d?))"
     rf"{NO_MORE}"
 )
-TOKEN = re.compile(rf"{ALONE}[#＃]?(?=[A-Za-z_/.-]{{0,12}}\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9]))*{NO_MORE}")
+TOKEN = re.compile(
+    rf"{ALONE}[#＃]?(?=[A-Za-z_/.-]{{0,12}}\d)[A-Za-z0-9](?:[A-Za-z0-9]|[-_/.](?=[A-Za-z0-9]))*{NO_MORE}"
+)
 GROUPS = re.compile(rf"{ALONE}\d{{2,8}}(?: \d{{2,8}}){{1,6}}{NO_MORE}")
 PIECES = re.compile(
     r"\s?(?:个|件|块|元|分|岁|米|克|斤|人|天|年|月|毫安|pieces?\b|items?\b|pizzas?\b|units?\b|pcs\b|x\b|points?\b|miles\b|Stück\b|Artikel\b|Euro\b|€|people\b|"
@@ -55,8 +57,9 @@ NUMBERED = re.compile(
 """Forms in which orders and parcels are numbered."""
 PHONE = re.compile(
     r"(?<![\w@#＃$€£¥￥.,+/-])(?:\+|＋|00(?=[1-9]))?[(（]?\d[\d()（）]*(?:[ \u00a0./·–-]{1,3}[\d()（）]+)*(?<=\d)"
-    r"(?![A-Za-z@%°]|[.,:]\d|\s?(?:€|£|元|块|岁|件|个|条|次|天|年|月|日|点|人|克|公里|米|kg\b|km\b|cm\b|mm\b|EUR\b|USD\b|CHF\b|Euro\b|dollars?\b|Stück\b|Uhr\b|percent\b))"
-    .replace(r"\w@", r"A-Za-z0-9ÄÖÜäöüß@")
+    r"(?![A-Za-z@%°]|[.,:]\d|\s?(?:€|£|元|块|岁|件|个|条|次|天|年|月|日|点|人|克|公里|米|kg\b|km\b|cm\b|mm\b|EUR\b|USD\b|CHF\b|Euro\b|dollars?\b|Stück\b|Uhr\b|percent\b))".replace(
+        r"\w@", r"A-Za-z0-9ÄÖÜäöüß@"
+    )
 )
 EXTENSION = re.compile(r"\s?(?:转|轉|ext\.?|extension|x|Durchwahl|DW|#)\s?\d{1,5}(?!\d)", re.I)
 DATE = re.compile(
@@ -64,7 +67,9 @@ DATE = re.compile(
     r"(?:0?[1-9]|[12]\d|3[01])\s?[-./]\s?(?:0?[1-9]|[12]\d|3[01])\s?[-./]\s?(?:(?:19|20)\d{2}|\d{2}))(?!\d)"
 )
 MOBILE_CN = re.compile(r"(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")
-LANDLINE_CN = re.compile(r"[(（]?0(?:10|2\d|[3-9]\d{2})(?:[)）]\s?|[ -])[2-9]\d{2,3}[ -]?\d{4}|[48]00[ -]\d{3}[ -]?\d{4}|[48]00[ -]\d{4}[ -]\d{3}")
+LANDLINE_CN = re.compile(
+    r"[(（]?0(?:10|2\d|[3-9]\d{2})(?:[)）]\s?|[ -])[2-9]\d{2,3}[ -]?\d{4}|[48]00[ -]\d{3}[ -]?\d{4}|[48]00[ -]\d{4}[ -]\d{3}"
+)
 FORM_US = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d{2}\)\s?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}([.-])[2-9]\d{2}\1\d{4})")
 REGIONS = {"zh": ("CN",), "en": ("US", "GB"), "de": ("DE", "AT", "CH")}
 
@@ -79,10 +84,10 @@ def ibans(text: str, before: str) -> Iterator[Span]:
     """The longest valid IBAN from each place; one that is none but is called so counts too."""
     for m in IBAN.finditer(text):
         for end in range(m.end(), m.start() + 14, -1):
-            if iban.is_valid(text[m.start() : end], check_country=False) and text[end - 1].isalnum():
-                if end == len(text) or not text[end].isalnum():
-                    yield Span("iban", m.start(), end)
-                    break
+            whole = text[end - 1].isalnum() and not text[end : end + 1].isalnum()
+            if whole and iban.is_valid(text[m.start() : end], check_country=False):
+                yield Span("iban", m.start(), end)
+                break
         else:
             if announced(text, *m.span(), before) == "iban":
                 words = re.match(r"[A-Za-z]{2}\d{2}(?:[ .-]?(?=\w*\d)[A-Za-z0-9]+)+", m[0])
@@ -134,7 +139,9 @@ def _identity(kind: str, number: str, written: str) -> int:
     if kind == "ssn":
         return SURE if us_ssn.is_valid(number) and "-" in written else CUED
     if kind == "nino":
-        bad = number[0] in "DFIQUV" or number[1] in "DFIOQUV" or number[:2] in ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
+        bad = (
+            number[0] in "DFIQUV" or number[1] in "DFIOQUV" or number[:2] in ("BG", "GB", "NK", "KN", "TN", "NT", "ZZ")
+        )
         return 0 if bad else SURE if " " in written and written[:2].isupper() else CUED
     if kind == "ahv":
         return SURE if ahv.is_valid(number) else CUED
