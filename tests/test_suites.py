@@ -13,11 +13,9 @@ import pytest
 
 from steersman.eval.suites import (
     closed,
-    dialogues,
     final_answers,
     forms,
     instructions,
-    refusals,
     regressions,
     repetition,
 )
@@ -187,7 +185,7 @@ def test_constraints_tell_right_from_wrong(name: str, args: dict[str, Any], good
     ],
 )
 def test_refusals_are_known_by_their_words(answer: str, refused: bool) -> None:
-    assert refusals.refuses(answer) == refused
+    assert refusal_suite.refuses(answer) == refused
 
 
 def test_a_disliked_answer_must_not_come_back(tmp_path: Path) -> None:
@@ -240,15 +238,15 @@ def test_closed_questions_want_the_fact_or_doubt() -> None:
 
 
 def test_dialogues_have_twenty_turns_and_who_knows_the_facts_scores_one() -> None:
-    for item, (_, (_, turns)) in zip(dialogues.suite().items, dialogues.scripts(), strict=True):
+    for item, (_, (_, turns)) in zip(long_dialogues.suite().items, long_dialogues.scripts(), strict=True):
         assert [turn.text for turn in turns] == [item.prompt.last_user, *item.turns]
         assert len(turns) > 20
-        assert set(item.parts) == set(dialogues.PARTS)
-        assert {turn.part for turn in turns} - {""} == set(dialogues.PARTS[:-1])
+        assert set(item.parts) == set(long_dialogues.PARTS)
+        assert {turn.part for turn in turns} - {""} == set(long_dialogues.PARTS[:-1])
         polite = [f"Number {i}, thank you: {turn.text[::-1]}" for i, turn in enumerate(turns)]
         assert item.score(polite) < 0.5
         best = [f"{t.value} {'is right, not that.' if t.part == 'premises' else ''}" for t in turns]
-        assert [item.parts[part](best) for part in dialogues.PARTS[:-1]] == [1.0] * 4
+        assert [item.parts[part](best) for part in long_dialogues.PARTS[:-1]] == [1.0] * 4
         agrees = item.parts["premises"]([f"Yes, {t.value}." for t in turns])
         assert agrees == 0, "who agrees does not challenge"
         assert item.parts["no_repeats"](["The very same long answer again."] * len(turns)) < 0.1

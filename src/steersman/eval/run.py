@@ -29,7 +29,7 @@ from steersman.eval.best_of import best_answers, best_of_kl
 from steersman.eval.judges import Judge, judge_of
 from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
 from steersman.eval.report import Shown, write_report
-from steersman.eval.suites.scoring import task_scores
+from steersman.eval.suites.task_scores import task_scores
 from steersman.eval.tasks import TaskScores, summed_up, tasks_of
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families.heads import reweigh, weighted, weights_of

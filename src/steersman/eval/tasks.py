@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from steersman.eval.maker import Maker
-from steersman.eval.suites import closed, dialogues, forms, instructions, refusals, repetition
+from steersman.eval.suites import closed, forms, instructions, long_dialogues, refusal_suite, repetition
 from steersman.eval.suites.suite import Item, Kind, Suite, last
 from steersman.plugin_calls import task_of
 from steersman.plugins import is_file
@@ -108,9 +108,9 @@ def sums() -> tuple[list[Conversation], Callable[[Conversation, str], float]]:
 
 SUITES: Mapping[str, Callable[[], Suite]] = {
     "instructions": instructions.suite,
-    "refusals": refusals.suite,
+    "refusals": refusal_suite.suite,
     "closed": closed.suite,
-    "dialogues": dialogues.suite,
+    "dialogues": long_dialogues.suite,
     "repetition": repetition.suite,
 }
 BUILT_IN: dict[str, Callable[..., Any]] = {"sums": sums, **SUITES}

@@ -23,7 +23,7 @@ from typing import Any
 
 from steersman.data.reading import Reading
 from steersman.data.sources import scan
-from steersman.eval.suites import instructions, refusals, regressions
+from steersman.eval.suites import instructions, refusal_suite, regressions
 from steersman.eval.suites.questions import LETTERS, Asking, Question, item_of
 from steersman.eval.suites.suite import Item, Spec, Suite, different_ids, spread
 from steersman.progress import note
@@ -252,7 +252,7 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"not_like"}), regressions.of_records),
     (frozenset({"must"}), regressions.of_records),
     (frozenset({"must_not"}), regressions.of_records),
-    (frozenset({"prompt", "label"}), refusals.of_records),
+    (frozenset({"prompt", "label"}), refusal_suite.of_records),
     (frozenset({"question", "choices", "answer"}), _questions(_lettered)),
     (frozenset({"query", "choices", "gold"}), query := _questions(_query)),
     (frozenset({"context_options", "continuation", "gold"}), beginnings := _questions(_beginnings)),
@@ -265,4 +265,4 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
 )
 """The first whose fields a record has all is its form."""
 BY_LENGTH = (query, pclue)
-KINDS = {regressions.of_records: "regression", refusals.of_records: "safety"}
+KINDS = {regressions.of_records: "regression", refusal_suite.of_records: "safety"}
