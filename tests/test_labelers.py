@@ -1,10 +1,11 @@
-"""Labelers' reliability: found again from simulated labelers of whom the truth is known, and what it does to training."""
+"""Labelers' reliability: found again from simulated labelers whose truth is known, and what it does to training."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,10 +76,12 @@ def test_adversaries_and_lazy_labelers_lose_their_weight(seed: int) -> None:
     found = reliability(rankings)
     weights = {kind: [w for name, w in found.weights.items() if name.startswith(kind)] for kind in KINDS}
     assert max(weights["adversary"]) == 0
-    assert max(weights["lazy"]) < 0.3 < min(weights["noisy"]) and max(weights["noisy"]) < min(weights["careful"])
+    assert max(weights["lazy"]) < 0.3 < min(weights["noisy"])
+    assert max(weights["noisy"]) < min(weights["careful"])
     assert min(weights["careful"]) > 0.7
     before, after = majority(rankings, truth), majority(weigh(rankings, found), truth)
-    assert after > before + 0.05 and after > 0.85
+    assert after > before + 0.05
+    assert after > 0.85
 
 
 def test_with_thirty_percent_adversaries_every_second_label_alone_suffices() -> None:
@@ -92,13 +95,15 @@ def test_with_thirty_percent_adversaries_every_second_label_alone_suffices() -> 
 
 def test_few_labels_say_little() -> None:
     """Shrinkage: one ranking against the others takes little of a weight, ten take nearly all."""
+
     def at(contrary: int) -> dict[str, float]:
         rankings = [said(name, (1, 2, 3), f"q{i}") for i in range(20) for name in ("ann", "bob")]
         rankings += [said("eve", (3, 2, 1), f"q{i}") for i in range(contrary)]
         return reliability(rankings).weights
 
     once, often = at(1), at(10)
-    assert once["ann"] == pytest.approx(once["bob"]) and once["ann"] == pytest.approx(1)
+    assert once["ann"] == pytest.approx(once["bob"])
+    assert once["ann"] == pytest.approx(1)
     assert once["eve"] > 0.5 > 0.1 > often["eve"]
 
 
@@ -121,7 +126,8 @@ def test_intervals_cover_the_truth() -> None:
 def test_without_overlap_every_weight_is_exactly_one(names: list[str]) -> None:
     rankings = [said(name, (1, 2), f"{name}{i}") for name in names for i in range(3)]
     found = reliability(rankings)
-    assert not found.overlapping and all(w == 1.0 for w in found.weights.values())
+    assert not found.overlapping
+    assert all(w == 1.0 for w in found.weights.values())
     assert weigh(rankings, found) == rankings
     assert reliability([]) == Reliability()
 
@@ -133,7 +139,8 @@ def test_ties_objectives_and_names_keep_votes_apart() -> None:
     assert not reliability(by).overlapping
     nobody = [said("", (1, 2)), said("", (2, 1)), said("ann", (1, 2)), said("bob", (1, 2))]
     found = {one.name: one for one in reliability(nobody).labelers}
-    assert found[""].overlapping == 0 and found["ann"].overlapping == 1
+    assert found[""].overlapping == 0
+    assert found["ann"].overlapping == 1
     other_order = [said("ann", (1, 2), answers="ab"), said("bob", (2, 1), answers="ba")]
     (agreed,) = reliability(other_order).agreements
     assert (agreed.a, agreed.b, agreed.agreed, agreed.pairs) == ("ann", "bob", 1, 1)
@@ -147,7 +154,8 @@ def test_likes_of_one_answer_are_votes_on_it() -> None:
 
     friends = [voted(user, "like", i) for user in ("ann", "bob", "cyd") for i in range(12)]
     found = reliability([*friends, *(voted("eve", "dislike", i) for i in range(12))])
-    assert found.weights["eve"] == 0 and found.weights["ann"] > 0.9
+    assert found.weights["eve"] == 0
+    assert found.weights["ann"] > 0.9
 
 
 def candidates(i: int) -> Candidates:
@@ -184,12 +192,12 @@ def test_a_weight_is_a_number_of_at_least_nothing(weight: object) -> None:
         Ranking.from_json({**said("ann", (1, 2)).to_json(), "weight": weight}, "r")
 
 
-SIZES = {"epochs": 1, "batch_prompts": 4, "row_tokens": 256, "holdout_fraction": 0.25}
+SIZES: Any = {"epochs": 1, "batch_prompts": 4, "row_tokens": 256, "holdout_fraction": 0.25}
 
 
 def trained(model: Path, output: Path, stage: str, rankings: list[Ranking]) -> tuple[float, dict[str, str]]:
     """(the first step's loss, the artifact's hashes)"""
-    made = {"base": model, "rankings": rankings, "output": output, "seed": 3, "inputs": {}}
+    made: Any = {"base": model, "rankings": rankings, "output": output, "seed": 3, "inputs": {}}
     made["model_config"] = ModelConfig(dtype="float32", device="cpu")
     if stage == "reward":
         config = replaced(RewardConfig(), **SIZES, validator=False)
@@ -224,8 +232,10 @@ def test_rank_agreement_shows_who_agrees(tmp_path: Path) -> None:
     ran = CliRunner().invoke(build(), ["rank", "--agreement", "--workspace", str(tmp_path)])
     assert ran.exit_code == 0, ran.output
     lines = ran.stdout.splitlines()
-    assert lines[1].split()[:2] == ["ann", "1.00"] and lines[3].split()[:2] == ["李雷", "0.00"]
-    assert "ann and bob" in ran.output and "0 of 30 pairs alike" in ran.output
+    assert lines[1].split()[:2] == ["ann", "1.00"]
+    assert lines[3].split()[:2] == ["李雷", "0.00"]
+    assert "ann and bob" in ran.output
+    assert "0 of 30 pairs alike" in ran.output
     as_json = json.loads(CliRunner().invoke(build(), ["rank", "--agreement", "--json", "-w", str(tmp_path)]).stdout)
     assert [one["name"] for one in as_json["labelers"]] == ["ann", "bob", "李雷"]
     wrong = CliRunner().invoke(build(), ["rank", "--agreement", "--labeler", "ann", "-w", str(tmp_path)])

@@ -65,7 +65,7 @@ class Interval:
 def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927). `n == 0` gives (0, 1): nothing is known.
 
-    `successes` may be fractional (ties count half), and so may `n`. Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
+    Both may be fractional (ties count half). Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
     """
     _check_level(level)
     if not (n >= 0 and 0 <= successes <= n):

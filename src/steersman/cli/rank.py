@@ -17,6 +17,7 @@ from steersman.terminal import safe
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from steersman.artifact.workspace import Workspace
     from steersman.rounds.labelers import Reliability
     from steersman.store import RankingTask, Store
 
@@ -117,6 +118,14 @@ def agreement_text(found: Reliability) -> str:
     return "\n".join([*aligned([head, *rows]), "", *aligned(pairs)])
 
 
+def show_agreement(space: Workspace, as_json: bool) -> None:
+    from steersman.rounds.export import open_store, reliability_of
+
+    with open_store(space) as store:
+        found = reliability_of(store)
+    emit(as_json, found.to_json(), agreement_text(found))
+
+
 def rank(
     labeler: Annotated[str, typer.Option("--labeler", help="Your name; rankings are kept under it.")] = "",
     simulated: Annotated[
@@ -126,7 +135,7 @@ def rank(
     round_: Annotated[int, typer.Option("--round", min=0, help="Answers of this round; 0 means the latest.")] = 0,
     agreement: Annotated[
         bool,
-        typer.Option("--agreement", help="Show who agrees with whom and what each labeler's word counts; rank nothing."),
+        typer.Option("--agreement", help="Show who agrees with whom and how much each labeler counts."),
     ] = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -144,11 +153,8 @@ def rank(
     if agreement:
         if labeler or simulated or limit or round_:
             raise ValueError("--agreement: expected no other option of ranking; it is of all that was said")
-        from steersman.rounds.export import open_store, reliability_of
-
-        with open_store(space) as store:
-            found = reliability_of(store)
-        return emit(as_json, found.to_json(), agreement_text(found))
+        show_agreement(space, as_json)
+        return
     number = round_ or space.round
     if labeler == SIMULATED:
         raise ValueError(f"--labeler {SIMULATED}: expected a person's name; for the rule judge say --simulated")

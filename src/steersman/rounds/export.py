@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from steersman.artifact.files import atomic_write, hash_json
 from steersman.artifact.manifest import finish, identity, read_manifest, write_manifest
@@ -82,7 +83,7 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     partial.mkdir(parents=True)
     write_lines(partial / RANKINGS_FILE, (json.dumps(r.to_json(), ensure_ascii=False) for r in rankings))
     simulated = sum(r.simulated for r in rankings)
-    metrics = {
+    metrics: dict[str, Any] = {
         "rankings": len(rankings),
         "simulated": simulated,
         "labelers": len({r.labeler for r in rankings}),
