@@ -1,6 +1,6 @@
 """One file of another trainer -> settings of ours, and what became of every line of it.
 
-Why so: decision 64 in docs/LOG.md.
+Why so: decision 65 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A file of a trainer's arguments -> its entries in order, each with its line: YAML, JSON, a shell script, a file of
 options.
 
-Why so: decision 64 in docs/LOG.md.
+Why so: decision 65 in docs/LOG.md.
 """
 
 from __future__ import annotations
