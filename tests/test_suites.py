@@ -16,6 +16,8 @@ from steersman.eval.suites import (
     final_answers,
     forms,
     instructions,
+    long_dialogues,
+    refusal_suite,
     regressions,
     repetition,
 )

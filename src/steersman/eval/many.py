@@ -25,7 +25,8 @@ def sign_flip_p(differences: Values, groups: Groups = None, rounds: int = 20_000
     """
     x = np.asarray(differences, dtype=np.float64)
     if groups is not None:
-        x = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1), weights=x)
+        inverse = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+        x = np.bincount(inverse, weights=x).astype(np.float64)
     x = x[x != 0]
     if not len(x):
         return 1.0

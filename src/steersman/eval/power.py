@@ -5,7 +5,7 @@ probability `power` where its true value is d. Student's t throughout (the verdi
 decision 63), so that small n are not promised too much. Several seeds of training add a variance that more prompts do
 not reduce.
 
-Why so: decision 64 in docs/LOG.md.
+Why so: decision 66 in docs/LOG.md.
 """
 
 from __future__ import annotations

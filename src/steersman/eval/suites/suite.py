@@ -4,7 +4,7 @@ An item is answered by generation, turn by turn where it has several, or by choi
 A suite is named on the command line and in `eval.tasks` by a built-in name, a file, or a user's function; options
 follow the name after commas: `ceval_val.jsonl.xz,shots=5,examples=ceval_dev.jsonl.xz`.
 
-Why so: decision 64 in docs/LOG.md.
+Why so: decision 66 in docs/LOG.md.
 """
 
 from __future__ import annotations
