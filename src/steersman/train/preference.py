@@ -122,13 +122,14 @@ def answer_logprobs(
 
     `states`: the result of `frozen_states`.
     """
-    row = states.beneath(to_device(build_row([trees[i] for i in group]), model.device), group)
+    chosen = [trees[i] for i in group]
+    row = states.beneath(to_device(build_row(chosen), model.device), chosen)
     logprobs, _ = response_logprobs(model, row, entropy=False)
     count = len(row.branch_ends)
     total = torch.zeros(count, device=logprobs.device).index_add(0, row.target_branch, logprobs)
     if per_token:
         total = total / torch.bincount(row.target_branch, minlength=count)
-    return dict(zip(group, torch.split(total, [len(trees[i].branches) for i in group]), strict=True))
+    return dict(zip(group, torch.split(total, [len(tree.branches) for tree in chosen]), strict=True))
 
 
 def my_rows(trees: Sequence[Tree], batch: Sequence[int], row_tokens: int) -> list[tuple[list[int], float]]:
@@ -174,8 +175,8 @@ def answer_losses(
 ) -> Tensor:
     """One prompt's terms of a step's loss: one for DPO [1], one per labelled answer for KTO."""
     if isinstance(config, DpoConfig):
-        return dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
-    return kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
+        return item.weight * dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
+    return item.weight * kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
 
 
 @dataclass(frozen=True)
