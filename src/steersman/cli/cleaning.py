@@ -10,6 +10,22 @@ import typer
 
 from steersman.artifact.files import read_object
 from steersman.artifact.workspace import Workspace
+from steersman.cli.clean_options import (
+    AgainstOption,
+    DropUnsafeOption,
+    DryRunOption,
+    EmbedOption,
+    IntoOption,
+    KeyOption,
+    LanguagesOption,
+    MaskOption,
+    MaxCharsOption,
+    MinCharsOption,
+    NameArgument,
+    NearOption,
+    SimilarOption,
+    StepsOption,
+)
 from steersman.cli.datasets import info_of
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.import_options import ReplaceOption
@@ -22,10 +38,6 @@ if TYPE_CHECKING:
     from steersman.data.cleaning.cleaners import Embed, Step
     from steersman.data.cleaning.passes import Cleaned
 
-NAMES = "exact, language, length, quality, near, contamination, unsafe, pii"
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")]
-IntoOption = Annotated[str, typer.Option("--into", metavar="NAME", help="The new data set's name.")]
-
 
 def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -33,37 +45,19 @@ def listed(text: str) -> list[str]:
 
 def data_clean(
     name: NameArgument,
-    steps: Annotated[str, typer.Option("--steps", help=f"Steps in order, of: {NAMES}. Default: all of them.")] = "",
+    steps: StepsOption = "",
     into: IntoOption = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, with examples; write nothing.")
-    ] = False,
-    languages: Annotated[
-        str, typer.Option("--languages", help="Keep these alone, such as zh,en,de; default: all.")
-    ] = "",
-    min_chars: Annotated[int, typer.Option("--min-chars", min=0, help="Least characters of an answer.")] = 2,
-    max_chars: Annotated[int, typer.Option("--max-chars", min=0, help="Most characters of a record; 0: any.")] = 0,
-    near: Annotated[float, typer.Option("--near", help="Share in common that makes two records near repeats.")] = 0.75,
-    mask: Annotated[
-        str, typer.Option("--mask", help="Kinds of personal data: name, phone, id, card, iban, address, email, order.")
-    ] = "",
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            "--key", metavar="FILE", help="Keep what masks hide, encrypted by this key (made if there is none)."
-        ),
-    ] = None,
-    drop_unsafe: Annotated[bool, typer.Option("--drop-unsafe", help="Drop what is flagged as unsafe.")] = False,
-    against: Annotated[
-        list[str] | None,
-        typer.Option("--against", metavar="NAME", help="Test sets for contamination; default: all of the workspace."),
-    ] = None,
-    embed: Annotated[
-        str, typer.Option("--embed", metavar="MODEL", help="Look for test prompts by this model's embeddings too.")
-    ] = "",
-    similar: Annotated[
-        float, typer.Option("--similar", help="Cosine that makes two prompts the same to --embed.")
-    ] = 0.95,
+    dry_run: DryRunOption = False,
+    languages: LanguagesOption = "",
+    min_chars: MinCharsOption = 2,
+    max_chars: MaxCharsOption = 0,
+    near: NearOption = 0.75,
+    mask: MaskOption = "",
+    key: KeyOption = None,
+    drop_unsafe: DropUnsafeOption = False,
+    against: AgainstOption = None,
+    embed: EmbedOption = "",
+    similar: SimilarOption = 0.95,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
