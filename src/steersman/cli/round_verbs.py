@@ -98,6 +98,55 @@ def _told(found: dict[str, Any]) -> str:
     return "\n".join(lines if found["stored"] else [*lines, "it is no longer in the store"])
 
 
+RoundArgument = Annotated[int, typer.Argument(metavar="ROUND", min=1)]
+
+
+def compare(
+    first: RoundArgument,
+    second: RoundArgument,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    stage: Annotated[
+        str, typer.Option("--stage", help="Take the models of this stage; default: what each round decided on.")
+    ] = "",
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
+) -> None:
+    """Say whether the second round's model is better than the first's, on the same test prompts."""
+    from steersman.rounds.versus import side, versus
+
+    space = open_workspace(workspace, settings)
+    verdict, page = versus(space, side(space, first, stage), side(space, second, stage))
+    text = "\n".join([*(pair["sentence"] for pair in verdict["pairs"]), f"report: {page}"])
+    emit(as_json, {"verdict": verdict, "report": str(page)}, text)
+
+
+def forget(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Feedback records, rankings, answers or ranking tasks."),
+    ] = None,
+    person: Annotated[
+        str | None, typer.Option("--person", help="All that this person said, by the name or id in the store.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = False,
+) -> None:
+    """Delete what a person said from the store, data sets and training data; say which rounds learned it.
+
+    Models keep what they learned: steersman round --without ID makes the next one without.
+    """
+    from steersman.rounds import forget as unlearning
+
+    if bool(ids) == (person is not None):
+        raise ValueError("forget: expected either ids or --person")
+    space = open_workspace(workspace)
+    made = unlearning.forget(space, unlearning.find_records(space, ids or (), person))
+    emit(as_json, made.to_json(), made.text())
+
+
 def register(app: typer.Typer) -> None:
     examples = [
         "steersman round",
@@ -106,4 +155,7 @@ def register(app: typer.Typer) -> None:
         "steersman round --without 0a1b2c3d-17",
     ]
     add(app, round_, panel=STAGES, examples=examples, name="round", slow=True)
+    add(app, compare, panel=STAGES, examples=["steersman compare 1 2", "steersman compare 1 2 --stage sft"], slow=True)
+    forgetting = ["steersman forget 0a1b2c3d-17", "steersman forget --person ann"]
+    add(app, forget, panel=MODELS, examples=forgetting)
     add(app, lineage, panel=MODELS, examples=["steersman lineage 0a1b2c3d", "steersman lineage 0a1b2c3d-17 --json"])

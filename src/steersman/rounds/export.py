@@ -92,8 +92,13 @@ def as_ranking(said: Feedback) -> Ranking | None:
     """
     written = bare(said.edited or "", Counter())
     answers = (written, said.answer) if said.kind == "edit" else (said.answer,)
-    grades: Mapping[str, tuple[Grade, ...]] = {"like": ("good",), "edit": ("good", "poor")}
-    grades = grades | dict.fromkeys(("dislike", "flag"), ("poor",))
+    poor: tuple[Grade, ...] = ("poor",)
+    grades: Mapping[str, tuple[Grade, ...]] = {
+        "like": ("good",),
+        "dislike": poor,
+        "flag": poor,
+        "edit": ("good", *poor),
+    }
     if said.kind not in grades or not all(answers) or (said.kind == "edit" and written == bare(said.answer, Counter())):
         return None
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from steersman.data.clean import bare
-from steersman.types import Conversation, Feedback, Ranking
+from steersman.types import Conversation, Feedback, Grade, Ranking
 
 EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
 RULES = (EDIT, PREFERENCE, LABEL, RANKING, FLAG)
@@ -44,6 +44,8 @@ class Learned:
     labels: tuple[Ranking, ...] = ()
     """Rankings of a single answer."""
     simulated: bool = field(default=False, kw_only=True)
+    reason: bool = field(default=False, kw_only=True)
+    """Whether the person said why; the words stay in the store."""
 
     def dropped(self, why: str) -> Learned:
         return replace(self, why=why, demonstrations=(), comparisons=(), labels=())
@@ -90,7 +92,8 @@ def _replaces(like: Feedback, replaced: Feedback) -> bool:
 
 
 def _of_feedback(said: Feedback, context: _Context) -> Learned:
-    plain = Learned(said.id, said.kind, KIND_RULES[said.kind], said.user, said.created, said.policy_version)
+    rule, reason = KIND_RULES[said.kind], bool(said.comment)
+    plain = Learned(said.id, said.kind, rule, said.user, said.created, said.policy_version, reason=reason)
     if said.kind == "edit":
         return _of_edit(said, plain, context)
     if said.kind == "regenerate":
@@ -108,9 +111,8 @@ def _of_feedback(said: Feedback, context: _Context) -> Learned:
     return replace(plain, labels=(_single(said, "good" if said.kind == "like" else "poor"),))
 
 
-def _single(said: Feedback, grade: str) -> Ranking:
-    grades = ("good",) if grade == "good" else ("poor",)
-    return Ranking(said.id, said.prompt, (said.answer,), None, grades, labeler=said.user, created=said.created)
+def _single(said: Feedback, grade: Grade) -> Ranking:
+    return Ranking(said.id, said.prompt, (said.answer,), None, (grade,), labeler=said.user, created=said.created)
 
 
 def _of_edit(said: Feedback, plain: Learned, context: _Context) -> Learned:

@@ -71,9 +71,10 @@ class Material:
             rules[rule] = {"records": len(of), "used": len(of) - dropped.total(), "dropped": dict(dropped)}
         made = {}
         for what in ("demonstrations", "comparisons", "labels"):
-            of = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
-            made[what] = {"new": sum(n for new, n in of if new), "old": sum(n for new, n in of if not new)}
-        return {"rules": rules, "made": made, "new": self.new, "records": len(self.records)}
+            counted = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
+            made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
+        reasons = sum(one.reason for one in self.records)
+        return {"rules": rules, "made": made, "new": self.new, "records": len(self.records), "reasons": reasons}
 
 
 def collect(

@@ -91,13 +91,13 @@ def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> 
 
 
 def _begin(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:
-    promoted = any(entry["round"] == space.round for entry in space.history())
+    entry, served = _origin(space, from_base, without)
+    promoted = any(one["round"] == space.round for one in space.history())
     made = any(space.has(stage.name) for stage in registry.stages())
     if made and not promoted and opened(space) is None and not space.has("report"):
         raise ValueError(
             f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
         )
-    entry, served = _origin(space, from_base, without)
     asked = tuple(sorted(without))
     material = _material(space, Opened(entry, served, asked, ""), (space.rounds() or [0])[-1] + 1)
     if material.new < space.config.round.min_new and not asked:
@@ -199,7 +199,7 @@ def _decide(space: Workspace, began: Opened, candidate: str, gated: bool) -> Dec
 
 def _unchanged(space: Workspace, began: Opened, candidate: str) -> tuple[Check, ...]:
     """Whether the model that the candidate was compared with is still served, or the candidate is already."""
-    now_served = (space.history() or [None])[-1]
+    now_served = next(reversed(space.history()), None)
     mine = (space.round, candidate)
     same = now_served == began.served or (now_served is not None and (now_served["round"], now_served["stage"]) == mine)
     path = _path(now_served)
