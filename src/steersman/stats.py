@@ -62,10 +62,10 @@ class Interval:
         return Interval(read["value"], read["low"], read["high"], int(read["n"]))
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927). `n == 0` gives (0, 1): nothing is known.
 
-    `successes` may be fractional (ties count half). Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
+    Both may be fractional (ties count half). Raises ValueError unless 0 <= successes <= n and 0 < level < 1.
     """
     _check_level(level)
     if not (n >= 0 and 0 <= successes <= n):

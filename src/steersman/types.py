@@ -183,6 +183,7 @@ class Ranking:
     Exactly one of `ranks` (1 is best, equal numbers are ties) and `grades` is set. `all_bad` says that no
     answer was acceptable; the order among them still counts. `simulated` marks a rule judge, never a person.
     `objective` names what the answers were compared by, such as "helpful"; empty: on the whole (`OVERALL`).
+    `weight`: how much it counts in training, by its labeler's reliability (`rounds.labelers`); 0: not at all.
     """
 
     id: str
@@ -195,6 +196,7 @@ class Ranking:
     simulated: bool = False
     created: str = ""
     objective: str = ""
+    weight: float = 1.0
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -230,7 +232,8 @@ class Ranking:
             "simulated": self.simulated,
             "created": self.created,
         }
-        return out | ({"objective": self.objective} if self.objective else {})
+        out |= {"objective": self.objective} if self.objective else {}
+        return out | ({"weight": self.weight} if self.weight != 1 else {})
 
     @staticmethod
     def from_json(value: Any, where: str = "ranking", least: int = 2) -> Ranking:
@@ -248,6 +251,9 @@ class Ranking:
         else:
             good = isinstance(grades, list) and len(grades) == len(answers) and all(g in GRADES for g in grades)
             expect(good, f"{where}.grades", f"{len(answers)} of {', '.join(GRADES)}", grades)
+        weight = value.get("weight", 1.0)
+        good = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < math.inf
+        expect(good, f"{where}.weight", "a number of at least 0", weight)
         return Ranking(
             str(value.get("id", "")),
             prompt,
@@ -259,6 +265,7 @@ class Ranking:
             bool(value.get("simulated", False)),
             str(value.get("created", "")),
             to_objective(value.get("objective"), f"{where}.objective"),
+            float(weight),
         )
 
 

@@ -17,6 +17,8 @@ from steersman.terminal import safe
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from steersman.artifact.workspace import Workspace
+    from steersman.rounds.labelers import Reliability
     from steersman.store import RankingTask, Store
 
 
@@ -92,6 +94,38 @@ def interview(store: Store, round_: int, labeler: str, console: Console, limit: 
     return counts | {"ranked": len(ranked)}
 
 
+def agreement_text(found: Reliability) -> str:
+    """The labelers, the most reliable first, and each two of them who judged the same answers."""
+    from steersman.eval.wording import aligned
+
+    if not found.labelers:
+        return "nobody has said anything yet: steersman rank, steersman serve"
+    head = ["labeler", "weight", "agrees with the others", "95 %", "labels", "of these overlapping"]
+    rows = [
+        [
+            (one.name or "(no name)") + (" (simulated)" if one.simulated else ""),
+            f"{one.weight:.2f}",
+            f"{100 * one.accuracy:.0f} %" if one.overlapping else "unknown",
+            f"{100 * one.low:.0f} to {100 * one.high:.0f}" if one.overlapping else "",
+            str(one.rankings),
+            str(one.overlapping),
+        ]
+        for one in sorted(found.labelers, key=lambda one: (-one.weight, one.name))
+    ]
+    if not found.overlapping:
+        return "\n".join([*aligned([head, *rows]), "nobody judged what another did, so every label counts alike"])
+    pairs = [[f"{of.a} and {of.b}", f"{of.agreed} of {of.pairs} pairs alike"] for of in found.agreements]
+    return "\n".join([*aligned([head, *rows]), "", *aligned(pairs)])
+
+
+def show_agreement(space: Workspace, as_json: bool) -> None:
+    from steersman.rounds.export import open_store, reliability_of
+
+    with open_store(space) as store:
+        found = reliability_of(store)
+    emit(as_json, found.to_json(), agreement_text(found))
+
+
 def rank(
     labeler: Annotated[str, typer.Option("--labeler", help="Your name; rankings are kept under it.")] = "",
     simulated: Annotated[
@@ -99,6 +133,10 @@ def rank(
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Stop after this many prompts; 0 goes on.")] = 0,
     round_: Annotated[int, typer.Option("--round", min=0, help="Answers of this round; 0 means the latest.")] = 0,
+    agreement: Annotated[
+        bool,
+        typer.Option("--agreement", help="Show who agrees with whom and how much each labeler counts."),
+    ] = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -112,6 +150,11 @@ def rank(
     from steersman.store import Store
 
     space = open_workspace(workspace, settings)
+    if agreement:
+        if labeler or simulated or limit or round_:
+            raise ValueError("--agreement: expected no other option of ranking; it is of all that was said")
+        show_agreement(space, as_json)
+        return
     number = round_ or space.round
     if labeler == SIMULATED:
         raise ValueError(f"--labeler {SIMULATED}: expected a person's name; for the rule judge say --simulated")
@@ -152,5 +195,6 @@ def register(app: typer.Typer) -> None:
             "steersman rank --labeler ann",
             "steersman rank --simulated",
             "steersman rank --labeler ann --limit 20",
+            "steersman rank --agreement",
         ],
     )

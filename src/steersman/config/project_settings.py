@@ -110,6 +110,11 @@ class SampleConfig:
 class RankConfig:
     error_rate: float = opt(0.1, "`rank --simulated`: share of pairwise judgements that are flipped.", high=1)
     tie_margin: float = opt(0.05, "`rank --simulated`: scores nearer than this are ties.")
+    reliability: bool = opt(
+        True,
+        "Weigh each person's rankings by how well they agree with others' of the same answers (`rank --agreement`); "
+        "false: all count alike.",
+    )
     objective: str = opt("", "What people rank by alone, such as helpful; kept with each ranking. Empty: all in all.")
 
 

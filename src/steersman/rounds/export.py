@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from steersman.artifact.files import atomic_write, hash_json
 from steersman.artifact.manifest import finish, identity, read_manifest, write_manifest
@@ -15,6 +16,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.data.clean import bare
 from steersman.progress import note as say
+from steersman.rounds.labelers import Reliability, reliability, weigh
 from steersman.store import NotFound, Store
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 
@@ -36,18 +38,36 @@ def open_store(space: Workspace) -> Store:
 
 
 def store_identity(rankings: Iterable[Ranking]) -> str:
-    """A hash that changes with every submission that counts; an input of the rankings artifact."""
-    return hash_json([r.id for r in rankings])
+    """A hash that changes with every submission that counts, and with weights; an input of the rankings artifact."""
+    return hash_json([r.id if r.weight == 1 else [r.id, r.weight] for r in rankings])
+
+
+def reliability_of(store: Store, round_: int | None = None) -> Reliability:
+    """The labelers' reliability by what they ranked up to `round_`; None: by all that people said, votes included."""
+    if round_ is None:
+        voted = (ranking for said in store.feedback() if (ranking := as_ranking(said)))
+        return reliability([*store.rankings(), *voted])
+    return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number))
+
+
+def weighed(space: Workspace, store: Store, round_: int) -> list[Ranking]:
+    """The round's rankings with their labelers' weights (`rank.reliability`), all 1 where no labels overlap.
+
+    Later rounds' labels do not count, so that an artifact does not turn stale by them.
+    """
+    rankings = list(store.rankings(round_))
+    return weigh(rankings, reliability_of(store, round_)) if space.config.rank.reliability else rankings
 
 
 def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     """rounds/NNN/rankings from the store: (its manifest, its folder). Unchanged rankings are not written again.
 
     inputs: 'store' (which submissions) and, where the round has them, 'samples'. metrics: rankings, simulated,
-    labelers, pairs, all_bad. Raises ValueError where the round has no ranking yet.
+    labelers, pairs, all_bad, and `weights` by labeler where some are not 1. Raises ValueError where the round has no
+    ranking yet.
     """
     with open_store(space) as store:
-        rankings = list(store.rankings(round_))
+        rankings = weighed(space, store, round_)
     if not rankings:
         raise ValueError(
             f"{space.store_path}: no rankings of round {round_}; expected some: steersman rank, or rank --simulated"
@@ -63,13 +83,15 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     partial.mkdir(parents=True)
     write_lines(partial / RANKINGS_FILE, (json.dumps(r.to_json(), ensure_ascii=False) for r in rankings))
     simulated = sum(r.simulated for r in rankings)
-    metrics = {
+    metrics: dict[str, Any] = {
         "rankings": len(rankings),
         "simulated": simulated,
         "labelers": len({r.labeler for r in rankings}),
         "pairs": sum(len(r.pairs()) for r in rankings),
         "all_bad": sum(r.all_bad for r in rankings),
     }
+    if any(r.weight != 1 for r in rankings):
+        metrics["weights"] = {r.labeler: r.weight for r in rankings}
     notes = (SIMULATED if simulated == len(rankings) else SOME_SIMULATED,) if simulated else ()
     manifest = write_manifest(partial, "rankings", {"round": round_}, inputs, metrics, notes)
     finish(partial, folder)
@@ -154,9 +176,9 @@ def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
 def _from_store(space: Workspace, what: str, round_: int) -> Iterator[str]:
     with open_store(space) as store:
         if what == "rankings":
-            values: Iterator[object] = (r.to_json() for r in store.rankings(round_))
+            values: Iterator[object] = (r.to_json() for r in weighed(space, store, round_))
         elif what == "comparisons":
-            values = _comparisons(store.rankings(round_))
+            values = _comparisons(weighed(space, store, round_))
         elif what == "feedback":
             values = (f.to_json() for f in store.feedback())
         else:
@@ -170,7 +192,8 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
         for pair in ranking.comparisons():
             prompt = [m.to_json() for m in pair.prompt.messages]
             out = {"prompt": prompt, "chosen": pair.chosen, "rejected": pair.rejected, "source": ranking.id}
-            yield out | ({"objective": ranking.objective} if ranking.objective else {})
+            out |= {"objective": ranking.objective} if ranking.objective else {}
+            yield out | ({"weight": ranking.weight} if ranking.weight != 1 else {})
 
 
 def _edits(store: Store) -> Iterator[Conversation]:

@@ -81,11 +81,11 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
 def _store_identity(space: Workspace, round_: int) -> str:
     if not space.store_path.is_file():
         return GONE
-    from steersman.rounds.export import store_identity
+    from steersman.rounds.export import store_identity, weighed
     from steersman.store import Store
 
     with Store.open(space.store_path) as store:
-        return store_identity(store.rankings(round_))
+        return store_identity(weighed(space, store, round_))
 
 
 def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tuple[str, ...]:

@@ -174,8 +174,8 @@ def answer_losses(
 ) -> Tensor:
     """One prompt's terms of a step's loss: one for DPO [1], one per labelled answer for KTO."""
     if isinstance(config, DpoConfig):
-        return dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
-    return kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
+        return item.weight * dpo_loss(ratios, item.pairs, config.beta, config.label_smoothing)[None]
+    return item.weight * kto_loss(ratios, labels, kl, config.beta, config.desirable_weight, config.undesirable_weight)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from steersman import stats
 from steersman.compute.packing import Below, Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
 from steersman.families.outputs import frozen_layers, share_trunk
+from steersman.progress import note as say
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
 from steersman.train.order import shuffled
@@ -35,6 +36,8 @@ class RankedTree:
     steps: tuple[int, ...] = ()
     """For each pair, by how many grades the winner is above the loser."""
     objective: str = OVERALL
+    weight: float = 1.0
+    """Of the ranking's loss, by its labeler's reliability."""
 
 
 def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
@@ -48,6 +51,7 @@ def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> Ranked
         tuple(map(len, ranking.answers)),
         ranking.grade_steps(),
         ranking.objective or OVERALL,
+        ranking.weight,
     )
 
 
@@ -58,8 +62,14 @@ def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: in
 
 
 def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
-    """(training, held out) by prompt: rankings of one prompt never straddle. The same for every stage of a seed."""
+    """(training, held out) by prompt: rankings of one prompt never straddle. The same for every stage of a seed.
+
+    Without those of labelers who are not believed (weight 0), of whom a note is made.
+    """
     keys = sorted({_prompt_key(r) for r in rankings})
+    if left := sum(r.weight == 0 for r in rankings):
+        say(f"note: {left} of {len(rankings)} rankings are of labelers with weight 0 and left out: rank --agreement")
+        rankings = [r for r in rankings if r.weight > 0]
     held = {keys[i] for i in shuffled(len(keys), f"{seed}/reward/holdout")[: round(len(keys) * fraction)]}
     return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
 

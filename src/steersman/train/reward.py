@@ -71,7 +71,7 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
 def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) -> dict[str, float]:
     """Loss in nats per pair and share of pairs in the right order, for the curve and for a search."""
     scores = own_scores(score_trees(model, [h.tree for h in held], row_tokens), held, model.config)
-    loss = torch.stack([kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
+    loss = torch.stack([h.weight * kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
     right = [float(s[w] > s[l]) for s, h in zip(scores, held, strict=True) for w, l in h.pairs]
     return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
 
@@ -196,7 +196,7 @@ def learn(
         heads = torch.split(branch_heads(model, row), [len(b.tree.branches) for b in part])
         scores = own_scores(heads, part, model.config)
         margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
-        losses = [kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
+        losses = [b.weight * kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
         loss = weight * torch.stack(losses).sum() / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         updater.gather()
