@@ -10,7 +10,7 @@ the next one.
     index.jsonl                                          what became of each record, without its words
     counts.json                                          the same, counted
 
-Why so: decision 63 in docs/LOG.md.
+Why so: decision 66 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from steersman.artifact.manifest import finish, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.config import to_dict
 from steersman.data import dataset
-from steersman.rounds.export import EDITS, as_ranking, write_lines
+from steersman.rounds.export import EDITS, as_ranking, reliability_of, write_lines
 from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
+from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
 from steersman.types import Conversation, Feedback, Ranking
 
@@ -86,12 +87,20 @@ def collect(
     if space.store_path.is_file():
         with Store.open(space.store_path) as store:
             records = apply_rules(list(store.feedback()), store.rankings())
+            if space.config.rank.reliability:
+                found = reliability_of(store)
+                records = [_weighed(one, found) for one in records]
     fresh = frozenset(one.id for one in records if one.id not in learned)
     sets = {f"data:{info.name}": info.sha256 for info in _sets(space)}
     imported = list(_of_data_sets(space))
     fresh |= {one.id for one in imported if one.version not in learned}
     filters = _filters(space, round_, without, versions)
     return Material(tuple(_filtered(one, filters, one.id in fresh) for one in [*records, *imported]), fresh, sets)
+
+
+def _weighed(one: Learned, found: Reliability) -> Learned:
+    """The record with its labeler's weight."""
+    return replace(one, comparisons=tuple(weigh(one.comparisons, found)), labels=tuple(weigh(one.labels, found)))
 
 
 Filter = Callable[[Learned, bool], str]
@@ -120,7 +129,7 @@ def _filters(space: Workspace, round_: int, without: Collection[str], versions: 
 
     def weight(one: Learned, _new: bool) -> str:
         judged = (*one.comparisons, *one.labels)
-        return "its labeler's weight is 0" if judged and not any(getattr(r, "weight", 1) for r in judged) else ""
+        return "its labeler's weight is 0" if judged and not any(r.weight for r in judged) else ""
 
     def share(one: Learned, new: bool) -> str:
         wanted = settings.old_demonstrations if one.demonstrations else settings.old_comparisons
