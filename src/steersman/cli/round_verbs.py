@@ -19,7 +19,6 @@ from steersman.cli.framework import (
     open_workspace,
 )
 from steersman.cli.processes import ProcessesOption, spread
-from steersman.rounds import provenance
 
 FromOption = Annotated[
     str, typer.Option("--from", help="Start from the promoted model (promoted), or from the base model again (base).")
@@ -76,6 +75,8 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an answer's model learned from, or which rounds learned a record; people by id only."""
+    from steersman.rounds import provenance
+
     found = provenance.about(open_workspace(workspace), id_)
     emit(as_json, found, _told(found))
 
