@@ -9,7 +9,7 @@ It is promoted if all of this holds:
 So a candidate that is as good as the served model passes in 2.5 % of rounds, since 'better' means that a 95 % interval
 lies above 0, and one that is worse on an axis by more than its margin passes no more often.
 
-Why so: decision 67 in docs/LOG.md.
+Why so: decision 68 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 A target is a demonstration, a preferred answer or one labelled good. Each record is used by one rule, or dropped with
 a reason.
 
-Why so: decision 66 in docs/LOG.md.
+Why so: decision 67 in docs/LOG.md.
 """
 
 from __future__ import annotations

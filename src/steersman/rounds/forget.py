@@ -3,7 +3,7 @@
 What remains is the ids, so that `steersman lineage` still names the rounds that learned it and the models that know it.
 A model itself cannot forget: `steersman round --without ID` makes the next one, from the last that had not learned it.
 
-Why so: decision 68 in docs/LOG.md.
+Why so: decision 69 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ the next one.
     index.jsonl                                          what became of each record, without its words
     counts.json                                          the same, counted
 
-Why so: decision 66 in docs/LOG.md.
+Why so: decision 67 in docs/LOG.md.
 """
 
 from __future__ import annotations
