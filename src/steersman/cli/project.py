@@ -14,6 +14,24 @@ from steersman import config_file, config_rewrite, locks
 from steersman.artifact.files import atomic_write, rewrite
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
+from steersman.elsewhere.adopt import STAGES, Adopted, adopt, applied
+from steersman.elsewhere.counterparts import TOKENS
+
+FromOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="A configuration of TRL or LLaMA-Factory (YAML, JSON, a script of arguments) to take over; one a stage.",
+    ),
+]
+StageOption = Annotated[str, typer.Option("--stage", help=f"What --from is of: {', '.join(STAGES)}.")]
+DevicesOption = Annotated[
+    int, typer.Option("--devices", min=0, help="Devices that --from was meant for; 0: as its command says, else one.")
+]
+TokensOption = Annotated[
+    int, typer.Option("--tokens-per-dialogue", min=1, help="Mean of your data, to turn dialogues a step into tokens.")
+]
 
 
 def init(
@@ -36,27 +54,35 @@ def init(
             "version; values and comments stay, the file as it was lies beside it.",
         ),
     ] = False,
+    sources: FromOption = None,
+    stage: StageOption = "",
+    devices: DevicesOption = 0,
+    tokens: TokensOption = TOKENS,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a workspace: a folder with steersman.toml, data and rounds."""
+    """Make a workspace: a folder with steersman.toml, data and rounds.
+
+    --from takes over what a configuration of TRL or LLaMA-Factory says, and tells line by line what became of it.
+    """
     if upgrade:
-        if name or base or settings:
-            raise ValueError("--upgrade changes no setting; expected it without --name, --base and --set")
+        if name or base or settings or sources:
+            raise ValueError("--upgrade changes no setting; expected it without --name, --base, --from and --set")
         _upgrade(Workspace.find(folder), as_json)
         return
-    if folder is None:
-        raise ValueError("init: expected DIR, the folder to make")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
+    folder = _free_folder(folder)
     start = {"project": {"language": language}, "model": {"dtype": "auto"}}
     config = config_file.from_dict(start, "--language")
+    taken = [adopt(source, stage, devices, tokens) for source in sources or ()]
+    for found in taken:
+        config = applied(config, found)
     if name:
         config = config_file.from_dict({"project": {"name": name}}, "--name", config)
     if base:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, base=base))
     space = Workspace.create(folder, config_file.with_overrides(config, settings or ()))
-    lines = [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
+    lines = [line for found in taken for line in _came(found)]
+    lines += [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
     lines += [
         f"  cd {shlex.quote(str(folder))}",
         "  steersman data import shop    # or your own file: steersman data import FILE",
@@ -66,7 +92,26 @@ def init(
         lines.append(
             f"note: the base {config.model.base} knows little Chinese; name another with --base or in {CONFIG_NAME}"
         )
-    emit(as_json, {"workspace": str(space.root), "config": configs.to_dict(space.config)}, "\n".join(lines))
+    result = {"workspace": str(space.root), "config": configs.to_dict(space.config)}
+    emit(as_json, result | ({"from": [f.to_json() for f in taken]} if taken else {}), "\n".join(lines))
+
+
+def _free_folder(folder: Path | None) -> Path:
+    if folder is None:
+        raise ValueError("init: expected DIR, the folder to make")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
+    return folder
+
+
+def _came(found: Adopted) -> list[str]:
+    """What became of each line of another trainer's file."""
+    n = found.counts
+    return [
+        f"{found.path}: {found.program}, {found.stage}: {n['lines']} settings, {n['converted']} taken over, "
+        f"{n['same']} so here anyway, {n['no_counterpart']} without a counterpart",
+        *map(str, found.lines),
+    ]
 
 
 def _upgrade(root: Path, as_json: bool) -> None:
@@ -103,6 +148,7 @@ def register(app: typer.Typer) -> None:
     examples = [
         "steersman init my-assistant",
         "steersman init shop-zh --language zh --name 小舵 --base gemma3-270m",
+        "steersman init my-assistant --from sft.yaml --from dpo.yaml",
         "steersman init --upgrade",
     ]
     add(app, init, panel=PROJECT, examples=examples)

@@ -6,7 +6,7 @@ The last one is present while it has not `ended`. A chat belongs to one of the t
 it stays with it; chats begun before stay with the served model. The first look at which the interval of the
 difference excludes 0 decides, and is recorded; the interval is valid at every look (`rounds.sequential`).
 
-Why so: decision 65 in docs/LOG.md.
+Why so: decision 67 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from steersman.artifact.files import hash_json
+from steersman.artifact.files import file_sha256, hash_json
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.config import Config, to_dict
 from steersman.eval.maker import Evaluated
+from steersman.plugins import is_file
 from steersman.rounds import registry
 from steersman.rounds.inputs import (
     Dialogues,
@@ -111,6 +112,7 @@ class Evidence:
     reward_report: Mapping[str, Any] | None
     cautions: Callable[[Sequence[Conversation]], list[Caution]]
     """Hash of the test prompts"""
+    root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Circumstances(Source):
             names = [stage.name for stage in present(space)]
             report = dict(read_manifest(space.stage_dir(REWARD)).metrics) if space.has(REWARD) else None
             warn = functools.partial(known_cautions, space, names)
-            return Evidence(facts(space), curves(space), searches(space), report, warn)
+            return Evidence(facts(space), curves(space), searches(space), report, warn, space.root)
 
         return Found({}, read)
 
@@ -199,6 +201,7 @@ def run(task: Task) -> Any:
             reward_report=report,
             simulated_rankings=bool(report and report.get("simulated")),
             cautions=evidence.cautions(task.values["prompts"]),
+            root=evidence.root,
         ),
     )
 
@@ -231,7 +234,28 @@ def judged_by(config: Config) -> list[tuple[str, str]]:
     from steersman.eval.tasks import BUILT_IN
 
     judge = [("judges", config.project.judge)] if config.project.judge else []
-    return judge + [("tasks", name) for name in config.eval.tasks if name not in BUILT_IN]
+    functions = [name for name in config.eval.tasks if name not in BUILT_IN and not is_file(name)]
+    return judge + [("tasks", name) for name in functions]
+
+
+@dataclass(frozen=True)
+class QuestionFiles(Source):
+    """The files of test questions that `eval.tasks` names: a report depends on their content."""
+
+    def of_round(self, space: Workspace) -> Found:
+        return self._found(space.config, space.root)
+
+    def of_files(self, given: Given) -> Found:
+        return self._found(given.files.config, None)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return [f"{name} is new" for name in self._found(space.config, space.root).hashes if name not in recorded]
+
+    def _found(self, config: Config, root: Path | None) -> Found:
+        from steersman.eval.suites.forms import files_of
+
+        named = [(name, path) for name in config.eval.tasks if is_file(name) for path in files_of(name, root)]
+        return Found({f"tasks {path.name} of {name}": file_sha256(path) for name, path in named}, lambda: None)
 
 
 STAGE = Stage(
@@ -251,6 +275,7 @@ STAGE = Stage(
         Scorer(REWARD, JUDGE),
         Circumstances("evidence", TRAINED_ON),
         Functions("functions", None, judged_by),
+        QuestionFiles("questions", None),
     ),
     run=run,
     shown=shown,

@@ -1,0 +1,228 @@
+"""One file of another trainer -> settings of ours, and what became of every line of it.
+
+Why so: decision 65 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steersman.config import Config
+from steersman.config_file import below, from_dict, toml_text
+from steersman.elsewhere import argument_files, counterparts
+from steersman.elsewhere.argument_files import Given
+from steersman.elsewhere.counterparts import FACTORY, LOSS, TOKENS, TRL, Taken
+from steersman.elsewhere.reinforcing import ppo
+
+STAGES = ("sft", "reward", "dpo", "kto", "ppo")
+NAMED_SO = {"rm": "reward", "reward_modeling": "reward", "rlhf": "ppo", **{name: name for name in STAGES}}
+BOARD = {
+    "supervised fine-tuning": "sft",
+    "reward modeling": "reward",
+    **{"ppo": "ppo", "dpo": "dpo", "kto": "kto"},
+}
+"""Names of stages in files that LLaMA-Factory's page saved."""
+OF_FACTORY = ("pref_beta", "cutoff_len", "finetuning_type", "dataset_dir", "lora_rank", "stage", "template", "top.lang")
+HINTS = {
+    "ppo": ("total_episodes", "num_ppo_epochs", "kl_coef", "cliprange", "ppo_epochs", "response_length"),
+    "kto": ("desirable_weight", "undesirable_weight", "kto_chosen_weight"),
+    "reward": ("center_rewards_coefficient",),
+    "dpo": ("precompute_ref_log_probs", "max_prompt_length", "dpo_alpha", "pref_loss", "rpo_alpha"),
+    "sft": ("dataset_text_field", "assistant_only_loss", "completion_only_loss", "max_seq_length", "packing"),
+}
+_DATA = """dataset dataset_name dataset_dir dataset_mixer dataset_mixture datasets dataset_config dataset_splits
+    dataset_train_split dataset_test_split dataset_config_name eval_dataset max_samples streaming mix_strategy
+    interleave_probs tokenized_path media_dir train_file validation_file dataset_text_field text_column buffer_size"""
+_PACE = """preprocessing_num_workers dataloader_num_workers dataset_num_proc ddp_timeout deepspeed fsdp fsdp_config
+    flash_attn
+    attn_implementation use_flash_attention_2 use_unsloth use_unsloth_gc enable_liger_kernel use_liger_kernel
+    num_processes nproc_per_node config_file main_process_port master_port dataloader_pin_memory tf32 low_cpu_mem_usage
+    local_rollout_forward_batch_size per_device_eval_batch_size eval_accumulation_steps preprocessing_batch_size
+    gradient_checkpointing_kwargs overwrite_cache use_cache torch_compile group_by_length num_machines nnodes node_rank
+    mixed_precision use_fast_tokenizer padding_free padding_side remove_unused_columns dataloader_drop_last
+    activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
+_RUN = """output_dir overwrite_output_dir logging_steps logging_dir logging_strategy logging_first_step log_level
+    run_name
+    plot_loss save_only_model do_train do_eval do_predict eval_steps eval_strategy evaluation_strategy push_to_hub
+    hub_model_id hub_strategy hub_private_repo resume_from_checkpoint include_num_input_tokens_seen
+    num_sample_generations predict_with_generate load_best_model_at_end metric_for_best_model save_safetensors
+    wandb_project swanlab_project print_param_status include_tokens_per_second ray_run_name ray_storage_path
+    ray_num_workers resources_per_worker placement_strategy eval_on_start compute_accuracy log_completions"""
+WHY = {
+    **dict.fromkeys(_DATA.split(), "data are imported: steersman data import FILE"),
+    **dict.fromkeys(_PACE.split(), "of how it computes, not of what; chosen by itself here"),
+    **dict.fromkeys(_RUN.split(), "of that program's run; a round keeps its own folder and metrics.jsonl"),
+    "trust_remote_code": "a file does not decide that: --set model.trust_remote_code=true",
+    "optim": "AdamW is the only optimizer here",
+    "adam_beta1": "AdamW's betas are 0.9 and 0.95 here",
+    "adam_beta2": "AdamW's betas are 0.9 and 0.95 here",
+    "lora_dropout": "adapters have no dropout here",
+    "adapter_name_or_path": "adapters are merged first: name the merged folder with --base",
+    "ref_model": "the reference is the round's SFT model",
+    "neftune_noise_alpha": "no noise on embeddings here",
+    "max_steps": "a run's length is said in passes here",
+    "max_prompt_length": "a prompt and its answers share one length here",
+    "model_revision": "name a folder, or the hub's present revision is taken",
+    "pref_ftx": "no SFT term beside the preference loss here",
+}
+"""Settings without a counterpart -> why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line of the file (0: none, assumed) and what became of it; `settings` by dotted names."""
+
+    line: int
+    key: str
+    value: str
+    settings: Mapping[str, Any]
+    why: str
+
+    @property
+    def same(self) -> bool:
+        """Whether no setting is needed, since it is so here anyway."""
+        return not self.settings and self.why in SO_HERE
+
+    def __str__(self) -> str:
+        at = f"{self.line:>4}  " if self.line else "   -  "
+        made = ", ".join(f"{name} = {toml_text(value)}" for name, value in self.settings.items())
+        if not made and self.same:
+            return f"{at}{self.key}: {self.value}  ->  so here{f' ({self.why})' if self.why not in ('', SO) else ''}"
+        of = f"{self.key}: {self.value}" if self.line else f"({self.key}, not in the file)"
+        return f"{at}{of}  ->  {made or 'no counterpart'}{f'  ({self.why})' if self.why else ''}"
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What a file came to."""
+
+    path: Path
+    program: str
+    stage: str
+    settings: Mapping[str, Any]
+    lines: list[Told]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Lines of the file in all, of which so many became settings, are so here anyway or have no counterpart."""
+        own = [told for told in self.lines if told.line]
+        made = sum(bool(told.settings) for told in own)
+        same = sum(told.same for told in own)
+        return {"lines": len(own), "converted": made, "same": same, "no_counterpart": len(own) - made - same}
+
+    def to_json(self) -> dict[str, Any]:
+        lines = [
+            {"line": t.line, "key": t.key, "value": t.value, "settings": dict(t.settings), "why": t.why}
+            for t in self.lines
+        ]
+        about = {"file": str(self.path), "program": self.program, "stage": self.stage, "counts": self.counts}
+        return about | {"settings": dict(self.settings), "lines": lines}
+
+
+OTHERS = re.compile(r"(?<![a-z])(?:orpo|grpo|rloo|simpo|cpo|bco|gkd|xpo|nash|online_dpo|prm)(?![a-z])")
+SO = "so here"
+SO_HERE = ("", SO, "none here either", "as adapters", "rows are packed here in any case", LOSS)
+"""What is said of settings that need no counterpart."""
+
+
+def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -> Adopted:
+    """The settings in a file of TRL or LLaMA-Factory. Raises ValueError where it is none, or of no stage of ours.
+
+    `stage`: one of STAGES, where the file does not tell; `devices`: 0 takes what its command says, else one.
+    """
+    given = argument_files.read(path)
+    entries = {_bare(e.key): e for e in given.entries}
+    program, found = _what(given, {_bare(e.key): e.value for e in given.entries}, stage)
+    t = Taken(program, found, entries, devices or given.devices or 1, tokens)
+    counterparts.model(t)
+    counterparts.schedule(t)
+    prompts = counterparts.batch(t)
+    counterparts.lengths(t)
+    counterparts.adapters(t)
+    counterparts.saving(t)
+    counterparts.preference(t)
+    if found == "ppo":
+        ppo(t, prompts)
+    if "model.quantize" in t.settings and not t.settings.get(f"{found}.adapters.lora_rank"):
+        del t.settings["model.quantize"]
+        for name in ("quantization_bit", "load_in_4bit", "load_in_8bit"):
+            t.tell(t.find(name), {}, "weights are quantized below LoRA alone here")
+    lines = [_told(t, e.line, e.key, e.value) for e in given.entries]
+    lines += [Told(0, what, "", made, f"{program}'s own{f'; {why}' if why else ''}") for what, made, why in t.assumed]
+    return Adopted(path, program, found, t.settings, lines)
+
+
+def _bare(key: str) -> str:
+    """A key without the sections of LLaMA-Factory's page (top., train.) and of newer files."""
+    return re.sub(r"^(?:top|train|model_args|training_args|data_args|training|method)\.", "", key)
+
+
+def _told(t: Taken, line: int, key: str, value: Any) -> Told:
+    made, how = t.said.get(key, ({}, None))
+    made = {name: v for name, v in made.items() if t.settings.get(name) == v}
+    if how is None:
+        how = WHY.get(_bare(key).rpartition(".")[2], "nothing of the kind here")
+        if _bare(key) in ("stage", "training_stage"):
+            how = SO
+        if value in (None, False, "none", "", []):
+            how = SO  # switched off there, not there here
+    text = str(value)
+    return Told(max(1, line), key, text if len(text) <= 60 else f"{text[:57]}...", made, how)
+
+
+def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str]:
+    """(the program that the file is of, the stage)."""
+    words = " ".join(given.words)
+    factory = bool(re.search(r"llamafactory|train_bash|LLaMA-?Factory", words, re.I))
+    factory = factory or (" trl " not in f" {words} " and any(name in values for name in OF_FACTORY))
+    program = FACTORY if factory else TRL
+    if stage:
+        if stage not in STAGES:
+            raise ValueError(f"--stage {stage}: expected one of {', '.join(STAGES)}")
+        return program, stage
+    named = str(values.get("stage") or values.get("training_stage") or "").strip().lower()
+    if named:
+        found = NAMED_SO.get(named) or BOARD.get(named)
+        if not found:
+            raise ValueError(
+                f"{given.path}: stage {named!r}: expected {', '.join(STAGES)} (or rm); continued pretraining and other "
+                "methods have no stage here"
+            )
+        return program, found
+    return program, _guessed(given, values, factory)
+
+
+def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
+    """The stage of a file that does not name it: by its command, its settings, its name."""
+    for word in given.words:
+        if match := re.search(r"(?:^|[/_])(sft|dpo|kto|ppo|reward|rm)(?:[_.]\w*)*$", word.lower()):
+            return NAMED_SO[match[1]]
+    name = f"{given.path.parent.name}/{given.path.stem}".lower()
+    if match := OTHERS.search(name):
+        raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {match[0]} is no stage here")
+    known = [stage for stage, names in HINTS.items() if any(name in values for name in names)]
+    if known:
+        return known[0]
+    if match := re.search(r"(?<![a-z])(sft|dpo|kto|ppo|reward|rm)(?![a-z])", name):
+        return NAMED_SO[match[1]]
+    if factory:
+        return "sft"
+    trains = {"learning_rate", "model_name_or_path", "num_train_epochs", "per_device_train_batch_size"} & values.keys()
+    if not trains:
+        raise ValueError(
+            f"{given.path}: expected settings of a training run of TRL or LLaMA-Factory, found "
+            f"{', '.join(list(values)[:6])}"
+        )
+    raise ValueError(f"{given.path}: which stage it is of is not said; name it: --stage {' | '.join(STAGES)}")
+
+
+def applied(config: Config, found: Adopted) -> Config:
+    """The configuration with a file's settings; ValueError where one is out of our bounds."""
+    for name, value in found.settings.items():
+        section, _, rest = name.partition(".")
+        config = from_dict({section: below(rest, value)}, f"{found.path}: {name}", config)
+    return config

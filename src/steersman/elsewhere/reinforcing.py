@@ -1,0 +1,144 @@
+"""Settings of PPO of TRL and LLaMA-Factory -> those of [ppo]."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from steersman.elsewhere.argument_files import Entry
+from steersman.elsewhere.counterparts import FACTORY, SIZES, Taken
+
+SAME = {
+    ("num_ppo_epochs", "ppo_epochs"): ("ppo.epochs", int),
+    ("cliprange", "clip_range"): ("ppo.loss.clip_range", float),
+    ("cliprange_value",): ("ppo.critic.value_clip_range", float),
+    ("vf_coef",): ("ppo.critic.value_coef", float),
+    ("gamma",): ("ppo.advantage.gamma", float),
+    ("lam",): ("ppo.advantage.lam", float),
+    ("temperature",): ("ppo.rollouts.temperature", float),
+}
+MULTIPLES = ("gradient_accumulation_steps", "ppo_buffer_size")
+USUAL: dict[str, Any] = {
+    "ppo.epochs": 4,
+    "ppo.critic.value_coef": 0.1,
+    "ppo.advantage.whiten_rewards": False,
+    "ppo.score.normalise": False,
+    "ppo.optimizer.final_lr_fraction": 0.0,
+    "ppo.optimizer.warmup_iterations": 0,
+    "ppo.optimizer.adam_eps": 1e-8,
+}
+"""What both take where the file says nothing, and we take another value."""
+
+
+def ppo(t: Taken, prompts: int) -> None:
+    """`prompts`: an iteration's, without LLaMA-Factory's buffer."""
+    factory = t.program == FACTORY
+    for names, (setting, convert) in SAME.items():
+        t.plain(names, setting, convert=convert)
+    buffer = int(t.number("ppo_buffer_size", otherwise=1) or 1) if factory else 1
+    count = prompts * buffer
+    sizes: list[Entry | None] = [e for n in (*SIZES, *MULTIPLES) if (e := t.find(n))]
+    settings: dict[str, Any] = {"ppo.rollouts.prompts_per_iteration": count, "ppo.rollouts.answers_per_prompt": 1}
+    for entry in sizes or [None]:
+        _or_assumed(t, entry, settings, f"batch x accumulation x devices{' x buffer' * factory} = {count} an iteration")
+    steps = t.find("ppo_buffer_size", "num_mini_batches")
+    parts = buffer if factory else int(t.number("num_mini_batches", otherwise=1) or 1)
+    _or_assumed(t, steps, {"ppo.minibatches": max(1, parts)}, "steps an inner epoch")
+    iterations = _iterations(t, count)
+    _answers(t)
+    _kl(t)
+    _scores(t)
+    _rates(t, iterations)
+    t.assume("the rest of PPO", {name: value for name, value in USUAL.items() if name not in t.settings}, "")
+
+
+def _or_assumed(t: Taken, entry: Entry | None, settings: dict[str, Any], how: str) -> None:
+    if entry:
+        t.tell(entry, settings, how)
+    else:
+        t.assume("the batch", settings, how)
+
+
+def _iterations(t: Taken, count: int) -> int:
+    episodes, steps = t.number("total_episodes"), t.number("max_steps")
+    epochs = t.find("num_train_epochs")
+    if episodes and (entry := t.find("total_episodes")):
+        found = max(1, math.ceil(episodes / count))
+        t.tell(entry, {"ppo.iterations": found}, f"{episodes:g} episodes / {count} an iteration")
+    elif steps and steps > 0 and (entry := t.find("max_steps")):
+        found = int(steps)
+        t.tell(entry, {"ppo.iterations": found}, "")
+    else:
+        t.tell(epochs, {}, f"iterations here: passes x prompts / {count}; set ppo.iterations")
+        return 0
+    t.tell(epochs, {}, f"{found} iterations are said elsewhere in the file")
+    return found
+
+
+def _answers(t: Taken) -> None:
+    names = ("response_length", "max_new_tokens", "max_completion_length")
+    entry, value = t.find(*names), t.number(*names)
+    usual = 1024 if t.program == FACTORY else 53
+    if entry and value:
+        t.tell(entry, {"ppo.rollouts.max_tokens": int(value)}, "")
+    else:
+        t.assume("the longest answer", {"ppo.rollouts.max_tokens": usual}, "")
+    if "ppo.rollouts.temperature" not in t.settings:
+        heat = 0.95 if t.program == FACTORY else 0.7
+        t.assume("temperature", {"ppo.rollouts.temperature": heat}, "")
+    for name in ("top_p", "top_k"):
+        if entry := t.find(name):
+            t.tell(entry, {}, "answers are sampled from the policy's whole distribution here")
+
+
+def _kl(t: Taken) -> None:
+    """LLaMA-Factory has an adaptive price that begins at 0.2; TRL a fixed one."""
+    if t.program == FACTORY:
+        target = t.number("ppo_target", otherwise=6.0) or 6.0
+        settings: dict[str, Any] = {"ppo.kl.target": target, "ppo.kl.coef": 0.2}
+        entry, how = t.find("ppo_target"), "adaptive, from a price of 0.2"
+    else:
+        coef = t.number("kl_coef", "init_kl_coef", otherwise=0.05)
+        settings = {"ppo.kl.coef": coef, "ppo.kl.target": 0.0}
+        entry, how = t.find("kl_coef", "init_kl_coef"), "a fixed price"
+    if entry:
+        t.tell(entry, settings, how)
+    else:
+        t.assume("the price of the KL", settings, how)
+    if kind := t.find("kl_estimator"):
+        t.tell(kind, {}, "so here" if str(kind.value) == "k1" else "the KL is estimated by k1 where the reward pays it")
+    if stop := t.find("stop_token"):
+        t.tell(stop, {}, "so here" if str(stop.value) == "eos" else "an answer ends at the model's end of turn")
+
+
+def _scores(t: Taken) -> None:
+    for names, setting in (
+        (("whiten_rewards", "ppo_whiten_rewards"), "ppo.advantage.whiten_rewards"),
+        (("whiten_advantages",), "ppo.advantage.whiten_advantages"),
+        (("ppo_score_norm", "use_score_norm"), "ppo.score.normalise"),
+    ):
+        if entry := t.find(*names):
+            t.tell(entry, {setting: bool(t.flag(*names))}, "")
+    penalty, entry = t.number("missing_eos_penalty"), t.find("missing_eos_penalty")
+    if entry and penalty is not None:
+        how = "the score of an answer without an end here, not what is taken off its score"
+        t.tell(entry, {"ppo.score.no_eos_reward": -penalty}, how)
+    for name in ("reward_model", "reward_model_path", "reward_model_adapters", "reward_model_type", "sft_model_path"):
+        if entry := t.find(name):
+            t.tell(entry, {}, "the round's own reward model and SFT model are taken (`steersman reward`, `sft`)")
+
+
+def _rates(t: Taken, iterations: int) -> None:
+    entry = t.find("lr_scheduler_type")
+    kind = str(entry.value) if entry else "linear"
+    name = next((n for n in ("cosine", "constant", "linear") if kind.startswith(n)), "")
+    if entry:
+        t.tell(entry, {"ppo.optimizer.lr_schedule": name or "linear"}, "" if name else "no such schedule; linear")
+    ratio, warm = t.find("warmup_ratio"), t.find("warmup_steps")
+    share, steps = t.number("warmup_ratio"), t.number("warmup_steps")
+    if ratio and share is not None:
+        many = round(share * iterations)
+        how = f"{share:g} of {iterations} iterations" if iterations else "iterations here, whose number is not said"
+        t.tell(ratio, {"ppo.optimizer.warmup_iterations": many} if iterations else {}, how)
+    elif warm and steps is not None:
+        t.tell(warm, {"ppo.optimizer.warmup_iterations": int(steps)}, "")

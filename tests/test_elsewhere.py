@@ -1,0 +1,177 @@
+"""Configurations of TRL and LLaMA-Factory become settings of ours, and every line is accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from steersman.cli.framework import build
+from steersman.config import Config
+from steersman.config_file import load
+from steersman.elsewhere.adopt import adopt, applied
+
+FACTORY_SFT = """\
+### model
+model_name_or_path: org/base-1b
+stage: sft
+finetuning_type: lora
+lora_rank: 8
+lora_target: all
+template: qwen
+cutoff_len: 2048
+packing: false
+per_device_train_batch_size: 2
+gradient_accumulation_steps: 8
+learning_rate: 1e-4
+num_train_epochs: 2.5
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+bf16: true
+val_size: 0.1
+neat_trick: 3
+"""
+TRL_PPO = """\
+#!/bin/bash
+export CUDA_VISIBLE_DEVICES=0,1
+OUT=models/ppo
+accelerate launch --config_file zero2.yaml \\
+    examples/scripts/ppo/ppo.py \\
+    --output_dir $OUT/run \\
+    --learning_rate 3e-6 \\
+    --per_device_train_batch_size 16 \\
+    --gradient_accumulation_steps 4 \\
+    --total_episodes 10000 \\
+    --num_mini_batches 2 \\
+    --missing_eos_penalty 1.0 \\
+    --kl_coef=0.1 --whiten_rewards \\
+    --response_length 64 2>&1 | tee log.txt
+"""
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_of_llama_factory(tmp_path: Path) -> None:
+    found = adopt(written(tmp_path, "a.yaml", FACTORY_SFT))
+    assert (found.program, found.stage) == ("LLaMA-Factory", "sft")
+    config = applied(Config(), found)
+    assert config.model.base == "org/base-1b"
+    sft = config.sft
+    assert (sft.adapters.lora_rank, sft.adapters.lora_alpha) == (8, 16.0)  # alpha: twice the rank, as there
+    assert sft.rows.batch_tokens == 2 * 8 * 256
+    assert (sft.rows.row_tokens, sft.rows.long_dialogues) == (2048, "keep_end")
+    assert (sft.optimizer.lr, sft.optimizer.warmup_fraction, sft.optimizer.final_lr_fraction) == (1e-4, 0.1, 0.0)
+    assert (sft.epochs, sft.eval_fraction) == (3, 0.1)
+    assert found.counts["lines"] == 17 == sum(n for name, n in found.counts.items() if name != "lines")
+    told = {t.key: t for t in found.lines}
+    assert told["learning_rate"].line == 12
+    assert "rounded up" in told["num_train_epochs"].why
+    assert told["neat_trick"].why == "nothing of the kind here"
+    assert "no counterpart" in str(told["neat_trick"])
+    assert "so here" in str(told["packing"])
+    assert "16 a step" in told["gradient_accumulation_steps"].why
+
+
+def test_devices_tokens_and_packing_make_the_batch(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.yaml", FACTORY_SFT.replace("packing: false", "packing: true"))
+    assert adopt(path, devices=4).settings["sft.rows.batch_tokens"] == 2 * 8 * 4 * 2048  # full rows
+    path = written(tmp_path, "a.yaml", FACTORY_SFT)
+    assert adopt(path, tokens=100).settings["sft.rows.batch_tokens"] == 2 * 8 * 100
+
+
+def test_a_script_of_trl(tmp_path: Path) -> None:
+    found = adopt(written(tmp_path, "run.sh", TRL_PPO))
+    assert (found.program, found.stage) == ("TRL", "ppo")
+    ppo = applied(Config(), found).ppo
+    assert ppo.rollouts.prompts_per_iteration == 16 * 4 * 2  # two devices by CUDA_VISIBLE_DEVICES
+    assert ppo.iterations == 79  # ceil(10000 / 128)
+    assert (ppo.minibatches, ppo.epochs, ppo.rollouts.max_tokens) == (2, 4, 64)
+    assert (ppo.kl.coef, ppo.kl.target, ppo.score.no_eos_reward) == (0.1, 0.0, -1.0)
+    assert (ppo.optimizer.lr, ppo.optimizer.critic_lr) == (3e-6, 3e-6)
+    assert ppo.advantage.whiten_rewards is True
+    told = {t.key: t for t in found.lines}
+    assert told["output_dir"].value == "models/ppo/run"
+    assert told["per_device_train_batch_size"].line == 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "stage", "expected"),
+    [
+        (
+            "kto.json",
+            '{"model_name_or_path": "m", "beta": 0.2, "desirable_weight": 1.3, "learning_rate": 5e-7, "max_steps": 200,'
+            '\n "warmup_steps": 20, "use_peft": true, "lora_r": 4, "use_rslora": true}',
+            "kto",
+            {"kto.beta": 0.2, "kto.desirable_weight": 1.3, "kto.optimizer.warmup_fraction": 0.1}
+            | {"kto.adapters.lora_rank": 4, "kto.adapters.lora_alpha": 64.0},
+        ),
+        (
+            "dpo_config.yaml",
+            "model_name_or_path: m\nlr_scheduler_type: constant\nloss_type: ipo\nmax_length: 512\ndtype: float16\n",
+            "dpo",
+            {"dpo.optimizer.final_lr_fraction": 1.0, "dpo.rows.row_tokens": 512, "dpo.optimizer.lr": 1e-6}
+            | {"dpo.rows.batch_prompts": 8, "dpo.epochs": 3, "model.dtype": "bfloat16"},
+        ),
+        (
+            "board.yaml",
+            "top.model_path: m\ntrain.training_stage: Reward Modeling\ntrain.batch_size: 4\n"
+            "train.gradient_accumulation_steps: 2\ntrain.learning_rate: 2e-5\ntop.finetuning_type: full\n",
+            "reward",
+            {"reward.rows.batch_prompts": 8, "reward.optimizer.lr": 2e-5, "reward.adapters.lora_rank": 0},
+        ),
+        (
+            "ppo.yaml",
+            "stage: ppo\nreward_model: r\nppo_buffer_size: 4\nppo_target: 4.0\nppo_score_norm: true\n"
+            "per_device_train_batch_size: 2\nmax_new_tokens: 200\nwarmup_ratio: 0.1\nmax_steps: 50\n",
+            "ppo",
+            {"ppo.rollouts.prompts_per_iteration": 8, "ppo.minibatches": 4, "ppo.kl.target": 4.0}
+            | {"ppo.score.normalise": True, "ppo.iterations": 50, "ppo.optimizer.warmup_iterations": 5},
+        ),
+    ],
+)
+def test_other_forms_and_stages(tmp_path: Path, name: str, text: str, stage: str, expected: dict[str, object]) -> None:
+    found = adopt(written(tmp_path, name, text))
+    assert found.stage == stage
+    assert expected.items() <= found.settings.items()
+    applied(Config(), found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.yaml",
+            "model_name_or_path: m\nlearning_rate: 1e-4\n",
+            "which stage it is of is not said",
+        ),
+        ("a.yaml", "stage: pt\nlearning_rate: 1e-4\n", "continued pretraining"),
+        ("orpo_config.yaml", "model_name_or_path: m\nmax_prompt_length: 5\n", "orpo is no stage here"),
+        ("a.yaml", "- 1\n- 2\n", "expected settings as 'name: value'"),
+        ("a.yaml", "a: [1\n", "a.yaml:2: expected YAML"),
+        ("a.yaml", "name: shop\nport: 80\n", "expected settings of a training run"),
+        ("a.sh", "python sft.py --a 1\npython dpo.py --b 2\n", r"found 2 \(lines 1, 2\)"),
+        ("sft.yaml", "model_name_or_path: m\nnum_train_epochs: 2\nlearning_rate: -1\n", "sft.optimizer.lr"),
+    ],
+)
+def test_what_is_no_such_file_says_so(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        applied(Config(), adopt(written(tmp_path, name, text)))
+
+
+def test_init_takes_several_files_and_says_what_became_of_each_line(tmp_path: Path) -> None:
+    one, two = written(tmp_path, "a.yaml", FACTORY_SFT), written(tmp_path, "run.sh", TRL_PPO)
+    done = CliRunner().invoke(build(), ["init", str(tmp_path / "w"), "--from", str(one), "--from", str(two), "--json"])
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)["from"]
+    assert [f["stage"] for f in told] == ["sft", "ppo"]
+    config = load(tmp_path / "w" / "steersman.toml")
+    assert (config.sft.adapters.lora_rank, config.ppo.iterations) == (8, 79)
+    bad = CliRunner().invoke(build(), ["init", str(tmp_path / "v"), "--from", str(tmp_path / "none.yaml")])
+    assert bad.exit_code == 2
+    assert not (tmp_path / "v").exists()
