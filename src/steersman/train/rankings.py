@@ -19,6 +19,7 @@ from steersman import stats
 from steersman.compute.packing import Below, Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
 from steersman.families.outputs import frozen_layers, share_trunk
+from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
@@ -80,16 +81,16 @@ def _prompt_key(ranking: Ranking) -> str:
 
 @dataclass(frozen=True)
 class FrozenStates:
-    """Hidden states behind the frozen layers, by tree number: computed once for all epochs, or empty."""
+    """Hidden states behind the frozen layers, by tree: computed once for all epochs and models, or empty."""
 
-    kept: Mapping[int, Below] = field(default_factory=dict)
+    kept: Mapping[Tree, Below] = field(default_factory=dict)
 
-    def beneath(self, row: Row, group: Sequence[int]) -> Row:
-        """The row of these trees, with their kept states as `below`."""
-        if not self.kept:
+    def beneath(self, row: Row, trees: Sequence[Tree]) -> Row:
+        """The row of these trees, with their kept states as `below`; as it is where those of one are not kept."""
+        if not all(tree in self.kept for tree in trees):
             return row
-        states = torch.cat([self.kept[i].states for i in group])
-        return replace(row, below=Below(F.pad(states, (0, 0, 0, row.padding)), self.kept[group[0]].layers))
+        states = torch.cat([self.kept[tree].states for tree in trees])
+        return replace(row, below=Below(F.pad(states, (0, 0, 0, row.padding)), self.kept[trees[0]].layers))
 
 
 NOTHING = FrozenStates()
@@ -106,12 +107,15 @@ def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_toke
     trunk = share_trunk([model], frozen_layers(model, train_layers))
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
         return NOTHING
-    kept: dict[int, Below] = {}
-    for group in fill_rows([t.size for t in trees], row_tokens):
-        row = trunk(to_device(build_row([trees[i] for i in group]), model.device))
-        assert row.below is not None
-        pieces = torch.split(row.below.states, [*(trees[i].size for i in group), row.padding])
-        kept |= {i: Below(piece, row.below.layers) for i, piece in zip(group, pieces, strict=False)}
+    kept: dict[Tree, Below] = {}
+    groups = fill_rows([t.size for t in trees], row_tokens)
+    with activity("frozen layers", len(groups), "row") as shown:
+        for done, group in enumerate(groups, 1):
+            row = trunk(to_device(build_row([trees[i] for i in group]), model.device))
+            assert row.below is not None
+            pieces = torch.split(row.below.states, [*(trees[i].size for i in group), row.padding])
+            kept |= {trees[i]: Below(piece, row.below.layers) for i, piece in zip(group, pieces, strict=False)}
+            shown.update(done)
     return FrozenStates(kept)
 
 
