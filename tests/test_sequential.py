@@ -12,7 +12,9 @@ from steersman.rounds.sequential import Votes
 BAR = -math.log(0.05)
 
 
-def decided(shares: tuple[float, float], to_candidate: float, votes: int, rng: np.random.Generator) -> tuple[int, float]:
+def decided(
+    shares: tuple[float, float], to_candidate: float, votes: int, rng: np.random.Generator
+) -> tuple[int, float]:
     """(votes until the test, looked at after each, says that the models differ; 0: never; the difference then)"""
     arms = (rng.random(votes) < to_candidate).astype(int)
     liked = rng.random(votes) < np.array(shares)[arms]

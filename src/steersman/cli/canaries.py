@@ -46,7 +46,9 @@ def canary_start(
     from steersman.rounds.canary import read_choice, start
 
     begun = start(open_workspace(workspace), *read_choice(choice), share, force)
-    text = f"{begun.version} answers {100 * share:g} % of new chats, {begun.served} the others, while steersman serve runs"
+    text = (
+        f"{begun.version} answers {100 * share:g} % of new chats, {begun.served} the others (steersman serve)"
+    )
     emit(as_json, {"version": begun.version, "served": begun.served, "share": share, "started": begun.started}, text)
 
 

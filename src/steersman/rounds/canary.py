@@ -218,7 +218,9 @@ def promote(space: Workspace, store: Store, force: bool = False) -> gate.Promoti
     if word != "better" and not force:
         raise gate.Refused(f"canary: votes do not call {canary.version} better than {canary.served} ({word})", "force")
     if identity(read_manifest(space.stage_dir(canary.stage, canary.round))) != canary.identity:
-        raise ValueError(f"canary: {canary.version} was made anew since; stop the canary and start one with the new model")
+        raise ValueError(
+            f"canary: {canary.version} was made anew since; stop the canary and start another"
+        )
     made = gate.promote(space, canary.stage, canary.round, anyway=True, force=force)
     look(space, store)  # which sees that it was promoted
     return made

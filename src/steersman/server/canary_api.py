@@ -86,7 +86,7 @@ def _status(ctx: Context) -> dict[str, Any]:
     except ValueError as error:
         raise ApiError(409, str(error)) from None
     loaded = ctx.models.canary
-    told = found.to_json() if found else {"canary": None, "now": None}
+    told: dict[str, Any] = found.to_json() if found else {"canary": None, "now": None}
     told["answering"] = loaded is not None and found is not None and loaded.salt == found.canary.salt
     if told["canary"]:
         del told["canary"]["salt"]

@@ -118,8 +118,10 @@ def _job(ctx: Context, number: int) -> jobs.Job:
 
 @router.post("/promote")
 def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
-    """Make a round's model the current one. 409 where the gate says no. The server loads it beside the one that answers, and
-    new requests go to it within seconds, where it was started with the promoted model."""
+    """Make a round's model the current one. 409 where the gate says no.
+
+    A server that was started with the promoted model loads it beside that, and new requests go to it within seconds.
+    """
     space = space_of(ctx)
     name = body.stage or registry.improved()[0].name
     try:
