@@ -27,7 +27,7 @@ def decided(
 
 
 def test_equal_models_are_told_apart_in_at_most_five_percent_of_streams() -> None:
-    """1,200 streams of votes on a model and itself, looked at after every vote; many likes, few likes, a tenth share."""
+    """1,200 streams of votes on a model and itself, each vote looked at; many likes, few, a tenth of the chats."""
     rng = np.random.default_rng(7)
     cases = [((0.5, 0.5), 0.5), ((0.9, 0.9), 0.1), ((0.7, 0.7), 0.3), ((0.05, 0.05), 0.1)]
     wrong = [decided(shares, share, 300, rng)[0] > 0 for shares, share in cases for _ in range(300)]
