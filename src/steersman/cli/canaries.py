@@ -46,9 +46,7 @@ def canary_start(
     from steersman.rounds.canary import read_choice, start
 
     begun = start(open_workspace(workspace), *read_choice(choice), share, force)
-    text = (
-        f"{begun.version} answers {100 * share:g} % of new chats, {begun.served} the others (steersman serve)"
-    )
+    text = f"{begun.version} answers {100 * share:g} % of new chats, {begun.served} the others (steersman serve)"
     emit(as_json, {"version": begun.version, "served": begun.served, "share": share, "started": begun.started}, text)
 
 

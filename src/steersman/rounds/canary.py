@@ -6,7 +6,7 @@ The last one is present while it has not `ended`. A chat belongs to one of the t
 it stays with it; chats begun before stay with the served model. The first look at which the interval of the
 difference excludes 0 decides, and is recorded; the interval is valid at every look (`rounds.sequential`).
 
-Why so: decision 67 in docs/LOG.md.
+Why so: decision 70 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -218,9 +218,7 @@ def promote(space: Workspace, store: Store, force: bool = False) -> gate.Promoti
     if word != "better" and not force:
         raise gate.Refused(f"canary: votes do not call {canary.version} better than {canary.served} ({word})", "force")
     if identity(read_manifest(space.stage_dir(canary.stage, canary.round))) != canary.identity:
-        raise ValueError(
-            f"canary: {canary.version} was made anew since; stop the canary and start another"
-        )
+        raise ValueError(f"canary: {canary.version} was made anew since; stop the canary and start another")
     made = gate.promote(space, canary.stage, canary.round, anyway=True, force=force)
     look(space, store)  # which sees that it was promoted
     return made

@@ -6,7 +6,7 @@ would be a martingale, and above 1 / a ever with probability a at most (Ville). 
 it is that for every p (universal inference; Wasserman, Ramdas, Balakrishnan 2020). The interval is of all d that are
 not refuted so; it holds for votes in any order and any numbers from the two.
 
-Why so: decision 67 in docs/LOG.md.
+Why so: decision 70 in docs/LOG.md.
 """
 
 from __future__ import annotations

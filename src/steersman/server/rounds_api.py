@@ -1,10 +1,12 @@
-"""The workspace's rounds: what is made and stale, stages started and cancelled as jobs, promotion through the gate.
+"""The workspace's rounds: what is made and stale, stages started and cancelled as jobs, promotion through the gate;
+what the next round would learn, what one has decided, and what became of an answer or a piece of feedback.
 
 Stages run in processes of their own (`steersman.rounds.jobs`): torch stays out of this one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -12,7 +14,7 @@ from fastapi import Path as FromPath
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.artifact.workspace import Workspace
-from steersman.rounds import gate, jobs, overview, registry
+from steersman.rounds import gate, jobs, loop, overview, provenance, registry
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.request_text import WHOLE, Said
@@ -26,7 +28,7 @@ Round = Annotated[StrictInt, Field(ge=0, lt=MOST), WHOLE]
 
 
 class Start(BaseModel):
-    """A stage to compute, by its verb; `run` makes all that is missing."""
+    """A stage to compute, by its verb; `run` makes all that is missing, `round` the next model of what people said."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -114,6 +116,32 @@ def _job(ctx: Context, number: int) -> jobs.Job:
         raise ApiError(404, str(error)) from None
     except ValueError as error:
         raise ApiError(409, str(error)) from None
+
+
+@router.get("/preview")
+def preview(ctx: Ctx) -> dict[str, Any]:
+    """What a round that is started now would learn, counted by rule. 409 where none can be started."""
+    return _answer(lambda space: loop.preview(space).to_json(), ctx, 409)
+
+
+@router.get("/{number}/decision")
+def decision(ctx: Ctx, number: Number) -> dict[str, Any]:
+    """What a round decided on its model and why, and what data it was made of. 404 where it has not decided."""
+    return _answer(lambda space: loop.read_decision(space, number), ctx, 404)
+
+
+@router.get("/lineage/{id}")
+def lineage(ctx: Ctx, id: str) -> dict[str, Any]:
+    """What the model of an answer learned from, or which rounds learned a piece of feedback; people by id only."""
+    return _answer(lambda space: provenance.about(space, id), ctx, 404)
+
+
+def _answer(ask: Callable[[Workspace], dict[str, Any]], ctx: Context, code: int) -> dict[str, Any]:
+    space = space_of(ctx)
+    try:
+        return ask(space)
+    except ValueError as error:
+        raise ApiError(code, str(error)) from None
 
 
 @router.post("/promote")

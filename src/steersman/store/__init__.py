@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import chats, ranking_tasks
+from steersman.store import chats, erasing, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
@@ -255,6 +255,18 @@ class Store:
         """
         with self._db.write() as session:
             return chats.add_feedback(session, message_id, kind, edited, comment, user)
+
+    def records(self, *, by: str | None = None, ids: Collection[str] = (), chat: str | None = None) -> list[str]:
+        """Ids of all feedback and rankings, those that no longer count included: of a person, of these ids (records,
+        answers or ranking tasks) or about a chat's answers."""
+        with self._db.read() as session:
+            return erasing.records(session, by, ids, chat)
+
+    def erase(self, records: Collection[str]) -> int:
+        """Delete feedback and rankings for good, with what the same person said before of the same, which would hold
+        again; returns how many rows. Unknown ids are no error."""
+        with self._db.write() as session:
+            return erasing.erase(session, records)
 
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.
