@@ -4,7 +4,7 @@ A text is the set of its runs of characters: of two in Chinese and Japanese, of 
 and white space aside. Signatures (512 bytes a text) lie in a temporary file and are sorted band by band, so memory
 grows by some 40 bytes a text, whatever its length.
 
-Why so: decision 71 in docs/LOG.md.
+Why so: decision 72 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The steps of cleaning: a name, what it does, and how it judges a record.
 
-Why so: decision 70 in docs/LOG.md.
+Why so: decision 71 in docs/LOG.md.
 """
 
 from __future__ import annotations

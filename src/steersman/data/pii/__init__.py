@@ -1,6 +1,6 @@
 """Personal data in Chinese, English and German: found by recognisers without a model, and masked.
 
-Why so: decision 70 in docs/LOG.md.
+Why so: decision 71 in docs/LOG.md.
 """
 
 from __future__ import annotations
