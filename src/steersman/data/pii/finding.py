@@ -74,7 +74,7 @@ CUE = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in CUES.items()
 BEFORE, BEHIND = 48, 24
 """Characters in which a cue is looked for."""
 NUMBER = re.compile(r"\d[\d\- ]{3,}")
-END = re.compile(r"[。！？!?；;\n]|\.\s")
+END = re.compile(r"[。！？!?；;\n]|(?<!\b[Nn]r)(?<!\b[Nn]o)(?<!\bNum)(?<!\bTel)(?<!\bRef)\.\s")
 BACKWARDS = re.compile(
     r"\s*[)）]?\s*(?:,\s*)?(?:(?:这|那)?(?:就)?是(?:我|本人)?的?|为我的|is my|is the|was my|was the|that'?s my|ist meine?|ist die|lautet meine?|war meine?|[(（])"
 )
@@ -83,7 +83,7 @@ BACKWARDS = re.compile(
 
 ANSWERED = re.compile(
     r"(?i:\W*(?:(?:yes|yeah|sure|ok|okay|of course|certainly|hi|it'?s|it is|that'?s|that is|the|my|number|order|reference|ref|id|is|here|you|go|ja|gerne|natürlich|"
-    r"klar|die|der|das|sie|er|es|meine?|nummer|ist|lautet|auftragsnummer|bestellnummer|hier)\W+)*|[\s\S]{0,12}[是为：:]\s*|(?:好的|可以|嗯|行|没问题|您好|你好|喂|号码|编号|单号|我的)*[，,。 ]*)\Z"
+    r"klar|die|der|das|sie|er|es|meine?|nummer|ist|lautet|auftragsnummer|bestellnummer|hier)\W+)*|[^,，.。?？]{0,30}[,，]\s*|[\s\S]{0,12}[是为：:]\s*|(?:好的|可以|嗯|行|没问题|您好|你好|喂|号码|编号|单号|我的)*[，,。 ]*)\Z"
 )
 """What stands before a number that answers a question."""
 ENOUGH = re.compile(r"\s*(?:\Z|[^\w\s]|please|pls|thanks|thank|bitte|danke|谢|[\u4e00-\u9fff]|\n)", re.I)

@@ -45,7 +45,7 @@ TOKEN = re.compile(
 )
 GROUPS = re.compile(rf"{ALONE}\d{{2,8}}(?: \d{{2,8}}){{1,6}}{NO_MORE}")
 PIECES = re.compile(
-    r"\s?(?:个|件|块|元|分|岁|米|克|斤|人|天|年|月|毫安|pieces?\b|items?\b|pizzas?\b|units?\b|pcs\b|x\b|points?\b|miles\b|Stück\b|Artikel\b|Euro\b|€|people\b|"
+    r"\s?(?:多|个|件|块|元|分|岁|米|克|斤|人|天|年|月|毫安|pieces?\b|items?\b|pizzas?\b|units?\b|pcs\b|x\b|points?\b|miles\b|Stück\b|Artikel\b|Euro\b|€|people\b|"
     r"guests\b|Personen\b|years?\b|days?\b|hours?\b|minutes?\b|Punkte\b|Tage\b|Jahre\b|km\b|mAh\b|kg\b|GB\b|TB\b|watts?\b|EUR\b|USD\b|CHF\b|dollars?\b)",
     re.I,
 )
@@ -70,6 +70,7 @@ MOBILE_CN = re.compile(r"(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")
 LANDLINE_CN = re.compile(
     r"[(（]?0(?:10|2\d|[3-9]\d{2})(?:[)）]\s?|[ -])[2-9]\d{2,3}[ -]?\d{4}|[48]00[ -]\d{3}[ -]?\d{4}|[48]00[ -]\d{4}[ -]\d{3}"
 )
+SPACED_US = re.compile(r"[2-9]\d{2} [2-9]\d{2} \d{4}")
 FORM_US = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d{2}\)\s?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}([.-])[2-9]\d{2}\1\d{4})")
 REGIONS = {"zh": ("CN",), "en": ("US", "GB"), "de": ("DE", "AT", "CH")}
 
@@ -186,8 +187,13 @@ def phones(text: str, language: str, before: str) -> Iterator[Span]:
         n = sum(c.isdigit() for c in written)
         if not 6 <= n <= 17 or written.count("(") != written.count(")"):
             continue
-        said = announced(text, start, end, before)
+        here = announced(text, start, end)
+        said = here or announced(text, start, end, before)
+        if not here and said != "phone" and (MOBILE_CN.fullmatch(written) or LANDLINE_CN.fullmatch(written)):
+            said = ""  # nobody orders by such a number, whatever was asked before
         score = _phone(written, n, language, said)
+        if score == FORMED and not here and before:
+            score = CUED + 1
         if score:
             extra = EXTENSION.match(text, end)
             yield Span("phone", start, extra.end() if extra else end, score)
@@ -207,6 +213,8 @@ def _phone(written: str, n: int, language: str, said: str) -> int:
     if said == "none":
         return 0
     if (language == "zh" and LANDLINE_CN.fullmatch(written)) or FORM_US.fullmatch(written):
+        return FORMED
+    if SPACED_US.fullmatch(written) and language == "en" and _valid(written, "US"):
         return FORMED
     bare = written.isdigit()
     if written[0] in "0(（" and n >= 9 and any(_valid(written, region) for region in REGIONS[language]):
