@@ -48,7 +48,7 @@ def rows(name: str) -> Iterator[dict[str, str]]:
 
 
 def hosts(language: str, side: str) -> list[tuple[str, ...]]:
-    """Real exchanges without numbers and names of their own; every third one is of a side."""
+    """Real exchanges without numbers and names of their own; each side has its own."""
     if language == "de":
         turns = GERMAN_TURNS[side]
         return [(turns[i], turns[(i + 5) % len(turns)]) for i in range(len(turns))]

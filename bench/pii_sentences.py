@@ -1,7 +1,7 @@
 """Sentences of customers and agents with places for personal data, and others with numbers that are nobody's.
 
 `{phone}` and the like are filled by pii_values.py. A pair of sentences is a question of the agent's and its answer.
-Three sides, as there.
+Four sides, as there.
 """
 
 SENTENCES: dict[tuple[str, str], list[str | tuple[str, str]]] = {
@@ -200,7 +200,7 @@ GERMAN_TURNS = {
 """German customers' turns: there are none among the real data."""
 
 SENTENCES |= {
-    ("zh", "held-out"): [
+    ("zh", "seen too"): [
         "麻烦帮忙改一下收货信息，{name}，{phone}，{address}",
         ("您的订单是哪一个？请发一下单号。", "{order} 这个"),
         "客服你好，我{name}，上周买的锅裂了，能换吗？打我电话{phone}",
@@ -216,7 +216,7 @@ SENTENCES |= {
         "上门取件地址在{address}，找{name}，{phone}",
         "我是{name}的家属，他的卡号{card}丢了要挂失。",
     ],
-    ("en", "held-out"): [
+    ("en", "seen too"): [
         "It's {name} again, any news about my case {order}?",
         ("Which address should we deliver to?", "{address}, thanks"),
         "You can reach my wife {name} at {phone} during the day.",
@@ -231,7 +231,7 @@ SENTENCES |= {
         "Kind regards,\n{name}\nTel: {phone}",
         "Could someone ring {phone} and ask for {name}?",
     ],
-    ("de", "held-out"): [
+    ("de", "seen too"): [
         "Hier ist {name}, meine Kundennummer ist {order}.",
         ("Wohin dürfen wir liefern?", "Bitte an {address}."),
         "Sie erreichen meine Frau {name} tagsüber unter {phone}.",
@@ -248,7 +248,7 @@ SENTENCES |= {
     ],
 }
 PLAIN |= {
-    ("zh", "held-out"): [
+    ("zh", "seen too"): [
         "这个月话费扣了158.6元",
         "12月3号到12月10号做活动吗",
         "身高168，平时穿M码",
@@ -260,7 +260,7 @@ PLAIN |= {
         "内存16G加512G的多少钱",
         "保质期到2026.03.15",
     ],
-    ("en", "held-out"): [
+    ("en", "seen too"): [
         "The invoice total was 1,284.50 and I was promised 20% off.",
         "My flight UA1729 lands at 22:10 on Dec 3.",
         "It needs 2000 mAh and 12 volts.",
@@ -271,7 +271,7 @@ PLAIN |= {
         "Is the 32 inch one cheaper than the 2024 model?",
         "My appointment is on 11/23/2025 at 10:15.",
     ],
-    ("de", "held-out"): [
+    ("de", "seen too"): [
         "Der Rabatt von 20 % fehlt, es sind 84,50 Euro zu viel.",
         "Der Flug LH 1729 landet um 22:10 Uhr.",
         "Laut Anleitung braucht es 12 Volt und 2000 mAh.",
@@ -282,7 +282,7 @@ PLAIN |= {
         "Ist der 32 Zoll große billiger als das Modell von 2024?",
     ],
 }
-GERMAN_TURNS["held-out"] = [
+GERMAN_TURNS["seen too"] = [
     "Die Heizung springt seit gestern nicht mehr an.",
     "Ich warte immer noch auf eine Antwort von Ihnen.",
     "Wie hoch sind die Versandkosten?",
@@ -294,4 +294,89 @@ GERMAN_TURNS["held-out"] = [
     "Meine Tochter hat das falsche Spiel bestellt.",
     "Seit dem Update ist alles langsamer.",
     "Wird der Artikel noch einmal nachbestellt?",
+]
+
+SENTENCES |= {
+    ("zh", "held-out"): [
+        "您好！我是{name}，我的订单{order}显示已签收，但我没收到。",
+        ("好的，请您留下姓名和电话", "{name}，{phone}"),
+        "能不能改送到{address}？收货人不变。",
+        "刚才{phone}给我打电话说要退款，是你们吗",
+        ("请提供绑定的银行卡号", "{card}"),
+        "我身份证{id}，帮我看看实名了没",
+        "麻烦{name}女士查收一下，运单{order}。",
+        "电子发票请发送至{email}",
+        "家里地址{address}，电话{phone}，姓名{name}，请尽快上门。",
+        "从{iban}汇过来的钱到账了吗？",
+        "这是我先生的订单，他叫{name}，单号{order}。",
+        "退款退到{card}，户名{name}。",
+    ],
+    ("en", "held-out"): [
+        "Good morning, my name's {name} and I have a question about order {order}.",
+        ("Can I take your name, please?", "{name}"),
+        "Someone at {phone} called me about a refund, was that you?",
+        "Deliver it to {address} between 2 and 4 pm.",
+        ("Could you read me the long card number?", "{card}"),
+        "I put {id} on the form as my social security or national insurance number.",
+        "Ms. {name} has already signed for parcel {order}.",
+        "Forward the contract to {email} please.",
+        "Recipient: {name}\nAddress: {address}\nPhone: {phone}",
+        "The transfer from {iban} should have arrived.",
+        "Many thanks,\n{name}",
+        "My order number is {order} and my mobile is {phone}.",
+    ],
+    ("de", "held-out"): [
+        "Guten Morgen, ich bin {name} und habe eine Frage zu Auftrag {order}.",
+        ("Darf ich Ihren Namen erfahren?", "{name}"),
+        "Jemand hat mich von {phone} wegen einer Erstattung angerufen, waren Sie das?",
+        "Bitte zwischen 14 und 16 Uhr an {address} liefern.",
+        ("Wie lautet die Kartennummer?", "{card}"),
+        "Als Steuer-ID, AHV-Nummer oder Ausweisnummer habe ich {id} angegeben.",
+        "Frau {name} hat das Paket {order} bereits angenommen.",
+        "Leiten Sie den Vertrag bitte an {email} weiter.",
+        "Empfänger: {name}\nAdresse: {address}\nTelefon: {phone}",
+        "Die Überweisung von {iban} müsste da sein.",
+        "Herzliche Grüße\n{name}",
+        "Meine Bestellnummer ist {order}, meine Handynummer {phone}.",
+    ],
+}
+PLAIN |= {
+    ("zh", "held-out"): [
+        "套餐每月59元含30G流量",
+        "2025年双11当天下单的",
+        "腰围2尺1穿什么码",
+        "MU5137航班延误了3小时",
+        "到货大概要48小时",
+        "型号ABC-2000X有货吗",
+        "满199减20，满399减50",
+        "重量2.5kg，尺寸30*20*15厘米",
+    ],
+    ("en", "held-out"): [
+        "The plan is 45.99 a month with 30 GB of data.",
+        "Seat 14C on train 2265 at 7:50.",
+        "My old TV is a KD-55X900 from 2018.",
+        "Use code SAVE20 for 20 percent off.",
+        "The box measures 30 x 20 x 15 cm.",
+        "They close at 9:30 pm on 12/24/2025.",
+        "I was on hold for 48 minutes.",
+    ],
+    ("de", "held-out"): [
+        "Der Tarif kostet 45,99 Euro im Monat mit 30 GB.",
+        "Platz 14 im Zug 2265 um 7:50 Uhr.",
+        "Mein Fernseher KD-55X900 ist von 2018.",
+        "Das Paket misst 30 x 20 x 15 cm.",
+        "Am 24.12.2025 schließen Sie um 14:00 Uhr.",
+        "Mit dem Code SPAR20 gibt es 20 Prozent.",
+    ],
+}
+GERMAN_TURNS["held-out"] = [
+    "Die Lampe flackert seit dem ersten Tag.",
+    "Wie lange habe ich Zeit für eine Reklamation?",
+    "Das Formular lässt sich nicht absenden.",
+    "Bitte haben Sie einen Moment Geduld.",
+    "Ich hätte gern eine Kopie der Quittung.",
+    "Warum ist der Preis gestiegen?",
+    "Im Laden hieß es, Sie regeln das.",
+    "Kann man die Farbe noch tauschen?",
+    "Gut, dann machen wir das so.",
 ]

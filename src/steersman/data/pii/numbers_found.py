@@ -32,6 +32,7 @@ SPELLED = re.compile(
 )
 """`anna (at) firma (punkt) de`, `anna at gmail dot com`."""
 IBAN = re.compile(rf"{ALONE}[A-Za-z]{{2}}\d{{2}}(?:[ \u00a0.-]?[A-Za-z0-9]){{11,30}}{NO_MORE}")
+WORD = re.compile("[A-Za-z0-9]")
 RIC = re.compile(rf"{ALONE}[1-9]\d{{5}}[ -]?(?:18|19|20)\d{{2}}[ -]?\d{{4}}[ -]?\d{{3}}[\dXx]{NO_MORE}")
 DIGITS = re.compile(rf"{ALONE}(?<![.,+])\d(?:[ \u00a0-]?\d){{11,18}}{NO_MORE}(?![.,]\d)")
 OTHER_IDS = re.compile(
@@ -85,7 +86,7 @@ def ibans(text: str, before: str) -> Iterator[Span]:
     """The longest valid IBAN from each place; one that is none but is called so counts too."""
     for m in IBAN.finditer(text):
         for end in range(m.end(), m.start() + 14, -1):
-            whole = text[end - 1].isalnum() and not text[end : end + 1].isalnum()
+            whole = WORD.match(text, end - 1) and not WORD.match(text, end)  # Chinese may go on behind it
             if whole and iban.is_valid(text[m.start() : end], check_country=False):
                 yield Span("iban", m.start(), end)
                 break
@@ -189,7 +190,12 @@ def phones(text: str, language: str, before: str) -> Iterator[Span]:
             continue
         here = announced(text, start, end)
         said = here or announced(text, start, end, before)
-        if not here and said != "phone" and (MOBILE_CN.fullmatch(written) or LANDLINE_CN.fullmatch(written)):
+        if (
+            language == "zh"
+            and not here
+            and said != "phone"
+            and (MOBILE_CN.fullmatch(written) or LANDLINE_CN.fullmatch(written))
+        ):
             said = ""  # nobody orders by such a number, whatever was asked before
         score = _phone(written, n, language, said)
         if score == FORMED and not here and before:
@@ -203,10 +209,10 @@ def _phone(written: str, n: int, language: str, said: str) -> int:
     if said in ("order", "card", "id", "iban"):
         # announced as something else, which only an unmistakable form outweighs
         return LIKELY if written[0] in "+＋" and _valid(written, None) else 0
-    if MOBILE_CN.fullmatch(written):
+    if MOBILE_CN.fullmatch(written) and (language == "zh" or said == "phone"):
         return CUED if said == "phone" else FORMED
     if written[0] in "+＋" or written.startswith("00"):
-        return CUED if _valid(written, None) else (CUED if said == "phone" and n >= 8 else 0)
+        return CUED if _valid(written, None) else FORMED if n >= 9 and _possible(written) else 0
     if said == "phone" and (n >= 7 or re.search("[ -]", written)):
         every = ("CN", "US", "GB", "DE", "AT", "CH")
         return CUED if n >= 8 or any(_valid(written, region) for region in every) else LIKELY
@@ -222,9 +228,18 @@ def _phone(written: str, n: int, language: str, said: str) -> int:
     return 0
 
 
+def _possible(written: str) -> bool:
+    """Whether a number of a country that is named has a length that it may have there."""
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        told = f"+{written[2:]}" if written.startswith("00") else written.replace("＋", "+")
+        return phonenumbers.is_possible_number(phonenumbers.parse(told, None))
+    return False
+
+
 def _valid(written: str, region: str | None) -> bool:
     with contextlib.suppress(phonenumbers.NumberParseException):
-        return phonenumbers.is_valid_number(phonenumbers.parse(written.replace("＋", "+"), region))
+        told = f"+{written[2:]}" if region is None and written.startswith("00") else written.replace("＋", "+")
+        return phonenumbers.is_valid_number(phonenumbers.parse(told, region))
     return False
 
 

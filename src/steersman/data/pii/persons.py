@@ -47,6 +47,7 @@ _NO_FIRST = """
 NO_FIRST = frozenset(_NO_FIRST.split())
 """First names that are words, places or brands too, where nothing announces a name."""
 _NO_LAST = """
+    New North South West East San Santa Los Las Saint Fort Mount Great Lake Upper Lower United Royal National International Central Grand Old Big Little
     The This That These Those There Then They Your You Yours His Her Our My And But For From With Have Has Had Was Were Are Can Could
     Would Should Please Thanks Thank Hello Hi Dear Yes No Not Now Today Tomorrow Monday Tuesday Wednesday Thursday Friday
     Saturday Sunday January February March April May June July August September October November December Order Number
@@ -76,9 +77,13 @@ SAID = re.compile(
     r"kunde\s?[:：]|kundin\s?[:：]|attn\.?:?|c/o|z\.\s?hd\.(?: v\.)?|contact(?: person)?\s?[:：]|recipient\s?[:：]|to\s?:|von\s?:|from\s?:|inhaber(?:in)?\s?[:：]))\s*[\"'“„]?"
 )
 WEAK = re.compile(
-    r"(?:\b(?i:i am|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
+    r"(?:\b(?i:i am|go to|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
     r"ich bin|hier ist|hier spricht|hallo|guten tag|guten morgen|guten abend|liebe[rs]?|sehr geehrte[rs]?|grüße|gruß|grüßen|gruss|grüsse|danke|mfg|lg|vg|mit|von|für|an)),?\s*[\n ]\s*[-–—]?\s*"
 )
+SELF = re.compile(
+    r"\b(?i:i am|i'm|this is|it's|it is|here is|hi|hello|hey|dear|ask for|go to|speak (?:to|with)|ich bin|hier ist|hier spricht|hallo|liebe[rs]?),?\s*\Z"
+)
+"""Cues after which two capitalised words, or one before a comma, are a name though no list has it."""
 SIGNED = re.compile(r"(?:\A|\n)\s*[-–—~]?\s*(?P<name>" + NAME + r")\s*\Z")
 ASKED_NAME = re.compile(
     r"\b(?:(?:full |first |last |your |sur)name|who am i (?:speaking|chatting)|(?:ihr(?:en)? |vor- und nach|voller |vollen )name[n]?|wie heißen)\b",
@@ -96,12 +101,12 @@ SIGN_CUE = re.compile(
 
 ZH_SINGLE = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付傅方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎"
-    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝"
+    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班祖戚殷储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝"
 )
 ZH_DOUBLE = "欧阳|上官|司马|诸葛|司徒|夏侯|皇甫|尉迟|公孙|慕容|令狐|长孙|宇文|端木|南宫|独孤|轩辕|申屠|淳于|单于|呼延"
 NOT_GIVEN = frozenset(
     "和的了是不我们你他她它这那个有在上下来去到说要会可没什么时候发货退款单号钱元块件买卖家店问请帮给把被让得着过很太都也还就才再又吗呢吧啊呀哦嗯只但而且或如果因为所虽却与及等后前里外间内左右边物件品包裹快递箱袋机卡码证件电话费价格"
-    "信息账户密码地址收寄送取拿用看听吃喝睡玩做干办事情况题错对坏换修补赔赠送积分优惠券活动打折促销客服务员师傅老板先生女士姐您大小多少高低长短好坏新旧早晚今昨每次第几一二三四五六七八九十百千万两零年月日周号点分秒半些什"
+    "信息账户密码地址收寄送取拿用看听吃喝睡玩做干办事情况题错对坏换修补赔赠送积分惠券活动打折促销客服务员师傅老板先生女士姐您大小多少高低长短好坏新旧早晚今昨每次第几二三四五六七八九十百千万两零年月日周号点分秒半些什"
 )
 """Characters that hardly anybody is called by."""
 ZH_OFTEN = frozenset(
@@ -136,6 +141,12 @@ ZH_SAID = re.compile(
 ZH_TITLED = re.compile(
     rf"(?P<name>(?:{ZH_DOUBLE}|[{ZH_SINGLE}])(?:(?![的会是在了给])[{HAN}]){{0,2}}?)(?P<title>{HONORIFIC})"
 )
+ZH_STOPS = r"(?=[，,。！!\s]|\Z|的(?:家属|老公|老婆|妻子|丈夫|爱人|儿子|女儿|妈妈|爸爸|父亲|母亲|朋友|同事|助理)|就行|就好|即可|就可以|吧)"
+ZH_CALLED = re.compile(
+    rf"(?:(?<![{HAN}])我是?|(?<![{HAN}])(?:可以|就|请)?叫|我是)(?P<name>{ZH_NAME}){ZH_STOPS}"
+    rf"|(?:\A|[，,、；;：:\s])(?P<beside>{ZH_NAME})[，,、：:\s]{{1,2}}(?=(?:\+?86[ -]?)?1[3-9]\d[ -]?\d{{4}}|[(（]?0\d{{2,3}}[)）-]\s?\d{{7}}|400-|电话|手机)|找(?P<sought>{ZH_NAME})(?=[，,。\s]|\Z)"
+)
+"""Someone who says who they are, or whose phone number stands beside."""
 ZH_BETWEEN = re.compile(
     rf"(?:(?<![{HAN}])|(?<=[的给叫是和跟找让帮请替为问与由从对向把被下查喊等、，。：：；！“]))(?P<name>(?:(?:{ZH_DOUBLE})[{HAN}]{{1,2}}|[{ZH_SINGLE}][{HAN}]{{1,2}}))"
     rf"(?=[^{HAN}]|\Z|[的是在说和跟与收电手住身签也就要想已给帮昨今明刚]|先生|女士|小姐)"
@@ -219,7 +230,10 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
         words = m[0].split()
         first = words[0].strip(".,'’")
         listed = first in first_names() or (len(words) > 1 and words[1] in last_names() and first not in NO_LAST)
-        if first not in NO_LAST and (any_word or (listed and (first not in NO_FIRST or len(words) > 1))):
+        two = len(words) > 1 and words[1] not in NO_LAST
+        greeted = two or text[m.end() : m.end() + 1] in (",", "!")
+        known = listed and (first not in NO_FIRST or len(words) > 1)
+        if first not in NO_LAST and (any_word or known or (greeted and SELF.search(text, max(0, at - 24), at))):
             yield _cut(text, m.start(), m.end(), CUED if any_word else FORMED)
         return
     if any_word and (small := re.compile(rf"{SMALL}(?:\s{SMALL})?").match(text, at)):
@@ -284,6 +298,9 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
             weak = m[0].startswith(("我是", "这里是"))
             if not weak or _like_name(said) or _perhaps(said):
                 yield Span("name", m.start("name"), end, CUED)
+    for m in ZH_CALLED.finditer(text):
+        if _nothing_else(m[m.lastgroup or 0]):
+            yield Span("name", *m.span(m.lastgroup or 0), FORMED)
     for m in ZH_TITLED.finditer(text):
         said = m["name"]
         if said[0] in ZH_WEAK - {"周"} or (said == "周" and m["title"] in ("同学", "老师")):
