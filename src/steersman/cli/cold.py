@@ -1,4 +1,4 @@
-"""`steersman cold legacy | similar | custom | approve | distill | augment`: the first data, from what there is."""
+"""`steersman cold legacy`, and the group of the verbs that make the first data from what there is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from steersman.artifact.workspace import Workspace
+from steersman.cli import cold_groups, cold_models
+from steersman.cli import cold_options as options
+from steersman.cli import import_options as given
 from steersman.cli.data import default_name, parse_columns, parse_split
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.cli.import_options import (
-    EncodingOption,
-    FormatOption,
-    MapOption,
-    MostOption,
-    ReplaceOption,
-    SheetOption,
-    SkipBadOption,
-    SpeakersOption,
-)
 from steersman.data import dataset, importing
 from steersman.data.clean import clean
 from steersman.data.dataset import DatasetInfo
@@ -30,36 +23,31 @@ from steersman.data.reading import Reading
 from steersman.data.split import split_records
 from steersman.types import Conversation
 
-DryOption = Annotated[bool, typer.Option("--dry-run", help="Show what would become of it; write nothing.")]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the data set.")]
-SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, auto or three shares.")]
+OldSources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Tickets (JSON, CSV), chat logs, mails (mbox, eml), pages of questions (HTML, Markdown).",
+    ),
+]
 
 
 def legacy(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Tickets (JSON, CSV), chat logs, mails (mbox, eml), pages of questions (HTML, Markdown).",
-        ),
-    ],
-    kind: Annotated[str, typer.Option("--kind", help="demonstrations or prompts.")] = "demonstrations",
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="STEP", help="Leave in: notes, quotes, signatures, greetings or macros."),
-    ] = None,
-    dry_run: DryOption = False,
-    show: Annotated[int, typer.Option("--show", min=0, help="Dialogues to show as they come out.")] = 2,
-    format: FormatOption = "",
-    name: NameOption = "",
-    split: SplitOption = "train",
-    columns: MapOption = None,
-    sheet: SheetOption = "",
-    speakers: SpeakersOption = "",
-    encoding: EncodingOption = "auto",
-    skip_bad: SkipBadOption = False,
-    max_records: MostOption = 0,
-    replace: ReplaceOption = False,
+    sources: OldSources,
+    kind: options.DialoguesOption = "demonstrations",
+    keep: options.KeepOption = None,
+    dry_run: options.DryOption = False,
+    show: options.ShowOption = 2,
+    format: given.FormatOption = "",
+    name: options.NameOption = "",
+    split: options.SplitOption = "train",
+    columns: given.MapOption = None,
+    sheet: given.SheetOption = "",
+    speakers: given.SpeakersOption = "",
+    encoding: given.EncodingOption = "auto",
+    skip_bad: given.SkipBadOption = False,
+    max_records: given.MostOption = 0,
+    replace: given.ReplaceOption = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -72,63 +60,61 @@ def legacy(
 
     if kind not in ("demonstrations", "prompts"):
         raise ValueError(f"--kind {kind}: expected demonstrations or prompts")
-    space = open_workspace(workspace, settings)
+    space, shares = open_workspace(workspace, settings), parse_split(split)
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, prompts=kind == "prompts", **limits)
-    how = {"format": format or None, "skip_bad": skip_bad, "max_records": max_records}
+    how: dict[str, Any] = {"format": format or None, "skip_bad": skip_bad, "max_records": max_records}
     found = importing.parse_file(sources, kind, mapping=parse_columns(columns), reading=reading, **how)
     dialogues = [record for record in found.records if isinstance(record, Conversation)]
-    before = {id(record): record for record in dialogues}
     kept, report = stripped(dialogues, keep or (), kind == "prompts")
     changed = Counter(found.changed)
     records, dropped = clean(kept, changed)
-    lines = _counts(found, changed, dropped)
-    data = {"read": found.read, "changed": dict(changed), "left_out": {**found.reasons(), **found.left_out}}
-    data |= {"cleaning": report.to_json(), "dropped": dropped, "kept": len(records), "datasets": []}
-    lines += [*report.lines(), *(f"  left out {n}: {why}" for why, n in dropped.items()), f"  {len(records)} {kind}"]
-    for record in records[:show]:
-        lines += ["", *(f"  {m.role}: {m.text}" for m in record.messages)] if isinstance(record, Conversation) else []
-    data["shown"] = [r.to_json() for r in records[:show] if not isinstance(r, str)]
-    del before
+    read = {**found.reasons(), **found.left_out}
+    lines = [*_read(found, changed, read), *report.lines()]
+    lines += [*(f"  left out {n}: {why}" for why, n in dropped.items()), f"  {len(records)} {kind}"]
+    data = {"read": found.read, "changed": dict(changed), "left_out": read, "cleaning": report.to_json()}
+    data |= {"dropped": dropped, "kept": len(records), "datasets": []}
     if not records:
         raise ValueError(f"{sources[0]}: nothing is left; {'; '.join(line.strip() for line in lines)}")
-    if not dry_run:
-        stem = name or default_name(sources[0])
-        origin = {"source": ", ".join(map(str, sources)), "skipped": {**data["left_out"], **report.dropped, **dropped}}
-        config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
-        infos = put(space, stem, kind, parse_split(split), records, origin | {"replace": replace}, config)
-        data["datasets"] = [info.to_json() for info in infos]
-        lines += [f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos]
-    else:
+    shown = [r for r in records[:show] if isinstance(r, Conversation)]
+    data["shown"] = [r.to_json() for r in shown]
+    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    if dry_run:
         lines.append("nothing written (--dry-run)")
+    else:
+        origin = {"source": ", ".join(map(str, sources)), "skipped": {**read, **report.dropped, **dropped}}
+        config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
+        stem = name or default_name(sources[0])
+        infos = _put(space, (stem, kind), shares, records, origin | {"replace": replace}, config)
+        data["datasets"] = [info.to_json() for info in infos]
+        lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
     emit(as_json, data, "\n".join(lines))
 
 
-def _counts(found: importing.Imported, changed: Mapping[str, int], dropped: Mapping[str, int]) -> list[str]:
+def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[str, int]) -> list[str]:
     """How the files were read."""
     out = [f"  read {found.read} records ({', '.join(f'{k} {n}' for k, n in found.formats.items())})"]
     out += [f"  changed, {n} times: {what}" for what, n in changed.items() if n]
-    return out + [f"  left out {n}: {why}" for why, n in {**found.reasons(), **found.left_out}.items()]
+    return out + [f"  left out {n}: {why}" for why, n in left.items()]
 
 
-def put(
+def _put(
     space: Workspace,
-    name: str,
-    kind: str,
+    called: tuple[str, str],
     shares: Mapping[str, float],
     records: Sequence[Parsed],
     origin: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> list[DatasetInfo]:
-    """Write records as data sets, one a split that has some."""
+    """Write records as data sets (`called`: name and kind), one a split that has some."""
+    name, kind = called
     parts = split_records(records, shares)
-    several = sum(bool(part) for part in parts.values()) > 1 or len(parts) > 1
-    out = []
-    for split, part in parts.items():
-        if part:
-            stem = f"{name}-{split}" if several else name
-            out.append(dataset.write_dataset(space.data, stem, kind, split, part, config=config, **origin))
-    return out
+    stems = {split: f"{name}-{split}" if len(parts) > 1 else name for split in parts}
+    return [
+        dataset.write_dataset(space.data, stems[split], kind, split, part, config=config, **origin)
+        for split, part in parts.items()
+        if part
+    ]
 
 
 def register(app: typer.Typer) -> None:
@@ -140,3 +126,5 @@ def register(app: typer.Typer) -> None:
         "steersman cold legacy faq.html --keep greetings",
     ]
     add(group, legacy, panel=DATA, examples=examples)
+    cold_groups.add_to(group)
+    cold_models.add_to(group)

@@ -27,6 +27,7 @@ from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
+from steersman.data.made import is_augmented
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
@@ -149,6 +150,8 @@ def write_dataset(
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
     path = folder / f"{name}.jsonl"
+    if split != "train":
+        records = map(_no_augmented, records)
     lines, languages, digest = [], Counter[str](), hashlib.sha256()
     for record in records:
         lines.append(to_line(record).encode() + b"\n")
@@ -174,6 +177,15 @@ def write_dataset(
         config=dict(config),
     )
     return _place(info, lines, replace)
+
+
+def _no_augmented(record: Parsed) -> Parsed:
+    if is_augmented(record):
+        raise ValueError(
+            f"record {getattr(record, 'id', '')!r}: expected no augmented record outside of the training split: "
+            "nothing is measured on variants of what is learned"
+        )
+    return record
 
 
 def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
