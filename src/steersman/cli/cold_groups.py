@@ -146,7 +146,8 @@ def _kept(
     space: Workspace, name: str, found: Decided, dry_run: bool, replace: bool
 ) -> tuple[list[dataset.DatasetInfo], dict[str, int]]:
     """The data sets written, and what was left out of them."""
-    written, dropped = [], {}
+    written: list[dataset.DatasetInfo] = []
+    dropped: dict[str, int] = {}
     for kind, some in (("demonstrations", found.demonstrations), ("prompts", found.prompts)):
         kept, gone = clean(some)
         dropped |= {f"{kind}: {why}": n for why, n in gone.items()}

@@ -133,9 +133,9 @@ def _taught(
         return {"dataset": info.to_json(), "dropped": dropped}, told
     if not found.candidates:
         return {}, ["nothing written: no answer can be used"]
-    from steersman.rounds.export import open_store
+    from steersman.store import Store
 
-    with open_store(space) as store:
+    with Store.open(space.store_path) as store:
         new = store.add_candidates(space.round, iter(found.candidates))
     return {"tasks": new}, [f"{new} new tasks to rank in round {space.round}: steersman rank"]
 

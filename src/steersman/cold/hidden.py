@@ -44,7 +44,8 @@ def hidden_vectors(model: Any, tokenizer: Any, texts: Sequence[str]) -> Vectors:
     rows[order] = np.concatenate(out)
     rows -= rows.mean(axis=0)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    np.divide(rows, norms, out=rows, where=norms > 0)
+    return rows
 
 
 def embedder(folder: Path, dtype: str, device: str, trust: bool = False) -> Callable[[Sequence[str]], Vectors]:

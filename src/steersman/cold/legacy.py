@@ -2,7 +2,7 @@
 
 Every removed piece is counted by what it was, letter by letter: letters read are letters kept, removed and cut off.
 
-Why so: decision 66 in docs/LOG.md.
+Why so: decision 71 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def _stripped_turn(message: Message, keep: Collection[str], report: Report) -> M
 
 def _notes(text: str) -> tuple[str, list[str]]:
     """Paragraphs that say of themselves that they are for colleagues."""
-    kept, removed = [], []
+    kept: list[str] = []
+    removed: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         (removed if NOTE.match(paragraph) else kept).append(paragraph)
     return ("\n\n".join(kept), removed) if removed else (text, [])

@@ -1,6 +1,6 @@
 """Prompts of the logs that resemble a few seeds, in groups, each with the one that stands for it.
 
-Why so: decision 67 in docs/LOG.md.
+Why so: decision 72 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from steersman.data.resemble import Vectors, char_vectors, in_blocks, rarity
 from steersman.types import Conversation
 
 Embed = Callable[[Sequence[str]], Vectors]
-ROUNDS = 20
+ROUNDS, STARTS = 20, 5
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,14 @@ def _group(prompts: list[Conversation], vectors: Vectors, scores: Vectors, seeds
 
 
 def clusters(vectors: Vectors, count: int, seed: int = 0) -> list[int]:
-    """A label for each row: k-means by angle, begun with rows far from each other (k-means++), the same for a seed."""
+    """A label for each row: k-means by angle, the best of some beginnings with rows far from each other (k-means++)."""
     rng = np.random.default_rng(seed)
-    count = min(count, len(vectors))
+    tried = [_once(vectors, min(count, len(vectors)), rng) for _ in range(STARTS)]
+    return max(tried, key=lambda found: found[1])[0]
+
+
+def _once(vectors: Vectors, count: int, rng: np.random.Generator) -> tuple[list[int], float]:
+    """(a label for each row, likeness of the rows to their middles in all) from one beginning."""
     centres = [vectors[int(rng.integers(len(vectors)))]]
     while len(centres) < count:
         far = np.clip(1 - np.max(vectors @ np.stack(centres).T, axis=1), 0, None) ** 2
@@ -128,4 +133,4 @@ def clusters(vectors: Vectors, count: int, seed: int = 0) -> list[int]:
             if (labels == k).any():
                 mean = vectors[labels == k].mean(axis=0)
                 middles[k] = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return [int(label) for label in labels]
+    return [int(label) for label in labels], float((vectors * middles[labels]).sum())

@@ -110,7 +110,7 @@ def noise(text: str, rng: random.Random) -> str:
         lambda t: re.sub("[äöüßÄÖÜ]", lambda m: UMLAUTS[m[0]], t),
         lambda t: re.sub(r"(?<=[,.!?]) ", "", t),
         lambda t: re.sub(r" (?=\w)", lambda m: rng.choice((" ", "  ")), t),
-        lambda t: re.sub(r"(?<=[。！？，])", " ", t).strip(),
+        lambda t: re.sub(r"(?<=[。！？，])(?=\S)", " ", t),
     ]
     rng.shuffle(ways)
     changed, done = text, 0

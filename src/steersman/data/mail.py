@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from steersman.data import chatlog, encodings
@@ -161,7 +161,7 @@ def _text(mail: EmailMessage, notes: Counter[str]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip()
 
 
-def _decoded(part: EmailMessage, notes: Counter[str]) -> str:
+def _decoded(part: MIMEPart, notes: Counter[str]) -> str:
     """A part's text; where it names no encoding, or a wrong one, in the one that it surely is, or UTF-8 (counted)."""
     raw = part.get_payload(decode=True)
     raw = raw if isinstance(raw, bytes) else str(raw).encode()

@@ -47,7 +47,8 @@ def char_vectors(texts: Sequence[str], weights: Vectors | None = None) -> Vector
         for place, n in grams(text).items():
             out[row, place] = (1 + math.log(n)) * weights[place]
     norms = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.divide(out, norms, out=out, where=norms > 0)
+    np.divide(out, norms, out=out, where=norms > 0)
+    return out
 
 
 def in_blocks(texts: Sequence[str], weights: Vectors, size: int = 1024) -> Iterator[Vectors]:

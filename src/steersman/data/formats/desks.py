@@ -76,9 +76,14 @@ def _nodes(node: Any) -> Iterator[str]:
         yield "\n" if kind in ("paragraph", "heading", "codeBlock", "listItem") else ""
 
 
+def has_comments(record: Record) -> bool:
+    """Whether the columns are those of Jira's CSV with comments."""
+    return {"Issue key", "Summary"} <= record.keys() and any(COMMENT.fullmatch(str(key)) for key in record)
+
+
 def _jira_row(record: Record) -> Record | None:
     """A row of Jira's CSV, in which every comment is a column called Comment."""
-    if not ({"Issue key", "Summary"} <= record.keys() and any(COMMENT.fullmatch(str(key)) for key in record)):
+    if not has_comments(record):
         return None
     asked = {str(record.get(k, "")).strip() for k in ("Reporter", "Reporter Id", "Creator", "Creator Id")} - {""}
     found = [m for k, v in record.items() if COMMENT.fullmatch(str(k)) and (m := STAMPED.fullmatch(str(v or "")))]
