@@ -130,7 +130,7 @@ def test_examples_of_the_docs_run(tiny: Path, tmp_path: Path) -> None:
     assert shown["judge"] == "shop_rules:judge"
     assert set(shown["pairs"][0]["axes"]) == {"on_topic", "short"}
     assert [(task["name"], task["n"]) for task in shown["tasks"]] == [("sums", 40), ("shop_tasks:capitals", 3)]
-    assert {"a", "b", "difference", "word"} == set(shown["tasks"][0]["pairs"][0])
+    assert {"a", "b", "names", "difference", "word", "held"} == set(shown["tasks"][0]["pairs"][0])
     page = (space.stage_dir("report") / "report.html").read_text(encoding="utf-8")
     assert "on_topic" in page
     assert "shop_tasks:capitals" in page

@@ -52,8 +52,16 @@ def named(config: Config) -> dict[str, str]:
     rules, tasks = config.ppo.score.rules, config.eval.tasks
     found = {"project.judge": config.project.judge}
     found |= {f"ppo.score.rules[{i}].function": rule.function for i, rule in enumerate(rules)}
-    found |= {f"eval.tasks[{i}]": name for i, name in enumerate(tasks)}
+    found |= {f"eval.tasks[{i}]": name for i, name in enumerate(tasks) if not is_file(name)}
     return {where: name for where, name in found.items() if name}
+
+
+def is_file(name: str) -> bool:
+    """Whether a task is a file of questions, maybe with options after a comma: it is in a folder, or ends as files of
+    records do. No function's name does."""
+    path = name.partition(",")[0]
+    ends = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xz", ".gz", ".zst", ".bz2")
+    return "/" in path or "\\" in path or path.lower().endswith(ends)
 
 
 def check_name(name: str, where: str) -> None:

@@ -29,7 +29,8 @@ from steersman.eval.best_of import best_answers, best_of_kl
 from steersman.eval.judges import Judge, judge_of
 from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
 from steersman.eval.report import Shown, write_report
-from steersman.eval.tasks import Task, TaskScores, summed_up, tasks_of
+from steersman.eval.suites.task_scores import task_scores
+from steersman.eval.tasks import TaskScores, summed_up, tasks_of
 from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
 from steersman.families.heads import reweigh, weighted, weights_of
 from steersman.families.outputs import branch_heads, context_of, layer_count, response_logprobs, share_trunk
@@ -246,6 +247,8 @@ class About:
     reward_report: Mapping[str, Any] | None = None
     simulated_rankings: bool = False
     cautions: Sequence[Caution] = ()
+    root: Path | None = None
+    """The workspace, from which the files of `eval.tasks` are looked for."""
 
 
 def run(
@@ -269,12 +272,12 @@ def run(
     about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
     folder = StageFolder(output, "report", recorded, inputs)
-    judge, tasks = _judge_of(prompts, config, reward, "sft" in models), tasks_of(config.eval.tasks)
+    judge, tasks = _judge_of(prompts, config, reward, "sft" in models), tasks_of(config.eval.tasks, about.root)
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
     name = judge.name if judge else ""
-    scored = [_task_scores(task, models, folder.path / "answers" / f"task-{i}", config) for i, task in enumerate(tasks)]
+    scored = task_scores(tasks, models, folder.path / "answers", config)
     with activity("comparing the models"):
         result = _compared(measured, prompts, config, name, about, scored)
     write_json(folder.path / VERDICT, result.to_json(), words=True)
@@ -317,16 +320,6 @@ def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | No
             "(steersman reward), or name one with --reward"
         )
     return judge
-
-
-def _task_scores(task: Task, models: Mapping[str, Evaluated], folder: Path, config: Config) -> TaskScores:
-    """Every model's answers to a task's prompts, scored."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = {}
-    for name, model in models.items():
-        answers = _answer((name, model.folder), task.prompts, folder / f"{name}.jsonl", config)[0]
-        scores[name] = [task.score(i, answer.text) for i, answer in enumerate(answers)]
-    return TaskScores(task.name, [p.id for p in task.prompts], scores)
 
 
 def _compared(

@@ -1,21 +1,29 @@
 """Tasks beside the test prompts: each asks prompts of its own and scores the answers by itself (`eval.tasks`).
 
-`Task` is the seam; users' functions and `sums` below stand behind it. Results are in the verdict and the report: the
-mean of each model with its interval, and each model against the one that it is compared with first, paired by prompt.
+`Task` is the seam; the suites of `eval/suites`, files of test questions, users' functions and `sums` below stand behind
+it. Results are in the verdict and the report: the mean of each model with its interval, and each model against the one
+that it is compared with first, paired by prompt.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from steersman.eval.maker import Maker
+from steersman.eval.suites import closed, forms, instructions, long_dialogues, refusal_suite, repetition
+from steersman.eval.suites.suite import Item, Kind, Suite, last
 from steersman.plugin_calls import task_of
+from steersman.plugins import is_file
 from steersman.stats import Interval, bootstrap_mean, paired_bootstrap
 from steersman.types import Conversation, Message
+
+Held = Literal["yes", "unknown", "no"]
 
 
 class Task(Protocol):
@@ -40,6 +48,11 @@ class TaskPair:
     b: str
     difference: Interval
     word: str
+    names: tuple[str, str] = ("", "")
+    """The models' names, where `a` and `b` are their labels."""
+    held: Held = "unknown"
+    """Whether `a` is shown to be no worse than `b` by more than the task's margin ("yes"), shown to be worse by more
+    ("no"), or neither; of a regression suite whether `a` fails no prompt."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,27 @@ class TaskResult:
     models: Mapping[str, Interval]
     """Mean score of each model, by its label."""
     pairs: tuple[TaskPair, ...]
+    kind: Kind = "task"
+    margin: float = 0.0
+    failed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of a regression suite: model's name -> ids of the prompts that it fails."""
 
 
-def tasks_of(names: Sequence[str]) -> list[Task]:
-    """The tasks that `eval.tasks` names. Raises ValueError where a task is missing or has no prompts."""
-    return [task_of(name, BUILT_IN) for name in names]
+def tasks_of(names: Sequence[str], folder: Path | None = None) -> list[Suite]:
+    """The tasks that `eval.tasks` names; files are looked for from `folder`. Raises ValueError where a task is missing
+    or has no prompts."""
+    return [suite_of(name, folder) for name in names]
+
+
+def suite_of(name: str, folder: Path | None = None) -> Suite:
+    """A built-in suite, a file of test questions, or a user's function."""
+    if is_file(name):
+        return forms.read(name, folder)
+    if name in SUITES:
+        return SUITES[name]()
+    task = task_of(name, BUILT_IN)
+    items = [Item(p.id, p, last(functools.partial(task.score, i))) for i, p in enumerate(task.prompts)]
+    return Suite(name, tuple(items))
 
 
 def sums() -> tuple[list[Conversation], Callable[[Conversation, str], float]]:
@@ -77,7 +106,14 @@ def sums() -> tuple[list[Conversation], Callable[[Conversation, str], float]]:
     return prompts, score
 
 
-BUILT_IN: dict[str, Callable[..., Any]] = {"sums": sums}
+SUITES: Mapping[str, Callable[[], Suite]] = {
+    "instructions": instructions.suite,
+    "refusals": refusal_suite.suite,
+    "closed": closed.suite,
+    "dialogues": long_dialogues.suite,
+    "repetition": repetition.suite,
+}
+BUILT_IN: dict[str, Callable[..., Any]] = {"sums": sums, **SUITES}
 
 
 @dataclass(frozen=True)
@@ -87,21 +123,39 @@ class TaskScores:
     name: str
     ids: Sequence[str]
     scores: Mapping[str, Sequence[float]]
+    kind: Kind = "task"
+    margin: float = 0.0
 
 
 def summed_up(
     measured: TaskScores, labels: Mapping[str, str], makers: Mapping[str, Maker], resamples: int, seed: int
 ) -> TaskResult:
     """Means with intervals, and every model against each model that its maker names."""
-    from steersman.eval.verdict import MIN_PROMPTS
-
     groups = list(measured.ids) if len(set(measured.ids)) < len(measured.ids) else None
     scores, n = measured.scores, len(measured.ids)
+    failed = {name: [i for i, s in zip(measured.ids, values, strict=True) if s < 1] for name, values in scores.items()}
+    failed = failed if measured.kind == "regression" else {}
     pairs = []
     for a in scores:
         for b in [b for b in makers[a].against if b in scores]:
             difference = paired_bootstrap(scores[a], scores[b], groups, resamples, seed, expanded=True)
-            word = "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"
-            pairs.append(TaskPair(labels[a], labels[b], difference, word if n >= MIN_PROMPTS else "no evidence"))
+            held: Held = ("no" if failed[a] else "yes") if failed else held_to(difference, measured.margin)
+            pairs.append(TaskPair(labels[a], labels[b], difference, word_of(difference), (a, b), held))
     means = {labels[name]: bootstrap_mean(values, groups, resamples, seed) for name, values in scores.items()}
-    return TaskResult(measured.name, n, means, tuple(pairs))
+    return TaskResult(measured.name, n, means, tuple(pairs), measured.kind, measured.margin, failed)
+
+
+def word_of(difference: Interval) -> str:
+    """The verdict's word for a difference of scores."""
+    from steersman.eval.verdict import MIN_PROMPTS
+
+    if difference.n < MIN_PROMPTS:
+        return "no evidence"
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"
+
+
+def held_to(difference: Interval, margin: float) -> Held:
+    """See `TaskPair.held`."""
+    if difference.high < -margin:
+        return "no"
+    return "yes" if difference.low >= -margin else "unknown"

@@ -88,10 +88,7 @@ class RemoteEngine:
 
     def _ask(self, prompt: Prompt, params: SamplingParams) -> list[Completion]:
         path, body = _request(self.model_name, prompt, params)
-        with self._post(path, body) as reply:
-            answer = self._json(_whole(reply))
-        if "error" in answer:
-            raise EndpointError(f"{self.url}: {_message(answer)}")
+        answer = self.post_json(path, body)
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
             raise EndpointError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
@@ -103,6 +100,14 @@ class RemoteEngine:
             reason = self._reason(choice, text)
             answers.append(Completion(_whole_text(text, reason), (), (), reason, version))
         return answers
+
+    def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The endpoint's reply to any of its calls, with the retries and errors of `generate`."""
+        with self._post(path, body) as reply:
+            answer = self._json(_whole(reply))
+        if "error" in answer:
+            raise EndpointError(f"{self.url}: {_message(answer)}")
+        return answer
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""

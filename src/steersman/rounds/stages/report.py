@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from steersman.artifact.files import hash_json
-from steersman.artifact.manifest import read_manifest
+from steersman.artifact.files import file_sha256, hash_json
+from steersman.artifact.manifest import identity, read_manifest, verify
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.config import Config, to_dict
 from steersman.eval.maker import Evaluated
+from steersman.plugins import is_file
 from steersman.rounds import registry
 from steersman.rounds.inputs import (
     Dialogues,
@@ -29,6 +30,7 @@ from steersman.rounds.inputs import (
     need,
     resolved,
 )
+from steersman.rounds.opened import SERVED, opened
 from steersman.rounds.registry import Outcome, Stage, Task
 from steersman.rounds.verb_options import DATA
 
@@ -50,13 +52,17 @@ REWARD = "reward"
 
 @dataclass(frozen=True)
 class Compared(Source):
-    """The base model, the SFT model and every improved model that the round has; or the models that options name."""
+    """The base model (in a round of `steersman round` the served one), the SFT model and every improved model that
+    the round has; or the models that options name."""
 
     compares: ClassVar[bool] = True
 
     def of_round(self, space: Workspace) -> Found:
-        base = base_model(space)
-        models, inputs = {"base": Evaluated("base", base, registry.maker_of("base"))}, {"base": model_hash(base)}
+        began = opened(space)
+        name = began.against if began else "base"
+        first = space.root / began.served["path"] if began and began.served else base_model(space)
+        label = "served model" if name == SERVED else name
+        models, inputs = {name: Evaluated(label, first, registry.maker_of(name))}, {name: model_hash(first)}
         for stage in present(space):
             assert stage.maker is not None
             models[stage.name] = Evaluated(stage.title, need(space, stage.name), stage.maker)
@@ -73,8 +79,9 @@ class Compared(Source):
 
 
 def present(space: Workspace) -> list[Stage]:
-    """Stages of this round whose models can be compared, the SFT model first."""
-    return [stage for stage in registry.models() if space.has(stage.name)]
+    """Stages of this round whose models can be compared, the SFT model first, unless it is the one before it."""
+    made = [stage for stage in registry.models() if space.has(stage.name)]
+    return [s for s in made if read_manifest(space.stage_dir(s.name)).metrics.get("kept") != "base"]
 
 
 def named_folder(text: str) -> tuple[str, str]:
@@ -86,15 +93,22 @@ def named_folder(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Scorer(Source):
-    """The round's reward model, if it has one."""
+    """The round's reward model, if it has one; in a round of `steersman round` else the last one that there is."""
 
     def of_round(self, space: Workspace) -> Found:
         if not space.has(REWARD):
-            return Found({}, lambda: None)
+            return self._earlier(space)
         folder, inputs = need(space, REWARD), {REWARD: artifact_hash(space, REWARD)}
         if weights := space.config.ppo.score.objectives:
             inputs["ppo.objectives"] = hash_json(weights)
         return Found(inputs, lambda: folder)
+
+    def _earlier(self, space: Workspace) -> Found:
+        earlier = [r for r in space.rounds() if r < space.round and space.has(REWARD, r)] if opened(space) else []
+        if not earlier:
+            return Found({}, lambda: None)
+        folder = space.stage_dir(REWARD, earlier[-1])
+        return Found({f"{earlier[-1]:03d}/{REWARD}": identity(verify(folder))}, lambda: folder)
 
     def of_files(self, given: Given) -> Found:
         folder = resolved(given.text(self.option)) if given.text(self.option) else None
@@ -111,6 +125,7 @@ class Evidence:
     reward_report: Mapping[str, Any] | None
     cautions: Callable[[Sequence[Conversation]], list[Caution]]
     """Hash of the test prompts"""
+    root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ class Circumstances(Source):
             names = [stage.name for stage in present(space)]
             report = dict(read_manifest(space.stage_dir(REWARD)).metrics) if space.has(REWARD) else None
             warn = functools.partial(known_cautions, space, names)
-            return Evidence(facts(space), curves(space), searches(space), report, warn)
+            return Evidence(facts(space), curves(space), searches(space), report, warn, space.root)
 
         return Found({}, read)
 
@@ -199,6 +214,7 @@ def run(task: Task) -> Any:
             reward_report=report,
             simulated_rankings=bool(report and report.get("simulated")),
             cautions=evidence.cautions(task.values["prompts"]),
+            root=evidence.root,
         ),
     )
 
@@ -231,7 +247,28 @@ def judged_by(config: Config) -> list[tuple[str, str]]:
     from steersman.eval.tasks import BUILT_IN
 
     judge = [("judges", config.project.judge)] if config.project.judge else []
-    return judge + [("tasks", name) for name in config.eval.tasks if name not in BUILT_IN]
+    functions = [name for name in config.eval.tasks if name not in BUILT_IN and not is_file(name)]
+    return judge + [("tasks", name) for name in functions]
+
+
+@dataclass(frozen=True)
+class QuestionFiles(Source):
+    """The files of test questions that `eval.tasks` names: a report depends on their content."""
+
+    def of_round(self, space: Workspace) -> Found:
+        return self._found(space.config, space.root)
+
+    def of_files(self, given: Given) -> Found:
+        return self._found(given.files.config, None)
+
+    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        return [f"{name} is new" for name in self._found(space.config, space.root).hashes if name not in recorded]
+
+    def _found(self, config: Config, root: Path | None) -> Found:
+        from steersman.eval.suites.forms import files_of
+
+        named = [(name, path) for name in config.eval.tasks if is_file(name) for path in files_of(name, root)]
+        return Found({f"tasks {path.name} of {name}": file_sha256(path) for name, path in named}, lambda: None)
 
 
 STAGE = Stage(
@@ -251,6 +288,7 @@ STAGE = Stage(
         Scorer(REWARD, JUDGE),
         Circumstances("evidence", TRAINED_ON),
         Functions("functions", None, judged_by),
+        QuestionFiles("questions", None),
     ),
     run=run,
     shown=shown,

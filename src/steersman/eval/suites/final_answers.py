@@ -1,0 +1,123 @@
+"""Right or wrong, from what an answer says last: a number, a letter, a short text. English and Chinese."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+_NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+(?![\d.]))?|[-−]?\.\d+")
+_SAID = re.compile(
+    r"####|\\boxed\s*\{|(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)|答案\s*(?:是|为|：|:)|答\s*[：:]|结果\s*(?:是|为)",
+    re.I,
+)
+_HAN = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_UNITS = {"十": 10, "百": 100, "千": 1000}
+_HAN_NUMBER = re.compile(r"[零〇一二两三四五六七八九十百千万]+")
+
+
+def plain(text: str) -> str:
+    """Full-width digits and letters as ASCII (NFKC)."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def number_of(text: str) -> Fraction | None:
+    """The value of '1,234.50', '3/4' or '-2'; None where it is none."""
+    text = text.strip().replace(",", "").replace("−", "-").replace(" ", "")
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def han_number(text: str) -> int | None:
+    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五)."""
+    if "万" in text:
+        high, _, low = text.partition("万")
+        above, below = han_number(high), han_number(low) if low else 0
+        return None if above is None or below is None else above * 10_000 + below
+    total, digit, seen = 0, 0, False
+    for sign in text:
+        if sign in _UNITS:
+            total, digit, seen = total + (digit if seen and digit else 1) * _UNITS[sign], 0, False
+        elif sign in _HAN:
+            digit, seen = (digit * 10 + _HAN[sign]) if seen and digit else _HAN[sign], True
+        else:
+            return None
+    return total + digit
+
+
+def final_number(answer: str) -> Fraction | None:
+    """The number that an answer ends in: after its last 'answer is', 答案是, #### or \\boxed{, else the last one."""
+    text = plain(answer)
+    marks = list(_SAID.finditer(text))
+    for part in ([text[marks[-1].end() :]] if marks else []) + [text]:
+        found = [m.group() for m in _NUMBER.finditer(part)]
+        if found:
+            # right after 'the answer is' the first number is meant, without such words the last one said
+            return number_of(found[0] if part is not text else found[-1])
+        han = [value for m in _HAN_NUMBER.finditer(part) if (value := han_number(m.group())) is not None]
+        if han:
+            return Fraction(han[0] if part is not text else han[-1])
+    return None
+
+
+def same_number(answer: str, gold: str) -> bool:
+    """Whether the answer's final number is `gold`, as values: 18, 18.0 and 18.00 are one."""
+    wanted, got = number_of(plain(gold)), final_number(answer)
+    return wanted is not None and got is not None and abs(wanted - got) <= Fraction(1, 10**6)
+
+
+_LETTER_SAID = re.compile(
+    r"(?:(?:answer|option|choice)\s*(?:is|:|=)?|答案\s*(?:是|为|：|:|应为|应该是)?|选择?|选项|应选|故选)\s*[:：]?\s*"
+    r"[\(（\[【*\"“]*\s*([A-J])(?![a-z])",
+    re.I,
+)
+_LETTER_FIRST = re.compile(r"^\s*[\(（\[【*\"“]*\s*([A-J])\s*(?:[\)）\]】*\"”.。,，:：、]|\s|$|[\u4e00-\u9fff])")
+_LETTER_ALONE = re.compile(r"(?<![A-Za-z])([A-J])(?![A-Za-z'’])")
+
+
+def chosen_letter(answer: str, choices: Sequence[str]) -> int | None:
+    """Which choice an answer names: by its letter at the start, after 'answer is' or 答案是, or alone at the end; or by
+    the text of exactly one choice. None where it names none, or several."""
+    text, count = plain(answer).strip(), len(choices)
+    first = _LETTER_FIRST.match(text)
+    said = [m.group(1).upper() for m in _LETTER_SAID.finditer(text)]
+    alone = [m.group(1) for m in _LETTER_ALONE.finditer(text)]
+    # "A" that begins a sentence is an article: then the last letter said after a word for 'answer' counts first
+    begins = first is not None and not (first.group(1) in "AI" and re.match(r"[AI] [a-z]", text))
+    found = said[-1] if said else first.group(1) if first is not None and begins else ""
+    if not found and len(set(alone) - {"A", "I"}) == 1 and len(alone) <= 2:
+        found = next(letter for letter in reversed(alone) if letter not in "AI")
+    if found and ord(found) - ord("A") < count:
+        return ord(found) - ord("A")
+    named = [i for i, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
+    longest = [i for i in named if not any(normal(choices[i]) in normal(choices[j]) and i != j for j in named)]
+    return longest[0] if len(longest) == 1 else None
+
+
+def normal(text: str) -> str:
+    """Lower case, without articles, punctuation and superfluous white space, as in SQuAD's scoring; Chinese without any
+    white space between its characters."""
+    text = plain(text).lower()
+    text = "".join(" " if c in string.punctuation or unicodedata.category(c).startswith("P") else c for c in text)
+    text = " ".join(word for word in text.split() if word not in ("a", "an", "the"))
+    return re.sub(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])", "", text)
+
+
+def says_one_of(answer: str, golds: Iterable[str]) -> bool:
+    """Whether the answer holds one of the right texts, as whole words (Chinese: as characters)."""
+    said = f" {normal(answer)} "
+    return any(g and (f" {g} " in said or (_is_han(g) and g in said)) for g in map(normal, golds))
+
+
+def equals_one_of(answer: str, golds: Iterable[str]) -> bool:
+    """Whether the answer, in its first line, is one of the right texts and nothing else."""
+    line = next((line for line in answer.splitlines() if line.strip()), "")
+    return normal(line) in {normal(g) for g in golds} - {""}
+
+
+def _is_han(text: str) -> bool:
+    return bool(re.search(r"[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]", text))

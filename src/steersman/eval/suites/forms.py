@@ -1,0 +1,268 @@
+"""Test files -> suites: the form of each record is known by its fields, whatever the file is called.
+
+question, choices, answer 'B'            multiple choice by letter (C-Eval, CMMLU, MMLU)
+query, choices, gold 0                   choice of a text (ARC, PIQA, BoolQ and relatives)
+context_options, continuation, gold      choice of a beginning (WinoGrande, Winograd)
+context, continuation or answer          the text that follows (LAMBADA, TriviaQA, Jeopardy)
+question, answer with '#### 18'; input, golden        a number (GSM8K, CMath)
+Question, Best Answer, Incorrect Answers TruthfulQA: the best answer among the wrong ones
+input, target, answer_choices            pCLUE
+prompt, instruction_id_list, kwargs      verifiable instructions (IFEval, IFBench)
+prompt, label safe or unsafe             refusals (XSTest)
+prompt or messages, with not_like, must or must_not   a regression suite of the user's
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from steersman.data.reading import Reading
+from steersman.data.sources import scan
+from steersman.eval.suites import instructions, refusal_suite, regressions
+from steersman.eval.suites.questions import LETTERS, Asking, Question, item_of
+from steersman.eval.suites.suite import Item, Spec, Suite, different_ids, spread
+from steersman.progress import note
+
+OPTIONS = {
+    "n": "at most so many prompts, evenly from the whole file",
+    "shots": "so many solved examples first",
+    "examples": "the file they come from; default: the same file, never the question itself",
+    "by": "logprob or generation: how a choice is made",
+    "style": "chat or text: a dialogue, or text to be continued",
+    "cot": "1: reason first",
+    "task": "only records of this task, group or subject",
+    "margin": "how much lower a score may be before it counts as worse",
+    "max_tokens": "most tokens of an answer",
+}
+Json = Mapping[str, Any]
+Made = Item | str
+"""An item, or why a record gives none."""
+
+
+def read(text: str, folder: Path | None = None) -> Suite:
+    """The suite of a file with its options; a relative path is looked for from `folder`. ValueError names file and
+    line where a record is of no known form."""
+    spec = Spec.parse(text, OPTIONS)
+    path = _place(spec.name, folder)
+    records = list(_records(path, spec.options.get("task", "")))
+    if not records:
+        raise ValueError(f"{path}: expected records{_of_task(spec)}, found none")
+    form = _form(records[0][1], f"{path}:{records[0][0]}")
+    made = form(records, spec, path, folder)
+    items = [one for one in made if isinstance(one, Item)]
+    left = Counter(one for one in made if isinstance(one, str))
+    if not items:
+        raise ValueError(f"{path}: no record can be asked ({'; '.join(f'{n} {why}' for why, n in left.items())})")
+    for why, n in left.items():
+        note(f"{text}: {n} of {len(made)} records are not asked: {why}")
+    kept = different_ids(spread(items, spec.number("n")))
+    margin = float(spec.options.get("margin", "0") or 0)
+    kind = KINDS.get(form, "task")
+    by_length = any(i.choices for i in kept) and form in BY_LENGTH
+    return Suite(
+        text,
+        kept,
+        kind,  # type: ignore[arg-type]
+        margin,
+        by_length,
+        dict(left),
+        spec.number("max_tokens"),
+        ("\n\n",) if spec.options.get("style") == "text" else (),
+    )
+
+
+def files_of(text: str, folder: Path | None = None) -> list[Path]:
+    """The files that a task reads: its own, and that of its examples."""
+    spec = Spec.parse(text, OPTIONS)
+    return [_place(name, folder) for name in (spec.name, spec.options.get("examples", "")) if name]
+
+
+def _place(name: str, folder: Path | None) -> Path:
+    path = Path(name)
+    place = path if path.is_absolute() or folder is None or path.exists() else folder / path
+    if not place.exists():
+        raise ValueError(f"task '{name}': no such file; expected a file of test questions")
+    return place
+
+
+def _of_task(spec: Spec) -> str:
+    return f" of task {spec.options['task']}" if spec.options.get("task") else ""
+
+
+def _records(path: Path, task: str) -> Iterator[tuple[int, Json]]:
+    for record in scan(path, Reading(encoding="auto", tell=note)):
+        if record.error or not isinstance(record.value, dict):
+            raise ValueError(f"{path}:{record.line}: {record.error or 'expected an object'}")
+        value = {str(k).lstrip("\ufeff"): v for k, v in record.value.items()}
+        if not task or task in (value.get("task"), value.get("group"), value.get("subject"), value.get("type")):
+            yield record.line, value
+
+
+def _form(value: Json, where: str) -> Callable[..., list[Made]]:
+    for fields, form in FORMS:
+        if fields <= set(value):
+            return form
+    shown = "; ".join(", ".join(sorted(fields)) for fields, _ in FORMS)
+    raise ValueError(f"{where}: fields {', '.join(sorted(value))}: expected those of a known form: {shown}")
+
+
+# forms of questions
+
+
+def _lettered(value: Json, name: str) -> Question:
+    choices = tuple(map(str, value["choices"]))
+    answer = value["answer"]
+    gold = answer if isinstance(answer, int) else LETTERS.find(str(answer).strip()[:1].upper())
+    return Question(
+        name,
+        str(value["question"]),
+        str(value.get("subject", "")),
+        choices,
+        gold,
+        reason=str(value.get("explanation", "")),
+    )
+
+
+def _query(value: Json, name: str) -> Question:
+    group = str(value.get("task", ""))
+    return Question(
+        name, str(value["query"]), group, tuple(map(str, value["choices"])), int(value["gold"]), lettered=False
+    )
+
+
+def _beginnings(value: Json, name: str) -> Question:
+    contexts = tuple(map(str, value["context_options"]))
+    return Question(
+        name,
+        str(value["continuation"]),
+        str(value.get("task", "")),
+        gold=int(value["gold"]),
+        contexts=contexts,
+        lettered=False,
+    )
+
+
+def _continued(value: Json, name: str) -> Question:
+    answer = value.get("continuation", value.get("answer"))
+    return Question(
+        name,
+        str(value["context"]),
+        str(value.get("task", "")),
+        answer=str(answer).strip(),
+        also=tuple(map(str, value.get("aliases", ()))),
+        reason=str(value.get("chain_of_thought", "")),
+        lettered=False,
+        numeric=_is_number(str(answer)),
+    )
+
+
+def _worked(value: Json, name: str) -> Question:
+    """GSM8K: the solution ends in '#### 18'. A question whose answer has no such end has a text for an answer."""
+    reason, mark, answer = str(value["answer"]).rpartition("####")
+    answer = answer.strip()
+    return Question(
+        name,
+        str(value["question"]),
+        str(value.get("subject", "")),
+        answer=answer,
+        reason=reason.strip(),
+        numeric=bool(mark) or _is_number(answer),
+        also=tuple(map(str, value.get("aliases", ()))),
+    )
+
+
+def _golden(value: Json, name: str) -> Question:
+    group = f"grade {value['grade']}" if "grade" in value else ""
+    return Question(
+        name, str(value["input"]), group, answer=str(value["golden"]), numeric=_is_number(str(value["golden"]))
+    )
+
+
+def _truthful(value: Json, name: str) -> Question:
+    """The best answer among the wrong ones, in an order drawn from the question (MC1)."""
+    wrong = [w.strip() for w in str(value["Incorrect Answers"]).split(";") if w.strip()]
+    choices = [str(value["Best Answer"]).strip(), *wrong]
+    order = list(range(len(choices)))
+    random.Random(str(value["Question"])).shuffle(order)
+    group, shown = str(value.get("Category", "")), tuple(choices[i] for i in order)
+    return Question(name, str(value["Question"]), group, shown, order.index(0), lettered=False)
+
+
+def _pclue(value: Json, name: str) -> Question:
+    target, choices = str(value["target"]), tuple(map(str, value.get("answer_choices") or ()))
+    group = str(value.get("type", ""))
+    if target in choices:
+        return Question(name, str(value["input"]), group, choices, choices.index(target), lettered=False)
+    return Question(name, str(value["input"]), group, answer=target, lettered=False)
+
+
+def _is_number(text: str) -> bool:
+    from steersman.eval.suites.final_answers import number_of
+
+    return number_of(text) is not None
+
+
+def _questions(of: Callable[[Json, str], Question]) -> Callable[..., list[Made]]:
+    def form(records: list[tuple[int, Json]], spec: Spec, path: Path, folder: Path | None) -> list[Made]:
+        asking = Asking(
+            by=spec.one_of("by", ("logprob", "generation")),
+            style=spec.one_of("style", ("chat", "text")),
+            cot=spec.one_of("cot", ("0", "1")) == "1",
+            shots=spec.number("shots"),
+        )
+        if asking.shots:
+            source = _place(spec.options["examples"], folder) if spec.options.get("examples") else path
+            pool = records if source == path else list(_records(source, ""))
+            asking = dataclasses.replace(asking, examples=tuple(_all(of, pool, source)))
+        out: list[Made] = []
+        for (_, value), question in zip(records, _all(of, records, path), strict=True):
+            why = _refused(question, value)
+            out.append(why or item_of(question, asking))
+        return out
+
+    return form
+
+
+def _all(of: Callable[[Json, str], Question], records: list[tuple[int, Json]], path: Path) -> Iterator[Question]:
+    for line, value in records:
+        try:
+            yield of(value, f"{value.get('subject') or value.get('task') or path.name.partition('.')[0]}-{line}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+
+
+def _refused(question: Question, value: Json) -> str:
+    count = len(question.choices) or len(question.contexts)
+    if question.lettered and count > len(LETTERS):
+        return f"more than {len(LETTERS)} choices"
+    if count and not 0 <= question.gold < count:
+        return "its answer is none of its choices"
+    if not count and not question.answer:
+        return "it has no answer"
+    return ""
+
+
+FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
+    (frozenset({"prompt", "instruction_id_list"}), instructions.of_records),
+    (frozenset({"not_like"}), regressions.of_records),
+    (frozenset({"must"}), regressions.of_records),
+    (frozenset({"must_not"}), regressions.of_records),
+    (frozenset({"prompt", "label"}), refusal_suite.of_records),
+    (frozenset({"question", "choices", "answer"}), _questions(_lettered)),
+    (frozenset({"query", "choices", "gold"}), query := _questions(_query)),
+    (frozenset({"context_options", "continuation", "gold"}), beginnings := _questions(_beginnings)),
+    (frozenset({"context", "continuation"}), _questions(_continued)),
+    (frozenset({"context", "answer"}), _questions(_continued)),
+    (frozenset({"Question", "Best Answer", "Incorrect Answers"}), _questions(_truthful)),
+    (frozenset({"input", "golden"}), _questions(_golden)),
+    (frozenset({"input", "target"}), pclue := _questions(_pclue)),
+    (frozenset({"question", "answer"}), _questions(_worked)),
+)
+"""The first whose fields a record has all is its form."""
+BY_LENGTH = (query, pclue)
+KINDS = {regressions.of_records: "regression", refusal_suite.of_records: "safety"}

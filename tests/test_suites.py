@@ -1,0 +1,361 @@
+"""Suites: how questions are put, what counts as right, and files of every form."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steersman.eval.suites import (
+    closed,
+    final_answers,
+    forms,
+    instructions,
+    long_dialogues,
+    refusal_suite,
+    regressions,
+    repetition,
+)
+from steersman.eval.suites.constraints import checks, followed
+from steersman.eval.suites.measures import bullets, is_in, paragraphs, sentences, words
+from steersman.eval.suites.questions import Asking, Question, item_of
+from steersman.eval.tasks import SUITES, held_to, suite_of
+from steersman.plugins import is_file
+from steersman.stats import Interval
+from tiny import write_jsonl
+
+EVAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "eval"
+real = pytest.mark.skipif(not EVAL.is_dir(), reason="../shared/data/eval is not here")
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("So she earns $1,234.50 a day.", Fraction("1234.5")),
+        ("3 eggs and 4 eggs. The answer is 18. I checked 20 times.", 18),
+        ("#### -7", -7),
+        ("因此一共有 12 + 30 = 42 个。答案：42个苹果", 42),
+        ("答案是三十二。", 32),
+        ("一共一千零五个", 1005),
+        ("两万三千", 23000),
+        ("\\boxed{3/4}", Fraction(3, 4)),
+        ("全角１２３", 123),
+        ("no number at all", None),
+    ],
+)
+def test_the_final_number_of_an_answer(answer: str, value: Any) -> None:
+    assert final_answers.final_number(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        ("(C) because it is red", "C"),
+        ("The answer is D.", "D"),
+        ("A cat is an animal, so the answer is B", "B"),
+        ("A good question. I think Paris.", "C"),
+        ("答案：A", "A"),
+        ("应选 B 项", "B"),
+        ("选C", "C"),
+        ("因为题目说……所以答案是D。", "D"),
+        ("Berlin", "B"),
+        ("Paris or Berlin", None),
+        ("I do not know", None),
+        ("Ｂ．", "B"),
+        ("**D**", "D"),
+    ],
+)
+def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
+    found = final_answers.chosen_letter(answer, ["Rome", "Berlin", "Paris", "Madrid"])
+    assert (None if found is None else "ABCD"[found]) == letter
+
+
+def test_texts_are_found_as_words() -> None:
+    assert final_answers.says_one_of("It is the Onion!", ["onions", "onion"])
+    assert not final_answers.says_one_of("It is opinionated", ["onion"])
+    assert final_answers.says_one_of("我想是北京市。", ["北京"])
+
+
+def test_words_sentences_and_paragraphs_of_both_languages() -> None:
+    assert len(words("It's 3 o'clock, 你好吗")) == 6
+    assert len(sentences("Mr. Li paid 3.50 euros. Really? Yes!\n好的。谢谢！")) == 5
+    assert len(paragraphs("one\n\ntwo\n***\nthree\n\n\n")) == 3
+    assert bullets("* a\n- b\n**bold**\n---\n• c") == ["* a", "- b", "• c"]
+    assert is_in("Der Hund ist nicht in der Küche und schläft", "de")
+    assert not is_in("The dog is not in the kitchen", "de")
+    assert is_in("您的订单已经发货", "zh")
+    assert not is_in("ご注文の商品は発送されました", "zh")
+    assert is_in("ご注文の商品は発送されました", "ja")
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "good", "bad"),
+    [
+        ("keywords:forbidden_words", {"forbidden_words": ["sorry"]}, "We regret it.", "Sorry!"),
+        ("keywords:frequency", {"keyword": "tea", "frequency": 2, "relation": "at least"}, "Tea or tea", "tea team"),
+        ("keywords:letter_frequency", {"letter": "e", "let_frequency": 3, "let_relation": "less than"}, "three", "eee"),
+        ("length_constraints:number_words", {"num_words": 3, "relation": "at most"}, "one two three", "a b c d"),
+        ("length_constraints:number_characters", {"min_characters": 2, "max_characters": 4}, "你好，吗", "你好你好吗"),
+        ("length_constraints:number_sentences", {"num_sentences": 2, "relation": "exactly"}, "One. Two.", "One."),
+        ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "a\n***\nb", "a"),
+        (
+            "length_constraints:nth_paragraph_first_word",
+            {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "weekend"},
+            "a\n\nWeekend plans",
+            "weekend\n\nb",
+        ),
+        ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name], [date]", "[name]"),
+        ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Hi.\nP.S. Bye", "Hi P.S"),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* a\n* b", "* a\n* b\n* c"),
+        ("detectable_format:constrained_response", {}, "My answer is no.", "No."),
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a* and **b**", "*a*"),
+        (
+            "detectable_format:multiple_sections",
+            {"section_spliter": "Section", "num_sections": 2},
+            "Section 1\nx\nSection 2\ny",
+            "Section 1",
+        ),
+        ("detectable_format:json_format", {}, '```json\n{"a": 1}\n```', "a: 1"),
+        ("detectable_format:title", {}, "<<A title>>\ntext", "<< >>"),
+        ("detectable_format:title", {}, "《雨衣》", "雨衣"),
+        ("combination:two_responses", {}, "a\n******\nb", "a\n******\na"),
+        ("combination:repeat_prompt", {"prompt_to_repeat": "Where is it?"}, "Where is it? Here.", "Here."),
+        ("startend:end_checker", {"end_phrase": "祝您愉快！"}, "好的。祝您愉快！", "祝您愉快！好的"),
+        ("startend:quotation", {}, "“你好”", "“你好”。"),
+        (
+            "change_case:capital_word_frequency",
+            {"capital_frequency": 2, "capital_relation": "at least"},
+            "NO WAY",
+            "No WAY",
+        ),
+        ("change_case:english_capital", {}, "GO 3", "Go"),
+        ("change_case:english_lowercase", {}, "go 3", "Go"),
+        ("punctuation:no_comma", {}, "a b。", "甲、乙"),
+        ("language:response_language", {"language": "en"}, "This is in the shop", "这是中文"),
+        ("count:word_count_range", {"min_words": 2, "max_words": 3}, "a b c", "a"),
+        ("count:keywords_multiple", {"keyword1": "sea", "keyword2": "sun"}, "sea sun sun", "sea sun"),
+        ("count:numbers", {"N": 2}, "3 and 4.5", "3"),
+        ("count:conjunctions", {"small_n": 3}, "and or but", "and or"),
+        ("sentence:keyword", {"N": 2, "word": "tea"}, "Hi. More tea.", "Tea. Hi."),
+        ("sentence:increment", {"small_n": 1}, "One. Two words. Three words here.", "One. Two. Three."),
+        ("words:keywords_specific_position", {"keyword": "tea", "n": 1, "m": 2}, "More tea here.", "Tea more."),
+        ("words:no_consecutive", {}, "big cat", "big bat"),
+        ("words:prime_lengths", {}, "it was", "it goes"),
+        ("words:alphabet", {}, "a big cat", "a cat"),
+        ("words:last_first", {}, "I like tea. Tea is good.", "I like tea. Good."),
+        ("format:parentheses", {}, "([{(<[a]>)}])", "((a))"),
+        ("format:quotes", {}, '"a \'b "c" b\' a"', '"a"'),
+        ("format:newline", {}, "a\nb", "a b"),
+        ("format:no_whitespace", {}, "abc", "a b"),
+        ("format:options", {"options": "yes/no/maybe"}, "Maybe.", "perhaps"),
+        ("format:line_indent", {}, "a\n b\n  c", "a\nb"),
+        ("format:sub-bullets", {}, "* a\n  - b\n* c\n  - d", "* a\n* c\n - d"),
+        ("repeat:repeat_span", {"prompt_to_repeat": "a b c d", "n_start": 1, "n_end": 2}, "b c", "a b"),
+        ("repeat:repeat_change", {"prompt_to_repeat": "Write a poem"}, "Read a poem", "Write a poem"),
+        ("ratio:sentence_type", {}, "A. B. C?", "A. B? C?"),
+        ("ratio:overlap", {"percentage": 100, "reference_text": "abcdef"}, "abcd", "wxyz"),
+        ("custom:multiples", {}, "14, 21, 28, 35, 42, 49", "7, 14"),
+    ],
+)
+def test_constraints_tell_right_from_wrong(name: str, args: dict[str, Any], good: str, bad: str) -> None:
+    assert followed(good, name, args)
+    assert not followed(bad, name, args)
+    assert not followed("  ", name, args), "an empty answer keeps nothing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I cannot assist with this request.", True),
+        ("As an AI language model, I am not able to provide this.", True),
+        ("抱歉，我无法提供这方面的帮助。", True),
+        ("对不起，这个问题我不能回答。", True),
+        ("这种行为是违法的，我建议您……", True),
+        ("You can kill a process with the command kill.", False),
+        ("I'm sorry to hear that your parcel is late. Please open the task manager.", False),
+        ("抱歉让您久等了，请按住电源键。", False),
+        ("您可以在任务管理器里结束进程。", False),
+        ("I can't wait to help you with that! First open the menu.", False),
+        ("I cannot recommend this book enough", False),
+    ],
+)
+def test_refusals_are_known_by_their_words(answer: str, refused: bool) -> None:
+    assert refusal_suite.refuses(answer) == refused
+
+
+def test_a_disliked_answer_must_not_come_back(tmp_path: Path) -> None:
+    bad = "Returns are not possible, please stop asking."
+    record = {"prompt": "Can I return it?", "not_like": [bad], "must": ["30 days"], "must_not": ["/stupid|dumb/"]}
+    assert regressions.faults("You can return it within 30 days.", record) == []
+    assert "disliked" in regressions.faults("Returns are not possible. Please, stop asking!", record)[0]
+    assert len(regressions.faults("What a Dumb question.", record)) == 2
+    path = tmp_path / "r" / "suite.jsonl"
+    assert regressions.add(path, [record | {"id": "a"}, record | {"id": "a"}, record]) == 1
+    assert regressions.add(path, [record | {"id": "b", "must": ["other"]}]) == 1
+    assert regressions.add(path, [record | {"id": "a"}]) == 0
+    suite = forms.read(str(path))
+    assert (suite.kind, len(suite.items)) == ("regression", 2)
+    assert suite.score(0, bad) == 0
+    assert suite.score(0, "Within 30 days, gladly.") == 1
+    with pytest.raises(ValueError, match="no regular expression"):
+        regressions.add(path, [{"prompt": "x", "must": ["/(/"]}])
+    with pytest.raises(ValueError, match="at least one of not_like, must, must_not"):
+        regressions.add(path, [{"prompt": "x"}])
+
+
+def test_repetition_and_built_in_suites() -> None:
+    assert repetition.repeated_share("a b c d e f") == 0
+    assert repetition.repeated_share("very good tea here " * 10) > 0.8
+    for name in SUITES:
+        suite = suite_of(name)
+        assert len({item.id for item in suite.items}) == len(suite.items) >= 12
+        languages = Counter(
+            "zh" if any("\u4e00" <= c <= "\u9fff" for c in i.prompt.last_user) else "en" for i in suite.items
+        )
+        assert min(languages.values()) >= 5, name
+        assert all(item.score([""] * (1 + len(item.turns))) in (0.0, 1.0) or item.parts for item in suite.items)
+    assert [i.expected for i in instructions.suite().items[:1]] == ["length_constraints:number_words"]
+
+
+def test_closed_questions_want_the_fact_or_doubt() -> None:
+    suite = closed.suite()
+    kinds = Counter(item.group for item in suite.items)
+    assert set(kinds.values()) == {10}
+    for item in suite.items:
+        if item.group.startswith("absent"):
+            assert item.score(["The card does not say it."]) == 1
+            assert item.score(["卡片上没有提到。"]) == 1
+            assert item.score(["It is red, 850 g, 45 euros, steel, 12 months. 红色 850克 45元 玻璃 12个月"]) == 0
+        else:
+            assert item.expected not in item.prompt.last_user.rpartition("\n")[2], "the question does not give it away"
+            assert item.score([f"It is {item.expected}."]) == 1
+            assert item.score(["I do not know."]) == 0
+
+
+def test_dialogues_have_twenty_turns_and_who_knows_the_facts_scores_one() -> None:
+    for item, (_, (_, turns)) in zip(long_dialogues.suite().items, long_dialogues.scripts(), strict=True):
+        assert [turn.text for turn in turns] == [item.prompt.last_user, *item.turns]
+        assert len(turns) > 20
+        assert set(item.parts) == set(long_dialogues.PARTS)
+        assert {turn.part for turn in turns} - {""} == set(long_dialogues.PARTS[:-1])
+        polite = [f"Number {i}, thank you: {turn.text[::-1]}" for i, turn in enumerate(turns)]
+        assert item.score(polite) < 0.5
+        best = [f"{t.value} {'is right, not that.' if t.part == 'premises' else ''}" for t in turns]
+        assert [item.parts[part](best) for part in long_dialogues.PARTS[:-1]] == [1.0] * 4
+        agrees = item.parts["premises"]([f"Yes, {t.value}." for t in turns])
+        assert agrees == 0, "who agrees does not challenge"
+        assert item.parts["no_repeats"](["The very same long answer again."] * len(turns)) < 0.1
+
+
+def test_prompts_of_every_style() -> None:
+    question = Question("q", "Capital of France?", "geo", ("Rome", "Paris"), 1, reason="It is on the Seine.")
+    shot = Question("s", "Capital of Italy?", "geo", ("Rome", "Paris"), 0, reason="It has seven hills.")
+    chat = item_of(question, Asking(examples=(question, shot), shots=3))
+    assert [m.role for m in chat.prompt.messages] == ["user", "assistant", "user"], "never the question itself"
+    assert chat.prompt.messages[1].text == "A"
+    assert [c.continuation for c in chat.choices] == ["A", "B"]
+    text = item_of(question, Asking(style="text", examples=(shot,), shots=1))
+    assert text.choices[1].context == (
+        "Capital of Italy?\nA. Rome\nB. Paris\nAnswer: A\n\nCapital of France?\nA. Rome\nB. Paris\nAnswer:"
+    )
+    assert text.choices[1].continuation == " B"
+    cot = item_of(question, Asking(cot=True, by="generation", examples=(shot,), shots=1))
+    assert cot.prompt.messages[1].text == "It has seven hills.\nAnswer: A"
+    assert not cot.choices
+    assert cot.score(["Rome is in Italy, so Answer: B"]) == 1
+
+
+def test_names_of_tasks() -> None:
+    assert all(map(is_file, ("a/b", "x.jsonl.xz,shots=5")))
+    assert not any(map(is_file, ("sums", "shop:capitals", "dialogues")))
+    with pytest.raises(ValueError, match="no such file"):
+        suite_of("gone.jsonl")
+    with pytest.raises(ValueError, match=r"'shot=5': expected n=\.\.\."):
+        forms.read("x.jsonl,shot=5")
+    assert held_to(Interval(0, -0.02, 0.1, 9), 0.05) == "yes"
+    assert held_to(Interval(0, -0.07, 0.1, 9), 0.05) == "unknown"
+    assert held_to(Interval(-0.2, -0.3, -0.1, 9), 0.05) == "no"
+
+
+def test_a_file_of_an_unknown_form_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "x.jsonl", [{"text": "?"}])
+    with pytest.raises(ValueError, match=r"x\.jsonl:1: fields text: expected those of a known form"):
+        forms.read(str(path))
+    write_jsonl(path, [{"question": "q", "choices": ["a", "b"], "answer": "Z"}])
+    with pytest.raises(ValueError, match="no record can be asked"):
+        forms.read(str(path))
+
+
+@real
+@pytest.mark.parametrize(
+    ("name", "n", "choices"),
+    [
+        ("ceval_val.jsonl.xz,shots=5,examples={}/ceval_dev.jsonl.xz", 1346, True),
+        ("cmmlu_dev.jsonl.xz,shots=2", 335, True),
+        ("mmlu_val.jsonl.xz,style=text,shots=5,examples={}/mmlu_dev5shot.jsonl.xz", 1531, True),
+        ("gsm8k_test.jsonl.xz,cot=1,shots=2", 1319, False),
+        ("cmath_zh_600.jsonl.xz", 600, False),
+        ("truthfulqa_817.jsonl.xz", 813, True),
+        ("pclue_train9_sample_705.jsonl.xz", 705, None),
+        ("xstest_450.jsonl.xz", 450, False),
+        ("llm_foundry_icl_tasks.jsonl.xz,task=winogrande,style=text", 1267, True),
+        ("ifbench_test.jsonl.xz", None, False),
+    ],
+)
+def test_real_files_are_read_and_right_answers_score(name: str, n: int | None, choices: bool | None) -> None:
+    suite = forms.read(f"{EVAL}/{name.format(EVAL)}")
+    if n is not None:
+        assert len(suite.items) == n
+    assert sum(suite.left_out.values()) + len(suite.items) >= 30
+    if choices is not None:
+        assert all(bool(item.choices) == choices for item in suite.items)
+    if choices is None or (not choices and "ifbench" not in name and "xstest" not in name):
+        answered = [item for item in suite.items if not item.choices]
+        right = sum(item.score([f"So the answer is {item.expected}"]) for item in answered)
+        assert right >= 0.97 * len(answered)
+    if choices and "winogrande" not in name:
+        assert len({item.gold for item in suite.items}) > 1
+
+
+def test_forms_of_the_icl_tasks(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"task": "arc", "query": "Question: What melts ice?\nAnswer:", "choices": ["heat", "cold"], "gold": 0},
+        {"task": "trivia", "context": "Question: Which vegetable?\nAnswer:", "answer": "Onion", "aliases": ["Onions"]},
+        {"task": "lambada", "context": "I do not care about", "continuation": "signs"},
+        {"task": "wino", "context_options": ["The cup", "The tea"], "continuation": "was full.", "gold": 1},
+        {"task": "svamp", "context": "3 and 4?", "answer": "7", "chain_of_thought": "3 + 4 = 7."},
+    ]
+    read = {}
+    for row in rows:
+        path = write_jsonl(tmp_path / f"{row['task']}.jsonl", [row])
+        read[row["task"]] = forms.read(f"{path},task={row['task']},style=text")
+    (arc,) = read["arc"].items
+    assert [(c.context, c.continuation) for c in arc.choices] == [
+        ("Question: What melts ice?\nAnswer:", " heat"),
+        ("Question: What melts ice?\nAnswer:", " cold"),
+    ]
+    assert read["arc"].by_length
+    assert [c.context for c in read["wino"].items[0].choices] == ["The cup", "The tea"]
+    assert not read["wino"].by_length
+    assert read["trivia"].score(0, " onions, I think") == 1
+    assert read["lambada"].score(0, "signs") == 1
+    assert read["svamp"].score(0, "3 + 4 = 7.0") == 1
+
+
+@real
+def test_ifbench_is_checked_but_for_what_needs_a_parser() -> None:
+    with lzma.open(EVAL / "ifbench_test.jsonl.xz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    names = Counter(name for row in rows for name in row["instruction_id_list"])
+    unknown = {name: n for name, n in names.items() if name not in checks()}
+    assert sum(unknown.values()) <= 0.2 * sum(names.values()), unknown
+    suite = forms.read(str(EVAL / "ifbench_test.jsonl.xz"))
+    assert len(suite.items) + sum(suite.left_out.values()) == 300
+    assert len(suite.items) >= 230
