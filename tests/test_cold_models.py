@@ -31,6 +31,7 @@ from steersman.cold.teacher import taught
 from steersman.data import made
 from steersman.data.clean import language_of
 from steersman.data.dataset import load_conversations, write_dataset
+from steersman.data.dividing import divided
 from steersman.data.split import split_key, split_records
 from steersman.engine.protocol import Prompt
 from steersman.types import Completion, Conversation, Message, SamplingParams
@@ -110,6 +111,15 @@ def test_variants_are_never_in_a_test_split(tmp_path: Path) -> None:
     assert not held & {made.origin_key(r) for r in kept}  # nor in training, where the original is held out
     assert len(kept) == sum(
         split_key(r) not in held for r in records if any(made.made(v)["from"] == r.id for v in variants)
+    )
+    whole = write_dataset(tmp_path, "whole", "prompts", "train", [*records, *variants], "here", {})
+    of = divided(whole, shares, 0, 0.99, tmp_path)
+    of_records, of_variants = of.splits[: len(records)], of.splits[len(records) :]
+    assert set(of_variants) == {"train", ""}
+    by_id = {r.id: split for r, split in zip(records, of_records, strict=True)}
+    assert all(
+        (by_id[made.made(v)["from"]] == "train") == (split == "train")
+        for v, split in zip(variants, of_variants, strict=True)
     )
     with pytest.raises(ValueError, match="expected no augmented record outside of the training split"):
         write_dataset(tmp_path, "x", "prompts", "test", variants, "here", {})

@@ -2,7 +2,7 @@
 
 Every removed piece is counted by what it was, letter by letter: letters read are letters kept, removed and cut off.
 
-Why so: decision 71 in docs/LOG.md.
+Why so: decision 73 in docs/LOG.md.
 """
 
 from __future__ import annotations

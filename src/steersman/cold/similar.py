@@ -1,6 +1,6 @@
 """Prompts of the logs that resemble a few seeds, in groups, each with the one that stands for it.
 
-Why so: decision 72 in docs/LOG.md.
+Why so: decision 74 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from steersman import progress
 from steersman.data.clean import text_of
@@ -60,21 +60,28 @@ def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], lea
     to its border, as long as most records keep their split; larger data sets move fewer. Augmented records whose
     original is not in the training split are left out, and their number is said.
     """
-    placed = [(record, key, split_by_hash(key, fractions)) for record in records for key in [split_key(record)]]
-    largest = max(fractions, key=lambda name: fractions[name])
-    if least and len(placed) >= ENOUGH:
-        moved = _filled_up(Counter((key, split) for _, key, split in placed), fractions, largest, least)
-        placed = [(record, key, moved.get(key, split)) for record, key, split in placed]
+    every = list(records)
+    keys = list(map(split_key, every))
+    split = split_keys(keys, fractions, least)
     out: dict[str, list[Parsed]] = {name: [] for name in fractions}
     apart = 0
-    for record, _, split in placed:
-        if split != "train" and is_augmented(record):
+    for record, key in zip(every, keys, strict=True):
+        if split[key] != "train" and is_augmented(record):
             apart += 1
         else:
-            out[split].append(record)
+            out[split[key]].append(record)
     if apart:
         progress.note(f"note: {apart} augmented records left out: what they were made of is held out, or to be")
     return out
+
+
+def split_keys(keys: Sequence[str], fractions: Mapping[str, float], least: int = 0) -> dict[str, str]:
+    """The split of every key, of which each stands for a record; `least` as in `split_records`."""
+    split = {key: split_by_hash(key, fractions) for key in keys}
+    if least and len(keys) >= ENOUGH:
+        largest = max(fractions, key=lambda name: fractions[name])
+        split |= _filled_up(Counter((key, split[key]) for key in keys), fractions, largest, least)
+    return split
 
 
 def _filled_up(
