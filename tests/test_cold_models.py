@@ -22,14 +22,15 @@ from typer.testing import CliRunner
 from server_double import FakeEngine
 from steersman.cli.framework import build
 from steersman.cold import proposals, typos
-from steersman.cold.asking import Asked
 from steersman.cold.augment import augmented, fault
 from steersman.cold.overlaps import Pool, rouge_l
+from steersman.cold.requests import Asked
 from steersman.cold.self_instruct import invented, parsed
 from steersman.cold.similar import similar
 from steersman.cold.teacher import taught
 from steersman.data import made
 from steersman.data.clean import language_of
+from steersman.data.contamination import overlap
 from steersman.data.dataset import load_conversations, write_dataset
 from steersman.data.dividing import divided
 from steersman.data.split import split_key, split_records
@@ -112,6 +113,8 @@ def test_variants_are_never_in_a_test_split(tmp_path: Path) -> None:
     assert len(kept) == sum(
         split_key(r) not in held for r in records if any(made.made(v)["from"] == r.id for v in variants)
     )
+    apart = augmented([shown("z", "How do I return shoes?")], ["typing"], 1, 5).records
+    assert overlap([shown("t", "How do I return shoes?")], apart).exact == 1  # whatever its words are now
     whole = write_dataset(tmp_path, "whole", "prompts", "train", [*records, *variants], "here", {})
     of = divided(whole, shares, 0, 0.99, tmp_path)
     of_records, of_variants = of.splits[: len(records)], of.splits[len(records) :]

@@ -18,8 +18,8 @@ from steersman.data.made import INVENTED
 from steersman.types import Conversation, Message, SamplingParams
 
 if TYPE_CHECKING:
-    from steersman.cold.asking import Asked
     from steersman.cold.proposals import Proposal
+    from steersman.cold.requests import Asked
     from steersman.cold.self_instruct import Invented
     from steersman.cold.teacher import Taught
 
@@ -63,8 +63,8 @@ def custom(
 
 
 def _proposals(found: Invented, asked: Asked, name: str, drafts: bool) -> list[Proposal]:
-    from steersman.cold.asking import answers
     from steersman.cold.proposals import Proposal
+    from steersman.cold.requests import answers
 
     prompts = [Conversation(f"{name}-{i}", (Message("user", text),)) for i, (text, _, _) in enumerate(found.kept, 1)]
     told = [a[0].text.strip() for a in answers(asked, prompts, "drafts")] if drafts and prompts else [""] * len(prompts)

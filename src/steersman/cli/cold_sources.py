@@ -13,7 +13,7 @@ from steersman.data.split import split_key
 from steersman.types import Conversation, Message, SamplingParams
 
 if TYPE_CHECKING:
-    from steersman.cold.asking import Asked
+    from steersman.cold.requests import Asked
 
 
 def prompts_of(space: Workspace, names: Sequence[str]) -> list[Conversation]:
@@ -58,7 +58,7 @@ def not_held(space: Workspace, records: Sequence[Conversation]) -> tuple[list[Co
 
 def asked_of(space: Workspace, url: str, model: str, key: str, params: SamplingParams) -> Asked:
     """Whom to ask: an API, or the workspace's model."""
-    from steersman.cold.asking import Asked
+    from steersman.cold.requests import Asked
 
     if not url:
         from steersman.cli.talk import choose, load

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from steersman.cold import typos
-from steersman.cold.asking import Asked, answers, question
+from steersman.cold.requests import Asked, answers, question
 from steersman.data.clean import language_of
 from steersman.data.made import AUGMENTED, is_augmented, marked
 from steersman.data.split import split_key

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman.cold.asking import Asked, answers, question
 from steersman.cold.overlaps import Pool
+from steersman.cold.requests import Asked, answers, question
 from steersman.data.clean import language_of
 from steersman.data.contamination import units
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from steersman.cold.asking import Asked, answers
+from steersman.cold.requests import Asked, answers
 from steersman.data.made import DISTILLED, marked
 from steersman.types import Candidates, Completion, Conversation, Message
 
