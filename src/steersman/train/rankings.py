@@ -39,6 +39,8 @@ class RankedTree:
     objective: str = OVERALL
     weight: float = 1.0
     """Of the ranking's loss, by its labeler's reliability."""
+    label: int = 0
+    """Of a single answer without pairs: 1 good, -1 poor."""
 
 
 def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
@@ -53,13 +55,27 @@ def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> Ranked
         ranking.grade_steps(),
         ranking.objective or OVERALL,
         ranking.weight,
+        label_of(ranking),
     )
+
+
+def label_of(ranking: Ranking) -> int:
+    """1 or -1 for a single answer that was called good or poor, else 0."""
+    if len(ranking.answers) > 1 or ranking.grades is None:
+        return 0
+    return {"good": 1, "average": 0, "poor": -1}[ranking.grades[0]]
 
 
 def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
     """Rankings with at least one strict pair, and how many had none."""
     out = [to_ranked_tree(template, r, context) for r in rankings if r.pairs()]
     return out, len(rankings) - len(out)
+
+
+def apart(rankings: Sequence[Ranking], held: Sequence[Ranking]) -> list[Ranking]:
+    """The rankings of prompts of which none is held out."""
+    keys = {_prompt_key(r) for r in held}
+    return [r for r in rankings if _prompt_key(r) not in keys]
 
 
 def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:

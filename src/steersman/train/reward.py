@@ -25,7 +25,7 @@ from steersman.distributed import parallel
 from steersman.families.heads import name_heads
 from steersman.families.outputs import branch_heads, context_of, init_score_head
 from steersman.progress import activity
-from steersman.rl.losses import kwise_loss
+from steersman.rl.losses import kwise_loss, label_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
@@ -36,10 +36,13 @@ from steersman.train.rankings import (
     NOTHING,
     FrozenStates,
     RankedTree,
+    apart,
     frozen_states,
+    label_of,
     pair_report,
     sources,
     split_holdout,
+    to_ranked_tree,
     to_ranked_trees,
 )
 from steersman.train.session import Origin, Session, Steps, opened, trainable
@@ -151,6 +154,10 @@ class RankedPrompts:
     batches: list[list[int]]
     """Numbers of the items of each optimizer step."""
 
+    def counts(self) -> dict[str, int]:
+        labels = sum(abs(item.label) for item in self.items)
+        return {"all_ties": self.ties} | ({"labels": labels} if labels else {})
+
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[RewardConfig], context: int, member: int
@@ -158,11 +165,15 @@ def prepare(
     """Raises ValueError where there is nothing to learn from or to hold out, for some objective."""
     config = origin.config
     check_objectives(rankings, config.objectives)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
+    labelled = [r for r in rankings if label_of(r) and r.weight > 0]  # they have no pairs to be tested on
+    training, held_out = split_holdout([r for r in rankings if not label_of(r)], config.holdout_fraction, origin.seed)
     if member == 0:  # the validator learns from what the others are tested on, and is tested on what they learn from
         told = [r for r in training if r.pairs()]
         training, held_out = held_out, told if config.objectives else told[:TESTED]
+        labelled = []
     items, ties = to_ranked_trees(template, training, context)
+    if not config.objectives:
+        items += [to_ranked_tree(template, r, context) for r in apart(labelled, held_out)]
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
         raise ValueError(
@@ -196,7 +207,8 @@ def learn(
     batch: Sequence[int],
     states: FrozenStates,
 ) -> tuple[float, float]:
-    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher."""
+    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher, and labels
+    that the score's sign agrees with."""
     items = [examples.items[i] for i in batch]
     total, right = 0.0, 0.0
     for group, weight in parallel.share(fill_rows([b.tree.size for b in items], config.rows.row_tokens)):
@@ -207,12 +219,16 @@ def learn(
         heads = torch.split(branch_heads(model, row), [len(b.tree.branches) for b in part])
         scores = own_scores(heads, part, model.config)
         margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
-        losses = [b.weight * kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
+        losses = [
+            b.weight * (label_loss(s[0], b.label) if b.label else kwise_loss(s, b.pairs, m))
+            for s, b, m in zip(scores, part, margins, strict=True)
+        ]
         loss = weight * torch.stack(losses).sum() / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         updater.gather()
         total += float(loss.detach())
         right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+        right += weight * sum(int(b.label * s[0] > 0) for s, b in zip(scores, part, strict=True) if b.label)
     total, right = parallel.add(total, right)
     return total, right
 
@@ -297,7 +313,7 @@ def train(
         for step in steps:
             loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
-            pairs = sum(len(examples.items[i].pairs) for i in batches[step])
+            pairs = sum(len(item.pairs) + abs(item.label) for item in (examples.items[i] for i in batches[step]))
             accuracy = right / pairs
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:
@@ -314,7 +330,7 @@ def train(
         counts, notes = sources(fitted.records)
         report |= {
             "n_train_prompts": len(trees),
-            "all_ties": examples.ties,
+            **examples.counts(),
             **counts,
             **fitted.counts(),
             "normalised_on": len(demonstrations),

@@ -122,7 +122,7 @@ PPO = entry(
     "Improve the model against the reward model, under a KL price to the fine-tuned model.",
     ("steersman ppo -s ppo.kl.coef=0.1",),
     in_loop=True,
-    maker=Maker("PPO", "reward", ("sft", "base")),
+    maker=Maker("PPO", "reward", ("sft", "base", "served")),
     search=Searched(
         {"eval_reward": "maximize", "eval_no_eos": "minimize"},
         judging=(
