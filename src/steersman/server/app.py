@@ -8,7 +8,17 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat_api, chat_images, logs, openai_api, pages, ranking_api, rounds_api, training
+from steersman.server import (
+    chat_api,
+    chat_images,
+    completions_api,
+    logs,
+    openai_api,
+    pages,
+    ranking_api,
+    rounds_api,
+    training,
+)
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -33,6 +43,7 @@ def create_app(engine: Engine, store: Store, *, allowed_hosts: str = "", key: st
     app.state.context = context
     routers = (
         openai_api.router,
+        completions_api.router,
         chat_api.router,
         chat_images.router,
         ranking_api.router,

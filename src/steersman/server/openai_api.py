@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from steersman.engine.protocol import Prompt
 from steersman.server import logs
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
@@ -35,13 +36,13 @@ def _model_json(ctx: Context) -> dict[str, Any]:
     return {"id": ctx.engine.model_name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
 
 
-def _check_model(ctx: Context, name: str) -> None:
+def check_model(ctx: Context, name: str) -> None:
     if name != ctx.engine.model_name:
         message = f"The model `{name[:100]}` does not exist; this server has `{ctx.engine.model_name}`"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
-def _check_tokens(ctx: Context) -> None:
+def check_tokens(ctx: Context) -> None:
     """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
     try:
         ctx.engine.token_text(0)
@@ -56,16 +57,16 @@ def list_models(ctx: Ctx) -> dict[str, Any]:
 
 @router.get("/models/{name:path}")
 def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
-    _check_model(ctx, name)
+    check_model(ctx, name)
     return _model_json(ctx)
 
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
-    _check_model(ctx, body.model)
+    check_model(ctx, body.model)
     refuse_unsupported(body)
     if body.logprobs:
-        _check_tokens(ctx)
+        check_tokens(ctx)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
     asked = await run_in_threadpool(to_prompt, body, ctx.system_prompt)
     fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
@@ -76,7 +77,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         chunks = _chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
         return stream(_after(first, chunks))
-    completions = await _complete(ctx, place, request, prompt, params)
+    completions = await complete(ctx, place, request, prompt, params)
     told = functools.partial(_body, ctx, completions, prompt_tokens, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
 
@@ -86,18 +87,18 @@ def _body(ctx: Context, completions: list[Completion], prompt_tokens: int, logpr
     choices = []
     for i, completion in enumerate(completions):
         message = {"role": "assistant", "content": completion.text, "refusal": None}
-        choice = {"index": i, "message": message, "finish_reason": _finish(completion)}
+        choice = {"index": i, "message": message, "finish_reason": finish_of(completion)}
         choices.append(with_raw(choice, logprobs=logprobs_json(ctx.engine, completion) if logprobs else "null"))
-    head = _head(ctx, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
-    return with_raw(head | {"usage": _usage(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
+    head = head_of(ctx, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
+    return with_raw(head | {"usage": used(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
-def _finish(completion: Completion) -> str:
+def finish_of(completion: Completion) -> str:
     # OpenAI has no word for an answer that was cut off because the server stopped.
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
 
 
-def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
+def used(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     answered = sum(len(completion.token_ids) for completion in completions)
     return {
         "prompt_tokens": prompt_tokens,
@@ -106,9 +107,9 @@ def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     }
 
 
-def _head(ctx: Context, kind: str) -> dict[str, Any]:
+def head_of(ctx: Context, kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
         "model": ctx.engine.model_name,
@@ -116,8 +117,8 @@ def _head(ctx: Context, kind: str) -> dict[str, Any]:
     }
 
 
-async def _complete(
-    ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
+async def complete(
+    ctx: Context, place: Place, request: Request, prompt: Prompt, params: SamplingParams
 ) -> list[Completion]:
     """The whole answers in order, streamed from the engine so that they end when the client leaves."""
     generation = Generation(ctx.engine, prompt, params)
@@ -156,11 +157,11 @@ async def _chunks(
 
     Raises the engine's refusal; later errors become events.
     """
-    head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+    head = head_of(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
         told = logprobs_json(ctx.engine, end) if logprobs and end is not None else "null"
-        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
+        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else finish_of(end)}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
     completions, generation, begun = [], Generation(ctx.engine, prompt, params), False
@@ -178,7 +179,7 @@ async def _chunks(
                     completions.append(item)
                     yield await run_in_threadpool(chunk, index, {}, item)
         if include_usage:
-            yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
+            yield event(head | {"choices": [], "usage": used(prompt_tokens, completions)})
         yield event("[DONE]")
     except Exception as error:
         if not begun:
