@@ -15,8 +15,6 @@ from steersman.types import SamplingParams
 MOST_PROMPTS = 32
 """Most prompts of one request."""
 _IGNORED = ("user",)
-_LARGEST_SEED = 2**63 - 1024
-"""The largest below 2**63 that readers of JSON in floats can tell from what is too large."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,), "stream": (False,), "stream_options": ()}
 Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
 Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
@@ -44,7 +42,7 @@ class CompletionRequest(BaseModel):
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), le=_LARGEST_SEED), WHOLE] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenId, Bias], _BIASES, BeforeValidator(_few)] | None = None
