@@ -64,7 +64,7 @@ def test_who_judges(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_kept() -> None:
-    config = replaced(PpoConfig(), kl_ceiling=10.0)
+    config = replaced(PpoConfig(), kl_ceiling=10.0, confidence=0.95)
     sft = {"eval_reward": 0.0, "eval_kl": 0.0, "iteration": 0}
 
     def found(gain: float, low: float, kl: float = 5.0) -> dict[str, float]:
@@ -75,6 +75,9 @@ def test_what_is_kept() -> None:
     assert not is_kept(found(0.3, -0.01), sft, config), "a gain that may be none"
     assert not is_kept(found(0.3, 0.1, 11), sft, config), "beyond the ceiling"
     assert not is_kept(found(0.3, 0.2), found(0.4, 0.1), config)
+    by_mean = replaced(config, confidence=PpoConfig().selection.confidence)
+    assert is_kept(found(0.3, -0.01), sft, by_mean), "choosing is not proving: the verdict does that"
+    assert not is_kept(found(-0.01, -0.3), sft, by_mean)
     by_reward = replaced(config, confidence=0.0)
     assert is_kept(found(-0.3, -1), sft, by_reward), "as it was: the higher held-out reward"
     told = outcome(sft, found(0.3, -0.01), config, "validator")

@@ -28,3 +28,14 @@ def test_killed_at_random_moments_every_stage_ends_with_the_same_bits(runs: int,
     assert set(found) == stages
     for stage, result in found.items():
         assert result["equal"] == runs <= result["kills"], stage
+
+
+@pytest.mark.parametrize("runs", [2, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+def test_a_killed_round_leaves_all_whole_and_goes_on(runs: int) -> None:
+    """`tests/round_kills.py` looks at the served model, the promotions and the store after each kill."""
+    command = [sys.executable, str(Path(__file__).with_name("round_kills.py")), str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(found, indent=1))
+    assert found["equal"] == runs <= found["kills"], done.stderr

@@ -27,7 +27,7 @@ def test_flat_names_are_unique_and_those_of_old_files() -> None:
     for name, section in components(Config()).items():
         names = [leaf.name for leaf in leaves(section)]
         assert len(set(names)) == len(names), name
-        assert set(names) >= set(old[name]), name
+        assert set(names) >= set(old.get(name, ())), name
         assert not set(names) & set(components(section)) - {"advantage", "monitors"}, name
 
 

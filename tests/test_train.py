@@ -21,14 +21,16 @@ import tiny as t
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import POINTS, tree_hashes, verify
 from steersman.artifact.stage_folder import StageFolder, partial_of
+from steersman.compute.packing import Tree
 from steersman.config import ModelConfig, PpoConfig, RewardConfig, SampleConfig, SftConfig, replaced
+from steersman.text.template import Template
 from steersman.train import ppo, reward, sample, sft
 from steersman.train.iteration import ANSWERS
 from steersman.train.log import read_metrics
 from steersman.train.schedule import Schedule
 from steersman.train.update import Updater
 from steersman.types import Conversation, Ranking
-from steersman.weights.folders import load_causal, use_packed_rows
+from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
 SFT = replaced(SftConfig(), epochs=2, lr=1e-3, batch_tokens=200, row_tokens=128)
@@ -251,6 +253,28 @@ def test_reward_learns_a_plain_preference_and_is_centred(tiny: Path, tmp_path: P
         scores = [model(torch.tensor([ids])).logits.item() for ids in answers]
     mean = sum(scores) / len(scores)
     assert mean - model.config.reward_shift == pytest.approx(0, abs=1e-4), "demonstrations score 0 on average"
+
+
+def test_a_label_moves_the_score_of_its_answer(tiny: Path, tmp_path: Path) -> None:
+    """Liked and disliked answers count by the binary loss, and change nothing where there are none."""
+    longer = {"epochs": 5, "holdout_fraction": 0.25, "lr": 3e-3}
+    liked, poor = "blue kettle", "No."
+    said = [
+        Ranking(f"l{i}", p, (text,), None, (grade,))
+        for i, p in enumerate(prompts(16))
+        for text, grade in ((liked, "good"), (poor, "poor"))
+    ]
+    told = run_reward(tiny, tmp_path / "labels", [*rankings(), *said], **longer)
+    assert told["labels"] == 24, "those of held-out prompts are left out"
+    assert "labels" not in run_reward(tiny, tmp_path / "none", **longer)
+    template = Template(t.tokenizer())
+    means = []
+    for name in ("labels", "none"):
+        model = use_packed_rows(load_scalar(tmp_path / name, "float32"))
+        trees = [Tree(template.prompt_ids(p), tuple(map(template.answer_ids, (liked, poor)))) for p in prompts(16)]
+        scores = torch.cat([s[:, 0] for s in reward.score_trees(model, trees, 512)]).view(-1, 2)
+        means.append(float((scores[:, 0] - scores[:, 1]).mean()))
+    assert means[0] > means[1] + 1
 
 
 def test_rankings_of_one_prompt_never_straddle_the_holdout() -> None:

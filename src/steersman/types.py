@@ -26,7 +26,7 @@ from steersman.parts import expect
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Grade = Literal["good", "average", "poor"]
-FeedbackKind = Literal["like", "dislike", "edit", "regenerate"]
+FeedbackKind = Literal["like", "dislike", "edit", "regenerate", "flag"]
 
 GRADES: tuple[str, ...] = get_args(Grade)
 FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
@@ -236,12 +236,12 @@ class Ranking:
         return out | ({"weight": self.weight} if self.weight != 1 else {})
 
     @staticmethod
-    def from_json(value: Any, where: str = "ranking") -> Ranking:
+    def from_json(value: Any, where: str = "ranking", least: int = 2) -> Ranking:
         expect(isinstance(value, Mapping), where, "an object with 'prompt' and 'answers'", value)
         prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
         answers = value.get("answers")
-        good = isinstance(answers, list) and len(answers) >= 2 and all(isinstance(a, str) for a in answers)
-        expect(good, f"{where}.answers", "a list of at least two strings", answers)
+        good = isinstance(answers, list) and len(answers) >= least and all(isinstance(a, str) for a in answers)
+        expect(good, f"{where}.answers", f"a list of at least {least} strings", answers)
         ranks, grades = value.get("ranks"), value.get("grades")
         expect((ranks is None) != (grades is None), where, "either 'ranks' or 'grades'", sorted(value))
         if ranks is not None:
@@ -279,7 +279,7 @@ def to_objective(value: Any, where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A chat user's reaction to one answer: liked, disliked, edited it, or asked for another.
+    """A chat user's reaction to one answer: liked, disliked, edited it, asked for another, or flagged it as harmful.
 
     `edited` holds the better answer for kind "edit"; `prompt` is the dialogue up to and including the user's turn.
     """

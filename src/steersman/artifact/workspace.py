@@ -48,7 +48,7 @@ def renamed_keys(inputs: Mapping[str, str]) -> dict[str, str]:
     return {renamed(name): value for name, value in inputs.items()}
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
     """A hard link, or a copy where the file system has none. Artifacts are replaced, never changed in place."""
     try:
         Path(target).hardlink_to(source)
@@ -186,7 +186,7 @@ class Workspace:
         if not (kept / MANIFEST_NAME).is_file():
             temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(folder, temporary, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(folder, temporary, copy_function=link, ignore=shutil.ignore_patterns(".*"))
             if identity(verify(temporary)) != mark:
                 shutil.rmtree(temporary)
                 raise ValueError(f"{folder}: was made anew while it was being promoted; promote again")

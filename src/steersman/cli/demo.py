@@ -33,7 +33,14 @@ SYSTEM = {
 """Facts for the page's assistant: a customer and an order, in the form of the training prompts."""
 SIZES: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 600, "ranking_prompts": 440, "ppo_prompts": 1000, "eval_prompts": 200},
-    "sft": {"epochs": 1, "lr": 4e-4, "batch_tokens": 2048, "row_tokens": 2048, "train_layers": 10},
+    "sft": {
+        "epochs": 1,
+        "lr": 4e-4,
+        "batch_tokens": 2048,
+        "row_tokens": 2048,
+        "train_layers": 10,
+        "eval_dialogues": 64,
+    },
     "sample": {"max_tokens": 64, "batch_prompts": 220},
     "rank": {"error_rate": 0.05, "tie_margin": 0.1},
     # a second epoch learns the rankings by heart: 71 % held out after one, 66 % after three
@@ -64,7 +71,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "train_layers": 10,
         "row_tokens": 2048,
         "eval_every": 9,
-        "eval_prompts": 160,
+        "eval_prompts": 80,
+        "eval_answers": 3,
     },
     "eval": {"max_tokens": 64, "batch_prompts": 200},
     "serve": {"max_tokens": 128},
@@ -75,7 +83,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     # Adam's first steps throw Gemma far: at the English rate the loss of SFT doubled and its held-out loss ended above
     # the base's
     "sft": {"lr": 1e-4},
-    "ppo": {"lr": 2e-4, "iterations": 6, "eval_every": 6, "eval_prompts": 120, "step_kl": 0.8},
+    "ppo": {"lr": 2e-4, "iterations": 6, "eval_every": 6, "step_kl": 0.8},
 }
 """The Chinese demo's differences: its base has twice the parameters and five times the vocabulary."""
 BASES = {"en": "smollm2-135m", "zh": "gemma3-270m"}

@@ -28,6 +28,7 @@ from steersman.config.project_settings import (
     ModelConfig,
     ProjectConfig,
     RankConfig,
+    RoundConfig,
     SampleConfig,
     ServeConfig,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "RewardConfig",
     "RlooConfig",
     "RolloutsConfig",
+    "RoundConfig",
     "RowsConfig",
     "RuleConfig",
     "SampleConfig",
@@ -115,6 +117,7 @@ class Config:
     dpo: DpoConfig = DpoConfig()
     kto: KtoConfig = KtoConfig()
     eval: EvalConfig = EvalConfig()
+    round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config.declared import LONG, LONG_DOC, names, opt
+from steersman.config.declared import LONG, LONG_DOC, names, opt, weights
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,32 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class RoundConfig:
+    """`steersman round`: what people said becomes the next model, if that is better."""
+
+    policy: str = opt(
+        "auto",
+        "Stage that improves the model, by its verb; auto: ppo where enough prompts are ranked, else kto, else sft.",
+    )
+    min_new: int = opt(1, "Fewer new records open no round.", low=1)
+    old_demonstrations: float = opt(
+        0.25, "Share of demonstrations that the model has learned before and learns again, against forgetting.", high=1
+    )
+    old_comparisons: float = opt(
+        1.0, "The same of rankings and labels; the reward model is made anew and knows only what it gets.", high=1
+    )
+    max_age_days: float = opt(0.0, "Feedback and rankings older than this are left out; 0: none.")
+    versions: int = opt(
+        0, "Feedback on answers of other models than the last so many promoted ones is left out; 0: none."
+    )
+    axis_margin: float = opt(
+        0.05, "The gate: how much worse an axis may be; the whole 95 % interval must lie above that.", high=1
+    )
+    margins: dict[str, float] = weights("The gate: other margins of single axes or tasks, such as {fitness = 0.1}.")
+    least_prompts: int = opt(50, "The gate: test prompts below which nothing is promoted.", low=10)
+
+
+@dataclass(frozen=True)
 class ServeConfig:
     host: str = opt("127.0.0.1", "Address to listen on; the server binds to loopback until it has accounts.")
     port: int = opt(8000, "Port; the next free one is taken where it is in use.", high=65535)
@@ -150,6 +176,10 @@ class ServeConfig:
         "",
         "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
         "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
+    )
+    canary_promote: bool = opt(
+        False,
+        "Promote a canary's candidate as soon as votes call it better; false: `steersman canary promote` does.",
     )
     dtype: str = opt(
         "model",

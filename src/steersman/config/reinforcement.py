@@ -224,6 +224,7 @@ class SelectionConfig:
     """Held-out evaluations, by which the kept checkpoint is chosen."""
 
     eval_prompts: int = opt(64, "Held-out prompts for choosing the best checkpoint.", low=1)
+    eval_answers: int = opt(1, "Answers to each of them; several share the reading of the prompt.", low=1)
     eval_every: int = opt(5, "Iterations between such evaluations.", low=1)
     judge: str = opt(
         "validator",
@@ -232,8 +233,9 @@ class SelectionConfig:
         was="selection_judge",
     )
     confidence: float = opt(
-        0.95,
-        "How sure the gain over the SFT model must be (one-sided), else that is kept; 0: the best reward wins.",
+        0.5,
+        "How sure the gain over the SFT model must be (one-sided), else that is kept; 0.5: its mean is above 0; "
+        "0: the best reward wins.",
         high=0.9999,
     )
 

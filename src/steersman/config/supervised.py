@@ -21,6 +21,7 @@ class SftConfig:
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates before and after only.")
+    eval_dialogues: int = opt(1000, "Held-out dialogues that an evaluation looks at, drawn by the seed.", low=1)
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-5)
     rows: DialogueRowsConfig = DialogueRowsConfig()
     adapters: AdaptersConfig = AdaptersConfig()

@@ -16,7 +16,7 @@ class Maker:
     """'PPO'; '' where no known stage made it."""
     learned_from: Literal["", "reward", "rankings"] = "reward"
     """The signal that improved it: the reward model's score, the rankings themselves, or neither."""
-    against: tuple[str, ...] = ("sft",)
+    against: tuple[str, ...] = ("sft", "served")
     """Names of the models it is compared with, if present; it must not be worse than the first."""
 
     @property

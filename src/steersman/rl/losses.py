@@ -27,6 +27,11 @@ def kwise_loss(scores: Tensor, pairs: Sequence[tuple[int, int]], margins: Sequen
     return -F.logsigmoid(lead).mean()
 
 
+def label_loss(score: Tensor, label: int) -> Tensor:
+    """-log sigmoid(r) of one answer that was called good (label 1), -log sigmoid(-r) of a poor one (-1), in nats."""
+    return -F.logsigmoid(label * score)
+
+
 def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     """PPO's clipped objective (Schulman et al. 2017, equation 7), negated, per token.
 

@@ -14,6 +14,7 @@ from steersman.data.importing import parse_file
 from steersman.eval.verdict import Caution
 from steersman.progress import note as say
 from steersman.rounds.export import RANKINGS_FILE
+from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, RANKINGS
 from steersman.rounds.lineage import changed_since
 from steersman.types import Conversation
 
@@ -58,7 +59,10 @@ def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Pat
     for stage in filter(space.has, stages):
         for name, recorded in read_manifest(space.stage_dir(stage)).inputs.items():
             round_, _, artifact = name.rpartition("/")
-            if artifact == "rankings":
+            if artifact == GATHERED:
+                folder = space.stage_dir(GATHERED, int(round_ or space.round))
+                files |= {folder / DEMONSTRATIONS: "demonstrations", folder / RANKINGS: "rankings"}
+            elif artifact == "rankings":
                 files[space.stage_dir("rankings", int(round_ or space.round)) / RANKINGS_FILE] = "rankings"
             elif name.startswith("data:"):
                 path = space.data / f"{name.removeprefix('data:')}.jsonl"
@@ -66,7 +70,7 @@ def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Pat
                     files[path] = info.kind
                 else:
                     gone.append(name)
-    return [(path, kind) for path, kind in files.items() if path.is_file()], sorted(set(gone))
+    return [(path, kind) for path, kind in files.items() if path.is_file() and path.stat().st_size], sorted(set(gone))
 
 
 def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
@@ -83,9 +87,11 @@ def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
 
 def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
     """Test prompts that are also in the workspace's training data, if `infos` (just imported) add to the overlap."""
-    from steersman.data.dataset import datasets
+    from steersman.data.dataset import datasets, superseded
 
-    known, new = datasets(space), {info.name for info in infos}
+    every, new = datasets(space), {info.name for info in infos}
+    gone = superseded(every)
+    known = [info for info in every if info.name not in gone]
     tests = [i for i in known if i.split == "test" and i.kind in ("prompts", "demonstrations")]
     training = [i for i in known if i.split == "train"]
     if not new & {i.name for i in tests}:  # then only prompts added to the training data can be new in the overlap

@@ -107,14 +107,20 @@ def has_rankings(space: Workspace) -> bool:
 
 
 def as_ranking(said: Feedback) -> Ranking | None:
-    """Feedback as a ranking: a liked answer is good, a disliked one poor, an edited one worse than the edit.
+    """Feedback as a ranking: a liked answer is good, a disliked or flagged one poor, an edited one worse than the edit.
 
     None for a wish for another answer, which does not say what was wrong with this one, and for an edit that leaves the
     words as they were.
     """
     written = bare(said.edited or "", Counter())
     answers = (written, said.answer) if said.kind == "edit" else (said.answer,)
-    grades: Mapping[str, tuple[Grade, ...]] = {"like": ("good",), "dislike": ("poor",), "edit": ("good", "poor")}
+    poor: tuple[Grade, ...] = ("poor",)
+    grades: Mapping[str, tuple[Grade, ...]] = {
+        "like": ("good",),
+        "dislike": poor,
+        "flag": poor,
+        "edit": ("good", *poor),
+    }
     if said.kind not in grades or not all(answers) or (said.kind == "edit" and written == bare(said.answer, Counter())):
         return None
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)

@@ -18,6 +18,7 @@ from steersman.artifact.manifest import identity, read_manifest
 from steersman.artifact.workspace import CURRENT, Workspace, renamed, renamed_keys
 from steersman.progress import note as say
 from steersman.rounds import registry
+from steersman.rounds.opened import SERVED, opened
 from steersman.types import Manifest
 
 VERDICT_FILE = "verdict.json"
@@ -69,12 +70,18 @@ def word_for(pairs: list[dict[str, Any]], a: str, b: str) -> str | None:
     return next((word for word in ("worse", "no evidence", "better") if word in words), None)
 
 
+def baseline(space: Workspace, stage: str, round_: int) -> str:
+    """The model that the stage's must not be worse than; in a round of `steersman round` the one served before."""
+    began = opened(space, round_)
+    return began.against if began else registry.get(stage).baseline
+
+
 def refusal(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage` of the round should not be promoted, or None.
 
     The verdict must match the hash in the report's manifest and compare this exact model with its present baseline.
     """
-    against, folder = registry.get(stage).baseline, space.stage_dir("report", round_)
+    against, folder = baseline(space, stage, round_), space.stage_dir("report", round_)
     if not space.has("report", round_):
         return f"{folder}: no report; expected an evaluation of this round: steersman eval"
     manifest = read_manifest(folder)
@@ -83,7 +90,7 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
     if manifest.files.get(VERDICT_FILE) != file_sha256(folder / VERDICT_FILE):
         return f"{folder / VERDICT_FILE}: altered since the evaluation; make the report again: steersman eval"
     for model in (stage, against):
-        if model != "base" and not _is_of(manifest, space, model, round_):
+        if model not in ("base", SERVED) and not _is_of(manifest, space, model, round_):
             return f"{folder}: the report is not of this {model} model; expected one that is: steersman eval"
     word = word_for(read_pairs(folder / VERDICT_FILE), stage, against)
     if word is None:
@@ -93,7 +100,7 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
 
 def doubt(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage`, whose promotion is allowed, should be confirmed by the user; None where the model is better."""
-    against, path = registry.get(stage).baseline, space.stage_dir("report", round_) / VERDICT_FILE
+    against, path = baseline(space, stage, round_), space.stage_dir("report", round_) / VERDICT_FILE
     if read_manifest(folder := space.stage_dir(stage, round_)).metrics.get("kept") == against:
         return f"{folder}: it was not better than {against} on held-out prompts and is that model"
     pairs = read_pairs(path)

@@ -22,6 +22,7 @@ from steersman.plugins import digest, load
 from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.rounds.given_files import Files, hashes
+from steersman.rounds.opened import opened
 from steersman.types import Conversation, Ranking
 
 
@@ -152,6 +153,33 @@ class Model(Source):
 
 
 @dataclass(frozen=True)
+class Beginning(Model):
+    """The model that a round starts from: the base model, or as `steersman round` says the promoted one."""
+
+    def of_round(self, space: Workspace) -> Found:
+        began = opened(space)
+        if began is None or began.start is None:
+            return super().of_round(space)
+        folder = space.root / began.start["path"]
+        verify(folder)
+        return Found({self.name: model_hash(folder)}, lambda: folder)
+
+
+def gathered(space: Workspace) -> Path | None:
+    """Folder of the training data of a round of `steersman round`; None in a round that was opened by hand."""
+    from steersman.rounds.gather import GATHERED
+
+    return space.stage_dir(GATHERED) if space.has(GATHERED) else None
+
+
+def of_gathered(space: Workspace, *read: Callable[[Path], list[Any]]) -> Found | None:
+    """The round's gathered records that the functions read; None in a round that was opened by hand."""
+    if (folder := gathered(space)) is None:
+        return None
+    return Found({folder.name: identity(verify(folder))}, lambda: [record for of in read for record in of(folder)])
+
+
+@dataclass(frozen=True)
 class Dialogues(Source):
     """Demonstrations or prompts: data sets of that kind, split and purpose."""
 
@@ -173,6 +201,11 @@ class Dialogues(Source):
         return found or (find(space, self.kind, self.otherwise, self.purpose) if self.otherwise else [])
 
     def of_round(self, space: Workspace) -> Found:
+        from steersman.rounds.gather import demonstrations
+
+        mine = self.kind == "demonstrations" and self.split == "train" and self.used(space.config)
+        if mine and (found := of_gathered(space, demonstrations)):
+            return found
         paths = self.paths(space)
         if self.demanded and not paths:
             expected = "expected some: steersman data import FILE (or: data import shop)"
@@ -185,6 +218,8 @@ class Dialogues(Source):
         return Found(hashes(paths), lambda: given.files.dialogues(paths, self.kind))
 
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
+        if self.kind == "demonstrations" and self.split == "train" and gathered(space):
+            return []
         return new_data(self.paths(space), recorded)
 
 
@@ -223,7 +258,10 @@ class Rankings(Source):
     def of_round(self, space: Workspace) -> Found:
         from steersman.data.dataset import find, load_rankings
         from steersman.rounds.export import RANKINGS_FILE, export_rankings, has_rankings
+        from steersman.rounds.gather import comparisons, labels
 
+        if found := of_gathered(space, comparisons, labels):
+            return found
         paths = find(space, "rankings", "train")
         inputs = data_hashes(paths)
         if has_rankings(space):
@@ -253,6 +291,8 @@ class Rankings(Source):
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
         from steersman.data.dataset import find
 
+        if gathered(space):
+            return []
         out = new_data(find(space, "rankings", "train"), recorded)
         return [*out, "rankings is new"] if space.has("rankings") and "rankings" not in recorded else out
 
@@ -266,6 +306,8 @@ class Feedback(Source):
     def of_round(self, space: Workspace) -> Found:
         from steersman.rounds.export import feedback_for, feedback_identity, imported_feedback
 
+        if gathered(space):  # among the rankings
+            return Found({}, list)
         imported = self._imported(space)
         inputs, said = data_hashes(imported), feedback_for(space, self.labelled)
         if said:
@@ -284,6 +326,8 @@ class Feedback(Source):
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
         from steersman.rounds.export import feedback_for, feedback_identity
 
+        if gathered(space):
+            return []
         out = new_data(self._imported(space), recorded)
         now, before = feedback_for(space, self.labelled), recorded.get("feedback")
         if before is None or not now:

@@ -40,8 +40,8 @@ from steersman.rounds.registry import Stage
 State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere", "damaged"]
 """killed: it ended without output, as by kill -9, lack of memory or a power cut. elsewhere: on another machine.
 damaged: its record cannot be read, which hinders no other job."""
-LOOP = "run"
-"""The job that makes every missing artifact of the round."""
+LOOP, ROUND = LOOPS = "run", "round"
+"""Jobs of several stages: every missing artifact of the round; the next round, from what people said to the gate."""
 FOLDER = "jobs"
 SAME_START = 2.0
 """Seconds by which two readings of a process's start time may differ."""
@@ -117,10 +117,10 @@ def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[s
     Raises ValueError where there is no such stage to compute, Busy where a job is running in this workspace or another
     process makes the same artifact: stages share the machine's memory, so there is one at a time.
     """
-    stage = None if verb == LOOP else registry.by_verb(verb)
+    stage = None if verb in LOOPS else registry.by_verb(verb)
     if stage is not None and stage.run is None:
         raise ValueError(f"stage '{verb}': people make the {stage.title}: steersman {stage.verb}")
-    command = [sys.executable, "-m", "steersman", stage.verb if stage else LOOP, "-w", str(space.root.absolute())]
+    command = [sys.executable, "-m", "steersman", stage.verb if stage else verb, "-w", str(space.root.absolute())]
     command += ["--json", *(["--fresh"] if fresh else [])]
     for setting in settings:
         command += ["--set", setting]
@@ -245,7 +245,7 @@ def _read(path: Path) -> Record:
     record = Record(**raw)
     if record.number != _number(path) or record.pid < 1 or record.round < 1:
         raise ValueError(f"{path}: not a job: number {record.number}, process {record.pid}, round {record.round}")
-    if record.stage != LOOP and not any(record.stage == stage.verb for stage in registry.stages()):
+    if record.stage not in LOOPS and not any(record.stage == stage.verb for stage in registry.stages()):
         raise ValueError(f"{path}: not a job: stage '{record.stage}'")
     return record
 
@@ -310,7 +310,7 @@ def _progress(log: Path) -> dict[str, Any]:
 
 def _working_on(space: Workspace, record: Record) -> Stage | None:
     """The job's stage; for the loop, the unfinished stage that was begun last."""
-    if record.stage != LOOP:
+    if record.stage not in LOOPS:
         return registry.by_verb(record.stage)
     begun: dict[float, Stage] = {}
     for stage in registry.loop():

@@ -9,6 +9,7 @@ from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
 from steersman.rounds import registry
 from steersman.rounds.lineage import StageState, round_states
+from steersman.rounds.opened import decided, opened
 
 
 def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
@@ -34,6 +35,8 @@ def feedback_counts(space: Workspace) -> dict[str, int]:
 
 def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
     """The next command of the loop."""
+    if opened(space, round_):
+        return "steersman serve" if decided(space, round_) else "steersman round"
     if not has_data:
         return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
     ready = [

@@ -18,6 +18,7 @@ from steersman import config as configs
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.eval.maker import UNKNOWN, Maker
 from steersman.rounds.inputs import Source
+from steersman.rounds.opened import SERVED
 
 if TYPE_CHECKING:
     from steersman.text.template import Template
@@ -246,8 +247,8 @@ def artifact_of(input_name: str) -> tuple[int | None, Stage] | None:
 
 
 def maker_of(name: str) -> Maker:
-    """The stage that made the model of that name ('base' included), in the form that evaluation takes."""
-    if name == "base":
+    """The stage that made the model of that name ('base' and 'served' included), in the form that evaluation takes."""
+    if name in ("base", SERVED):
         return Maker("", "", ())
     found = get(name).maker if is_stage(name) else None
     return found or UNKNOWN

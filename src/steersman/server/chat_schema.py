@@ -45,7 +45,7 @@ class Question(Wanted):
 
 
 class Reaction(_Body):
-    kind: Literal["like", "dislike", "edit", "clear", "withdraw"]
+    kind: Literal["like", "dislike", "edit", "flag", "clear", "withdraw"]
     edited: Text | None = None
     comment: Annotated[Text, Field(max_length=_COMMENT)] = ""
 

@@ -40,10 +40,11 @@ class _Token:
 @router.post("/completions")
 async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_end: AtEnd) -> Response:
     check_model(ctx, body.model)
+    engine = ctx.engine  # one for the whole request, whatever is promoted meanwhile
     checked(body)
-    scorer = ctx.engine if isinstance(ctx.engine, ScoresPrompts) else None
+    scorer = engine if isinstance(engine, ScoresPrompts) else None
     if body.logprobs is not None:
-        check_tokens(ctx)
+        check_tokens(engine)
     if body.echo and scorer is None:
         raise ApiError(400, "echo: this server's engine gives no log-probabilities of prompts", param="echo")
     place = at_end.enter_context(ctx.generations.reserve(len(body.prompts) * (body.n or 1)))
@@ -55,32 +56,32 @@ async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_en
         if body.echo and scorer is not None:
             asked = functools.partial(scorer.prompt_logprobs, prompt, body.logprobs or 0)
             scores = await to_thread.run_sync(asked, limiter=ctx.counting)
-        count, answers = await _answers(ctx, request, body, prompt, place)
+        count, answers = await _answers(ctx, engine, request, body, prompt, place)
         prompt_tokens += count
-        for answer in answers or [Completion("", (), (), "length", ctx.engine.policy_version)]:
-            told = functools.partial(_choice, ctx.engine, body, len(choices), scores, answer)
+        for answer in answers or [Completion("", (), (), "length", engine.policy_version)]:
+            told = functools.partial(_choice, engine, body, len(choices), scores, answer)
             choices.append(await run_in_threadpool(told))
         answered += answers
-    head = head_of(ctx, "text_completion")
+    head = head_of(engine, "text_completion")
     text = with_raw(head | {"usage": used(prompt_tokens, answered)}, choices=f"[{','.join(choices)}]")
     return Response(text, media_type="application/json")
 
 
 async def _answers(
-    ctx: Context, request: Request, body: CompletionRequest, prompt: str | list[int], place: Place
+    ctx: Context, engine: Engine, request: Request, body: CompletionRequest, prompt: str | list[int], place: Place
 ) -> tuple[int, list[Completion]]:
     """(tokens of the prompt, its continuations); none where the request wants the prompt alone."""
-    counted = functools.partial(ctx.engine.count_tokens, prompt)
+    counted = functools.partial(engine.count_tokens, prompt)
     count = await to_thread.run_sync(counted, limiter=ctx.counting)
     wanted = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
-    context = ctx.engine.max_context
+    context = engine.max_context
     # whoever asks for the prompt's log-probabilities asks for a token more, for which a full context has no room
     if wanted == 0 or (body.echo and count == context):
         return count, []
     if count >= context:
         raise PromptTooLong(f"This model's maximum context length is {context} tokens; the prompt has {count}")
     params = params_of(body, min(wanted, context - count), ctx.temperature)
-    return count, await complete(ctx, place, request, prompt, params)
+    return count, await complete(ctx, engine, place, request, prompt, params)
 
 
 def _choice(

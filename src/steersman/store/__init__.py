@@ -12,18 +12,21 @@ Errors are `StoreError`s, which are ValueErrors; `NotFound` is one of them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import chats, ranking_tasks
+from steersman.store import chats, erasing, ranking_tasks
+from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
+from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "Reaction",
     "Store",
     "StoreError",
+    "Vote",
     "new_id",
 ]
 
@@ -252,6 +256,18 @@ class Store:
         with self._db.write() as session:
             return chats.add_feedback(session, message_id, kind, edited, comment, user)
 
+    def records(self, *, by: str | None = None, ids: Collection[str] = (), chat: str | None = None) -> list[str]:
+        """Ids of all feedback and rankings, those that no longer count included: of a person, of these ids (records,
+        answers or ranking tasks) or about a chat's answers."""
+        with self._db.read() as session:
+            return erasing.records(session, by, ids, chat)
+
+    def erase(self, records: Collection[str]) -> int:
+        """Delete feedback and rankings for good, with what the same person said before of the same, which would hold
+        again; returns how many rows. Unknown ids are no error."""
+        with self._db.write() as session:
+            return erasing.erase(session, records)
+
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.
         `answer` is the text that the feedback is about, `prompt` the dialogue with present edits; see
@@ -262,3 +278,8 @@ class Store:
             with self._db.read() as session:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
+
+    def votes(self, since: dt.datetime) -> list[Vote]:
+        """One vote for each chat begun since then in which an answer was judged, in the order of judging."""
+        with self._db.read() as session:
+            return voting.votes(session, since)

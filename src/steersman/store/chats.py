@@ -23,7 +23,7 @@ TITLE_LIMIT = 60
 """Characters of the first user message that become a chat's title."""
 _PAGE = 200
 
-Reaction = Literal["like", "dislike", "edit", "regenerate", "clear", "withdraw"]
+Reaction = Literal["like", "dislike", "edit", "regenerate", "flag", "clear", "withdraw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,10 +344,10 @@ def check_kinds(kinds: Collection[str] | None) -> tuple[str, ...]:
 def feedback_page(session: Session, kinds: Sequence[str], after: int) -> tuple[list[Feedback], int | None]:
     """A page of feedback in order, and the next page's start (None at the end).
 
-    Per user and answer the last like or dislike counts, and the last edit; every regeneration counts.
+    Per user and answer the last like or dislike counts, the last edit and the last flag; every regeneration counts.
     Withdrawn feedback does not.
     """
-    slot = case((FeedbackRow.kind == "edit", 1), else_=0)
+    slot = case((FeedbackRow.kind == "edit", 1), (FeedbackRow.kind == "flag", 2), else_=0)
     repeated = FeedbackRow.kind.not_in(("regenerate", "withdraw"))
     latest = select(func.max(FeedbackRow.seq)).where(repeated).group_by(FeedbackRow.message_id, FeedbackRow.user, slot)
     query = (

@@ -11,6 +11,7 @@ the correction. With a withdrawn edit goes what was said of it. As an earlier tu
     disliked                          the model's         no
     edited, disliked before or not    the person's        yes
     edited, then disliked             the person's        no
+    flagged, liked or not             the model's         no
 
 Why so: decision 45 in docs/LOG.md.
 """
@@ -43,9 +44,13 @@ class Standing:
     judged: str | None
     """The text that `liked` is about."""
     comment: str
+    flagged: bool = False
+    """Whether somebody flagged the model's answer as harmful."""
 
     @property
     def learn(self) -> bool:
+        if self.flagged and self.edited is None:
+            return False
         if self.liked is not None and self.judged == self.text:
             return self.liked
         return self.edited is not None
@@ -58,7 +63,8 @@ def standing(content: str, said: Sequence[Said]) -> Standing:
     judged = judged_text(content, said, last) if last is not None and last.kind != "clear" else None
     liked = None if last is None or judged is None else last.kind == "like"
     comment = last.comment if last is not None and (judged is not None or last.kind == "clear") else ""
-    return Standing(content if edited is None else edited, edited, liked, judged, comment)
+    flagged = any(row.kind == "flag" for row in said)
+    return Standing(content if edited is None else edited, edited, liked, judged, comment, flagged)
 
 
 def judged_text(content: str, said: Sequence[Said], reaction: Said) -> str | None:

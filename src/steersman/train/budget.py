@@ -100,7 +100,10 @@ def setting_of(config: Stage, lengths: Lengths, model_config: ModelConfig, **mod
     elif isinstance(config, RewardConfig | PreferenceConfig):
         row = max(row, longest)
         batch = config.rows.batch_prompts * (lengths.mean or row)
-        passes = config.epochs + isinstance(config, PreferenceConfig)  # the SFT model's comes first
+        if isinstance(config, RewardConfig):  # the validator and further members see the same rankings
+            passes = config.epochs + config.validator + config.members - 1
+        else:
+            passes = config.epochs + 1  # the SFT model's comes first
         cached = lengths.total if passes > 1 and config.adapters.train_layers else 0
     else:
         longest += config.rollouts.answers_per_prompt * config.rollouts.max_tokens

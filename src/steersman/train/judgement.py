@@ -2,8 +2,8 @@
 
 The judge is a second reward model, learned from the rankings that the first was not shown (`reward.validator`): what
 PPO found out about the first, the second does not share. A checkpoint is kept where its gain over the SFT model's
-answers to the same held-out prompts is above 0 with confidence; the largest such gain wins. Where there is none, the
-SFT model is kept, and that is a result.
+answers to the same held-out prompts is above 0, with confidence if asked; the largest such gain wins. Where there is
+none, the SFT model is kept, and that is a result.
 
 Why so: decision 59 in docs/LOG.md.
 """
@@ -42,6 +42,11 @@ def validator_of(reward: Path, config: PpoConfig) -> tuple[Path | None, str]:
     return folder, ""
 
 
+def told_level(config: PpoConfig) -> float:
+    """One-sided confidence of the lower bound that is reported: what is asked for, or 95 % where the mean decides."""
+    return config.selection.confidence if config.selection.confidence > 0.5 else 0.95
+
+
 def gain_over(first: Sequence[float], now: Sequence[float], confidence: float) -> Interval:
     """Mean of now - first, prompt by prompt; `low` is its lower bound at one-sided `confidence`."""
     return paired_bootstrap(now, first, level=max(2 * confidence - 1, 0.01))
@@ -55,7 +60,8 @@ def is_kept(found: Mapping[str, float], best: Mapping[str, float], config: PpoCo
         return False
     if not config.selection.confidence:
         return found["eval_reward"] > best["eval_reward"]
-    return found["eval_gain_low"] > 0 and found["eval_gain"] > best.get("eval_gain", 0.0)
+    decides = "eval_gain_low" if config.selection.confidence > 0.5 else "eval_gain"
+    return found[decides] > 0 and found["eval_gain"] > best.get("eval_gain", 0.0)
 
 
 def outcome(best: Mapping[str, float], tried: Mapping[str, float], config: PpoConfig, judge: str) -> dict[str, Any]:
@@ -67,4 +73,4 @@ def outcome(best: Mapping[str, float], tried: Mapping[str, float], config: PpoCo
     shown = best if kept != SFT else tried
     names = {"eval_gain": "value", "eval_gain_low": "low", "eval_kl": "kl", "iteration": "iteration"}
     gain = {name: shown[key] for key, name in names.items() if key in shown}
-    return {"kept": kept, "judge": judge, "confidence": config.selection.confidence, "gain": gain}
+    return {"kept": kept, "judge": judge, "confidence": told_level(config), "gain": gain}

@@ -5,7 +5,7 @@
 
 `learn` below is the algorithm, from top to bottom. The reference is the SFT model, the critic starts as the reward
 model. RLOO and GRPO (`advantage.method`) are the same loop without a critic: several answers to each prompt are
-compared with one another instead. The result is the policy with the largest sure gain over the SFT model on held-out
+compared with one another instead. The result is the policy with the largest gain over the SFT model on held-out
 prompts among those evaluated whose KL stayed under the ceiling, or the SFT model (`train/judgement.py`).
 
 Why so: decisions 20, 26 and 59 in docs/LOG.md.
@@ -42,7 +42,7 @@ from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
 from steersman.train.ensemble import member_folders
 from steersman.train.iteration import Iteration
-from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, validator_of
+from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, told_level, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import Minibatch, pack
 from steersman.train.monitors import Monitors, check_start, starting_point
@@ -255,7 +255,7 @@ def compare(state: State, measured: HeldOut, config: PpoConfig) -> dict[str, flo
     if not state.first:
         state.first, state.scales = measured.judged, measured.scales
         return measured.figures
-    gain = gain_over(state.first, measured.judged, config.selection.confidence)
+    gain = gain_over(state.first, measured.judged, told_level(config))
     found = {**measured.figures, "eval_gain": gain.value, "eval_gain_low": gain.low}
     if found["eval_kl"] <= config.kl.ceiling and gain.value > state.tried.get("eval_gain", float("-inf")):
         state.tried = {**found, "iteration": state.iteration}

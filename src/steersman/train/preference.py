@@ -122,13 +122,14 @@ def answer_logprobs(
 
     `states`: the result of `frozen_states`.
     """
-    row = states.beneath(to_device(build_row([trees[i] for i in group]), model.device), group)
+    chosen = [trees[i] for i in group]
+    row = states.beneath(to_device(build_row(chosen), model.device), chosen)
     logprobs, _ = response_logprobs(model, row, entropy=False)
     count = len(row.branch_ends)
     total = torch.zeros(count, device=logprobs.device).index_add(0, row.target_branch, logprobs)
     if per_token:
         total = total / torch.bincount(row.target_branch, minlength=count)
-    return dict(zip(group, torch.split(total, [len(trees[i].branches) for i in group]), strict=True))
+    return dict(zip(group, torch.split(total, [len(tree.branches) for tree in chosen]), strict=True))
 
 
 def my_rows(trees: Sequence[Tree], batch: Sequence[int], row_tokens: int) -> list[tuple[list[int], float]]:

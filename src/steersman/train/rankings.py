@@ -19,6 +19,7 @@ from steersman import stats
 from steersman.compute.packing import Below, Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
 from steersman.families.outputs import frozen_layers, share_trunk
+from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.text.template import Template
 from steersman.train.memory import CACHE_BYTES
@@ -38,6 +39,8 @@ class RankedTree:
     objective: str = OVERALL
     weight: float = 1.0
     """Of the ranking's loss, by its labeler's reliability."""
+    label: int = 0
+    """Of a single answer without pairs: 1 good, -1 poor."""
 
 
 def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> RankedTree:
@@ -52,13 +55,27 @@ def to_ranked_tree(template: Template, ranking: Ranking, context: int) -> Ranked
         ranking.grade_steps(),
         ranking.objective or OVERALL,
         ranking.weight,
+        label_of(ranking),
     )
+
+
+def label_of(ranking: Ranking) -> int:
+    """1 or -1 for a single answer that was called good or poor, else 0."""
+    if len(ranking.answers) > 1 or ranking.grades is None:
+        return 0
+    return {"good": 1, "average": 0, "poor": -1}[ranking.grades[0]]
 
 
 def to_ranked_trees(template: Template, rankings: Sequence[Ranking], context: int) -> tuple[list[RankedTree], int]:
     """Rankings with at least one strict pair, and how many had none."""
     out = [to_ranked_tree(template, r, context) for r in rankings if r.pairs()]
     return out, len(rankings) - len(out)
+
+
+def apart(rankings: Sequence[Ranking], held: Sequence[Ranking]) -> list[Ranking]:
+    """The rankings of prompts of which none is held out."""
+    keys = {_prompt_key(r) for r in held}
+    return [r for r in rankings if _prompt_key(r) not in keys]
 
 
 def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
@@ -80,16 +97,16 @@ def _prompt_key(ranking: Ranking) -> str:
 
 @dataclass(frozen=True)
 class FrozenStates:
-    """Hidden states behind the frozen layers, by tree number: computed once for all epochs, or empty."""
+    """Hidden states behind the frozen layers, by tree: computed once for all epochs and models, or empty."""
 
-    kept: Mapping[int, Below] = field(default_factory=dict)
+    kept: Mapping[Tree, Below] = field(default_factory=dict)
 
-    def beneath(self, row: Row, group: Sequence[int]) -> Row:
-        """The row of these trees, with their kept states as `below`."""
-        if not self.kept:
+    def beneath(self, row: Row, trees: Sequence[Tree]) -> Row:
+        """The row of these trees, with their kept states as `below`; as it is where those of one are not kept."""
+        if not all(tree in self.kept for tree in trees):
             return row
-        states = torch.cat([self.kept[i].states for i in group])
-        return replace(row, below=Below(F.pad(states, (0, 0, 0, row.padding)), self.kept[group[0]].layers))
+        states = torch.cat([self.kept[tree].states for tree in trees])
+        return replace(row, below=Below(F.pad(states, (0, 0, 0, row.padding)), self.kept[trees[0]].layers))
 
 
 NOTHING = FrozenStates()
@@ -106,12 +123,15 @@ def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_toke
     trunk = share_trunk([model], frozen_layers(model, train_layers))
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
         return NOTHING
-    kept: dict[int, Below] = {}
-    for group in fill_rows([t.size for t in trees], row_tokens):
-        row = trunk(to_device(build_row([trees[i] for i in group]), model.device))
-        assert row.below is not None
-        pieces = torch.split(row.below.states, [*(trees[i].size for i in group), row.padding])
-        kept |= {i: Below(piece, row.below.layers) for i, piece in zip(group, pieces, strict=False)}
+    kept: dict[Tree, Below] = {}
+    groups = fill_rows([t.size for t in trees], row_tokens)
+    with activity("frozen layers", len(groups), "row") as shown:
+        for done, group in enumerate(groups, 1):
+            row = trunk(to_device(build_row([trees[i] for i in group]), model.device))
+            assert row.below is not None
+            pieces = torch.split(row.below.states, [*(trees[i].size for i in group), row.padding])
+            kept |= {trees[i]: Below(piece, row.below.layers) for i, piece in zip(group, pieces, strict=False)}
+            shown.update(done)
     return FrozenStates(kept)
 
 

@@ -25,20 +25,24 @@ from steersman.distributed import parallel
 from steersman.families.heads import name_heads
 from steersman.families.outputs import branch_heads, context_of, init_score_head
 from steersman.progress import activity
-from steersman.rl.losses import kwise_loss
+from steersman.rl.losses import kwise_loss, label_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
-from steersman.train.order import evenly_spaced, plan_batches
+from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
+    NOTHING,
     FrozenStates,
     RankedTree,
+    apart,
     frozen_states,
+    label_of,
     pair_report,
     sources,
     split_holdout,
+    to_ranked_tree,
     to_ranked_trees,
 )
 from steersman.train.session import Origin, Session, Steps, opened, trainable
@@ -49,10 +53,12 @@ from steersman.weights.lora import settle
 
 TESTED = 120
 """Rankings that test the validator: enough to tell its accuracy to 5 points."""
+ZEROED = 64
+"""Demonstrations whose mean score is the scale's zero: enough to tell it to an eighth of their deviation."""
 
 
 @torch.no_grad()
-def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tensor]:
+def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int, states: FrozenStates = NOTHING) -> list[Tensor]:
     """Scores [K, heads] of each tree's branches, in the trees' order, on the CPU."""
     counts = [len(t.branches) for t in trees]
     scores = [torch.full((count, model.score.out_features), -torch.inf) for count in counts]
@@ -61,6 +67,7 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
         for done, (group, _) in enumerate(mine, 1):
             parallel.halt()
             row = to_device(build_row([trees[i] for i in group]), model.device)
+            row = states.beneath(row, [trees[i] for i in group])
             parts = torch.split(branch_heads(model, row).cpu(), [counts[i] for i in group])
             for i, part in zip(group, parts, strict=True):
                 scores[i] = part
@@ -68,9 +75,11 @@ def score_trees(model: Any, trees: Sequence[Tree], row_tokens: int) -> list[Tens
     return list(torch.split(parallel.merge(torch.cat(scores)), counts))
 
 
-def held_out_metrics(model: Any, held: Sequence[RankedTree], row_tokens: int) -> dict[str, float]:
+def held_out_metrics(
+    model: Any, held: Sequence[RankedTree], row_tokens: int, states: FrozenStates = NOTHING
+) -> dict[str, float]:
     """Loss in nats per pair and share of pairs in the right order, for the curve and for a search."""
-    scores = own_scores(score_trees(model, [h.tree for h in held], row_tokens), held, model.config)
+    scores = own_scores(score_trees(model, [h.tree for h in held], row_tokens, states), held, model.config)
     loss = torch.stack([h.weight * kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
     right = [float(s[w] > s[l]) for s, h in zip(scores, held, strict=True) for w, l in h.pairs]
     return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
@@ -91,7 +100,12 @@ def demonstration_means(
 
 
 def set_scale_and_report(
-    model: Any, held: Sequence[RankedTree], zero: Sequence[float], config: RewardConfig, seed: int
+    model: Any,
+    held: Sequence[RankedTree],
+    zero: Sequence[float],
+    config: RewardConfig,
+    seed: int,
+    states: FrozenStates = NOTHING,
 ) -> dict[str, Any]:
     """Set each head's shift and scale; returns the metrics on the held-out rankings.
 
@@ -99,7 +113,7 @@ def set_scale_and_report(
     """
     if zero and not config.objectives:
         model.config.reward_shift = float(getattr(model.config, "reward_shift", 0.0)) + zero[0]
-    measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens)
+    measured = score_trees(model, [h.tree for h in held], config.rows.row_tokens, states)
     report = pair_report(held, own_scores(measured, held, model.config), seed)
     if config.objectives:
         settle_scale(model.config, measured, zero)
@@ -140,6 +154,10 @@ class RankedPrompts:
     batches: list[list[int]]
     """Numbers of the items of each optimizer step."""
 
+    def counts(self) -> dict[str, int]:
+        labels = sum(abs(item.label) for item in self.items)
+        return {"all_ties": self.ties} | ({"labels": labels} if labels else {})
+
 
 def prepare(
     template: Template, rankings: Sequence[Ranking], origin: Origin[RewardConfig], context: int, member: int
@@ -147,11 +165,15 @@ def prepare(
     """Raises ValueError where there is nothing to learn from or to hold out, for some objective."""
     config = origin.config
     check_objectives(rankings, config.objectives)
-    training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
+    labelled = [r for r in rankings if label_of(r) and r.weight > 0]  # they have no pairs to be tested on
+    training, held_out = split_holdout([r for r in rankings if not label_of(r)], config.holdout_fraction, origin.seed)
     if member == 0:  # the validator learns from what the others are tested on, and is tested on what they learn from
         told = [r for r in training if r.pairs()]
         training, held_out = held_out, told if config.objectives else told[:TESTED]
+        labelled = []
     items, ties = to_ranked_trees(template, training, context)
+    if not config.objectives:
+        items += [to_ranked_tree(template, r, context) for r in apart(labelled, held_out)]
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
         raise ValueError(
@@ -185,23 +207,28 @@ def learn(
     batch: Sequence[int],
     states: FrozenStates,
 ) -> tuple[float, float]:
-    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher."""
+    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher, and labels
+    that the score's sign agrees with."""
     items = [examples.items[i] for i in batch]
     total, right = 0.0, 0.0
     for group, weight in parallel.share(fill_rows([b.tree.size for b in items], config.rows.row_tokens)):
         parallel.halt()
         part = [items[i] for i in group]
         row = to_device(build_row([b.tree for b in part]), model.device)
-        row = states.beneath(row, [batch[i] for i in group])
+        row = states.beneath(row, [b.tree for b in part])
         heads = torch.split(branch_heads(model, row), [len(b.tree.branches) for b in part])
         scores = own_scores(heads, part, model.config)
         margins = [[config.margin * n for n in b.steps] if config.margin else [] for b in part]
-        losses = [b.weight * kwise_loss(s, b.pairs, m) for s, b, m in zip(scores, part, margins, strict=True)]
+        losses = [
+            b.weight * (label_loss(s[0], b.label) if b.label else kwise_loss(s, b.pairs, m))
+            for s, b, m in zip(scores, part, margins, strict=True)
+        ]
         loss = weight * torch.stack(losses).sum() / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         updater.gather()
         total += float(loss.detach())
         right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+        right += weight * sum(int(b.label * s[0] > 0) for s, b in zip(scores, part, strict=True) if b.label)
     total, right = parallel.add(total, right)
     return total, right
 
@@ -223,16 +250,34 @@ def run(
     """
     origin = Origin("reward", output, config, model_config, seed, inputs)
 
+    shared: list[FrozenStates] | None = [] if config.validator or config.members > 1 else None
+
     def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
         alone = replace(config, members=1, validator=False)
         if not number:
             alone = replace(alone, epochs=config.validator_epochs, evals=0)
         origin_of = replace(origin, output=output, inputs=inputs, config=alone)
         # the validator needs no zero: PPO sets its scale by the SFT model's answers
-        train(base, rankings, demonstrations if number else [], origin_of, number)
+        train(base, rankings, demonstrations if number else [], origin_of, number, shared=shared)
 
     further = train_members(member, output, config.members, inputs, config.validator)
-    return train(base, rankings, demonstrations, origin, 1, further)
+    return train(base, rankings, demonstrations, origin, 1, further, shared)
+
+
+def states_of(
+    model: Any, every: Sequence[Tree], mine: Sequence[Tree], config: RewardConfig, shared: list[FrozenStates] | None
+) -> FrozenStates:
+    """The frozen layers' states of what several models see (`every` tree), or else of what this one sees again.
+
+    The same rows whichever model asks first, so that a resumed stage computes the same numbers.
+    """
+    if shared:
+        return shared[0]
+    lasting = every if shared is not None else mine if config.epochs > 1 else []
+    states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
+    if shared is not None:
+        shared.append(states)
+    return states
 
 
 def train(
@@ -242,9 +287,11 @@ def train(
     origin: Origin[RewardConfig],
     member: int,
     further: Sequence[Path] = (),
+    shared: list[FrozenStates] | None = None,
 ) -> dict[str, Any]:
     """One reward model. `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do
     not; 0 is the validator, which learns from those. `further`: folders of the others, where this is the first.
+    `shared`: the frozen layers' states of all rankings, once one of the models has computed them; None without others.
     """
     config = origin.config
     check_folder(base)
@@ -252,37 +299,38 @@ def train(
     template = Template(tokenizer, origin.model.thinking, today=False)
     context = context_of(read_config(base, origin.model.trust_remote_code))
     fitted = fit_rankings(template, rankings, context, config.rows.long)
-    demonstrations = [d for d in demonstrations if to_tree(template, d).size <= context]
+    short = [d for d in demonstrations if to_tree(template, d).size <= context]
+    demonstrations = [short[i] for i in shuffled(len(short), f"{origin.seed}/reward/zero")[:ZEROED]]
     examples = prepare(template, fitted.records, origin, context, member)
     held, batches = examples.held, examples.batches
     trees = [item.tree for item in examples.items]
+    every = [item.tree for item in to_ranked_trees(template, fitted.records, context)[0]]
     evaluated = evenly_spaced(len(batches), config.evals)
 
     with opened(origin, base, [tree.size for tree in trees], lambda: new_model(base, origin, member)) as session:
         model, steps = session.model, Steps(session, len(batches))
-        lasting = trees if config.epochs > 1 else []
-        states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
+        states = states_of(model, every, trees, config, shared)
         for step in steps:
             loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
-            pairs = sum(len(examples.items[i].pairs) for i in batches[step])
+            pairs = sum(len(item.pairs) + abs(item.label) for item in (examples.items[i] for i in batches[step]))
             accuracy = right / pairs
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
-                    metrics |= held_out_metrics(model, held, config.rows.row_tokens)
+                    metrics |= held_out_metrics(model, held, config.rows.row_tokens, states)
             session.write(steps.done, metrics, {"pairs_per_second": session.speed(pairs)}, loss=loss, accuracy=accuracy)
         settle(model, session.path, base)
         if config.evals:
-            session.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens))
+            session.write(len(batches) + 1, held_out_metrics(model, held, config.rows.row_tokens, states))
         zero = demonstration_means(model, template, demonstrations, config.rows.row_tokens) if demonstrations else []
-        report = set_scale_and_report(model, held, zero, config, origin.seed)
+        report = set_scale_and_report(model, held, zero, config, origin.seed, states)
         report |= join_members(session, further, held) if further else {}
         session.save(model, tokenizer)
         counts, notes = sources(fitted.records)
         report |= {
             "n_train_prompts": len(trees),
-            "all_ties": examples.ties,
+            **examples.counts(),
             **counts,
             **fitted.counts(),
             "normalised_on": len(demonstrations),

@@ -102,7 +102,7 @@ class HeldOut:
 
     figures: dict[str, float]
     judged: list[float]
-    """The judge's reward of each prompt's answer, EOS trick applied"""
+    """The judge's reward of each prompt, the mean over its answers, EOS trick applied"""
     scales: dict[str, list[float]]
     """Mean and deviation by which scores have been moved and divided since"""
 
@@ -130,11 +130,11 @@ def measured_scales(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> 
 def evaluate(
     actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int, first: bool = False
 ) -> HeldOut:
-    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from one sampled answer per prompt;
-    with named objectives each objective's mean score too. The `first` evaluation sets the scale of the scores.
+    """Held-out reward (EOS trick applied), KL per answer and share without EOS, from `eval_answers` sampled answers per
+    prompt; with named objectives each objective's mean score too. The `first` evaluation sets the scale of the scores.
     """
-    sampling = config.rollouts
-    params = SamplingParams(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=seed)
+    sampling, n = config.rollouts, config.selection.eval_answers
+    params = SamplingParams(max_tokens=sampling.max_tokens, temperature=sampling.temperature, n=n, seed=seed)
     with activity("held-out answers", len(prompts), "prompt") as shown:
         shown.probe = getattr(engine, "answered", None)
         answers = upcoming(generate(engine, [prompts], params)) or []
@@ -143,8 +143,9 @@ def evaluate(
     actors.rescale(scales, config)
     judge = validator(actors, config) if actors.validator is not None else None
     scores, judged, figures = judged_scores(sources(actors, config), judge, minibatch)
-    kl = torch.full((len(prompts),), -torch.inf)
-    for packed in minibatch.rows:
+    # the first policy is the reference itself
+    kl = torch.full((len(minibatch.answers),), 0.0 if first else -torch.inf)
+    for packed in [] if first else minibatch.rows:
         parallel.halt()
         own, reference = (
             response_logprobs(model, packed.row, sampling.temperature, entropy=False)[0]
@@ -160,4 +161,4 @@ def evaluate(
         "eval_no_eos": 1 - float(ended.float().mean()),
         **{f"eval_{name}": mean for name, mean in figures.items() if name.startswith("objective_")},
     }
-    return HeldOut(measured, judged.tolist(), scales)
+    return HeldOut(measured, judged.view(len(prompts), n).mean(dim=1).tolist(), scales)

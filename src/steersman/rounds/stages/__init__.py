@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from steersman.rounds.registry import Stage
-from steersman.rounds.stages import ppo, preference, rank, report, reward, sample, sft
+from steersman.rounds.stages import gathered, ppo, preference, rank, report, reward, sample, sft
 
 ENTRIES: tuple[Stage, ...] = (
     sft.STAGE,
     sample.STAGE,
     rank.STAGE,
+    gathered.STAGE,
     reward.STAGE,
     ppo.PPO,
     ppo.GRPO,

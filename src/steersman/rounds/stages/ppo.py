@@ -65,7 +65,9 @@ def gain_lines(metrics: Metrics) -> list[str]:
     if not (gain := metrics.get("gain")):
         return []
     which = "" if metrics["kept"] != "sft" else f"the best, iteration {gain['iteration']}: "
-    sure = f", at least {gain['low']:+.2f} at {100 * metrics['confidence']:g} %" if metrics["confidence"] else ""
+    sure = (
+        f", at least {gain['low']:+.2f} at {100 * metrics['confidence']:g} %" if metrics["confidence"] else ""
+    )  # 0 in older artifacts
     return [
         f"{which}gain over SFT {gain['value']:+.2f}{sure}, at {gain['kl']:.1f} nats; judged by "
         f"{JUDGES[metrics['judge']]}"
@@ -120,7 +122,7 @@ PPO = entry(
     "Improve the model against the reward model, under a KL price to the fine-tuned model.",
     ("steersman ppo -s ppo.kl.coef=0.1",),
     in_loop=True,
-    maker=Maker("PPO", "reward", ("sft", "base")),
+    maker=Maker("PPO", "reward", ("sft", "base", "served")),
     search=Searched(
         {"eval_reward": "maximize", "eval_no_eos": "minimize"},
         judging=(

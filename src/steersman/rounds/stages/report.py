@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from steersman.artifact.files import file_sha256, hash_json
-from steersman.artifact.manifest import read_manifest
+from steersman.artifact.manifest import identity, read_manifest, verify
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.config import Config, to_dict
@@ -30,6 +30,7 @@ from steersman.rounds.inputs import (
     need,
     resolved,
 )
+from steersman.rounds.opened import SERVED, opened
 from steersman.rounds.registry import Outcome, Stage, Task
 from steersman.rounds.verb_options import DATA
 
@@ -51,13 +52,17 @@ REWARD = "reward"
 
 @dataclass(frozen=True)
 class Compared(Source):
-    """The base model, the SFT model and every improved model that the round has; or the models that options name."""
+    """The base model (in a round of `steersman round` the served one), the SFT model and every improved model that
+    the round has; or the models that options name."""
 
     compares: ClassVar[bool] = True
 
     def of_round(self, space: Workspace) -> Found:
-        base = base_model(space)
-        models, inputs = {"base": Evaluated("base", base, registry.maker_of("base"))}, {"base": model_hash(base)}
+        began = opened(space)
+        name = began.against if began else "base"
+        first = space.root / began.served["path"] if began and began.served else base_model(space)
+        label = "served model" if name == SERVED else name
+        models, inputs = {name: Evaluated(label, first, registry.maker_of(name))}, {name: model_hash(first)}
         for stage in present(space):
             assert stage.maker is not None
             models[stage.name] = Evaluated(stage.title, need(space, stage.name), stage.maker)
@@ -74,8 +79,9 @@ class Compared(Source):
 
 
 def present(space: Workspace) -> list[Stage]:
-    """Stages of this round whose models can be compared, the SFT model first."""
-    return [stage for stage in registry.models() if space.has(stage.name)]
+    """Stages of this round whose models can be compared, the SFT model first, unless it is the one before it."""
+    made = [stage for stage in registry.models() if space.has(stage.name)]
+    return [s for s in made if read_manifest(space.stage_dir(s.name)).metrics.get("kept") != "base"]
 
 
 def named_folder(text: str) -> tuple[str, str]:
@@ -87,15 +93,22 @@ def named_folder(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Scorer(Source):
-    """The round's reward model, if it has one."""
+    """The round's reward model, if it has one; in a round of `steersman round` else the last one that there is."""
 
     def of_round(self, space: Workspace) -> Found:
         if not space.has(REWARD):
-            return Found({}, lambda: None)
+            return self._earlier(space)
         folder, inputs = need(space, REWARD), {REWARD: artifact_hash(space, REWARD)}
         if weights := space.config.ppo.score.objectives:
             inputs["ppo.objectives"] = hash_json(weights)
         return Found(inputs, lambda: folder)
+
+    def _earlier(self, space: Workspace) -> Found:
+        earlier = [r for r in space.rounds() if r < space.round and space.has(REWARD, r)] if opened(space) else []
+        if not earlier:
+            return Found({}, lambda: None)
+        folder = space.stage_dir(REWARD, earlier[-1])
+        return Found({f"{earlier[-1]:03d}/{REWARD}": identity(verify(folder))}, lambda: folder)
 
     def of_files(self, given: Given) -> Found:
         folder = resolved(given.text(self.option)) if given.text(self.option) else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from steersman.artifact.workspace import Workspace
+from steersman.artifact.manifest import MANIFEST_NAME, finish, write_manifest
+from steersman.artifact.names import METRICS
+from steersman.artifact.workspace import Workspace, link
 from steersman.eval.maker import Maker
-from steersman.rounds.inputs import Dialogues, Model
+from steersman.rounds.inputs import Beginning, Dialogues
 from steersman.rounds.registry import Metrics, Searched, Stage, Task
 from steersman.rounds.telling import cautions
 from steersman.rounds.verb_options import DATA, MODEL
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from steersman.text.template import Template
     from steersman.types import Conversation
 
+NOT_KEPT = (MANIFEST_NAME, METRICS)
 TRAINING = Dialogues("demonstrations", DATA, "demonstrations", "train", demanded="demonstrations")
 
 
@@ -23,10 +27,24 @@ def run(task: Task) -> Any:
     from steersman.distributed import parallel
     from steersman.train import sft
 
+    if not task.values["demonstrations"]:
+        return keep(task)
     return parallel.everywhere(sft.run, **task.values, **task.common)
 
 
+def keep(task: Task) -> None:
+    """In a round in which nobody wrote an answer, the model that it starts from stays as it is."""
+    partial = task.output.with_name(f"{task.output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(task.values["base"], partial, copy_function=link, ignore=shutil.ignore_patterns(".*", *NOT_KEPT))
+    metrics = {"kept": "base", "demonstrations": 0}
+    write_manifest(partial, task.stage.name, task.stage.recorded(task.config), task.inputs, metrics)
+    finish(partial, task.output)
+
+
 def tell(metrics: Metrics) -> str:
+    if metrics.get("kept"):
+        return "no demonstrations: the model that the round starts from stays as it is"
     loss = "no held-out demonstrations, so no held-out loss"
     if metrics["held_out"]:
         loss = f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token"
@@ -57,12 +75,12 @@ STAGE = Stage(
         "steersman sft --model smollm2-135m --data FILE --output out/sft",
     ),
     parents=(),
-    sources=(TRAINING, Dialogues("validation", None, "demonstrations", "validation"), Model("base", MODEL)),
+    sources=(TRAINING, Dialogues("validation", None, "demonstrations", "validation"), Beginning("base", MODEL)),
     run=run,
     tell=tell,
     in_loop=True,
     processes=True,
-    maker=Maker("SFT", "", ("base",)),
+    maker=Maker("SFT", "", ("base", "served")),
     search=Searched({"eval_loss": "minimize"}, judging=("eval_fraction", "row_tokens")),
     sizes=sizes,
     reported=("epochs", "lr", "batch_tokens", "train_layers", "lora_rank"),

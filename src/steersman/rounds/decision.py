@@ -1,0 +1,147 @@
+"""The gate of `steersman round`: whether a candidate replaces the served model, decided from the round's verdict alone.
+
+It is promoted if all of this holds:
+
+    verdict     the word for the candidate against the served model is 'better', on enough test prompts
+    axes        of each axis the whole 95 % interval of the difference lies above minus its margin
+    tasks       no task, safety set or regression suite says that the candidate is worse beyond its margin
+
+So a candidate that is as good as the served model passes in 2.5 % of rounds, since 'better' means that a 95 % interval
+lies above 0, and one that is worse on an axis by more than its margin passes no more often.
+
+Why so: decision 68 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from steersman.config import RoundConfig
+from steersman.rounds.gate import word_for
+
+GATED = ("safety", "regression")
+"""Kinds of tasks with a margin of their own."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition and whether it held."""
+
+    kind: str
+    """verdict, prompts, axis, task, safety or regression"""
+    name: str
+    held: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate said of a candidate, and of what data it was made."""
+
+    round: int
+    candidate: str
+    """The stage whose model it is."""
+    against: str
+    promoted: bool
+    gate: bool
+    """False where the gate was turned off."""
+    checks: tuple[Check, ...]
+    data: Mapping[str, Any]
+    start: str
+    """The folder that training started from, or 'base'."""
+    served: str
+    """The folder that was served, or ''."""
+    time: str
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it was stopped; empty where every condition held."""
+        return tuple(check.text for check in self.checks if not check.held)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"reasons": list(self.reasons)}
+
+    def text(self) -> str:
+        """A page for people."""
+        passed = [f"  yes  {check.text}" for check in self.checks if check.held]
+        failed = [f"  no   {check.text}" for check in self.checks if not check.held]
+        word = "promoted" if self.promoted else "not promoted"
+        off = "" if self.gate else " (the gate was turned off)"
+        head = f"round {self.round}: {self.candidate} is {word}{off}"
+        began = f"trained from {self.start}, compared with {self.served or 'the base model'}"
+        return "\n".join([head, began, "", "conditions:", *failed, *passed, "", *told_data(self.data)])
+
+
+def told_data(counts: Mapping[str, Any]) -> list[str]:
+    """The counts of `gather.Material`, in lines."""
+    lines = ["what was gathered:"]
+    for rule, of in counts["rules"].items():
+        if of["records"]:
+            why = "; ".join(f"{n} dropped: {text}" for text, n in of["dropped"].items())
+            lines.append(f"  {rule}: {of['records']} records, {of['used']} used" + (f"; {why}" if why else ""))
+    made = ", ".join(f"{of['new']} new and {of['old']} old {what}" for what, of in counts["made"].items())
+    return [*lines, f"  to learn: {made}"]
+
+
+def conditions(verdict: Mapping[str, Any], candidate: str, against: str, settings: RoundConfig) -> tuple[Check, ...]:
+    """Every condition of the gate. `verdict`: the JSON of `Verdict`; ValueError where it does not compare the two."""
+    pairs = verdict["pairs"]
+    pair = next((p for p in pairs if (p["a"], p["b"]) == (candidate, against)), None)
+    if pair is None:
+        raise ValueError(f"verdict: expected a comparison of {candidate} with {against}, found none")
+    word, n, least = word_for(pairs, candidate, against), int(pair["n"]), settings.least_prompts
+    compared = f"{pair['a_label']} against {pair['b_label']}: {_word(word, pair)}"
+    found = [
+        Check("verdict", against, word == "better", compared),
+        Check("prompts", "", n >= least, f"compared on {n} test prompts; expected at least {least}"),
+    ]
+    for axis, interval in (pair.get("axes") or {}).items():
+        found.append(_axis(axis, interval, settings.margins.get(axis, settings.axis_margin)))
+    return (*found, *_tasks(verdict.get("tasks") or (), candidate, pair, against, settings))
+
+
+def _word(word: str | None, pair: Mapping[str, Any]) -> str:
+    told = {"better": "better", "worse": "worse", "no evidence": "no evidence that it is better"}[word or "no evidence"]
+    return f"{told}, difference {_interval(pair['difference'])}"
+
+
+def _interval(of: Mapping[str, Any]) -> str:
+    return "{} [{}, {}]".format(*("?" if of[k] is None else f"{of[k]:+.3f}" for k in ("value", "low", "high")))
+
+
+def _axis(name: str, interval: Mapping[str, Any], margin: float) -> Check:
+    low = interval["low"]
+    held = low is not None and math.isfinite(low) and low >= -margin
+    said = f"shown to be worse by no more than {margin:g}" if held else f"not shown to be within {margin:g}"
+    return Check("axis", name, held, f"axis {name}: difference {_interval(interval)}, {said}")
+
+
+def _tasks(
+    tasks: Sequence[Mapping[str, Any]], candidate: str, pair: Mapping[str, Any], against: str, settings: RoundConfig
+) -> Iterator[Check]:
+    names, labels = [candidate, against], (pair["a_label"], pair["b_label"])
+    for task in tasks:
+        of = next(
+            (p for p in task["pairs"] if (p["names"] == names if "names" in p else (p["a"], p["b"]) == labels)), None
+        )
+        if of is None:
+            yield Check(
+                "task", task["name"], False, f"{task['name']}: expected a comparison with {against}, found none"
+            )
+            continue
+        kind, margin = str(task.get("kind", "task")), settings.margins.get(task["name"])
+        if margin is not None:
+            high = of["difference"]["high"]
+            worse = high is None or high < -margin
+        else:
+            worse = of["held"] == "no" if "held" in of else of["word"] == "worse"
+        margin = float(task.get("margin") or 0.0) if margin is None else margin
+        failed = len(set((task.get("failed") or {}).get(candidate, ())))
+        more = f", {failed} of its answers fail" if kind == "regression" else ""
+        said = f"{'worse beyond' if worse else 'not shown to be worse than'} its margin of {margin:g}{more}"
+        yield Check(
+            kind, task["name"], not worse, f"{kind} {task['name']}: difference {_interval(of['difference'])}, {said}"
+        )

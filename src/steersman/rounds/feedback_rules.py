@@ -1,0 +1,149 @@
+"""The rules by which what people said becomes training data. Pure functions over records of the store.
+
+    record                                  becomes
+    edit                                    a demonstration, and a preference of the edit over the answer
+    ranking or vote                         comparisons
+    regeneration, then another liked        a preference of the liked answer over the one it replaced
+    like, dislike                           a label of one answer, unless an edit or such a preference says the same
+    flag                                    a label 'poor'; a flagged answer is never a target
+
+A target is a demonstration, a preferred answer or one labelled good. Each record is used by one rule, or dropped with
+a reason.
+
+Why so: decision 67 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from steersman.data.clean import bare
+from steersman.types import Conversation, Feedback, Grade, Ranking
+
+EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
+RULES = (EDIT, PREFERENCE, LABEL, RANKING, FLAG)
+KIND_RULES = {"edit": EDIT, "regenerate": PREFERENCE, "like": LABEL, "dislike": LABEL, "flag": FLAG}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one record became. With `why` it is dropped, and nothing was made of it."""
+
+    id: str
+    kind: str
+    rule: str
+    by: str
+    created: str
+    version: str = ""
+    why: str = ""
+    demonstrations: tuple[Conversation, ...] = ()
+    comparisons: tuple[Ranking, ...] = ()
+    """Rankings with at least one pair."""
+    labels: tuple[Ranking, ...] = ()
+    """Rankings of a single answer."""
+    simulated: bool = field(default=False, kw_only=True)
+    reason: bool = field(default=False, kw_only=True)
+    """Whether the person said why; the words stay in the store."""
+
+    def dropped(self, why: str) -> Learned:
+        return replace(self, why=why, demonstrations=(), comparisons=(), labels=())
+
+
+def apply_rules(said: Sequence[Feedback], rankings: Iterable[Ranking]) -> list[Learned]:
+    """One entry per record, in the order given, feedback first."""
+    context = _Context(said)
+    return [_of_feedback(one, context) for one in said] + [_of_ranking(one) for one in rankings]
+
+
+def message_of(record: str) -> str:
+    """The answer, or ranking task, that a record is about: its id without the number at the end."""
+    return record.rpartition("-")[0]
+
+
+def _number(record: str) -> int:
+    return int(record.rpartition("-")[2])
+
+
+class _Context:
+    """What the other records say: flagged texts, edited answers, and who replaced which answer by a liked one."""
+
+    def __init__(self, said: Sequence[Feedback]) -> None:
+        # a flag counts for the text wherever it stands under the same question
+        self.flagged = {(f.prompt.id, f.answer) for f in said if f.kind == "flag"}
+        self.edited = {(message_of(f.id), text) for f in said if f.kind == "edit" for text in (f.answer, f.edited)}
+        self.preferred: dict[str, Feedback] = {}
+        """Regeneration's id -> the like of another answer to the same question."""
+        likes = defaultdict(list)
+        for like in (f for f in said if f.kind == "like"):
+            likes[like.prompt.id].append(like)
+        for one in (f for f in said if f.kind == "regenerate"):
+            first = next((like for like in likes[one.prompt.id] if _replaces(like, one)), None)
+            self.preferred |= {one.id: first} if first else {}
+        self.spent = {like.id for like in self.preferred.values()}
+
+
+def _replaces(like: Feedback, replaced: Feedback) -> bool:
+    """Whether the like is of another answer to the question, by the same person, after this answer was given up."""
+    same = (like.prompt.id, like.user) == (replaced.prompt.id, replaced.user)
+    later = _number(like.id) > _number(replaced.id)
+    return same and later and message_of(like.id) != message_of(replaced.id) and like.answer != replaced.answer
+
+
+def _of_feedback(said: Feedback, context: _Context) -> Learned:
+    rule, reason = KIND_RULES[said.kind], bool(said.comment)
+    plain = Learned(said.id, said.kind, rule, said.user, said.created, said.policy_version, reason=reason)
+    if said.kind == "edit":
+        return _of_edit(said, plain, context)
+    if said.kind == "regenerate":
+        return _of_regeneration(said, plain, context)
+    if said.kind == "flag":
+        return replace(plain, labels=(_single(said, "poor"),)) if said.answer else plain.dropped("the answer is empty")
+    if said.id in context.spent:
+        return replace(plain, rule=PREFERENCE)
+    if (message_of(said.id), said.answer) in context.edited:
+        return plain.dropped("an edit of the same answer says it")
+    if not said.answer:
+        return plain.dropped("the answer is empty")
+    if said.kind == "like" and (said.prompt.id, said.answer) in context.flagged:
+        return plain.dropped("the answer is flagged and never a target")
+    return replace(plain, labels=(_single(said, "good" if said.kind == "like" else "poor"),))
+
+
+def _single(said: Feedback, grade: Grade) -> Ranking:
+    return Ranking(said.id, said.prompt, (said.answer,), None, (grade,), labeler=said.user, created=said.created)
+
+
+def _of_edit(said: Feedback, plain: Learned, context: _Context) -> Learned:
+    written = bare(said.edited or "", Counter())
+    if not written:
+        return plain.dropped("the edit is empty")
+    if written == bare(said.answer, Counter()):
+        return plain.dropped("the edit leaves the words as they were")
+    if (said.prompt.id, said.edited) in context.flagged:
+        return plain.dropped("the edit is flagged and never a target")
+    meta = {"source": "edit", "policy_version": said.policy_version}
+    shown = replace(said.prompt.with_answer(written), id=f"edit-{said.id}", meta=meta)
+    both = (written, said.answer)
+    pair = Ranking(said.id, said.prompt, both, None, ("good", "poor"), labeler=said.user, created=said.created)
+    return replace(plain, demonstrations=(shown,), comparisons=(pair,) if said.answer else ())
+
+
+def _of_regeneration(said: Feedback, plain: Learned, context: _Context) -> Learned:
+    like = context.preferred.get(said.id)
+    if like is None:
+        return plain.dropped("no other answer was liked afterwards")
+    if (like.prompt.id, like.answer) in context.flagged:
+        return plain.dropped("the liked answer is flagged and never a target")
+    if not (like.answer and said.answer):
+        return plain.dropped("the answer is empty")
+    pair = Ranking(said.id, said.prompt, (like.answer, said.answer), (1, 2), labeler=said.user, created=like.created)
+    return replace(plain, comparisons=(pair,))
+
+
+def _of_ranking(ranking: Ranking) -> Learned:
+    plain = Learned(ranking.id, "ranking", RANKING, ranking.labeler, ranking.created, simulated=ranking.simulated)
+    if not ranking.pairs():
+        return plain.dropped("all its answers are equal")
+    return replace(plain, comparisons=(ranking,))

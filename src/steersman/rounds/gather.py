@@ -1,0 +1,234 @@
+"""What a round learns from: all that the store and the data sets hold, by the rules of `feedback_rules`, as files.
+
+    store, data sets -> rules -> filters -> new records, and a share of what the model has learned before -> gathered/
+
+New is what the model that training starts from has not learned; so what a round learned whose model the gate stopped
+is new again, and `--from base` learns everything. The folder is written once in a round: what is said meanwhile is for
+the next one.
+
+    demonstrations.jsonl, rankings.jsonl, labels.jsonl   the training data
+    index.jsonl                                          what became of each record, without its words
+    counts.json                                          the same, counted
+
+Why so: decision 67 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from steersman.artifact.files import hash_json, write_json
+from steersman.artifact.manifest import finish, write_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.config import to_dict
+from steersman.data import dataset
+from steersman.rounds.export import EDITS, as_ranking, reliability_of, write_lines
+from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
+from steersman.rounds.labelers import Reliability, weigh
+from steersman.store import Store
+from steersman.types import Conversation, Feedback, Ranking
+
+GATHERED = "gathered"
+DEMONSTRATIONS, RANKINGS, LABELS = "demonstrations.jsonl", "rankings.jsonl", "labels.jsonl"
+INDEX, COUNTS = "index.jsonl", "counts.json"
+DATASETS = "data sets"
+"""The rule, in counts, of records of imported data sets."""
+SECONDS_A_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a round could learn, record by record, and what became of it."""
+
+    records: tuple[Learned, ...]
+    fresh: frozenset[str]
+    """Records that the model has not learned."""
+    datasets: Mapping[str, str]
+    """Data sets that are mixed in: 'data:NAME' -> content hash."""
+
+    @property
+    def new(self) -> int:
+        """How many records are learned that were not learned before."""
+        return sum(not one.why and one.id in self.fresh for one in self.records)
+
+    @property
+    def used(self) -> list[Learned]:
+        return [one for one in self.records if not one.why]
+
+    def counts(self) -> dict[str, Any]:
+        """Per rule how many records there are, how many are used and why the others are dropped; what was made."""
+        rules = {}
+        for rule in (*RULES, DATASETS):
+            of = [one for one in self.records if one.rule == rule]
+            dropped = Counter(one.why for one in of if one.why)
+            rules[rule] = {"records": len(of), "used": len(of) - dropped.total(), "dropped": dict(dropped)}
+        made = {}
+        for what in ("demonstrations", "comparisons", "labels"):
+            counted = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
+            made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
+        reasons = sum(one.reason for one in self.records)
+        return {"rules": rules, "made": made, "new": self.new, "records": len(self.records), "reasons": reasons}
+
+
+def collect(
+    space: Workspace, round_: int, learned: Collection[str], without: Collection[str], versions: Collection[str]
+) -> Material:
+    """What the round learns. `learned`: ids of records and 'data:NAME's that its starting model has learned already;
+    `without`: records, or answers or ranking tasks, to leave out; `versions`: of the last promoted models."""
+    records: list[Learned] = []
+    if space.store_path.is_file():
+        with Store.open(space.store_path) as store:
+            records = apply_rules(list(store.feedback()), store.rankings())
+            if space.config.rank.reliability:
+                found = reliability_of(store)
+                records = [_weighed(one, found) for one in records]
+    fresh = frozenset(one.id for one in records if one.id not in learned)
+    sets = {f"data:{info.name}": info.sha256 for info in _sets(space)}
+    imported = list(_of_data_sets(space))
+    fresh |= {one.id for one in imported if one.version not in learned}
+    filters = _filters(space, round_, without, versions)
+    return Material(tuple(_filtered(one, filters, one.id in fresh) for one in [*records, *imported]), fresh, sets)
+
+
+def _weighed(one: Learned, found: Reliability) -> Learned:
+    """The record with its labeler's weight."""
+    return replace(one, comparisons=tuple(weigh(one.comparisons, found)), labels=tuple(weigh(one.labels, found)))
+
+
+Filter = Callable[[Learned, bool], str]
+"""(record, whether it is new) -> why it is left out; '' where it stays."""
+
+
+def _filtered(one: Learned, filters: Iterable[Filter], new: bool) -> Learned:
+    why = "" if one.why else next((why for of in filters if (why := of(one, new))), "")
+    return one.dropped(why) if why else one
+
+
+def _filters(space: Workspace, round_: int, without: Collection[str], versions: Collection[str]) -> tuple[Filter, ...]:
+    settings = space.config.round
+    oldest = (dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.max_age_days)).isoformat()
+
+    def unwanted(one: Learned, _new: bool) -> str:
+        return "left out by --without" if {one.id, message_of(one.id)} & set(without) else ""
+
+    def age(one: Learned, _new: bool) -> str:
+        old = settings.max_age_days and one.rule != DATASETS and one.created < oldest
+        return f"older than {settings.max_age_days:g} days" if old else ""
+
+    def version(one: Learned, _new: bool) -> str:
+        other = settings.versions and one.version and one.rule != DATASETS and one.version not in versions
+        return f"on an answer of none of the last {settings.versions} promoted models" if other else ""
+
+    def weight(one: Learned, _new: bool) -> str:
+        judged = (*one.comparisons, *one.labels)
+        return "its labeler's weight is 0" if judged and not any(r.weight for r in judged) else ""
+
+    def share(one: Learned, new: bool) -> str:
+        wanted = settings.old_demonstrations if one.demonstrations else settings.old_comparisons
+        drawn = hashlib.sha256(f"{space.config.project.seed}/{round_}/{one.id}".encode()).digest()[:8]
+        kept = new or int.from_bytes(drawn, "big") < wanted * 2**64
+        return "" if kept else "learned before, and not drawn again"
+
+    return unwanted, age, version, weight, share
+
+
+def _sets(space: Workspace) -> list[dataset.DatasetInfo]:
+    """Imported training data. Edited answers are taken from the store alone, where they can be withdrawn."""
+    kinds = ("demonstrations", "rankings", "feedback")
+    return [i for i in dataset.datasets(space) if i.kind in kinds and i.split == "train" and i.source != EDITS]
+
+
+def _of_data_sets(space: Workspace) -> Iterator[Learned]:
+    """The records of imported data sets; `version` is the set that one is of."""
+    limit = space.config.data.max_line_mb
+    for info in _sets(space):
+        of = f"data:{info.name}"
+        if info.kind == "demonstrations":
+            found: Iterable[Any] = dataset.load_conversations(info.path, "demonstrations", limit)
+        else:
+            found = dataset.load_judged(info.path, info.kind, limit)
+        for number, record in enumerate(found):
+            yield _imported(f"{of}#{number}", of, record)
+
+
+def _imported(id_: str, of: str, record: Conversation | Ranking | Feedback) -> Learned:
+    plain = Learned(id_, "imported", DATASETS, "", "", of)
+    if isinstance(record, Conversation):
+        return (
+            plain.dropped("flagged, and never a target")
+            if record.meta.get("flags")
+            else replace(plain, demonstrations=(record,))
+        )
+    ranking = as_ranking(record) if isinstance(record, Feedback) else record
+    if ranking is None:
+        return plain.dropped("it calls no answer good or bad")
+    return replace(plain, comparisons=(ranking,)) if ranking.pairs() else replace(plain, labels=(ranking,))
+
+
+def write_gathered(space: Workspace, material: Material, inputs: Mapping[str, str]) -> Path:
+    """rounds/NNN/gathered, whole or not at all."""
+    folder = space.stage_dir(GATHERED)
+    partial = folder.with_name(f"{GATHERED}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    used = material.used
+    _write(partial / DEMONSTRATIONS, (c.to_json() for one in used for c in one.demonstrations))
+    _write(partial / RANKINGS, (r.to_json() for one in used for r in one.comparisons))
+    _write(partial / LABELS, (r.to_json() for one in used for r in one.labels))
+    said = [one for one in material.records if one.rule != DATASETS]
+    _write(partial / INDEX, (entry(one, one.id in material.fresh) for one in said))
+    counts = material.counts()
+    write_json(partial / COUNTS, counts)
+    simulated = sum(one.simulated for one in used)
+    notes = (f"{simulated} rankings are simulated by a rule judge, not made by people",) if simulated else ()
+    config = to_dict(space.config.round) | {"seed": space.config.project.seed}
+    made_of = {"said": hash_json([one.id for one in said]), **material.datasets, **inputs}
+    write_manifest(partial, GATHERED, config, made_of, counts, notes)
+    finish(partial, folder)
+    return folder
+
+
+def entry(one: Learned, new: bool) -> dict[str, Any]:
+    """A record's line in the index: no words of anybody."""
+    made = {"demonstrations": one.demonstrations, "comparisons": one.comparisons, "labels": one.labels}
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "rule": one.rule,
+        "by": one.by,
+        "version": one.version,
+        "used": not one.why,
+        "why": one.why,
+        "new": new,
+        "made": [what for what, of in made.items() if of],
+    }
+
+
+def _write(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    write_lines(path, (json.dumps(value, ensure_ascii=False) for value in values))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    # split at \n only: a JSON string may contain U+2028
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def demonstrations(folder: Path) -> list[Conversation]:
+    return [Conversation.from_json(value) for value in read_lines(folder / DEMONSTRATIONS)]
+
+
+def comparisons(folder: Path) -> list[Ranking]:
+    return [Ranking.from_json(value) for value in read_lines(folder / RANKINGS)]
+
+
+def labels(folder: Path) -> list[Ranking]:
+    """Rankings of one answer each, good or poor."""
+    return [Ranking.from_json(value, least=1) for value in read_lines(folder / LABELS)]

@@ -1,0 +1,218 @@
+"""`steersman round`: what people said becomes the next model, and the gate decides whether that is served.
+
+    gather -> sft -> reward -> policy -> report -> gate
+
+Each part is a stage or a file that is there whole or not at all, so the same call goes on after a kill at any moment;
+what was promoted is written before the decision, which ends the round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from steersman import locks
+from steersman.artifact.files import atomic_write, now, read_object, write_json
+from steersman.artifact.manifest import read_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.data.dataset import find
+from steersman.eval.judges import judge_of
+from steersman.progress import note as say
+from steersman.rounds import registry
+from steersman.rounds.decision import Check, Decision, conditions, told_data
+from steersman.rounds.gate import VERDICT_FILE, promote
+from steersman.rounds.gather import GATHERED, Material, collect, comparisons, labels, write_gathered
+from steersman.rounds.make import make_all
+from steersman.rounds.opened import DECISION, Opened, decided, open_round, opened, round_folder
+from steersman.rounds.provenance import holders, learned
+from steersman.rounds.registry import Stage
+from steersman.rounds.stages.report import REWARD
+
+ENOUGH_RANKED = 20
+"""Prompts with a preference from which a reward model can learn and be tested."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a round would learn."""
+
+    round: int
+    material: Material
+
+    def to_json(self) -> dict[str, Any]:
+        return {"round": self.round, **self.material.counts()}
+
+    def text(self) -> str:
+        return "\n".join(
+            [f"round {self.round} would learn {self.material.new} new records", *told_data(self.to_json())]
+        )
+
+
+def make_round(
+    space: Workspace, *, from_base: bool = False, without: Collection[str] = (), gated: bool = True
+) -> Decision | None:
+    """Make the next round, or go on with an unfinished one; None where nothing new is to be learned.
+
+    Raises ValueError where a round cannot be made: no promoted model, no test prompts, nobody who judges.
+    """
+    with locks.making(space.root / "rounds" / "round"):
+        began = _unfinished(space, from_base, without)
+        if began is None:
+            began = _begin(space, from_base, without)
+        if began is None:
+            return None
+        at = space.pin()
+        if not at.has(GATHERED):
+            write_gathered(at, _material(at, began), {})
+        candidate = _train(at)
+        return _decide(at, began, candidate, gated)
+
+
+def preview(space: Workspace, *, from_base: bool = False, without: Collection[str] = ()) -> Preview:
+    """What a round opened now would learn; nothing is written."""
+    entry, _ = _origin(space, from_base, without)
+    return Preview(space.round + 1, _material(space, Opened(entry, None, tuple(without), ""), space.round + 1))
+
+
+def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:
+    """The open round, if it is one of these and undecided. ValueError where it was begun otherwise."""
+    began = opened(space)
+    if began is None or decided(space, space.round):
+        return None
+    wanted = _origin(space, from_base, without)[0] if without or from_base else began.start
+    asked = tuple(sorted(without)) or began.without
+    if (began.start, began.without) != (wanted, asked):
+        raise ValueError(
+            f"{round_folder(space, space.round)}: begun from {_path(began.start)} without "
+            f"{', '.join(began.without) or 'nothing'}; finish it first: steersman round"
+        )
+    return began
+
+
+def _begin(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:
+    entry, served = _origin(space, from_base, without)
+    promoted = any(one["round"] == space.round for one in space.history())
+    made = any(space.has(stage.name) for stage in registry.stages())
+    if made and not promoted and opened(space) is None and not space.has("report"):
+        raise ValueError(
+            f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
+        )
+    asked = tuple(sorted(without))
+    material = _material(space, Opened(entry, served, asked, ""), (space.rounds() or [0])[-1] + 1)
+    if material.new < space.config.round.min_new and not asked:
+        say(f"round: {material.new} new records; expected at least {space.config.round.min_new}")
+        return None
+    _check(space)
+    open_round(space, entry, served, asked)
+    return opened(space)
+
+
+def _check(space: Workspace) -> None:
+    """ValueError, before anything is computed, for what the end of the round would miss."""
+    if not find(space, "prompts", "test"):
+        raise ValueError(
+            f"{space.data}: no test prompts; expected some for the gate: steersman data import --split test"
+        )
+
+
+def _origin(space: Workspace, from_base: bool, without: Collection[str]) -> tuple[Any, Any]:
+    """(the entry that training starts from, the served model's). A model that has learned what is to be left out is
+    no start; then the last promoted one that has not, else the base model."""
+    history = space.history()
+    if not history and not from_base:
+        raise ValueError(
+            f"{space.root}: no promoted model; expected one to start from: steersman promote, or --from base"
+        )
+    served = history[-1] if history else None
+    if from_base:
+        return None, served
+    spoilt = [entry["identity"] for entry in holders(space, without)] if without else []
+    clean = [entry for entry in history if entry["identity"] not in spoilt]
+    if served and (not clean or clean[-1] != served):
+        say(
+            f"round: {served['path']} has learned what is left out; starting from {_path(clean[-1] if clean else None)}"
+        )
+    return clean[-1] if clean else None, served
+
+
+def _path(entry: Any) -> str:
+    return str(entry["path"]) if entry else "base"
+
+
+def _material(space: Workspace, began: Opened, round_: int = 0) -> Material:
+    last = {f"{e['round']:03d}/{e['stage']}" for e in space.history()[-space.config.round.versions :]}
+    return collect(space, round_ or space.round, learned(space, began.start), began.without, last)
+
+
+def _train(space: Workspace) -> str:
+    """Make the stages of the round; returns the name of the one whose model is the candidate."""
+    policy, ranked = policy_of(space)
+    names = {"sft", *policy.parents, policy.name, "report"}
+    if judge_of(space.config.project) is None and ranked >= ENOUGH_RANKED:
+        names.add(REWARD)  # somebody must judge
+    make_all(space, simulated=False, only=[stage for stage in registry.stages() if stage.name in names and stage.run])
+    return policy.name
+
+
+def policy_of(space: Workspace) -> tuple[Stage, int]:
+    """The stage that improves the model, by `round.policy` and what was gathered; and how many prompts are ranked."""
+    wanted, folder = space.config.round.policy, space.stage_dir(GATHERED)
+    ranked = {r.prompt.messages for r in comparisons(folder)}
+    if wanted != "auto":
+        if (stage := registry.by_verb(wanted)).maker is None:
+            raise ValueError(f"round.policy: expected auto or one of {_verbs()}, got '{wanted}'")
+        return stage, len(ranked)
+    judged = ranked | {r.prompt.messages for r in labels(folder)}
+    first = registry.improved()[0]
+    if len(ranked) >= ENOUGH_RANKED and find(space, "prompts", "train", first.section):
+        return first, len(ranked)
+    chosen = "kto" if len(judged) > 1 else "sft"  # KTO compares with answers to other prompts
+    say(f"round: {len(ranked)} ranked prompts; expected {ENOUGH_RANKED} and prompts for {first.title}: taking {chosen}")
+    return registry.get(chosen), len(ranked)
+
+
+def _verbs() -> str:
+    return ", ".join(stage.verb for stage in registry.models())
+
+
+def _decide(space: Workspace, began: Opened, candidate: str, gated: bool) -> Decision:
+    """Judge the candidate, promote it where the gate opens, and write what was decided."""
+    path = space.stage_dir("report") / VERDICT_FILE
+    checks = conditions(read_object(path, "a verdict"), candidate, began.against, space.config.round)
+    checks += _unchanged(space, began, candidate)
+    opens = all(check.held for check in checks)
+    if opens or not gated:
+        promote(space, candidate, space.round, anyway=True, force=not gated)
+    made = read_manifest(space.stage_dir(GATHERED)).metrics
+    served = str(began.served["path"]) if began.served else ""
+    decision = Decision(
+        *(space.round, candidate, began.against, opens or not gated, gated, checks, made),
+        *(_path(began.start), served, now()),
+    )
+    folder = round_folder(space, space.round)
+    with atomic_write(folder / "decision.txt") as file:
+        file.write(decision.text() + "\n")
+    write_json(folder / DECISION, decision.to_json())
+    return decision
+
+
+def _unchanged(space: Workspace, began: Opened, candidate: str) -> tuple[Check, ...]:
+    """Whether the model that the candidate was compared with is still served, or the candidate is already."""
+    now_served = next(reversed(space.history()), None)
+    mine = (space.round, candidate)
+    same = now_served == began.served or (now_served is not None and (now_served["round"], now_served["stage"]) == mine)
+    path = _path(now_served)
+    return (
+        ()
+        if same
+        else (Check("served", path, False, f"{path} was promoted meanwhile; compare with it: steersman round"),)
+    )
+
+
+def read_decision(space: Workspace, round_: int) -> dict[str, Any]:
+    """A round's decision. ValueError where there is none."""
+    path = round_folder(space, round_) / DECISION
+    if not path.is_file():
+        raise ValueError(f"{path}: no decision; expected a round that steersman round finished")
+    return read_object(path, "a decision")

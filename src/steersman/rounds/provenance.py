@@ -1,0 +1,216 @@
+"""Where a model's words come from: the rounds behind it, their data sets, and the records of people's feedback.
+
+A round of `steersman round` keeps an index of its records (`gather`); of a round opened by hand the manifests name data
+sets and rankings. Records are named by id, people by the id that the store has of them, and words are not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steersman.artifact.files import read_object
+from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
+from steersman.artifact.workspace import Workspace, renamed_keys
+from steersman.data import dataset
+from steersman.rounds.export import EDITS, RANKINGS_FILE
+from steersman.rounds.feedback_rules import EDIT, LABEL, RANKING, message_of
+from steersman.rounds.gather import GATHERED, INDEX, read_lines
+from steersman.rounds.opened import DECISION, opened, round_folder
+from steersman.rounds.registry import artifact_of
+from steersman.store import NotFound, Store
+
+Entry = Mapping[str, Any]
+"""An entry of `Workspace.history`."""
+
+
+@dataclass
+class Source:
+    """What the models of one round learned from."""
+
+    round: int
+    datasets: dict[str, str] = field(default_factory=dict)
+    """'data:NAME' -> content hash"""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """Records of the store: {id, rule, by, used, ...}"""
+    unknown: list[str] = field(default_factory=list)
+    """What cannot be named any more, and why."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "round": self.round,
+            "data": self.datasets,
+            "records": [{key: one[key] for key in ("id", "rule", "by")} for one in self.records],
+            "unknown": self.unknown,
+        }
+
+
+def behind(space: Workspace, entry: Entry | None) -> list[Source]:
+    """The rounds that a promoted model comes from, the last first."""
+    out: list[Source] = []
+    while entry is not None and all(source.round != entry["round"] for source in out):
+        out.append(_of_model(space, entry))
+        began = opened(space, entry["round"])
+        entry = began.start if began else None
+    return out
+
+
+def learned(space: Workspace, entry: Entry | None) -> set[str]:
+    """Ids of the records, and 'data:NAME's, that a promoted model has learned; none of the base model."""
+    found: set[str] = set()
+    for source in behind(space, entry):
+        found |= source.datasets.keys() | {one["id"] for one in source.records}
+    return found
+
+
+def _of_model(space: Workspace, entry: Entry) -> Source:
+    source = Source(entry["round"])
+    folder = space.root / entry["path"]
+    if not (folder / MANIFEST_NAME).is_file():
+        source.unknown.append(f"{entry['path']} is gone")
+        return source
+    _follow(space, source, folder, source.round, set())
+    return source
+
+
+def of_round(space: Workspace, round_: int) -> Source:
+    """What any artifact of the round was made from, promoted or not."""
+    source = Source(round_)
+    seen: set[Path] = set()
+    for folder in sorted(path.parent for path in round_folder(space, round_).glob(f"*/{MANIFEST_NAME}")):
+        _follow(space, source, folder, round_, seen)
+    return source
+
+
+def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: set[Path]) -> None:
+    """Add what the artifact of the round was made from, and what its inputs were."""
+    if folder in seen:
+        return
+    seen.add(folder)
+    manifest = read_manifest(folder)
+    if manifest.stage == GATHERED:
+        source.records += [one for one in read_lines(folder / INDEX) if one["used"]]
+    if manifest.stage == "rankings" and (folder / RANKINGS_FILE).is_file():
+        known = {one["id"] for one in source.records}
+        rows = (r for r in read_lines(folder / RANKINGS_FILE) if r["id"] not in known)
+        source.records += [{"id": r["id"], "rule": RANKING, "by": r.get("labeler", "")} for r in rows]
+    for name, recorded in renamed_keys(manifest.inputs).items():
+        if name.startswith("data:"):
+            source.datasets[name] = recorded
+            _add_edits(space, source, name)
+        elif name == "feedback":
+            _add_said_before(space, source, manifest.created)
+        elif (of := artifact_of(name)) is not None:
+            at = of[0] or round_
+            below = space.stage_dir(of[1].name, at)
+            if not (below / MANIFEST_NAME).is_file():
+                source.unknown.append(f"{of[1].name} of round {at} is gone")
+                continue
+            if identity(read_manifest(below)) != recorded:
+                source.unknown.append(f"{of[1].name} of round {at} was made anew since")
+            _follow(space, source, below, at, seen)
+
+
+def _add_edits(space: Workspace, source: Source, name: str) -> None:
+    """The edits behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD."""
+    path = space.data / f"{name.removeprefix('data:')}.jsonl"
+    if not path.is_file() or dataset.read_info(path).source != EDITS:
+        return
+    ids = [c.id.removeprefix("edit-") for c in dataset.load_conversations(path)]
+    source.records += [{"id": id_, "rule": EDIT, "by": ""} for id_ in ids]
+
+
+def _add_said_before(space: Workspace, source: Source, time: str) -> None:
+    """DPO and KTO of a round opened by hand took all feedback that there was, and recorded a hash of it."""
+    source.unknown.append("feedback: the manifest holds a hash; named is what the store has from before it")
+    if space.store_path.is_file():
+        with Store.open(space.store_path) as store:
+            said = [f for f in store.feedback() if f.created < time]
+        source.records += [{"id": f.id, "rule": EDIT if f.kind == "edit" else LABEL, "by": f.user} for f in said]
+
+
+# a record, an answer
+
+
+def rounds_of(space: Workspace, record: str) -> list[dict[str, Any]]:
+    """The rounds that learned a record (or any record about an answer or ranking task), whether it is still stored."""
+    found = []
+    for number in space.rounds():
+        index = space.stage_dir(GATHERED, number) / INDEX
+        rows = read_lines(index) if index.is_file() else of_round(space, number).records
+        mine = [row for row in rows if record in (row["id"], message_of(row["id"]))]
+        if mine:
+            began = opened(space, number)
+            learned_in = [row for row in mine if row.get("used", True)]
+            found.append(
+                {
+                    "round": number,
+                    "learned": bool(learned_in),
+                    "records": mine,
+                    "promoted": _promoted(space, number),
+                    "start": began.start["path"] if began and began.start else None,
+                }
+            )
+    return found
+
+
+def holders(space: Workspace, records: Collection[str]) -> list[Entry]:
+    """Promoted models that have learned one of the records, by themselves or through the model they started from."""
+    wanted = set(records)
+
+    def has(entry: Entry) -> bool:
+        return any(wanted & {id_, message_of(id_)} for id_ in learned(space, entry))
+
+    return [entry for entry in space.history() if has(entry)]
+
+
+def _promoted(space: Workspace, round_: int) -> bool:
+    path = round_folder(space, round_) / DECISION
+    if path.is_file():
+        return bool(read_object(path, "a decision").get("promoted"))
+    return any(entry["round"] == round_ for entry in space.history())
+
+
+def about(space: Workspace, id_: str) -> dict[str, Any]:
+    """What there is to say of an answer, a feedback record or a ranking: models, data, records, rounds.
+
+    ValueError where nothing of that id was ever stored or learned.
+    """
+    out: dict[str, Any] = {"id": id_, "learned_by": rounds_of(space, id_)}
+    out["models"] = [entry["path"] for entry in holders(space, [id_])]
+    answer = id_
+    if space.store_path.is_file():
+        with Store.open(space.store_path) as store:
+            for answer in (id_, message_of(id_)):
+                try:
+                    version = store.message(answer).policy_version
+                except NotFound:
+                    continue
+                return out | {"answer": answer, **_made_by(space, version)}
+            if _is_task(store, id_):
+                return out | {"stored": True}
+    if not out["learned_by"]:
+        raise ValueError(f"{id_}: expected the id of an answer, a feedback record or a ranking; none was ever stored")
+    return out | {"stored": False}
+
+
+def _is_task(store: Store, id_: str) -> bool:
+    for task in (id_, message_of(id_)):
+        try:
+            store.task(task)
+        except NotFound:
+            continue
+        return True
+    return False
+
+
+def _made_by(space: Workspace, version: str) -> dict[str, Any]:
+    """The model that gave an answer, by its policy version ('003/ppo'), and what is behind it."""
+    said: dict[str, Any] = {"stored": True, "version": version}
+    round_, _, stage = version.partition("/")
+    entries = [e for e in space.history() if round_.isdigit() and (e["round"], e["stage"]) == (int(round_), stage)]
+    if not entries:
+        return said | {"model": None, "sources": []}
+    return said | {"model": entries[-1]["path"], "sources": [s.to_json() for s in behind(space, entries[-1])]}

@@ -1,0 +1,69 @@
+"""Finding and deleting what a person said: queries on an open session.
+
+A record's id is that of the answer or ranking task that it is about, and its number: MESSAGE-SEQ, TASK-SEQ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, or_, select
+from sqlalchemy.orm import Session
+
+from steersman.store.schema import FeedbackRow, MessageRow, RankingRow
+
+REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
+"""Kinds of feedback of which a person's last one on an answer counts, so that an earlier one would hold again."""
+
+
+def records(session: Session, by: str | None, ids: Collection[str], chat: str | None) -> list[str]:
+    found = []
+    if by is not None or ids or chat is not None:
+        said = _chosen(select(FeedbackRow), FeedbackRow.user, FeedbackRow.message_id, FeedbackRow.seq, by, ids)
+        if chat is not None:
+            said = said.join(MessageRow, MessageRow.id == FeedbackRow.message_id)
+            said = said.where(MessageRow.conversation_id == chat)
+        found += [f"{row.message_id}-{row.seq}" for row in session.scalars(said.order_by(FeedbackRow.seq))]
+    if by is not None or ids:
+        ranked = _chosen(select(RankingRow), RankingRow.labeler, RankingRow.task_id, RankingRow.seq, by, ids)
+        found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
+    return found
+
+
+def _chosen(query: Select[Any], person: Any, about: Any, seq: Any, by: str | None, ids: Collection[str]) -> Select[Any]:
+    if by is not None:
+        query = query.where(person == by)
+    if ids:
+        exact: list[ColumnElement[bool]] = [(about == of) & (seq == number) for of, number in _split(ids)]
+        query = query.where(or_(about.in_(ids), *exact))
+    return query
+
+
+def _split(ids: Collection[str]) -> Iterator[tuple[str, int]]:
+    """(answer or task, number) of the ids that name a record."""
+    for id_ in ids:
+        of, _, number = id_.rpartition("-")
+        if of and number.isdecimal():
+            yield of, int(number)
+
+
+def erase(session: Session, ids: Collection[str]) -> int:
+    gone = 0
+    for of, number in _split(ids):
+        said = session.scalar(select(FeedbackRow).where(FeedbackRow.message_id == of, FeedbackRow.seq == number))
+        if said is not None:
+            kinds = next((group for group in REPLACING if said.kind in group), None)
+            mine = (FeedbackRow.message_id == of, FeedbackRow.user == said.user, FeedbackRow.seq <= number)
+            replaced = (*mine, FeedbackRow.kind.in_(kinds)) if kinds else (FeedbackRow.seq == number,)
+            gone += session.execute(delete(FeedbackRow).where(*replaced)).rowcount  # type: ignore[attr-defined]
+        ranked = session.scalar(select(RankingRow).where(RankingRow.task_id == of, RankingRow.seq == number))
+        if ranked is not None:
+            every = (
+                RankingRow.task_id == of,
+                RankingRow.labeler == ranked.labeler,
+                RankingRow.objective == ranked.objective,
+                RankingRow.seq <= number,
+            )
+            gone += session.execute(delete(RankingRow).where(*every)).rowcount  # type: ignore[attr-defined]
+    return gone
