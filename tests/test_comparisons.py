@@ -270,7 +270,7 @@ def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
     two = write_jsonl(tmp_path / "two.jsonl", [{"id": "2", "answer": "a"}])
     assert "no prompt in common" in run("compare-answers", str(one), str(two), code=2)["error"]
     assert "nothing says which answer is better" in run("compare-answers", str(one), f"b={one}", code=2)["error"]
-    assert "different names" in run("compare-answers", str(one), str(one), code=2)["error"]
+    assert "of different names" in run("compare-answers", str(one), str(one), code=2)["error"]
     bad = write_jsonl(tmp_path / "bad.jsonl", [{"id": "1", "words": "a"}])
     assert (
         "bad.jsonl:1: fields id, words: expected an answer"

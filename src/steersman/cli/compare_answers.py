@@ -60,12 +60,10 @@ def compare_answers(
     from steersman.eval.between_text import text
     from steersman.eval.runs import matched, read
 
-    if len(runs) < 2:
-        raise ValueError("compare-answers: expected at least two runs")
     config = config_file.with_overrides(configs.Config(), settings or [])
     read_runs = [read(run, cluster) for run in runs]
-    if len({run.name for run in read_runs}) < len(runs):
-        raise ValueError(f"compare-answers: expected different names, got {', '.join(r.name for r in read_runs)}")
+    if len({run.name for run in read_runs}) < max(2, len(runs)):
+        raise ValueError(f"expected two runs or more of different names, got {', '.join(r.name for r in read_runs)}")
     keys, alone = matched(read_runs)
     if sheet is not None:
         _write_sheet(sheet, read_runs, keys, config.project.seed, as_json)
