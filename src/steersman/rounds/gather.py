@@ -34,6 +34,7 @@ from steersman.rounds.export import EDITS, as_ranking, reliability_of, write_lin
 from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
+from steersman.store.schema import iso, utc_now
 from steersman.types import Conversation, Feedback, Ranking
 
 GATHERED = "gathered"
@@ -41,7 +42,6 @@ DEMONSTRATIONS, RANKINGS, LABELS = "demonstrations.jsonl", "rankings.jsonl", "la
 INDEX, COUNTS = "index.jsonl", "counts.json"
 DATASETS = "data sets"
 """The rule, in counts, of records of imported data sets."""
-SECONDS_A_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _filtered(one: Learned, filters: Iterable[Filter], new: bool) -> Learned:
 
 def _filters(space: Workspace, round_: int, without: Collection[str], versions: Collection[str]) -> tuple[Filter, ...]:
     settings = space.config.round
-    oldest = (dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.max_age_days)).isoformat()
+    oldest = iso(utc_now() - dt.timedelta(days=settings.max_age_days))
 
     def unwanted(one: Learned, _new: bool) -> str:
         return "left out by --without" if {one.id, message_of(one.id)} & set(without) else ""
