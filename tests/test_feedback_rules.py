@@ -34,7 +34,7 @@ def answer(store: Store, question: str, text: str, version: str = "001/ppo") -> 
 
 def told(store: Store) -> dict[str, Learned]:
     """Kind -> what its record became; the last of several."""
-    return {one.kind: one for one in apply_rules(list(store.feedback()), store.rankings())}
+    return {one.kind: one for one in apply_rules(list(store.feedback()), store.rankings(), {})}
 
 
 def test_an_edit_is_a_demonstration_and_a_preference(store: Store) -> None:
@@ -46,7 +46,8 @@ def test_an_edit_is_a_demonstration_and_a_preference(store: Store) -> None:
     (pair,) = edit.comparisons
     assert (pair.answers, pair.pairs(), pair.labeler) == (("更好", "不好 "), ((0, 1),), "ann")
     store.add_feedback(bad, "dislike", user="bob")
-    assert told(store)["edit"].why == "", "bob disliked the edit"
+    assert set(told(store)) == {"dislike"}, "an edit that somebody disliked holds no more"
+    assert told(store)["dislike"].labels[0].answers == (" 更好<|im_end|>\n",)
 
 
 def test_a_regeneration_counts_with_a_later_like_of_the_same_person(store: Store) -> None:
@@ -62,7 +63,7 @@ def test_a_regeneration_counts_with_a_later_like_of_the_same_person(store: Store
     (pair,) = told(store)["regenerate"].comparisons
     assert (pair.answers, pair.pairs()) == (("C", "A"), ((0, 1),))
     used = [
-        (one.by, one.rule, len(one.labels)) for one in apply_rules(list(store.feedback()), []) if one.kind == "like"
+        (one.by, one.rule, len(one.labels)) for one in apply_rules(list(store.feedback()), [], {}) if one.kind == "like"
     ]
     assert used == [("ann", "label", 1), ("bob", "label", 1), ("ann", "regenerate-then-like", 0)]
 
@@ -93,13 +94,14 @@ def test_rankings_and_lone_labels(store: Store) -> None:
     store.add_ranking(first.id, ranks=[1, 2, 2], labeler="ann")
     store.add_ranking(second.id, ranks=[1, 1, 1], labeler="ann")
     store.add_feedback(answer(store, ask(store), "no"), "dislike", comment="rude", user="ann")
-    found = apply_rules(list(store.feedback()), store.rankings())
+    found = apply_rules(list(store.feedback()), store.rankings(), {first.id: ("v",)})
     assert [(one.kind, one.why, len(one.labels), len(one.comparisons)) for one in found] == [
         ("dislike", "", 1, 0),
         ("ranking", "", 0, 1),
         ("ranking", "all its answers are equal", 0, 0),
     ]
     assert found[0].reason
+    assert [one.versions for one in found] == [("001/ppo",), ("v",), ()]
 
 
 @pytest.fixture
