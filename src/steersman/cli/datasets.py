@@ -22,7 +22,7 @@ from steersman.messages import Message
 from steersman.rounds import registry
 
 
-def _info(space: Workspace, name: str) -> DatasetInfo:
+def info_of(space: Workspace, name: str) -> DatasetInfo:
     infos = {info.name: info for info in dataset.datasets(space)}
     if name not in infos:
         raise ValueError(f"{name}: no such data set; expected one of {', '.join(infos) or 'none, import some first'}")
@@ -36,7 +36,7 @@ def data_show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the first records of a data set."""
-    info = _info(open_workspace(workspace), name)
+    info = info_of(open_workspace(workspace), name)
     records = [value for _, value in itertools.islice(read_jsonl(info.path, max_line_mb=1024), count)]
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {languages(info)}, from {info.source}"]
     for number, record in enumerate(records, 1):
@@ -67,7 +67,7 @@ def data_remove(
 ) -> None:
     """Delete a data set from the workspace. Models that were made from it stay."""
     space = open_workspace(workspace)
-    info = _info(space, name)
+    info = info_of(space, name)
     used = _users(space, name)
     note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
     if not yes:

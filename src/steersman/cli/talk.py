@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
@@ -57,9 +58,12 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
 
 
 def load(space: Workspace, model: str, dtype: str) -> Engine:
+    return _loaded(space, *choose(space, model), dtype)
+
+
+def _loaded(space: Workspace, folder: Path, version: str, dtype: str) -> Engine:
     from steersman.engine.load import load_engine
 
-    folder, version = choose(space, model)
     options = space.config.model.loading | {"today": True}
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
@@ -150,9 +154,22 @@ def serve(
         str,
         typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key."),
     ] = "",
+    canary: Annotated[
+        str,
+        typer.Option("--canary", metavar="ROUND[/STAGE]", help="Send a share of new chats to this round's model."),
+    ] = "",
+    share: Annotated[float, typer.Option("--share", help="With --canary: the share, at most 0.9.")] = 0.1,
 ) -> None:
-    """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine."""
+    """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
+
+    Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
+    """
     space = open_workspace(workspace, settings)
+    if canary:
+        from steersman.rounds.canary import read_choice, start
+
+        begun = start(space, *read_choice(canary), share)
+        say(f"{begun.version} answers {100 * share:g} % of new chats: steersman canary status")
     run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)), dtype, key)
 
 
@@ -190,6 +207,7 @@ def run_server(
     from steersman.server.app import create_app
     from steersman.server.listening import serve as serve_app
     from steersman.server.logs import words
+    from steersman.server.models import Following, Models
     from steersman.store import Store
 
     def report() -> Path | None:
@@ -207,10 +225,11 @@ def run_server(
     if os.environ.get("STEERSMAN_DEBUG") == "words":
         words.setLevel(logging.DEBUG)
     config = space.config.serve
-    engine = load(space, model, dtype)
+    history = [] if model else space.history()
+    models = Models(load(space, model, dtype))
     with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
-            engine,
+            models,
             store,
             name=space.config.project.name,
             language="zh" if space.config.project.language == "zh" else "en",
@@ -223,10 +242,34 @@ def run_server(
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
         )
-        serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
+        served = history[-1]["identity"] if history else ""
+        following = Following(
+            space, store, models, loader(space, dtype), served, follow=not model, promote=config.canary_promote
+        )
+        with following.running():
+            serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
+
+
+def loader(space: Workspace, dtype: str) -> Callable[[str], Engine]:
+    """For `Following`: the promoted model's engine, or that of 'ROUND/STAGE'."""
+    from steersman.rounds.canary import read_choice
+
+    def made(which: str) -> Engine:
+        if not which:
+            return load(space, "", dtype)
+        round_, stage = read_choice(which)
+        there = dataclasses.replace(space, pinned=round_)
+        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype)
+
+    return made
 
 
 def register(app: typer.Typer) -> None:
     chats = ["steersman chat", "steersman chat --model sft -m 'Where is my order?'"]
     add(app, chat, panel=PEOPLE, examples=chats, slow=True)
-    add(app, serve, panel=PEOPLE, examples=["steersman serve", "steersman serve --dtype int8 --port 9000"], slow=True)
+    serving = [
+        "steersman serve",
+        "steersman serve --dtype int8 --port 9000",
+        "steersman serve --canary 2 --share 0.1",
+    ]
+    add(app, serve, panel=PEOPLE, examples=serving, slow=True)

@@ -177,6 +177,10 @@ class ServeConfig:
         "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
         "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
     )
+    canary_promote: bool = opt(
+        False,
+        "Promote a canary's candidate as soon as votes call it better; false: `steersman canary promote` does.",
+    )
     dtype: str = opt(
         "model",
         "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",

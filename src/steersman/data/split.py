@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from steersman.data.clean import text_of
 from steersman.data.formats import Parsed
@@ -55,15 +55,22 @@ def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], lea
     With `least`, and `ENOUGH` records or more, a split that would get fewer is filled up with the records nearest
     to its border, as long as most records keep their split; larger data sets move fewer.
     """
-    placed = [(record, key, split_by_hash(key, fractions)) for record in records for key in [split_key(record)]]
-    largest = max(fractions, key=lambda name: fractions[name])
-    if least and len(placed) >= ENOUGH:
-        moved = _filled_up(Counter((key, split) for _, key, split in placed), fractions, largest, least)
-        placed = [(record, key, moved.get(key, split)) for record, key, split in placed]
+    every = list(records)
+    keys = list(map(split_key, every))
+    split = split_keys(keys, fractions, least)
     out: dict[str, list[Parsed]] = {name: [] for name in fractions}
-    for record, _, split in placed:
-        out[split].append(record)
+    for record, key in zip(every, keys, strict=True):
+        out[split[key]].append(record)
     return out
+
+
+def split_keys(keys: Sequence[str], fractions: Mapping[str, float], least: int = 0) -> dict[str, str]:
+    """The split of every key, of which each stands for a record; `least` as in `split_records`."""
+    split = {key: split_by_hash(key, fractions) for key in keys}
+    if least and len(keys) >= ENOUGH:
+        largest = max(fractions, key=lambda name: fractions[name])
+        split |= _filled_up(Counter((key, split[key]) for key in keys), fractions, largest, least)
+    return split
 
 
 def _filled_up(

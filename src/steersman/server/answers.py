@@ -92,8 +92,8 @@ class Answer:
 class Answers:
     """The answers in progress. Used from the event loop only."""
 
-    def __init__(self, engine: Engine, store: Store, generations: Generations) -> None:
-        self._engine, self._store, self._generations = engine, store, generations
+    def __init__(self, store: Store, generations: Generations) -> None:
+        self._store, self._generations = store, generations
         self._live: dict[str, Answer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -107,11 +107,17 @@ class Answers:
         return next((answer for answer in self._live.values() if answer.question.id == id_), None)
 
     def begin(
-        self, place: Place, question: ChatMessage, prompt: Conversation, params: SamplingParams, left_out: int
+        self,
+        engine: Engine,
+        place: Place,
+        question: ChatMessage,
+        prompt: Conversation,
+        params: SamplingParams,
+        left_out: int,
     ) -> Answer:
         """Begin to answer a stored question; `left_out` turns of its dialogue are not in the prompt."""
         sampling = dataclasses.asdict(params) | ({"left_out": left_out} if left_out else {})
-        version, id_ = self._engine.policy_version, store.new_id()
+        version, id_ = engine.policy_version, store.new_id()
         blank = ChatMessage(
             id_, question.conversation_id, question.id, "assistant", "", version, None, sampling, None, question.created
         )
@@ -121,7 +127,7 @@ class Answers:
             if completion.text or completion.finish_reason != "cancelled":
                 stored.append(self._store.add_answer(question.id, completion, sampling, id_))
 
-        answer = Answer(question, blank, Generation(self._engine, prompt, params, keep))
+        answer = Answer(question, blank, Generation(engine, prompt, params, keep))
         self._live[id_] = answer
         place.hold()
         task = asyncio.create_task(self._write(answer, place, stored))

@@ -8,24 +8,38 @@ from fastapi import FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
-from steersman.server import chat_api, chat_images, logs, openai_api, pages, ranking_api, rounds_api, training
+from steersman.server import (
+    canary_api,
+    chat_api,
+    chat_images,
+    logs,
+    openai_api,
+    pages,
+    ranking_api,
+    rounds_api,
+    training,
+)
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
 from steersman.server.key import Key
+from steersman.server.models import Models
 from steersman.server.openapi import describe
 from steersman.store import Store
 
 
-def create_app(engine: Engine, store: Store, *, allowed_hosts: str = "", key: str = "", **settings: Any) -> FastAPI:
-    """The server for one model and one store, both of which stay the caller's to close.
+def create_app(
+    engine: Engine | Models, store: Store, *, allowed_hosts: str = "", key: str = "", **settings: Any
+) -> FastAPI:
+    """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who
     sends it is answered. ValueError where a setting cannot be.
     """
-    context = Context(engine, store, **settings)
+    models = engine if isinstance(engine, Models) else Models(engine)
+    context = Context(models, store, **settings)
     logs.quiet()
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
@@ -38,6 +52,7 @@ def create_app(engine: Engine, store: Store, *, allowed_hosts: str = "", key: st
         ranking_api.router,
         training.router,
         rounds_api.router,
+        canary_api.router,
         pages.router,
     )
     for router in routers:
@@ -46,7 +61,7 @@ def create_app(engine: Engine, store: Store, *, allowed_hosts: str = "", key: st
     app.router.default = pages.fallback
     install_handlers(app)
     describe(app)
-    limit = IMAGES_LIMIT if getattr(engine, "takes_images", False) else BODY_LIMIT
+    limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
     app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
     return app

@@ -12,7 +12,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
-from steersman.engine.protocol import PromptTooLong
+from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.parts import Citation, Image, Said, Text
 from steersman.server.answers import Answer
 from steersman.server.chat_images import delete_chat, kept, with_bytes
@@ -106,13 +106,15 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     # The length is checked before the question is stored, so a refused question leaves no trace.
     before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
     said = await run_in_threadpool(_said, body)
-    fitted = await _fit(ctx, Conversation(id, (*before.messages, Message("user", said))), body.shorten, body.parent_id)
+    asked = Conversation(id, (*before.messages, Message("user", said)))
+    engine = await ctx.engine_of(id)
+    fitted = await _fit(ctx, engine, asked, body.shorten, body.parent_id)
 
     def add(said: Sequence[Said]) -> ChatMessage:
         return ctx.store.add_question(id, said, body.parent_id, known=body.known)
 
     question = await run_in_threadpool(kept, ctx, said, add)
-    return stream(_begin(ctx, place, question, fitted).events())
+    return stream(_begin(ctx, engine, place, question, fitted).events())
 
 
 @router.post("/messages/{id}/answer", response_class=EventSourceResponse)
@@ -124,8 +126,9 @@ async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None 
     question = await run_in_threadpool(ctx.store.message, id)
     if question.role != "user":
         raise ApiError(400, "Only a question can be answered, this is the id of an answer")
-    fitted = await _fit_stored(ctx, question, body)
-    return stream(_begin(ctx, place, question, fitted).events())
+    engine = await ctx.engine_of(question.conversation_id)
+    fitted = await _fit_stored(ctx, engine, question, body)
+    return stream(_begin(ctx, engine, place, question, fitted).events())
 
 
 @router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
@@ -136,9 +139,10 @@ async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = Non
     if old.role != "assistant" or old.parent_id is None:
         raise ApiError(400, "Only an answer can be regenerated, this is the id of a user's message")
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
-    fitted = await _fit_stored(ctx, question, body)
+    engine = await ctx.engine_of(question.conversation_id)
+    fitted = await _fit_stored(ctx, engine, question, body)
     await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
-    return stream(_begin(ctx, place, question, fitted).events())
+    return stream(_begin(ctx, engine, place, question, fitted).events())
 
 
 @router.get("/messages/{id}/stream", response_class=EventSourceResponse)
@@ -199,17 +203,17 @@ def _said(body: Question) -> list[Said]:
     return said
 
 
-def _begin(ctx: Context, place: Place, question: ChatMessage, fitted: Fitted) -> Answer:
+def _begin(ctx: Context, engine: Engine, place: Place, question: ChatMessage, fitted: Fitted) -> Answer:
     params = SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
-    return ctx.answers.begin(place, question, fitted.prompt, params, fitted.left_out)
+    return ctx.answers.begin(engine, place, question, fitted.prompt, params, fitted.left_out)
 
 
-async def _fit_stored(ctx: Context, question: ChatMessage, body: Wanted | None) -> Fitted:
+async def _fit_stored(ctx: Context, engine: Engine, question: ChatMessage, body: Wanted | None) -> Fitted:
     prompt = await run_in_threadpool(ctx.store.dialogue, question.conversation_id, question.id)
-    return await _fit(ctx, prompt, body is not None and body.shorten, question.parent_id)
+    return await _fit(ctx, engine, prompt, body is not None and body.shorten, question.parent_id)
 
 
-async def _fit(ctx: Context, prompt: Conversation, shorten: bool, before: str | None) -> Fitted:
+async def _fit(ctx: Context, engine: Engine, prompt: Conversation, shorten: bool, before: str | None) -> Fitted:
     """The prompt; if it is too long, without its earliest turns where the caller or an earlier answer allowed that.
 
     ApiError whose `param` says what is too long: "messages", where leaving out turns would help, or "content".
@@ -217,16 +221,16 @@ async def _fit(ctx: Context, prompt: Conversation, shorten: bool, before: str | 
     if not shorten and before is not None:
         shorten = (await run_in_threadpool(ctx.store.message, before)).left_out > 0
     try:
-        fitted = await ctx.fit(prompt, None, truncate=shorten)
+        fitted = await ctx.fit(engine, prompt, None, truncate=shorten)
         return dataclasses.replace(fitted, prompt=await with_bytes(ctx, fitted.prompt))
     except PromptTooLong as error:
-        param = "content" if shorten or not await _would_fit(ctx, prompt) else "messages"
+        param = "content" if shorten or not await _would_fit(ctx, engine, prompt) else "messages"
         raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None
 
 
-async def _would_fit(ctx: Context, prompt: Conversation) -> bool:
+async def _would_fit(ctx: Context, engine: Engine, prompt: Conversation) -> bool:
     try:
-        await ctx.fit(prompt, None, truncate=True)
+        await ctx.fit(engine, prompt, None, truncate=True)
     except PromptTooLong:
         return False
     return True

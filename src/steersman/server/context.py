@@ -18,6 +18,7 @@ from steersman.server.answers import Answers
 from steersman.server.errors import unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
+from steersman.server.models import Models
 from steersman.store import Store
 from steersman.types import Conversation
 
@@ -26,9 +27,9 @@ _COUNTING = 2
 
 @dataclass(frozen=True)
 class Context:
-    """One model, one store (both stay the caller's to close), and settings of the page."""
+    """The models, one store (both stay the caller's to close), and settings of the page."""
 
-    engine: Engine
+    models: Models
     store: Store
     name: str
     language: str
@@ -54,17 +55,28 @@ class Context:
             raise ValueError(
                 f"serve: expected max_tokens >= 1 and temperature >= 0, got {self.max_tokens} and {self.temperature}"
             )
-        object.__setattr__(self, "answers", Answers(self.engine, self.store, self.generations))
+        object.__setattr__(self, "answers", Answers(self.store, self.generations))
+
+    @property
+    def engine(self) -> Engine:
+        """Of the served model. A request that needs it twice asks once: it changes when another is promoted."""
+        return self.models.current
+
+    async def engine_of(self, chat: str) -> Engine:
+        """The engine that answers in this chat: a canary's chats stay with their model."""
+        if self.models.canary is None:
+            return self.models.current
+        return self.models.of_chat(await to_thread.run_sync(self.store.conversation, chat))
 
     async def fit(
-        self, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
+        self, engine: Engine, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0
     ) -> Fitted:
         """`prompt` fitted for an answer of `max_tokens`, by default the server's; see `fitting.fit`.
 
         ApiError where the model's template refuses the dialogue; its first `inserted` turns are not the caller's.
         """
         wanted = self.max_tokens if max_tokens is None else max_tokens
-        find = functools.partial(fit, self.engine, prompt, wanted, truncate=truncate)
+        find = functools.partial(fit, engine, prompt, wanted, truncate=truncate)
         try:
             return await to_thread.run_sync(find, limiter=self.counting)
         except Refused:

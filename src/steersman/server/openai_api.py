@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from steersman.engine.protocol import Engine
 from steersman.server import logs
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
@@ -41,10 +42,10 @@ def _check_model(ctx: Context, name: str) -> None:
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
-def _check_tokens(ctx: Context) -> None:
+def _check_tokens(engine: Engine) -> None:
     """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
     try:
-        ctx.engine.token_text(0)
+        engine.token_text(0)
     except ValueError as error:
         raise ApiError(400, f"logprobs: {error}", param="logprobs") from None
 
@@ -63,32 +64,33 @@ def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     _check_model(ctx, body.model)
+    engine = ctx.engine  # one for the whole request, whatever is promoted meanwhile
     refuse_unsupported(body)
     if body.logprobs:
-        _check_tokens(ctx)
+        _check_tokens(engine)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
     asked = await run_in_threadpool(to_prompt, body, ctx.system_prompt)
-    fitted = await ctx.fit(asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
+    fitted = await ctx.fit(engine, asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
     prompt, prompt_tokens = fitted.prompt, fitted.tokens
     params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        chunks = _chunks(ctx, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
+        chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
         return stream(_after(first, chunks))
-    completions = await _complete(ctx, place, request, prompt, params)
-    told = functools.partial(_body, ctx, completions, prompt_tokens, bool(body.logprobs))
+    completions = await _complete(ctx, engine, place, request, prompt, params)
+    told = functools.partial(_body, engine, completions, prompt_tokens, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
 
 
-def _body(ctx: Context, completions: list[Completion], prompt_tokens: int, logprobs: bool) -> str:
+def _body(engine: Engine, completions: list[Completion], prompt_tokens: int, logprobs: bool) -> str:
     """The whole answers in JSON."""
     choices = []
     for i, completion in enumerate(completions):
         message = {"role": "assistant", "content": completion.text, "refusal": None}
         choice = {"index": i, "message": message, "finish_reason": _finish(completion)}
-        choices.append(with_raw(choice, logprobs=logprobs_json(ctx.engine, completion) if logprobs else "null"))
-    head = _head(ctx, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
+        choices.append(with_raw(choice, logprobs=logprobs_json(engine, completion) if logprobs else "null"))
+    head = _head(engine, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
     return with_raw(head | {"usage": _usage(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
@@ -106,21 +108,21 @@ def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     }
 
 
-def _head(ctx: Context, kind: str) -> dict[str, Any]:
+def _head(engine: Engine, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
-        "model": ctx.engine.model_name,
-        "system_fingerprint": ctx.engine.policy_version,
+        "model": engine.model_name,
+        "system_fingerprint": engine.policy_version,
     }
 
 
 async def _complete(
-    ctx: Context, place: Place, request: Request, prompt: Conversation, params: SamplingParams
+    ctx: Context, engine: Engine, place: Place, request: Request, prompt: Conversation, params: SamplingParams
 ) -> list[Completion]:
     """The whole answers in order, streamed from the engine so that they end when the client leaves."""
-    generation = Generation(ctx.engine, prompt, params)
+    generation = Generation(engine, prompt, params)
     watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
     try:
         async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
@@ -145,6 +147,7 @@ async def _after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) 
 
 async def _chunks(
     ctx: Context,
+    engine: Engine,
     place: Place,
     prompt: Conversation,
     params: SamplingParams,
@@ -156,14 +159,14 @@ async def _chunks(
 
     Raises the engine's refusal; later errors become events.
     """
-    head = _head(ctx, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+    head = _head(engine, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
-        told = logprobs_json(ctx.engine, end) if logprobs and end is not None else "null"
+        told = logprobs_json(engine, end) if logprobs and end is not None else "null"
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
-    completions, generation, begun = [], Generation(ctx.engine, prompt, params), False
+    completions, generation, begun = [], Generation(engine, prompt, params), False
     try:
         async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
             async for index, item in items:

@@ -52,7 +52,7 @@ class Promote(BaseModel):
     """Promote whatever the verdict says."""
 
 
-def _space(ctx: Context) -> Workspace:
+def space_of(ctx: Context) -> Workspace:
     """The workspace, opened again. ApiError where the server has none."""
     if ctx.workspace is None:
         raise ApiError(404, "This server shows no workspace; expected one that was started by steersman serve")
@@ -65,7 +65,7 @@ def _space(ctx: Context) -> Workspace:
 @router.get("")
 def rounds(ctx: Ctx) -> dict[str, Any]:
     """Everything that `steersman status --json` says of the latest round, and the jobs."""
-    space = _space(ctx)
+    space = space_of(ctx)
     try:
         found = overview.collect(space, space.round)
         return {**found, "jobs": [job.to_json() for job in jobs.jobs(space)]}
@@ -77,7 +77,7 @@ def rounds(ctx: Ctx) -> dict[str, Any]:
 def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
     """Every job of the workspace, the oldest first."""
     try:
-        return [job.to_json() for job in jobs.jobs(_space(ctx))]
+        return [job.to_json() for job in jobs.jobs(space_of(ctx))]
     except ValueError as error:
         raise ApiError(409, str(error)) from None
 
@@ -86,7 +86,7 @@ def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
 def start(ctx: Ctx, body: Start) -> dict[str, Any]:
     """Start a stage as a process of its own. 409 where another job is running or the artifact is being made."""
     try:
-        return jobs.start(_space(ctx), body.stage, body.fresh).to_json()
+        return jobs.start(space_of(ctx), body.stage, body.fresh).to_json()
     except jobs.Busy as error:
         raise ApiError(409, str(error), code="busy") from None
     except ValueError as error:
@@ -104,14 +104,14 @@ def cancel(ctx: Ctx, number: Number) -> dict[str, Any]:
     """Ask a job to stop. It saves what it can go on from; the job's state says when that is done."""
     _job(ctx, number)
     try:
-        return jobs.cancel(_space(ctx), number).to_json()
+        return jobs.cancel(space_of(ctx), number).to_json()
     except ValueError as error:
         raise ApiError(409, str(error)) from None
 
 
 def _job(ctx: Context, number: int) -> jobs.Job:
     try:
-        return jobs.job(_space(ctx), number)
+        return jobs.job(space_of(ctx), number)
     except jobs.NoJob as error:
         raise ApiError(404, str(error)) from None
     except ValueError as error:
@@ -137,7 +137,7 @@ def lineage(ctx: Ctx, id: str) -> dict[str, Any]:
 
 
 def _answer(ask: Callable[[Workspace], dict[str, Any]], ctx: Context, code: int) -> dict[str, Any]:
-    space = _space(ctx)
+    space = space_of(ctx)
     try:
         return ask(space)
     except ValueError as error:
@@ -146,8 +146,11 @@ def _answer(ask: Callable[[Workspace], dict[str, Any]], ctx: Context, code: int)
 
 @router.post("/promote")
 def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
-    """Make a round's model the current one. 409 where the gate says no; the server goes on with the model it has."""
-    space = _space(ctx)
+    """Make a round's model the current one. 409 where the gate says no.
+
+    A server that was started with the promoted model loads it beside that, and new requests go to it within seconds.
+    """
+    space = space_of(ctx)
     name = body.stage or registry.improved()[0].name
     try:
         done = gate.promote(space, name, body.round or space.round, anyway=body.anyway, force=body.force)
@@ -162,6 +165,6 @@ def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
 def rollback(ctx: Ctx) -> dict[str, Any]:
     """Make the model that was promoted before the current one current again."""
     try:
-        return {"current": _space(ctx).rollback(), "serving": ctx.engine.policy_version}
+        return {"current": space_of(ctx).rollback(), "serving": ctx.engine.policy_version}
     except ValueError as error:
         raise ApiError(409, str(error)) from None

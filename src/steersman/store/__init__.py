@@ -12,6 +12,7 @@ Errors are `StoreError`s, which are ValueErrors; `NotFound` is one of them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,13 @@ from typing import Any
 
 from steersman.parts import Citation, Image, Said
 from steersman.store import chats, erasing, ranking_tasks
+from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
+from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "Reaction",
     "Store",
     "StoreError",
+    "Vote",
     "new_id",
 ]
 
@@ -274,3 +278,8 @@ class Store:
             with self._db.read() as session:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
+
+    def votes(self, since: dt.datetime) -> list[Vote]:
+        """One vote for each chat begun since then in which an answer was judged, in the order of judging."""
+        with self._db.read() as session:
+            return voting.votes(session, since)

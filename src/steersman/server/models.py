@@ -1,0 +1,140 @@
+"""Which model answers: the served one, and beside it a canary's candidate for its share of chats.
+
+A model that is promoted is loaded beside the one that answers; then new requests go to it. An answer keeps the engine
+that began it, so no stream is dropped, and the old engine's memory is freed when its last answer has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from steersman.artifact.workspace import Workspace
+from steersman.engine.protocol import Engine
+from steersman.rounds import canary as canaries
+from steersman.rounds.canary import Canary
+from steersman.server import logs
+from steersman.store import Chat, Store
+
+LOOK_SECONDS = 2.0
+"""Seconds between looks at what is promoted and compared."""
+VOTE_LOOKS = 15
+"""Looks of which one also counts votes."""
+
+
+class Models:
+    """The engines that answer. What another thread sets is seen by the next request."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.current = engine
+        self._candidate: tuple[Canary, Engine] | None = None
+        self._old: list[weakref.ref[Engine]] = []
+
+    @property
+    def canary(self) -> Canary | None:
+        """The canary whose candidate is loaded."""
+        return self._candidate[0] if self._candidate else None
+
+    def of_chat(self, chat: Chat) -> Engine:
+        candidate = self._candidate
+        return candidate[1] if candidate and candidate[0].candidate_answers(chat) else self.current
+
+    def serve(self, engine: Engine) -> None:
+        """New requests go to `engine` from now on."""
+        self._old.append(weakref.ref(self.current))
+        self.current = engine
+
+    def compare(self, canary: Canary | None, engine: Engine | None = None) -> None:
+        """New requests of the canary's chats go to `engine`; None: there is no candidate any more."""
+        if self._candidate:
+            self._old.append(weakref.ref(self._candidate[1]))
+        self._candidate = None if canary is None or engine is None else (canary, engine)
+
+    def free(self) -> None:
+        """Free the memory of engines that nobody uses any more. The server's objects are exempt from collection."""
+        self._old = [old for old in self._old if old() is not None]
+        if self._old:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+
+
+@dataclass
+class Following:
+    """Keeps `models` to what the workspace says: the promoted model, and the present canary's candidate."""
+
+    space: Workspace
+    store: Store
+    models: Models
+    load: Callable[[str], Engine]
+    """An engine of the promoted model (''), or of a canary's candidate ('2/ppo'). ValueError where it cannot be."""
+    served: str
+    """Identity of the promoted model that is loaded, '' before the first promotion."""
+    follow: bool = True
+    """Whether what is promoted is served; not where the caller chose a model."""
+    promote: bool = False
+    """Whether a candidate that votes call better is promoted without a command."""
+    _refused: str = ""
+    _looks: int = 0
+
+    def look(self) -> None:
+        """One look. An error is logged once, and the models stay as they are."""
+        try:
+            self._look()
+            self._refused = ""
+        except (ValueError, OSError) as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logs.failed("the served model stays as it is", error)
+
+    def _look(self) -> None:
+        present = canaries.present(self.space)
+        if present is not None and self._looks % VOTE_LOOKS == 0:
+            present = self._judged()
+        self._looks += 1
+        history = self.space.history()
+        if self.follow and history and history[-1]["identity"] != self.served:
+            self.models.serve(self.load(""))
+            self.served = history[-1]["identity"]
+        loaded = self.models.canary
+        if present is None:
+            if loaded is not None:
+                self.models.compare(None)
+        elif loaded is None or loaded.salt != present.salt:
+            self.models.compare(present, self.load(f"{present.round}/{present.stage}"))
+        self.models.free()
+
+    def _judged(self) -> Canary | None:
+        """The present canary once votes were counted: none where they decided and that is acted on."""
+        found = canaries.look(self.space, self.store)
+        if found is None or found.canary.ended:
+            return None
+        word = (found.canary.decided or {}).get("word")
+        if word == "worse":
+            canaries.end(self.space, "worse")
+            return None
+        if word == "better" and self.promote:
+            canaries.promote(self.space, self.store)
+            return None
+        return found.canary
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Look every few seconds, in a thread of its own, while the block runs."""
+        stop = threading.Event()
+
+        def forever() -> None:
+            self.look()
+            while not stop.wait(LOOK_SECONDS):
+                self.look()
+
+        # a daemon, so that the end of the server does not wait for a model that is being loaded
+        threading.Thread(target=forever, name="following", daemon=True).start()
+        try:
+            yield
+        finally:
+            stop.set()
