@@ -119,7 +119,14 @@ def data_split(
     )
     lines = [f"{i.name}: {i.count} {i.kind} ({i.split})" for i in infos]
     lines.append(f"  {info.count} records in {of.clusters} groups that stay together, the largest of {of.largest}")
-    data = {"datasets": [i.to_json() for i in infos], "clusters": of.clusters, "largest": of.largest}
+    if apart := of.splits.count(""):
+        lines.append(f"  left out {apart}: augmented, of records that are held out")
+    data = {
+        "datasets": [i.to_json() for i in infos],
+        "augmented_left_out": apart,
+        "clusters": of.clusters,
+        "largest": of.largest,
+    }
     emit(as_json, data, "\n".join(lines))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from steersman.data.formats import Parsed
+from steersman.data.made import origin_key
 from steersman.types import Conversation, Feedback, Message, Ranking
 
 RUN, MIN_RUNS, NEAR = 4, 6, 0.7
@@ -89,7 +90,9 @@ class Finder:
                     self._index[run].append(i)
 
     def exact(self, record: Parsed) -> set[int]:
-        return {i for prefix in _prefixes(_messages(record)) for i in self._exactly.get(prefix, ())}
+        origin = origin_key(record)  # a variant of a test prompt gives it away, in whatever words
+        of = [units(origin)] if origin is not None else []
+        return {i for prefix in (*of, *_prefixes(_messages(record))) for i in self._exactly.get(prefix, ())}
 
     def near(self, record: Parsed) -> set[int]:
         said = record if isinstance(record, str) else "\n".join(m.spelled for m in _messages(record))

@@ -27,6 +27,7 @@ from steersman.data.formats import Parsed, from_steersman, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
+from steersman.data.made import is_augmented
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
@@ -151,6 +152,8 @@ def write_dataset(
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
     path = folder / f"{name}.jsonl"
+    if split != "train":
+        records = map(_no_augmented, records)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -193,6 +196,15 @@ def _written(temporary: Path, path: Path, records: Iterable[Parsed]) -> tuple[in
         file.flush()
         os.fsync(file.fileno())
     return count, dict(languages), digest.hexdigest()
+
+
+def _no_augmented(record: Parsed) -> Parsed:
+    if is_augmented(record):
+        raise ValueError(
+            f"record {getattr(record, 'id', '')!r}: expected no augmented record outside of the training split: "
+            "nothing is measured on variants of what is learned"
+        )
+    return record
 
 
 def _place(info: DatasetInfo, temporary: Path, replace: bool) -> DatasetInfo:

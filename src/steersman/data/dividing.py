@@ -18,6 +18,7 @@ from steersman.data.cleaning.quality import asked_in
 from steersman.data.contamination import units
 from steersman.data.dataset import DatasetInfo, stream_records
 from steersman.data.formats import Parsed
+from steersman.data.made import origin_key
 from steersman.data.split import split_key, split_keys
 from steersman.types import Feedback, Ranking
 
@@ -30,6 +31,7 @@ class Divided:
     """Which split each record of a set goes to, and how many of them belong together."""
 
     splits: list[str]
+    """'' for variants of records (augmented) that are not for training: they go nowhere."""
     clusters: int
     largest: int
 
@@ -53,11 +55,21 @@ def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshol
     with near.signatures((asked_in(r) or words_of(r) for r in stream_records(info.path)), folder) as found:
         links = [(int(a), int(b)) for a, b in near.pairs(found, threshold)]
     first: dict[bytes, int] = {}
+    originals: dict[str, int] = {}
+    variants: dict[int, str] = {}
     keys: list[bytes] = []
     for i, record in enumerate(stream_records(info.path)):
         keys.append(hashlib.sha256(opening(record).encode()).digest()[:12])
         if (earlier := first.setdefault(keys[-1], i)) != i:
             links.append((earlier, i))
+        if (origin := origin_key(record)) is not None:
+            variants[i] = origin
+    if variants:
+        wanted = set(variants.values())
+        for i, record in enumerate(stream_records(info.path)):
+            if i not in variants and (key := split_key(record)) in wanted:
+                originals.setdefault(key, i)
+        links += [(originals[key], i) for i, key in variants.items() if key in originals]
     cluster = near.joined(len(keys), links)
     # a cluster's key is the least of its records' keys, so that a set that grows keeps most of its splits
     least_key: dict[int, bytes] = {}
@@ -67,7 +79,8 @@ def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshol
         sizes[root] += 1
     named = [least_key[root].hex() for root in cluster.tolist()]
     of = split_keys(named, shares, least)
-    return Divided([of[name] for name in named], len(sizes), max(sizes.values(), default=0))
+    splits = ["" if i in variants and of[name] != "train" else of[name] for i, name in enumerate(named)]
+    return Divided(splits, len(sizes), max(sizes.values(), default=0))
 
 
 def part_of(records: Iterable[Parsed], of: Divided, split: str) -> Iterator[Parsed]:

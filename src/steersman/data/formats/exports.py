@@ -1,14 +1,17 @@
-"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot)
--> records with turns. Also tables with a message a row, gathered by their conversation."""
+"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot,
+Jira, osTicket) -> records with turns. Also tables with a message a row, gathered by their conversation."""
 
 from __future__ import annotations
 
+import datetime
 import html
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steersman.data.formats import desks
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, empty, plain
 from steersman.data.formats.turns import ROLES
@@ -16,6 +19,8 @@ from steersman.data.formats.turns import ROLES
 Record = Mapping[str, Any]
 LISTS = ("comments", "conversations", "messages", "events", "conversation_parts", "thread")
 """Fields that hold a ticket's messages, or an object that holds them."""
+THREAD_DAYS = 30
+"""A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {"user": "user", "visitor": "user", "bot": "assistant", "team": "assistant", **ROLES}
 DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
@@ -35,6 +40,7 @@ SAID = ("text", "message", "content", "body", "utterance", "value", "body_text",
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
+    record = desks.as_ticket(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and isinstance(chat.get("messages"), list):
@@ -84,6 +90,7 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
     if items is None or any("role" in item for item in items):
         return None
+    items = _in_order(items, fields)
     said = [(_side(item, record), item) for item in items]
     if not any(side for side, _ in said):
         return None
@@ -93,17 +100,60 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     if first and (not items or body_of(items[0]) != first):
         side = _side(source, record) if isinstance(source, Mapping) else "user"
         turns.append({"role": side or "user", "content": first})
+    last: datetime.datetime | None = None
     for side, item in said:
-        text = body_of(item)
-        if item.get("public") is False or item.get("private") is True or item.get("part_type") == "note":
+        text, at = body_of(item), _at(item)
+        if is_internal(item):
             fields.note("internal notes left out of tickets")
         elif not text:
             fields.note("messages without text left out of tickets")
         elif side is None:
             fields.note("messages of others (in copy, systems) left out of tickets")
         else:
-            turns.append({"role": side, "content": text})
+            apart = {"parted": "1"} if last and at and at - last > datetime.timedelta(days=THREAD_DAYS) else {}
+            turns.append({"role": side, "content": text} | apart)
+            last = at or last
     return _answered(turns, fields.notes)
+
+
+def is_internal(item: Record) -> bool:
+    """Whether a message was for colleagues alone."""
+    marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
+    no, yes = ("false", "0", "no"), ("true", "1", "yes")
+    hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
+    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes or marks.get("part_type") == "note"
+
+
+def _at(item: Record) -> datetime.datetime | None:
+    """When a message was written, where it says so in the usual form."""
+    text = next((item[k] for k in ("created_at", "created", "date", "timestamp") if isinstance(item.get(k), str)), "")
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+
+
+def _in_order(items: list[Record], fields: Fields) -> list[Record]:
+    """A ticket's messages by time, where all have one."""
+    times = [at for item in items if (at := _at(item))]
+    if len(times) < len(items) or times == sorted(times):
+        return items
+    fields.note("tickets whose messages were put in order of time")
+    return [item for _, item in sorted(zip(times, items, strict=True), key=lambda pair: pair[0])]
+
+
+def parted(record: Record, fields: Fields) -> list[Record]:
+    """The dialogues of an export's record: one, or several where a ticket went on after `THREAD_DAYS`."""
+    turns = record["messages"]
+    starts = [i for i, turn in enumerate(turns) if turn.pop("parted", "") and i]
+    if not starts:
+        return [record]
+    fields.note(f"tickets parted where nobody spoke for {THREAD_DAYS} days", len(starts))
+    pieces = [turns[a:b] for a, b in itertools.pairwise([0, *starts, len(turns)])]
+    name = record.get("id")
+    named = [{"id": f"{name}-{i}" if i > 1 else name} if name is not None else {} for i in range(1, len(pieces) + 1)]
+    return [{**record, **of, "messages": piece} for of, piece in zip(named, pieces, strict=True)]
 
 
 def _answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
@@ -165,7 +215,9 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
     if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
         return None
-    found = [next((keys[n] for n in names if n in keys), None) for names in (GROUPS, WHO, SAID)]
+    entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
+    who = ("type",) if entry else WHO
+    found = [next((keys[n] for n in names if n in keys), None) for names in (GROUPS, who, SAID)]
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
         return None
     return found[0], found[1], found[2]  # type: ignore[return-value]
@@ -186,6 +238,10 @@ def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str]) -> list[tu
         assert found is not None
         group, who, text = (str(row[key]) for key in found)
         name = plain(str(found[1]))
+        if (side := desks.entry_side(row, found[1])) == "note" or is_internal(row):
+            notes["internal notes left out of tickets"] += 1
+            continue
+        who, text = side or who, body_of({"body": text}) if side else text
         if name in ("inbound", "incoming", "from_agent"):
             yes = who.strip().casefold() in ("true", "1", "yes")
             who = "user" if yes == (name != "from_agent") else "assistant"
