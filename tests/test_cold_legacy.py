@@ -263,7 +263,7 @@ def test_mails_of_a_thread_are_a_dialogue(tmp_path: Path) -> None:
     assert [m.role for m in record.messages] == ["user", "assistant"]
     assert record.messages[1].text.startswith("es liegt beim Nachbarn.")
     assert found.changed["mails among colleagues left out"] == 1
-    assert found.changed["mails of machines (out of office, bounces, lists) left out"] == 1
+    assert found.changed["mails of machines (out of office, bounces, newsletters) left out"] == 1
     kept, report = stripped([record])
     assert kept[0].messages[1].text == "es liegt beim Nachbarn."
     assert report.pieces["quotes"] == 1
