@@ -47,6 +47,7 @@ _NO_FIRST = """
 NO_FIRST = frozenset(_NO_FIRST.split())
 """First names that are words, places or brands too, where nothing announces a name."""
 _NO_LAST = """
+    World Server Client User Admin Function Class Object String Error Wall Ring English American British Chinese French Spanish
     New North South West East San Santa Los Las Saint Fort Mount Great Lake Upper Lower United Royal National International Central Grand Old Big Little
     The This That These Those There Then They Your You Yours His Her Our My And But For From With Have Has Had Was Were Are Can Could
     Would Should Please Thanks Thank Hello Hi Dear Yes No Not Now Today Tomorrow Monday Tuesday Wednesday Thursday Friday
@@ -346,7 +347,7 @@ def _surely(said: str) -> bool:
     """Whether it is a name though nothing announces one: a usual family name, and given names' characters alone."""
     if re.match(ZH_DOUBLE, said):
         return True
-    if said[1:] in ZH_STOP or not _nothing_else(said):
+    if said[1:] in ZH_STOP or not _nothing_else(said) or (len(said) == 2 and said[1] in "国代朝州"):
         return False
     if len(said) == 3 and said[0] in ZH_OFTEN:
         return _perhaps(said) and any(c in GIVEN for c in said[1:])
