@@ -1,6 +1,8 @@
 """Test files -> suites: the form of each record is known by its fields, whatever the file is called.
 
-question, choices, answer 'B'            multiple choice by letter (C-Eval, CMMLU, MMLU)
+question, choices, answer 'B'            multiple choice by letter (C-Eval, CMMLU, MMLU); or columns A, B, C, D
+question, choices with text and label, answerKey      ARC as published
+ctx, endings, label                      HellaSwag as published
 query, choices, gold 0                   choice of a text (ARC, PIQA, BoolQ and relatives)
 context_options, continuation, gold      choice of a beginning (WinoGrande, Winograd)
 context, continuation or answer          the text that follows (LAMBADA, TriviaQA, Jeopardy)
