@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -25,6 +26,6 @@ def test_the_loop_climbs_and_adversaries_do_not_turn_it(tmp_path: Path) -> None:
     assert all(len(steps) == 4 for steps in utility.values())
     guarded, bare = utility["guarded"], utility["bare"]
     assert guarded[-1] > guarded[0] + 0.05
-    assert min(b - a for a, b in zip(guarded, guarded[1:], strict=False)) > -0.02
+    assert min(b - a for a, b in itertools.pairwise(guarded)) > -0.02
     assert utility["weighed"][-1] > utility["weighed"][0]
     assert bare[-1] < guarded[-1] - 0.1
