@@ -206,7 +206,12 @@ def test_what_a_person_deletes_is_gone_and_its_rounds_are_named(root: Path) -> N
     assert [one["records"][0]["by"] for one in found["learned_by"]] == [""]
     assert verb(root, "lineage", ranked)["learned_by"][0]["learned"]
     assert "no feedback or rankings called nobody-7" in verb(root, "forget", "nobody-7", code=2)["error"]
-    assert others
+    with Store.open(root / "store.db") as store, page(root, store) as client:
+        chat = store.message(others[0].rpartition("-")[0]).conversation_id
+        assert client.delete(f"/api/conversations/{chat}").status_code == 200
+    assert "Secret 1" not in (gathered / "demonstrations.jsonl").read_text()
+    assert "Secret 2" in (gathered / "demonstrations.jsonl").read_text()
+    verify(gathered)
 
 
 def test_a_round_goes_on_where_it_was_and_learns_only_what_it_gathered(

@@ -1,4 +1,4 @@
-"""`steersman data import | list | show | remove | export`."""
+"""`steersman data import | list | export`, and the group of all verbs on data."""
 
 from __future__ import annotations
 
@@ -273,12 +273,14 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     from rich.table import Table
 
     infos = dataset.datasets(open_workspace(workspace))
+    by = dataset.superseded(infos)
     table = Table("name", "kind", "split", "for", "records", "languages", "made from", box=None, padding=(0, 2, 0, 0))
     for i in infos:
         source = f"{i.source} (simulated)" if i.simulated else i.source
-        table.add_row(i.name, i.kind, i.split, i.purpose, str(i.count), languages(i), source)
+        use = f"nothing: {', '.join(by[i.name])} took its place" if i.name in by else i.purpose
+        table.add_row(i.name, i.kind, i.split, use, str(i.count), languages(i), source)
     empty = "no data yet; import some with: steersman data import shop"
-    emit(as_json, {"datasets": [info.to_json() for info in infos]}, table if infos else empty)
+    emit(as_json, {"datasets": [info.to_json() for info in infos], "superseded": by}, table if infos else empty)
 
 
 def data_export(
@@ -319,9 +321,10 @@ def data_export(
 
 
 def register(app: typer.Typer) -> None:
+    from steersman.cli import cleaning, portions
     from steersman.cli.datasets import data_remove, data_show
 
-    group = typer.Typer(no_args_is_help=True, help="Import, show, export and remove data.")
+    group = typer.Typer(no_args_is_help=True, help="Import, clean, mix, split, show, export and remove data.")
     app.add_typer(group, name="data", rich_help_panel=DATA)
     imports = [
         "steersman data import shop",
@@ -339,8 +342,14 @@ def register(app: typer.Typer) -> None:
         data_show,
         name="show",
         panel=DATA,
-        examples=["steersman data show chats", "steersman data show chats -n 10"],
+        examples=[
+            "steersman data show chats -n 10",
+            "steersman data show chats --containing refund",
+            "steersman data show chats-clean --dropped",
+        ],
     )
+    cleaning.register_in(group)
+    portions.register_in(group)
     add(group, data_remove, name="remove", panel=DATA, examples=["steersman data remove chats --yes"])
     exports = ["steersman data export rankings", "steersman data export comparisons --output pairs.jsonl"]
     add(group, data_export, name="export", panel=DATA, examples=exports)

@@ -50,8 +50,8 @@ BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
 STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", "Workspace"
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (
-    *("demo", "project", "trust", "data", "stages", "plan", "search", "trials", "background", "round_verbs"),
-    *("rank", "talk", "eval_reward", "bench", "promotion", "canaries", "status", "doctor"),
+    *("demo", "project", "trust", "data", "cold", "stages", "plan", "search", "trials", "background", "round_verbs"),
+    *("rank", "talk", "eval_reward", "bench", "compare_answers", "promotion", "canaries", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)

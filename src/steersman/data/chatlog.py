@@ -87,7 +87,7 @@ def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of a log as {"messages"}; lines that cannot be read as Records with an error."""
     speakers = speakers_of(reading.speakers)
     if speakers is None:
-        raise ValueError(f"{part.name}: {_ask_speakers(names_in(part, reading))}")
+        raise ValueError(f"{part.name}: {ask_speakers(names_in(part, reading))}")
     bad: list[Record] = []
     said = list(_messages(lines_of(part, reading), speakers, bad, reading.changed))
     found = list(dialogues(said, speakers, part.name, reading, bad))
@@ -295,12 +295,12 @@ def dialogues(
         message.who.strip() for message in spoken if message is not None and message.who and not message.ends
     )
     if speakers is None:
-        raise ValueError(f"{name}: {_ask_speakers(_listed(counts))}")
+        raise ValueError(f"{name}: {ask_speakers(_listed(counts))}")
     strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
     if len(strangers) == len(counts) and (counts or bad):
         first = min([m.line for m in spoken if m is not None and m.who] + [record.line for record in bad])
         wanted = " or ".join(f"'{who.strip()}: ...'" for who in re.split("[,，|]", reading.speakers))
-        raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {_ask_speakers(_listed(counts))}")
+        raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {ask_speakers(_listed(counts))}")
     times = stamps.instants(message.when if message else None for message in spoken)
     cutter = _Cutter(speakers, reading)
     for message, time in zip(spoken, times, strict=True):
@@ -321,7 +321,7 @@ def dialogues(
         )
 
 
-def _ask_speakers(found: str) -> str:
+def ask_speakers(found: str) -> str:
     return (
         "expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: "
         f"{found or 'nobody'}"

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from steersman.data.formats import Parsed
+from steersman.data.made import origin_key
 from steersman.types import Conversation, Feedback, Message, Ranking
 
 RUN, MIN_RUNS, NEAR = 4, 6, 0.7
@@ -71,33 +72,49 @@ def _runs(text: tuple[str, ...]) -> set[tuple[str, ...]]:
     return {text[i : i + RUN] for i in range(len(text) - RUN + 1)}
 
 
-def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Overlap:
-    """Which of `prompts` are in `training`, which is read once; memory grows with the prompts alone."""
-    asked = [units(_asked(p.messages)) for p in prompts]
-    exactly: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    index: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    sizes: list[int] = []
-    for i, text in enumerate(asked):
-        exactly[text].append(i)
-        runs = _runs(text)
-        sizes.append(len(runs))
-        if len(runs) >= MIN_RUNS:
-            for run in runs:
-                index[run].append(i)
-    exact: set[int] = set()
-    near: set[int] = set()
-    for record in training:
-        messages = _messages(record)
-        exact.update(i for prefix in _prefixes(messages) for i in exactly.get(prefix, ()))
-        said = record if isinstance(record, str) else "\n".join(m.spelled for m in messages)
+class Finder:
+    """Finds which of `prompts` a record holds; memory grows with the prompts alone."""
+
+    def __init__(self, prompts: Sequence[Conversation]) -> None:
+        self.prompts = prompts
+        self._asked = [units(_asked(p.messages)) for p in prompts]
+        self._exactly: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._index: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._sizes: list[int] = []
+        for i, text in enumerate(self._asked):
+            self._exactly[text].append(i)
+            runs = _runs(text)
+            self._sizes.append(len(runs))
+            if len(runs) >= MIN_RUNS:
+                for run in runs:
+                    self._index[run].append(i)
+
+    def exact(self, record: Parsed) -> set[int]:
+        origin = origin_key(record)  # a variant of a test prompt gives it away, in whatever words
+        of = [units(origin)] if origin is not None else []
+        return {i for prefix in (*of, *_prefixes(_messages(record))) for i in self._exactly.get(prefix, ())}
+
+    def near(self, record: Parsed) -> set[int]:
+        said = record if isinstance(record, str) else "\n".join(m.spelled for m in _messages(record))
         words = units(said)
-        hits = Counter(i for run in _runs(words) for i in index.get(run, ()))
-        near.update(
+        hits = Counter(i for run in _runs(words) for i in self._index.get(run, ()))
+        asked, sizes = self._asked, self._sizes
+        return {
             i
             for i, n in hits.items()
             if n >= NEAR * sizes[i]
             or (n >= HALF * sizes[i] and (Counter(asked[i]) & Counter(words)).total() >= NEARLY_ALL * len(asked[i]))
-        )
+        }
+
+
+def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Overlap:
+    """Which of `prompts` are in `training`, which is read once; memory grows with the prompts alone."""
+    finder = Finder(prompts)
+    exact: set[int] = set()
+    near: set[int] = set()
+    for record in training:
+        exact |= finder.exact(record)
+        near |= finder.near(record)
     near -= exact
     shown = tuple(prompts[i].id for i in [*sorted(exact), *sorted(near)][:3])
     return Overlap(len(prompts), len(exact), len(near), shown)

@@ -19,20 +19,21 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from steersman import __version__, locks
-from steersman.artifact.files import atomic_write, file_sha256, now, read_object
+from steersman.artifact.files import atomic_write, file_sha256, mode_of, naming, now, read_object
 from steersman.artifact.unfinished import put_aside
 from steersman.artifact.workspace import Workspace
 from steersman.data.clean import clean, distinct_answers, language_of, words_of
-from steersman.data.formats import Parsed, to_line
+from steersman.data.formats import Parsed, from_steersman, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
+from steersman.data.made import is_augmented
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
-RESERVED = (".rejected", ".manifest", ".jsonl")
+RESERVED = (".rejected", ".manifest", ".cleaning", ".jsonl")
 """Suffixes that a name must not have, since files beside a data set use them."""
 
 
@@ -111,9 +112,11 @@ def check_name(name: str) -> None:
 
 
 def remove_dataset(info: DatasetInfo) -> None:
-    """Delete a data set and the file of its rejected records; the manifest goes first, so no half data set remains."""
+    """Delete a data set and the files that tell of it; the manifest goes first, so no half data set remains."""
     manifest_path(info.path).unlink(missing_ok=True)
-    for path in (info.path, info.path.with_name(f"{info.name}.rejected.jsonl")):
+    for ending in (".cleaning.json", ".report.html", ".vault"):
+        info.path.with_name(info.name + ending).unlink(missing_ok=True)
+    for path in (info.path, *(info.path.with_name(f"{info.name}{e}.jsonl") for e in (".rejected", ".cleaning"))):
         if not manifest_path(path).is_file():
             path.unlink(missing_ok=True)
 
@@ -149,36 +152,63 @@ def write_dataset(
         if value not in known:
             raise ValueError(f"{what} {value!r}: expected one of {', '.join(known)}")
     path = folder / f"{name}.jsonl"
-    lines, languages, digest = [], Counter[str](), hashlib.sha256()
-    for record in records:
-        lines.append(to_line(record).encode() + b"\n")
-        digest.update(lines[-1])
-        languages[language_of(words_of(record))] += 1
-    if not lines:
-        raise ValueError(f"{source}: no {kind} to write as {name}; expected at least one record")
-    info = DatasetInfo(
-        path=path,
-        name=name,
-        kind=kind,
-        split=split,
-        purpose=origin.get("purpose", "any"),
-        count=len(lines),
-        sha256=digest.hexdigest(),
-        source=source,
-        source_sha256=origin.get("source_sha256", ""),
-        created=now(),
-        code_version=__version__,
-        simulated=origin.get("simulated", False),
-        languages=dict(languages),
-        skipped=dict(origin.get("skipped", {})),
-        config=dict(config),
-    )
-    return _place(info, lines, replace)
+    if split != "train":
+        records = map(_no_augmented, records)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        count, languages, digest = _written(temporary, path, records)
+        if not count:
+            raise ValueError(f"{source}: no {kind} to write as {name}; expected at least one record")
+        info = DatasetInfo(
+            path=path,
+            name=name,
+            kind=kind,
+            split=split,
+            purpose=origin.get("purpose", "any"),
+            count=count,
+            sha256=digest,
+            source=source,
+            source_sha256=origin.get("source_sha256", ""),
+            created=now(),
+            code_version=__version__,
+            simulated=origin.get("simulated", False),
+            languages=languages,
+            skipped=dict(origin.get("skipped", {})),
+            config=dict(config),
+        )
+        return _place(info, temporary, replace)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
-    """Write records and manifest, unless the same content exists already."""
-    info.path.parent.mkdir(parents=True, exist_ok=True)
+def _written(temporary: Path, path: Path, records: Iterable[Parsed]) -> tuple[int, dict[str, int], str]:
+    """Records written to a temporary sibling of `path`, one at a time: their number, languages and hash."""
+    count, languages, digest = 0, Counter[str](), hashlib.sha256()
+    with naming(path), open(temporary, "wb") as file:
+        temporary.chmod(mode_of(path, words=True))
+        for record in records:
+            line = to_line(record).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+            languages[language_of(words_of(record))] += 1
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return count, dict(languages), digest.hexdigest()
+
+
+def _no_augmented(record: Parsed) -> Parsed:
+    if is_augmented(record):
+        raise ValueError(
+            f"record {getattr(record, 'id', '')!r}: expected no augmented record outside of the training split: "
+            "nothing is measured on variants of what is learned"
+        )
+    return record
+
+
+def _place(info: DatasetInfo, temporary: Path, replace: bool) -> DatasetInfo:
+    """Put the written records and a manifest in place, unless the same content exists already."""
     with locks.brief(info.path.parent):
         old = _existing(info.path, replace)
         if old is not None:
@@ -191,19 +221,24 @@ def _place(info: DatasetInfo, lines: list[bytes], replace: bool) -> DatasetInfo:
                     f"{info.path}: a data set of this name exists with other content ({old.count} {old.kind}, "
                     f"{old.split}); expected --replace to replace it, or another --name"
                 )
-        _write_pair(info.path, lines, info)
+        # both temporary files are whole before either is renamed, so that a full disk leaves the old pair intact
+        with atomic_write(manifest_path(info.path)) as manifest:
+            json.dump(info.to_json(), manifest, ensure_ascii=False, indent=1, sort_keys=True)
+            manifest.write("\n")
+            manifest.flush()
+            os.fsync(manifest.fileno())
+            temporary.replace(info.path)
     return info
 
 
-def _write_pair(path: Path, lines: list[bytes], info: DatasetInfo) -> None:
-    """Both temporary files are whole before either is renamed, so that a full disk leaves the old pair intact."""
-    with atomic_write(manifest_path(path)) as manifest:
-        json.dump(info.to_json(), manifest, ensure_ascii=False, indent=1, sort_keys=True)
-        manifest.write("\n")
-        manifest.flush()
-        os.fsync(manifest.fileno())
-        with atomic_write(path, "wb") as file:
-            file.writelines(lines)
+def stream_records(path: Path, max_line_mb: float = 1024.0) -> Iterator[Parsed]:
+    """A data set's records one at a time, as they were written. Raises ValueError where it is damaged."""
+    _checked_whole(path)
+    for line, value in read_jsonl(path, max_line_mb):
+        try:
+            yield value["text"] if "text" in value else from_steersman(value)
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: {error}") from None
 
 
 def datasets(workspace: Workspace) -> list[DatasetInfo]:
@@ -213,9 +248,28 @@ def datasets(workspace: Workspace) -> list[DatasetInfo]:
     return [read_info(p) for p in sorted(workspace.data.glob("*.jsonl")) if manifest_path(p).is_file()]
 
 
+def superseded(infos: Iterable[DatasetInfo]) -> dict[str, list[str]]:
+    """Sets that others were cleaned, split or mixed from, as they are now -> those others.
+
+    What was made of a set takes its place: both would be learned otherwise.
+    """
+    known = {info.name: info for info in infos}
+    out: dict[str, list[str]] = {}
+    for info in known.values():
+        for name, sha256 in info.config.get("made_of", {}).items():
+            if name in known and (known[name].sha256, known[name].kind) == (sha256, info.kind):
+                out.setdefault(name, []).append(info.name)
+    return out
+
+
 def find(workspace: Workspace, kind: str, split: str, purpose: str | None = None) -> list[Path]:
-    """Files of the data sets of this kind and split; with `purpose`, sets made for that purpose or for any."""
-    infos = [info for info in datasets(workspace) if (info.kind, info.split) == (kind, split)]
+    """Files of the data sets of this kind and split; with `purpose`, sets made for that purpose or for any.
+
+    Sets that others were made of are left out (see `superseded`).
+    """
+    every = datasets(workspace)
+    gone = superseded(every)
+    infos = [info for info in every if (info.kind, info.split) == (kind, split) and info.name not in gone]
     return [info.path for info in infos if purpose is None or info.purpose in (purpose, "any")]
 
 

@@ -22,7 +22,7 @@ SPACE = re.compile(r"[\s\ufeff,]*")
 """Characters allowed between values: byte order marks where files were joined, commas of a list without brackets."""
 _WRAPPERS = """
     data items examples example rows records record conversations dialogs dialogues chats results result entries
-    samples instances questions qas qa pairs faq faqs tickets threads train training validation valid val dev
+    samples instances questions qas qa pairs faq faqs tickets issues threads train training validation valid val dev
     test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
     对话 列表
 """

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.data import chatlog, stamps
+from steersman.data import chatlog, stamps, web_pages
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.readers import Record, lines_of
@@ -247,7 +247,7 @@ class _TelegramHtml(html.parser.HTMLParser):
 
 
 def scan_html(part: Part, reading: Reading) -> Iterator[Record]:
-    """Telegram's export as HTML. Other pages are a ValueError."""
+    """Telegram's export as HTML, or a page of questions and answers. Other pages are a ValueError."""
     parser = _TelegramHtml()
     for line in lines_of(part, reading):
         if line.error:
@@ -255,5 +255,6 @@ def scan_html(part: Part, reading: Reading) -> Iterator[Record]:
         parser.feed(line.text)
     parser.close()
     if not any(m.who for m in parser.said):
-        raise ValueError(f"{part.name}: expected an export of chats, found a web page without messages; save its text")
+        yield from web_pages.scan_page(part, reading)
+        return
     yield from scan(Chats("Telegram", [Chat("", parser.said)]), part, reading)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.data import chatlog, columns, markdown, messengers, tables
+from steersman.data import chatlog, columns, mail, markdown, messengers, tables
 from steersman.data.containers import SUFFIXES, Part, hidden, parts
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
@@ -33,7 +33,7 @@ BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".html", ".htm"), messengers.scan_html),
 }
 PLAIN = (".txt", ".log", ".text", "")
-KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *(f".{suffix}" for suffix in SUFFIXES)))
+KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES)))
 """Suffixes of files that are read in a folder."""
 ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
 """Suffixes that are removed from a data set's default name."""
@@ -45,6 +45,10 @@ NEVER = (".yml", ".yaml", ".xml", ".toml", ".ini", ".py", ".sql")
 
 def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
     """Every record of several files in one stream; with several, each record names its file."""
+    yield from mail.threaded(_every(paths, reading), reading)
+
+
+def _every(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
     if len(paths) == 1:
         yield from scan(paths[0], reading)
         return
@@ -105,6 +109,8 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
+    if mail.looks_like(part):
+        return mail.scan_mail(part, reading)
     if part.kind in BINARY:
         return BINARY[part.kind](part, reading)
     return _text_scan(part, reading)(part, reading)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from steersman import progress
 from steersman.data.clean import text_of
 from steersman.data.formats import Parsed
+from steersman.data.made import is_augmented, origin_key
 from steersman.types import Feedback, Ranking
 
 SPLITS = ("train", "validation", "test")
@@ -39,8 +41,10 @@ def _place(key: str) -> float:
 def split_key(record: Parsed) -> str:
     """The key that decides a record's split: the first user turn (or the text), ignoring case and white space.
 
-    Continuations of one dialogue, and rankings of one prompt, share the key.
+    Continuations of one dialogue, rankings of one prompt, and what was made of a record by augmentation share the key.
     """
+    if (key := origin_key(record)) is not None:
+        return key
     if isinstance(record, str):
         text = text_of(record)
     else:
@@ -53,17 +57,31 @@ def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], lea
     """Records by split, order kept; every named split is a key, though it may be empty.
 
     With `least`, and `ENOUGH` records or more, a split that would get fewer is filled up with the records nearest
-    to its border, as long as most records keep their split; larger data sets move fewer.
+    to its border, as long as most records keep their split; larger data sets move fewer. Augmented records whose
+    original is not in the training split are left out, and their number is said.
     """
-    placed = [(record, key, split_by_hash(key, fractions)) for record in records for key in [split_key(record)]]
-    largest = max(fractions, key=lambda name: fractions[name])
-    if least and len(placed) >= ENOUGH:
-        moved = _filled_up(Counter((key, split) for _, key, split in placed), fractions, largest, least)
-        placed = [(record, key, moved.get(key, split)) for record, key, split in placed]
+    every = list(records)
+    keys = list(map(split_key, every))
+    split = split_keys(keys, fractions, least)
     out: dict[str, list[Parsed]] = {name: [] for name in fractions}
-    for record, _, split in placed:
-        out[split].append(record)
+    apart = 0
+    for record, key in zip(every, keys, strict=True):
+        if split[key] != "train" and is_augmented(record):
+            apart += 1
+        else:
+            out[split[key]].append(record)
+    if apart:
+        progress.note(f"note: {apart} augmented records left out: what they were made of is held out, or to be")
     return out
+
+
+def split_keys(keys: Sequence[str], fractions: Mapping[str, float], least: int = 0) -> dict[str, str]:
+    """The split of every key, of which each stands for a record; `least` as in `split_records`."""
+    split = {key: split_by_hash(key, fractions) for key in keys}
+    if least and len(keys) >= ENOUGH:
+        largest = max(fractions, key=lambda name: fractions[name])
+        split |= _filled_up(Counter((key, split[key]) for key in keys), fractions, largest, least)
+    return split
 
 
 def _filled_up(

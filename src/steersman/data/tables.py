@@ -12,9 +12,10 @@ from typing import Any
 
 from steersman.data import formats
 from steersman.data.containers import Part
-from steersman.data.formats.exports import columns_of_messages
+from steersman.data.formats import desks
 from steersman.data.formats.field_names import META_NAME
 from steersman.data.formats.fields import plain
+from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -155,7 +156,7 @@ def _only(names: Sequence[str], words: re.Pattern[str]) -> str | None:
 def _tells(names: Sequence[str]) -> bool:
     record = dict.fromkeys(names, "?")
     try:
-        return columns_of_messages(record) is not None or bool(formats.detect(record))
+        return columns_of_messages(record) is not None or desks.has_comments(record) or bool(formats.detect(record))
     except ValueError:
         return False
 

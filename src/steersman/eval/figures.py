@@ -285,6 +285,23 @@ def trials(
     return _draw(name, label, (WIDTH / 3 * columns, 2.7 * rows), paint, (rows, columns))
 
 
+def bars(name: str, label: str, rows: Sequence[tuple[str, int]], x: str) -> Markup:
+    """A horizontal bar for each (what, number), the first on top, with its number behind it."""
+    top = max((n for _, n in rows), default=0) or 1
+
+    def paint(axes: Any) -> None:
+        ax = axes[0, 0]
+        ax.barh(range(len(rows)), [n for _, n in rows], color=COOL, height=0.7)
+        for i, (_, n) in enumerate(rows):
+            ax.text(n + 0.01 * top, i, f"{n:,}", va="center", fontsize=9)
+        ax.set_yticks(range(len(rows)), [what for what, _ in rows])
+        ax.set(xlim=(0, 1.15 * top), xlabel=x)
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+
+    return _draw(name, label, (5.0, 0.7 + 0.27 * len(rows)), paint)
+
+
 def _draw(
     name: str,
     label: str,

@@ -82,6 +82,8 @@ def told_data(counts: Mapping[str, Any]) -> list[str]:
         if of["records"]:
             why = "; ".join(f"{n} dropped: {text}" for text, n in of["dropped"].items())
             lines.append(f"  {rule}: {of['records']} records, {of['used']} used" + (f"; {why}" if why else ""))
+    if counts["replaced"]:
+        lines.append(f"  {counts['replaced']} further entries were taken back, or replaced by what was said later")
     made = ", ".join(f"{of['new']} new and {of['old']} old {what}" for what, of in counts["made"].items())
     return [*lines, f"  to learn: {made}"]
 

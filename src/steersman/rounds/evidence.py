@@ -87,9 +87,11 @@ def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
 
 def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
     """Test prompts that are also in the workspace's training data, if `infos` (just imported) add to the overlap."""
-    from steersman.data.dataset import datasets
+    from steersman.data.dataset import datasets, superseded
 
-    known, new = datasets(space), {info.name for info in infos}
+    every, new = datasets(space), {info.name for info in infos}
+    gone = superseded(every)
+    known = [info for info in every if info.name not in gone]
     tests = [i for i in known if i.split == "test" and i.kind in ("prompts", "demonstrations")]
     training = [i for i in known if i.split == "train"]
     if not new & {i.name for i in tests}:  # then only prompts added to the training data can be new in the overlap

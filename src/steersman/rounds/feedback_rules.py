@@ -16,7 +16,7 @@ Why so: decision 67 in docs/LOG.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from steersman.data.clean import bare
@@ -36,7 +36,8 @@ class Learned:
     rule: str
     by: str
     created: str
-    version: str = ""
+    versions: tuple[str, ...] = ()
+    """Policy versions of the answers that it is about."""
     why: str = ""
     demonstrations: tuple[Conversation, ...] = ()
     comparisons: tuple[Ranking, ...] = ()
@@ -51,10 +52,13 @@ class Learned:
         return replace(self, why=why, demonstrations=(), comparisons=(), labels=())
 
 
-def apply_rules(said: Sequence[Feedback], rankings: Iterable[Ranking]) -> list[Learned]:
-    """One entry per record, in the order given, feedback first."""
+def apply_rules(
+    said: Sequence[Feedback], rankings: Iterable[Ranking], versions: Mapping[str, tuple[str, ...]]
+) -> list[Learned]:
+    """One entry per record, in the order given, feedback first. `versions`: those of a ranking task's answers."""
     context = _Context(said)
-    return [_of_feedback(one, context) for one in said] + [_of_ranking(one) for one in rankings]
+    ranked = [_of_ranking(one, versions.get(message_of(one.id), ())) for one in rankings]
+    return [_of_feedback(one, context) for one in said] + ranked
 
 
 def message_of(record: str) -> str:
@@ -93,7 +97,7 @@ def _replaces(like: Feedback, replaced: Feedback) -> bool:
 
 def _of_feedback(said: Feedback, context: _Context) -> Learned:
     rule, reason = KIND_RULES[said.kind], bool(said.comment)
-    plain = Learned(said.id, said.kind, rule, said.user, said.created, said.policy_version, reason=reason)
+    plain = Learned(said.id, said.kind, rule, said.user, said.created, (said.policy_version,), reason=reason)
     if said.kind == "edit":
         return _of_edit(said, plain, context)
     if said.kind == "regenerate":
@@ -142,8 +146,9 @@ def _of_regeneration(said: Feedback, plain: Learned, context: _Context) -> Learn
     return replace(plain, comparisons=(pair,))
 
 
-def _of_ranking(ranking: Ranking) -> Learned:
-    plain = Learned(ranking.id, "ranking", RANKING, ranking.labeler, ranking.created, simulated=ranking.simulated)
+def _of_ranking(ranking: Ranking, versions: tuple[str, ...]) -> Learned:
+    by, created = ranking.labeler, ranking.created
+    plain = Learned(ranking.id, "ranking", RANKING, by, created, versions, simulated=ranking.simulated)
     if not ranking.pairs():
         return plain.dropped("all its answers are equal")
     return replace(plain, comparisons=(ranking,))

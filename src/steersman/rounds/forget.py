@@ -77,7 +77,10 @@ def _learned(space: Workspace, records: Collection[str]) -> list[dict[str, Any]]
 
 
 def erase(space: Workspace, records: Collection[str]) -> list[str]:
-    """Take the records out of data sets and artifacts; returns the changed files, relative to the workspace."""
+    """Take the records out of data sets and artifacts; returns the changed files, relative to the workspace.
+
+    locks.Busy where a stage is reading one of them.
+    """
     gone, changed = set(records), []
     for number in space.rounds():
         folder = space.stage_dir(GATHERED, number)
@@ -105,20 +108,20 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str]) -> l
     """The artifact's files without the records, and a manifest that fits them; in the index they lose their person."""
     if not (folder / MANIFEST_NAME).is_file():
         return []
-    changed = []
-    with locks.making(folder):
-        for name in names:
-            path = folder / name
-            rows = read_lines(path) if path.is_file() else []
-            kept = _nameless(rows, gone) if name == INDEX else [r for r in rows if _record(r) not in gone]
-            if kept != rows:
+    changed = {}
+    for path in (folder / name for name in names if (folder / name).is_file()):
+        rows = read_lines(path)
+        kept = _nameless(rows, gone) if path.name == INDEX else [r for r in rows if _record(r) not in gone]
+        if kept != rows:
+            changed[path] = kept
+    old = read_manifest(folder)
+    if changed or tree_hashes(folder) != old.files:  # the latter after a kill before the manifest was written
+        with locks.making(folder):
+            for path, kept in changed.items():
                 write_lines(path, (json.dumps(row, ensure_ascii=False) for row in kept))
-                changed.append(path)
-        old = read_manifest(folder)
-        if tree_hashes(folder) != old.files:  # also after a kill before the manifest was written
             notes = tuple(dict.fromkeys((*old.notes, ERASED)))
             write_manifest(folder, old.stage, old.config, old.inputs, old.metrics, notes)
-    return changed
+    return list(changed)
 
 
 def _record(row: dict[str, Any]) -> str:

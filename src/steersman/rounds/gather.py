@@ -20,7 +20,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from steersman.rounds.export import EDITS, as_ranking, reliability_of, write_lin
 from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
+from steersman.store.schema import iso, utc_now
 from steersman.types import Conversation, Feedback, Ranking
 
 GATHERED = "gathered"
@@ -41,7 +42,6 @@ DEMONSTRATIONS, RANKINGS, LABELS = "demonstrations.jsonl", "rankings.jsonl", "la
 INDEX, COUNTS = "index.jsonl", "counts.json"
 DATASETS = "data sets"
 """The rule, in counts, of records of imported data sets."""
-SECONDS_A_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Material:
     """Records that the model has not learned."""
     datasets: Mapping[str, str]
     """Data sets that are mixed in: 'data:NAME' -> content hash."""
+    replaced: int = 0
+    """Entries of the store that were taken back, or gave way to what the same person said later."""
 
     @property
     def new(self) -> int:
@@ -75,27 +77,32 @@ class Material:
             counted = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
             made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
         reasons = sum(one.reason for one in self.records)
-        return {"rules": rules, "made": made, "new": self.new, "records": len(self.records), "reasons": reasons}
+        counts = {"new": self.new, "records": len(self.records), "reasons": reasons, "replaced": self.replaced}
+        return {"rules": rules, "made": made, **counts}
 
 
 def collect(
-    space: Workspace, round_: int, learned: Collection[str], without: Collection[str], versions: Collection[str]
+    space: Workspace, round_: int, learned: Set[str], without: Collection[str], versions: Collection[str]
 ) -> Material:
     """What the round learns. `learned`: ids of records and 'data:NAME's that its starting model has learned already;
     `without`: records, or answers or ranking tasks, to leave out; `versions`: of the last promoted models."""
     records: list[Learned] = []
+    entries = 0  # in the store, those included that hold no more
     if space.store_path.is_file():
         with Store.open(space.store_path) as store:
-            records = apply_rules(list(store.feedback()), store.rankings())
+            versions_of = {task.id: task.policy_versions for task in store.tasks()}
+            records = apply_rules(list(store.feedback()), store.rankings(), versions_of)
+            entries = len(store.records())
             if space.config.rank.reliability:
                 found = reliability_of(store)
                 records = [_weighed(one, found) for one in records]
     fresh = frozenset(one.id for one in records if one.id not in learned)
     sets = {f"data:{info.name}": info.sha256 for info in _sets(space)}
     imported = list(_of_data_sets(space))
-    fresh |= {one.id for one in imported if one.version not in learned}
+    fresh |= {one.id for one in imported if not learned >= set(one.versions)}
     filters = _filters(space, round_, without, versions)
-    return Material(tuple(_filtered(one, filters, one.id in fresh) for one in [*records, *imported]), fresh, sets)
+    every = tuple(_filtered(one, filters, one.id in fresh) for one in [*records, *imported])
+    return Material(every, fresh, sets, entries - len(records))
 
 
 def _weighed(one: Learned, found: Reliability) -> Learned:
@@ -114,7 +121,7 @@ def _filtered(one: Learned, filters: Iterable[Filter], new: bool) -> Learned:
 
 def _filters(space: Workspace, round_: int, without: Collection[str], versions: Collection[str]) -> tuple[Filter, ...]:
     settings = space.config.round
-    oldest = (dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.max_age_days)).isoformat()
+    oldest = iso(utc_now() - dt.timedelta(days=settings.max_age_days))
 
     def unwanted(one: Learned, _new: bool) -> str:
         return "left out by --without" if {one.id, message_of(one.id)} & set(without) else ""
@@ -124,7 +131,8 @@ def _filters(space: Workspace, round_: int, without: Collection[str], versions: 
         return f"older than {settings.max_age_days:g} days" if old else ""
 
     def version(one: Learned, _new: bool) -> str:
-        other = settings.versions and one.version and one.rule != DATASETS and one.version not in versions
+        known = set(one.versions) if one.rule != DATASETS else ()
+        other = settings.versions and known and not known & set(versions)
         return f"on an answer of none of the last {settings.versions} promoted models" if other else ""
 
     def weight(one: Learned, _new: bool) -> str:
@@ -147,7 +155,7 @@ def _sets(space: Workspace) -> list[dataset.DatasetInfo]:
 
 
 def _of_data_sets(space: Workspace) -> Iterator[Learned]:
-    """The records of imported data sets; `version` is the set that one is of."""
+    """The records of imported data sets; `versions` is the set that one is of."""
     limit = space.config.data.max_line_mb
     for info in _sets(space):
         of = f"data:{info.name}"
@@ -160,7 +168,7 @@ def _of_data_sets(space: Workspace) -> Iterator[Learned]:
 
 
 def _imported(id_: str, of: str, record: Conversation | Ranking | Feedback) -> Learned:
-    plain = Learned(id_, "imported", DATASETS, "", "", of)
+    plain = Learned(id_, "imported", DATASETS, "", "", (of,))
     if isinstance(record, Conversation):
         return (
             plain.dropped("flagged, and never a target")
@@ -204,7 +212,7 @@ def entry(one: Learned, new: bool) -> dict[str, Any]:
         "kind": one.kind,
         "rule": one.rule,
         "by": one.by,
-        "version": one.version,
+        "versions": list(one.versions),
         "used": not one.why,
         "why": one.why,
         "new": new,

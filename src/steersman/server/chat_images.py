@@ -10,7 +10,9 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman.artifact.media import Media
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.parts import IMAGE_PATH, Image, Said
+from steersman.rounds.forget import erase
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.store import ChatMessage, NotFound
@@ -36,7 +38,13 @@ def kept(ctx: Context, said: Sequence[Said], add: Callable[[Sequence[Said]], Cha
 
 
 def delete_chat(ctx: Context, id_: str) -> None:
-    """A chat, and the images that nothing in the workspace has but it."""
+    """A chat, what rounds made of the feedback in it, and the images that nothing in the workspace has but it."""
+    records = ctx.store.records(chat=id_)
+    if records and ctx.workspace is not None and (ctx.workspace / CONFIG_NAME).is_file():
+        try:
+            erase(Workspace.open(ctx.workspace), records)
+        except ValueError as error:
+            raise ApiError(409, f"{error}; delete the chat again then", code="busy") from None
     images = ctx.store.delete_conversation(id_)
     if images and ctx.workspace is not None:
         media = Media(ctx.workspace)

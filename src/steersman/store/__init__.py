@@ -257,8 +257,8 @@ class Store:
             return chats.add_feedback(session, message_id, kind, edited, comment, user)
 
     def records(self, *, by: str | None = None, ids: Collection[str] = (), chat: str | None = None) -> list[str]:
-        """Ids of all feedback and rankings, those that no longer count included: of a person, of these ids (records,
-        answers or ranking tasks) or about a chat's answers."""
+        """Ids of all feedback and rankings, those that no longer count included; or of a person's, of these ids'
+        (records, answers or ranking tasks), or of a chat's."""
         with self._db.read() as session:
             return erasing.records(session, by, ids, chat)
 

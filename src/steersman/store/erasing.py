@@ -18,14 +18,12 @@ REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"
 
 
 def records(session: Session, by: str | None, ids: Collection[str], chat: str | None) -> list[str]:
-    found = []
-    if by is not None or ids or chat is not None:
-        said = _chosen(select(FeedbackRow), FeedbackRow.user, FeedbackRow.message_id, FeedbackRow.seq, by, ids)
-        if chat is not None:
-            said = said.join(MessageRow, MessageRow.id == FeedbackRow.message_id)
-            said = said.where(MessageRow.conversation_id == chat)
-        found += [f"{row.message_id}-{row.seq}" for row in session.scalars(said.order_by(FeedbackRow.seq))]
-    if by is not None or ids:
+    said = _chosen(select(FeedbackRow), FeedbackRow.user, FeedbackRow.message_id, FeedbackRow.seq, by, ids)
+    if chat is not None:
+        said = said.join(MessageRow, MessageRow.id == FeedbackRow.message_id)
+        said = said.where(MessageRow.conversation_id == chat)
+    found = [f"{row.message_id}-{row.seq}" for row in session.scalars(said.order_by(FeedbackRow.seq))]
+    if chat is None:
         ranked = _chosen(select(RankingRow), RankingRow.labeler, RankingRow.task_id, RankingRow.seq, by, ids)
         found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
     return found

@@ -1,40 +1,33 @@
-"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot)
--> records with turns. Also tables with a message a row, gathered by their conversation."""
+"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot,
+Jira, osTicket) -> records with turns."""
 
 from __future__ import annotations
 
+import datetime
 import html
+import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import Fields, empty, plain
+from steersman.data.formats import desks
+from steersman.data.formats.fields import Fields
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
 LISTS = ("comments", "conversations", "messages", "events", "conversation_parts", "thread")
 """Fields that hold a ticket's messages, or an object that holds them."""
+THREAD_DAYS = 30
+"""A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {"user": "user", "visitor": "user", "bot": "assistant", "team": "assistant", **ROLES}
 DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
-_GROUPS = """
-    conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid 会话id 会话编号 工单号 对话id
-"""
-GROUPS = tuple(_GROUPS.split())
-_WHO = """
-    role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author author_id
-    发送方 角色 发言人 发送者
-"""
-WHO = tuple(_WHO.split())
-"""Columns of a table with one message per row: conversation, speaker, text."""
-SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
 
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
+    record = desks.as_ticket(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and isinstance(chat.get("messages"), list):
@@ -84,6 +77,7 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
     if items is None or any("role" in item for item in items):
         return None
+    items = _in_order(items, fields)
     said = [(_side(item, record), item) for item in items]
     if not any(side for side, _ in said):
         return None
@@ -93,20 +87,63 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     if first and (not items or body_of(items[0]) != first):
         side = _side(source, record) if isinstance(source, Mapping) else "user"
         turns.append({"role": side or "user", "content": first})
+    last: datetime.datetime | None = None
     for side, item in said:
-        text = body_of(item)
-        if item.get("public") is False or item.get("private") is True or item.get("part_type") == "note":
+        text, at = body_of(item), _at(item)
+        if is_internal(item):
             fields.note("internal notes left out of tickets")
         elif not text:
             fields.note("messages without text left out of tickets")
         elif side is None:
             fields.note("messages of others (in copy, systems) left out of tickets")
         else:
-            turns.append({"role": side, "content": text})
-    return _answered(turns, fields.notes)
+            apart = {"parted": "1"} if last and at and at - last > datetime.timedelta(days=THREAD_DAYS) else {}
+            turns.append({"role": side, "content": text} | apart)
+            last = at or last
+    return answered(turns, fields.notes)
 
 
-def _answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
+def is_internal(item: Record) -> bool:
+    """Whether a message was for colleagues alone."""
+    marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
+    no, yes = ("false", "0", "no"), ("true", "1", "yes")
+    hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
+    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes or marks.get("part_type") == "note"
+
+
+def _at(item: Record) -> datetime.datetime | None:
+    """When a message was written, where it says so in the usual form."""
+    text = next((item[k] for k in ("created_at", "created", "date", "timestamp") if isinstance(item.get(k), str)), "")
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+
+
+def _in_order(items: list[Record], fields: Fields) -> list[Record]:
+    """A ticket's messages by time, where all have one."""
+    times = [at for item in items if (at := _at(item))]
+    if len(times) < len(items) or times == sorted(times):
+        return items
+    fields.note("tickets whose messages were put in order of time")
+    return [item for _, item in sorted(zip(times, items, strict=True), key=lambda pair: pair[0])]
+
+
+def parted(record: Record, fields: Fields) -> list[Record]:
+    """The dialogues of an export's record: one, or several where a ticket went on after `THREAD_DAYS`."""
+    turns = record["messages"]
+    starts = [i for i, turn in enumerate(turns) if turn.pop("parted", "") and i]
+    if not starts:
+        return [record]
+    fields.note(f"tickets parted where nobody spoke for {THREAD_DAYS} days", len(starts))
+    pieces = [turns[a:b] for a, b in itertools.pairwise([0, *starts, len(turns)])]
+    name = record.get("id")
+    named = [{"id": f"{name}-{i}" if i > 1 else name} if name is not None else {} for i in range(1, len(pieces) + 1)]
+    return [{**record, **of, "messages": piece} for of, piece in zip(named, pieces, strict=True)]
+
+
+def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
     """Turns up to the last answer; all of them where there is none."""
     answered = max((i for i, turn in enumerate(turns) if SIDES.get(turn["role"].casefold()) == "assistant"), default=-1)
     if 0 <= answered < len(turns) - 1:
@@ -156,39 +193,3 @@ def body_of(item: Record) -> str:
         return text.strip()
     text = re.sub(r"\s*<(?:br|/p|/div|/li)\b[^>]*>\s*", "\n", text, flags=re.I)
     return html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\xa0", " ").strip()
-
-
-def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
-    """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
-    if not isinstance(record, Mapping):
-        return None
-    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
-    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
-        return None
-    found = [next((keys[n] for n in names if n in keys), None) for names in (GROUPS, WHO, SAID)]
-    if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
-        return None
-    return found[0], found[1], found[2]  # type: ignore[return-value]
-
-
-def speaks_alone(record: Record) -> str | None:
-    """The field that shows a text to be one person's message, rather than a text by itself."""
-    keys = {plain(str(key)): key for key in record}
-    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
-    return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
-
-
-def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
-    """(line of the first row, {"id", "messages"}) of each conversation, its rows in their order."""
-    out: dict[str, tuple[int, list[dict[str, str]]]] = {}
-    for line, row in rows:
-        found = columns_of_messages(row)
-        assert found is not None
-        group, who, text = (str(row[key]) for key in found)
-        name = plain(str(found[1]))
-        if name in ("inbound", "incoming", "from_agent"):
-            yes = who.strip().casefold() in ("true", "1", "yes")
-            who = "user" if yes == (name != "from_agent") else "assistant"
-        who = DIRECTIONS.get(who.casefold(), who)
-        out.setdefault(group, (line, []))[1].append({"role": who, "content": text})
-    return [(line, {"id": group, "messages": _answered(turns, notes)}) for group, (line, turns) in out.items()]

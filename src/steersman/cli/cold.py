@@ -1,0 +1,130 @@
+"""`steersman cold legacy`, and the group of the verbs that make the first data from what there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman.artifact.workspace import Workspace
+from steersman.cli import cold_groups, cold_models
+from steersman.cli import cold_options as options
+from steersman.cli import import_options as given
+from steersman.cli.data import default_name, parse_columns, parse_split
+from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.data import dataset, importing
+from steersman.data.clean import clean
+from steersman.data.dataset import DatasetInfo
+from steersman.data.formats import Parsed
+from steersman.data.reading import Reading
+from steersman.data.split import split_records
+from steersman.types import Conversation
+
+OldSources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Tickets (JSON, CSV), chat logs, mails (mbox, eml), pages of questions (HTML, Markdown).",
+    ),
+]
+
+
+def legacy(
+    sources: OldSources,
+    kind: options.DialoguesOption = "demonstrations",
+    keep: options.KeepOption = None,
+    dry_run: options.DryOption = False,
+    show: options.ShowOption = 2,
+    format: given.FormatOption = "",
+    name: options.NameOption = "",
+    split: options.SplitOption = "train",
+    columns: given.MapOption = None,
+    sheet: given.SheetOption = "",
+    speakers: given.SpeakersOption = "",
+    encoding: given.EncodingOption = "auto",
+    skip_bad: given.SkipBadOption = False,
+    max_records: given.MostOption = 0,
+    replace: given.ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make dialogues of what old systems hold: tickets, chats, mails, pages of questions.
+
+    Internal notes, quoted mails, signatures, greetings and repeated text blocks are taken out, each counted and shown.
+    """
+    from steersman.cold.legacy import stripped
+
+    if kind not in ("demonstrations", "prompts"):
+        raise ValueError(f"--kind {kind}: expected demonstrations or prompts")
+    space, shares = open_workspace(workspace, settings), parse_split(split)
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
+    reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, prompts=kind == "prompts", **limits)
+    how: dict[str, Any] = {"format": format or None, "skip_bad": skip_bad, "max_records": max_records}
+    found = importing.parse_file(sources, kind, mapping=parse_columns(columns), reading=reading, **how)
+    dialogues = [record for record in found.records if isinstance(record, Conversation)]
+    kept, report = stripped(dialogues, keep or (), kind == "prompts")
+    changed = Counter(found.changed)
+    records, dropped = clean(kept, changed)
+    read = {**found.reasons(), **found.left_out}
+    lines = [*_read(found, changed, read), *report.lines()]
+    lines += [*(f"  left out {n}: {why}" for why, n in dropped.items()), f"  {len(records)} {kind}"]
+    data = {"read": found.read, "changed": dict(changed), "left_out": read, "cleaning": report.to_json()}
+    data |= {"dropped": dropped, "kept": len(records), "datasets": []}
+    if not records:
+        raise ValueError(f"{sources[0]}: nothing is left; {'; '.join(line.strip() for line in lines)}")
+    shown = [r for r in records[:show] if isinstance(r, Conversation)]
+    data["shown"] = [r.to_json() for r in shown]
+    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    if dry_run:
+        lines.append("nothing written (--dry-run)")
+    else:
+        origin = {"source": ", ".join(map(str, sources)), "skipped": {**read, **report.dropped, **dropped}}
+        config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
+        stem = name or default_name(sources[0])
+        infos = _put(space, (stem, kind), shares, records, origin | {"replace": replace}, config)
+        data["datasets"] = [info.to_json() for info in infos]
+        lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
+    emit(as_json, data, "\n".join(lines))
+
+
+def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[str, int]) -> list[str]:
+    """How the files were read."""
+    out = [f"  read {found.read} records ({', '.join(f'{k} {n}' for k, n in found.formats.items())})"]
+    out += [f"  changed, {n} times: {what}" for what, n in changed.items() if n]
+    return out + [f"  left out {n}: {why}" for why, n in left.items()]
+
+
+def _put(
+    space: Workspace,
+    called: tuple[str, str],
+    shares: Mapping[str, float],
+    records: Sequence[Parsed],
+    origin: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> list[DatasetInfo]:
+    """Write records as data sets (`called`: name and kind), one a split that has some."""
+    name, kind = called
+    parts = split_records(records, shares)
+    stems = {split: f"{name}-{split}" if len(parts) > 1 else name for split in parts}
+    return [
+        dataset.write_dataset(space.data, stems[split], kind, split, part, config=config, **origin)
+        for split, part in parts.items()
+        if part
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Make the first data: from old systems, logs, seeds, other models.")
+    app.add_typer(group, name="cold", rich_help_panel=DATA)
+    examples = [
+        "steersman cold legacy tickets.json --dry-run",
+        "steersman cold legacy support.mbox --speakers '*,@firm.example' --name desk",
+        "steersman cold legacy faq.html --keep greetings",
+    ]
+    add(group, legacy, panel=DATA, examples=examples)
+    cold_groups.add_to(group)
+    cold_models.add_to(group)

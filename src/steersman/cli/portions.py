@@ -1,0 +1,169 @@
+"""`steersman data mix | split`: a mixture of data sets, and splits of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from steersman.artifact.files import hash_json
+from steersman.artifact.workspace import Workspace
+from steersman.cli.datasets import info_of
+from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_options import ReplaceOption
+from steersman.data import dataset
+from steersman.data.dataset import DatasetInfo
+from steersman.progress import progress
+
+
+def data_mix(
+    sources: Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT]...", help="Data sets, with weights (1).")],
+    into: Annotated[str, typer.Option("--into", metavar="NAME", help="The mixture's name.")],
+    count: Annotated[int, typer.Option("--count", min=0, help="Records in all; 0: as many as the weights allow.")] = 0,
+    cap: Annotated[
+        list[str] | None, typer.Option("--cap", metavar="NAME=N", help="Most records of a set; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Default: project.seed.")] = None,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix data sets by weight, with caps; the same seed gives the same mixture.
+
+    A record is taken once at most. The mixture takes the sets' place: they stay, but nothing learns from them.
+    """
+    from steersman.data import mixing
+
+    space = open_workspace(workspace, settings)
+    seed = space.config.project.seed if seed is None else seed
+    caps = dict(_setting(text, "--cap", "=") for text in cap or ())
+    parts = []
+    for text in sources:
+        name, weight = _setting(text, "data mix", ":") if ":" in text else (text, 1.0)
+        parts.append(mixing.Part(info_of(space, name), weight, int(caps.pop(name, 0))))
+    if caps:
+        raise ValueError(f"--cap {', '.join(caps)}: expected sets of the mixture")
+    counts = mixing.shares(parts, count)
+    taken = {p.info.name: n for p, n in zip(parts, counts, strict=True)}
+    config = {
+        "mixed": {
+            p.info.name: {"weight": p.weight, "cap": p.cap, "taken": n, "of": p.info.count, "sha256": p.info.sha256}
+            for p, n in zip(parts, counts, strict=True)
+        },
+        "seed": seed,
+        "made_of": {p.info.name: p.info.sha256 for p in parts},
+    }
+    left = {
+        f"of {n}, beyond its share": p.info.count - taken[n] for p in parts if p.info.count > taken[n := p.info.name]
+    }
+    first = parts[0].info
+    with progress("mix", sum(counts), unit="record") as shown:
+        info = dataset.write_dataset(
+            space.data, into, first.kind, first.split, mixing.mixed(parts, counts, seed, shown.update),
+            " + ".join(taken), config, replace=replace, purpose=first.purpose,
+            simulated=any(p.info.simulated for p in parts),
+            source_sha256=hash_json([p.info.sha256 for p in parts]),
+            skipped=left,
+        )  # fmt: skip
+    lines = [f"{info.name}: {info.count} {info.kind}"]
+    lines += [
+        f"  {p.info.name}: {n} of {p.info.count} ({n / max(1, info.count):.1%}), weight {p.weight:g}"
+        + (f", cap {p.cap}" if p.cap else "")
+        for p, n in zip(parts, counts, strict=True)
+    ]
+    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
+
+
+def _setting(text: str, where: str, by: str) -> tuple[str, float]:
+    name, _, number = text.rpartition(by)
+    try:
+        return name, float(number)
+    except ValueError:
+        raise ValueError(f"{where} {text}: expected NAME{by}NUMBER") from None
+
+
+def data_split(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
+    shares: Annotated[
+        str, typer.Option("--shares", help="auto (90, 5 and 5 %), or shares of train,validation,test.")
+    ] = "auto",
+    near: Annotated[
+        float, typer.Option("--near", help="Share in common that makes two questions near repeats.")
+    ] = 0.75,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Split a data set so that dialogues and near-repeated questions stay together.
+
+    Makes NAME-train, NAME-validation and NAME-test, which take NAME's place: it stays, but nothing learns from it.
+    """
+    from steersman.cli.data import LEAST, parse_split
+    from steersman.data import dividing
+
+    space = open_workspace(workspace, settings)
+    info, fractions = info_of(space, name), parse_split(shares)
+    if len(fractions) < 2:
+        raise ValueError(f"--shares {shares}: expected auto, or three shares that add up to 1 (0.9,0.05,0.05)")
+    of = dividing.divided(info, fractions, LEAST if shares == "auto" else 0, near, space.data)
+    infos = _written(
+        space,
+        info,
+        of,
+        list(fractions),
+        {"split": shares, "near": near, "clusters": of.clusters, "made_of": {name: info.sha256}},
+        replace,
+    )
+    lines = [f"{i.name}: {i.count} {i.kind} ({i.split})" for i in infos]
+    lines.append(f"  {info.count} records in {of.clusters} groups that stay together, the largest of {of.largest}")
+    if apart := of.splits.count(""):
+        lines.append(f"  left out {apart}: augmented, of records that are held out")
+    data = {
+        "datasets": [i.to_json() for i in infos],
+        "augmented_left_out": apart,
+        "clusters": of.clusters,
+        "largest": of.largest,
+    }
+    emit(as_json, data, "\n".join(lines))
+
+
+def _written(
+    space: Workspace, info: DatasetInfo, of: Any, splits: Sequence[str], config: dict[str, Any], replace: bool
+) -> list[DatasetInfo]:
+    """One data set for each split that has records."""
+    from steersman.data import dividing
+
+    infos = []
+    for split in splits:
+        if split not in of.splits:
+            say(f"note: no record fell into {split}")
+            continue
+        infos.append(
+            dataset.write_dataset(
+                space.data,
+                f"{info.name}-{split}",
+                info.kind,
+                split,
+                dividing.part_of(dataset.stream_records(info.path), of, split),
+                info.name,
+                config,
+                replace=replace,
+                purpose=info.purpose,
+                simulated=info.simulated,
+                source_sha256=info.sha256,
+            )
+        )
+    return infos
+
+
+def register_in(group: typer.Typer) -> None:
+    mixes = [
+        "steersman data mix chats:3 faq:1 --into train",
+        "steersman data mix chats faq --cap faq=500 --count 4000 --seed 7 --into train",
+    ]
+    add(group, data_mix, name="mix", panel=DATA, examples=mixes)
+    splits = ["steersman data split chats", "steersman data split chats --shares 0.8,0.1,0.1"]
+    add(group, data_split, name="split", panel=DATA, examples=splits)

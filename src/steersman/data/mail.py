@@ -1,0 +1,279 @@
+"""Mails (mbox, eml) -> dialogues: one a thread, by the ids that mails name, their ticket's number, or their subject.
+
+Quoted mails and signatures stay here; `steersman cold legacy` takes them out and shows them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import email
+import email.policy
+import email.utils
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage, MIMEPart
+from typing import Any
+
+from steersman.data import chatlog, encodings
+from steersman.data.chatlog import Said, Speakers
+from steersman.data.containers import Part
+from steersman.data.formats.exports import THREAD_DAYS, body_of
+from steersman.data.readers import SHOWN, Record
+from steersman.data.reading import Reading
+from steersman.data.stamps import When
+
+HEAD = re.compile(
+    r"(?:Return-Path|Received|Delivered-To|Message-ID|From|To|Subject|Date|MIME-Version|X-[\w-]+|DKIM-Signature|"
+    r"Reply-To|Content-Type|ARC-[\w-]+|Authentication-Results|Envelope-To):",
+    re.I,
+)
+SEPARATOR = re.compile(rb"From \S+.*\d{4}")
+REPLY = re.compile(
+    r"\s*(?:(?:re|aw|antw|fw|fwd|wg|tr|sv|回复|回覆|答复|转发|轉寄)(?:\[\d+\])?\s*[:：]|\[(?:ext|extern|external)\])\s*",
+    re.I,
+)
+TICKET = re.compile(
+    r"\[?(?:ticket|case|vorgang|工单)\s?(?:id|nr|no|号)?[.:#：\s]*#?\s?([A-Z]{0,5}-?\d{3,})\]?|\[#(\d{3,})\]", re.I
+)
+AUTO = ("auto_reply", "bulk", "junk")
+"""Values of Precedence of mails that no person wrote to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail: where it begins, who wrote to whom, when, and what."""
+
+    line: int
+    file: str
+    id: str
+    answers: tuple[str, ...]
+    """Ids of the mails it answers."""
+    sender: str
+    name: str
+    to: tuple[str, ...]
+    subject: str
+    at: datetime.datetime | None
+    text: str
+
+
+SUFFIXES = (".eml", ".mbox", ".mbx")
+
+
+def looks_like(part: Part) -> bool:
+    """Whether a part begins as a mail or an mbox does, in whatever encoding its mails are."""
+    if part.kind != "text":
+        return False
+    lines = part.head.lstrip(b"\xef\xbb\xbf\r\n").decode("latin-1").split("\n")
+    mbox = bool(lines) and SEPARATOR.match(lines[0].encode("latin-1"))
+    head = list(itertools.takewhile(str.strip, lines[1:] if mbox else lines))
+    known = {m[0].casefold() for line in head if (m := HEAD.match(line))}
+    begins = bool(head) and HEAD.match(head[0]) is not None
+    return begins and "from:" in known and bool({"date:", "message-id:", "received:"} & known)
+
+
+def scan_mail(part: Part, reading: Reading) -> Iterator[Record]:
+    """Every mail of a part as a Record of a `Mail`; `threaded` makes dialogues of those of all files."""
+    for line, raw in _messages(part):
+        try:
+            mail = _parsed(line, part.name, email.message_from_bytes(raw, policy=email.policy.default), reading)
+        except (
+            ValueError,
+            LookupError,
+            AttributeError,
+            IndexError,
+            TypeError,
+        ) as error:  # of odd headers
+            yield Record(line, None, raw[:SHOWN].decode("utf-8", "replace"), f"expected a mail: {error}")
+            continue
+        if mail is not None:
+            yield Record(line, mail, mail.text[:SHOWN])
+
+
+def _messages(part: Part) -> Iterator[tuple[int, bytes]]:
+    """(line, bytes) of each mail: at every 'From ' line after a blank one, in an mbox; else the whole part."""
+    mbox = bool(SEPARATOR.match(part.head.lstrip(b"\r\n")))
+    held: list[bytes] = []
+    begun, blank = 1, True
+    with part.open() as file:
+        for number, line in enumerate(file, 1):
+            if mbox and blank and SEPARATOR.match(line):
+                if any(piece.strip() for piece in held):
+                    yield begun, b"".join(held)
+                held, begun = [], number
+                continue
+            blank = not line.strip()
+            held.append(line[1:] if re.match(rb">+From ", line) and mbox else line)
+    if any(piece.strip() for piece in held):
+        yield begun, b"".join(held)
+
+
+def _parsed(line: int, file: str, mail: Any, reading: Reading) -> Mail | None:
+    """The mail's facts and text; None (counted) for what no person wrote."""
+    notes = reading.changed
+    if _automatic(mail):
+        notes["mails of machines (out of office, bounces, newsletters) left out"] += 1
+        return None
+    name, sender = email.utils.parseaddr(str(mail.get("From", "")))
+    if not sender:
+        raise ValueError("no address in From")
+    to = [a for _, a in email.utils.getaddresses([str(v) for k in ("To", "Cc") for v in mail.get_all(k, [])])]
+    answers = re.findall(r"<[^<>\s]+>", f"{mail.get('References', '')} {mail.get('In-Reply-To', '')}")
+    subject = " ".join(str(mail.get("Subject", "")).split())
+    text = _text(mail, notes)
+    if not text and subject:
+        text = REPLY.sub("", subject)
+        notes["mails without text, whose subject is taken"] += 1
+    own = str(mail.get("Message-ID", "")).strip() or f"<{file}:{line}>"
+    people = tuple(a.casefold() for a in to if a)
+    return Mail(line, file, own, tuple(answers), sender.casefold(), name, people, subject, _when(mail), text)
+
+
+def _automatic(mail: EmailMessage) -> bool:
+    auto = str(mail.get("Auto-Submitted", "no")).casefold()
+    bounced = mail.get_content_type() == "multipart/report" or "mailer-daemon" in str(mail.get("From", "")).casefold()
+    listed = str(mail.get("Precedence", "")).strip().casefold() in AUTO or "X-Autoreply" in mail
+    return auto not in ("no", "") or bounced or listed
+
+
+def _when(mail: EmailMessage) -> datetime.datetime | None:
+    try:
+        at = email.utils.parsedate_to_datetime(str(mail.get("Date", "")))
+    except (ValueError, TypeError):
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).astimezone(datetime.UTC)
+
+
+def _text(mail: EmailMessage, notes: Counter[str]) -> str:
+    notes["attachments of mails left out"] += sum(1 for _ in mail.iter_attachments()) if mail.is_multipart() else 0
+    part = mail.get_body(("plain", "html"))
+    if part is None:
+        return ""
+    text = _decoded(part, notes)
+    if part.get_content_type() == "text/html":
+        text = re.sub(r"(?is)<(style|script|head)\b.*?</\1>", "", text)
+        text = re.sub(r"(?i)<blockquote\b[^>]*>", "\n<blockquote>\n", text)
+        text = _quoted(text)
+        text = body_of({"body": re.sub(r"\s*\n\s*", " ", text).replace("\x00", "\n> ")})
+    return re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip()
+
+
+def _decoded(part: MIMEPart, notes: Counter[str]) -> str:
+    """A part's text; where it names no encoding, or a wrong one, in the one that it surely is, or UTF-8 (counted)."""
+    raw = part.get_payload(decode=True)
+    raw = raw if isinstance(raw, bytes) else str(raw).encode()
+    named = part.get_content_charset()
+    try:
+        return raw.decode(named or "utf-8")
+    except (LookupError, UnicodeError):
+        guesses = encodings.guesses(raw)
+        found = guesses[0].encoding if encodings.sure(guesses) else "utf-8"
+        notes[f"mails that name no encoding or a wrong one, read as {found}"] += 1
+        return raw.decode(found, "replace")
+
+
+def _quoted(text: str) -> str:
+    """What stands in HTML's quotes as lines with '>'."""
+    out, depth = [], 0
+    for piece in re.split(r"(?i)(</?blockquote>)", text):
+        if piece.casefold() in ("<blockquote>", "</blockquote>"):
+            depth = max(0, depth + (-1 if "/" in piece else 1))
+            out.append("<br>")
+        elif depth:
+            lines = re.split(r"(?i)<br\s*/?>|</p>|</div>|\n", re.sub(r"[ \t]+", " ", piece))
+            out += [f"<br>\x00{line.strip()}" for line in lines if re.sub(r"<[^>]+>", "", line).strip()]
+        else:
+            out.append(piece)
+    return "".join(out)
+
+
+def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
+    """The records with the mails among them, whatever files they are from, gathered into dialogues at the end."""
+    mails: list[Mail] = []
+    for record in records:
+        if isinstance(record.value, Mail):
+            mails.append(record.value)
+        else:
+            yield record
+    if not mails:
+        return
+    speakers = chatlog.speakers_of(reading.speakers)
+    if speakers is None:
+        raise ValueError(f"{mails[0].file}: {chatlog.ask_speakers(_addresses(mails))}")
+    sides = {mail.sender: _side(mail.sender, mail.name, speakers) for mail in mails}
+    if not any(sides.values()):
+        raise ValueError(
+            f"{mails[0].file}: --speakers {reading.speakers}: no mail is of theirs; expected addresses, as "
+            f"'*,desk@firm.example', or domains, as '*,@firm.example'; the mails are of: {_addresses(mails)}"
+        )
+    for thread in threads(mails):
+        yield from _dialogues(thread, sides, speakers, reading)
+
+
+def _addresses(mails: Sequence[Mail]) -> str:
+    return ", ".join(f"{who} ({n})" for who, n in Counter(m.sender for m in mails).most_common(12))
+
+
+def _side(address: str, name: str, speakers: Speakers) -> str:
+    """'user', 'assistant' or '' by the address, its domain or the name; a named side goes before '*'."""
+    for key in (address, f"@{address.rpartition('@')[2]}", chatlog.name_key(name)):
+        for role, names in (("user", speakers.users), ("assistant", speakers.assistants)):
+            if key and key in names:
+                return role
+    for role, names in (("user", speakers.users), ("assistant", speakers.assistants)):
+        if chatlog.ANYBODY in names:
+            return role
+    return ""
+
+
+def threads(mails: Sequence[Mail]) -> list[list[Mail]]:
+    """The mails of each thread by time: joined by ids, by a ticket's number, and answers by their subject."""
+    parent = list(range(len(mails)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, mail in enumerate(mails):
+        keys = [("id", one) for one in (mail.id, *mail.answers)]
+        keys += [("ticket", m[1] or m[2]) for m in [TICKET.search(mail.subject)] if m]
+        for key in keys:
+            parent[root(i)] = root(first.setdefault(key, i))
+    subjects: dict[tuple[str, frozenset[str]], int] = {}
+    for i, mail in enumerate(mails):
+        bare = REPLY.sub("", mail.subject).casefold()
+        people = frozenset((mail.sender, *mail.to[:1]))
+        if bare and not mail.answers:
+            at = subjects.setdefault((bare, people), i)
+            if REPLY.match(mail.subject):
+                parent[root(i)] = root(at)
+    groups: dict[int, list[Mail]] = {}
+    for i, mail in enumerate(mails):
+        groups.setdefault(root(i), []).append(mail)
+    early = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    return [sorted(group, key=lambda m: m.at or early) for group in groups.values()]
+
+
+def _dialogues(thread: Sequence[Mail], sides: dict[str, str], speakers: Speakers, reading: Reading) -> Iterator[Record]:
+    """The dialogues of one thread; mails among colleagues are left out, other people's words end a dialogue."""
+    said: list[Said] = []
+    for mail in thread:
+        others = [_side(to, "", speakers) for to in mail.to]
+        if sides[mail.sender] == "assistant" and others and all(side == "assistant" for side in others):
+            reading.changed["mails among colleagues left out"] += 1
+        elif mail.text:
+            at = mail.at
+            when = When((at.year, at.month, at.day), "ymd", at.hour * 3600 + at.minute * 60 + at.second) if at else None
+            said.append(Said(mail.line, when, mail.sender, mail.text))
+    by_side = {side: frozenset(who for who, of in sides.items() if of == side) for side in ("user", "assistant")}
+    known = Speakers(by_side["user"], by_side["assistant"])
+    if any(known.role(m.who) for m in said):
+        hours = dataclasses.replace(reading, session_hours=24.0 * THREAD_DAYS, speakers="by address")
+        for record in chatlog.dialogues(said, known, thread[0].file, hours):
+            yield dataclasses.replace(record, file=thread[0].file)

@@ -1,0 +1,109 @@
+"""Mixtures of data sets: shares by weight, caps per set, the same records for the same seed.
+
+Which records of a set are taken, and the order of all, follow from the seed and each record's place, so that a larger
+mixture of the same sets holds the smaller one. Records are read from their places in the files; memory grows by 24
+bytes a record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from steersman.data.dataset import DatasetInfo
+from steersman.data.formats import Parsed, from_steersman
+from steersman.data.near import Numbers
+
+
+@dataclass(frozen=True)
+class Part:
+    """A set in a mixture."""
+
+    info: DatasetInfo
+    weight: float = 1.0
+    cap: int = 0
+    """Most records of it; 0: all it has."""
+
+    @property
+    def most(self) -> int:
+        return min(self.info.count, self.cap) if self.cap else self.info.count
+
+
+def shares(parts: Sequence[Part], count: int = 0) -> list[int]:
+    """How many records of each part: in proportion to the weights, `count` together; 0: as many as the parts have.
+
+    Raises ValueError where a part has fewer than its share of `count`.
+    """
+    if len({p.info.name for p in parts}) < len(parts):
+        raise ValueError("data mix: expected each data set once")
+    for what, values in (("kind", {p.info.kind for p in parts}), ("split", {p.info.split for p in parts})):
+        if len(values) > 1:
+            raise ValueError(f"data mix: expected data sets of one {what}, got {', '.join(sorted(values))}")
+    for p in parts:
+        if not (0 < p.weight < math.inf):
+            raise ValueError(f"{p.info.name}: expected a weight above 0, got {p.weight:g}")
+    total = sum(p.weight for p in parts)
+    most = min(p.most / (p.weight / total) for p in parts)
+    if count > most + 1e-9:
+        short = min(parts, key=lambda p: p.most / p.weight)
+        raise ValueError(
+            f"--count {count}: expected at most {int(most)}: {short.info.name} has {short.most} records for a share of "
+            f"{short.weight / total:.1%}; lower its weight, or add records to it"
+        )
+    exact = [(count or most) * p.weight / total for p in parts]
+    out = [int(x + 1e-9) for x in exact]
+    wanted = count or int(sum(exact) + 1e-9)
+    for i in sorted(range(len(parts)), key=lambda i: out[i] - exact[i]):  # the largest remainders
+        if sum(out) < wanted and out[i] < parts[i].most:
+            out[i] += 1
+    return out
+
+
+def _order(name: str, n: int, seed: int) -> Numbers:
+    """A random number for each of a set's records."""
+    start = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
+    return np.random.default_rng(start).integers(0, 2**63, n, dtype=np.int64)
+
+
+def _places(path: Path, n: int) -> Numbers:
+    """Where each line of a file begins."""
+    out = np.zeros(n, np.int64)
+    at = i = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if line.strip():
+                out[i] = at
+                i += 1
+            at += len(line)
+    return out
+
+
+def mixed(parts: Sequence[Part], counts: Sequence[int], seed: int, tick: Callable[[int], None]) -> Iterator[Parsed]:
+    """The mixture's records; ids that two sets have are told apart by the set's name."""
+    orders = [_order(p.info.name, p.info.count, seed) for p in parts]
+    taken = [np.argsort(order, kind="stable")[:n] for order, n in zip(orders, counts, strict=True)]
+    every = np.concatenate([order[t] for order, t in zip(orders, taken, strict=True)])
+    of = np.repeat(np.arange(len(parts)), [len(t) for t in taken])
+    place = np.concatenate([_places(p.info.path, p.info.count)[t] for p, t in zip(parts, taken, strict=True)])
+    seen: dict[int, int] = {}
+    files = [open(p.info.path, "rb") for p in parts]  # noqa: SIM115
+    try:
+        for done, i in enumerate(np.argsort(every, kind="stable"), 1):
+            part = parts[of[i]]
+            files[of[i]].seek(int(place[i]))
+            value = json.loads(files[of[i]].readline())
+            record: Parsed = value["text"] if "text" in value else from_steersman(value)
+            if not isinstance(record, str) and seen.setdefault(hash(record.id), int(of[i])) != of[i]:
+                record = dataclasses.replace(record, id=f"{part.info.name}/{record.id}")
+            tick(done)
+            yield record
+    finally:
+        for file in files:
+            file.close()

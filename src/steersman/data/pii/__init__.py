@@ -1,0 +1,48 @@
+"""Personal data in Chinese, English and German: found by recognisers without a model, and masked.
+
+Why so: decision 71 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from steersman.data.pii import addresses, numbers_found, persons
+from steersman.data.pii.finding import HAN, KINDS, Span, settled
+
+__all__ = ["KINDS", "Span", "find", "language"]
+
+GERMAN = re.compile(
+    r"[äöüßÄÖÜ]|\b(?:ich|und|der|die|das|nicht|ist|bitte|mein|meine|meiner|wie|sie|ihre|auf|mit|für|haben|habe|eine|einen|noch|wurde|wird|zu|vom|zur|kann|guten|hallo|danke|lautet)\b",
+    re.I,
+)
+ENGLISH = re.compile(
+    r"\b(?:the|and|is|my|to|you|for|your|please|have|was|of|it|can|with|this|that|are|on|at|not|hello|thanks|i'm)\b",
+    re.I,
+)
+
+
+def language(text: str) -> str:
+    """'zh', 'de' or 'en': whose forms of numbers and addresses to expect first."""
+    han = len(re.findall(f"[{HAN}]", text))
+    if 3 * han >= len(re.findall("[A-Za-z]", text)) and han:
+        return "zh"
+    return "de" if len(GERMAN.findall(text)) > len(ENGLISH.findall(text)) else "en"
+
+
+def find(text: str, before: str = "", kinds: Iterable[str] = KINDS, of: str = "") -> list[Span]:
+    """Personal data in `text`, in its order. `before`: what was said before it; `of`: the dialogue's language."""
+    tongue, wanted, found = of or language(text), set(kinds), list[Span]()
+    if any(c.isdigit() for c in text):
+        found += numbers_found.ibans(text, before)
+        found += numbers_found.identities(text, before)
+        found += numbers_found.cards(text, before)
+        found += numbers_found.phones(text, tongue, before)
+        found += numbers_found.orders(text, before)
+    elif re.search(r"[A-Z]{5}", text):
+        found += numbers_found.orders(text, before)
+    found += numbers_found.emails(text)
+    found += addresses.addresses(text, tongue)
+    found += persons.names(text, before, tongue)
+    return [span for span in settled(found) if span.kind in wanted]

@@ -1,0 +1,170 @@
+"""Web pages of questions and answers (FAQ) -> {"question", "answer"}: what a page says for machines (schema.org), lists
+of terms, folded sections, and headings that are questions."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from steersman.data import markdown
+from steersman.data.containers import Part
+from steersman.data.formats.exports import body_of
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
+
+_NOTHING = "script style noscript template nav header footer aside form svg select"
+NOTHING = frozenset(_NOTHING.split())
+"""Elements without words of the page's own."""
+_BLOCKS = "p div section article li ul ol table tr br hr blockquote pre main details dd dt dl button"
+BLOCKS = frozenset(_BLOCKS.split())
+
+
+BUTTON = "button"
+SIGNS = re.compile(r"\A[^\w\s¿(（「“\"]+\s*|\s*[+▾▼›»⌄−-]+\Z")
+"""Pattern of a sign before or behind a question that unfolds its answer."""
+MARKED = re.compile(r"\s*(?:q(?:uestion)?|frage|问题?|問題?)\s?\d*\s*[.:：、]\s*(?P<text>\S.*)", re.I)
+LONGEST = 200
+"""Characters of a question."""
+
+
+def asks(text: str) -> bool:
+    """Whether a line is a question, or marked as one."""
+    text = text.strip()
+    if len(text) > LONGEST:
+        return False
+    return bool(MARKED.fullmatch(text)) or text.endswith(("?", "？", "吗", "呢")) or bool(markdown.WORDS.match(text))
+
+
+def folded_pairs(lines: list[Line]) -> list[tuple[int, str, str]]:
+    """(line, question, answer) where lines that ask stand above those that answer; [] for fewer than two."""
+    texts = [line.text.strip() for line in lines]
+    sure = [
+        i for i, t in enumerate(texts) if not t.startswith("#") and (MARKED.fullmatch(t) or t.endswith(("?", "？")))
+    ]
+    starts = [i for i in sure if asks(texts[i].removeprefix("- "))]
+    out: list[tuple[int, str, str]] = []
+    longest = 0
+    for at, start in enumerate(starts):
+        last = at + 1 == len(starts)
+        end = starts[at + 1] if not last else len(texts)
+        end = next((i for i in range(start + 1, end) if texts[i].startswith("#")), end)
+        body = [t for t in texts[start + 1 : end] if t]
+        body = body[: max(1, longest)] if last else body  # what follows the last answer may be of something else
+        longest = max(longest, len(body))
+        marked = MARKED.fullmatch(texts[start])
+        if body:
+            question = SIGNS.sub("", marked["text"] if marked else texts[start])
+            out.append((lines[start].number, question.strip(), "\n".join(body)))
+    return out if len(out) > 1 else []
+
+
+@dataclass
+class _Page(html.parser.HTMLParser):
+    """The page as lines in Markdown's manner: headings, terms and summaries as headings, items of lists as '- '."""
+
+    lines: list[Line] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
+    """The texts of schema.org's JSON."""
+    left: int = 0
+    """Elements of navigation and the like that were left out."""
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._text, self._mark, self._begun = "", "", 1
+        self._out: list[str] = []
+        self._json = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "script" and "ld+json" in str(dict(attrs).get("type")):
+            self._json = True
+            self.data.append("")
+        elif tag in NOTHING:
+            self.left += not self._out
+            self._out.append(tag)
+        elif not self._out and (heading := re.fullmatch(r"h([1-6])", tag) or tag in ("dt", "summary")):
+            self._flush()
+            self._mark = "#" * int(heading[1]) + " " if isinstance(heading, re.Match) else "####### "
+        elif tag in BLOCKS and not self._out:
+            self._flush()
+            self._mark = {"li": "- ", "button": BUTTON}.get(tag, "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._json:
+            self._json = False
+        elif tag in self._out:
+            while self._out.pop() != tag:
+                pass
+        elif not self._out and (tag in BLOCKS or re.fullmatch(r"h[1-6]|summary", tag)):
+            self._flush()
+
+    def handle_data(self, data: str) -> None:
+        if self._json:
+            self.data[-1] += data
+        elif not self._out:
+            if not self._text.strip():
+                self._begun = self.getpos()[0]
+            self._text += data
+
+    def _flush(self) -> None:
+        text = " ".join(self._text.split())
+        if self._mark == BUTTON:  # folded answers have their question on a button
+            text = SIGNS.sub("", text)
+            self.left += not asks(text)
+            text, self._mark = (text, "") if asks(text) else ("", "")
+        if text:
+            # a term or a summary is one level of headings of its own
+            mark = "###### " if self._mark.startswith("#######") else self._mark
+            self.lines += [Line(self._begun, f"{mark}{text}\n"), *([Line(self._begun, "\n")] * bool(mark.strip("- ")))]
+        self._text = self._mark = ""
+
+    def close(self) -> None:
+        super().close()
+        self._flush()
+
+
+def scan_page(part: Part, reading: Reading) -> Iterator[Record]:
+    """The questions and answers of a page. ValueError where it has none."""
+    page = _Page()
+    for line in lines_of(part, reading):
+        if line.error:
+            raise ValueError(f"{part.name}:{line.number}: {line.error}")
+        page.feed(line.text)
+    page.close()
+    pairs = [(1, q, a) for text in page.data for q, a in _of_schema(text)] or markdown.pairs_in(page.lines)
+    pairs = pairs or folded_pairs(page.lines)
+    if not pairs:
+        raise ValueError(
+            f"{part.name}: expected an export of chats or a list of questions and answers, found a web page without "
+            "messages and without questions; save its text"
+        )
+    reading.changed["parts of web pages without content (menus, scripts, forms) left out"] += page.left
+    for number, question, answer in pairs:
+        yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
+
+
+def _of_schema(text: str) -> Iterator[tuple[str, str]]:
+    """Questions with their accepted answers in a page's JSON-LD (FAQPage, QAPage)."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, Mapping):
+            answer = node.get("acceptedAnswer") or node.get("suggestedAnswer")
+            answer = answer[0] if isinstance(answer, list) and answer else answer
+            asked, said = (
+                node.get("name") or node.get("text"),
+                answer.get("text") if isinstance(answer, Mapping) else "",
+            )
+            if isinstance(asked, str) and isinstance(said, str) and asked.strip() and said.strip():
+                yield body_of({"body": asked}), body_of({"body": said})
+            else:
+                waiting += [v for v in node.values() if isinstance(v, list | Mapping)]
