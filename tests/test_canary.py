@@ -71,7 +71,7 @@ def begin(space: Workspace, share: float = 0.5) -> canary.Canary:
 
 
 def test_a_canary_begins_with_a_model_that_can_be_compared(space: Workspace) -> None:
-    with pytest.raises(gate.Refused, match="no report"):
+    with pytest.raises(canary.NotStarted, match=r"not started: .*no report.*: steersman canary start --force"):
         canary.start(space, 2, "", 0.1)
     for share in (0.0, 0.95, float("nan")):
         with pytest.raises(ValueError, match="share: expected"):
