@@ -255,3 +255,19 @@ def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path)
     (root / "current.json").unlink()
     assert "no promoted model" in verb(root, "round", code=2)["error"]
     assert Workspace.open(root).rounds() == [1]
+
+
+def test_where_nobody_wrote_an_answer_the_start_is_not_fine_tuned_again(root: Path) -> None:
+    with Store.open(root / "store.db") as store:
+        for i in range(3):
+            store.add_feedback(say(store, f"Where is {i}?", f"Here {i}."), "like" if i else "dislike")
+    found = verb(root, "round", "-s", "round.old_demonstrations=1")
+    assert found["data"]["made"]["demonstrations"] == {"new": 0, "old": 4}
+    kept = read_manifest(root / "rounds/002/sft")
+    assert kept.metrics["kept"] == "base"
+    start = read_manifest(root / found["start"])
+    assert {k: v for k, v in kept.files.items() if k in start.files} == {
+        k: v for k, v in start.files.items() if k != "metrics.jsonl"
+    }
+    models = json.loads((root / "rounds/002/report/models.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["served", "kto"], "it is the served model, and not compared with it"
