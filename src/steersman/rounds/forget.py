@@ -18,7 +18,7 @@ from steersman import locks
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, tree_hashes, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
-from steersman.rounds.export import RANKINGS_FILE, open_store, write_lines
+from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
 from steersman.rounds.provenance import holders, rounds_of
 

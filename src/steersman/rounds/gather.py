@@ -30,7 +30,7 @@ from steersman.artifact.manifest import finish, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.config import to_dict
 from steersman.data import dataset
-from steersman.rounds.export import as_ranking, reliability_of, write_lines
+from steersman.rounds.export import as_ranking, of_edits, reliability_of, write_lines
 from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
