@@ -243,6 +243,13 @@ def test_a_round_goes_on_where_it_was_and_learns_only_what_it_gathered(
     assert len(Workspace.open(root).history()) == 2, "promoted once"
     assert identity(read_manifest(root / "rounds/002/gathered")) == gathered
     assert loop.preview(Workspace.open(root)).material.new == 1
+    # what people rank next are answers of the model that is served now
+    write_dataset(space.data, "ask", "prompts", "train", [conversation("Which?")], "test", {})
+    assert verb(root, "status")["next"] == "steersman sample"
+    verb(root, "sample", "-s", "sample.max_tokens=4", "-s", "sample.answers=2")
+    with Store.open(root / "store.db") as store:
+        assert [task.policy_versions for task in store.tasks(2)] == [("002/sft", "002/sft")]
+    assert verb(root, "status")["next"] == "steersman serve"
 
 
 def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path) -> None:
