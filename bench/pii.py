@@ -48,7 +48,7 @@ def rows(name: str) -> Iterator[dict[str, str]]:
 
 
 def hosts(language: str, side: str) -> list[tuple[str, ...]]:
-    """Real exchanges without numbers and names of their own; every second one is of the other side."""
+    """Real exchanges without numbers and names of their own; each side has its own."""
     if language == "de":
         turns = GERMAN_TURNS[side]
         return [(turns[i], turns[(i + 5) % len(turns)]) for i in range(len(turns))]
@@ -59,7 +59,7 @@ def hosts(language: str, side: str) -> list[tuple[str, ...]]:
         pairs = [(r["text"], "Let me check that for you.") for r in rows("en_banking77_train.jsonl.xz")]
         pairs += [(r["text"], "Anything else?") for r in rows("en_clinc150.jsonl.xz")]
     clean = [p for p in pairs if not re.search(r"\d{3}|@|先生|女士|小姐|我叫|[a-z] [A-Z][a-z]", " ".join(p))]
-    return clean[SIDES.index(side) :: 2]
+    return clean[SIDES.index(side) :: len(SIDES)]
 
 
 def filled(template: str, language: str, side: str, rng: random.Random) -> tuple[str, tuple[Span, ...]]:

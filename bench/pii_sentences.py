@@ -1,7 +1,7 @@
 """Sentences of customers and agents with places for personal data, and others with numbers that are nobody's.
 
 `{phone}` and the like are filled by pii_values.py. A pair of sentences is a question of the agent's and its answer.
-Two sides, as there.
+Four sides, as there.
 """
 
 SENTENCES: dict[tuple[str, str], list[str | tuple[str, str]]] = {
@@ -21,7 +21,7 @@ SENTENCES: dict[tuple[str, str], list[str | tuple[str, str]]] = {
         ("请问怎么称呼您？收件人姓名是？", "{name}"),
         "联系人：{name}\n电话：{phone}\n地址：{address}",
     ],
-    ("zh", "held-out"): [
+    ("zh", "seen"): [
         "您好，我是{name}，刚才下的单子地址填错了，改成{address}。",
         ("方便留个联系电话吗？", "可以，{phone}，晚上打给我。"),
         "我要退货，单号：{order}",
@@ -53,7 +53,7 @@ SENTENCES: dict[tuple[str, str], list[str | tuple[str, str]]] = {
         "Best regards,\n{name}",
         "Hi, this is {name} calling about invoice {order}.",
     ],
-    ("en", "held-out"): [
+    ("en", "seen"): [
         "Hello, I'm {name}, I placed order {order} last Friday and it still hasn't arrived.",
         ("May I have your full name and a contact number?", "{name}, {phone}"),
         "Can you change the delivery address to {address}?",
@@ -83,7 +83,7 @@ SENTENCES: dict[tuple[str, str], list[str | tuple[str, str]]] = {
         "Ich wohne in der {address}, bitte dort abgeben.",
         "Mit freundlichen Grüßen\n{name}",
     ],
-    ("de", "held-out"): [
+    ("de", "seen"): [
         "Guten Tag, mein Name ist {name}, es geht um die Bestellung Nr. {order}.",
         ("Können Sie mir bitte Ihre Telefonnummer geben?", "Ja, {phone}"),
         "Die neue Lieferadresse lautet: {address}",
@@ -113,7 +113,7 @@ PLAIN = {
         "高铁G1234次，早上8点出发",
         "2024-05-12到2024-05-18都不在家",
     ],
-    ("zh", "held-out"): [
+    ("zh", "seen"): [
         "我11.11买的，现在都11月25号了",
         "原价2999，活动价1999，差价1000元退给我",
         "电池是5000mAh的，充电器65W",
@@ -134,7 +134,7 @@ PLAIN = {
         "I have 12000 points left.",
         "The flight BA2490 leaves at 18:05 from gate B22.",
     ],
-    ("en", "held-out"): [
+    ("en", "seen"): [
         "I paid 249.99 on 03/14/2025 for a 256 GB model.",
         "Between 10am and 4:30pm on May 12, 2024 would be fine.",
         "It says error code 0x80070057 when I open it.",
@@ -153,7 +153,7 @@ PLAIN = {
         "Die Lieferung dauert 5-7 Werktage.",
         "Größe 42, Farbe Blau, Artikel wiegt 14,5 kg.",
     ],
-    ("de", "held-out"): [
+    ("de", "seen"): [
         "Am 03.04.2025 habe ich 249,99 € bezahlt.",
         "Geöffnet ist von 09:00 bis 18:30 Uhr.",
         "Der Akku hat nur noch 5000 mAh.",
@@ -181,7 +181,7 @@ GERMAN_TURNS = {
         "Das tut mir leid, ich prüfe das sofort für Sie.",
         "Können Sie mir sagen, wann die Lieferung kommt?",
     ],
-    "held-out": [
+    "seen": [
         "Leider ist ein falscher Artikel geliefert worden.",
         "Die Waschmaschine macht beim Schleudern laute Geräusche.",
         "Ich würde gerne meinen Vertrag kündigen.",
@@ -198,3 +198,185 @@ GERMAN_TURNS = {
     ],
 }
 """German customers' turns: there are none among the real data."""
+
+SENTENCES |= {
+    ("zh", "seen too"): [
+        "麻烦帮忙改一下收货信息，{name}，{phone}，{address}",
+        ("您的订单是哪一个？请发一下单号。", "{order} 这个"),
+        "客服你好，我{name}，上周买的锅裂了，能换吗？打我电话{phone}",
+        "这个{card}是我的工资卡，怎么扣款失败？",
+        "资料发我邮箱吧：{email}。谢谢",
+        ("为了核实身份，请提供身份证号。", "{id}"),
+        "快递寄到{address}了，可是我已经搬走了。",
+        "我要投诉，工号和订单都给你：订单编号{order}，经办人{name}",
+        "{name}先生已经预订成功，入住人证件{id}，联系电话{phone}。",
+        "把钱打到{iban}这个账户就可以",
+        ("请问收货人怎么称呼？", "叫{name}就行"),
+        "物流单号{order}三天没更新了，收件人是{name}。",
+        "上门取件地址在{address}，找{name}，{phone}",
+        "我是{name}的家属，他的卡号{card}丢了要挂失。",
+    ],
+    ("en", "seen too"): [
+        "It's {name} again, any news about my case {order}?",
+        ("Which address should we deliver to?", "{address}, thanks"),
+        "You can reach my wife {name} at {phone} during the day.",
+        "I paid with {card} and I never got the confirmation to {email}.",
+        ("Can you verify the SSN or NI number on file?", "Yes it is {id}"),
+        "The return label for {order} should go to {name}, {address}.",
+        "My bank details: {iban}, account holder is {name}.",
+        "Hi {name}, thanks for contacting us. Your ticket {order} has been escalated.",
+        ("What's the tracking number?", "{order}, it was shipped on Monday"),
+        "Please update my phone from {phone} to {phone}.",
+        "We just moved to {address} and would like the bill sent there.",
+        "Kind regards,\n{name}\nTel: {phone}",
+        "Could someone ring {phone} and ask for {name}?",
+    ],
+    ("de", "seen too"): [
+        "Hier ist {name}, meine Kundennummer ist {order}.",
+        ("Wohin dürfen wir liefern?", "Bitte an {address}."),
+        "Sie erreichen meine Frau {name} tagsüber unter {phone}.",
+        "Ich habe mit der Karte {card} bezahlt, aber keine Bestätigung an {email} bekommen.",
+        ("Bitte nennen Sie uns Ihre Steuer-ID, AHV-Nummer oder die Nummer Ihres Personalausweises.", "Sie lautet {id}"),
+        "Das Retourenetikett für die Bestellung {order} geht an {name}, {address}.",
+        "Meine Bankverbindung: {iban}, Inhaberin {name}.",
+        "Liebe Frau {name}, vielen Dank für Ihre Nachricht. Ihr Ticket {order} ist in Bearbeitung.",
+        ("Haben Sie die Sendungsnummer für mich?", "{order}, verschickt am Montag"),
+        "Bitte ändern Sie meine Telefonnummer von {phone} auf {phone}.",
+        "Wir sind umgezogen, die neue Anschrift ist {address}.",
+        "Freundliche Grüße\n{name}\nTel.: {phone}",
+        "Könnte jemand {name} unter {phone} anrufen?",
+    ],
+}
+PLAIN |= {
+    ("zh", "seen too"): [
+        "这个月话费扣了158.6元",
+        "12月3号到12月10号做活动吗",
+        "身高168，平时穿M码",
+        "G20次列车9点27分发车",
+        "显示错误代码E10023",
+        "一共12345个赞，厉害",
+        "32寸和55寸差多少钱？",
+        "3室2厅，面积98平",
+        "内存16G加512G的多少钱",
+        "保质期到2026.03.15",
+    ],
+    ("en", "seen too"): [
+        "The invoice total was 1,284.50 and I was promised 20% off.",
+        "My flight UA1729 lands at 22:10 on Dec 3.",
+        "It needs 2000 mAh and 12 volts.",
+        "I walked 12,345 steps today.",
+        "The temperature dropped from 72 to 65 degrees.",
+        "Windows 11 version 23H2 keeps crashing.",
+        "They sold 1500 tickets in 30 minutes.",
+        "Is the 32 inch one cheaper than the 2024 model?",
+        "My appointment is on 11/23/2025 at 10:15.",
+    ],
+    ("de", "seen too"): [
+        "Der Rabatt von 20 % fehlt, es sind 84,50 Euro zu viel.",
+        "Der Flug LH 1729 landet um 22:10 Uhr.",
+        "Laut Anleitung braucht es 12 Volt und 2000 mAh.",
+        "Am 23.11.2025 um 10:15 Uhr habe ich einen Termin.",
+        "Heute bin ich 12.345 Schritte gegangen.",
+        "Die Wohnung hat 98 Quadratmeter und 3 Zimmer.",
+        "Fehler E10023 wird angezeigt.",
+        "Ist der 32 Zoll große billiger als das Modell von 2024?",
+    ],
+}
+GERMAN_TURNS["seen too"] = [
+    "Die Heizung springt seit gestern nicht mehr an.",
+    "Ich warte immer noch auf eine Antwort von Ihnen.",
+    "Wie hoch sind die Versandkosten?",
+    "Das Kabel passt nicht in die Buchse.",
+    "Können Sie den Termin verschieben?",
+    "Danke, das hat geklappt.",
+    "Einen Augenblick, ich verbinde Sie.",
+    "Der Rabatt wurde im Warenkorb nicht abgezogen.",
+    "Meine Tochter hat das falsche Spiel bestellt.",
+    "Seit dem Update ist alles langsamer.",
+    "Wird der Artikel noch einmal nachbestellt?",
+]
+
+SENTENCES |= {
+    ("zh", "held-out"): [
+        "您好！我是{name}，我的订单{order}显示已签收，但我没收到。",
+        ("好的，请您留下姓名和电话", "{name}，{phone}"),
+        "能不能改送到{address}？收货人不变。",
+        "刚才{phone}给我打电话说要退款，是你们吗",
+        ("请提供绑定的银行卡号", "{card}"),
+        "我身份证{id}，帮我看看实名了没",
+        "麻烦{name}女士查收一下，运单{order}。",
+        "电子发票请发送至{email}",
+        "家里地址{address}，电话{phone}，姓名{name}，请尽快上门。",
+        "从{iban}汇过来的钱到账了吗？",
+        "这是我先生的订单，他叫{name}，单号{order}。",
+        "退款退到{card}，户名{name}。",
+    ],
+    ("en", "held-out"): [
+        "Good morning, my name's {name} and I have a question about order {order}.",
+        ("Can I take your name, please?", "{name}"),
+        "Someone at {phone} called me about a refund, was that you?",
+        "Deliver it to {address} between 2 and 4 pm.",
+        ("Could you read me the long card number?", "{card}"),
+        "I put {id} on the form as my social security or national insurance number.",
+        "Ms. {name} has already signed for parcel {order}.",
+        "Forward the contract to {email} please.",
+        "Recipient: {name}\nAddress: {address}\nPhone: {phone}",
+        "The transfer from {iban} should have arrived.",
+        "Many thanks,\n{name}",
+        "My order number is {order} and my mobile is {phone}.",
+    ],
+    ("de", "held-out"): [
+        "Guten Morgen, ich bin {name} und habe eine Frage zu Auftrag {order}.",
+        ("Darf ich Ihren Namen erfahren?", "{name}"),
+        "Jemand hat mich von {phone} wegen einer Erstattung angerufen, waren Sie das?",
+        "Bitte zwischen 14 und 16 Uhr an {address} liefern.",
+        ("Wie lautet die Kartennummer?", "{card}"),
+        "Als Steuer-ID, AHV-Nummer oder Ausweisnummer habe ich {id} angegeben.",
+        "Frau {name} hat das Paket {order} bereits angenommen.",
+        "Leiten Sie den Vertrag bitte an {email} weiter.",
+        "Empfänger: {name}\nAdresse: {address}\nTelefon: {phone}",
+        "Die Überweisung von {iban} müsste da sein.",
+        "Herzliche Grüße\n{name}",
+        "Meine Bestellnummer ist {order}, meine Handynummer {phone}.",
+    ],
+}
+PLAIN |= {
+    ("zh", "held-out"): [
+        "套餐每月59元含30G流量",
+        "2025年双11当天下单的",
+        "腰围2尺1穿什么码",
+        "MU5137航班延误了3小时",
+        "到货大概要48小时",
+        "型号ABC-2000X有货吗",
+        "满199减20，满399减50",
+        "重量2.5kg，尺寸30*20*15厘米",
+    ],
+    ("en", "held-out"): [
+        "The plan is 45.99 a month with 30 GB of data.",
+        "Seat 14C on train 2265 at 7:50.",
+        "My old TV is a KD-55X900 from 2018.",
+        "Use code SAVE20 for 20 percent off.",
+        "The box measures 30 x 20 x 15 cm.",
+        "They close at 9:30 pm on 12/24/2025.",
+        "I was on hold for 48 minutes.",
+    ],
+    ("de", "held-out"): [
+        "Der Tarif kostet 45,99 Euro im Monat mit 30 GB.",
+        "Platz 14 im Zug 2265 um 7:50 Uhr.",
+        "Mein Fernseher KD-55X900 ist von 2018.",
+        "Das Paket misst 30 x 20 x 15 cm.",
+        "Am 24.12.2025 schließen Sie um 14:00 Uhr.",
+        "Mit dem Code SPAR20 gibt es 20 Prozent.",
+    ],
+}
+GERMAN_TURNS["held-out"] = [
+    "Die Lampe flackert seit dem ersten Tag.",
+    "Wie lange habe ich Zeit für eine Reklamation?",
+    "Das Formular lässt sich nicht absenden.",
+    "Bitte haben Sie einen Moment Geduld.",
+    "Ich hätte gern eine Kopie der Quittung.",
+    "Warum ist der Preis gestiegen?",
+    "Im Laden hieß es, Sie regeln das.",
+    "Kann man die Farbe noch tauschen?",
+    "Gut, dann machen wir das so.",
+]

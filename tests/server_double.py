@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from steersman.engine.protocol import Engine, Prompt, PromptTooLong
+from steersman.engine.protocol import Engine, Prompt, PromptScores, PromptTooLong
 from steersman.server.listening import _Server, config_of, listen, url_of
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -30,7 +30,7 @@ class FakeEngine:
     model_name: str = "tiny"
     policy_version: str = "ppo-7"
     max_context: int = 100
-    seen: list[tuple[Conversation, SamplingParams]] = field(default_factory=list)
+    seen: list[tuple[Any, SamplingParams]] = field(default_factory=list)
     running: int = 0
     closed: threading.Event = field(default_factory=threading.Event)
     threads: set[int] = field(default_factory=set)
@@ -46,10 +46,17 @@ class FakeEngine:
         return f"<{token}>"
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:
-        return self.pieces[token].encode()
+        return self.pieces[token % len(self.pieces)].encode()
 
-    def _check(self, prompt: Prompt, params: SamplingParams) -> Conversation:
-        assert isinstance(prompt, Conversation)
+    def prompt_logprobs(self, prompt: Prompt, top: int = 0) -> PromptScores:
+        """A text's words are tokens 0, 1, ...; token i after others has log-probability -i / 10."""
+        assert not isinstance(prompt, Conversation)
+        ids = tuple(range(max(1, len(prompt.split())))) if isinstance(prompt, str) else tuple(prompt)
+        logprobs = tuple(-(i % 100) / 10 for i in ids[1:])
+        tops = tuple(tuple((i + k, p - k) for k in range(top)) for i, p in zip(ids[1:], logprobs, strict=True))
+        return PromptScores(ids, logprobs, tops)
+
+    def _check(self, prompt: Prompt, params: SamplingParams) -> Prompt:
         if self.count_tokens(prompt) + params.max_tokens > self.max_context:
             raise PromptTooLong("too long")
         self.seen.append((prompt, params))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,17 @@ def test_every_record_is_accounted_for(root: Path) -> None:
     assert "415-555-2671" not in page
 
 
+def test_what_was_dropped_can_be_shown(root: Path) -> None:
+    run_json("data", "clean", "chats", "--steps", "near,contamination")
+    shown = run_json("data", "show", "chats-clean", "--dropped")["records"]
+    assert {r["id"]: r["dropped"] for r in shown} == {
+        "b": "near: nearly the same as an earlier record (as a)",
+        "h": "contamination: holds a test prompt (as t1)",
+    }
+    assert [r["id"] for r in run_json("data", "show", "chats", "--containing", "broken screen")["records"]] == ["f"]
+    assert "expected a set that" in run("data", "show", "chats", "--dropped").stderr
+
+
 def test_the_cleaned_set_takes_the_originals_place(root: Path) -> None:
     space = Workspace.open(root)
     run_json("data", "clean", "chats", "--into", "good")
@@ -202,6 +215,19 @@ def test_near_repeats_resemble_what_stays() -> None:
     with near.signatures([]) as found:
         assert near.repeated(found).tolist() == []
     assert near.joined(4, [(2, 3), (0, 2)]).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("language", ["zh", "en", "de"])
+def test_near_repeats_are_found_on_labelled_texts(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench_folder = Path(__file__).parents[1] / "bench"
+    if language != "de" and not (bench_folder / ".." / ".." / "shared" / "data").is_dir():
+        pytest.skip("needs ../shared/data")
+    monkeypatch.setattr(sys, "path", [str(bench_folder), *sys.path])
+    repeats = importlib.import_module("repeats")
+    counts, wrong, shown = repeats.measure(language, "held-out", 120, near.THRESHOLD)
+    found = sum(c[0] for c in counts.values())
+    assert found / (found + wrong) >= 0.95, shown
+    assert found >= 0.93 * 100
 
 
 def test_languages() -> None:

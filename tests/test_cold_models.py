@@ -367,6 +367,8 @@ def test_the_verbs_from_seeds_to_data(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     assert moved.exit_code == 2
 
+    told = run("cold", "similar", "seeds.txt", "--in", "distilled", "--least", "0")
+    assert all(p["answer"].startswith("Answer: ") for p in told["groups"])  # the log's own, to be corrected
     told = run("cold", "similar", "seeds.txt", "--dry-run")
     assert told["sheet"] == ""
     assert told["prompts"] == told["repeated"] + told["further"] + told["grouped"]

@@ -57,7 +57,7 @@ def data_clean(
     drop_unsafe: DropUnsafeOption = False,
     against: AgainstOption = None,
     embed: EmbedOption = "",
-    similar: SimilarOption = 0.95,
+    similar: SimilarOption = 0.85,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -86,7 +86,7 @@ def data_clean(
         raise ValueError(f"--embed {embed}: expected test prompts to compare with; name a test set with --against")
     with progress("clean", info.count, unit="record") as shown:
         what = passes.Cleaning(
-            info, every, wishes, tests, _embedding(embed) if embed else None, _once(shown.update, info.count)
+            info, every, wishes, tests, _embedding(space, embed) if embed else None, _once(shown.update, info.count)
         )
         done = passes.preview(what) if dry_run else passes.clean_dataset(what, into, replace=replace, key=key)
     page = _page(space, done.info) if done.info else None
@@ -121,8 +121,12 @@ def _tests(
     return [r if isinstance(r, Conversation) else r.prompt for r in records if not isinstance(r, str)]
 
 
-def _embedding(model: str) -> Embed:
-    raise ValueError(f"--embed {model}: not available")
+def _embedding(space: Workspace, model: str) -> Embed:
+    from steersman.cli.talk import choose
+    from steersman.cold.hidden import embedder
+
+    config = space.config.model
+    return embedder(choose(space, model)[0], config.dtype, config.device, config.trust_remote_code, centred=False)
 
 
 def summary(done: Cleaned, into: str, page: Path | None, key: Path | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,10 +50,11 @@ def similar(
 
     space = open_workspace(workspace, settings)
     texts = [p.last_user for p in prompts_of(space, seeds)]
-    prompts = prompts_of(space, logs or _training(space))
+    answers: dict[str, str] = {}
+    prompts = prompts_of(space, logs or _training(space), answers)
     embed = _embedder(space, by, model)
     found = find(texts, prompts, most=most, groups=groups, least=least, seed=seed, embed=embed)
-    made, held = proposals.fresh([_proposal(i, g, by) for i, g in enumerate(found.groups, 1)], held_out(space))
+    made, held = proposals.fresh([_proposal(i, g, by, answers) for i, g in enumerate(found.groups, 1)], held_out(space))
     lines = [
         f"  {found.prompts} prompts: {found.repeated} repeated, {found.further} further off, {found.grouped} in "
         f"{len(found.groups)} groups (by {by})",
@@ -89,12 +90,13 @@ def _embedder(space: Workspace, by: str, model: str) -> Callable[[Sequence[str]]
     return embedder(choose(space, model)[0], config.dtype, config.device, config.trust_remote_code)
 
 
-def _proposal(number: int, group: Group, by: str) -> Proposal:
+def _proposal(number: int, group: Group, by: str, answers: Mapping[str, str]) -> Proposal:
     from steersman.cold.proposals import Proposal
 
     prompt, *others = group.prompts
     about = {"how": "similar", "method": by, "group": number, "seed": group.seed, "likeness": group.score}
-    return Proposal(f"g{number}", prompt, "", tuple(others), f"{group.score:.2f} {group.seed}", about)
+    told = answers.get(prompt.last_user, "")  # what the log answered, to be corrected
+    return Proposal(f"g{number}", prompt, told, tuple(others), f"{group.score:.2f} {group.seed}", about)
 
 
 def _listed(made: Sequence[Proposal]) -> list[str]:

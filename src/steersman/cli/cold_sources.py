@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from steersman.cold.requests import Asked
 
 
-def prompts_of(space: Workspace, names: Sequence[str]) -> list[Conversation]:
-    """Prompts of data sets (by name) and files: any form that `data import` reads, or lines of a .txt file."""
+def prompts_of(space: Workspace, names: Sequence[str], answers: dict[str, str] | None = None) -> list[Conversation]:
+    """Prompts of data sets (by name) and files: any form that `data import` reads, or lines of a .txt file.
+
+    `answers` receives the answers that stood there, by the prompt's last turn.
+    """
     infos = {info.name: info for info in dataset.datasets(space)}
     out: list[Conversation] = []
     for name in names:
@@ -25,18 +28,29 @@ def prompts_of(space: Workspace, names: Sequence[str]) -> list[Conversation]:
         if name in infos:
             if infos[name].kind == "texts":
                 raise ValueError(f"{name}: expected prompts or dialogues, found texts")
-            out += dataset.load_conversations(infos[name].path, "prompts", max_line_mb=1024)
+            out += _cut(dataset.load_conversations(infos[name].path, None, max_line_mb=1024), answers)
         elif path.suffix.lower() == ".txt" and path.is_file():
             out += _lines(path)
         elif path.exists():
-            out += dataset.load_conversations(path, "prompts", encoding="auto")
+            out += _cut(dataset.load_conversations(path, None, encoding="auto"), answers)
         else:
             raise ValueError(f"{name}: expected a data set ({', '.join(infos) or 'there is none'}) or a file")
     return out
 
 
+def _cut(dialogues: Sequence[Conversation], answers: dict[str, str] | None) -> list[Conversation]:
+    """The dialogues without their last answers, which `answers` receives."""
+    out = []
+    for dialogue in dialogues:
+        prompt = dialogue if dialogue.is_prompt else dialogue.without_answer()
+        if not dialogue.is_prompt and answers is not None:
+            answers.setdefault(prompt.last_user, dialogue.messages[-1].text)
+        out.append(prompt)
+    return out
+
+
 def _lines(path: Path) -> list[Conversation]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     found = [(i, line) for i, line in enumerate(lines, 1) if line]
     if not found:
         raise ValueError(f"{path}: expected a prompt a line, found none")

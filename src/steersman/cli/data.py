@@ -342,7 +342,11 @@ def register(app: typer.Typer) -> None:
         data_show,
         name="show",
         panel=DATA,
-        examples=["steersman data show chats", "steersman data show chats -n 10"],
+        examples=[
+            "steersman data show chats -n 10",
+            "steersman data show chats --containing refund",
+            "steersman data show chats-clean --dropped",
+        ],
     )
     cleaning.register_in(group)
     portions.register_in(group)

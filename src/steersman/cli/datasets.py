@@ -32,18 +32,46 @@ def info_of(space: Workspace, name: str) -> DatasetInfo:
 def data_show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Records to show.")] = 3,
+    containing: Annotated[str, typer.Option("--containing", help="Only records with these words.")] = "",
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="What cleaning dropped to make this set, and why.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the first records of a data set."""
-    info = info_of(open_workspace(workspace), name)
-    records = [value for _, value in itertools.islice(read_jsonl(info.path, max_line_mb=1024), count)]
+    """Show the first records of a data set, those with some words, or those that cleaning dropped."""
+    space = open_workspace(workspace)
+    info = info_of(space, name)
+    whys = _dropped(info) if dropped else {}
+    of = info_of(space, info.config["cleaned"]["from"]) if dropped else info
+    if dropped and of.sha256 != info.source_sha256:
+        raise ValueError(f"{of.path}: expected the set that {name} was cleaned from; it has changed since")
+    every = (
+        (number, value)
+        for number, (_, value) in enumerate(read_jsonl(of.path, max_line_mb=1024), 1)
+        if (not dropped or number in whys) and containing in "\n".join(_readable(value))
+    )
+    found = list(itertools.islice(every, count))
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split}), {languages(info)}, from {info.source}"]
-    for number, record in enumerate(records, 1):
-        lines += ["", f"{number}. {record.get('id', '')}".rstrip(), *_readable(record)]
-    if info.count > len(records):
-        lines += ["", f"... {info.count - len(records)} more"]
-    emit(as_json, {"dataset": info.to_json(), "records": records}, "\n".join(lines))
+    for number, record in found:
+        why = f"; dropped by {whys[number]}" if dropped else ""
+        lines += ["", f"{number}. {record.get('id', '')}".rstrip() + why, *_readable(record)]
+    if not containing and (more := (len(whys) if dropped else info.count) - len(found)) > 0:
+        lines += ["", f"... {more} more"]
+    shown = [record | ({"dropped": whys[number]} if dropped else {}) for number, record in found]
+    emit(as_json, {"dataset": info.to_json(), "records": shown}, "\n".join(lines))
+
+
+def _dropped(info: DatasetInfo) -> dict[int, str]:
+    """Number of each record that cleaning dropped -> the step and the reason."""
+    path = info.path.with_name(f"{info.name}.cleaning.jsonl")
+    if not path.is_file() or "cleaned" not in info.config:
+        raise ValueError(f"{info.name} --dropped: expected a set that `steersman data clean` made")
+    return {
+        line["record"]: f"{line['step']}: {line['dropped']}" + (f" (as {line['of']})" if "of" in line else "")
+        for _, line in read_jsonl(path)
+        if "dropped" in line
+    }
 
 
 def _readable(record: Mapping[str, Any]) -> list[str]:

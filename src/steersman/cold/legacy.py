@@ -8,6 +8,7 @@ Why so: decision 73 in docs/LOG.md.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import random
 import re
@@ -16,7 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman.cold.phrases import CLOSING, CONTACT, DEVICE, DISCLAIMER, GREETING, NOTE
+from steersman.cold.phrases import CLOSING, CONTACT, DEVICE, DISCLAIMER, GREETINGS, NOTE
 from steersman.cold.quoted import without_quotes
 from steersman.data import resemble
 from steersman.types import Conversation, Message
@@ -130,7 +131,7 @@ def _stripped_turn(message: Message, keep: Collection[str], report: Report) -> M
         ("notes", _notes),
         ("quotes", without_quotes),
         ("signatures", signature),
-        ("greetings", _greeting),
+        ("greetings", functools.partial(_greeting, message.role)),
     ):
         if step not in keep:
             text, removed = take(text)
@@ -179,10 +180,10 @@ def _begins_signature(lines: Sequence[str], i: int) -> bool:
     return cut <= TAIL and all(len(line) <= WIDE and not line.rstrip().endswith(("?", "？")) for line in rest[:cut])
 
 
-def _greeting(text: str) -> tuple[str, list[str]]:
+def _greeting(role: str, text: str) -> tuple[str, list[str]]:
     """What stands before the matter: a greeting, and politeness that says nothing."""
     removed = []
-    while (match := GREETING.match(text)) and match.end():
+    while (match := GREETINGS[role].match(text)) and match.end():
         removed.append(text[: match.end()])
         text = text[match.end() :]
     return text.strip() if removed else text, removed

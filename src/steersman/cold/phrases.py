@@ -28,21 +28,24 @@ _POLITE = (
     r"(?:many |thanks|thank you)(?: very much| so much| a lot)?(?: again)? for (?:contacting|reaching out|writing|getting"
     r"|your (?:e-?mail|message|inquiry|enquiry|request|reply|interest|order|patience|question|quick reply|feedback))"
     r"[^.!?\n]{0,90}[.!?,]?\s*",
-    r"(?:i |we )?(?:hope|trust)(?: that)? (?:this (?:e-?mail|message) finds you|you(?:'re| are| had| have))[^.!?\n]{0,60}[.!?]\s*",
+    r"(?:i |we )?(?:hope|trust)(?: that)? (?:this (?:e-?mail|message) finds you|you(?:'re| are) (?:doing )?(?:well|fine|good)|you had a)[^.!?\n]{0,60}[.!?]\s*",
     r"how (?:can|may) i (?:help|assist)(?: you)?(?: today)?[.!?]*\s*",
     r"(?:my name is|you are chatting with|this is(?= (?-i:[A-Z])\w+ (?:from|with|at)\b)) [^.!?,\n]{1,40}[.!,](?:\s*(?:and )?(?:i will|i'll|i'd) [^.!?\n]{0,60}[.!?])?\s*",
     r"(?:vielen|herzlichen|besten) dank für (?:ihre?n?|deine?n?|die) (?:anfrage|nachricht|e-?mail|mail|rückmeldung|antwort|"
     r"interesse|bestellung|geduld|anruf|schreiben)[^.!?\n]{0,60}[.!]?\s*",
     r"(?:wie|womit) (?:kann|darf) ich (?:ihnen|dir) (?:heute )?(?:weiter)?helfen[.!?]*\s*",
     r"ich hoffe,? (?:es geht ihnen|sie hatten|diese e-?mail)[^.!?\n]{0,60}[.!]\s*",
-    r"(?:非常)?(?:感谢|谢谢)(?:您|你)?的?(?:来信|来电|咨询|联系|耐心等待|支持|反馈|惠顾|光临|关注)(?:我们)?[^。!！\n]{0,20}[。!！,，]?\s*",
+    r"(?:非常)?(?:感谢|谢谢)(?:您|你)?的?(?:来信|来电|咨询|联系|耐心等待|支持|反馈|惠顾|光临|关注)(?:我们)?[^。!！,，\n]{0,8}(?:[。!！~～]|[,，](?=\s*(?:我|您|请|关于|经)))\s*",
     r"(?:欢迎(?:光临|咨询|使用|来到)[^。!！\n]{0,20}[。!！,，~～]+\s*)",
     r"(?:很高兴为您服务|请问(?:有什么|您有什么|还有什么)(?:可以|能)?(?:帮|为)(?:到)?(?:您|你)(?:的|服务|解答)?(?:吗|呢|的吗)?|"
     r"有什么(?:可以|能)(?:帮|为)(?:到)?(?:您|你)(?:的|服务|效劳)?(?:吗|呢|的吗)?)[。!！?？~～,，]*\s*",
     r"(?:我是|这里是)[^。!！,，\n]{0,12}(?:客服|专员|顾问|助手)[^。!！,，\n]{0,12}[。!！,，~～]\s*(?:很高兴为您服务[。!！~～]*\s*)?",
 )
-GREETING = re.compile(rf"\s*(?:{'|'.join((*_OPEN, *_POLITE))})", re.I)
-"""Pattern of what stands before the matter, once."""
+GREETINGS = {
+    "user": re.compile(rf"\s*(?:{'|'.join((*_OPEN, _POLITE[1]))})", re.I),
+    "assistant": re.compile(rf"\s*(?:{'|'.join((*_OPEN, *_POLITE))})", re.I),
+}
+"""Role -> pattern of what stands before the matter, once. What staff say out of courtesy a user may mean."""
 
 _CLOSE = (
     r"(?:(?:many |kind(?:est)? |best |warm(?:est)? |with (?:kind |best |warm )?)*regards|best wishes|best|cheers|sincerely|"

@@ -39,7 +39,7 @@ REPLY = re.compile(
 TICKET = re.compile(
     r"\[?(?:ticket|case|vorgang|工单)\s?(?:id|nr|no|号)?[.:#：\s]*#?\s?([A-Z]{0,5}-?\d{3,})\]?|\[#(\d{3,})\]", re.I
 )
-AUTO = ("auto_reply", "bulk", "junk", "list")
+AUTO = ("auto_reply", "bulk", "junk")
 """Values of Precedence of mails that no person wrote to another."""
 
 
@@ -67,7 +67,7 @@ def looks_like(part: Part) -> bool:
     """Whether a part begins as a mail or an mbox does, in whatever encoding its mails are."""
     if part.kind != "text":
         return False
-    lines = part.head.lstrip(b"\xef\xbb\xbf\r\n").decode("latin-1").splitlines()
+    lines = part.head.lstrip(b"\xef\xbb\xbf\r\n").decode("latin-1").split("\n")
     mbox = bool(lines) and SEPARATOR.match(lines[0].encode("latin-1"))
     head = list(itertools.takewhile(str.strip, lines[1:] if mbox else lines))
     known = {m[0].casefold() for line in head if (m := HEAD.match(line))}
@@ -115,7 +115,7 @@ def _parsed(line: int, file: str, mail: Any, reading: Reading) -> Mail | None:
     """The mail's facts and text; None (counted) for what no person wrote."""
     notes = reading.changed
     if _automatic(mail):
-        notes["mails of machines (out of office, bounces, lists) left out"] += 1
+        notes["mails of machines (out of office, bounces, newsletters) left out"] += 1
         return None
     name, sender = email.utils.parseaddr(str(mail.get("From", "")))
     if not sender:
@@ -135,8 +135,8 @@ def _parsed(line: int, file: str, mail: Any, reading: Reading) -> Mail | None:
 def _automatic(mail: EmailMessage) -> bool:
     auto = str(mail.get("Auto-Submitted", "no")).casefold()
     bounced = mail.get_content_type() == "multipart/report" or "mailer-daemon" in str(mail.get("From", "")).casefold()
-    listed = str(mail.get("Precedence", "")).strip().casefold() in AUTO or "X-Autoreply" in mail or "List-Id" in mail
-    return auto != "no" or bounced or listed
+    listed = str(mail.get("Precedence", "")).strip().casefold() in AUTO or "X-Autoreply" in mail
+    return auto not in ("no", "") or bounced or listed
 
 
 def _when(mail: EmailMessage) -> datetime.datetime | None:

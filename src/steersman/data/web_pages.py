@@ -16,11 +16,50 @@ from steersman.data.formats.exports import body_of
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
-_NOTHING = "script style noscript template nav header footer aside form svg button select"
+_NOTHING = "script style noscript template nav header footer aside form svg select"
 NOTHING = frozenset(_NOTHING.split())
 """Elements without words of the page's own."""
-_BLOCKS = "p div section article li ul ol table tr br hr blockquote pre main details dd dt dl"
+_BLOCKS = "p div section article li ul ol table tr br hr blockquote pre main details dd dt dl button"
 BLOCKS = frozenset(_BLOCKS.split())
+
+
+BUTTON = "button"
+SIGNS = re.compile(r"\A[^\w\s¿(（「“\"]+\s*|\s*[+▾▼›»⌄−-]+\Z")
+"""Pattern of a sign before or behind a question that unfolds its answer."""
+MARKED = re.compile(r"\s*(?:q(?:uestion)?|frage|问题?|問題?)\s?\d*\s*[.:：、]\s*(?P<text>\S.*)", re.I)
+LONGEST = 200
+"""Characters of a question."""
+
+
+def asks(text: str) -> bool:
+    """Whether a line is a question, or marked as one."""
+    text = text.strip()
+    if len(text) > LONGEST:
+        return False
+    return bool(MARKED.fullmatch(text)) or text.endswith(("?", "？", "吗", "呢")) or bool(markdown.WORDS.match(text))
+
+
+def folded_pairs(lines: list[Line]) -> list[tuple[int, str, str]]:
+    """(line, question, answer) where lines that ask stand above those that answer; [] for fewer than two."""
+    texts = [line.text.strip() for line in lines]
+    sure = [
+        i for i, t in enumerate(texts) if not t.startswith("#") and (MARKED.fullmatch(t) or t.endswith(("?", "？")))
+    ]
+    starts = [i for i in sure if asks(texts[i].removeprefix("- "))]
+    out: list[tuple[int, str, str]] = []
+    longest = 0
+    for at, start in enumerate(starts):
+        last = at + 1 == len(starts)
+        end = starts[at + 1] if not last else len(texts)
+        end = next((i for i in range(start + 1, end) if texts[i].startswith("#")), end)
+        body = [t for t in texts[start + 1 : end] if t]
+        body = body[: max(1, longest)] if last else body  # what follows the last answer may be of something else
+        longest = max(longest, len(body))
+        marked = MARKED.fullmatch(texts[start])
+        if body:
+            question = SIGNS.sub("", marked["text"] if marked else texts[start])
+            out.append((lines[start].number, question.strip(), "\n".join(body)))
+    return out if len(out) > 1 else []
 
 
 @dataclass
@@ -51,7 +90,7 @@ class _Page(html.parser.HTMLParser):
             self._mark = "#" * int(heading[1]) + " " if isinstance(heading, re.Match) else "####### "
         elif tag in BLOCKS and not self._out:
             self._flush()
-            self._mark = "- " if tag == "li" else ""
+            self._mark = {"li": "- ", "button": BUTTON}.get(tag, "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script" and self._json:
@@ -72,6 +111,10 @@ class _Page(html.parser.HTMLParser):
 
     def _flush(self) -> None:
         text = " ".join(self._text.split())
+        if self._mark == BUTTON:  # folded answers have their question on a button
+            text = SIGNS.sub("", text)
+            self.left += not asks(text)
+            text, self._mark = (text, "") if asks(text) else ("", "")
         if text:
             # a term or a summary is one level of headings of its own
             mark = "###### " if self._mark.startswith("#######") else self._mark
@@ -92,6 +135,7 @@ def scan_page(part: Part, reading: Reading) -> Iterator[Record]:
         page.feed(line.text)
     page.close()
     pairs = [(1, q, a) for text in page.data for q, a in _of_schema(text)] or markdown.pairs_in(page.lines)
+    pairs = pairs or folded_pairs(page.lines)
     if not pairs:
         raise ValueError(
             f"{part.name}: expected an export of chats or a list of questions and answers, found a web page without "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -41,6 +42,26 @@ class EndpointError(RuntimeError):
     def __init__(self, message: str, busy: float | None = None) -> None:
         super().__init__(message)
         self.busy = busy
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScores:
+    """The tokens of a prompt, T, and how likely the model finds each after those before it, at temperature 1."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """[T - 1], in nats: of every token but the first."""
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """[T - 1] likeliest tokens in each place, as many as were asked for."""
+
+
+@runtime_checkable
+class ScoresPrompts(Protocol):
+    """An engine that can also say how likely a prompt is; not every `Engine` can."""
+
+    def prompt_logprobs(self, prompt: Prompt, top: int = 0) -> PromptScores:
+        """Raises PromptTooLong, or Refused where the model has no such thing (an encoder-decoder)."""
+        ...
 
 
 def alone(answers: Generator[tuple[int, str | Completion]]) -> Iterator[str | Completion]:

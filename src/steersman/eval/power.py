@@ -20,6 +20,8 @@ import numpy as np
 from steersman.stats import student
 
 LARGEST = 10_000_000
+MANY = 1000
+"""Degrees of freedom from which on Student's t is the normal."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ def power_at(difference: float, spread: Spread, prompts: int, seeds: int = 1, le
     if error == 0:
         return float(difference != 0)
     degrees = max(1.0, spread.degrees(prompts, seeds))
-    return _beyond(abs(difference) / error, student(degrees, level), degrees)
+    bar = student(degrees, level) if degrees < MANY else NormalDist().inv_cdf(0.5 + level / 2)
+    return _beyond(abs(difference) / error, bar, degrees)
 
 
 def _beyond(shift: float, bar: float, degrees: float) -> float:
     """P(T > bar) for Student's t with this noncentrality: the normal integrated over the estimate of its deviation."""
-    if degrees >= 1000:
+    if degrees >= MANY:
         return 1 - NormalDist().cdf(bar - shift)
     # T = (Z + shift) / sqrt(V / degrees), V chi-squared; at the midpoints of V's quantile bins, by its density
     v = np.linspace(1e-9, degrees + 12 * math.sqrt(2 * degrees) + 40, 4001)

@@ -60,13 +60,14 @@ def bradley_terry(
     thetas = np.stack([_fit(w, theta) for w in drawn])
     low, high = np.quantile(thetas, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     seen = wins + wins.T
-    out = {
-        name: Interval(POINTS * theta[i], POINTS * low[i], POINTS * high[i], round(seen[i].sum()))
-        for name, i in place.items()
-    }
+    out = {name: _interval(theta[i], low[i], high[i], round(seen[i].sum())) for name, i in place.items()}
     if len(prompts) < 2:
         out = {name: Interval(of.value, -math.inf, math.inf, of.n) for name, of in out.items()}
     return dict(sorted(out.items(), key=lambda item: -item[1].value))
+
+
+def _interval(value: float, low: float, high: float, n: int) -> Interval:
+    return Interval(float(POINTS * value), float(POINTS * low), float(POINTS * high), n)
 
 
 def chance(a: float, b: float) -> float:

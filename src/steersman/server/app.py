@@ -12,6 +12,7 @@ from steersman.server import (
     canary_api,
     chat_api,
     chat_images,
+    completions_api,
     logs,
     openai_api,
     pages,
@@ -47,6 +48,7 @@ def create_app(
     app.state.context = context
     routers = (
         openai_api.router,
+        completions_api.router,
         chat_api.router,
         chat_images.router,
         ranking_api.router,

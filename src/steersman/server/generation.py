@@ -12,9 +12,9 @@ import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, Prompt
 from steersman.server.errors import ApiError
-from steersman.types import Completion, Conversation, SamplingParams
+from steersman.types import Completion, SamplingParams
 
 RETRY_SECONDS = 2
 """Seconds that a refused client is told to wait."""
@@ -37,7 +37,7 @@ class Generation:
     def __init__(
         self,
         engine: Engine,
-        prompt: Conversation,
+        prompt: Prompt,
         params: SamplingParams,
         on_end: Callable[[Completion], None] = lambda _completion: None,
     ) -> None:

@@ -18,7 +18,7 @@ from fastapi.responses import Response
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, Prompt
 from steersman.server import logs
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
@@ -36,13 +36,13 @@ def _model_json(ctx: Context) -> dict[str, Any]:
     return {"id": ctx.engine.model_name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
 
 
-def _check_model(ctx: Context, name: str) -> None:
+def check_model(ctx: Context, name: str) -> None:
     if name != ctx.engine.model_name:
         message = f"The model `{name[:100]}` does not exist; this server has `{ctx.engine.model_name}`"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
-def _check_tokens(engine: Engine) -> None:
+def check_tokens(engine: Engine) -> None:
     """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
     try:
         engine.token_text(0)
@@ -57,17 +57,17 @@ def list_models(ctx: Ctx) -> dict[str, Any]:
 
 @router.get("/models/{name:path}")
 def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
-    _check_model(ctx, name)
+    check_model(ctx, name)
     return _model_json(ctx)
 
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
-    _check_model(ctx, body.model)
+    check_model(ctx, body.model)
     engine = ctx.engine  # one for the whole request, whatever is promoted meanwhile
     refuse_unsupported(body)
     if body.logprobs:
-        _check_tokens(engine)
+        check_tokens(engine)
     place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
     asked = await run_in_threadpool(to_prompt, body, ctx.system_prompt)
     fitted = await ctx.fit(engine, asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
@@ -78,7 +78,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
         return stream(_after(first, chunks))
-    completions = await _complete(ctx, engine, place, request, prompt, params)
+    completions = await complete(ctx, engine, place, request, prompt, params)
     told = functools.partial(_body, engine, completions, prompt_tokens, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
 
@@ -88,18 +88,18 @@ def _body(engine: Engine, completions: list[Completion], prompt_tokens: int, log
     choices = []
     for i, completion in enumerate(completions):
         message = {"role": "assistant", "content": completion.text, "refusal": None}
-        choice = {"index": i, "message": message, "finish_reason": _finish(completion)}
+        choice = {"index": i, "message": message, "finish_reason": finish_of(completion)}
         choices.append(with_raw(choice, logprobs=logprobs_json(engine, completion) if logprobs else "null"))
-    head = _head(engine, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
-    return with_raw(head | {"usage": _usage(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
+    head = head_of(engine, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
+    return with_raw(head | {"usage": used(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
-def _finish(completion: Completion) -> str:
+def finish_of(completion: Completion) -> str:
     # OpenAI has no word for an answer that was cut off because the server stopped.
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
 
 
-def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
+def used(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     answered = sum(len(completion.token_ids) for completion in completions)
     return {
         "prompt_tokens": prompt_tokens,
@@ -108,9 +108,9 @@ def _usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     }
 
 
-def _head(engine: Engine, kind: str) -> dict[str, Any]:
+def head_of(engine: Engine, kind: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
         "model": engine.model_name,
@@ -118,8 +118,8 @@ def _head(engine: Engine, kind: str) -> dict[str, Any]:
     }
 
 
-async def _complete(
-    ctx: Context, engine: Engine, place: Place, request: Request, prompt: Conversation, params: SamplingParams
+async def complete(
+    ctx: Context, engine: Engine, place: Place, request: Request, prompt: Prompt, params: SamplingParams
 ) -> list[Completion]:
     """The whole answers in order, streamed from the engine so that they end when the client leaves."""
     generation = Generation(engine, prompt, params)
@@ -159,11 +159,11 @@ async def _chunks(
 
     Raises the engine's refusal; later errors become events.
     """
-    head = _head(engine, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+    head = head_of(engine, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
         told = logprobs_json(engine, end) if logprobs and end is not None else "null"
-        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else _finish(end)}
+        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else finish_of(end)}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
     completions, generation, begun = [], Generation(engine, prompt, params), False
@@ -181,7 +181,7 @@ async def _chunks(
                     completions.append(item)
                     yield await run_in_threadpool(chunk, index, {}, item)
         if include_usage:
-            yield event(head | {"choices": [], "usage": _usage(prompt_tokens, completions)})
+            yield event(head | {"choices": [], "usage": used(prompt_tokens, completions)})
         yield event("[DONE]")
     except Exception as error:
         if not begun:

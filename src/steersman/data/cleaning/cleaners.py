@@ -24,7 +24,7 @@ from steersman.data.pii import KINDS
 from steersman.messages import Conversation
 
 Embed = Callable[[Sequence[str]], np.ndarray[Any, np.dtype[Any]]]
-"""Texts to rows of unit length."""
+"""Texts to rows, as a model has them: what all texts have in common is taken off here."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Wishes:
     kinds: tuple[str, ...] = KINDS
     """Kinds of personal data to mask."""
     drop_unsafe: bool = False
-    similar: float = 0.95
+    similar: float = 0.85
     """Cosine from which on two prompts are the same to `embed`."""
 
     def __post_init__(self) -> None:
@@ -195,14 +195,21 @@ def _alike(sees: Sees) -> Mapping[int, int]:
     assert sees.embed is not None
     tests = sees.embed([quality.asked_in(p) for p in sees.tests])
     out: dict[int, int] = {}
-    at = 0
-    for batch in near.batches(sees.records(), 64):
-        asked = [quality.asked_in(r) or words_of(r)[:2000] for r in batch]
-        cosines = sees.embed(asked) @ tests.T
+    middle, at = None, 0
+    for batch in near.batches(sees.records(), 256):
+        rows = sees.embed([quality.asked_in(r) or words_of(r)[:2000] for r in batch])
+        if middle is None:  # of the tests and the first records: hidden states of all texts point the same way
+            middle = np.concatenate([tests, rows]).mean(axis=0)
+        cosines = _unit(rows - middle) @ _unit(tests - middle).T
         best = cosines.argmax(axis=1)
         for i in np.flatnonzero(cosines.max(axis=1) >= sees.wishes.similar):
             out[at + int(i)] = int(best[i])
         at += len(batch)
+    return out
+
+
+def _unit(rows: near.Numbers) -> near.Numbers:
+    out: near.Numbers = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return out
 
 

@@ -20,7 +20,7 @@ CITIES = (
     "兰州|西宁|银川|乌鲁木齐|拉萨|呼和浩特|无锡|常州|宁波|温州|绍兴|嘉兴|金华|台州|佛山|东莞|珠海|中山|惠州|汕头|泉州|漳州|烟台|潍坊|临沂|洛阳|南通|徐州|扬州|盐城|唐山|保定|"
     "廊坊|包头|鞍山|吉林|大庆|芜湖|赣州|株洲|湘潭|岳阳|宜昌|襄阳|荆州|桂林|柳州|三亚|绵阳|遵义|大理|丽江|咸阳|宝鸡|秦皇岛|邯郸|镇江|泰州|淄博|济宁|湖州|义乌|昆山|常熟|张家港"
 )
-WORD = rf"(?:(?![在到是寄送往去住从至把给为请改我您你他她的了和与吧呢吗]|地址|快递|麻烦)[{HAN}])"
+WORD = rf"(?:(?![在到是寄送往去住至把给为请改我您你他她的了与吧呢吗]|从(?!化)|地址|快递|麻烦)[{HAN}])"
 """A character of a place's name: none of those that join it to a sentence."""
 REGION = (
     rf"(?:(?:中国\s?)?(?:{PROVINCES})(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?\s?)?"
@@ -32,10 +32,10 @@ STREET = (
     rf"{WORD}{{1,10}}?(?:大道|大街|路|街|巷|弄|胡同|道|里|条|村|线|公路)(?:[东西南北中一二三四五六七八九十]{{1,2}}段)?\s?"
     r"(?:[0-9０-９]{1,6}(?:-\d+)?|[一二三四五六七八九十百]{1,5})\s?(?:号院|号楼|号|弄|巷|之\d+)"
 )
-PLACE = rf"{WORD}{{2,14}}?(?:小区|花园|公寓|大厦|广场|家园|新村|花苑|苑|园|城|府|湾|居|庭|村|中心|大楼|写字楼|宿舍|学校|大学|医院|酒店|名邸|公馆|里|组团|庄园|雅苑)"
+PLACE = rf"{WORD}{{2,14}}?(?:号院|小区|花园|公寓|大厦|广场|家园|大院|新村|花苑|苑|园|城|府|湾|居|庭|村|中心|大楼|写字楼|宿舍|学校|大学|医院|酒店|名邸|公馆|里|组团|庄园|雅苑)"
 PART = rf"(?:\s?[（(]?{NUMERAL}\s?(?:号楼|栋|幢|座|单元|层|楼|室|房|户|门|号|期|区|组|弄|宿舍|铺|档|梯)[)）]?)"
 ZH = re.compile(
-    rf"(?:{REGION})(?:{STREET}\s?(?:{PLACE})?{PART}*(?:\s?\d{{3,4}}(?:室|房|号)?(?!\d|[-]))?"
+    rf"(?:{REGION})(?:{STREET}\s?(?:{PLACE}|{WORD}{{2,8}}?(?=[0-9０-９A-Z]{{1,4}}(?:栋|幢|座|号楼|期)))?{PART}*(?:\s?\d{{3,4}}(?:室|房|号)?(?!\d|[-]))?"
     rf"|(?:{WORD}{{1,8}}?(?:大道|大街|路|街|巷|镇|乡)\s?)?{PLACE}{PART}{{1,6}}(?:\s?\d{{3,4}}(?!\d|[-元块个件天]))?|{WORD}{{1,5}}?(?:村|镇|乡){WORD}{{0,5}}{PART}{{1,3}})"
 )
 ZH_HEAD = re.compile(
@@ -67,9 +67,11 @@ BACK = (
     rf"(?:,?\s(?:{STATES})\b\.?(?:,?\s\d{{5}}(?:-\d{{4}})?)?|,?\s\d{{5}}(?:-\d{{4}})?(?!\d)|,?\s{POSTCODE}\b)"
 )
 NAMED = r"(?:(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)\.?\s)?(?:[A-Z][A-Za-z.'’-]*\s|\d{1,3}(?:st|nd|rd|th)\s){1,4}?"
+BARE = rf"{FLAT}\d{{1,5}}[A-Za-z]?\s[A-Z][A-Za-z.'’-]+(?:\s[A-Z][A-Za-z.'’-]+){{0,2}}(?:,?\s{UNIT})?,\s{TOWN}(?:,\s{TOWN})?,?\s(?:{POSTCODE}|(?:{STATES})\s\d{{5}})"
+"""A street that does not call itself one, between a number and a town with its code."""
 LINE = rf"{FLAT}\d{{1,5}}(?:[A-Za-z]|-\d{{1,4}})?,?\s{NAMED}(?:{US_TYPES})\b\.?(?:\s(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)\b\.?)?"
 SHORT_BACK = rf"(?:,?\s(?:{UNIT})\b)?"
-EN = re.compile(rf"{ALONE}(?:{LINE}(?:{BACK}|{SHORT_BACK})|P\.?\s?O\.?\sBox\s\d{{1,6}}(?:{BACK})?)")
+EN = re.compile(rf"{ALONE}(?:{BARE}|{LINE}(?:{BACK}|{SHORT_BACK})|P\.?\s?O\.?\sBox\s\d{{1,6}}(?:{BACK})?)")
 EN_SMALL = re.compile(rf"{ALONE}{LINE}(?:{BACK}|(?:,?\s(?:{UNIT})\b)?(?:,\s{TOWN})?)(?![A-Za-z])", re.I)
 """The same in small letters; only behind words that announce an address."""
 EN_CUE = re.compile(
@@ -88,7 +90,7 @@ DE_TYPES = (
 )
 DE_UPPER = "|".join(t[0].upper() + t[1:] for t in DE_TYPES.split("|"))
 DE_STREET = (
-    rf"(?:[A-ZÄÖÜ][A-Za-zÄÖÜäöüß.-]*(?:{DE_TYPES})(?!\w)"
+    rf"(?:(?:[A-ZÄÖÜ][a-zäöüß]+er )?[A-ZÄÖÜ][A-Za-zÄÖÜäöüß.-]*(?:{DE_TYPES})(?!\w)"
     rf"|(?:[A-ZÄÖÜ][A-Za-zÄÖÜäöüßéè.-]+[ -]){{1,3}}(?:{DE_UPPER})(?!\w)"
     r"|(?:Am|An der|An den|Im|In der|In den|Auf der|Auf dem|Zum|Zur|Unter den|Beim|Hinter der|Hinter dem|Vor dem|Alte[rn]?|Neue[rn]?|Große|Kleine|Rue de|Rue du)"
     r"\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+(?:\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+)?|[A-Z]\s?\d(?=,?\s\d))"

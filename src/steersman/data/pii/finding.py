@@ -52,7 +52,7 @@ CUES = {
         r"sozialversicherung\w*|versicherungsnummer|sv-?nummer|svnr|ahv\w*|personalausweis\w*)"
     ),
     "card": (
-        r"银行卡|信用卡|储蓄卡|借记卡|卡号|银行账号|银行账户|账号|账户|开户|"
+        r"工资卡|我的卡|这张卡|那张卡|卡里|卡上|银行卡|信用卡|储蓄卡|借记卡|卡号|银行账号|银行账户|账号|账户|开户|"
         r"\b(?:credit card|debit card|card number|card no|card ending|visa|mastercard|amex|american express|account number|"
         r"account no|sort code|routing number|bank account|my card|the card)\b|"
         r"\b(?:kreditkarte\w*|kartennummer\w*|ec-?karte\w*|girokarte\w*|bankkarte\w*|kontonummer\w*|konto-?nr|blz|bankleitzahl|debitkarte\w*)"
@@ -74,7 +74,7 @@ CUE = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in CUES.items()
 BEFORE, BEHIND = 48, 24
 """Characters in which a cue is looked for."""
 NUMBER = re.compile(r"\d[\d\- ]{3,}")
-END = re.compile(r"[。！？!?；;\n]|\.\s")
+END = re.compile(r"[。！？!?；;\n]|(?<!\b[Nn]r)(?<!\b[Nn]o)(?<!\bNum)(?<!\bTel)(?<!\bRef)\.\s")
 BACKWARDS = re.compile(
     r"\s*[)）]?\s*(?:,\s*)?(?:(?:这|那)?(?:就)?是(?:我|本人)?的?|为我的|is my|is the|was my|was the|that'?s my|ist meine?|ist die|lautet meine?|war meine?|[(（])"
 )
@@ -83,11 +83,12 @@ BACKWARDS = re.compile(
 
 ANSWERED = re.compile(
     r"(?i:\W*(?:(?:yes|yeah|sure|ok|okay|of course|certainly|hi|it'?s|it is|that'?s|that is|the|my|number|order|reference|ref|id|is|here|you|go|ja|gerne|natürlich|"
-    r"klar|die|der|das|sie|er|es|meine?|nummer|ist|lautet|auftragsnummer|bestellnummer|hier)\W+)*|[\s\S]{0,12}[是为：:]\s*|(?:好的|可以|嗯|行|没问题|您好|你好|喂|号码|编号|单号|我的)*[，,。 ]*)\Z"
+    r"klar|die|der|das|sie|er|es|meine?|nummer|ist|lautet|auftragsnummer|bestellnummer|hier)\W+)*|[^,，.。?？]{0,30}[,，]\s*|[\s\S]{0,12}[是为：:]\s*|(?:好的|可以|嗯|行|没问题|您好|你好|喂|号码|编号|单号|我的)*[，,。 ]*)\Z"
 )
 """What stands before a number that answers a question."""
 ENOUGH = re.compile(r"\s*(?:\Z|[^\w\s]|please|pls|thanks|thank|bitte|danke|谢|[\u4e00-\u9fff]|\n)", re.I)
 """What stands behind it."""
+CLAUSE = re.compile(r"[，。！？,!?；;\n]|\.\s")
 COMMA = re.compile(r"[，,、]")
 
 
@@ -108,7 +109,9 @@ def announced(text: str, start: int, end: int, before: str = "") -> str:
     if cue is not None:
         return cue.lastgroup or ""
     behind = BACKWARDS.match(text, end)
-    if behind and (after := CUE.search(text, behind.end(), behind.end() + BEHIND)):
+    stop = CLAUSE.search(text, behind.end(), behind.end() + BEHIND) if behind else None
+    limit = stop.start() if stop else len(text) if behind is None else behind.end() + BEHIND
+    if behind and (after := CUE.search(text, behind.end(), limit)):
         return after.lastgroup or ""
     if before and len(text) - end <= BEFORE and ANSWERED.match(text[:start]) and ENOUGH.match(text, end):
         asked = [m for m in CUE.finditer(before, max(0, len(before) - 4 * BEFORE)) if m.lastgroup != "none"]

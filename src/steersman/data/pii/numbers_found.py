@@ -32,6 +32,7 @@ SPELLED = re.compile(
 )
 """`anna (at) firma (punkt) de`, `anna at gmail dot com`."""
 IBAN = re.compile(rf"{ALONE}[A-Za-z]{{2}}\d{{2}}(?:[ \u00a0.-]?[A-Za-z0-9]){{11,30}}{NO_MORE}")
+WORD = re.compile("[A-Za-z0-9]")
 RIC = re.compile(rf"{ALONE}[1-9]\d{{5}}[ -]?(?:18|19|20)\d{{2}}[ -]?\d{{4}}[ -]?\d{{3}}[\dXx]{NO_MORE}")
 DIGITS = re.compile(rf"{ALONE}(?<![.,+])\d(?:[ \u00a0-]?\d){{11,18}}{NO_MORE}(?![.,]\d)")
 OTHER_IDS = re.compile(
@@ -45,7 +46,7 @@ TOKEN = re.compile(
 )
 GROUPS = re.compile(rf"{ALONE}\d{{2,8}}(?: \d{{2,8}}){{1,6}}{NO_MORE}")
 PIECES = re.compile(
-    r"\s?(?:个|件|块|元|分|岁|米|克|斤|人|天|年|月|毫安|pieces?\b|items?\b|pizzas?\b|units?\b|pcs\b|x\b|points?\b|miles\b|Stück\b|Artikel\b|Euro\b|€|people\b|"
+    r"\s?(?:多|个|件|块|元|分|岁|米|克|斤|人|天|年|月|毫安|pieces?\b|items?\b|pizzas?\b|units?\b|pcs\b|x\b|points?\b|miles\b|Stück\b|Artikel\b|Euro\b|€|people\b|"
     r"guests\b|Personen\b|years?\b|days?\b|hours?\b|minutes?\b|Punkte\b|Tage\b|Jahre\b|km\b|mAh\b|kg\b|GB\b|TB\b|watts?\b|EUR\b|USD\b|CHF\b|dollars?\b)",
     re.I,
 )
@@ -70,6 +71,7 @@ MOBILE_CN = re.compile(r"(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")
 LANDLINE_CN = re.compile(
     r"[(（]?0(?:10|2\d|[3-9]\d{2})(?:[)）]\s?|[ -])[2-9]\d{2,3}[ -]?\d{4}|[48]00[ -]\d{3}[ -]?\d{4}|[48]00[ -]\d{4}[ -]\d{3}"
 )
+SPACED_US = re.compile(r"[2-9]\d{2} [2-9]\d{2} \d{4}")
 FORM_US = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d{2}\)\s?[2-9]\d{2}[ .-]\d{4}|[2-9]\d{2}([.-])[2-9]\d{2}\1\d{4})")
 REGIONS = {"zh": ("CN",), "en": ("US", "GB"), "de": ("DE", "AT", "CH")}
 
@@ -84,7 +86,7 @@ def ibans(text: str, before: str) -> Iterator[Span]:
     """The longest valid IBAN from each place; one that is none but is called so counts too."""
     for m in IBAN.finditer(text):
         for end in range(m.end(), m.start() + 14, -1):
-            whole = text[end - 1].isalnum() and not text[end : end + 1].isalnum()
+            whole = WORD.match(text, end - 1) and not WORD.match(text, end)  # Chinese may go on behind it
             if whole and iban.is_valid(text[m.start() : end], check_country=False):
                 yield Span("iban", m.start(), end)
                 break
@@ -186,8 +188,18 @@ def phones(text: str, language: str, before: str) -> Iterator[Span]:
         n = sum(c.isdigit() for c in written)
         if not 6 <= n <= 17 or written.count("(") != written.count(")"):
             continue
-        said = announced(text, start, end, before)
+        here = announced(text, start, end)
+        said = here or announced(text, start, end, before)
+        if (
+            language == "zh"
+            and not here
+            and said != "phone"
+            and (MOBILE_CN.fullmatch(written) or LANDLINE_CN.fullmatch(written))
+        ):
+            said = ""  # nobody orders by such a number, whatever was asked before
         score = _phone(written, n, language, said)
+        if score == FORMED and not here and before:
+            score = CUED + 1
         if score:
             extra = EXTENSION.match(text, end)
             yield Span("phone", start, extra.end() if extra else end, score)
@@ -197,10 +209,10 @@ def _phone(written: str, n: int, language: str, said: str) -> int:
     if said in ("order", "card", "id", "iban"):
         # announced as something else, which only an unmistakable form outweighs
         return LIKELY if written[0] in "+＋" and _valid(written, None) else 0
-    if MOBILE_CN.fullmatch(written):
+    if MOBILE_CN.fullmatch(written) and (language == "zh" or said == "phone"):
         return CUED if said == "phone" else FORMED
     if written[0] in "+＋" or written.startswith("00"):
-        return CUED if _valid(written, None) else (CUED if said == "phone" and n >= 8 else 0)
+        return CUED if _valid(written, None) else FORMED if n >= 9 and _possible(written) else 0
     if said == "phone" and (n >= 7 or re.search("[ -]", written)):
         every = ("CN", "US", "GB", "DE", "AT", "CH")
         return CUED if n >= 8 or any(_valid(written, region) for region in every) else LIKELY
@@ -208,15 +220,26 @@ def _phone(written: str, n: int, language: str, said: str) -> int:
         return 0
     if (language == "zh" and LANDLINE_CN.fullmatch(written)) or FORM_US.fullmatch(written):
         return FORMED
+    if SPACED_US.fullmatch(written) and language == "en" and _valid(written, "US"):
+        return FORMED
     bare = written.isdigit()
     if written[0] in "0(（" and n >= 9 and any(_valid(written, region) for region in REGIONS[language]):
         return FORMED if not bare or re.match("01[567]|07", written) else 0
     return 0
 
 
+def _possible(written: str) -> bool:
+    """Whether a number of a country that is named has a length that it may have there."""
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        told = f"+{written[2:]}" if written.startswith("00") else written.replace("＋", "+")
+        return phonenumbers.is_possible_number(phonenumbers.parse(told, None))
+    return False
+
+
 def _valid(written: str, region: str | None) -> bool:
     with contextlib.suppress(phonenumbers.NumberParseException):
-        return phonenumbers.is_valid_number(phonenumbers.parse(written.replace("＋", "+"), region))
+        told = f"+{written[2:]}" if region is None and written.startswith("00") else written.replace("＋", "+")
+        return phonenumbers.is_valid_number(phonenumbers.parse(told, region))
     return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -46,6 +47,7 @@ _NO_FIRST = """
 NO_FIRST = frozenset(_NO_FIRST.split())
 """First names that are words, places or brands too, where nothing announces a name."""
 _NO_LAST = """
+    New North South West East San Santa Los Las Saint Fort Mount Great Lake Upper Lower United Royal National International Central Grand Old Big Little
     The This That These Those There Then They Your You Yours His Her Our My And But For From With Have Has Had Was Were Are Can Could
     Would Should Please Thanks Thank Hello Hi Dear Yes No Not Now Today Tomorrow Monday Tuesday Wednesday Thursday Friday
     Saturday Sunday January February March April May June July August September October November December Order Number
@@ -63,33 +65,50 @@ NO_LAST = frozenset(_NO_LAST.split())
 PART = r"[A-ZÀ-ÖØ-ÞŁŚŽČĆİŞÖÜ][A-Za-zÀ-ÖØ-öø-ÿĀ-ž'’]*(?:-[A-ZÀ-ÖØ-Þ][A-Za-zÀ-ÖØ-öø-ÿĀ-ž]+)*"
 INITIAL = r"(?:[A-Z]\.\s?)"
 LINK = r"(?:(?:von der|von dem|van der|van den|de la|von|van|zu|de|del|di|da|al|el|bin|dos|le|la|der|den|ter|ten|O'|Mac)\s)?"
-NAME = rf"{PART}(?:\s{INITIAL}{{0,2}}{LINK}{PART}){{0,3}}"
+NAME = rf"{PART}(?: {INITIAL}{{0,2}}{LINK}{PART}){{0,3}}"
 SMALL = r"[a-zà-öø-ÿĀ-žäöüß'’-]+"
 TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Sir|Madam|Herrn?|Frau|Fräulein|Fr|Hr)\.?(?:\s(?:Dr|Prof|Mag|Ing|Dipl\.-Ing)\.?)*|(?:Dr|Prof)\.(?:\s(?:Dr|med|Ing)\.)*"
 TITLED = re.compile(rf"(?<![A-Za-z])(?:{TITLE})\s(?P<name>{INITIAL}?{LINK}{PART}(?:[ -]{INITIAL}?{LINK}{PART}){{0,2}})")
 SAID = re.compile(
     r"(?:\b(?i:my (?:full |first |last |sur)?name(?:'s| is)|name is|named|i am called|they call me|call me|people call me|account holder(?: is|:)?|cardholder(?: is|:)?|"
-    r"card ?holder(?: is|:)?|recipient(?: is|:)?|the name on (?:it|the \w+)(?: is|:)?|under the name(?: of)?|in the name of|booked (?:for|under)|reservation for|signed by|addressed to|name on the (?:card|account|order|booking)(?: is|:)?|"
+    r"card ?holder(?: is|:)?|recipient(?: is|:)?|husband|(?i:my (?:wife|son|daughter|friend|colleague|brother|sister|mother|father|boss|partner|neighbou?r|flatmate|assistant)|spoke (?:to|with)|speaking (?:to|with)|sehr geehrte[rs]?(?: herr| frau)?|mein(?:e)? (?:mann|frau|sohn|tochter|freund(?:in)?|kolleg(?:e|in)|bruder|schwester|mutter|vater|chef(?:in)?|nachbar(?:in)?))|the name on (?:it|the \w+)(?: is|:)?|under the name(?: of)?|in the name of|booked (?:for|under)|reservation for|signed by|addressed to|name on the (?:card|account|order|booking)(?: is|:)?|"
     r"ich hei(?:ß|ss)e|mein name(?: ist| lautet)?|name ist|auf den namen|unter dem namen|im namen von|ansprechpartner(?:in)?(?: ist|:)?|empfänger(?:in)?(?: ist|:)?|kontoinhaber(?:in)?(?: ist|:)?|"
     r"karteninhaber(?:in)?(?: ist|:)?|nennen sie mich|ich bin (?:der|die)|vorname(?: ist|:)?|nachname(?: ist|:)?|(?:full |customer |contact |first |last |user ?)?name\s?[:：]|"
     r"kunde\s?[:：]|kundin\s?[:：]|attn\.?:?|c/o|z\.\s?hd\.(?: v\.)?|contact(?: person)?\s?[:：]|recipient\s?[:：]|to\s?:|von\s?:|from\s?:|inhaber(?:in)?\s?[:：]))\s*[\"'“„]?"
 )
 WEAK = re.compile(
-    r"(?:\b(?i:i am|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
+    r"(?:\b(?i:i am|go to|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
     r"ich bin|hier ist|hier spricht|hallo|guten tag|guten morgen|guten abend|liebe[rs]?|sehr geehrte[rs]?|grüße|gruß|grüßen|gruss|grüsse|danke|mfg|lg|vg|mit|von|für|an)),?\s*[\n ]\s*[-–—]?\s*"
 )
+SELF = re.compile(
+    r"\b(?i:i am|i'm|this is|it's|it is|here is|hi|hello|hey|dear|ask for|go to|speak (?:to|with)|ich bin|hier ist|hier spricht|hallo|liebe[rs]?),?\s*\Z"
+)
+"""Cues after which two capitalised words, or one before a comma, are a name though no list has it."""
 SIGNED = re.compile(r"(?:\A|\n)\s*[-–—~]?\s*(?P<name>" + NAME + r")\s*\Z")
+ASKED_NAME = re.compile(
+    r"\b(?:(?:full |first |last |your |sur)name|who am i (?:speaking|chatting)|(?:ihr(?:en)? |vor- und nach|voller |vollen )name[n]?|wie heißen)\b",
+    re.I,
+)
+ALONE_NAME = re.compile(rf"\s*(?:[Ii]t'?s |[Ii]ch bin )?{NAME}\s*(?:[,.;:\n]|\Z)")
+SIGN_OFF = re.compile(
+    r"(?:\A|[\n.!?,]\s*)(?i:(?:kind|best|warm) regards|regards|yours (?:sincerely|faithfully|truly)|sincerely|cheers|many thanks|best wishes|"
+    r"(?:mit )?(?:freundlichen?|viele|liebe|beste|herzliche|schöne) (?:grüßen?|grüssen?)|mfg|lg|vg),?[ \t]*\n\s*"
+)
+"""The end of a letter, after which its writer's name has a line."""
 SIGN_CUE = re.compile(
     r"(?i:regards|sincerely|cheers|thanks|thank you|best|yours|love|grüße|grüßen|gruß|grüsse|gruss|danke|mfg|lg|vg|dank)[^\n]{0,25}\n[^\n]*\Z"
 )
 
 ZH_SINGLE = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付傅方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎"
-    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝"
+    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班祖戚殷储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝"
 )
-ZH_DOUBLE = (
-    "欧阳|上官|司马|诸葛|司徒|夏侯|皇甫|尉迟|公孙|慕容|令狐|长孙|宇文|端木|东方|南宫|独孤|百里|轩辕|申屠|淳于|单于|呼延"
+ZH_DOUBLE = "欧阳|上官|司马|诸葛|司徒|夏侯|皇甫|尉迟|公孙|慕容|令狐|长孙|宇文|端木|南宫|独孤|轩辕|申屠|淳于|单于|呼延"
+NOT_GIVEN = frozenset(
+    "和的了是不我们你他她它这那个有在上下来去到说要会可没什么时候发货退款单号钱元块件买卖家店问请帮给把被让得着过很太都也还就才再又吗呢吧啊呀哦嗯只但而且或如果因为所虽却与及等后前里外间内左右边物件品包裹快递箱袋机卡码证件电话费价格"
+    "信息账户密码地址收寄送取拿用看听吃喝睡玩做干办事情况题错对坏换修补赔赠送积分惠券活动打折促销客服务员师傅老板先生女士姐您大小多少高低长短好坏新旧早晚今昨每次第几二三四五六七八九十百千万两零年月日周号点分秒半些什"
 )
+"""Characters that hardly anybody is called by."""
 ZH_OFTEN = frozenset(
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林罗郑梁谢宋唐许韩冯邓曹彭曾肖萧田董袁潘蒋蔡余杜叶程苏魏吕任沈姚卢姜崔钟谭陆汪范廖贾夏韦傅邹孟熊秦邱尹薛闫段雷侯史陶黎贺顾郝龚邵钱覃戴莫汤"
 )
@@ -98,11 +117,11 @@ GIVEN = frozenset(
     "伟芳娜敏静丽强磊洋艳勇军杰娟涛明超秀霞平刚桂英华建国文志玉兰梅红鑫波斌宇浩凯健俊帆帅旭宁龙林欢佳阳亮成峰晨瑞兵雷东博彬坤岩楠慧玲莉婷雪倩丹萍琴云洁晶颖燕莹凤珍淑欣怡雯"
     "梓涵子轩雨桐思诗梦琪嘉豪泽宸浩然奕辰俊熙一诺可馨语彤若曦心怡紫萱佩珊晓春海新永庆福贵德忠义信仁礼智贤良友爱金银玺琳琅瑶琼瑾瑜璐璇珂珺玥婉婧媛妍妮姗娇嫣娅彩香芝芬菊荷莲萌蓉薇蕾蓓茜茹苗芸芷"
     "振宏宗宝家富贵祥生荣胜利民安康乐天星宜昊昕晖晗景智朝树桦森柏松杉栋梁根槐榕江河清源泉洪润泓淼溪滨湘渊沛鸿鹏飞翔翰羽骏驰骁骥力勤毅刚正直诚恒坚定胤承继绍先启后世代光辉耀炜煜烨炎焕灿熠铭锋锐钧钢铁铮钰锦"
-    "乔伊凡非帝皓澄澈霖霏霆震雄威武斐学书哲彦士达远进迪逸道通运连迎逢凌冰冬秋夏春岚岳岭峻嵘山石磐川州舟帆航方圆正中庸和谐顺风雅韵音乐歌舞鸣鹤鸾凰麟虎豹亦以其之同业立言行止心性灵巧惠恩慈悦愉怀念忆惜悠然"
+    "乔伊凡非帝皓澄澈霖霏霆震雄威武斐学书哲彦士达远进迪逸道通运连迎逢凌冰冬秋夏春岚岳岭峻嵘山石磐川州舟帆航方圆正中庸和谐顺风雅韵音乐歌舞鸣鹤鸾凰麟虎豹业立言行心灵巧惠恩慈悦愉怀念忆惜悠然"
     "婵娥媚嫦嫔婕娴嫻姝姣娣妙如好玫瑰丽莎莎琦淇祺棋麒启奇骐琛琨珏瑞瑛璟璋琮尧舜禹汤桓苒冉染冶治涛泰岱桥乔巍魏蔚卫蓝澜岚斓芊阡倩茵音殷寅胤颜妍岩彦晏艳砚希曦汐夕熙禧西犀茜喜玺思斯丝诗师实时石识拾"
 )
 _ZH_STOP = """
-    高兴 方便 安全 时间 金额 周末 任何 黄色 白色 高级 高中 高端 高度 石家 马上 马路 万一 万元 向您 向你 和您 和你 应该 成功 全部 全国 全额 关于 关注 关闭 关机 单独 单号 单子 单据 明天 明白
+    周围 毕业 胡思 管不 王国 白盒 高三 高一 高二 原子 苏州 周一 周二 周三 周四 周五 周六 周日 任首 何止 关怀 金三 师和 王妃 高兴 方便 安全 时间 金额 周末 任何 黄色 白色 高级 高中 高端 高度 石家 马上 马路 万一 万元 向您 向你 和您 和你 应该 成功 全部 全国 全额 关于 关注 关闭 关机 单独 单号 单子 单据 明天 明白
     白天 白云 文件 文字 文化 文明 安装 安排 安心 安静 安卓 金卡 金色 金属 连接 连续 包裹 包邮 包装 包括 应当 时候 时尚 时代 时效 解决 解释 解除 解绑 查询 查看 查收 查到 査询 房间 房子 房东 路线 路上 路过 费用 费心
     商品 商家 商城 师傅 原因 原来 原价 官网 官方 官旗 管理 管用 东西 东方 平时 平台 平安 平常 任意 任务 项目 简单 简直 米色 席位 司机 申请 申报 方法 方式 方面 方案 方向 方形 车子 车票 车辆 车站 全新 全额 全款 全套 全程 全场 党员 边上 边框 冷静 冷水 冷藏
     从来 南京 南方 南瓜 封面 游戏 游客 游泳 满意 满减 满足 满额 温度 温馨 温柔 温和 温暖 常用 常见 常州 常规 经常 华为 华丽 宝贝 康复 汤圆 钱包 钱款 段时间 段落 江苏 江南 江西 江北 宁波 宁夏 海南 海口 武汉 成都 成本 成员 成分 成立 易碎 易购 易买 左右 左边 左侧 左手
@@ -111,7 +130,7 @@ _ZH_STOP = """
     段子 解答 解说 解压 解冻 游玩 乐意 乐器 乐趣 查明 查清 查实 原文 原图 原装 原先 燕窝 燕麦 满意 闻到 师生 储存 班级 班车 南山 郁闷 冬天 麻烦 麻辣 官方 官宣 谈好 谈谈 惠州 荣誉 荣耀 乐园 宗教 宗教 阳春 路由 管道 管家 房型 房产 华东 华南 华北 成人 成品 成交 成色 时装 司法 卫生 卫星 卫衣 卫视 全身 全家 全是 全都 全棉 和善 和好 和解
 """
 ZH_STOP = frozenset(_ZH_STOP.split())
-ZH_WEAK = frozenset("和于向连从常时计明易元应全成边单别方能位周申经安平")
+ZH_WEAK = frozenset("师班和于向连从常时计明易元应全成边单别方能位周申经安平")
 """Family names that are usual words too: a title behind one does not make a name of it."""
 HONORIFIC = r"(?:先生|女士|小姐|太太|老师|师傅|同学|医生|律师|主任|经理|阿姨|叔叔|教授|总监|大姐|大哥|同志|夫人)"
 ZH_NAME = rf"(?:(?:{ZH_DOUBLE})[{HAN}]{{1,2}}|[{ZH_SINGLE}][{HAN}]{{1,2}})"
@@ -122,6 +141,12 @@ ZH_SAID = re.compile(
 ZH_TITLED = re.compile(
     rf"(?P<name>(?:{ZH_DOUBLE}|[{ZH_SINGLE}])(?:(?![的会是在了给])[{HAN}]){{0,2}}?)(?P<title>{HONORIFIC})"
 )
+ZH_STOPS = r"(?=[，,。！!\s]|\Z|的(?:家属|老公|老婆|妻子|丈夫|爱人|儿子|女儿|妈妈|爸爸|父亲|母亲|朋友|同事|助理)|就行|就好|即可|就可以|吧)"
+ZH_CALLED = re.compile(
+    rf"(?:(?<![{HAN}])我是?|(?<![{HAN}])(?:可以|就|请)?叫|我是)(?P<name>{ZH_NAME}){ZH_STOPS}"
+    rf"|(?:\A|[，,、；;：:\s])(?P<beside>{ZH_NAME})[，,、：:\s]{{1,2}}(?=(?:\+?86[ -]?)?1[3-9]\d[ -]?\d{{4}}|[(（]?0\d{{2,3}}[)）-]\s?\d{{7}}|400-|电话|手机)|找(?P<sought>{ZH_NAME})(?=[，,。\s]|\Z)"
+)
+"""Someone who says who they are, or whose phone number stands beside."""
 ZH_BETWEEN = re.compile(
     rf"(?:(?<![{HAN}])|(?<=[的给叫是和跟找让帮请替为问与由从对向把被下查喊等、，。：：；！“]))(?P<name>(?:(?:{ZH_DOUBLE})[{HAN}]{{1,2}}|[{ZH_SINGLE}][{HAN}]{{1,2}}))"
     rf"(?=[^{HAN}]|\Z|[的是在说和跟与收电手住身签也就要想已给帮昨今明刚]|先生|女士|小姐)"
@@ -158,14 +183,18 @@ def names(text: str, before: str, language: str) -> Iterator[Span]:
     if re.search(rf"[{HAN}]", text):
         yield from _chinese(text, before)
     if re.search("[A-Za-z]{2}", text):
-        yield from _western(text, language)
+        yield from _western(text, before, language)
 
 
-def _western(text: str, language: str) -> Iterator[Span]:
+def _western(text: str, before: str, language: str) -> Iterator[Span]:
     for m in TITLED.finditer(text):
         if m["name"].split()[0] not in NO_LAST:
             yield _cut(text, m.start("name"), m.end("name"), CUED)
     for cue in SAID.finditer(text):
+        yield from _behind(text, cue.end(), any_word=True)
+    if ASKED_NAME.search(before[-80:]) and ALONE_NAME.match(text):
+        yield from _behind(text, len(text) - len(text.lstrip()), any_word=True)
+    for cue in SIGN_OFF.finditer(text):
         yield from _behind(text, cue.end(), any_word=True)
     for cue in WEAK.finditer(text):
         yield from _behind(text, cue.end(), any_word=False)
@@ -201,7 +230,10 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
         words = m[0].split()
         first = words[0].strip(".,'’")
         listed = first in first_names() or (len(words) > 1 and words[1] in last_names() and first not in NO_LAST)
-        if first not in NO_LAST and (any_word or (listed and (first not in NO_FIRST or len(words) > 1))):
+        two = len(words) > 1 and words[1] not in NO_LAST
+        greeted = two or text[m.end() : m.end() + 1] in (",", "!")
+        known = listed and (first not in NO_FIRST or len(words) > 1)
+        if first not in NO_LAST and (any_word or known or (greeted and SELF.search(text, max(0, at - 24), at))):
             yield _cut(text, m.start(), m.end(), CUED if any_word else FORMED)
         return
     if any_word and (small := re.compile(rf"{SMALL}(?:\s{SMALL})?").match(text, at)):
@@ -209,6 +241,15 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
         if words[0] in _small("first"):
             whole = len(words) > 1 and words[1] in _small("last")
             yield Span("name", at, at + len(small[0] if whole else words[0]), FORMED)
+
+
+LINKS = frozenset(
+    ("van", "von", "de", "der", "den", "del", "di", "da", "al", "el", "bin", "dos", "le", "la", "zu", "ter", "ten")
+)
+NOUN = re.compile(
+    r"(?:ung|heit|keit|schaft|tion|nummer|karte|konto|paket|rechnung|bestellung|straße|weg|platz)(?:en|s)?\Z"
+)
+"""German nouns that are no family names."""
 
 
 def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
@@ -225,9 +266,19 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
             return
         if said in NO_FIRST or len(said) < 4:
             continue
-        unknown = follows and follows[0][0] not in NO_LAST and language != "de"
-        yield _cut(text, m.start() + word.start(), m.start() + (follows[0] if unknown else word).end(), LIKELY)
+        end = word
+        if follows and follows[0][0].casefold() in LINKS and len(follows) > 1:
+            end = follows[-1] if follows[1][0].casefold() in LINKS else follows[1]
+        elif follows and follows[0][0] not in NO_LAST and not (language == "de" and NOUN.search(follows[0][0])):
+            end = follows[0]
+        yield _cut(text, m.start() + word.start(), m.start() + end.end(), LIKELY)
         return
+    for one, two in itertools.pairwise(words):
+        family = two[0].strip("'’,.").removesuffix("'s")
+        mid = m.start() > 0 and text[m.start() - 1 : m.start()] == " " and text[m.start() - 2] not in ".!?:"
+        if mid and family in last_names() and not {one[0], family} & (NO_LAST | NO_FIRST) and len(family) > 3:
+            yield _cut(text, m.start() + one.start(), m.start() + two.end(), LIKELY)
+            return
 
 
 def _trimmed_zh(name: str, text: str, end: int) -> int:
@@ -243,22 +294,28 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
     for m in ZH_SAID.finditer(text):
         end = _trimmed_zh(m["name"], text, m.end("name"))
         said = text[m.start("name") : end]
-        if said[0] not in "和于向从" and said[:2] not in ZH_STOP and not re.match(rf"{HONORIFIC}", said[1:]):
+        if said[0] not in "和于向从管" and said[:2] not in ZH_STOP and not re.match(rf"{HONORIFIC}", said[1:]):
             weak = m[0].startswith(("我是", "这里是"))
-            if not weak or _like_name(said):
+            if not weak or _like_name(said) or _perhaps(said):
                 yield Span("name", m.start("name"), end, CUED)
+    for m in ZH_CALLED.finditer(text):
+        if _nothing_else(m[m.lastgroup or 0]):
+            yield Span("name", *m.span(m.lastgroup or 0), FORMED)
     for m in ZH_TITLED.finditer(text):
         said = m["name"]
         if said[0] in ZH_WEAK - {"周"} or (said == "周" and m["title"] in ("同学", "老师")):
             continue
-        if said[:2] not in ZH_STOP and (len(said) == 1 or said[0] in ZH_OFTEN or _like_name(said)):
+        whole = len(said) == 3 and m["title"] in ("先生", "女士", "小姐") and _nothing_else(said)
+        if said[:2] not in ZH_STOP and (len(said) == 1 or whole or _perhaps(said) or _like_name(said)):
             yield Span("name", *m.span("name"), FORMED)
         elif len(said) > 1 and said[-1] in ZH_OFTEN:
             yield Span("name", m.end("name") - 1, m.end("name"), FORMED)
     for m in ZH_BETWEEN.finditer(text):
         end = _trimmed_zh(m["name"], text, m.end("name"))
         said = text[m.start("name") : end]
-        if _surely(said):
+        left, right = text[: m.start("name")][-1:], text[end : end + 1]
+        taken = (left in GIVES or (left == "是" and right == "帮")) and _perhaps(said) and left + said[0] != "下周"
+        if taken or _surely(said):
             yield Span("name", m.start("name"), end, LIKELY)
     if re.search("姓名|名字|收件人|收货人|联系人|称呼|持卡人|户名", before[-40:]) and len(text) <= 20:
         answer = re.match(rf"\s*(?:是|叫)?(?P<name>{ZH_NAME})", text)
@@ -271,12 +328,27 @@ def _like_name(said: str) -> bool:
     return said[:2] not in ZH_STOP and bool(given) and given[-1] in GIVEN
 
 
+GIVES = frozenset("给叫找喊替查下")
+"""What stands before the one to whom something is done."""
+
+
+def _perhaps(said: str) -> bool:
+    """Whether it may be a name: a usual family name, and nothing that would not stand in one."""
+    return said[0] in ZH_OFTEN and _nothing_else(said)
+
+
+def _nothing_else(said: str) -> bool:
+    return said[:2] not in ZH_STOP and not NOT_GIVEN & set(said[1:])
+
+
 def _surely(said: str) -> bool:
     """Whether it is a name though nothing announces one: a usual family name, and given names' characters alone."""
     if re.match(ZH_DOUBLE, said):
         return True
-    if said[:2] in ZH_STOP or said[1:] in ZH_STOP:
+    if said[1:] in ZH_STOP or not _nothing_else(said):
         return False
+    if len(said) == 3 and said[0] in ZH_OFTEN:
+        return _perhaps(said) and any(c in GIVEN for c in said[1:])
     return (said[0] in ZH_OFTEN or len(said) == 3) and all(c in GIVEN for c in said[1:])
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from steersman.engine.adjust import adjust, adjusts, bounded
 from steersman.engine.grammar import Grammars
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
+from steersman.engine.protocol import Prompt, PromptScores, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
 from steersman.families.family import Beginning
@@ -81,6 +81,20 @@ class ReferenceEngine:
                     for _ in self._run(answer, begun):
                         pass
             yield [[a.completion() for a in answers] for answers in part]
+
+    def prompt_logprobs(self, prompt: Prompt, top: int = 0) -> PromptScores:
+        """See `ScoresPrompts`."""
+        ids = self._prompts.ids(prompt)
+        if getattr(self.model.config, "is_encoder_decoder", False):
+            raise Refused("echo: an encoder-decoder's prompt has no log-probabilities; expected a model of a decoder")
+        if len(ids) > self.max_context:
+            raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context}")
+        with self._lock, torch.inference_mode():
+            scores = self.model(input_ids=torch.tensor([ids], device=self.model.device)).logits[0, :-1].float()
+        sums = scores.logsumexp(dim=-1)
+        chosen = scores.gather(1, torch.tensor(ids[1:], device=scores.device, dtype=torch.long)[:, None])[:, 0]
+        tops = [tuple(top_logprobs(one, of, top)) for one, of in zip(scores, sums, strict=True)] if top else []
+        return PromptScores(ids, tuple((chosen - sums).tolist()), tuple(tops))
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         return alone(self.answers(prompt, dataclasses.replace(params, n=1)))

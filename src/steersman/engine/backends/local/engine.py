@@ -24,10 +24,11 @@ from steersman.engine.backends.local.adapters import load_adapter
 from steersman.engine.backends.local.driver import Driver, release_cores
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
+from steersman.engine.backends.local.prompt_scores import prompt_scores
 from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import DoesNotFit, Prompt, PromptTooLong, Refused, alone
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.engine.serving import Serving
 from steersman.text.template import Template
@@ -164,6 +165,13 @@ class LocalEngine:
     def answered(self) -> int:
         """Number of prompts answered so far in the running call of `generate`; any thread may call this."""
         return sum(r.done for r in self._asked)
+
+    def prompt_logprobs(self, prompt: Prompt, top: int = 0) -> PromptScores:
+        """See `ScoresPrompts`; one prompt at a time, between the steps of running answers."""
+        ids = self._prompts.ids(prompt)
+        if len(ids) > self.max_context:
+            raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context}")
+        return prompt_scores(self.decoder, self._driver, ids, top)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""

@@ -10,8 +10,9 @@ Why so: decision 38 in docs/LOG.md.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -178,9 +179,47 @@ class Decoder:
         seen = distance >= 0
         return seen & (distance < window) if window else seen
 
+    @contextlib.contextmanager
+    def beside(self, cache: Cache) -> Iterator[None]:
+        """Inside, prefills use another cache, and the running sequences' is left alone."""
+        if cache.capacity > self.ropes[0][0].shape[0]:
+            self.ropes = self._rope_tables(2 * cache.capacity)
+            if self.native is not None:
+                self.native.point()
+            if self.graphs is not None:
+                self.graphs.clear()
+        kept, self.cache = self.cache, cache
+        try:
+            yield
+        finally:
+            self.cache = kept
+
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]) -> Tensor:
         """Prefill prompts (token ids) into slots first_slot, first_slot + 1, ...; returns the last logits [N, vocab].
+
+        `starts` [N]: tokens that each slot holds already, after which its prompt continues.
+        """
+        x, begins = self.states(prompts, first_slot, starts)
+        ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
+        return self.logits(x[ends])
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[N, vocab] of states [N, hidden] of the last layer."""
+        rows = len(states)
+        if self._tiled:  # enough rows for kernels, whose results do not depend on the number of rows
+            states = torch.cat([states, states[:1].expand(-rows % MANY, -1)])
+        return self.weights.head.linear(self._norm(states, self.weights.final_norm))[:rows]
+
+    @property
+    def _tiled(self) -> bool:
+        return kernels.multiplies(self.weights.embed) and self.shape.head_dim % kernels.LANES == 0
+
+    @torch.inference_mode()
+    def states(
+        self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]
+    ) -> tuple[Tensor, list[int]]:
+        """As `prefill`: (the last layer's states [rows, hidden], the row at which each prompt begins).
 
         `starts` [N]: tokens that each slot holds already, after which its prompt continues. Prompts are concatenated,
         each padded only to `room`; neighbours of equal start and room share calls of attention.
@@ -188,7 +227,7 @@ class Decoder:
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
-        tiled = kernels.multiplies(self.weights.embed) and s.head_dim % kernels.LANES == 0
+        tiled = self._tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
         positions = torch.zeros_like(ids)
@@ -232,11 +271,7 @@ class Decoder:
                 )
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
-        ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
-        if tiled:  # enough rows for kernels, whose results do not depend on the number of rows
-            ends += [0] * (-len(ends) % MANY)
-        last = self._norm(x[ends], self.weights.final_norm)
-        return self.weights.head.linear(last)[: len(prompts)]
+        return x, begins
 
     def native_for(self, sequences: int) -> NativeStep | None:
         """The native step, if it decodes this number of sequences; else None."""

@@ -1,0 +1,230 @@
+"""A verdict on runs of any systems: each pair of runs on the prompts that all answered.
+
+Of each measure (a score in the files, a judge's axis) the difference is paired by prompt. Where prompts belong to
+clusters, whole clusters are resampled; where a run has several seeds, seeds and prompts both vary (`crossed_mean`).
+Words hold for all comparisons of the call together (Holm).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from steersman.eval.judges import prefers
+from steersman.eval.many import holm, sign_flip_p
+from steersman.eval.power import Spread, smallest_shown, spread_of, spread_over_seeds
+from steersman.eval.runs import Key, Run
+from steersman.eval.strengths import Compared, bradley_terry
+from steersman.eval.verdict import MIN_PROMPTS
+from steersman.stats import (
+    Interval,
+    crossed_mean,
+    length_controlled_win_rate,
+    paired_bootstrap,
+    proportion_interval,
+    student,
+)
+
+LEVEL = 0.95
+Scores = Mapping[str, Mapping[Key, Sequence[float]]]
+"""Measure -> prompt -> a score for each seed."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two runs' scores of one measure on the same prompts, [seeds, prompts]."""
+
+    a: Any
+    b: Any
+    clusters: Sequence[str] | None
+    lengths: Sequence[float]
+    """Length of a's answer minus that of b's, in words, per prompt."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    tie_margin: float = 0.0
+    resamples: int = 10_000
+    seed: int = 17
+    power: float = 0.8
+    lower_is_better: frozenset[str] = field(default_factory=frozenset)
+
+
+def scores_of(run: Run, keys: Sequence[Key]) -> dict[str, dict[Key, list[float]]]:
+    """The measures that the run's file gives for every one of a task's prompts; of several tasks `task: measure`."""
+    tasks = sorted({task for task, _ in keys})
+    out: dict[str, dict[Key, list[float]]] = {}
+    for task in tasks:
+        mine = [key for key in keys if key[0] == task]
+        names = set.intersection(*(set(one.scores) for key in mine for one in run.answers[key]))
+        for name in sorted(names):
+            label = f"{task}: {name}" if len(tasks) > 1 else name
+            out[label] = {key: [one.scores[name] for one in run.answers[key]] for key in mine}
+    return out
+
+
+Votes = Mapping[tuple[str, str], Mapping[str, Mapping[Key, float]]]
+"""(a, b) -> measure -> prompt -> 1 where a is better, 0 where b is: what judges of pairs say."""
+
+
+def compare(
+    runs: Sequence[Run], keys: Sequence[Key], scores: Mapping[str, Scores], votes: Votes, settings: Settings
+) -> dict[str, Any]:
+    """Every later run against every earlier one, by every measure that all have. `scores`: by the run's name."""
+    measures = [m for m in scores[runs[0].name] if all(m in scores[run.name] for run in runs)]
+    if not measures and not votes:
+        raise ValueError(
+            "nothing says which answer is better: the files have no score in common; name a judge (--judge, --reward, "
+            "--api) or let people decide (--sheet)"
+        )
+    pairs = []
+    for j, a in enumerate(runs):
+        for b in runs[:j]:
+            given = [(m, scores[a.name][m], scores[b.name][m]) for m in measures]
+            for measure, said in votes.get((a.name, b.name), {}).items():
+                given.append((measure, {k: [v] for k, v in said.items()}, {k: [1 - v] for k, v in said.items()}))
+            for measure, ours, theirs in given:
+                sides = _sides(a, b, ours, theirs)
+                pairs.append({"a": a.name, "b": b.name, "measure": measure, **_pair(sides, measure, settings)})
+    for pair, adjusted in zip(pairs, holm([p["p"] for p in pairs]), strict=True):
+        pair["p_holm"] = adjusted
+        pair["word_adjusted"] = pair["word"] if adjusted < 1 - LEVEL else "no evidence"
+    result: dict[str, Any] = {
+        "runs": {run.name: {"answers": len(run.answers), "left_out": dict(run.left_out)} for run in runs},
+        "n": len(keys),
+        "measures": list(dict.fromkeys(pair["measure"] for pair in pairs)),
+        "pairs": pairs,
+        "comparisons": len(pairs),
+    }
+    tasks = [m for m in measures if ": " in m]
+    if len({m.partition(": ")[0] for m in tasks}) > 1:
+        result["over_tasks"] = _over_tasks(pairs)
+    if len(runs) > 2:
+        result["strengths"] = {m: _strengths(runs, m, scores, settings) for m in measures}
+        for measure in result["measures"][len(measures) :]:
+            joined = [Compared(a, b, v, "/".join(k)) for (a, b), of in votes.items() for k, v in of[measure].items()]
+            result["strengths"][measure] = _shown(joined, settings)
+    return result
+
+
+def _sides(a: Run, b: Run, ours: Mapping[Key, Sequence[float]], theirs: Mapping[Key, Sequence[float]]) -> Sides:
+    keys = [key for key in ours if key in theirs]
+    x = np.array([ours[key] for key in keys], dtype=np.float64).T
+    y = np.array([theirs[key] for key in keys], dtype=np.float64).T
+    if x.shape != y.shape:
+        raise ValueError(
+            f"{a.name} has {x.shape[0]} seeds and {b.name} {y.shape[0]}; expected as many files of each, in one order"
+        )
+    clusters = [a.answers[key][0].cluster for key in keys]
+    lengths = [float(a.answers[key][0].length - b.answers[key][0].length) for key in keys]
+    # a prompt without a cluster is one by itself
+    named = [c or f"#{i}" for i, c in enumerate(clusters)] if len(set(clusters)) > 1 or clusters[0] else None
+    return Sides(x, y, named, lengths)
+
+
+def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
+    sign = -1.0 if measure.rpartition(": ")[2] in settings.lower_is_better else 1.0
+    difference = sign * (sides.a - sides.b)
+    by_prompt = difference.mean(axis=0)
+    seeds, n = difference.shape
+    if seeds > 1:
+        spread: Spread | None = spread_over_seeds(difference)
+        interval = crossed_mean(difference, settings.resamples, settings.seed)
+        p = _crossed_p(interval)
+    else:
+        interval = paired_bootstrap(
+            by_prompt, np.zeros(n), sides.clusters, settings.resamples, settings.seed, expanded=True
+        )
+        spread = _spread(by_prompt, sides.clusters)
+        p = sign_flip_p(by_prompt, sides.clusters, seed=settings.seed)
+    outcome = [prefers(d, settings.tie_margin) for d in by_prompt]
+    wins = np.array(outcome) / 2 + 0.5
+    groups = len(set(sides.clusters)) if sides.clusters else n
+    word = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no evidence"
+    return {
+        "n": n,
+        "seeds": seeds,
+        "clusters": groups if sides.clusters else None,
+        "means": [float(sides.a.mean()), float(sides.b.mean())],
+        "difference": interval.to_json(),
+        "word": word if groups >= MIN_PROMPTS else "no evidence",
+        "wins": outcome.count(1),
+        "ties": outcome.count(0),
+        "losses": outcome.count(-1),
+        "win_rate": proportion_interval(wins, sides.clusters, settings.resamples, settings.seed).to_json(),
+        "length_controlled": length_controlled_win_rate(wins, sides.lengths, 2000, settings.seed).to_json(),
+        "length": float(np.mean(sides.lengths)),
+        "p": p,
+        "smallest_shown": _smallest(spread, groups, seeds, settings.power),
+    }
+
+
+def _spread(by_prompt: Any, clusters: Sequence[str] | None) -> Spread | None:
+    """Over clusters: that of their means, on the scale of the mean of all (clusters of about one size)."""
+    if clusters is None:
+        return spread_of(by_prompt) if len(by_prompt) > 1 else None
+    inverse = np.unique(np.asarray(clusters), return_inverse=True)[1].reshape(-1)
+    sums, sizes = np.bincount(inverse, weights=by_prompt), np.bincount(inverse)
+    scaled = (sums - by_prompt.mean() * sizes) / sizes.mean()
+    return spread_of(scaled) if len(sizes) > 1 else None
+
+
+def _smallest(spread: Spread | None, prompts: int, seeds: int, power: float) -> float | None:
+    if spread is None or prompts < 2:
+        return None
+    found = smallest_shown(spread, prompts, power, seeds, LEVEL)
+    return found if math.isfinite(found) else None
+
+
+def _crossed_p(interval: Interval) -> float:
+    """Two-sided p-value of an interval that is symmetric in Student's t with many degrees: the level at which it would
+    just hold 0."""
+    half = (interval.high - interval.low) / 2
+    if not math.isfinite(half):
+        return 1.0
+    if half == 0:
+        return float(interval.value == 0)
+    t = abs(interval.value) / half * student(1000.0, LEVEL)
+    return math.erfc(t / math.sqrt(2))
+
+
+def _over_tasks(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over tasks of each pair's first measure, tasks counting alike; prompts vary within their tasks."""
+    out = []
+    for a, b in dict.fromkeys((p["a"], p["b"]) for p in pairs):
+        first: dict[str, Mapping[str, Any]] = {}
+        for pair in pairs:
+            if (pair["a"], pair["b"]) == (a, b):
+                first.setdefault(pair["measure"].partition(": ")[0], pair)
+        values = [p["difference"] for p in first.values()]
+        if any(v["low"] is None or v["high"] is None for v in values):
+            continue
+        value = sum(v["value"] for v in values) / len(values)
+        half = math.sqrt(sum(((v["high"] - v["low"]) / 2) ** 2 for v in values)) / len(values)
+        n = sum(v["n"] for v in values)
+        of = Interval(value, value - half, value + half, n)
+        word = "better" if of.low > 0 else "worse" if of.high < 0 else "no evidence"
+        measures = [p["measure"] for p in first.values()]
+        out.append({"a": a, "b": b, "measures": measures, "difference": of.to_json(), "word": word})
+    return out
+
+
+def _strengths(runs: Sequence[Run], measure: str, scores: Mapping[str, Scores], settings: Settings) -> dict[str, Any]:
+    """Bradley-Terry over all pairs of runs, prompt by prompt."""
+    sign = -1.0 if measure.rpartition(": ")[2] in settings.lower_is_better else 1.0
+    found = []
+    for j, a in enumerate(runs):
+        for b in runs[:j]:
+            ours, theirs = scores[a.name][measure], scores[b.name][measure]
+            for key in (k for k in ours if k in theirs):
+                gain = sign * (float(np.mean(ours[key])) - float(np.mean(theirs[key])))
+                found.append(Compared(a.name, b.name, prefers(gain, settings.tie_margin) / 2 + 0.5, "/".join(key)))
+    return _shown(found, settings)
+
+
+def _shown(comparisons: Sequence[Compared], settings: Settings) -> dict[str, Any]:
+    return {name: of.to_json() for name, of in bradley_terry(comparisons, seed=settings.seed).items()}

@@ -1,0 +1,95 @@
+"""The part of OpenAI's older completions request (`/v1/completions`) that Steersman answers: text to be continued, and
+the log-probabilities of the text itself (`echo`), as evaluation programs ask for them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from steersman.server.errors import ApiError, refused
+from steersman.server.openai_schema import _BIASES, Bias, Penalty, Stop, TokenId, _few
+from steersman.server.request_text import WHOLE, Number, Text
+from steersman.types import SamplingParams
+
+MOST_PROMPTS = 32
+"""Most prompts of one request."""
+_IGNORED = ("user",)
+_NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,), "stream": (False,), "stream_options": ()}
+Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
+Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
+
+
+def _close(schema: dict[str, Any]) -> None:
+    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
+    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["additionalProperties"] = False
+
+
+class CompletionRequest(BaseModel):
+    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+
+    model: Text
+    prompt: (
+        Text
+        | Tokens
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+    )
+    """A text, its token ids, or a list of either."""
+    max_tokens: Annotated[StrictInt, Field(ge=0), WHOLE] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[TokenId, Bias], _BIASES, BeforeValidator(_few)] | None = None
+    logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
+    """As many likeliest tokens beside each token, whose own log-probability comes with 0 too."""
+    echo: StrictBool | None = None
+    # extensions to OpenAI's API
+    top_k: Annotated[StrictInt, Field(ge=-1, le=2**31 - 1), WHOLE] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=10)] | None = None
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        given: Any = self.prompt
+        if isinstance(given, str) or isinstance(given[0], int):
+            return [given]
+        return list(given)
+
+
+def checked(request: CompletionRequest) -> None:
+    """ApiError where something would change the answer and is not supported."""
+    for name, value in (request.model_extra or {}).items():
+        if value is None or name in _IGNORED:
+            continue
+        if name not in _NEUTRAL:
+            raise ApiError(400, f"{name}: this parameter is not known here", param=name, code="unknown_parameter")
+        if value not in _NEUTRAL[name]:
+            raise ApiError(400, f"{name}: this server does not support it", param=name, code="unsupported_parameter")
+
+
+def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:
+    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    try:
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=temperature if request.temperature is None else request.temperature,
+            top_k=max(request.top_k or 0, 0),
+            top_p=1.0 if request.top_p is None else request.top_p,
+            n=request.n or 1,
+            seed=None if request.seed is None else request.seed % 2**63,
+            stop=stops,
+            min_p=request.min_p or 0.0,
+            repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
+            presence_penalty=request.presence_penalty or 0.0,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
+            top_logprobs=request.logprobs or 0,
+        )
+    except ValueError as error:
+        raise refused(error) from None

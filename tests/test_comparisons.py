@@ -1,0 +1,341 @@
+"""Power, Bradley-Terry, Holm, agreement, and verdicts on runs of other systems, beside numbers from elsewhere.
+
+Constants marked so are from statsmodels 0.14, scipy 1.17 and scikit-learn 1.9 on the same inputs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from steersman.cli import framework
+from steersman.eval import between, blind, rubric
+from steersman.eval.many import holm, sign_flip_p
+from steersman.eval.power import Spread, of_wins, power_at, prompts_needed, smallest_shown, spread_of, spread_over_seeds
+from steersman.eval.runs import matched, read
+from steersman.eval.strengths import Compared, bradley_terry, chance
+from steersman.types import Completion, Conversation, Message
+from tiny import write_jsonl
+
+EVAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "eval"
+
+
+def run(*args: str, code: int = 0) -> Any:
+    result = CliRunner().invoke(framework.build(), [*args, "--json"])
+    assert result.exit_code == code, (result.stdout, result.stderr)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    given = [0.001, 0.04, 0.03, 0.2, 0.011, 0.9]
+    assert holm(given) == pytest.approx([0.006, 0.12, 0.12, 0.4, 0.055, 0.9])  # multipletests
+    with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.5"):
+        holm([1.5])
+
+
+def test_sign_flips_are_those_of_scipy_and_keep_their_level() -> None:
+    x = [0.5, -0.2, 0.8, 0.1, 0.9, -0.3, 0.4, 0.6]
+    assert sign_flip_p(x) == 0.078125  # permutation_test(permutation_type="samples"), exact
+    assert sign_flip_p([*x, 0.0, 0.0]) == 0.078125, "equal scores say nothing"
+    assert sign_flip_p([1.0] * 6, ["a"] * 3 + ["b"] * 3) == 0.5, "two clusters of one sign: 2 of 4 patterns"
+    rng = np.random.default_rng(0)
+    found = [sign_flip_p(rng.choice([-1.0, 0.0, 1.0], 40), rounds=400, seed=i) for i in range(400)]
+    assert 0.02 <= np.mean(np.array(found) < 0.05) <= 0.08
+    assert sign_flip_p([]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("effect", "n", "power"),
+    [(0.5, 20, 0.564483), (0.2, 200, 0.803666), (0.886, 10, 0.703839), (0.3, 50, 0.547630)],
+)
+def test_power_is_that_of_the_noncentral_t(effect: float, n: int, power: float) -> None:
+    assert power_at(effect, Spread(1.0), n) == pytest.approx(power, abs=2e-4)  # scipy.stats.nct
+    assert smallest_shown(Spread(1.0), n, power) == pytest.approx(effect, abs=1e-3)
+
+
+def test_how_many_prompts_show_a_difference() -> None:
+    assert prompts_needed(0.2, Spread(1.0)) == 199  # TTestPower.solve_power: 198.15
+    assert prompts_needed(0.5, Spread(1.0)) == 34  # 33.37
+    assert prompts_needed(0.0548, Spread(1.0)) == pytest.approx(2616, abs=2)  # 2615.56
+    assert of_wins(0.5, 0.5).prompts == 0.5
+    # seeds vary by 2 points: with three of them 1 point is never shown, however many prompts
+    assert prompts_needed(0.01, Spread(0.3, 0.02), seeds=3) is None
+    with pytest.raises(ValueError, match="other than 0"):
+        prompts_needed(0.0, Spread(1.0))
+
+
+def test_power_is_what_simulated_verdicts_find() -> None:
+    """500 verdicts by the verdict's own interval at the number of prompts that was asked for."""
+    from steersman.stats import paired_bootstrap
+
+    n = prompts_needed(0.1, Spread(0.4))
+    assert n is not None
+    rng, found = np.random.default_rng(3), 0
+    for i in range(500):
+        difference = rng.choice([-0.4, 0.4], n, p=[0.375, 0.625])  # mean 0.1, deviation 0.387
+        found += paired_bootstrap(difference, np.zeros(n), resamples=300, seed=i, expanded=True).low > 0
+    assert found / 500 == pytest.approx(power_at(0.1, Spread(0.387), n), abs=0.06)
+
+
+def test_variance_of_seeds_and_prompts_apart() -> None:
+    y = np.random.default_rng(1).normal(size=(4, 6)) + np.arange(4)[:, None] * 0.3 + np.arange(6) * 0.1
+    spread = spread_over_seeds(y.tolist())
+    # (mean square - residual) / cells, of statsmodels' anova_lm(y ~ C(seed) + C(prompt))
+    assert spread.seeds**2 == pytest.approx(0.0595078343)
+    assert spread.prompts**2 == pytest.approx(0.1807222725)
+    assert spread.left**2 == pytest.approx(0.3764739030)
+    with pytest.raises(ValueError, match="2 seeds and 2 prompts"):
+        spread_over_seeds([[0.1, 0.2]])
+    with pytest.raises(ValueError, match="at least 2 prompts"):
+        spread_of([0.5])
+
+
+def simulated(n: int, seed: int) -> list[Compared]:
+    true = {"a": 0.0, "b": 0.5, "c": 1.2, "d": -0.4}
+    rng, names, out = np.random.default_rng(seed), "abcd", []
+    for i in range(n):
+        u, v = (names[k] for k in rng.choice(4, 2, replace=False))
+        p = 1 / (1 + math.exp(-(true[u] - true[v])))
+        score = [1.0, 0.5, 0.0][int(rng.choice(3, p=[p * 0.9, 0.1, (1 - p) * 0.9]))]
+        out.append(Compared(u, v, score, f"p{i // 2}"))
+    return out
+
+
+def test_bradley_terry_is_the_maximum_that_scipy_finds() -> None:
+    found = bradley_terry(simulated(200, 0), resamples=200)
+    wanted = {"c": 119.50144, "b": 74.65195, "a": -62.90540, "d": -131.24799}  # scipy.optimize.minimize, same ridge
+    assert list(found) == list(wanted)
+    assert {k: of.value for k, of in found.items()} == pytest.approx(wanted, abs=1e-3)
+    assert sum(of.n for of in found.values()) == 400
+    assert chance(400, 0) == pytest.approx(10 / 11)
+    with pytest.raises(ValueError, match="never met"):
+        bradley_terry([Compared("a", "b", 1.0), Compared("c", "d", 0.0)])
+
+
+def test_bradley_terrys_intervals_hold_the_truth() -> None:
+    true = np.array([0.0, 0.5, 1.2, -0.4]) - 0.325
+    true *= 0.9 * 400 / math.log(10)  # ties of a tenth draw strengths together, by about as much
+    held = 0
+    for seed in range(20):
+        found = bradley_terry(simulated(160, 10 + seed), resamples=200, seed=seed)
+        held += sum(found[k].low <= t <= found[k].high for k, t in zip("abcd", true, strict=True))
+    assert held / 80 >= 0.88
+
+
+def test_kappa_and_agreement_with_people() -> None:
+    a, b = [1, 0, -1, 1, 1, 0, -1, 1, 0, 0], [1, 0, 1, 1, -1, 0, -1, 1, 1, 0]
+    assert rubric.kappa(list(zip(a, b, strict=True))) == pytest.approx(0.53125)  # cohen_kappa_score
+    found = rubric.agreement([1.0, 0.0, 0.5, None, 1.0], [1.0, 1.0, 0.0, 1.0, 0.5])
+    assert (found["n"], found["people_decided"], found["share"]["value"]) == (4, 3, 0.5)
+
+
+# a language model as judge
+
+
+class FirstPlace:
+    """Prefers what it is shown first, but for answers that say 'refund'; silent on fitness of every third."""
+
+    def __init__(self) -> None:
+        self.seen: list[Conversation] = []
+
+    def generate(self, prompts: Any, params: Any) -> list[list[Completion]]:
+        self.seen += prompts
+        out = []
+        for i, prompt in enumerate(prompts):
+            _, first, second = prompt.last_user.replace("[回答 ", "[Answer ").split("[Answer ")
+            better = "1" if "refund" in first or "refund" not in second else "2"
+            fitness = "" if i // 2 % 3 == 0 else "\nfitness: tie"
+            out.append([Completion(f"Both are fine.\nIntent: {better}\nconstraint: 1{fitness}", (), (), "stop", "")])
+        return out
+
+
+def test_a_judge_of_pairs_is_asked_in_both_orders_and_its_bias_told() -> None:
+    pairs = [
+        rubric.Pair(Conversation(str(i), (Message("user", "杯子碎了" if i % 2 else "It broke"),)), *answers)
+        for i, answers in enumerate([("We refund it.", "Oh dear, what a pity.")] * 6 + [("Yes.", "Well yes.")] * 6)
+    ]
+    engine = FirstPlace()
+    judged = rubric.judge(engine, pairs)
+    assert len(engine.seen) == 24
+    assert engine.seen[0].messages[0].text == rubric.RUBRIC["en"]
+    assert engine.seen[2].messages[0].text == rubric.RUBRIC["zh"]
+    assert list(judged.wins["intent"]) == [1.0] * 6 + [0.5] * 6, "first place alone is a tie"
+    assert list(judged.wins["constraint"]) == [0.5] * 12
+    assert list(judged.wins["fitness"]) == [None if i % 3 == 0 else 0.5 for i in range(12)]
+    bias = judged.bias
+    assert bias["prefers_a_place"]
+    assert bias["first_place_wins"]["value"] == pytest.approx((6 + 12 + 24) / 48)
+    assert bias["no_word"] == 8
+    assert bias["longer_wins"]["value"] == pytest.approx((0 + 6 + 6 + 6) / 48)
+
+
+# runs of other systems
+
+
+def answers(n: int, level: float, seed: int) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    return [
+        {
+            "id": f"p{i}",
+            "prompt": f"Where is {i}?",
+            "answer": "It is here. " * (1 + i % 3),
+            "score": float(rng.random() < level),
+        }
+        for i in range(n)
+    ]
+
+
+def test_a_verdict_on_two_files_of_answers(tmp_path: Path) -> None:
+    one = write_jsonl(tmp_path / "one.jsonl", answers(120, 0.3, 1))
+    two = write_jsonl(tmp_path / "two.jsonl", answers(130, 0.7, 2))
+    told = run("compare-answers", str(one), f"new={two}", "-s", "eval.bootstrap=500")
+    (pair,) = told["pairs"]
+    assert (pair["a"], pair["b"], pair["word_adjusted"], pair["n"]) == ("new", "one", "better", 120)
+    assert told["answered_by_one_alone"] == {"one": 0, "new": 10}
+    assert pair["wins"] + pair["ties"] + pair["losses"] == 120
+    assert 0.1 < pair["smallest_shown"] < 0.3
+    same = run("compare-answers", str(one), f"copy={one}", "-s", "eval.bootstrap=200")["pairs"][0]
+    assert (same["word"], same["p"]) == ("no evidence", 1.0)
+    text = CliRunner().invoke(
+        framework.build(), ["compare-answers", str(one), f"new={two}", "-s", "eval.bootstrap=200"]
+    )
+    assert "new against one by score: better (120 prompts)" in text.stdout
+    lower = run("compare-answers", str(one), f"new={two}", "--lower-is-better", "score", "-s", "eval.bootstrap=200")
+    assert lower["pairs"][0]["word"] == "worse"
+
+
+def test_seeds_clusters_and_three_runs(tmp_path: Path) -> None:
+    files = {}
+    for name, level in (("a", 0.3), ("b", 0.5), ("c", 0.8)):
+        for seed in range(3):
+            rows = [
+                {**row, "cluster": f"c{i // 4}"}
+                for i, row in enumerate(answers(80, level, hash((name == "a", seed)) % 99))
+            ]
+            files[name, seed] = write_jsonl(tmp_path / f"{name}{seed}.jsonl", rows)
+    seeds = [f"{name}=" + ",".join(str(files[name, seed]) for seed in range(3)) for name in "abc"]
+    told = run("compare-answers", *seeds, "-s", "eval.bootstrap=500")
+    assert [pair["seeds"] for pair in told["pairs"]] == [3, 3, 3]
+    assert told["comparisons"] == 3
+    assert all(pair["p_holm"] >= pair["p"] for pair in told["pairs"])
+    assert list(told["strengths"]["score"]) == ["c", "b", "a"]
+    alone = run("compare-answers", *(f"{name}={files[name, 0]}" for name in "ab"), "-s", "eval.bootstrap=500")
+    assert alone["pairs"][0]["clusters"] == 20
+    uneven = run("compare-answers", seeds[0], f"b={files['b', 0]}", code=2)
+    assert "as many files of each" in uneven["error"]
+
+
+def logged(doc: int, right: float, answer: str) -> dict[str, Any]:
+    """As lm-evaluation-harness 0.4 writes a sample."""
+    return {
+        "doc_id": doc,
+        "doc": {"question": f"Is {doc} even?", "subject": "numbers"},
+        "target": "0",
+        "arguments": {"gen_args_0": {"arg_0": f"Is {doc} even?", "arg_1": " yes"}},
+        "resps": [[["-1.5", "True"]], [["-2.5", "False"]]],
+        "filtered_resps": [["-1.5", "True"], ["-2.5", "False"]],
+        "filter": "none",
+        "metrics": ["acc", "acc_norm"],
+        "doc_hash": f"{doc:064x}",
+        "acc": right,
+        "acc_norm": 1.0,
+    }
+
+
+def test_logged_samples_of_lm_evaluation_harness(tmp_path: Path) -> None:
+    for name, right in (("old", 0.0), ("new", 1.0)):
+        for task in ("arc", "piqa"):
+            folder = tmp_path / name / "model"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [logged(i, right if i % 3 else 1.0, "x") for i in range(30)]
+            write_jsonl(folder / f"samples_{task}_2026-11-28T08-00-00.123456.jsonl", rows)
+    told = run("compare-answers", str(tmp_path / "old"), str(tmp_path / "new"), "-s", "eval.bootstrap=500")
+    assert told["measures"] == ["arc: acc", "arc: acc_norm", "piqa: acc", "piqa: acc_norm"]
+    assert [pair["word_adjusted"] for pair in told["pairs"]] == ["better", "no evidence", "better", "no evidence"]
+    (over,) = told["over_tasks"]
+    assert (over["word"], over["measures"]) == ("better", ["arc: acc", "piqa: acc"])
+    assert over["difference"]["value"] == pytest.approx(2 / 3)
+
+
+def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
+    one = write_jsonl(tmp_path / "one.jsonl", [{"id": "1", "answer": "a"}])
+    two = write_jsonl(tmp_path / "two.jsonl", [{"id": "2", "answer": "a"}])
+    assert "no prompt in common" in run("compare-answers", str(one), str(two), code=2)["error"]
+    assert "nothing says which answer is better" in run("compare-answers", str(one), f"b={one}", code=2)["error"]
+    assert "of different names" in run("compare-answers", str(one), str(one), code=2)["error"]
+    bad = write_jsonl(tmp_path / "bad.jsonl", [{"id": "1", "words": "a"}])
+    assert (
+        "bad.jsonl:1: fields id, words: expected an answer"
+        in run("compare-answers", str(one), str(bad), code=2)["error"]
+    )
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [{"id": "1", "answer": "a", "model": m} for m in "xy"])
+    assert "holds answers of x, y" in run("compare-answers", str(one), str(mixed), code=2)["error"]
+    assert read(f"{mixed}@y").answers
+
+
+def test_people_decide_blind_and_the_judge_is_held_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": f"p{i}", "prompt": f"Where is {i}?"} for i in range(30)]
+    one = write_jsonl(tmp_path / "one.jsonl", [{**r, "answer": f"No idea {r['id']}"} for r in rows])
+    two = write_jsonl(tmp_path / "two.jsonl", [{**r, "answer": f"=Here, on shelf {r['id']}"} for r in rows])
+    sheet = tmp_path / "sheet.csv"
+    assert run("compare-answers", str(one), str(two), "--sheet", str(sheet))["pairs"] == 30
+    with open(sheet, encoding="utf-8-sig", newline="") as file:
+        shown = list(csv.DictReader(file))
+    assert "one" not in sheet.read_text(encoding="utf-8-sig"), "blind"
+    places = ["'=Here" in row["answer 1"] for row in shown]
+    assert 5 < sum(places) < 25, "either side first"
+    for number, (row, first) in enumerate(zip(shown, places, strict=True)):
+        right = "1" if first else "2"
+        row["better"] = "=" if number == 0 else right if number < 28 else "21"[int(right) - 1]
+    filled = tmp_path / "sheet.csv"
+    with open(filled, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(shown[0]))
+        writer.writeheader()
+        writer.writerows(shown)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "answers_judge.py").write_text("def judge(c, answer):\n    return 0.9 if 'Here' in answer else 0.1\n")
+    arguments = ["compare-answers", str(one), str(two), "--people", str(filled), "--judge", "answers_judge:judge"]
+    told = run(*arguments, "-s", "eval.bootstrap=500")
+    people = next(pair for pair in told["pairs"] if pair["measure"] == "people better")
+    assert (people["wins"], people["ties"], people["losses"], people["word"]) == (27, 1, 2, "better")
+    assert told["agreement"]["answers_judge:judge overall"]["share"]["value"] == pytest.approx(27 / 29)
+    shown[3]["better"] = "9"
+    with open(filled, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(shown[0]))
+        writer.writeheader()
+        writer.writerows(shown)
+    assert "sheet.csv:5.better: expected 1, 2, = or nothing, got '9'" in run(*arguments, code=2)["error"]
+
+
+def test_power_by_the_command_line(tmp_path: Path) -> None:
+    told = run("power", "--points", "3")
+    assert told["prompts"] == 2616 or 2600 < told["prompts"] < 2630
+    assert run("power", "--prompts", "200", "--deviation", "50")["points"] == pytest.approx(9.95, abs=0.1)
+    assert run("power", "--points", "1", "--seeds", "3", "--seed-deviation", "2")["prompts"] is None
+    one = write_jsonl(tmp_path / "one.jsonl", answers(120, 0.3, 1))
+    two = write_jsonl(tmp_path / "two.jsonl", answers(120, 0.7, 2))
+    measured = run("power", "--points", "5", "--of", str(one), "--of", str(two))
+    assert measured["said"] == "measured: score"
+    assert 0.4 < measured["spread"]["prompts"] < 0.9
+    assert "--points" in run("power", code=2)["error"]
+
+
+def test_runs_match_by_prompt_where_there_are_no_ids(tmp_path: Path) -> None:
+    one = write_jsonl(
+        tmp_path / "one.jsonl", [{"instruction": "Hi", "output": "a"}, {"instruction": "Ho", "output": "b"}]
+    )
+    two = write_jsonl(tmp_path / "two.jsonl", [{"messages": [{"role": "user", "content": "Ho"}], "response": "c"}])
+    keys, alone = matched([read(str(one)), read(str(two))])
+    assert (len(keys), alone) == (1, {"one": 1, "two": 0})
+    spread = between._spread(np.array([1.0, 1.0, 0.0, 0.0]), ["a", "a", "b", "b"])
+    assert spread is not None
+    assert spread.prompts == pytest.approx(np.std([0.5, -0.5], ddof=1))
+    assert blind._plain("=1+1") == "'=1+1"
