@@ -6,8 +6,9 @@ import dataclasses
 import datetime as dt
 import json
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def begin(space: Workspace, share: float = 0.5) -> canary.Canary:
 
 
 def test_a_canary_begins_with_a_model_that_can_be_compared(space: Workspace) -> None:
-    with pytest.raises(gate.Refused, match="no report"):
+    with pytest.raises(canary.NotStarted, match=r"not started: .*no report.*: steersman canary start --force"):
         canary.start(space, 2, "", 0.1)
     for share in (0.0, 0.95, float("nan")):
         with pytest.raises(ValueError, match="share: expected"):
@@ -193,6 +194,13 @@ def following(space: Workspace, store: Store, models: Models, **settings: Any) -
     return Following(space, store, models, load, space.history()[-1]["identity"], **settings)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
 def ask(client: httpx.Client, chat: str, parent: str | None = None) -> dict[str, Any]:
     body = {"content": "Where is it?", "parent_id": parent}
     told = events(client.post(f"/api/conversations/{chat}/messages", json=body).text)
@@ -269,6 +277,19 @@ def test_a_setting_promotes_what_votes_call_better(space: Workspace, store: Stor
     follow.look()
     assert space.history()[-1]["round"] == 2
     assert (models.current.policy_version, models.canary) == (CANDIDATE, None)
+
+
+def test_a_running_server_looks_at_the_beginning_and_again(
+    space: Workspace, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steersman.server.models.LOOK_SECONDS", 0.01)
+    models = Models(FakeEngine(policy_version=SERVED))
+    begun = begin(space)
+    with following(space, store, models).running():
+        assert models.canary == begun
+        space.promote("ppo", 2)
+        wait_for(lambda: models.current.policy_version == CANDIDATE)
+        wait_for(lambda: models.canary is None)
 
 
 def test_a_model_that_was_chosen_is_not_replaced(space: Workspace, store: Store) -> None:

@@ -213,6 +213,30 @@ def test_help_desks(tmp_path: Path, name: str, text: str, expected: list[tuple[s
     assert found.changed.get("internal notes left out of tickets", 0) == notes
 
 
+ROWS = """customer_id,sender_type,message,sent_at
+7,customer,Where is it?,2024-01-05 10:00
+8,customer,怎么退货,2024-01-05 10:01
+7,agent,On its way.,2024-01-05 10:10
+8,agent,七天内寄回。,2024-01-05 10:02
+7,customer,And now?,2024-01-06 09:00
+7,agent,It has arrived.,2024-01-06 09:05
+"""
+
+
+def test_rows_without_a_conversation_are_parted_by_customer_and_time(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
+    found = parse_file(tmp_path / "rows.csv", session_hours=6)
+    texts = [tuple(m.text for m in r.messages) for r in found.records if isinstance(r, Conversation)]
+    assert texts == [("Where is it?", "On its way."), ("怎么退货", "七天内寄回。"), ("And now?", "It has arrived.")]
+    whole = parse_file(tmp_path / "rows.csv", session_hours=0)
+    assert [len(r.messages) for r in whole.records if isinstance(r, Conversation)] == [4, 2]
+    lines = ROWS.replace("customer_id", "conversation_id").splitlines()
+    (tmp_path / "named.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]), encoding="utf-8")
+    named = parse_file(tmp_path / "named.csv", session_hours=6)
+    assert sorted(len(r.messages) for r in named.records if isinstance(r, Conversation)) == [2, 4]
+    assert named.changed["conversations whose messages were put in order of time"] == 2
+
+
 MAILS = """From anna@x.example Mon Jan  1 10:00:00 2024
 From: Anna <anna@x.example>
 To: desk@firm.example

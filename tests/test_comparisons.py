@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from server_double import FakeEngine, live
 from steersman.cli import framework
-from steersman.eval import between, blind, rubric
+from steersman.eval import between, blind, length_control, rubric
 from steersman.eval.many import holm, sign_flip_p
 from steersman.eval.power import Spread, of_wins, power_at, prompts_needed, smallest_shown, spread_of, spread_over_seeds
 from steersman.eval.runs import matched, read
 from steersman.eval.strengths import Compared, bradley_terry, chance
+from steersman.eval.tasks import paired
+from steersman.server.app import create_app
+from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 from tiny import write_jsonl
 
@@ -130,6 +134,34 @@ def test_bradley_terrys_intervals_hold_the_truth() -> None:
     assert held / 80 >= 0.88
 
 
+def test_length_control_finds_the_rate_that_equal_lengths_would_have() -> None:
+    """Simulated judges who like long answers; the fit beside scikit-learn's on the same numbers."""
+    rng = np.random.default_rng(0)
+    hard, models, truth = rng.normal(0, 1, 200), {}, {}
+    for name, (theta, phi, psi) in {"a": (-0.6, 1.5, 1.0), "b": (0.3, 0.8, 1.2), "c": (0.0, 0.0, 0.7)}.items():
+        lengths = rng.normal(-20 if name == "c" else 40, 60, 200)
+        p = 1 / (1 + np.exp(-(theta + phi * np.tanh(lengths / lengths.std()) + psi * hard)))
+        wins = (rng.random(200) < p).astype(float)
+        models[name] = length_control.Outcomes([f"p{i}" for i in range(200)], wins.tolist(), lengths.tolist())
+        truth[name] = float((1 / (1 + np.exp(-(theta + psi * hard)))).mean())
+    found = length_control.length_controlled(models, resamples=20)
+    for name, true in truth.items():
+        assert found[name].value == pytest.approx(true, abs=0.07)
+    assert np.mean(models["a"].wins) - truth["a"] > 0.08, "what length alone has won"
+    x = np.tanh(np.array(models["a"].lengths) / np.std(models["a"].lengths))
+    design = np.stack([np.ones(200), x, hard], axis=1)
+    fitted = length_control._logistic(design, np.array(models["a"].wins), np.ones(200), np.full(3, 0.1))
+    assert fitted == pytest.approx([-0.93451355, 2.21102164, 1.17154642], abs=1e-6)  # LogisticRegression(C=10)
+    with pytest.raises(ValueError, match="at least two models"):
+        length_control.length_controlled({"a": models["a"]})
+
+
+def test_equal_answers_leave_room_for_a_difference() -> None:
+    same = paired([1.0] * 20, [1.0] * 20)
+    assert (same.value, same.low, same.high) == pytest.approx((0.0, -0.1611, 0.1611), abs=1e-4)
+    assert paired([1.0, 0.0] * 10, [0.0, 0.0] * 10).low > 0
+
+
 def test_kappa_and_agreement_with_people() -> None:
     a, b = [1, 0, -1, 1, 1, 0, -1, 1, 0, 0], [1, 0, 1, 1, -1, 0, -1, 1, 1, 0]
     assert rubric.kappa(list(zip(a, b, strict=True))) == pytest.approx(0.53125)  # cohen_kappa_score
@@ -177,6 +209,30 @@ def test_a_judge_of_pairs_is_asked_in_both_orders_and_its_bias_told() -> None:
     assert bias["longer_wins"]["value"] == pytest.approx((0 + 6 + 6 + 6) / 48)
 
 
+def test_a_language_model_over_an_api_judges_a_reports_answers(tmp_path: Path) -> None:
+    """The answers that `steersman eval` keeps, judged by an endpoint that always prefers what it is shown first."""
+    files = []
+    for name in ("sft", "ppo"):
+        rows = [
+            {
+                "prompt": Conversation(f"p{i}", (Message("user", f"Where is {i}? 在哪里？"),)).to_json(),
+                "completions": [Completion(f"{name} says {i}", (), (), "stop", name).to_json()],
+            }
+            for i in range(12)
+        ]
+        files.append(str(write_jsonl(tmp_path / f"{name}.jsonl", rows)))
+    engine = FakeEngine(pieces=("intent: 1\n", "constraint: 1\n", "fitness: tie"), max_context=10**6)
+    with Store.open(tmp_path / "store.db") as store, live(create_app(engine, store, name="J", language="en")) as url:
+        told = run("compare-answers", *files, "--api", f"{url}/v1@tiny", "-s", "eval.bootstrap=200")
+    assert len(engine.seen) == 24
+    assert told["measures"] == ["model intent", "model constraint", "model fitness"]
+    assert [pair["ties"] for pair in told["pairs"]] == [12, 12, 12], "who prefers a place decides nothing"
+    (bias,) = told["bias"].values()
+    assert bias["first_place_wins"]["value"] == 1.0
+    assert bias["prefers_a_place"]
+    assert bias["orders_agree"]["value"] == pytest.approx(1 / 3)
+
+
 # runs of other systems
 
 
@@ -203,7 +259,8 @@ def test_a_verdict_on_two_files_of_answers(tmp_path: Path) -> None:
     assert pair["wins"] + pair["ties"] + pair["losses"] == 120
     assert 0.1 < pair["smallest_shown"] < 0.3
     same = run("compare-answers", str(one), f"copy={one}", "-s", "eval.bootstrap=200")["pairs"][0]
-    assert (same["word"], same["p"]) == ("no evidence", 1.0)
+    assert (same["word"], same["p"], same["smallest_shown"]) == ("no evidence", 1.0, None)
+    assert same["difference"]["low"] < 0 < same["difference"]["high"]
     text = CliRunner().invoke(
         framework.build(), ["compare-answers", str(one), f"new={two}", "-s", "eval.bootstrap=200"]
     )
@@ -227,6 +284,7 @@ def test_seeds_clusters_and_three_runs(tmp_path: Path) -> None:
     assert told["comparisons"] == 3
     assert all(pair["p_holm"] >= pair["p"] for pair in told["pairs"])
     assert list(told["strengths"]["score"]) == ["c", "b", "a"]
+    assert list(told["at_equal_length"]["score"]) == ["b", "c"]
     alone = run("compare-answers", *(f"{name}={files[name, 0]}" for name in "ab"), "-s", "eval.bootstrap=500")
     assert alone["pairs"][0]["clusters"] == 20
     uneven = run("compare-answers", seeds[0], f"b={files['b', 0]}", code=2)

@@ -142,6 +142,16 @@ def test_other_forms_and_stages(tmp_path: Path, name: str, text: str, stage: str
     applied(Config(), found)
 
 
+def test_variables_of_a_script(tmp_path: Path) -> None:
+    text = 'lr="$2"\nbeta=0.3\nllamafactory-cli train --stage dpo --learning_rate ${lr:-6.0e-7} \\\n --pref_beta $beta '
+    found = adopt(written(tmp_path, "a.sh", text + "--model_name_or_path ${model} --pref_loss simpo"))
+    assert (found.settings["dpo.optimizer.lr"], found.settings["dpo.beta"]) == (6e-7, 0.3)
+    assert "model.base" not in found.settings
+    told = {t.key: t.why for t in found.lines}
+    assert told["model_name_or_path"] == "a variable that the file does not set"
+    assert told["pref_loss"] == "no such loss here; sigmoid is computed"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,30 @@ def test_rank_agreement_shows_who_agrees(tmp_path: Path) -> None:
     assert [one["name"] for one in as_json["labelers"]] == ["ann", "bob", "李雷"]
     wrong = CliRunner().invoke(build(), ["rank", "--agreement", "--labeler", "ann", "-w", str(tmp_path)])
     assert wrong.exit_code == 2
+
+
+SHARED = Path(__file__).parents[2] / "shared/data/pref/en_alpacaeval_gpt4_pairs.jsonl.xz"
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason=f"{SHARED} is not on this machine")
+def test_real_judges_of_the_same_answers_agree_and_one_read_backwards_does_not() -> None:
+    """Five language models as judges of 6,106 pairs, of which 133 were judged by two of them."""
+    with lzma.open(SHARED, "rt", encoding="utf-8") as file:
+        records = list(map(json.loads, file))
+
+    def judged(reversed_: str) -> dict[str, float]:
+        return reliability(
+            Ranking(
+                str(i),
+                prompt(r["prompt"]),
+                (r["chosen"], r["rejected"]),
+                (2, 1) if r["annotator"] == reversed_ else (1, 2),
+                labeler=r["annotator"],
+            )
+            for i, r in enumerate(records)
+        ).weights
+
+    assert min(judged("").values()) > 0.9
+    weights = judged("alpaca_eval_cot_gpt4_turbo_fn")
+    assert weights["alpaca_eval_cot_gpt4_turbo_fn"] == 0
+    assert weights["alpaca_eval_gpt4_turbo_fn"] > 0.9

@@ -243,6 +243,13 @@ def test_a_round_goes_on_where_it_was_and_learns_only_what_it_gathered(
     assert len(Workspace.open(root).history()) == 2, "promoted once"
     assert identity(read_manifest(root / "rounds/002/gathered")) == gathered
     assert loop.preview(Workspace.open(root)).material.new == 1
+    # what people rank next are answers of the model that is served now
+    write_dataset(space.data, "ask", "prompts", "train", [conversation("Which?")], "test", {})
+    assert verb(root, "status")["next"] == "steersman sample"
+    verb(root, "sample", "-s", "sample.max_tokens=4", "-s", "sample.answers=2")
+    with Store.open(root / "store.db") as store:
+        assert [task.policy_versions for task in store.tasks(2)] == [("002/sft", "002/sft")]
+    assert verb(root, "status")["next"] == "steersman serve"
 
 
 def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path) -> None:
@@ -255,3 +262,19 @@ def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path)
     (root / "current.json").unlink()
     assert "no promoted model" in verb(root, "round", code=2)["error"]
     assert Workspace.open(root).rounds() == [1]
+
+
+def test_where_nobody_wrote_an_answer_the_start_is_not_fine_tuned_again(root: Path) -> None:
+    with Store.open(root / "store.db") as store:
+        for i in range(3):
+            store.add_feedback(say(store, f"Where is {i}?", f"Here {i}."), "like" if i else "dislike")
+    found = verb(root, "round", "-s", "round.old_demonstrations=1")
+    assert found["data"]["made"]["demonstrations"] == {"new": 0, "old": 4}
+    kept = read_manifest(root / "rounds/002/sft")
+    assert kept.metrics["kept"] == "base"
+    start = read_manifest(root / found["start"])
+    assert {k: v for k, v in kept.files.items() if k in start.files} == {
+        k: v for k, v in start.files.items() if k != "metrics.jsonl"
+    }
+    models = json.loads((root / "rounds/002/report/models.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["served", "kto"], "it is the served model, and not compared with it"

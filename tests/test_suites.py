@@ -349,6 +349,32 @@ def test_forms_of_the_icl_tasks(tmp_path: Path) -> None:
     assert read["svamp"].score(0, "3 + 4 = 7.0") == 1
 
 
+def test_published_forms_of_multiple_choice(tmp_path: Path) -> None:
+    (tmp_path / "cmmlu.csv").write_text(
+        ",Question,A,B,C,D,Answer\n0,天空是什么颜色？,红,蓝,绿,黄,B\n", encoding="utf-8"
+    )
+    (csv,) = forms.read(str(tmp_path / "cmmlu.csv")).items
+    assert (len(csv.choices), csv.gold, csv.expected) == (4, 1, "B. 蓝")
+    arc = {"question": "What melts?", "choices": {"text": ["ice", "iron"], "label": ["1", "2"]}, "answerKey": "1"}
+    hella = {"ctx": "A man sits", "endings": ["down.", "up."], "label": "1", "activity_label": "x"}
+    mmlu = {"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}
+    golds = []
+    for i, row in enumerate((arc, hella, mmlu)):
+        (item,) = forms.read(f"{write_jsonl(tmp_path / f'{i}.jsonl', [row])},style=text").items
+        golds.append((item.gold, item.choices[item.gold].continuation))
+    assert golds == [(0, " A"), (1, " up."), (1, " B")]
+
+
+def test_an_instruction_that_cannot_be_checked_is_counted(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "instruction_id_list": ["language:response_language"], "kwargs": [{"language": "en"}]}
+    other = row | {"kwargs": [{"language": "xx"}]}
+    suite = forms.read(
+        str(write_jsonl(tmp_path / "i.jsonl", [row, other, row | {"instruction_id_list": ["new:kind"]}]))
+    )
+    assert (len(suite.items), sum(suite.left_out.values())) == (1, 2)
+    assert any("cannot be told by code" in why for why in suite.left_out)
+
+
 @real
 def test_ifbench_is_checked_but_for_what_needs_a_parser() -> None:
     with lzma.open(EVAL / "ifbench_test.jsonl.xz", "rt", encoding="utf-8") as file:

@@ -50,7 +50,7 @@ def _cut(dialogues: Sequence[Conversation], answers: dict[str, str] | None) -> l
 
 
 def _lines(path: Path) -> list[Conversation]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     found = [(i, line) for i, line in enumerate(lines, 1) if line]
     if not found:
         raise ValueError(f"{path}: expected a prompt a line, found none")

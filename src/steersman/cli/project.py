@@ -15,7 +15,7 @@ from steersman.artifact.files import atomic_write, rewrite
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
 from steersman.elsewhere.adopt import STAGES, Adopted, adopt, applied
-from steersman.elsewhere.counterparts import TOKENS
+from steersman.elsewhere.counterparts import LOST, TOKENS
 
 FromOption = Annotated[
     list[Path] | None,
@@ -110,6 +110,7 @@ def _came(found: Adopted) -> list[str]:
     return [
         f"{found.path}: {found.program}, {found.stage}: {n['lines']} settings, {n['converted']} taken over, "
         f"{n['same']} so here anyway, {n['no_counterpart']} without a counterpart",
+        *(f"caution: line {t.line}: {t.key}: {t.value}: {t.why}" for t in found.lines if LOST in t.why),
         *map(str, found.lines),
     ]
 

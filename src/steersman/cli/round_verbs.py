@@ -18,7 +18,6 @@ from steersman.cli.framework import (
     emit,
     open_workspace,
 )
-from steersman.cli.processes import ProcessesOption, spread
 
 FromOption = Annotated[
     str, typer.Option("--from", help="Start from the promoted model (promoted), or from the base model again (base).")
@@ -43,7 +42,6 @@ def round_(
         bool, typer.Option("--gate/--no-gate", help="Promote only what the gate lets through, or whatever comes.")
     ] = True,
     preview: Annotated[bool, typer.Option("--preview", help="Count what a round would learn; make nothing.")] = False,
-    processes: ProcessesOption = 1,
     fresh: FreshOption = False,
     wait: WaitOption = False,
 ) -> None:
@@ -56,7 +54,6 @@ def round_(
 
     if start not in ("promoted", "base"):
         raise ValueError(f"--from {start}: expected promoted or base")
-    spread(processes)
     space, base = open_workspace(workspace, settings), start == "base"
     if preview:
         found = loop.preview(space, from_base=base, without=without or ())

@@ -43,7 +43,8 @@ UNFIT = re.compile(
     re.I,
 )
 META = re.compile(
-    r"as an ai|language model|further messages|here are|作为(?:一个)?(?:AI|人工智能)|以下是|用户的消息", re.I
+    r"as an ai|language model|further messages|here are|作为(?:一个)?(?:AI|人工智能)|以下是|用户的消息|用户发给|请再写|每行一条|带编号",
+    re.I,
 )
 
 
@@ -161,6 +162,8 @@ def fault(text: str, language: str) -> str:
         return "needs a picture or a file"
     if META.search(text):
         return "speaks of the request"
+    if "\ufffd" in text or text.endswith((":", "：", "...", "…")):
+        return "broken off"
     if text[0] in ",.;:!?，。；：！？)]}" or not re.search(r"[^\W\d_]", text):
         return "no sentence"
     runs = Counter(words[i : i + 3] for i in range(len(words) - 2))

@@ -14,10 +14,10 @@ from typing import Any
 from steersman.data import chatlog, formats, sources
 from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed
-from steersman.data.formats.expand import expanded, is_tree_row, trees
-from steersman.data.formats.exports import columns_of_messages, gathered, speaks_alone
+from steersman.data.formats.expand import expanded
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
+from steersman.data.formats.message_rows import joined, speaks_alone
 from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
@@ -200,7 +200,7 @@ def _take(
     """Read records until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
     asked, got = _options(taking, reading), _Gathered()
-    for record in _gathered(records, got.notes):
+    for record in joined(records, got.notes, reading.session_hours):
         if record.file:
             got.files[record.file] += 1
         for piece in _pieces(record, kind, asked, got):
@@ -229,26 +229,6 @@ def _options(taking: Taking, reading: Reading) -> dict[str, Any]:
     roles = {name: role for role in ("user", "assistant") for name in getattr(sides, f"{role}s", ())}
     given = {"mapping": mapping, "speakers": roles, "ordered": taking.ordered}
     return given | {"pictures": reading.pictures, "labels": reading.labels}
-
-
-def _gathered(records: Iterator[Record], notes: Counter[str]) -> Iterator[Record]:
-    """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line."""
-    first = next(records, None)
-    if first is None:
-        return
-    is_row, made = (is_tree_row, trees) if is_tree_row(first.value) else (columns_of_messages, gathered)
-    if not is_row(first.value):
-        yield first
-        yield from records
-        return
-    rows = []
-    for record in (first, *records):
-        if record.error or not is_row(record.value):
-            yield record
-        else:
-            rows.append((record.line, record.value))
-    for line, value in made(rows, notes):
-        yield Record(line, value, "")
 
 
 def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _Gathered) -> Iterator[Record]:

@@ -67,7 +67,7 @@ def looks_like(part: Part) -> bool:
     """Whether a part begins as a mail or an mbox does, in whatever encoding its mails are."""
     if part.kind != "text":
         return False
-    lines = part.head.lstrip(b"\xef\xbb\xbf\r\n").decode("latin-1").splitlines()
+    lines = part.head.lstrip(b"\xef\xbb\xbf\r\n").decode("latin-1").split("\n")
     mbox = bool(lines) and SEPARATOR.match(lines[0].encode("latin-1"))
     head = list(itertools.takewhile(str.strip, lines[1:] if mbox else lines))
     known = {m[0].casefold() for line in head if (m := HEAD.match(line))}

@@ -13,9 +13,9 @@ from typing import Any
 from steersman.data import formats
 from steersman.data.containers import Part
 from steersman.data.formats import desks
-from steersman.data.formats.exports import columns_of_messages
 from steersman.data.formats.field_names import META_NAME
 from steersman.data.formats.fields import plain
+from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 

@@ -135,7 +135,7 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
     `stage`: one of STAGES, where the file does not tell; `devices`: 0 takes what its command says, else one.
     """
     given = argument_files.read(path)
-    entries = {_bare(e.key): e for e in given.entries}
+    entries = {_bare(e.key): e for e in given.entries if not _unset(e.value)}
     program, found = _what(given, {_bare(e.key): e.value for e in given.entries}, stage)
     t = Taken(program, found, entries, devices or given.devices or 1, tokens)
     counterparts.model(t)
@@ -161,6 +161,11 @@ def _bare(key: str) -> str:
     return re.sub(r"^(?:top|train|model_args|training_args|data_args|training|method)\.", "", key)
 
 
+def _unset(value: Any) -> bool:
+    """Whether a value is of a variable that the file does not set."""
+    return isinstance(value, str) and argument_files.VARIABLE.search(value) is not None
+
+
 def _told(t: Taken, line: int, key: str, value: Any) -> Told:
     made, how = t.said.get(key, ({}, None))
     made = {name: v for name, v in made.items() if t.settings.get(name) == v}
@@ -170,6 +175,8 @@ def _told(t: Taken, line: int, key: str, value: Any) -> Told:
             how = SO
         if value in (None, False, "none", "", []):
             how = SO  # switched off there, not there here
+    if _unset(value):
+        how = "a variable that the file does not set"
     text = str(value)
     return Told(max(1, line), key, text if len(text) <= 60 else f"{text[:57]}...", made, how)
 

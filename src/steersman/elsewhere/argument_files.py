@@ -22,7 +22,8 @@ TRAINERS = re.compile(
     r"llamafactory-cli|train_bash\.py|\btrl\b|(?:^|/)train\w*\.py|(?:sft|dpo|kto|ppo|reward|rm)\w*\.py"
 )
 """What the command that trains has among its words."""
-VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?[-=]([^}]*))?\}|(\w+))")
+"""$NAME, ${NAME} and ${NAME:-what it is otherwise}."""
 ASSIGNED = re.compile(r"(?:export\s+)?(\w+)=(.*)", re.S)
 LAUNCHER = ("--num_processes", "--nproc_per_node", "--nproc-per-node", "--num_gpus")
 WHOLE = ("deepspeed", "fsdp_config", "accelerator_config", "rope_scaling", "model_init_kwargs", "vllm_config")
@@ -121,7 +122,8 @@ def _script(path: Path, text: str) -> Given:
     for words in _commands(path, text):
         assigned = [m for _, w in words if (m := ASSIGNED.fullmatch(w)) and not w.startswith("-")]
         if len(assigned) == len(words) or words[0][1] == "export":
-            variables |= {m[1]: _filled(m[2], variables) for m in assigned}
+            given = {m[1]: _filled(m[2], variables) for m in assigned}
+            variables |= {name: v for name, v in given.items() if "$" not in v}  # $1 is known to who calls it
         elif any(w.startswith("--") for _, w in words):
             commands.append([(line, _filled(w, variables)) for line, w in words])
     found = [c for c in commands if any(TRAINERS.search(w) for _, w in c)] or commands
@@ -134,7 +136,11 @@ def _script(path: Path, text: str) -> Given:
 
 
 def _filled(word: str, variables: Mapping[str, str]) -> str:
-    return VARIABLE.sub(lambda m: variables.get(m[1], m[0]), word)
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[3]
+        return variables.get(name, match[0] if match[2] is None else match[2])
+
+    return VARIABLE.sub(value, word)
 
 
 def _commands(path: Path, text: str) -> Iterator[list[tuple[int, str]]]:

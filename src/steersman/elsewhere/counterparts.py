@@ -19,7 +19,7 @@ USUAL: dict[str, dict[str, Any]] = {
 }
 """What each takes where the file says nothing."""
 TRL_RATES = {"sft": 2e-5, "reward": 1e-4, "dpo": 1e-6, "kto": 1e-6, "ppo": 3e-6}
-LOSS = "the loss of this stage"
+LOSS, LOST = "the loss of this stage", "no such loss here"
 TOKENS = 256
 """Tokens of a dialogue that are assumed where nobody says: a step is measured in dialogues there, in tokens here."""
 
@@ -51,7 +51,7 @@ class Taken:
             return otherwise
         value = _number(entry.value)
         if value is None:
-            self.tell(entry, {}, f"expected a number, found {str(entry.value)[:40]!r}: left out")
+            self.tell(entry, {}, f"expected a number, found {str(entry.value)[:40]!r}; taken as not said")
             return otherwise
         return value
 
@@ -336,11 +336,7 @@ def preference(t: Taken) -> None:
         if loss and set(names) <= same:
             t.tell(loss, {}, LOSS)
         elif loss:
-            t.tell(
-                loss,
-                {},
-                f"no such loss here; `steersman {t.stage}` computes {'sigmoid' if t.stage == 'dpo' else 'KTO'}",
-            )
+            t.tell(loss, {}, f"{LOST}; {'sigmoid' if t.stage == 'dpo' else 'KTO'} is computed")
     if t.stage == "dpo":
         t.plain(("dpo_label_smoothing", "label_smoothing"), "dpo.label_smoothing")
     if t.stage == "kto":

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from steersman.eval.judges import prefers
+from steersman.eval.length_control import Outcomes, length_controlled
 from steersman.eval.many import holm, sign_flip_p
 from steersman.eval.power import Spread, smallest_shown, spread_of, spread_over_seeds
 from steersman.eval.runs import Key, Run
 from steersman.eval.strengths import Compared, bradley_terry
+from steersman.eval.tasks import paired
 from steersman.eval.verdict import MIN_PROMPTS
 from steersman.stats import (
     Interval,
@@ -108,6 +110,7 @@ def compare(
         for measure in result["measures"][len(measures) :]:
             joined = [Compared(a, b, v, "/".join(k)) for (a, b), of in votes.items() for k, v in of[measure].items()]
             result["strengths"][measure] = _shown(joined, settings)
+        result["at_equal_length"] = {m: _at_equal_length(runs, m, scores, settings) for m in measures}
     return result
 
 
@@ -136,9 +139,7 @@ def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
         interval = crossed_mean(difference, settings.resamples, settings.seed)
         p = _crossed_p(interval)
     else:
-        interval = paired_bootstrap(
-            by_prompt, np.zeros(n), sides.clusters, settings.resamples, settings.seed, expanded=True
-        )
+        interval = _interval(sides, by_prompt, settings)
         spread = _spread(by_prompt, sides.clusters)
         p = sign_flip_p(by_prompt, sides.clusters, seed=settings.seed)
     outcome = [prefers(d, settings.tie_margin) for d in by_prompt]
@@ -163,6 +164,13 @@ def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _interval(sides: Sides, by_prompt: Any, settings: Settings) -> Interval:
+    options = (sides.clusters, settings.resamples, settings.seed)
+    if all(of.min() >= 0 and of.max() <= 1 for of in (sides.a, sides.b)):
+        return paired(by_prompt.tolist(), [0.0] * len(by_prompt), *options)
+    return paired_bootstrap(by_prompt, np.zeros_like(by_prompt), *options, expanded=True)
+
+
 def _spread(by_prompt: Any, clusters: Sequence[str] | None) -> Spread | None:
     """Over clusters: that of their means, on the scale of the mean of all (clusters of about one size)."""
     if clusters is None:
@@ -174,8 +182,8 @@ def _spread(by_prompt: Any, clusters: Sequence[str] | None) -> Spread | None:
 
 
 def _smallest(spread: Spread | None, prompts: int, seeds: int, power: float) -> float | None:
-    if spread is None or prompts < 2:
-        return None
+    if spread is None or prompts < 2 or not spread.error(prompts, seeds):
+        return None  # no prompt differs: nothing is known of how far they vary
     found = smallest_shown(spread, prompts, power, seeds, LEVEL)
     return found if math.isfinite(found) else None
 
@@ -211,6 +219,21 @@ def _over_tasks(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         measures = [p["measure"] for p in first.values()]
         out.append({"a": a, "b": b, "measures": measures, "difference": of.to_json(), "word": word})
     return out
+
+
+def _at_equal_length(
+    runs: Sequence[Run], measure: str, scores: Mapping[str, Scores], settings: Settings
+) -> dict[str, Any]:
+    """Every run against the first, with the difficulty of each prompt."""
+    sign, base = -1.0 if measure.rpartition(": ")[2] in settings.lower_is_better else 1.0, runs[0]
+    of = {}
+    for run in runs[1:]:
+        sides = _sides(run, base, scores[run.name][measure], scores[base.name][measure])
+        gains = sign * (sides.a - sides.b).mean(axis=0)
+        wins = [prefers(gain, settings.tie_margin) / 2 + 0.5 for gain in gains]
+        keys = [key for key in scores[run.name][measure] if key in scores[base.name][measure]]
+        of[run.name] = Outcomes(["/".join(key) for key in keys], wins, sides.lengths)
+    return {name: rate.to_json() for name, rate in length_controlled(of, seed=settings.seed).items()}
 
 
 def _strengths(runs: Sequence[Run], measure: str, scores: Mapping[str, Scores], settings: Settings) -> dict[str, Any]:

@@ -29,6 +29,10 @@ def text(result: Mapping[str, Any]) -> str:
         out += [
             f"  {name}: {of['value']:+.0f} [{of['low']:+.0f} to {of['high']:+.0f}]" for name, of in strengths.items()
         ]
+    for measure, rates in result.get("at_equal_length", {}).items():
+        first = next(iter(result["runs"]))
+        out += ["", f"win rate by {measure} against {first} at equal length, prompts of like difficulty"]
+        out += [f"  {name}: {_interval(of)}" for name, of in rates.items()]
     for pair_name, bias in result.get("bias", {}).items():
         out += ["", f"the judge of pairs, {pair_name}: {bias['pairs']} pairs in both orders"]
         for key, words in BIAS.items():

@@ -20,7 +20,7 @@ from steersman.eval.suites import closed, forms, instructions, long_dialogues, r
 from steersman.eval.suites.suite import Item, Kind, Suite, last
 from steersman.plugin_calls import task_of
 from steersman.plugins import is_file
-from steersman.stats import Interval, bootstrap_mean, paired_bootstrap
+from steersman.stats import Groups, Interval, bootstrap_mean, paired_bootstrap, wilson
 from steersman.types import Conversation, Message
 
 Held = Literal["yes", "unknown", "no"]
@@ -138,11 +138,26 @@ def summed_up(
     pairs = []
     for a in scores:
         for b in [b for b in makers[a].against if b in scores]:
-            difference = paired_bootstrap(scores[a], scores[b], groups, resamples, seed, expanded=True)
+            difference = paired(scores[a], scores[b], groups, resamples, seed)
             held: Held = ("no" if failed[a] else "yes") if failed else held_to(difference, measured.margin)
             pairs.append(TaskPair(labels[a], labels[b], difference, word_of(difference), (a, b), held))
     means = {labels[name]: bootstrap_mean(values, groups, resamples, seed) for name, values in scores.items()}
     return TaskResult(measured.name, n, means, tuple(pairs), measured.kind, measured.margin, failed)
+
+
+def paired(
+    ours: Sequence[float], theirs: Sequence[float], groups: Groups = None, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Interval of the mean difference of scores from 0 to 1, prompt by prompt.
+
+    Where all differences are equal, resampling would give a width of 0; so many prompts without another difference
+    leave room for as many as Wilson's bound of none says.
+    """
+    differences = [x - y for x, y in zip(ours, theirs, strict=True)]
+    if len(differences) > 1 and len(set(differences)) == 1:
+        value, room = differences[0], wilson(0, len(set(groups)) if groups is not None else len(differences))[1]
+        return Interval(value, max(-1.0, value - room), min(1.0, value + room), len(differences))
+    return paired_bootstrap(ours, theirs, groups, resamples, seed, expanded=True)
 
 
 def word_of(difference: Interval) -> str:

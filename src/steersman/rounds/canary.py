@@ -35,6 +35,14 @@ LEVEL = 0.95
 Word = Literal["better", "worse", "undecided"]
 
 
+class NotStarted(gate.Refused):
+    """A report calls the candidate worse, or there is none."""
+
+    def __init__(self, why: str) -> None:
+        ValueError.__init__(self, f"not started: {why}. Start it all the same with: steersman canary start --force")
+        self.option = "force"
+
+
 @dataclass(frozen=True)
 class Canary:
     """One comparison of a candidate with the served model. Times are ISO 8601, UTC."""
@@ -111,7 +119,7 @@ def present(space: Workspace) -> Canary | None:
 def start(space: Workspace, round_: int, stage: str, share: float, force: bool = False) -> Canary:
     """Begin to send `share` of new chats to the round's model; of its furthest stage where `stage` is empty.
 
-    ValueError where that cannot be; gate.Refused where its report says that it is worse, unless `force`.
+    ValueError where that cannot be; NotStarted where its report says that it is worse, unless `force`.
     """
     if not (0 < share <= 0.9 and math.isfinite(share)):
         raise ValueError(f"share: expected a part of new chats above 0 and at most 0.9, got {share}")
@@ -125,7 +133,7 @@ def start(space: Workspace, round_: int, stage: str, share: float, force: bool =
     if mark == served["identity"]:
         raise ValueError(f"canary: {round_:03d}/{stage} is the served model itself; expected another")
     if not force and (why := gate.refusal(space, stage, round_)):
-        raise gate.Refused(why, "force")
+        raise NotStarted(why)
     with locks.brief(space.root / CANARY):
         known = canaries(space)
         if known and not known[-1].ended:

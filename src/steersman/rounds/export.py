@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,12 @@ def edited(space: Workspace) -> list[Conversation]:
         return []
     with open_store(space) as store:
         return list(_edits(store))
+
+
+def of_edits(info: dataset.DatasetInfo, every: Sequence[dataset.DatasetInfo]) -> bool:
+    """Whether a data set holds edited answers: written by `open_next`, or made of such a set since."""
+    made_of = info.config.get("made_of") or {}
+    return info.source == EDITS or any(of_edits(one, every) for one in every if one.name in made_of)
 
 
 def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> None:

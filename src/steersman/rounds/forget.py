@@ -18,7 +18,7 @@ from steersman import locks
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, tree_hashes, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
-from steersman.rounds.export import EDITS, RANKINGS_FILE, open_store, write_lines
+from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
 from steersman.rounds.provenance import holders, rounds_of
 
@@ -86,8 +86,9 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
         folder = space.stage_dir(GATHERED, number)
         changed += _rewritten(folder, gone, (DEMONSTRATIONS, RANKINGS, LABELS, INDEX))
         changed += _rewritten(space.stage_dir("rankings", number), gone, (RANKINGS_FILE,))
-    for info in dataset.datasets(space):
-        if info.source == EDITS:
+    sets = dataset.datasets(space)
+    for info in sets:
+        if of_edits(info, sets):
             changed += _without(space, info, {f"edit-{id_}" for id_ in gone})
     return [str(path.relative_to(space.root)) for path in changed]
 
@@ -98,7 +99,8 @@ def _without(space: Workspace, info: dataset.DatasetInfo, ids: Collection[str]) 
     if len(kept) == len(found):
         return []
     if kept:
-        dataset.write_dataset(space.data, info.name, info.kind, info.split, kept, EDITS, {}, replace=True)
+        how = dict(info.config)
+        dataset.write_dataset(space.data, info.name, info.kind, info.split, kept, info.source, how, replace=True)
     else:
         dataset.remove_dataset(info)
     return [info.path]

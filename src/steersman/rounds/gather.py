@@ -30,7 +30,7 @@ from steersman.artifact.manifest import finish, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.config import to_dict
 from steersman.data import dataset
-from steersman.rounds.export import EDITS, as_ranking, reliability_of, write_lines
+from steersman.rounds.export import as_ranking, of_edits, reliability_of, write_lines
 from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
@@ -151,7 +151,8 @@ def _filters(space: Workspace, round_: int, without: Collection[str], versions: 
 def _sets(space: Workspace) -> list[dataset.DatasetInfo]:
     """Imported training data. Edited answers are taken from the store alone, where they can be withdrawn."""
     kinds = ("demonstrations", "rankings", "feedback")
-    return [i for i in dataset.datasets(space) if i.kind in kinds and i.split == "train" and i.source != EDITS]
+    infos = [dataset.read_info(path) for kind in kinds for path in dataset.find(space, kind, "train")]
+    return [info for info in infos if not of_edits(info, dataset.datasets(space))]
 
 
 def _of_data_sets(space: Workspace) -> Iterator[Learned]:

@@ -36,7 +36,11 @@ def feedback_counts(space: Workspace) -> dict[str, int]:
 def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
     """The next command of the loop."""
     if opened(space, round_):
-        return "steersman serve" if decided(space, round_) else "steersman round"
+        if not decided(space, round_):
+            return "steersman round"
+        asked = registry.get("samples")  # for people to rank, of the model that is served now
+        missing = asked.wanted(space) and not space.has(asked.name, round_)
+        return f"steersman {asked.verb}" if missing else "steersman serve"
     if not has_data:
         return "steersman data import shop" if space.config.project.domain == "shop" else "steersman data import FILE"
     ready = [

@@ -51,7 +51,7 @@ def start(ctx: Ctx, body: Compare) -> dict[str, Any]:
     """
     try:
         canary.start(space_of(ctx), body.round, body.stage, body.share, body.force)
-    except gate.Refused as error:
+    except canary.NotStarted as error:
         raise ApiError(409, str(error), param=error.option, code="not_started") from None
     except ValueError as error:
         raise ApiError(400, str(error), param="round") from None

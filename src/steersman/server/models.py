@@ -124,11 +124,12 @@ class Following:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Look every few seconds, in a thread of its own, while the block runs."""
+        """Look once, so that a candidate's chats are its own from the first request, and then every few seconds, in a
+        thread of its own, while the block runs."""
         stop = threading.Event()
+        self.look()
 
         def forever() -> None:
-            self.look()
             while not stop.wait(LOOK_SECONDS):
                 self.look()
 

@@ -1,5 +1,5 @@
 """Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot,
-Jira, osTicket) -> records with turns. Also tables with a message a row, gathered by their conversation."""
+Jira, osTicket) -> records with turns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import html
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats import desks
-from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import Fields, empty, plain
+from steersman.data.formats.fields import Fields
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
@@ -24,18 +23,6 @@ THREAD_DAYS = 30
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {"user": "user", "visitor": "user", "bot": "assistant", "team": "assistant", **ROLES}
 DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
-_GROUPS = """
-    conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid 会话id 会话编号 工单号 对话id
-"""
-GROUPS = tuple(_GROUPS.split())
-_WHO = """
-    role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author author_id
-    发送方 角色 发言人 发送者
-"""
-WHO = tuple(_WHO.split())
-"""Columns of a table with one message per row: conversation, speaker, text."""
-SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
 
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
@@ -113,7 +100,7 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
             apart = {"parted": "1"} if last and at and at - last > datetime.timedelta(days=THREAD_DAYS) else {}
             turns.append({"role": side, "content": text} | apart)
             last = at or last
-    return _answered(turns, fields.notes)
+    return answered(turns, fields.notes)
 
 
 def is_internal(item: Record) -> bool:
@@ -156,7 +143,7 @@ def parted(record: Record, fields: Fields) -> list[Record]:
     return [{**record, **of, "messages": piece} for of, piece in zip(named, pieces, strict=True)]
 
 
-def _answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
+def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
     """Turns up to the last answer; all of them where there is none."""
     answered = max((i for i, turn in enumerate(turns) if SIDES.get(turn["role"].casefold()) == "assistant"), default=-1)
     if 0 <= answered < len(turns) - 1:
@@ -206,45 +193,3 @@ def body_of(item: Record) -> str:
         return text.strip()
     text = re.sub(r"\s*<(?:br|/p|/div|/li)\b[^>]*>\s*", "\n", text, flags=re.I)
     return html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\xa0", " ").strip()
-
-
-def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
-    """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
-    if not isinstance(record, Mapping):
-        return None
-    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
-    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
-        return None
-    entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
-    who = ("type",) if entry else WHO
-    found = [next((keys[n] for n in names if n in keys), None) for names in (GROUPS, who, SAID)]
-    if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
-        return None
-    return found[0], found[1], found[2]  # type: ignore[return-value]
-
-
-def speaks_alone(record: Record) -> str | None:
-    """The field that shows a text to be one person's message, rather than a text by itself."""
-    keys = {plain(str(key)): key for key in record}
-    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
-    return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
-
-
-def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
-    """(line of the first row, {"id", "messages"}) of each conversation, its rows in their order."""
-    out: dict[str, tuple[int, list[dict[str, str]]]] = {}
-    for line, row in rows:
-        found = columns_of_messages(row)
-        assert found is not None
-        group, who, text = (str(row[key]) for key in found)
-        name = plain(str(found[1]))
-        if (side := desks.entry_side(row, found[1])) == "note" or is_internal(row):
-            notes["internal notes left out of tickets"] += 1
-            continue
-        who, text = side or who, body_of({"body": text}) if side else text
-        if name in ("inbound", "incoming", "from_agent"):
-            yes = who.strip().casefold() in ("true", "1", "yes")
-            who = "user" if yes == (name != "from_agent") else "assistant"
-        who = DIRECTIONS.get(who.casefold(), who)
-        out.setdefault(group, (line, []))[1].append({"role": who, "content": text})
-    return [(line, {"id": group, "messages": _answered(turns, notes)}) for group, (line, turns) in out.items()]

@@ -21,9 +21,9 @@ from steersman.eval.power import smallest_shown, spread_of
 from steersman.eval.suites.asking import Answers, Manner, Model, ask, fitting
 from steersman.eval.suites.repetition import repeated_share
 from steersman.eval.suites.suite import Suite
-from steersman.eval.tasks import held_to
+from steersman.eval.tasks import held_to, paired
 from steersman.eval.verdict import MIN_PROMPTS
-from steersman.stats import Interval, bootstrap_mean, paired_bootstrap, proportion_interval
+from steersman.stats import Interval, bootstrap_mean, proportion_interval
 
 RESULT, ITEMS = "bench.json", "items.jsonl"
 LEVEL = 0.95
@@ -159,7 +159,7 @@ def _model(suite: Suite, answers: Answers, resamples: int, seed: int) -> dict[st
 def _pair(of: Measured, a: str, b: str, resamples: int, seed: int) -> dict[str, Any]:
     """`a` against `b`: difference, word, p-value, and the smallest difference that so many prompts show."""
     ours, theirs = of.answers[a].scores, of.answers[b].scores
-    difference = paired_bootstrap(ours, theirs, None, resamples, seed, expanded=True)
+    difference = paired(ours, theirs, None, resamples, seed)
     word = "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"
     by_prompt = [x - y for x, y in zip(ours, theirs, strict=True)]
     return {

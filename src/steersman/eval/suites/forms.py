@@ -1,6 +1,8 @@
 """Test files -> suites: the form of each record is known by its fields, whatever the file is called.
 
-question, choices, answer 'B'            multiple choice by letter (C-Eval, CMMLU, MMLU)
+question, choices, answer 'B'            multiple choice by letter (C-Eval, CMMLU, MMLU); or columns A, B, C, D
+question, choices with text and label, answerKey      ARC as published
+ctx, endings, label                      HellaSwag as published
 query, choices, gold 0                   choice of a text (ARC, PIQA, BoolQ and relatives)
 context_options, continuation, gold      choice of a beginning (WinoGrande, Winograd)
 context, continuation or answer          the text that follows (LAMBADA, TriviaQA, Jeopardy)
@@ -107,6 +109,8 @@ def _form(value: Json, where: str) -> Callable[..., list[Made]]:
     for fields, form in FORMS:
         if fields <= set(value):
             return form
+    if {"question", "a", "b", "answer"} <= {str(field).lower() for field in value}:
+        return columns
     shown = "; ".join(", ".join(sorted(fields)) for fields, _ in FORMS)
     raise ValueError(f"{where}: fields {', '.join(sorted(value))}: expected those of a known form: {shown}")
 
@@ -126,6 +130,28 @@ def _lettered(value: Json, name: str) -> Question:
         gold,
         reason=str(value.get("explanation", "")),
     )
+
+
+def _columns(value: Json, name: str) -> Question:
+    """Columns A, B, C, D, whatever the case of the others (CMMLU's and C-Eval's CSV files)."""
+    given = {str(k).lower(): v for k, v in value.items()}
+    letters = [letter for letter in "abcdefghij" if str(given.get(letter) or "").strip()]
+    choices = [str(given[letter]) for letter in letters]
+    return _lettered({"subject": "", "explanation": "", **given, "choices": choices}, name)
+
+
+def _labelled(value: Json, name: str) -> Question:
+    """ARC: choices are {text: [...], label: [A, B, ...] or [1, 2, ...]}, answerKey one of the labels."""
+    given = value["choices"]
+    labels, texts = [str(label) for label in given["label"]], tuple(map(str, given["text"]))
+    gold = labels.index(str(value["answerKey"])) if str(value["answerKey"]) in labels else -1
+    return Question(name, str(value["question"]), str(value.get("subject", "")), texts, gold)
+
+
+def _endings(value: Json, name: str) -> Question:
+    gold = int(value["label"]) if str(value["label"]).strip() else -1
+    group = str(value.get("activity_label", ""))
+    return Question(name, str(value["ctx"]), group, tuple(map(str, value["endings"])), gold, lettered=False)
 
 
 def _query(value: Json, name: str) -> Question:
@@ -253,6 +279,9 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"must"}), regressions.of_records),
     (frozenset({"must_not"}), regressions.of_records),
     (frozenset({"prompt", "label"}), refusal_suite.of_records),
+    (frozenset({"question", "choices", "answerKey"}), _questions(_labelled)),
+    (frozenset({"ctx", "endings", "label"}), endings := _questions(_endings)),
+    (frozenset({"question", "A", "B", "answer"}), columns := _questions(_columns)),
     (frozenset({"question", "choices", "answer"}), _questions(_lettered)),
     (frozenset({"query", "choices", "gold"}), query := _questions(_query)),
     (frozenset({"context_options", "continuation", "gold"}), beginnings := _questions(_beginnings)),
@@ -264,5 +293,5 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"question", "answer"}), _questions(_worked)),
 )
 """The first whose fields a record has all is its form."""
-BY_LENGTH = (query, pclue)
+BY_LENGTH = (query, pclue, endings)
 KINDS = {regressions.of_records: "regression", refusal_suite.of_records: "safety"}

@@ -34,7 +34,8 @@ def of_records(records: list[tuple[int, Json]], spec: Spec, path: Path, folder: 
         try:
             kept("a probe of the arguments", names, given)
         except ValueError as error:
-            raise ValueError(f"{path}:{line}: {error}") from None
+            out.append(f"{error}")
+            continue
         out.append(_item(name, str(value["prompt"]), names, given))
     return out
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from steersman.artifact.manifest import identity, verify
 from steersman.artifact.workspace import Workspace
-from steersman.config import Config
+from steersman.config import Config, SampleConfig
 from steersman.rounds import registry
-from steersman.rounds.inputs import Dialogues, Model
+from steersman.rounds.inputs import Dialogues, Found, Model
+from steersman.rounds.opened import SERVED, opened
 from steersman.rounds.registry import Metrics, Stage, Task
 from steersman.rounds.telling import cautions
 from steersman.rounds.verb_options import DATA, MODEL
@@ -22,6 +25,18 @@ def answering(config: Config) -> str:
     if name != "base" and not (registry.is_stage(name) and registry.get(name).maker):
         raise ValueError(f"sample.model: expected one of {', '.join(known)}, got '{name}'")
     return name
+
+
+@dataclass(frozen=True)
+class Answering(Model):
+    """The model whose answers are ranked; in a round of `steersman round` the served one, unless another is named."""
+
+    def of_round(self, space: Workspace) -> Found:
+        entry = next(reversed(space.history()), None)
+        if opened(space) is None or entry is None or space.config.sample.model != SampleConfig().model:
+            return super().of_round(space)
+        folder = space.root / entry["path"]
+        return Found({SERVED: identity(verify(folder))}, lambda: folder, f"{entry['round']:03d}/{entry['stage']}")
 
 
 def run(task: Task) -> Any:
@@ -69,7 +84,7 @@ STAGE = Stage(
         "steersman sample --model out/sft --data FILE --output out/samples -s sample.answers=8",
     ),
     parents=("sft",),
-    sources=(PROMPTS, Model("model", MODEL, answering)),
+    sources=(PROMPTS, Answering("model", MODEL, answering)),
     run=run,
     tell=tell,
     in_loop=True,

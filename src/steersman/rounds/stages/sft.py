@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steersman.artifact.manifest import MANIFEST_NAME, finish, write_manifest
+from steersman.artifact.manifest import MANIFEST_NAME, finish, read_manifest, write_manifest
 from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace, link
 from steersman.eval.maker import Maker
-from steersman.rounds.inputs import Beginning, Dialogues
+from steersman.rounds.inputs import Beginning, Dialogues, Found, gathered
 from steersman.rounds.registry import Metrics, Searched, Stage, Task
 from steersman.rounds.telling import cautions
 from steersman.rounds.verb_options import DATA, MODEL
@@ -20,7 +21,19 @@ if TYPE_CHECKING:
     from steersman.types import Conversation
 
 NOT_KEPT = (MANIFEST_NAME, METRICS)
-TRAINING = Dialogues("demonstrations", DATA, "demonstrations", "train", demanded="demonstrations")
+
+
+@dataclass(frozen=True)
+class Shown(Dialogues):
+    """Demonstrations; none in a round of `steersman round` in which nobody wrote a new one."""
+
+    def of_round(self, space: Workspace) -> Found:
+        found, folder = super().of_round(space), gathered(space)
+        made = read_manifest(folder).metrics["made"][self.name] if folder else None
+        return Found(found.hashes, list) if made and not made["new"] else found
+
+
+TRAINING = Shown("demonstrations", DATA, "demonstrations", "train", demanded="demonstrations")
 
 
 def run(task: Task) -> Any:
@@ -34,6 +47,8 @@ def run(task: Task) -> Any:
 
 def keep(task: Task) -> None:
     """In a round in which nobody wrote an answer, the model that it starts from stays as it is."""
+    if not (task.values["base"] / MANIFEST_NAME).is_file():
+        raise ValueError("no demonstrations, and a base model is no assistant yet; expected some: data import FILE")
     partial = task.output.with_name(f"{task.output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(task.values["base"], partial, copy_function=link, ignore=shutil.ignore_patterns(".*", *NOT_KEPT))

@@ -1,0 +1,162 @@
+"""Tables with a message a row -> dialogues: by the conversation that a column names, or by customer and time."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from steersman.data import stamps
+from steersman.data.formats import desks
+from steersman.data.formats.expand import is_tree_row, trees
+from steersman.data.formats.exports import DIRECTIONS, THREAD_DAYS, answered, body_of, is_internal
+from steersman.data.formats.field_names import NAMES
+from steersman.data.formats.fields import empty, plain
+from steersman.data.readers import Record as Row
+
+Record = Mapping[str, Any]
+_GROUPS = """
+    conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
+    threadid ticketid 会话id 会话编号 工单号 对话id
+"""
+GROUPS = tuple(_GROUPS.split())
+_WHO = """
+    role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author author_id
+    发送方 角色 发言人 发送者
+"""
+WHO = tuple(_WHO.split())
+"""Columns of a table with one message per row: conversation, speaker, text."""
+SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
+_PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
+PEOPLE = tuple(_PEOPLE.split())
+"""Columns that name a customer, whose messages are parted by time where no conversation is named."""
+_TIMES = "created_at created timestamp time datetime sent_at date 时间 发送时间 消息时间 创建时间 日期"
+TIMES = tuple(_TIMES.split())
+
+
+def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
+    """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
+    if not isinstance(record, Mapping):
+        return None
+    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
+    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
+        return None
+    entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
+    groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
+    wanted = (groups, ("type",) if entry else WHO, SAID)
+    found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
+    if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
+        return None
+    return found[0], found[1], found[2]  # type: ignore[return-value]
+
+
+def speaks_alone(record: Record) -> str | None:
+    """The field that shows a text to be one person's message, rather than a text by itself."""
+    keys = {plain(str(key)): key for key in record}
+    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
+    return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
+
+
+def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterator[Row]:
+    """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line.
+
+    `hours`: silence that parts the dialogues of one customer, where rows name no conversation.
+    """
+    first = next(records, None)
+    if first is None:
+        return
+    tree = is_tree_row(first.value)
+    is_row = is_tree_row if tree else columns_of_messages
+    if not is_row(first.value):
+        yield first
+        yield from records
+        return
+    rows = []
+    for record in (first, *records):
+        if record.error or not is_row(record.value):
+            yield record
+        else:
+            rows.append((record.line, record.value))
+    for line, value in trees(rows, notes) if tree else gathered(rows, notes, hours):
+        yield Row(line, value, "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Said:
+    line: int
+    role: str
+    text: str
+    at: float | None
+
+
+def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str], hours: float = 0) -> list[tuple[int, Record]]:
+    """(line of the first row, {"id", "messages"}) of each conversation, in order of time where every row has one.
+
+    A conversation is parted where nobody spoke for `THREAD_DAYS`; a customer's messages where nobody did for `hours`.
+    """
+    times = _instants(rows)
+    groups: dict[str, list[_Said]] = defaultdict(list)
+    pauses: dict[str, float] = {}
+    for (line, row), at in zip(rows, times, strict=True):
+        found = columns_of_messages(row)
+        assert found is not None
+        group, who, text = (str(row[key]) for key in found)
+        if (side := desks.entry_side(row, found[1])) == "note" or is_internal(row):
+            notes["internal notes left out of tickets"] += 1
+            continue
+        role, text = side or _role(plain(str(found[1])), who), body_of({"body": text}) if side else text
+        groups[group].append(_Said(line, role, text, at))
+        people = plain(str(found[0])) in PEOPLE
+        pauses[group] = (hours * 3600 if hours else float("inf")) if people else THREAD_DAYS * 86400.0
+    out: list[tuple[int, Record]] = []
+    for group, said in groups.items():
+        for number, piece in enumerate(_parted(_by_time(said, notes), pauses[group]), 1):
+            if number > 1:
+                notes["conversations parted where nobody spoke for long"] += 1
+            turns = [{"role": s.role, "content": s.text} for s in piece]
+            name = group if number == 1 else f"{group}-{number}"
+            out.append((piece[0].line, {"id": name, "messages": answered(turns, notes)}))
+    return sorted(out, key=lambda found: found[0])
+
+
+def _role(column: str, who: str) -> str:
+    if column in ("inbound", "incoming", "from_agent"):
+        yes = who.strip().casefold() in ("true", "1", "yes")
+        return "user" if yes == (column != "from_agent") else "assistant"
+    return DIRECTIONS.get(who.casefold(), who)
+
+
+def _instants(rows: Sequence[tuple[int, Record]]) -> list[float | None]:
+    """Seconds of each row on one scale, by the first column of time; None where a row has none that can be read."""
+    texts = []
+    for _, row in rows:
+        keys = {plain(str(key)): key for key in reversed(list(row))}
+        texts.append(next((str(row[keys[n]]).strip() for n in TIMES if n in keys and not empty(row[keys[n]])), ""))
+    if all(t.isdigit() and len(t) in (10, 13) for t in texts if t):
+        return [int(t) / (1000 if len(t) == 13 else 1) if t else None for t in texts]
+    found = [stamps.LEADING.match(t) for t in texts]
+    whens = [stamps.when(m) if m else None for m in found]
+    return stamps.instants([w if w is not None and w.date else None for w in whens])
+
+
+def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:
+    times = [s.at for s in said if s.at is not None]
+    if len(times) < len(said) or times == sorted(times):
+        return said
+    notes["conversations whose messages were put in order of time"] += 1
+    return sorted(said, key=lambda s: s.at or 0.0)
+
+
+def _parted(said: list[_Said], pause: float) -> Iterator[list[_Said]]:
+    """The messages without a pause so long."""
+    piece: list[_Said] = []
+    for before, one in itertools.pairwise([None, *said]):
+        assert one is not None
+        if before is not None and before.at is not None and one.at is not None and one.at - before.at > pause:
+            yield piece
+            piece = []
+        piece.append(one)
+    if piece:
+        yield piece

@@ -1,0 +1,82 @@
+"""What models of rounds opened by hand learned from, as far as their manifests say it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from steersman.artifact.manifest import identity, write_manifest
+from steersman.artifact.workspace import Workspace
+from steersman.config import Config
+from steersman.data.dataset import read_info, write_dataset
+from steersman.rounds.export import EDITS, export_rankings
+from steersman.rounds.provenance import about, behind, holders, learned, rounds_of
+from steersman.store import Store
+from steersman.types import Candidates, Completion
+from tiny import conversation
+
+
+def artifact(space: Workspace, stage: str, inputs: dict[str, str]) -> str:
+    folder = space.stage_dir(stage)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text(stage)
+    return identity(write_manifest(folder, stage, {}, inputs))
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """Round 1 by hand: imported data, edits of an earlier round, one ranking; PPO promoted, and DPO besides."""
+    space = Workspace.create(tmp_path, Config())
+    write_dataset(space.data, "chats", "demonstrations", "train", [conversation("Q", "A")], "file", {})
+    edits = [conversation("Q2", "A2", id="edit-message-7")]
+    write_dataset(space.data, "edits-001", "demonstrations", "train", edits, EDITS, {})
+    with Store.open(space.store_path) as store:
+        answers = tuple(Completion(text, (1,), (-0.1,), "stop", "001/sft") for text in "ab")
+        store.add_candidates(1, [Candidates(conversation("Which?"), answers)])
+        (task,) = store.tasks()
+        store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
+    manifest, _ = export_rankings(space, 1)
+    data = {f"data:{name}": read_info(space.data / f"{name}.jsonl").sha256 for name in ("chats", "edits-001")}
+    sft = artifact(space, "sft", data)
+    reward = artifact(space, "reward", {"sft": sft, "rankings": identity(manifest)})
+    artifact(space, "ppo", {"sft": sft, "reward": reward, "data:gone": "0"})
+    space.promote("ppo", 1)
+    return space
+
+
+def test_the_records_behind_a_promoted_model_are_found_through_its_inputs(space: Workspace) -> None:
+    (entry,) = space.history()
+    with Store.open(space.store_path) as store:
+        (ranking,) = store.rankings()
+        question = store.add_question(store.create_conversation().id, "Hi", None)
+        answer = store.add_answer(question.id, Completion("Ho", (1,), (-0.1,), "stop", "001/ppo")).id
+    assert learned(space, entry) == {"data:chats", "data:edits-001", "data:gone", "message-7", ranking.id}
+    (source,) = behind(space, entry)
+    assert {(one["id"], one["rule"], one["by"]) for one in source.records} == {
+        (ranking.id, "ranking", "ann"),
+        ("message-7", "edit", ""),
+    }
+    assert source.unknown == []
+    assert about(space, answer)["sources"] == [source.to_json()]
+    assert [one["round"] for one in rounds_of(space, ranking.id)] == [1]
+    assert [one["path"] for one in holders(space, ["message"])] == [entry["path"]]
+    assert learned(space, None) == set()
+
+
+def test_what_cannot_be_named_any_more_is_said(space: Workspace) -> None:
+    (entry,) = space.history()
+    artifact(space, "reward", {})
+    assert behind(space, entry)[0].unknown == ["reward of round 1 was made anew since"]
+    rankings = space.stage_dir("rankings")
+    for path in rankings.iterdir():
+        path.unlink()
+    artifact(space, "dpo", {"rankings": "0", "feedback": "1"})
+    space.promote("dpo", 1)
+    unknown = behind(space, space.history()[-1])[0].unknown
+    assert "rankings of round 1 is gone" in unknown
+    assert any("the manifest holds a hash" in text for text in unknown)
+    assert json.loads(json.dumps(about(space, "message-7")))["stored"] is False
+    with pytest.raises(ValueError, match="none was ever stored"):
+        about(space, "nobody-1")
