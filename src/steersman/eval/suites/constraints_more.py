@@ -235,7 +235,7 @@ def _csv_rows(delimiter: str, columns: int, rows: int, quoted: bool, text: str, 
     inside = re.sub(r"^```(?:csv)?\s*|\s*```$", "", text.strip())
     found = [row for row in csv.reader(io.StringIO(inside), delimiter=delimiter) if row]
     good = len(found) == rows + 1 and all(len(row) == columns for row in found)
-    fields = [f for line in inside.splitlines() if line.strip() for f in line.split(delimiter)]
+    fields = [f for line in inside.split("\n") if line.strip() for f in line.split(delimiter)]
     return good and (not quoted or all(f.strip().startswith('"') and f.strip().endswith('"') for f in fields))
 
 

@@ -115,7 +115,7 @@ def says_one_of(answer: str, golds: Iterable[str]) -> bool:
 
 def equals_one_of(answer: str, golds: Iterable[str]) -> bool:
     """Whether the answer, in its first line, is one of the right texts and nothing else."""
-    line = next((line for line in answer.splitlines() if line.strip()), "")
+    line = next((line for line in answer.split("\n") if line.strip()), "")
     return normal(line) in {normal(g) for g in golds} - {""}
 
 

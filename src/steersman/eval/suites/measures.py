@@ -65,7 +65,7 @@ def latin_words(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """Sentences, each with its end. Dots within numbers and after frequent abbreviations end none."""
     held = _DOTS.sub(lambda m: m.group().replace(".", "\x00"), text)
-    out = [s for line in held.splitlines() for s in _SENTENCE.findall(line)]
+    out = [s for line in held.split("\n") for s in _SENTENCE.findall(line)]
     return [s.replace("\x00", ".").strip() for s in out if re.search(r"\w", s)]
 
 
@@ -75,7 +75,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def bullets(text: str) -> list[str]:

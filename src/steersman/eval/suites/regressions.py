@@ -110,7 +110,7 @@ def add(path: Path, items: Sequence[Json]) -> int:
 
     Two lines are one where id, or prompt and texts, are the same.
     """
-    old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    old = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
     records = [json.loads(line) for line in old if line.strip()]
     known = {key for record in records for key in _keys(record)}
     fresh = []
