@@ -13,14 +13,16 @@ import transformers
 from typer.testing import CliRunner
 
 from steersman import plugins
+from steersman.artifact.workspace import Workspace
 from steersman.cli import framework
-from steersman.config import ModelConfig
+from steersman.config import Config, ModelConfig
 from steersman.eval.suites import benching
 from steersman.eval.suites.asking import Answers, Folder, Manner, ask, fitting
 from steersman.eval.suites.questions import Asking, Question, item_of
 from steersman.eval.suites.suite import Item, Suite, last
 from steersman.eval.tasks import suite_of
-from steersman.types import Conversation, Message
+from steersman.store import Store
+from steersman.types import Completion, Conversation, Message
 from tiny import make_model, write_jsonl
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
@@ -171,3 +173,23 @@ def test_a_suite_of_a_function_is_a_suite() -> None:
     suite = suite_of("sums")
     assert len(suite.items) == 40
     assert suite.score(0, suite.items[0].prompt.last_user) in (0.0, 1.0)
+
+
+def test_disliked_answers_become_a_suite_that_a_report_asks(tmp_path: Path) -> None:
+    space = Workspace.create(tmp_path / "w", Config())
+    with Store.open(space.store_path) as store:
+        chat = store.create_conversation()
+        for i, said in enumerate(("Never ask me that again.", "Gladly, within 30 days.", "Never ask me that again.")):
+            question = store.add_question(chat.id, f"Can I return order {i}?", None)
+            answer = store.add_answer(question.id, Completion(said, (1,), (-0.1,), "stop", "ppo-1"))
+            store.add_feedback(answer.id, "like" if i == 1 else "dislike")
+    at = ("-w", str(space.root))
+    told = invoke("regressions", *at)
+    assert (told["disliked"], told["new"], told["task"]) == (2, 2, "regressions/feedback.jsonl")
+    assert invoke("regressions", *at)["new"] == 0, "once"
+    suite = suite_of("regressions/feedback.jsonl", space.root)
+    assert [item.prompt.last_user for item in suite.items] == ["Can I return order 0?", "Can I return order 2?"]
+    assert suite.score(0, "never ask me that again!") == 0
+    assert suite.score(0, "Of course you can.") == 1
+    record = json.loads((space.root / "regressions" / "feedback.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert record["source"] == f"feedback {record['id']}"

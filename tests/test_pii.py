@@ -76,6 +76,7 @@ def test_a_question_tells_what_the_answer_is() -> None:
         "WH-1000XM4, ISO 27001, CVE-2021-44228, RTX 4090, COVID-19",
         "输入正确的用户名和密码，和同学一起，向老师请教，周一至周五",
         "Will May come in June? Mark the date. I live in Paris.",
+        "print('Hello World'), Server: on. 李白是唐代诗人，当时它是魏国的都城",
         "Wie kann ich die Ware zurückgeben? Der Akku hat 5000 mAh.",
     ],
 )

@@ -71,7 +71,8 @@ def bench(
     """
     space = _space(workspace, settings or [])
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
-    plugins.admit_named([t for t in tasks if not plugins.is_file(t)], space.root if space else Path.cwd())
+    root = space.root if space else Path.cwd()
+    plugins.admit_named([t for t in tasks if not plugins.is_file(t)], root)
     from steersman.eval.suites import benching
     from steersman.eval.suites.asking import Manner
     from steersman.eval.suites.bench_text import text
@@ -79,9 +80,9 @@ def bench(
     from steersman.eval.tasks import tasks_of
 
     named = _models(models or [], space, config, endpoint_key)
-    suites = tasks_of(tasks)
+    suites = tasks_of(tasks, root)
     inputs = {f"model {model.name}": digest for model, digest in named}
-    inputs |= {f"{t} {f.name}": file_sha256(f) for t in tasks if plugins.is_file(t) for f in files_of(t)}
+    inputs |= {f"{t} {f.name}": file_sha256(f) for t in tasks if plugins.is_file(t) for f in files_of(t, root)}
     manner = Manner(max_tokens, temperature, config.eval.batch_prompts, config.project.seed)
     result = benching.run(suites, [m for m, _ in named], output, manner, inputs, config.eval.bootstrap)
     emit(as_json, {**result, "output": str(output)}, f"{text(result)}\n{output / benching.RESULT}")

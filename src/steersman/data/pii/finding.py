@@ -69,8 +69,8 @@ CUES = {
     ),
     "none": r"[¥￥$€£]|\b(?:usd|eur|euro|chf|rmb|gbp)\b|价格|金额|余额|共计|总价|型号|版本|积分|尾号|\b(?:price|amount|total|balance|model|version|preis|betrag|summe|modell)\b",
 }
-"""Words that announce a number -> its kind; `none`: numbers that are nobody's."""
-CUE = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in CUES.items()), re.I)
+"""Words that announce a number, in small letters -> its kind; `none`: numbers that are nobody's."""
+CUE = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in CUES.items()))
 BEFORE, BEHIND = 48, 24
 """Characters in which a cue is looked for."""
 NUMBER = re.compile(r"\d[\d\- ]{3,}")
@@ -98,7 +98,7 @@ def announced(text: str, start: int, end: int, before: str = "") -> str:
 
     `before` is what was said before this text: a question that a bare number answers.
     """
-    left = text[max(0, start - BEFORE) : start]
+    left = text[max(0, start - BEFORE) : start].lower()
     cut = max((m.end() for m in NUMBER.finditer(left)), default=0)  # what stands before another number is that one's
     cues = list(CUE.finditer(left, cut))
     cue = cues[-1] if cues else None
@@ -111,9 +111,9 @@ def announced(text: str, start: int, end: int, before: str = "") -> str:
     behind = BACKWARDS.match(text, end)
     stop = CLAUSE.search(text, behind.end(), behind.end() + BEHIND) if behind else None
     limit = stop.start() if stop else len(text) if behind is None else behind.end() + BEHIND
-    if behind and (after := CUE.search(text, behind.end(), limit)):
+    if behind and (after := CUE.search(text[behind.end() : limit].lower())):
         return after.lastgroup or ""
     if before and len(text) - end <= BEFORE and ANSWERED.match(text[:start]) and ENOUGH.match(text, end):
-        asked = [m for m in CUE.finditer(before, max(0, len(before) - 4 * BEFORE)) if m.lastgroup != "none"]
+        asked = [m for m in CUE.finditer(before[-4 * BEFORE :].lower()) if m.lastgroup != "none"]
         return (asked[-1].lastgroup or "") if asked else ""
     return ""

@@ -47,6 +47,7 @@ _NO_FIRST = """
 NO_FIRST = frozenset(_NO_FIRST.split())
 """First names that are words, places or brands too, where nothing announces a name."""
 _NO_LAST = """
+    World Server Client User Admin Function Class Object String Error Wall Ring English American British Chinese French Spanish
     New North South West East San Santa Los Las Saint Fort Mount Great Lake Upper Lower United Royal National International Central Grand Old Big Little
     The This That These Those There Then They Your You Yours His Her Our My And But For From With Have Has Had Was Were Are Can Could
     Would Should Please Thanks Thank Hello Hi Dear Yes No Not Now Today Tomorrow Monday Tuesday Wednesday Thursday Friday
@@ -70,14 +71,14 @@ SMALL = r"[a-zà-öø-ÿĀ-žäöüß'’-]+"
 TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Sir|Madam|Herrn?|Frau|Fräulein|Fr|Hr)\.?(?:\s(?:Dr|Prof|Mag|Ing|Dipl\.-Ing)\.?)*|(?:Dr|Prof)\.(?:\s(?:Dr|med|Ing)\.)*"
 TITLED = re.compile(rf"(?<![A-Za-z])(?:{TITLE})\s(?P<name>{INITIAL}?{LINK}{PART}(?:[ -]{INITIAL}?{LINK}{PART}){{0,2}})")
 SAID = re.compile(
-    r"(?:\b(?i:my (?:full |first |last |sur)?name(?:'s| is)|name is|named|i am called|they call me|call me|people call me|account holder(?: is|:)?|cardholder(?: is|:)?|"
-    r"card ?holder(?: is|:)?|recipient(?: is|:)?|husband|(?i:my (?:wife|son|daughter|friend|colleague|brother|sister|mother|father|boss|partner|neighbou?r|flatmate|assistant)|spoke (?:to|with)|speaking (?:to|with)|sehr geehrte[rs]?(?: herr| frau)?|mein(?:e)? (?:mann|frau|sohn|tochter|freund(?:in)?|kolleg(?:e|in)|bruder|schwester|mutter|vater|chef(?:in)?|nachbar(?:in)?))|the name on (?:it|the \w+)(?: is|:)?|under the name(?: of)?|in the name of|booked (?:for|under)|reservation for|signed by|addressed to|name on the (?:card|account|order|booking)(?: is|:)?|"
+    r"(?:\b(?:my (?:full |first |last |sur)?name(?:'s| is)|name is|named|i am called|they call me|call me|people call me|account holder(?: is|:)?|cardholder(?: is|:)?|"
+    r"card ?holder(?: is|:)?|recipient(?: is|:)?|husband|(?:my (?:wife|son|daughter|friend|colleague|brother|sister|mother|father|boss|partner|neighbou?r|flatmate|assistant)|spoke (?:to|with)|speaking (?:to|with)|sehr geehrte[rs]?(?: herr| frau)?|mein(?:e)? (?:mann|frau|sohn|tochter|freund(?:in)?|kolleg(?:e|in)|bruder|schwester|mutter|vater|chef(?:in)?|nachbar(?:in)?))|the name on (?:it|the \w+)(?: is|:)?|under the name(?: of)?|in the name of|booked (?:for|under)|reservation for|signed by|addressed to|name on the (?:card|account|order|booking)(?: is|:)?|"
     r"ich hei(?:ß|ss)e|mein name(?: ist| lautet)?|name ist|auf den namen|unter dem namen|im namen von|ansprechpartner(?:in)?(?: ist|:)?|empfänger(?:in)?(?: ist|:)?|kontoinhaber(?:in)?(?: ist|:)?|"
     r"karteninhaber(?:in)?(?: ist|:)?|nennen sie mich|ich bin (?:der|die)|vorname(?: ist|:)?|nachname(?: ist|:)?|(?:full |customer |contact |first |last |user ?)?name\s?[:：]|"
     r"kunde\s?[:：]|kundin\s?[:：]|attn\.?:?|c/o|z\.\s?hd\.(?: v\.)?|contact(?: person)?\s?[:：]|recipient\s?[:：]|to\s?:|von\s?:|from\s?:|inhaber(?:in)?\s?[:：]))\s*[\"'“„]?"
 )
 WEAK = re.compile(
-    r"(?:\b(?i:i am|go to|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
+    r"(?:\b(?:i am|go to|i'm|this is|it's|it is|here is|speaking with|spoke (?:to|with)|talk(?:ed)? (?:to|with)|ask for|for|by|from|with|hi|hello|hey|dear|thanks|thank you|regards|cheers|sincerely|best|"
     r"ich bin|hier ist|hier spricht|hallo|guten tag|guten morgen|guten abend|liebe[rs]?|sehr geehrte[rs]?|grüße|gruß|grüßen|gruss|grüsse|danke|mfg|lg|vg|mit|von|für|an)),?\s*[\n ]\s*[-–—]?\s*"
 )
 SELF = re.compile(
@@ -190,13 +191,14 @@ def _western(text: str, before: str, language: str) -> Iterator[Span]:
     for m in TITLED.finditer(text):
         if m["name"].split()[0] not in NO_LAST:
             yield _cut(text, m.start("name"), m.end("name"), CUED)
-    for cue in SAID.finditer(text):
+    small = text.replace("İ", "I").lower()  # as long as the text
+    for cue in SAID.finditer(small):
         yield from _behind(text, cue.end(), any_word=True)
     if ASKED_NAME.search(before[-80:]) and ALONE_NAME.match(text):
         yield from _behind(text, len(text) - len(text.lstrip()), any_word=True)
     for cue in SIGN_OFF.finditer(text):
         yield from _behind(text, cue.end(), any_word=True)
-    for cue in WEAK.finditer(text):
+    for cue in WEAK.finditer(small):
         yield from _behind(text, cue.end(), any_word=False)
     if (signed := SIGNED.search(text)) and SIGN_CUE.search(text) and _plausible(signed["name"].split()):
         yield _cut(text, signed.start("name"), signed.end("name"), FORMED)
@@ -345,7 +347,7 @@ def _surely(said: str) -> bool:
     """Whether it is a name though nothing announces one: a usual family name, and given names' characters alone."""
     if re.match(ZH_DOUBLE, said):
         return True
-    if said[1:] in ZH_STOP or not _nothing_else(said):
+    if said[1:] in ZH_STOP or not _nothing_else(said) or (len(said) == 2 and said[1] in "国代朝州"):
         return False
     if len(said) == 3 and said[0] in ZH_OFTEN:
         return _perhaps(said) and any(c in GIVEN for c in said[1:])
