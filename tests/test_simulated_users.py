@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from steersman.rounds.labelers import reliability
+from steersman.types import Ranking
+
 
 @pytest.fixture
 def users(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -75,3 +78,18 @@ def test_the_panel_is_noisy_but_the_same_when_asked_again(users: Any) -> None:
     said = [users.panel(p, "Your order was sent.")["welfare"] for p in prompts]
     assert said == [users.panel(p, "Your order was sent.")["welfare"] for p in prompts]
     assert 0.05 < statistics.stdev(said) < 0.12
+
+
+def test_one_round_of_rankings_shows_who_the_adversaries_are(users: Any) -> None:
+    """As many as in the simulation: 60 tasks of four answers, each ranked by 3 of 20 people of three tastes."""
+    rng, everybody = random.Random(2), users.people(20, 0.3)
+    rankings = []
+    for task in range(60):
+        asked = users.question(task, rng)
+        answers = tuple(rng.sample(users.every_answer(), 4))
+        for user in rng.sample(everybody, 3):
+            ranks = tuple(user.ranks(answers, rng))
+            rankings.append(Ranking(f"{task}-{user.name}", asked, answers, ranks, labeler=user.name))
+    weights = reliability(rankings).weights
+    assert max(w for name, w in weights.items() if name.startswith("adversary")) < 0.1
+    assert min(w for name, w in weights.items() if name.startswith("honest")) > 0.4
