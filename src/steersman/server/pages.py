@@ -18,6 +18,7 @@ from steersman.server.context import Ctx
 from steersman.server.errors import error_response
 
 STATIC = Path(__file__).with_name("static")
+ROUTES = "/v1/models, /v1/chat/completions and /v1/completions"
 router = APIRouter(include_in_schema=False)
 
 # The report contains its own style and pictures, and models' texts. The sandbox gives it an origin of its own, so
@@ -71,7 +72,7 @@ async def report(ctx: Ctx) -> Response:
 def page(method: str, path: str) -> Response:
     """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank."""
     if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
-        there = "" if path.startswith("api/") else "; this server has /v1/models and /v1/chat/completions"
+        there = "" if path.startswith("api/") else f"; this server has {ROUTES}"
         return error_response(404, f"{method} /{path}: Not Found{there}")
     found = _static(path) if path else None
     if found is not None:
