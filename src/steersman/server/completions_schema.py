@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
-from steersman.server.errors import ApiError, refused
-from steersman.server.openai_schema import _BIASES, Bias, Penalty, Stop, TokenId, _few
+from steersman.server.errors import refused
+from steersman.server.openai_schema import _BIASES, Bias, Penalty, Stop, TokenId, _few, refuse_unknown, sampling_of
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import SamplingParams
 
@@ -64,32 +64,14 @@ class CompletionRequest(BaseModel):
 
 def checked(request: CompletionRequest) -> None:
     """ApiError where something would change the answer and is not supported."""
-    for name, value in (request.model_extra or {}).items():
-        if value is None or name in _IGNORED:
-            continue
-        if name not in _NEUTRAL:
-            raise ApiError(400, f"{name}: this parameter is not known here", param=name, code="unknown_parameter")
-        if value not in _NEUTRAL[name]:
-            raise ApiError(400, f"{name}: this server does not support it", param=name, code="unsupported_parameter")
+    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
 
 
 def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:
     stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     try:
         return SamplingParams(
-            max_tokens=max_tokens,
-            temperature=temperature if request.temperature is None else request.temperature,
-            top_k=max(request.top_k or 0, 0),
-            top_p=1.0 if request.top_p is None else request.top_p,
-            n=request.n or 1,
-            seed=None if request.seed is None else request.seed % 2**63,
-            stop=stops,
-            min_p=request.min_p or 0.0,
-            repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
-            presence_penalty=request.presence_penalty or 0.0,
-            frequency_penalty=request.frequency_penalty or 0.0,
-            logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
-            top_logprobs=request.logprobs or 0,
+            **sampling_of(request, max_tokens, temperature), stop=stops, top_logprobs=request.logprobs or 0
         )
     except ValueError as error:
         raise refused(error) from None

@@ -5,6 +5,7 @@ A parameter that would change the answer and is not supported is refused, never 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
@@ -257,18 +258,8 @@ def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> Samp
 
 def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int, temperature: float) -> SamplingParams:
     return SamplingParams(
-        max_tokens=max_tokens,
-        temperature=temperature if request.temperature is None else request.temperature,
-        top_k=max(request.top_k or 0, 0),
-        top_p=1.0 if request.top_p is None else request.top_p,
-        n=request.n or 1,
-        seed=None if request.seed is None else request.seed % 2**63,
+        **sampling_of(request, max_tokens, temperature),
         stop=request.stops,
-        min_p=request.min_p or 0.0,
-        repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
-        presence_penalty=request.presence_penalty or 0.0,
-        frequency_penalty=request.frequency_penalty or 0.0,
-        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
         top_logprobs=request.top_logprobs or 0,
         json_schema=schema,
         regex=request.regex,
@@ -276,14 +267,36 @@ def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int
     )
 
 
-def refuse_unsupported(request: ChatRequest) -> None:
-    for name, value in (request.model_extra or {}).items():
-        if value is None or name in _IGNORED:
+def sampling_of(request: Any, max_tokens: int, temperature: float) -> dict[str, Any]:
+    """The arguments of `SamplingParams` that chats and completions ask for by the same names; None is not given."""
+    return {
+        "max_tokens": max_tokens,
+        "temperature": temperature if request.temperature is None else request.temperature,
+        "top_k": max(request.top_k or 0, 0),
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "n": request.n or 1,
+        "seed": None if request.seed is None else request.seed % 2**63,
+        "min_p": request.min_p or 0.0,
+        "repetition_penalty": 1.0 if request.repetition_penalty is None else request.repetition_penalty,
+        "presence_penalty": request.presence_penalty or 0.0,
+        "frequency_penalty": request.frequency_penalty or 0.0,
+        "logit_bias": {int(token): bias for token, bias in (request.logit_bias or {}).items()},
+    }
+
+
+def refuse_unknown(extra: Mapping[str, Any] | None, ignored: Sequence[str], neutral: Mapping[str, Any]) -> None:
+    """ApiError for a parameter without a field that is neither `ignored` nor given a `neutral` value."""
+    for name, value in (extra or {}).items():
+        if value is None or name in ignored:
             continue
-        if name not in _NEUTRAL:
+        if name not in neutral:
             raise ApiError(400, f"{name}: this parameter is not known here", param=name, code="unknown_parameter")
-        if value not in _NEUTRAL[name]:
+        if value not in neutral[name]:
             raise ApiError(400, f"{name}: this server does not support it", param=name, code="unsupported_parameter")
+
+
+def refuse_unsupported(request: ChatRequest) -> None:
+    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
     for i, message in enumerate(request.messages):
         for name, value in (message.model_extra or {}).items():
             if value not in (None, []):

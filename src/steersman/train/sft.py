@@ -140,10 +140,14 @@ def prepare(
     trees, skipped = to_trees(template, demonstrations, config.rows.row_tokens, config.rows.long_dialogues)
     batches = batches_of(trees, config, origin.seed)
     said = template.notes.copy()  # without the counts of the held-out dialogues
-    looked = sorted(shuffled(len(validation), f"{origin.seed}/sft/looked")[: config.eval_dialogues])
+    count = len(validation)
+    looked = sorted(shuffled(count, f"{origin.seed}/sft/looked")[: config.eval_dialogues])
     validation = [validation[i] for i in looked]
     held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
-    return Lessons(trees, batches, held, skipped, [f"{text} ({n} times)" for text, n in said.items()])
+    notes = [f"{text} ({n} times)" for text, n in said.items()]
+    if len(looked) < count:
+        notes.append(f"held-out loss of {len(looked)} of {count} dialogues (sft.eval_dialogues)")
+    return Lessons(trees, batches, held, skipped, notes)
 
 
 def learn(model: Any, updater: Updater, rows: Sequence[Row]) -> float:
