@@ -340,3 +340,15 @@ def test_what_cannot_be_loaded_changes_nothing(
     follow.look()
     assert models.current.policy_version == SERVED
     assert len(caplog.records) == 1
+
+
+def test_status_before_anybody_chatted(space: Workspace) -> None:
+    """It asked for a store, which is made by the first chat."""
+    assert not space.store_path.exists()
+    status = ["canary", "status", "-w", str(space.root)]
+    ran = CliRunner().invoke(build(), status)
+    assert (ran.exit_code, "no canary yet" in ran.stdout) == (0, True)
+    canary.start(space, 2, "ppo", 0.5, force=True)
+    ran = CliRunner().invoke(build(), status)
+    assert ran.exit_code == 0
+    assert "0 of 0 chats" in ran.stdout

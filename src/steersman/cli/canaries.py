@@ -52,12 +52,13 @@ def canary_start(
 
 def canary_status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Votes on the candidate and the served model, the interval of the difference, and what was decided."""
-    from steersman.rounds.canary import look
-    from steersman.rounds.export import open_store
+    from steersman.rounds.canary import canaries, look
+    from steersman.store import Store
 
-    space = open_workspace(workspace)
-    with open_store(space) as store:
-        found = look(space, store)
+    space, found = open_workspace(workspace), None
+    if canaries(space):
+        with Store.open(space.store_path) as store:  # where nobody has chatted yet there is none
+            found = look(space, store)
     if found is None:
         emit(as_json, {"canary": None, "now": None}, "no canary yet: steersman canary start ROUND")
     else:

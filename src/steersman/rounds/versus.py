@@ -38,7 +38,8 @@ def side(space: Workspace, round_: int, stage: str = "") -> Side:
     from steersman.rounds.loop import read_decision
 
     if round_ not in space.rounds():
-        raise ValueError(f"{space.root}: no round {round_}; expected one of {', '.join(map(str, space.rounds()))}")
+        known = ", ".join(map(str, space.rounds())) or "the rounds that steersman run makes; there are none yet"
+        raise ValueError(f"{space.root}: no round {round_}; expected one of {known}")
     wanted = stage or (read_decision(space, round_)["candidate"] if decided(space, round_) else "")
     made = [s for s in registry.models() if space.has(s.name, round_)]
     found = [s for s in made if wanted in ("", s.name, s.verb)]
