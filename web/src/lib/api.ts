@@ -1,7 +1,6 @@
 /** The server's HTTP interface: types and calls. Every failure is an `ApiError` with a message for people. */
 import { events } from './sse'
 
-export type Language = 'en' | 'zh'
 export type Role = 'system' | 'user' | 'assistant'
 export type Id = string | number
 export type Grade = 'good' | 'average' | 'poor'

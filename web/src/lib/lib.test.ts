@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Message } from './api'
 import { charts, extent, points, short, thin, ticks, type Point, type Rows } from './curves'
-import { translate } from './i18n'
+import { LANGUAGES, following, spoken, translate } from './i18n'
 import { events } from './sse'
 import { children, choose, merge, path } from './tree'
 
@@ -57,6 +57,10 @@ describe('translate', () => {
   it('fills in values and keeps what is unknown', () => {
     expect(translate('en', 'progress', { ranked: 2, tasks: 5 })).toBe('2 of 5 ranked')
     expect(translate('zh', 'waiting', {})).toContain('{n}')
+  })
+  it('finds a language by what browsers call it, and English where there is none', () => {
+    expect(['zh-TW', 'EN-gb', 'xx', ''].map(spoken)).toEqual(['zh', 'en', 'en', 'en'])
+    expect(new Set(LANGUAGES.map(following))).toEqual(new Set(LANGUAGES))
   })
 })
 

@@ -1,6 +1,6 @@
 /** What the whole page shares: language, appearance, address, short notices, the server's configuration. */
-import { ApiError, api, type Config, type ConversationInfo, type Id, type Language } from './api'
-import { translate, type Key } from './i18n'
+import { ApiError, api, type Config, type ConversationInfo, type Id } from './api'
+import { following, spoken, translate, type Key, type Language } from './i18n'
 
 export type Theme = 'system' | 'light' | 'dark'
 
@@ -35,8 +35,7 @@ class Ui {
   #notices = 0
 
   constructor() {
-    const chosen = kept.get('language') ?? (navigator.language.startsWith('zh') ? 'zh' : 'en')
-    this.#speak(chosen === 'zh' ? 'zh' : 'en')
+    this.#speak(spoken(kept.get('language') ?? navigator.language))
     const theme = kept.get('theme')
     this.#paint(theme === 'light' || theme === 'dark' ? theme : 'system')
     addEventListener('popstate', () => this.#locate())
@@ -46,12 +45,17 @@ class Ui {
 
   #speak(language: Language) {
     this.language = language
-    document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en'
+    document.documentElement.lang = this.t('language_tag')
   }
 
-  setLanguage(language: Language) {
-    this.#speak(language)
-    kept.set('language', language)
+  /** Each button to switch is written in the language that it leads to. */
+  get otherLanguage() {
+    return following(this.language)
+  }
+
+  switchLanguage() {
+    this.#speak(this.otherLanguage)
+    kept.set('language', this.language)
   }
 
   #paint(theme: Theme) {
@@ -116,7 +120,7 @@ class Ui {
       const config = await api.config()
       this.config = config
       this.configError = ''
-      if (!kept.get('language')) this.#speak(config.language?.startsWith('zh') ? 'zh' : 'en')
+      if (!kept.get('language')) this.#speak(spoken(config.language ?? 'en'))
     } catch (problem) {
       this.configError = this.explain(problem)
     }
