@@ -18,6 +18,7 @@ from steersman.server.answers import Answers
 from steersman.server.errors import unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
+from steersman.server.metrics import Metrics
 from steersman.server.models import Models
 from steersman.store import Store
 from steersman.types import Conversation
@@ -58,6 +59,10 @@ class Context:
         object.__setattr__(self, "answers", Answers(self.store, self.generations))
 
     @property
+    def metrics(self) -> Metrics:
+        return self.generations.metrics
+
+    @property
     def engine(self) -> Engine:
         """Of the served model. A request that needs it twice asks once: it changes when another is promoted."""
         return self.models.current
@@ -78,7 +83,9 @@ class Context:
         wanted = self.max_tokens if max_tokens is None else max_tokens
         find = functools.partial(fit, engine, prompt, wanted, truncate=truncate)
         try:
-            return await to_thread.run_sync(find, limiter=self.counting)
+            fitted = await to_thread.run_sync(find, limiter=self.counting)
+            self.metrics.read(fitted.tokens)
+            return fitted
         except Refused:
             raise
         except ValueError as error:

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from steersman.artifact.workspace import Workspace
@@ -26,11 +26,24 @@ VOTE_LOOKS = 15
 """Looks of which one also counts votes."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """A model by a name that requests may give."""
+
+    name: str
+    engine: Engine
+    adapter: str | None = None
+    current: bool = False
+    """Whether it is whatever is promoted, now and later."""
+
+
 class Models:
     """The engines that answer. What another thread sets is seen by the next request."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, also: Mapping[str, Engine] | None = None) -> None:
+        """`also`: engines beside the served one, by the names they were asked for."""
         self.current = engine
+        self.also = dict(also or {})
         self._candidate: tuple[Canary, Engine] | None = None
         self._old: list[weakref.ref[Engine]] = []
 
@@ -38,6 +51,23 @@ class Models:
     def canary(self) -> Canary | None:
         """The canary whose candidate is loaded."""
         return self._candidate[0] if self._candidate else None
+
+    def listed(self) -> list[Found]:
+        """All that a request may name: the served model by the assistant's name first, then every loaded model by its
+        version, and the adapters that an engine has loaded."""
+        current = self.current
+        named = {current.model_name: Found(current.model_name, current, current=True)}
+        engines = [current, *([self._candidate[1]] if self._candidate else []), *self.also.values()]
+        for engine in engines:
+            for name in (engine.policy_version, *(f"{a}" for a in getattr(engine, "adapters", ()))):
+                adapter = None if name == engine.policy_version else name
+                named.setdefault(name, Found(name, engine, adapter))
+        for name, engine in self.also.items():
+            named.setdefault(name, Found(name, engine))
+        return list(named.values())
+
+    def find(self, name: str) -> Found | None:
+        return next((found for found in self.listed() if found.name == name), None)
 
     def of_chat(self, chat: Chat) -> Engine:
         candidate = self._candidate

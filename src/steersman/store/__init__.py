@@ -73,6 +73,11 @@ class Store:
     ) -> None:
         self.close()
 
+    def check(self) -> None:
+        """Raises the database's error where it cannot be read."""
+        with self._db.read() as session:
+            session.execute(text("SELECT 1"))
+
     # Ranking
 
     def add_candidates(self, round: int, items: Iterable[Candidates]) -> int:
