@@ -183,7 +183,14 @@ def serve(
         say(f"{begun.version} answers {100 * share:g} % of new chats: steersman canary status")
     root = space.config.serve.root_path
     run_server(
-        space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url + root)), dtype, key, also or ()
+        space,
+        model,
+        host,
+        port,
+        lambda url: emit(as_json, {"url": url}, _where(url + root)),
+        dtype,
+        key,
+        also=also or (),
     )
 
 
@@ -255,9 +262,7 @@ def run_server(
             root_path=config.root_path,
         )
         served = history[-1]["identity"] if history else ""
-        following = Following(
-            space, store, models, load_other, served, follow=not model, promote=config.canary_promote
-        )
+        following = Following(space, store, models, load_other, served, follow=not model, promote=config.canary_promote)
         with following.running():
             listen_at = host or config.host, config.port if port is None else port
             serve_app(app, *listen_at, on_ready=ready, grace=config.grace_seconds)

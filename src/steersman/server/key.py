@@ -74,7 +74,7 @@ class Key:
 
 
 def given_key(headers: Headers) -> str:
-    """The key that a program sends as OpenAI's clients do (`Authorization: Bearer KEY`) or Anthropic's (`x-api-key`)."""
+    """The key of a program: `Authorization: Bearer KEY` as OpenAI's clients, or `x-api-key` as Anthropic's."""
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()

@@ -143,7 +143,7 @@ def serve(
     url = url_of(sock)
     _allow_files(2 * MOST_CONNECTIONS)
     if grace > 0:  # else it ends every stream when the first signal comes
-        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.enable_automatic_graceful_drain = False
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
         _Server(config_of(app), app, lambda: on_ready(url), grace).run(sockets=[sock])
     return url

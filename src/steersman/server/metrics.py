@@ -1,4 +1,4 @@
-"""`/metrics`: numbers of requests, answers and tokens for Prometheus. Labels are routes and states, never words or names.
+"""`/metrics`: numbers of requests, answers and tokens for Prometheus. Labels are routes and states, never words.
 
 Why so: decision 43 in docs/LOG.md.
 """

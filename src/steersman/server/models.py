@@ -52,22 +52,26 @@ class Models:
         """The canary whose candidate is loaded."""
         return self._candidate[0] if self._candidate else None
 
-    def listed(self) -> list[Found]:
-        """All that a request may name: the served model by the assistant's name first, then every loaded model by its
-        version, and the adapters that an engine has loaded."""
+    def names(self) -> list[str]:
+        """All that a request may name: the served model by the assistant's name first, then every model by its version,
+        and the adapters that engines have loaded."""
+        return list(self._named())
+
+    def find(self, name: str) -> Found | None:
+        """The model of this name; None where there is none."""
+        return self._named().get(name)
+
+    def _named(self) -> dict[str, Found]:
         current = self.current
         named = {current.model_name: Found(current.model_name, current, current=True)}
         engines = [current, *([self._candidate[1]] if self._candidate else []), *self.also.values()]
         for engine in engines:
-            for name in (engine.policy_version, *(f"{a}" for a in getattr(engine, "adapters", ()))):
-                adapter = None if name == engine.policy_version else name
-                named.setdefault(name, Found(name, engine, adapter))
+            named.setdefault(engine.policy_version, Found(engine.policy_version, engine))
+            for adapter in getattr(engine, "adapters", ()):
+                named.setdefault(adapter, Found(adapter, engine, adapter))
         for name, engine in self.also.items():
             named.setdefault(name, Found(name, engine))
-        return list(named.values())
-
-    def find(self, name: str) -> Found | None:
-        return next((found for found in self.listed() if found.name == name), None)
+        return named
 
     def of_chat(self, chat: Chat) -> Engine:
         candidate = self._candidate
