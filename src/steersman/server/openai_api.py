@@ -156,8 +156,8 @@ async def _chunks(
     head: dict[str, Any],
     logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage where
-    `head` has a place for it.
+    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage
+    where `head` has a place for it.
 
     Raises the engine's refusal; later errors become events.
     """
