@@ -46,7 +46,8 @@ extern "C" void pack(const uint16_t *w, int64_t n, int64_t k, int64_t wide, uint
 static void round_block(const float *c, int64_t high, int64_t wide, uint16_t *out, int64_t n) {
     for (int64_t i = 0; i < high; i++)
         for (int64_t j = 0; j < wide; j += 16)
-            _mm256_storeu_si256((__m256i *)(out + i * n + j), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(c + i * wide + j)));
+            _mm256_storeu_si256((__m256i *)(out + i * n + j),
+                                (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(c + i * wide + j)));
 }
 
 extern "C" int product(int which, const uint16_t *x, const uint16_t *w, uint16_t *out, int64_t m, int64_t n, int64_t k,
@@ -145,9 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         lib = build(Path(name))
         target = lib.target().decode()
-        print(
-            f"{machine_line(machine())}\n{capabilities().products}; libxsmm for {target}; 1 thread, {arguments.clock} time"
-        )
+        print(f"{machine_line(machine())}\n{capabilities().products}; libxsmm for {target}; {arguments.clock} time")
         rows = [[f"{k}, {n}", *measured(lib, k, n, arguments.seconds, clock)] for k, n in SIZES]
     print(
         table(
