@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from steersman.config.account_settings import AccountsConfig
 from steersman.config.components import (
     NO_MATTER,
     AdaptersConfig,
@@ -55,6 +56,7 @@ from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, 
 __all__ = [
     "NO_MATTER",
     "RULES",
+    "AccountsConfig",
     "AdaptersConfig",
     "AdvantageConfig",
     "AnswerRowsConfig",
@@ -119,6 +121,7 @@ class Config:
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()
+    accounts: AccountsConfig = AccountsConfig()
 
 
 def of_stage(config: Config, section: str) -> Any:

@@ -15,10 +15,13 @@ from steersman.server import (
     completions_api,
     health,
     logs,
+    oidc_api,
     openai_api,
     pages,
+    people_api,
     ranking_api,
     rounds_api,
+    session_api,
     training,
 )
 from steersman.server.access import allowed
@@ -40,16 +43,20 @@ def create_app(
     allowed_hosts: str = "",
     key: str = "",
     root_path: str = "",
+    beyond: bool = False,
     **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
-    report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who
-    sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
+    report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback, with `beyond` also
+    addresses. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError
+    where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
+    if key and context.team is not None:
+        raise ValueError("serve.key: with accounts everybody has keys of their own; expected one of --key and --auth")
     logs.quiet()
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
@@ -64,6 +71,9 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        session_api.router,
+        people_api.router,
+        oidc_api.router,
         health.router,
         pages.router,
     )
@@ -75,6 +85,8 @@ def create_app(
     describe(app)
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
-    app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
+    door = context.team.door if context.team is not None else None
+    shared = Key(key) if key else None
+    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=beyond)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

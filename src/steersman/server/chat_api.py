@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from steersman import __version__
 from steersman.engine.protocol import Engine, PromptTooLong
 from steersman.parts import Citation, Image, Said, Text
 from steersman.server.answers import Answer
+from steersman.server.audit import audit
 from steersman.server.chat_images import delete_chat, kept, with_bytes
 from steersman.server.chat_schema import (
     NewConversation,
@@ -30,6 +32,7 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.fitting import Fitted
 from steersman.server.generation import Place
+from steersman.server.people import Who, person_json
 from steersman.server.request_parts import to_said
 from steersman.server.sse import event, events_of, stream
 from steersman.store import ChatMessage, NotFound
@@ -39,7 +42,7 @@ router = APIRouter(prefix="/api")
 
 
 @router.get("/config")
-def config(ctx: Ctx) -> dict[str, Any]:
+def config(ctx: Ctx, who: Who) -> dict[str, Any]:
     progress = ctx.store.ranking_progress(ctx.round)
     return {
         "name": ctx.name,
@@ -50,20 +53,22 @@ def config(ctx: Ctx) -> dict[str, Any]:
         "round": ctx.round,
         "report": ctx.report() is not None,
         "max_context": ctx.engine.max_context,
+        "auth": ctx.team is not None,
+        "me": person_json(who),
         "ranking": {"tasks": progress["tasks"], "ranked": progress["ranked"]},
     }
 
 
 @router.get("/conversations")
-def list_conversations(ctx: Ctx) -> JSONResponse:
+def list_conversations(ctx: Ctx, who: Who) -> JSONResponse:
     # serialised here, in a thread: FastAPI would convert a returned object value by value in the event loop
-    return JSONResponse([chat_json(chat) for chat in ctx.store.conversations()])
+    return JSONResponse([chat_json(chat) for chat in ctx.store.conversations(who.owners)])
 
 
 @router.post("/conversations")
-def create_conversation(ctx: Ctx, body: NewConversation | None = None) -> dict[str, Any]:
+def create_conversation(ctx: Ctx, who: Who, body: NewConversation | None = None) -> dict[str, Any]:
     title = body.title if body else ""
-    return chat_json(ctx.store.create_conversation(title, ctx.system_prompt))
+    return chat_json(ctx.store.create_conversation(title, ctx.system_prompt, owner=who.id))
 
 
 @router.get("/conversations/{id}")
@@ -90,8 +95,9 @@ def rename_conversation(ctx: Ctx, id: str, body: Title) -> dict[str, Any]:
 
 
 @router.delete("/conversations/{id}")
-async def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
+async def delete_conversation(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
     await run_in_threadpool(delete_chat, ctx, id)
+    await run_in_threadpool(audit, ctx, who, "chat deleted", id)
     for answer in ctx.answers.of_chat(id):
         answer.generation.cancel()
     return {"ok": True}
@@ -132,7 +138,7 @@ async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None 
 
 
 @router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
-async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
+async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, id)
     old = await run_in_threadpool(ctx.store.message, id)
@@ -141,7 +147,7 @@ async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = Non
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
     engine = await ctx.engine_of(question.conversation_id)
     fitted = await _fit_stored(ctx, engine, question, body)
-    await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
+    await run_in_threadpool(functools.partial(ctx.store.add_feedback, id, "regenerate", user=who.id))
     return stream(_begin(ctx, engine, place, question, fitted).events())
 
 
@@ -171,11 +177,11 @@ async def stop(ctx: Ctx, id: str) -> dict[str, Any]:
 
 
 @router.post("/messages/{id}/feedback")
-async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
+async def give_feedback(ctx: Ctx, who: Who, id: str, body: Reaction) -> dict[str, Any]:
     _settled(ctx, id)
 
     def record() -> ChatMessage:
-        return ctx.store.add_feedback(id, body.kind, edited=body.edited, comment=body.comment)
+        return ctx.store.add_feedback(id, body.kind, edited=body.edited, comment=body.comment, user=who.id)
 
     return {"feedback": feedback_json(await run_in_threadpool(record))}
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import WHOLE, Number, Said, Text
 from steersman.store import RankingTask
 from steersman.store.ranking_tasks import LABELER_LIMIT
@@ -49,7 +50,9 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 @router.get("/next")
-def next_task(ctx: Ctx, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
+def next_task(ctx: Ctx, who: Who, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
+    """With accounts the labeler is who is signed in, whatever name is sent; `submit` too."""
+    labeler = who.id or labeler
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None
     if task is not None:
@@ -69,20 +72,21 @@ def _stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) 
 
 
 @router.post("/{task_id}")
-def submit(ctx: Ctx, task_id: str, body: Submission) -> dict[str, Any]:
-    task = ctx.store.task(task_id, body.labeler)
+def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]:
+    labeler = who.id or body.labeler
+    task = ctx.store.task(task_id, labeler)
     said = body.ranks is not None or body.grades is not None or body.all_bad
     if body.skip and said:
         raise ApiError(400, "skip: a task is either skipped or ranked", param="skip")
     if body.skip:
-        ctx.store.skip_task(task_id, body.labeler, body.reason)
+        ctx.store.skip_task(task_id, labeler, body.reason)
     else:
         ctx.store.add_ranking(
             task_id,
             ranks=_stored_order(task, body.ranks, "ranks"),
             grades=_stored_order(task, body.grades, "grades"),
             all_bad=body.all_bad,
-            labeler=body.labeler,
+            labeler=labeler,
             seconds=body.seconds,
         )
-    return {"ok": True, "progress": _progress(ctx, body.labeler)}
+    return {"ok": True, "progress": _progress(ctx, labeler)}

@@ -132,18 +132,32 @@ def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
     )
 
 
-def create(session: Session, title: str, system_prompt: str) -> Chat:
+def create(session: Session, title: str, system_prompt: str, owner: str) -> Chat:
     clean_text(title, "title", limit=200, empty=True)
     clean_text(system_prompt, "system_prompt", empty=True)
     time = utc_now()
     row = ConversationRow(id=new_id(), title=title.strip(), system_prompt=system_prompt, created=time, updated=time)
+    row.owner = owner
     session.add(row)
     return _to_chat(row)
 
 
-def list_chats(session: Session) -> list[Chat]:
-    order = (ConversationRow.updated.desc(), ConversationRow.seq.desc())
-    return [_to_chat(row) for row in session.scalars(select(ConversationRow).order_by(*order))]
+def list_chats(session: Session, owners: Collection[str] | None) -> list[Chat]:
+    query = select(ConversationRow).order_by(ConversationRow.updated.desc(), ConversationRow.seq.desc())
+    if owners is not None:
+        query = query.where(ConversationRow.owner.in_(owners))
+    return [_to_chat(row) for row in session.scalars(query)]
+
+
+def check_owner(session: Session, kind: str, id_: str, owners: Collection[str]) -> None:
+    """NotFound, in the words for what does not exist, where the chat or message is another's."""
+    if kind == "conversation":
+        query = select(ConversationRow.owner).where(ConversationRow.id == id_)
+    else:
+        chat = select(MessageRow.conversation_id).where(MessageRow.id == id_).scalar_subquery()
+        query = select(ConversationRow.owner).where(ConversationRow.id == chat)
+    if session.scalar(query) not in owners:
+        raise NotFound(f"no {kind} {id_!r}")
 
 
 def get(session: Session, id_: str) -> Chat:

@@ -115,6 +115,8 @@ class ConversationRow(Base):
     system_prompt: Mapped[str] = mapped_column(Text)
     created: Mapped[dt.datetime]
     updated: Mapped[dt.datetime] = mapped_column(index=True)
+    owner: Mapped[str] = mapped_column(String(32), server_default="", index=True)
+    """A user's id; '' of a chat that was begun without accounts."""
 
 
 class MessageRow(Base):
