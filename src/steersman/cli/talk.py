@@ -17,6 +17,7 @@ from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.users import team_of
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -168,6 +169,17 @@ def serve(
         str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
     ] = "",
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")] = False,
+    auth: Annotated[
+        bool, typer.Option("--auth", help="People sign in and have roles: steersman users. Default: serve.auth.")
+    ] = False,
+    without_accounts: Annotated[
+        bool, typer.Option("--without-accounts", help="With another --host than loopback: let everybody do everything.")
+    ] = False,
+    certfile: Annotated[str, typer.Option("--certfile", help="TLS: certificate chain, PEM.")] = "",
+    keyfile: Annotated[str, typer.Option("--keyfile", help="TLS: the certificate's key, PEM.")] = "",
+    trusted_proxy: Annotated[
+        str, typer.Option("--trusted-proxy", help="Addresses of proxies whose X-Forwarded-For and -Proto are believed.")
+    ] = "",
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
@@ -175,6 +187,10 @@ def serve(
     """
     told = [f"serve.root_path={root_path}"] if root_path else []
     told += ["serve.log_json=true"] if log_json else []
+    told += [f"serve.{name}={value}" for name, value in (("certfile", certfile), ("keyfile", keyfile)) if value]
+    told += [f"serve.trusted_proxy={trusted_proxy}"] if trusted_proxy else []
+    told += ["serve.auth=true"] if auth else []
+    told += ["serve.without_accounts=true"] if without_accounts else []
     space = open_workspace(workspace, [*(settings or []), *told])
     if canary:
         from steersman.rounds.canary import read_choice, start
@@ -229,6 +245,7 @@ def run_server(
     from steersman.server.app import create_app
     from steersman.server.listening import serve as serve_app
     from steersman.server.models import Following, Models
+    from steersman.server.wire import wire_of
     from steersman.store import Store
 
     def report() -> Path | None:
@@ -241,6 +258,7 @@ def run_server(
         sys.stdout.flush()
 
     config = space.config.serve
+    wire = wire_of(config, host or config.host)
     set_up_logs(config.log_json)
     history = [] if model else space.history()
     load_other = loader(space, dtype)
@@ -257,6 +275,8 @@ def run_server(
             report=report,
             round=space.round,
             workspace=space.root,
+            team=team_of(space.config, store, wire),
+            wire=wire,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
             root_path=config.root_path,
