@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import logging
 import os
 import sys
@@ -24,7 +26,9 @@ from steersman.types import Completion, Conversation, Message, SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from steersman.engine.apart.process import Open
     from steersman.engine.protocol import Engine
+    from steersman.server.workers import Worker
 
 ModelChoice = Annotated[
     str,
@@ -35,6 +39,8 @@ ModelChoice = Annotated[
     ),
 ]
 KEY_VARIABLE = "STEERSMAN_KEY"
+WORKER = "STEERSMAN_WORKER"
+"""The number of one of several web processes (`steersman.server.workers`)."""
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
@@ -57,28 +63,40 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     return base_model(space), "base"
 
 
-def load(space: Workspace, model: str, dtype: str) -> Engine:
-    return _loaded(space, *choose(space, model), dtype)
+def load(space: Workspace, model: str, dtype: str, opened: Open | None = None) -> Engine:
+    return _loaded(space, *choose(space, model), dtype, opened)
 
 
-def _loaded(space: Workspace, folder: Path, version: str, dtype: str) -> Engine:
-    from steersman.engine.load import load_engine
+def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Open | None = None) -> Engine:
+    """The model's engine, by `opened`; else in this process, for the terminal."""
+    from steersman.engine.apart.wire import Wanted
 
     options = space.config.model.loading | {"today": True}
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
         options["dtype"] = dtype
+    options |= {"name": space.config.project.name, "version": version}
+
+    def made() -> Engine:
+        if opened is not None:
+            return opened(Wanted(str(folder), options, before), True)
+        from steersman.engine.load import load_engine
+
+        return load_engine(folder, say=say, **options)
+
     with progress.activity(f"loading {version}"):
         before = _manifest(folder)
-        engine = load_engine(folder, name=space.config.project.name, version=version, say=say, **options)
+        engine = made()
         if _manifest(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
-            engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+            before = _manifest(folder)
+            engine = made()
     return engine
 
 
-def _manifest(folder: Path) -> bytes:
+def _manifest(folder: Path) -> str:
+    """What says that a folder's model is another."""
     path = folder / MANIFEST_NAME
-    return path.read_bytes() if path.is_file() else b""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def chat(
@@ -159,13 +177,14 @@ def serve(
         typer.Option("--canary", metavar="ROUND[/STAGE]", help="Send a share of new chats to this round's model."),
     ] = "",
     share: Annotated[float, typer.Option("--share", help="With --canary: the share, at most 0.9.")] = 0.1,
+    workers: Annotated[int, typer.Option("--workers", help="Web processes; default: serve.workers.")] = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
-    space = open_workspace(workspace, settings)
-    if canary:
+    space = open_workspace(workspace, [*(settings or []), *([f"serve.workers={workers}"] if workers else [])])
+    if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
 
         begun = start(space, *read_choice(canary), share)
@@ -203,10 +222,77 @@ def run_server(
     dtype: str = "",
     key: str = "",
 ) -> None:
-    """Load the model and serve until Ctrl-C."""
-    from steersman.server.app import create_app
-    from steersman.server.listening import serve as serve_app
+    """Load the model and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
+    from steersman.engine.apart.client import Link
+    from steersman.engine.apart.process import engines, opener
+    from steersman.server.workers import this_worker
+
+    def ready(url: str) -> None:
+        progress.quiet()
+        on_ready(url)
+        sys.stdout.flush()
+
+    _log()
+    config = space.config.serve
+    place = (host or config.host, config.port if port is None else port)
+    worker, apart = this_worker(), config.engine_process
+    if worker is None and config.workers > 1:
+        _serve_by_workers(space, model, dtype, place, apart, ready)
+    elif worker is not None and worker.engine:
+        link = Link(worker.engine["address"], bytes.fromhex(worker.engine["key"]))
+        _serve(space, model, dtype, key, opener(link), place, ready, worker)
+    else:
+        with engines(apart) as opened:
+            _serve(space, model, dtype, key, opened, place, ready, worker)
+
+
+def _log() -> None:
     from steersman.server.logs import words
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Wordless("%(levelname)s %(name)s: %(message)s"))
+    if os.environ.get("STEERSMAN_DEBUG") == "words":
+        words.setLevel(logging.DEBUG)
+
+
+def _serve_by_workers(
+    space: Workspace, model: str, dtype: str, place: tuple[str, int], apart: bool, ready: Callable[[str], None]
+) -> None:
+    from steersman.engine.apart.process import EngineProcess, opener
+    from steersman.server.listening import listen, url_of
+    from steersman.server.workers import run
+
+    config = space.config.serve
+    with contextlib.closing(listen(*place)) as sock, contextlib.ExitStack() as stack:
+        told: dict[str, str] = {}
+        held: list[Engine] = []
+        if apart:
+            process = EngineProcess()
+            stack.callback(process.stop)
+            told = process.told()
+            held.append(load(space, model, dtype, opener(process.link())))  # what cannot be loaded is said once, here
+
+        def first() -> None:
+            held.clear()  # the workers hold it now
+            ready(url_of(sock))
+
+        run(config.workers, sock, told, config.drain, first)
+
+
+def _serve(
+    space: Workspace,
+    model: str,
+    dtype: str,
+    key: str,
+    opened: Open,
+    place: tuple[str, int],
+    ready: Callable[[str], None],
+    worker: Worker | None,
+) -> None:
+    from steersman.server.app import create_app
+    from steersman.server.generation import Generations
+    from steersman.server.listening import serve as serve_app
     from steersman.server.models import Following, Models
     from steersman.store import Store
 
@@ -214,19 +300,9 @@ def run_server(
         path = space.stage_dir("report") / REPORT
         return path if path.is_file() else None
 
-    def ready(url: str) -> None:
-        progress.quiet()
-        on_ready(url)
-        sys.stdout.flush()
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(Wordless("%(levelname)s %(name)s: %(message)s"))
-    if os.environ.get("STEERSMAN_DEBUG") == "words":
-        words.setLevel(logging.DEBUG)
     config = space.config.serve
     history = [] if model else space.history()
-    models = Models(load(space, model, dtype))
+    models = Models(load(space, model, dtype, opened))
     with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -241,25 +317,26 @@ def run_server(
             workspace=space.root,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
+            generations=Generations(config.streams),
         )
         served = history[-1]["identity"] if history else ""
         following = Following(
-            space, store, models, loader(space, dtype), served, follow=not model, promote=config.canary_promote
+            space, store, models, loader(space, dtype, opened), served, follow=not model, promote=config.canary_promote
         )
         with following.running():
-            serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
+            serve_app(app, *place, on_ready=ready, drain=config.drain, sock=worker.sock if worker else None)
 
 
-def loader(space: Workspace, dtype: str) -> Callable[[str], Engine]:
+def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine]:
     """For `Following`: the promoted model's engine, or that of 'ROUND/STAGE'."""
     from steersman.rounds.canary import read_choice
 
     def made(which: str) -> Engine:
         if not which:
-            return load(space, "", dtype)
+            return load(space, "", dtype, opened)
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
-        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype)
+        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype, opened)
 
     return made
 

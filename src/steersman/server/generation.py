@@ -19,9 +19,9 @@ from steersman.types import Completion, SamplingParams
 RETRY_SECONDS = 2
 """Seconds that a refused client is told to wait."""
 
-MAX_LIVE = 32
-"""Most answers in progress at a time, including those that wait for the engine. Smaller than the thread pool of the
-other requests, so that these stay quick."""
+MAX_LIVE = 256
+"""Most answers in progress at a time, including those that wait for the engine, unless `serve.streams` says so. Each
+has a thread of its own, beside the pool of the other requests, so that these stay quick."""
 
 
 Item = tuple[int, str | Completion]
@@ -149,9 +149,11 @@ class Place:
 class Generations:
     """The running generations. Used from the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_LIVE) -> None:
+        self.most = most
         self._live: set[Generation] = set()
         self._taken = 0
+        self._idle = asyncio.Event()
         self._closing = False
 
     @property
@@ -167,15 +169,17 @@ class Generations:
         """
         if self._closing:
             raise ApiError(503, "The server is shutting down", retry_after=RETRY_SECONDS)
-        if self._taken + answers > MAX_LIVE:
+        if self._taken + answers > self.most:
             raise ApiError(
                 429,
-                f"At most {MAX_LIVE} answers are written at a time, and {self._taken} are; try again in a moment",
+                f"At most {self.most} answers are written at a time, and {self._taken} are; try again in a moment",
                 retry_after=RETRY_SECONDS,
             )
 
         def give_back() -> None:
             self._taken -= answers
+            if not self._taken:
+                self._idle.set()
 
         self._taken += answers
         place = Place(give_back)
@@ -203,6 +207,14 @@ class Generations:
         async with contextlib.aclosing(generation.items(left)) as items:
             async for item in items:
                 yield item
+
+    async def drain(self, seconds: float) -> None:
+        """Admit nothing more, and wait at most so long for what is under way."""
+        self._closing = True
+        self._idle.clear()
+        if self._taken:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
     def close(self) -> None:
         """Cancel everything and admit nothing more: the server is shutting down."""

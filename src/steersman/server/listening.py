@@ -5,12 +5,16 @@ Why so: decision 42 in docs/LOG.md.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,10 +33,13 @@ _SETTLE_SECONDS = 3
 class _Server(uvicorn.Server):
     """uvicorn's server that says when it listens and that ends streamed answers when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, on_started: Callable[[], None], drain: float = 0.0
+    ) -> None:
         super().__init__(config)
         self._context: Context = app.state.context
         self._on_started = on_started
+        self._drain, self._drains, self._hurry = drain, False, threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -41,7 +48,20 @@ class _Server(uvicorn.Server):
         gc.freeze()
         self._on_started()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:  # the second signal: nothing is waited for any more
+            self._hurry.set()
+        self._drains = sig != signal.SIGINT
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        if self._drains and self._drain:
+            ended = asyncio.ensure_future(self._context.generations.drain(self._drain))
+            while not ended.done() and not self._hurry.is_set():
+                await asyncio.wait([ended], timeout=0.05)
+            ended.cancel()
         self._context.generations.close()
         await super().shutdown(sockets)
         await self._context.answers.settle(_SETTLE_SECONDS)
@@ -109,14 +129,22 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
+def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None] = lambda _url: None,
+    drain: float = 0.0,
+    sock: socket.socket | None = None,
+) -> str:
     """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
 
+    After SIGTERM answers under way have `drain` seconds to end. `sock`: one that listens already.
     ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
     """
-    sock = listen(host, port)
+    sock = sock or listen(host, port)
     url = url_of(sock)
     _allow_files(2 * MOST_CONNECTIONS)
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
-        _Server(config_of(app), app, lambda: on_ready(url)).run(sockets=[sock])
+        _Server(config_of(app), app, lambda: on_ready(url), drain).run(sockets=[sock])
     return url
