@@ -77,7 +77,8 @@ class Session:
             self._connection.close()
 
     def cancel(self) -> None:
-        for event in list(self._cancelled.values()):
+        for id_, event in list(self._cancelled.items()):
+            self._left.add(id_)
             event.set()
 
     def _take(self, kind: str, id_: int, *given: Any) -> None:

@@ -2,7 +2,7 @@
 
     to the host   ("open", id, Wanted, pinned), ("release", 0, key), ("call", id, key, method, arguments),
                   ("answers", id, key, prompt, params), ("cancel", id), ("close", id)
-    back          a list of (id, kind, value): everything that came since the last one, pieces of one answer joined
+    back          a list of (id, kind, value): everything that came since the last one
 
 Both sides are the same program under the same user: the socket lies in a folder that only its owner may enter, and who
 connects proves that it knows a key of this start.
@@ -10,6 +10,7 @@ connects proves that it knows a key of this start.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
 import threading
@@ -28,6 +29,8 @@ FACTS = ("takes_images", "max_slots", "kernel")
 """Attributes of some engines."""
 GATHER_SECONDS = 0.004
 """Time for what comes from one step to go in one message."""
+CROWDED = 512
+"""Items that wait for a slow reader, from which on pieces of one answer are joined."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +73,21 @@ class Gone(RuntimeError):
 
 
 def portable(error: Exception) -> Exception:
-    """The error, or where it cannot be pickled one that names its kind."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+    """The error; where it cannot be pickled, one of the nearest kind that can, with its words."""
+    made: Callable[[], Exception] = lambda: error  # noqa: E731
+    for kind in type(error).__mro__[1:]:
+        try:
+            pickle.loads(pickle.dumps(whole := made()))
+            return whole
+        except Exception:
+            made = functools.partial(kind, str(error))
+    return RuntimeError(str(error))
 
 
 class Outbox:
     """Items for one client, sent by a thread of its own: who answers never waits for who reads.
 
-    What a slow reader leaves behind is joined, so that it is never more than its answers' text.
+    What a slow reader leaves behind is joined in the end, so that it is never much more than its answers' text.
     """
 
     def __init__(self, connection: Connection, lost: Callable[[], None]) -> None:
@@ -95,7 +101,7 @@ class Outbox:
 
     def put(self, id_: int, kind: Kind, value: Any) -> None:
         with self._changed:
-            if kind == "piece":
+            if kind == "piece" and len(self._items) >= CROWDED:
                 number, text = value
                 at = self._open.setdefault((id_, number), len(self._items))
                 if at < len(self._items):
