@@ -233,7 +233,7 @@ def test_the_least_recently_used_gives_way(tmp_path: Path) -> None:
     free[0] = 500 << 20
     shelf.open(c)
     assert sorted(shelf.loaded()) == sorted([a.key, b.key, c.key])
-    shelf.release("server", a.key)
+    shelf.release("server")
     with pytest.raises(Unloaded):
         shelf.take(a.key)
 

@@ -396,7 +396,7 @@ def test_a_server_that_stops_keeps_what_nobody_reads(store: Store) -> None:
 
 def test_too_many_answers_at_once_are_refused(store: Store) -> None:
     engine, most = FakeEngine(endless=True), 32
-    app = create_app(engine, store, name="Shop", language="en", generations=Generations(most))
+    app = create_app(engine, store, name="Shop", language="en", generations=Generations(most=most))
     with live(app) as url, httpx.Client(base_url=url, limits=httpx.Limits(max_connections=64)) as client:
         open_ = []
         for _ in range(most):

@@ -49,7 +49,7 @@ async def _burst(client: httpx.AsyncClient, path: str, bodies: list[dict[str, An
 @pytest.mark.parametrize("n", [1, 2])
 def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> None:
     engine = FakeEngine(endless=True)
-    app = create_app(engine, store, name="S", language="en", generations=Generations(MOST))
+    app = create_app(engine, store, name="S", language="en", generations=Generations(most=MOST))
 
     async def run(url: str) -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
@@ -68,7 +68,7 @@ def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> N
 
 def test_a_refused_question_is_not_stored(store: Store) -> None:
     engine = FakeEngine(endless=True)
-    app = create_app(engine, store, name="S", language="en", generations=Generations(MOST))
+    app = create_app(engine, store, name="S", language="en", generations=Generations(most=MOST))
     chats = [store.create_conversation("").id for _ in range(3 * MOST)]
 
     async def run(url: str) -> list[int]:

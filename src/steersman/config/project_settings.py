@@ -183,8 +183,13 @@ class ServeConfig:
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
     streams: int = opt(256, "Most answers written at a time by one web process; more are refused with 429.", low=1)
-    drain: float = opt(
-        10.0, "Seconds that answers under way may take to end when the server is told to (SIGTERM); Ctrl-C: none."
+    root_path: str = opt(
+        "",
+        "The path under which a proxy offers the server, such as /assistant; requests may have it or not. Empty: none.",
+    )
+    log_json: bool = opt(False, "Log a JSON object a line, one for each request too, without any words.")
+    grace_seconds: float = opt(
+        10.0, "Seconds that answers in progress may go on after SIGTERM; Ctrl-C ends them at once."
     )
     canary_promote: bool = opt(
         False,

@@ -77,9 +77,9 @@ class Life:
             with contextlib.suppress(Gone):
                 self._send(kind, id_)
 
-    def release(self, key: str) -> None:
+    def release(self, holder: int) -> None:
         with contextlib.suppress(Gone):
-            self._send("release", 0, key)
+            self._send("release", 0, holder)
 
     def close(self) -> None:
         self._connection.close()
@@ -157,7 +157,8 @@ class ApartEngine:
     """An `Engine` of the engine's process. Open as long as this object lives; `pinned`: it never gives way there."""
 
     def __init__(self, link: Link, wanted: Wanted, *, pinned: bool = True) -> None:
-        self._link, self._wanted, self._pinned = link, wanted, pinned
+        self._link, self._wanted = link, wanted
+        self._holder = next(_holders) if pinned else None
         self._opening = threading.Lock()
         self._life: Life | None = None
         self._texts: dict[int, list[tuple[str, bytes, bytes]]] = {}
@@ -166,15 +167,15 @@ class ApartEngine:
         self.__dict__.update(self._about.facts)
         for name in self._about.abilities:  # on the object, so that it satisfies the protocols that its engine does
             self.__dict__[name] = functools.partial(self._call, name)
-        if pinned:
-            weakref.finalize(self, _release, link, wanted.key)
+        if self._holder is not None:
+            weakref.finalize(self, _release, link, self._holder)
 
     def _opened(self, again: bool = False) -> tuple[Life, About]:
         """The connection over which the engine is open, opened where it is not."""
         with self._opening:
             life = self._link.life()
             if life is not self._life or again:
-                self._about = life.ask("open", self._wanted, self._pinned)[1].value()
+                self._about = life.ask("open", self._wanted, self._holder)[1].value()
                 self._life = life
             return life, self._about
 
@@ -292,6 +293,9 @@ class ApartEngine:
         self._version = version
 
 
-def _release(link: Link, key: str) -> None:
+_holders = itertools.count(1)
+
+
+def _release(link: Link, holder: int) -> None:
     if link.up:
-        link.life().release(key)
+        link.life().release(holder)

@@ -60,6 +60,7 @@ class Session:
         self._cancelled: dict[int, threading.Event] = {}
         self._left: set[int] = set()
         """Requests whose answers nobody reads any more."""
+        self._holders: set[tuple[int, int]] = set()
         self._calls = ThreadPoolExecutor(CALLS, "call")
 
     def run(self) -> None:
@@ -73,7 +74,8 @@ class Session:
             self.cancel()
             self._out.close()
             self._calls.shutdown(wait=False, cancel_futures=True)
-            self._shelf.release(self)
+            for holder in self._holders:
+                self._shelf.release(holder)
             self._connection.close()
 
     def cancel(self) -> None:
@@ -102,11 +104,15 @@ class Session:
         except Exception as error:
             self._out.put(id_, "error", portable(error))
 
-    def _open(self, wanted: Wanted, pinned: bool) -> About:
-        return about(self._shelf.open(wanted, self if pinned else None))
+    def _open(self, wanted: Wanted, holder: int | None) -> About:
+        who = None if holder is None else (id(self), holder)
+        if who is not None:
+            self._holders.add(who)
+        return about(self._shelf.open(wanted, who))
 
-    def _release(self, key: str) -> None:
-        self._shelf.release(self, key)
+    def _release(self, holder: int) -> None:
+        self._shelf.release((id(self), holder))
+        self._holders.discard((id(self), holder))
 
     def _call(self, key: str, method: str, arguments: tuple[Any, ...]) -> Any:
         engine = self._shelf.take(key)

@@ -79,11 +79,11 @@ class Shelf:
             if (known := self._engines.get(key)) is not None:
                 known.running -= 1
 
-    def release(self, holder: Hashable, key: str | None = None) -> None:
-        """`holder` lets go of one engine, or of all; what nobody holds any more is dropped."""
+    def release(self, holder: Hashable) -> None:
+        """`holder` lets go; what nobody holds any more is dropped."""
         with self._lock:
             for name, known in list(self._engines.items()):
-                if (key is None or name == key) and holder in known.holders:
+                if holder in known.holders:
                     known.holders.discard(holder)
                     if not known.holders:
                         del self._engines[name]

@@ -1,6 +1,6 @@
 """What goes over the socket between a web process and the engine's: pickled tuples, framed by `multiprocessing`.
 
-    to the host   ("open", id, Wanted, pinned), ("release", 0, key), ("call", id, key, method, arguments),
+    to the host   ("open", id, Wanted, holder), ("release", 0, holder), ("call", id, key, method, arguments),
                   ("answers", id, key, prompt, params), ("cancel", id), ("close", id)
     back          a list of (id, kind, value): everything that came since the last one
 
