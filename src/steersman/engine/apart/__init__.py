@@ -6,5 +6,5 @@
     client.py     `ApartEngine`, an `Engine` whose computing is done there
     process.py    starting that process, and starting it again when it dies
 
-Why so: decision 84 in docs/LOG.md.
+Why so: decision 75 in docs/LOG.md.
 """
