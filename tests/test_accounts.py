@@ -17,9 +17,9 @@ from steersman.config import AccountsConfig
 from steersman.server import door, passwords, team
 from steersman.server.access import NEEDS, Need
 from steersman.server.app import create_app
-from steersman.server.limits import by_role
+from steersman.server.quotas import by_role
+from steersman.server.reach import Reach
 from steersman.server.team import Team
-from steersman.server.wire import Wire
 from steersman.store import Store
 from steersman.store.roles import Role
 from steersman.store.schema import utc_now
@@ -459,7 +459,9 @@ def test_without_accounts_there_are_none(store: Store) -> None:
 
 
 def test_hosts_beyond_loopback(store: Store) -> None:
-    app = create_app(FakeEngine(), store, name="S", language="en", wire=Wire(beyond=True), allowed_hosts="chat.example")
+    app = create_app(
+        FakeEngine(), store, name="S", language="en", reach=Reach(beyond=True), allowed_hosts="chat.example"
+    )
     client = TestClient(app, base_url=HTTP)
     for host in ("192.168.1.5:8000", "[fd00::1]:8000", "chat.example"):
         assert client.get("/api/config", headers={"host": host, "origin": f"http://{host}"}).status_code == 200

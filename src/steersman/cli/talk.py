@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
 import logging
 import os
 import re
@@ -16,8 +19,9 @@ from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
+from steersman.cli import serve_options as given
+from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.cli.users import team_of
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -26,7 +30,11 @@ from steersman.types import Completion, Conversation, Message, SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from steersman.engine.apart.process import Open
     from steersman.engine.protocol import Engine
+    from steersman.server.models import Following, Models
+    from steersman.server.reach import Reach
+    from steersman.server.workers import Worker
 
 ModelChoice = Annotated[
     str,
@@ -36,7 +44,8 @@ ModelChoice = Annotated[
         "promoted one.",
     ),
 ]
-KEY_VARIABLE = "STEERSMAN_KEY"
+WORKER = "STEERSMAN_WORKER"
+"""The number of one of several web processes (`steersman.server.workers`)."""
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
@@ -59,28 +68,40 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     return base_model(space), "base"
 
 
-def load(space: Workspace, model: str, dtype: str) -> Engine:
-    return _loaded(space, *choose(space, model), dtype)
+def load(space: Workspace, model: str, dtype: str, opened: Open | None = None) -> Engine:
+    return _loaded(space, *choose(space, model), dtype, opened)
 
 
-def _loaded(space: Workspace, folder: Path, version: str, dtype: str) -> Engine:
-    from steersman.engine.load import load_engine
+def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Open | None = None) -> Engine:
+    """The model's engine, by `opened`; else in this process, for the terminal."""
+    from steersman.engine.apart.wire import Wanted
 
     options = space.config.model.loading | {"today": True}
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
         options["dtype"] = dtype
+    options |= {"name": space.config.project.name, "version": version}
+
+    def made() -> Engine:
+        if opened is not None:
+            return opened(Wanted(str(folder), options, before), True)
+        from steersman.engine.load import load_engine
+
+        return load_engine(folder, say=say, **options)
+
     with progress.activity(f"loading {version}"):
         before = _manifest(folder)
-        engine = load_engine(folder, name=space.config.project.name, version=version, say=say, **options)
+        engine = made()
         if _manifest(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
-            engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+            before = _manifest(folder)
+            engine = made()
     return engine
 
 
-def _manifest(folder: Path) -> bytes:
+def _manifest(folder: Path) -> str:
+    """What says that a folder's model is another."""
     path = folder / MANIFEST_NAME
-    return path.read_bytes() if path.is_file() else b""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def chat(
@@ -152,47 +173,28 @@ def serve(
         typer.Option("--port", help="Default: serve.port; the next free one where it is taken. 0: any free one."),
     ] = None,
     dtype: DtypeChoice = "",
-    key: Annotated[
-        str,
-        typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key."),
-    ] = "",
-    canary: Annotated[
-        str,
-        typer.Option("--canary", metavar="ROUND[/STAGE]", help="Send a share of new chats to this round's model."),
-    ] = "",
-    share: Annotated[float, typer.Option("--share", help="With --canary: the share, at most 0.9.")] = 0.1,
-    also: Annotated[
-        list[str] | None,
-        typer.Option("--also", metavar="MODEL", help="Serve this one beside it: base, ROUND/STAGE, any model. Repeat."),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
-    ] = "",
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")] = False,
-    auth: Annotated[
-        bool, typer.Option("--auth", help="People sign in and have roles: steersman users. Default: serve.auth.")
-    ] = False,
-    without_accounts: Annotated[
-        bool, typer.Option("--without-accounts", help="With another --host than loopback: let everybody do everything.")
-    ] = False,
-    certfile: Annotated[str, typer.Option("--certfile", help="TLS: certificate chain, PEM.")] = "",
-    keyfile: Annotated[str, typer.Option("--keyfile", help="TLS: the certificate's key, PEM.")] = "",
-    trusted_proxy: Annotated[
-        str, typer.Option("--trusted-proxy", help="Addresses of proxies whose X-Forwarded-For and -Proto are believed.")
-    ] = "",
+    key: given.KeyOption = "",
+    canary: given.CanaryOption = "",
+    share: given.ShareOption = 0.1,
+    also: given.AlsoOption = None,
+    root_path: given.RootPathOption = "",
+    log_json: given.LogJsonOption = False,
+    auth: given.AuthOption = False,
+    without_accounts: given.OpenOption = False,
+    certfile: given.CertOption = "",
+    keyfile: given.KeyfileOption = "",
+    trusted_proxy: given.ProxyOption = "",
+    workers: given.WorkersOption = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
-    told = [f"serve.root_path={root_path}"] if root_path else []
-    told += ["serve.log_json=true"] if log_json else []
-    told += [f"serve.{name}={value}" for name, value in (("certfile", certfile), ("keyfile", keyfile)) if value]
-    told += [f"serve.trusted_proxy={trusted_proxy}"] if trusted_proxy else []
-    told += ["serve.auth=true"] if auth else []
-    told += ["serve.without_accounts=true"] if without_accounts else []
-    space = open_workspace(workspace, [*(settings or []), *told])
-    if canary:
+    told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
+    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
+    told |= {"certfile": certfile, "keyfile": keyfile}
+    space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
+    if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
 
         begun = start(space, *read_choice(canary), share)
@@ -241,16 +243,12 @@ def run_server(
     key: str = "",
     also: Sequence[str] = (),
 ) -> None:
-    """Load the models and serve until Ctrl-C."""
-    from steersman.server.app import create_app
-    from steersman.server.listening import serve as serve_app
+    """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
+    from steersman.engine.apart.client import Link
+    from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
-    from steersman.server.wire import wire_of
-    from steersman.store import Store
-
-    def report() -> Path | None:
-        path = space.stage_dir("report") / REPORT
-        return path if path.is_file() else None
+    from steersman.server.reach import reach_of
+    from steersman.server.workers import this_worker
 
     def ready(url: str) -> None:
         progress.quiet()
@@ -258,11 +256,69 @@ def run_server(
         sys.stdout.flush()
 
     config = space.config.serve
-    wire = wire_of(config, host or config.host)
+    reach = reach_of(config, host or config.host)
     set_up_logs(config.log_json)
-    history = [] if model else space.history()
-    load_other = loader(space, dtype)
-    models = Models(load(space, model, dtype), {name: load_other(name) for name in also})
+    place = (host or config.host, config.port if port is None else port)
+    worker, history = this_worker(), [] if model else space.history()
+    if worker is None and config.workers > 1:
+        _serve_by_workers(space, model, dtype, place, reach, ready)
+        return
+    with contextlib.ExitStack() as stack:
+        if worker is not None and worker.engine:
+            opened = opener(Link(worker.engine["address"], bytes.fromhex(worker.engine["key"])))
+        else:
+            opened = stack.enter_context(engines(config.engine_process))
+        load_other = loader(space, dtype, opened)
+        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also})
+        served = history[-1]["identity"] if history else ""
+        follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not model)
+        _serve(space, follow, models, place, reach, ready, key, worker)
+
+
+def _serve_by_workers(
+    space: Workspace, model: str, dtype: str, place: tuple[str, int], reach: Reach, ready: Callable[[str], None]
+) -> None:
+    from steersman.engine.apart.process import EngineProcess, opener
+    from steersman.server.listening import listen, url_of
+    from steersman.server.workers import run
+
+    config = space.config.serve
+    with contextlib.closing(listen(*place, reach)) as sock, contextlib.ExitStack() as stack:
+        told: dict[str, str] = {}
+        held: list[Engine] = []
+        if config.engine_process:
+            process = EngineProcess()
+            stack.callback(process.stop)
+            told = process.told()
+            held.append(load(space, model, dtype, opener(process.link())))  # what cannot be loaded is said once, here
+
+        def first() -> None:
+            held.clear()  # the workers hold it now
+            ready(url_of(sock, reach))
+
+        run(config.workers, sock, told, config.grace_seconds, first)
+
+
+def _serve(
+    space: Workspace,
+    follow: Callable[..., Following],
+    models: Models,
+    place: tuple[str, int],
+    reach: Reach,
+    ready: Callable[[str], None],
+    key: str,
+    worker: Worker | None,
+) -> None:
+    from steersman.server.app import create_app
+    from steersman.server.generation import Generations
+    from steersman.server.listening import serve as serve_app
+    from steersman.store import Store
+
+    def report() -> Path | None:
+        path = space.stage_dir("report") / REPORT
+        return path if path.is_file() else None
+
+    config = space.config.serve
     with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -275,17 +331,16 @@ def run_server(
             report=report,
             round=space.round,
             workspace=space.root,
-            team=team_of(space.config, store, wire),
-            wire=wire,
+            team=users.team_of(space.config, store, reach),
+            reach=reach,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
             root_path=config.root_path,
+            generations=Generations(most=config.streams),
         )
-        served = history[-1]["identity"] if history else ""
-        following = Following(space, store, models, load_other, served, follow=not model, promote=config.canary_promote)
-        with following.running():
-            listen_at = host or config.host, config.port if port is None else port
-            serve_app(app, *listen_at, on_ready=ready, grace=config.grace_seconds)
+        with follow(store=store, promote=config.canary_promote).running():
+            sock = worker.sock if worker else None
+            serve_app(app, *place, on_ready=ready, grace=config.grace_seconds, sock=sock)
 
 
 def set_up_logs(as_json: bool) -> None:
@@ -300,16 +355,16 @@ def set_up_logs(as_json: bool) -> None:
         words.setLevel(logging.DEBUG)
 
 
-def loader(space: Workspace, dtype: str) -> Callable[[str], Engine]:
+def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine]:
     """The engine of the promoted model (''), of 'ROUND/STAGE', or of what else `--model` takes."""
     from steersman.rounds.canary import read_choice
 
     def made(which: str) -> Engine:
         if not re.fullmatch(r"\d+(/\w+)?", which):
-            return load(space, which, dtype)
+            return load(space, which, dtype, opened)
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
-        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype)
+        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype, opened)
 
     return made
 

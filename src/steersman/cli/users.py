@@ -13,8 +13,8 @@ from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, em
 
 if TYPE_CHECKING:
     from steersman.config import Config
+    from steersman.server.reach import Reach
     from steersman.server.team import Team
-    from steersman.server.wire import Wire
     from steersman.store import Store
     from steersman.store.accounts import User
 
@@ -23,7 +23,7 @@ NameChoice = Annotated[str, typer.Argument(metavar="NAME", help="The person's na
 RoleChoice = Annotated[str, typer.Option("--role", help="chatter, labeler, manager or admin.")]
 
 
-def team_of(config: Config, store: Store, wire: Wire) -> Team | None:
+def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
     """The accounts of `serve --auth`, or None. ValueError where nobody could sign in."""
     if not config.serve.auth:
         return None
@@ -36,7 +36,7 @@ def team_of(config: Config, store: Store, wire: Wire) -> Team | None:
     check_settings(team)
     if not any(user.role is Role.ADMIN and not user.disabled for user in store.accounts.users()):
         raise ValueError("serve --auth: there is no admin yet; make one: steersman users add NAME --role admin")
-    if wire.beyond and wire.scheme == "http" and not wire.trusted_proxies:
+    if reach.beyond and reach.scheme == "http" and not reach.trusted_proxies:
         say("passwords and sessions are sent as they are: --certfile and --keyfile, or a proxy with TLS, protect them")
     return team
 

@@ -33,7 +33,7 @@ from steersman.server.key import Key
 from steersman.server.models import Models
 from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
-from steersman.server.wire import HERE, Wire
+from steersman.server.reach import HERE, Reach
 from steersman.store import Store
 
 
@@ -44,14 +44,14 @@ def create_app(
     allowed_hosts: str = "",
     key: str = "",
     root_path: str = "",
-    wire: Wire = HERE,
+    reach: Reach = HERE,
     **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback, and beyond it as
-    `wire` says. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError
+    `reach` says. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError
     where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
@@ -63,7 +63,7 @@ def create_app(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
     app.state.context = context
-    app.state.wire = wire
+    app.state.reach = reach
     routers = (
         openai_api.router,
         completions_api.router,
@@ -89,6 +89,6 @@ def create_app(
     hosts = host_names(allowed_hosts)
     door = context.team.door if context.team is not None else None
     shared = Key(key) if key else None
-    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=wire.beyond)
+    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=reach.beyond)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

@@ -4,7 +4,7 @@ A session or key is looked up once in `FRESH_SECONDS`, so that it costs a reques
 server ends or changes holds here that much later. Cookies are `HttpOnly` and `SameSite=Strict`, and a write with one
 must have this server's own origin and a header that no form and no other site's script can send.
 
-Why so: decision 58 in docs/LOG.md.
+Why so: decision 76 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from starlette.types import Scope
 from steersman.server.access import OPEN_PATHS
 from steersman.server.errors import ApiError, error_response
 from steersman.server.key import given_key
-from steersman.server.limits import Limits, asking
 from steersman.server.people import PROOF, SCOPE, Person, Proof
+from steersman.server.quotas import Limits, asking
 from steersman.store import Store
 from steersman.store.accounts import digest
 from steersman.store.credentials import Shown

@@ -21,7 +21,7 @@ from sse_starlette.sse import AppStatus
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
 from steersman.server.guard import is_loopback
-from steersman.server.wire import HERE, Wire
+from steersman.server.reach import HERE, Reach
 
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
@@ -84,12 +84,12 @@ def _allow_files(number: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def listen(host: str, port: int, wire: Wire = HERE) -> socket.socket:
+def listen(host: str, port: int, reach: Reach = HERE) -> socket.socket:
     """A socket bound to the port or, where that is in use, to the next free one of 20. Port 0: any free one.
 
-    ValueError where the host is not this machine, unless `wire` goes beyond it, or no port can be had.
+    ValueError where the host is not this machine, unless `reach` goes beyond it, or no port can be had.
     """
-    if not is_loopback(host) and not wire.beyond:
+    if not is_loopback(host) and not reach.beyond:
         raise ValueError(
             f"serve.host: {host!r} can be reached from other machines; expected a loopback address such as 127.0.0.1"
         )
@@ -113,9 +113,9 @@ def listen(host: str, port: int, wire: Wire = HERE) -> socket.socket:
     raise ValueError(f"serve.port: {ports[0]} to {ports[-1]} are all in use; choose another port")
 
 
-def url_of(sock: socket.socket, wire: Wire = HERE) -> str:
+def url_of(sock: socket.socket, reach: Reach = HERE) -> str:
     host, port = sock.getsockname()[:2]
-    return f"{wire.scheme}://[{host}]:{port}" if ":" in host else f"{wire.scheme}://{host}:{port}"
+    return f"{reach.scheme}://[{host}]:{port}" if ":" in host else f"{reach.scheme}://{host}:{port}"
 
 
 def config_of(app: FastAPI) -> uvicorn.Config:
@@ -129,22 +129,27 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         lifespan="off",
         http=Connection,
         h11_max_incomplete_event_size=HEAD_LIMIT,
-        **app.state.wire.options(),
+        **app.state.reach.options(),
     )
 
 
 def serve(
-    app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None, grace: float = 0.0
+    app: FastAPI,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None] = lambda _url: None,
+    grace: float = 0.0,
+    sock: socket.socket | None = None,
 ) -> str:
     """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
 
-    After SIGTERM answers in progress may go on for `grace` seconds.
+    After SIGTERM answers in progress may go on for `grace` seconds. `sock`: one that listens already.
 
     ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
     """
-    wire: Wire = app.state.wire
-    sock = listen(host, port, wire)
-    url = url_of(sock, wire)
+    reach: Reach = app.state.reach
+    sock = sock or listen(host, port, reach)
+    url = url_of(sock, reach)
     _allow_files(2 * MOST_CONNECTIONS)
     if grace > 0:  # else it ends every stream when the first signal comes
         AppStatus.enable_automatic_graceful_drain = False

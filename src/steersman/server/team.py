@@ -14,7 +14,7 @@ from steersman.config.account_settings import AccountsConfig
 from steersman.server import passwords
 from steersman.server.door import Door
 from steersman.server.errors import ApiError
-from steersman.server.limits import Limits, by_role
+from steersman.server.quotas import Limits, by_role
 from steersman.store import Store
 from steersman.store.accounts import User
 from steersman.store.schema import utc_now

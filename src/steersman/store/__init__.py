@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import chats, erasing, ranking_tasks
+from steersman.store import chats, erasing, owning, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.accounts import Accounts
 from steersman.store.audit_log import AuditLog
@@ -30,7 +30,7 @@ from steersman.store.credentials import Credentials
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
-from steersman.store.said import shows, without_named
+from steersman.store.said import without_named
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
@@ -182,7 +182,7 @@ class Store:
     def check_owner(self, kind: Literal["conversation", "message"], id: str, owners: Collection[str]) -> None:
         """NotFound, in the words for what does not exist, where the chat or message is another's."""
         with self._db.read() as session:
-            chats.check_owner(session, kind, id, owners)
+            owning.check_owner(session, kind, id, owners)
 
     def conversation(self, id: str) -> Chat:
         with self._db.read() as session:
@@ -203,7 +203,7 @@ class Store:
     def shows(self, path: str, owners: Collection[str], *, tasks: bool) -> bool:
         """Whether a message in a chat of these users, or with `tasks` a ranking task, names the image."""
         with self._db.read() as session:
-            return shows(session, path, owners, tasks)
+            return owning.shows(session, path, owners, tasks)
 
     def without_named(self, images: Iterable[Image]) -> list[Image]:
         """The subset of `images` that no message and no ranking task names."""

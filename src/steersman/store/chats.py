@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from steersman.data.clean import bare
@@ -136,28 +136,16 @@ def create(session: Session, title: str, system_prompt: str, owner: str) -> Chat
     clean_text(title, "title", limit=200, empty=True)
     clean_text(system_prompt, "system_prompt", empty=True)
     time = utc_now()
-    row = ConversationRow(id=new_id(), title=title.strip(), system_prompt=system_prompt, created=time, updated=time)
-    row.owner = owner
+    text = {"title": title.strip(), "system_prompt": system_prompt}
+    row = ConversationRow(id=new_id(), created=time, updated=time, owner=owner, **text)
     session.add(row)
     return _to_chat(row)
 
 
 def list_chats(session: Session, owners: Collection[str] | None) -> list[Chat]:
-    query = select(ConversationRow).order_by(ConversationRow.updated.desc(), ConversationRow.seq.desc())
-    if owners is not None:
-        query = query.where(ConversationRow.owner.in_(owners))
-    return [_to_chat(row) for row in session.scalars(query)]
-
-
-def check_owner(session: Session, kind: str, id_: str, owners: Collection[str]) -> None:
-    """NotFound, in the words for what does not exist, where the chat or message is another's."""
-    if kind == "conversation":
-        query = select(ConversationRow.owner).where(ConversationRow.id == id_)
-    else:
-        chat = select(MessageRow.conversation_id).where(MessageRow.id == id_).scalar_subquery()
-        query = select(ConversationRow.owner).where(ConversationRow.id == chat)
-    if session.scalar(query) not in owners:
-        raise NotFound(f"no {kind} {id_!r}")
+    order = (ConversationRow.updated.desc(), ConversationRow.seq.desc())
+    mine = true() if owners is None else ConversationRow.owner.in_(owners)
+    return [_to_chat(row) for row in session.scalars(select(ConversationRow).where(mine).order_by(*order))]
 
 
 def get(session: Session, id_: str) -> Chat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from steersman.messages import read_said
 from steersman.parts import IMAGE_PATH, Image, Said, Text
-from steersman.store.schema import ConversationRow, MessageRow, TaskRow
+from steersman.store.schema import MessageRow, TaskRow
 
 
 def read(row: MessageRow) -> tuple[Said, ...]:
@@ -29,19 +29,6 @@ def images_of(session: Session, conversation_id: str) -> list[Image]:
         sa.select(MessageRow).where(MessageRow.parts.is_not(None), MessageRow.conversation_id == conversation_id)
     )
     return [part for row in rows for part in read(row) if isinstance(part, Image)]
-
-
-def shows(session: Session, path: str, owners: Collection[str], tasks: bool) -> bool:
-    """Whether a message in a chat of these owners, or with `tasks` a ranking task, names the image."""
-    if IMAGE_PATH.fullmatch(path) is None:
-        return False
-    named = sa.cast(MessageRow.parts, sa.Text).contains(path, autoescape=True)
-    chats = sa.select(ConversationRow.id).where(ConversationRow.owner.in_(owners))
-    found = sa.select(MessageRow.seq).where(MessageRow.conversation_id.in_(chats), MessageRow.parts.is_not(None), named)
-    if session.scalar(found.limit(1)) is not None:
-        return True
-    asked = sa.select(TaskRow.seq).where(sa.cast(TaskRow.prompt, sa.Text).contains(path, autoescape=True))
-    return tasks and session.scalar(asked.limit(1)) is not None
 
 
 def without_named(session: Session, images: Iterable[Image]) -> list[Image]:

@@ -12,7 +12,7 @@ from steersman.server.guard import is_loopback
 
 
 @dataclass(frozen=True)
-class Wire:
+class Reach:
     """`beyond`: other machines may ask. Of the proxies `X-Forwarded-For` and `X-Forwarded-Proto` are believed, of
     others never; the proxy must hand on `Host`."""
 
@@ -31,11 +31,11 @@ class Wire:
         return proxies | {"ssl_certfile": self.certfile or None, "ssl_keyfile": self.keyfile or None}
 
 
-HERE = Wire()
+HERE = Reach()
 """This machine alone."""
 
 
-def wire_of(config: ServeConfig, host: str) -> Wire:
+def reach_of(config: ServeConfig, host: str) -> Reach:
     """ValueError where other machines could reach a server without accounts, or a file or address is wrong."""
     beyond = not is_loopback(host)
     if beyond and not (config.auth or config.without_accounts):
@@ -53,7 +53,7 @@ def wire_of(config: ServeConfig, host: str) -> Wire:
             raise ValueError(
                 f"serve.trusted_proxy: expected addresses or networks such as 10.0.0.5 or 10.0.0.0/8, got {proxy!r}"
             ) from None
-    return Wire(beyond, config.certfile, config.keyfile, proxies)
+    return Reach(beyond, config.certfile, config.keyfile, proxies)
 
 
 def _check_tls(certfile: str, keyfile: str) -> None:
