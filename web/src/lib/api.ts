@@ -21,6 +21,8 @@ export interface Config {
   ranking: { tasks: number; ranked: number }
   /** Who is signed in; nobody in particular where there are no accounts. */
   me?: { id: string; name: string; role: Role } | null
+  /** Whether people sign in. */
+  auth?: boolean
 }
 
 export interface ConversationInfo {
@@ -154,7 +156,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
 }
 
-async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
   const response = await send(method, path, body)
   return response.status === 204 ? (undefined as T) : ((await response.json().catch(() => undefined)) as T)
 }

@@ -82,7 +82,7 @@ def _create_records() -> None:
         sa.Column("user_id", sa.String(32), nullable=False),
         sa.Column("day", sa.String(10), nullable=False),
         sa.Column("tokens", sa.Integer(), nullable=False),
-        sa.UniqueConstraint("user_id", "day", name="uq_usage_user_id"),
+        sa.UniqueConstraint("user_id", "day", name="uq_usage_user_id_day"),
     )
     _create(
         "audit",
