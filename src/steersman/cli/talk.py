@@ -82,7 +82,8 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
 
     def made() -> Engine:
         if opened is not None:
-            return opened(Wanted(str(folder), options, before), True)
+            most = max(space.config.serve.streams, 128)  # so that answers that were admitted do not wait for each other
+            return opened(Wanted(str(folder), options | {"max_slots": most}, before), True)
         from steersman.engine.load import load_engine
 
         return load_engine(folder, say=say, **options)
