@@ -203,7 +203,7 @@ def _shards(space: Workspace, corpus: Corpus, named: str) -> dict[str, Any]:
 def _lines(corpus: Corpus) -> list[str]:
     from steersman.corpus.folder import tokens_of
 
-    lines = [f"{corpus.name}: {corpus.path}"]
+    lines = [f"{corpus.name}: {corpus.path} (report.html)"]
     for source in corpus.sources:
         of = corpus.about["sources"][source]
         kept = of["kept"]
@@ -230,6 +230,14 @@ def _size(kept: Mapping[str, Mapping[str, int]]) -> str:
 
 def _page(space: Workspace, corpus: Corpus) -> None:
     """Written again whenever the corpus or its shards change."""
+    from steersman.eval import corpus_page
+
+    lengths: dict[str, dict[str, list[int]]] = {}
+    for name in corpus.tokenizers():
+        of = corpus.documents(name)
+        lengths[name] = {source: of[source, "train"].lengths.tolist() for source in corpus.sources}
+    language = "zh" if space.config.project.language == "zh" else "en"
+    corpus_page.draw(corpus.path / "report.html", corpus.name, corpus.about, lengths, language)
 
 
 def register(app: typer.Typer) -> None:
