@@ -17,6 +17,7 @@ from steersman.corpus import tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents
 from steersman.corpus.folder import corpus_of
 from steersman.corpus.tokenizer import Wanted, measure, train
+from steersman.data.near import texts_in_batches
 from steersman.data.reading import Reading
 
 PAGE = """<html><head><title>Lamps</title></head><body><nav><a href=/>Home</a></nav><main><article><h1>On lamps</h1>
@@ -151,6 +152,11 @@ def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path
     tokenizing.tokenise(work, tmp_path / "cut", begun.append)
     assert 400 < begun[0] <= 517  # the documents of whole shards are not done again
     assert _bytes(tmp_path / "cut") == _bytes(tmp_path / "whole")
+
+
+def test_batches_of_texts_end_by_number_and_by_size() -> None:
+    found = texts_in_batches(["a", "bb", "cccc", "d" * 9, "e", "f", "g"], 3, 5)
+    assert [list(map(len, batch)) for batch in found] == [[1, 2], [4], [9], [1, 1, 1]]
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

@@ -12,11 +12,12 @@ from steersman import stopping
 from steersman.artifact.files import hash_json, read_object, write_json
 from steersman.corpus.shards import SHARD, Documents, Shard, Writer, dtype_of
 from steersman.corpus.texts import SPLITS, read_texts
+from steersman.data.near import texts_in_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BATCH = 256
+BATCH, CHARACTERS = 256, 1 << 19
 FILE, STATE = "shards.json", "unfinished.json"
 
 
@@ -106,7 +107,7 @@ def _keep(into: Path, identity: str, done: Mapping[str, Sequence[Shard]]) -> Non
 
 def _encoded(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     ends = ends_of(tokenizer)
-    while batch := list(itertools.islice(texts, BATCH)):
+    for batch in texts_in_batches(texts, BATCH, CHARACTERS):
         rows = tokenizer(batch, add_special_tokens=False, verbose=False, split_special_tokens=True).input_ids
         for ids in rows:
             yield [*ends.before, *ids, *ends.after]
