@@ -18,7 +18,7 @@ from steersman.progress import activity, progress
 
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
-    from steersman.corpus.texts import Origin
+    from steersman.corpus.texts import Gathering, Origin
     from steersman.messages import Conversation
 
 USUAL = "exact,language,quality,near,contamination"
@@ -71,7 +71,6 @@ def corpus_build(
     Memory does not grow with the text. Everything left out is counted; `corpus/NAME/cleaning.jsonl` says of each
     document why. The same texts and settings make nothing anew.
     """
-    from steersman.corpus import folder
     from steersman.corpus.texts import Gathering
     from steersman.data import dataset
     from steersman.data.cleaning import cleaners
@@ -88,13 +87,19 @@ def corpus_build(
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
     reading = Reading(encoding=encoding, tell=say, **limits)
     what = Gathering(_origins(sources, field), reading, chosen, wishes, tests, validation)
-    with activity("reading the files' hashes"):
-        inputs = folder.inputs_of(what, lambda name: None)
-    with progress("corpus", None, unit="document") as shown:
-        made = folder.build(space, into, what, inputs, shown.update, replace)
+    made = _built(space, into, what, replace)
     shards = _shards(space, made, tokenizer) if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
+
+
+def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
+    from steersman.corpus import folder
+
+    with activity("reading the files' hashes"):
+        inputs = folder.inputs_of(what, lambda name: None)
+    with progress("corpus", None, unit="document") as shown:
+        return folder.build(space, into, what, inputs, shown.update, replace)
 
 
 def corpus_tokenize(
