@@ -28,6 +28,7 @@ from steersman.engine.load import load_engine
 from steersman.eval.best_of import best_answers, best_of_kl
 from steersman.eval.judges import Judge, judge_of
 from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
+from steersman.eval.page_languages import page_of
 from steersman.eval.report import Shown, write_report
 from steersman.eval.suites.task_scores import task_scores
 from steersman.eval.tasks import TaskScores, summed_up, tasks_of
@@ -376,12 +377,21 @@ def read(
     return result, prompts, models, kept
 
 
-def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
-    """Write report.html from the measurements kept in `folder`."""
+def page_in(folder: Path, config: Config, language: str = "") -> Path:
+    """The report's page in a language, by default the workspace's."""
+    return folder / REPORT if language in ("", _usual(config)) else page_of(folder / REPORT, language)
+
+
+def _usual(config: Config) -> str:
+    return "zh" if config.project.language == "zh" else "en"
+
+
+def draw(folder: Path, config: Config, maker_of: MakerOf, language: str = "") -> Path:
+    """Write the report's page from the measurements kept in `folder`."""
     result, prompts, models, kept = read(folder, config, maker_of)
     shown = Shown(
         config.project.name,
-        "zh" if config.project.language == "zh" else "en",
+        language or _usual(config),
         kept["facts"],
         kept["curves"],
         kept["reward_report"],
@@ -389,5 +399,6 @@ def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
         config.eval.samples_shown,
         config.ppo.kl.ceiling,
     )
-    write_report(folder / REPORT, result, prompts, models, shown)
-    return folder / REPORT
+    path = page_in(folder, config, language)
+    write_report(path, result, prompts, models, shown)
+    return path

@@ -13,10 +13,12 @@ from steersman.server import (
     chat_api,
     chat_images,
     completions_api,
+    data_api,
     logs,
     openai_api,
     pages,
     ranking_api,
+    reports_api,
     rounds_api,
     training,
 )
@@ -55,6 +57,8 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        data_api.router,
+        reports_api.router,
         pages.router,
     )
     for router in routers:

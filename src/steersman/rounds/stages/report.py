@@ -230,15 +230,18 @@ def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
     return {"verdict": result.to_json()}, f"{plain(result, language)}\nreport: {path}"
 
 
-def again(space: Workspace) -> Outcome:
-    """The round's existing report, its page written again if it is missing. ValueError where there is no report."""
+def again(space: Workspace, language: str = "") -> Outcome:
+    """The round's existing report, its page (in another language: the one beside it) written again if it is missing.
+
+    ValueError where there is no report."""
     from steersman.eval import run as evaluation
 
     folder: Path = space.stage_dir(STAGE.name)
     if not space.has(STAGE.name):
         raise ValueError(f"{folder}: no report of this round yet; make it with: steersman {STAGE.verb}")
-    if not (folder / REPORT).is_file():
-        evaluation.draw(folder, space.config, registry.maker_of)
+    for wanted in dict.fromkeys(("", language)):
+        if not evaluation.page_in(folder, space.config, wanted).is_file():
+            evaluation.draw(folder, space.config, registry.maker_of, wanted)
     return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
 
 
