@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
@@ -22,6 +22,7 @@ from steersman.server import (
     rounds_api,
     training,
 )
+from steersman.server.access import allowed
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -62,7 +63,7 @@ def create_app(
         pages.router,
     )
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(allowed)])
     app.state.routes = [route for router in routers for route in router.routes]
     app.router.default = pages.fallback
     install_handlers(app)

@@ -23,6 +23,7 @@ from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
+from steersman.server.people import EVERYBODY, SCOPE
 
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
@@ -85,7 +86,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope = {**scope, "path": _plain(scope["path"])}
+        scope = {**scope, "path": _plain(scope["path"]), SCOPE: EVERYBODY}
         shared = _shared(scope["path"], headers.get("origin"))
 
         begun = False
