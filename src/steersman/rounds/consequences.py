@@ -1,4 +1,4 @@
-"""What a promotion or a rollback would change, said before it is done: the model, the verdict on it, who is affected."""
+"""What a promotion or a rollback would change, said beforehand: the model, the verdict on it, who is affected."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ Why so: decision 51 in docs/LOG.md.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -121,7 +122,7 @@ class Job:
 
 def _after(option: str, command: Sequence[str]) -> list[str]:
     """The values of an option that may be repeated."""
-    return [value for name, value in zip(command, command[1:], strict=False) if name == option]
+    return [value for name, value in itertools.pairwise(command) if name == option]
 
 
 def start(
