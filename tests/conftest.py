@@ -82,3 +82,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Folder of a tiny model of each family that the local engine computes."""
     return make_model(tmp_path_factory.mktemp("tiny") / request.param, request.param)
+
+
+@pytest.fixture(scope="session")
+def two_rounds(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two rounds, to be copied; see `round_space`."""
+    from round_space import allow_judges, make_rounds
+
+    with pytest.MonkeyPatch.context() as patch:
+        allow_judges(patch)
+        return make_rounds(tmp_path_factory.mktemp("rounds") / "w", tiny)

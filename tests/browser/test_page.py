@@ -282,3 +282,4 @@ def test_curves_grow_while_a_stage_runs(site: Site) -> None:
     expect(page.get_by_role("img", name="reward, by iteration")).to_be_visible()
     button(page, "切换到中文").click()
     expect(page.get_by_role("heading", name="训练")).to_be_visible()
+    expect(page).to_have_url(re.compile("/rounds/curves$"))

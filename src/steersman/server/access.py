@@ -37,13 +37,9 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/readyz"): Need.OPEN,
     ("GET", "/metrics"): Need.ADMIN,
     ("GET", "/report"): Need.CHAT,
-    ("HEAD", "/report"): Need.CHAT,
     ("GET", "/reports/{number}"): Need.MANAGE,
-    ("HEAD", "/reports/{number}"): Need.MANAGE,
     ("GET", "/reports/{first}/{second}"): Need.MANAGE,
-    ("HEAD", "/reports/{first}/{second}"): Need.MANAGE,
     ("GET", "/datasets/{name}/report"): Need.MANAGE,
-    ("HEAD", "/datasets/{name}/report"): Need.MANAGE,
     # chat
     ("GET", "/api/config"): Need.CHAT,
     ("GET", "/api/conversations"): Need.CHAT,
