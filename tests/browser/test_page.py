@@ -253,6 +253,7 @@ def test_the_header_leads_to_each_place(site: Site) -> None:
 
 
 def test_curves_grow_while_a_stage_runs(site: Site) -> None:
+    (site.workspace / "steersman.toml").touch()
     page = site.open("/training", hurried=True)
     expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
 
