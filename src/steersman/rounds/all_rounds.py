@@ -13,6 +13,8 @@ from steersman.artifact.files import read_object
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
+from steersman.eval import wording
+from steersman.eval.verdict import Caution
 from steersman.rounds import registry
 from steersman.rounds.gate import VERDICT_FILE
 from steersman.rounds.lineage import round_states
@@ -38,7 +40,7 @@ def one_round(space: Workspace, number: int) -> dict[str, Any]:
         **_round(space, number, space.history()),
         "stages": [_stage(space, number, state) for state in states],
         "conditions": read_decision(space, number) if decided(space, number) else None,
-        "cautions": [one["text"] for one in _verdict(space, number).get("cautions", ()) if one.get("text")],
+        "cautions": [_caution(one) for one in _verdict(space, number).get("cautions", ())],
     }
 
 
@@ -93,6 +95,15 @@ def worse_parts(pair: Pair) -> list[str]:
         **{row["intent"]: row["difference"] for row in pair.get("by_intent") or ()},
     }
     return [name for name, of in intervals.items() if of["high"] is not None and of["high"] < 0]
+
+
+def _caution(one: Mapping[str, Any]) -> dict[str, str]:
+    """A caution of a verdict in every language; in English alone where another version wrote it."""
+    try:
+        caution = Caution(one["code"], one["values"])
+        return {language: wording.caution(caution, language) for language in wording.LANGUAGES}
+    except (KeyError, TypeError):
+        return {"en": str(one.get("text", ""))}
 
 
 def _stage(space: Workspace, number: int, state: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ export interface Stage {
 export interface OneRound extends Round {
   stages: Stage[]
   conditions: (Decided & { checks: Check[]; data: Gathered; start: string; served: string }) | null
-  cautions: string[]
+  cautions: Record<string, string>[]
 }
 export interface Job {
   number: number

@@ -2,7 +2,7 @@
 import { ApiError } from '../lib/api'
 import { known } from '../lib/i18n'
 import { ui } from '../lib/ui.svelte'
-import { rounds, type Job, type Now } from './api'
+import { rounds, type Job, type Now, type Verdict } from './api'
 
 const EVERY_MS = 2000
 export const ALIVE = ['running', 'stopping']
@@ -56,6 +56,14 @@ class Happening {
 
 /** A model by the stage that made it. */
 export const named = (stage: string) => known(ui.language, 'rounds_named_', stage)
+/** The two models of a comparison, as texts take them. */
+export const sides = (verdict: Verdict) => {
+  const label = (name: string, said: string) => {
+    const own = known(ui.language, 'rounds_side_', name)
+    return own === name ? said : own
+  }
+  return { a: label(verdict.a, verdict.a_label), b: label(verdict.b, verdict.b_label) }
+}
 /** A failure in words; what was refused, with the server's reason. */
 export const told = (problem: unknown) =>
   problem instanceof ApiError && [400, 403, 404, 409].includes(problem.status) && problem.message
