@@ -20,7 +20,7 @@ from round_space import allow_judges, answered
 from server_double import FakeEngine
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import all_rounds, jobs, uploads
-from steersman.rounds.asking import ask
+from steersman.rounds.other_process import ask
 from steersman.server.app import create_app
 from steersman.store import Store, by_day
 

@@ -16,8 +16,8 @@ from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace
 from steersman.eval.page_languages import SPOKEN, page_of
 from steersman.rounds import versus
-from steersman.rounds.asking import ask
 from steersman.rounds.data_sets import info_of
+from steersman.rounds.other_process import ask
 from steersman.server.context import Ctx
 from steersman.server.pages import REPORT_HEADERS, plain_page
 from steersman.server.rounds_api import MOST, Number, space_of

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import all_rounds, consequences, gate, jobs, loop, overview, provenance, registry
-from steersman.rounds.asking import ask
+from steersman.rounds.other_process import ask
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.request_text import WHOLE, Said
