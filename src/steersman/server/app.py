@@ -13,11 +13,13 @@ from steersman.server import (
     chat_api,
     chat_images,
     completions_api,
+    data_api,
     health,
     logs,
     openai_api,
     pages,
     ranking_api,
+    reports_api,
     rounds_api,
     training,
 )
@@ -64,6 +66,8 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        data_api.router,
+        reports_api.router,
         health.router,
         pages.router,
     )
