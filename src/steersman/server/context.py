@@ -46,7 +46,7 @@ class Context:
     round: int = 1
     """The round whose tasks are ranked."""
     workspace: Path | None = None
-    """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
+    """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     team: Team | None = None
     """People who may sign in; None: the server has no accounts."""
     generations: Generations = field(default_factory=Generations)
