@@ -4,13 +4,13 @@ A session or key is looked up once in `FRESH_SECONDS`, so that it costs a reques
 server ends or changes holds here that much later. Cookies are `HttpOnly` and `SameSite=Strict`, and a write with one
 must have this server's own origin and a header that no form and no other site's script can send.
 
-Why so: decision 76 in docs/LOG.md.
+Why so: decision 77 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from anyio import to_thread
 from starlette.datastructures import Headers
@@ -75,8 +75,8 @@ class Door:
         """None where the request may go on; its person is then in the scope, or None for what is open to all."""
         try:
             await self._find(scope, headers)
-            if scope[SCOPE] is None and scope["path"] == "/report":
-                return RedirectResponse("/login?next=/report", 303)
+            if scope[SCOPE] is None and scope["path"].startswith(("/report", "/datasets/")):
+                return RedirectResponse(f"/login?{urlencode({'next': scope['path']})}", 303)
         except ApiError as error:
             more = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
             return error_response(error.status, error.message, error.param, error.code, error.headers | more)
