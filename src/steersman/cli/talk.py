@@ -227,7 +227,7 @@ def run_server(
     config = space.config.serve
     history = [] if model else space.history()
     models = Models(load(space, model, dtype))
-    with Store.open(space.store_path, space.config.rank.objective) as store:
+    with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
             store,
