@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server.validation import first_problem
@@ -33,7 +34,10 @@ _CODES = {
     503: "overloaded",
 }
 DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
-GONE = "The store's database cannot be reached at the moment; what was just sent may not be kept. Try again."
+STORE_GONE = "The store's database cannot be reached at the moment; what was just sent may not be kept. Try again."
+GONE = "The process that computes answers ended and is being started again; ask again in a moment."
+RESTART_SECONDS = 5
+"""Seconds that a client is told to wait for the engine's process, or for memory."""
 INTERNAL = "The server failed to answer this request; its log says why."
 
 
@@ -83,6 +87,10 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(400, str(error), "messages", "context_length_exceeded")
     if isinstance(error, Refused):
         return shown_error(refused(error))
+    if isinstance(error, Gone):
+        return error_body(503, GONE, code="engine_restarting")
+    if isinstance(error, NoRoom):
+        return error_body(503, str(error), code="no_room")
     if isinstance(error, EndpointError):
         return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
@@ -91,7 +99,7 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     if isinstance(error, Unreachable):
-        return error_body(503, GONE, code="store_unreachable")
+        return error_body(503, STORE_GONE, code="store_unreachable")
     return error_body(500, INTERNAL)
 
 
@@ -155,6 +163,11 @@ def install_handlers(app: FastAPI) -> None:
             return JSONResponse(shown_error(error), 502)
         return JSONResponse(shown_error(error), 429, {"Retry-After": str(math.ceil(error.busy))})
 
+    @app.exception_handler(Gone)
+    @app.exception_handler(NoRoom)
+    async def on_no_engine(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
+
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
         return JSONResponse(shown_error(error), 507)
@@ -162,4 +175,4 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unreachable)
     async def on_unreachable(_request: Request, error: Unreachable) -> JSONResponse:
         logger.error("%s", error)
-        return JSONResponse(shown_error(error), 503, {"Retry-After": "5"})
+        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
