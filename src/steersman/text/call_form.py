@@ -4,7 +4,7 @@ A form is learned from the chat template by rendering a call (`text.call_probe`)
 JSON with the name inside (Hermes, Qwen, Llama, Granite, Cohere), JSON behind the name (Mistral, Kimi, Functionary),
 named values (Qwen Coder, GLM, MiniMax, DeepSeek, Gemma) or Python (LFM).
 
-Why so: decision 75 in docs/LOG.md.
+Why so: decision 76 in docs/LOG.md.
 """
 
 from __future__ import annotations
