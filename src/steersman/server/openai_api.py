@@ -27,7 +27,7 @@ from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
-from steersman.server.sse import event, stream
+from steersman.server.sse import event, following, stream
 from steersman.server.tools_schema import chat_tools
 from steersman.types import Completion, SamplingParams
 
@@ -80,7 +80,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         head = head_of(found.engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
         chunks = _chunks(answering, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
-        return stream(_after(first, chunks))
+        return stream(following(first, chunks))
     said: list[list[Item]] = [[] for _ in range(answering.params.n)]
     async with contextlib.aclosing(answering.items(request)) as items:
         async for number, item in items:
@@ -143,13 +143,6 @@ async def complete(
         return [done[number] for number in range(params.n)]
     finally:
         watch.cancel()
-
-
-async def _after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
-    async with contextlib.aclosing(rest):
-        yield first
-        async for one in rest:
-            yield one
 
 
 async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) -> AsyncGenerator[ServerSentEvent]:

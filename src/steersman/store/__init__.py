@@ -27,6 +27,7 @@ from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
+from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
@@ -51,6 +52,8 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
+        self.responses = Responses(database)
+        """Of `/v1/responses`."""
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
