@@ -10,7 +10,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from steersman.store.database import Database
-from steersman.store.schema import ResponseRow, utc_now
+from steersman.store.schema import utc_now
+from steersman.store.schema_api import ResponseRow
 
 KEPT = dt.timedelta(days=30)
 """How long a response is kept, as OpenAI does; older ones go when another is stored."""

@@ -4,7 +4,8 @@ A form is learned from the chat template by rendering a call (`text.call_probe`)
 JSON with the name inside (Hermes, Qwen, Llama, Granite, Cohere), JSON behind the name (Mistral, Kimi, Functionary),
 named values (Qwen Coder, GLM, MiniMax, DeepSeek, Gemma) or Python (LFM).
 
-Why so: decision 76 in docs/LOG.md.
+A form that does not read its own sample back is none, and requests with tools are refused. Of 80 renderings of calls by
+published templates 75 are read back exactly; the others write nested lists as tags, a name twice, or quotes unescaped.
 """
 
 from __future__ import annotations
