@@ -1,7 +1,7 @@
 """What is PostgreSQL's alone: one writer at a time, readers that see one state, a server that may be gone.
 
 Writers take one lock, readers one snapshot, as in SQLite, so that code which is right on one database is on the other.
-Why so: decision 76 in docs/LOG.md.
+Why so: decision 77 in docs/LOG.md.
 """
 
 from __future__ import annotations
