@@ -119,7 +119,7 @@ def test_signing_in_and_out(made: Any, store: Store) -> None:
     assert "Secure" not in cookie
     token = client.cookies["steersman_8000"]
     assert client.get("/api/config").json()["me"]["name"] == "ada"
-    assert token not in (Path(store._db._path).read_bytes() + _wal(store)).decode("latin-1")  # type: ignore[arg-type]
+    assert token not in (_file(store).read_bytes() + _wal(store)).decode("latin-1")
     assert client.delete("/api/session").status_code == 200
     replayed = made()
     replayed.cookies.set("steersman_8000", token)
@@ -127,8 +127,12 @@ def test_signing_in_and_out(made: Any, store: Store) -> None:
     assert [entry.action for entry in store.audit.page()] == ["signed out", "signed in"]
 
 
+def _file(store: Store) -> Path:
+    return Path(str(store._db.engine.url.database))
+
+
 def _wal(store: Store) -> bytes:
-    path = Path(f"{store._db._path}-wal")
+    path = Path(f"{_file(store)}-wal")
     return path.read_bytes() if path.exists() else b""
 
 
@@ -330,7 +334,7 @@ def test_keys_are_shown_once_and_end(made: Any, store: Store) -> None:
     assert new["secret"].startswith(new["key"]["prefix"])
     shown = client.get("/api/me/keys").text
     assert new["secret"] not in shown
-    assert new["secret"] not in Path(store._db._path).read_bytes().decode("latin-1")  # type: ignore[arg-type]
+    assert new["secret"] not in _file(store).read_bytes().decode("latin-1")
     program = made()
     program.headers = {"authorization": f"bearer {new['secret']}"}
     assert program.get("/v1/models").status_code == 200

@@ -62,6 +62,7 @@ MODULES = (
         "compare_answers",
         "promotion",
         "canaries",
+        "store",
         "status",
         "doctor",
     ),

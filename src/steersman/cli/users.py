@@ -44,7 +44,7 @@ def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
 def _store(space: Workspace) -> Store:
     from steersman.store import Store
 
-    return Store.open(space.store_path)
+    return Store.open(space.store)
 
 
 def _link(space: Workspace, token: str) -> str:

@@ -32,6 +32,7 @@ from steersman.config.project_settings import (
     RoundConfig,
     SampleConfig,
     ServeConfig,
+    StoreConfig,
 )
 from steersman.config.reinforcement import (
     RULES,
@@ -94,6 +95,7 @@ __all__ = [
     "SelectionConfig",
     "ServeConfig",
     "SftConfig",
+    "StoreConfig",
     "components",
     "flat_name",
     "late",
@@ -122,6 +124,7 @@ class Config:
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()
     accounts: AccountsConfig = AccountsConfig()
+    store: StoreConfig = StoreConfig()
 
 
 def of_stage(config: Config, section: str) -> Any:

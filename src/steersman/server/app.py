@@ -14,19 +14,23 @@ from steersman.server import (
     chat_images,
     completions_api,
     data_api,
+    embeddings_api,
     health,
     logs,
+    messages_api,
     oidc_api,
     openai_api,
     pages,
     people_api,
     ranking_api,
     reports_api,
+    responses_api,
     rounds_api,
     session_api,
     training,
 )
 from steersman.server.access import allowed
+from steersman.server.anthropic_errors import AnthropicErrors
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -69,6 +73,9 @@ def create_app(
     routers = (
         openai_api.router,
         completions_api.router,
+        responses_api.router,
+        messages_api.router,
+        embeddings_api.router,
         chat_api.router,
         chat_images.router,
         ranking_api.router,
@@ -94,5 +101,6 @@ def create_app(
     door = context.team.door if context.team is not None else None
     shared = Key(key) if key else None
     app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=reach.beyond)
+    app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app
