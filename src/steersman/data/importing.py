@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from array import array
 from collections import Counter
@@ -11,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from steersman.data import chatlog, formats, sources
 from steersman.data.clean import words_of
@@ -26,11 +23,10 @@ from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import MakePile, Pile, in_order
+from steersman.data.unused import Content, check_content, check_mapping
 from steersman.types import Conversation, Ranking
 
 ORDERS = ("", "best-first", "worst-first")
-CATEGORY = 20
-"""A field of at least this many records with at most a fifth as many distinct values is a category, not content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +84,6 @@ def _formats_of(name: str | None) -> tuple[str, str | None]:
     return (name if name in sources.FILE_FORMATS else ""), (name if name in formats.IMPORTERS else None)
 
 
-@dataclass
-class _Content:
-    """An unused field whose values look like content."""
-
-    line: int
-    sample: str
-    values: array[int] = field(default_factory=lambda: array("q"))
-    """Hashes of all values."""
-
-    @property
-    def is_category(self) -> bool:
-        return len(self.values) >= CATEGORY and len(np.unique(np.frombuffer(self.values, np.int64))) <= (
-            len(self.values) / 5
-        )
-
-
 @dataclass(frozen=True)
 class _Kind:
     """The records of one kind, and their lines."""
@@ -129,7 +109,7 @@ class _Gathered:
     notes: Counter[str] = field(default_factory=Counter)
     taken: Counter[tuple[str, str]] = field(default_factory=Counter)
     unused: Counter[str] = field(default_factory=Counter)
-    content: dict[str, _Content] = field(default_factory=dict)
+    content: dict[str, Content] = field(default_factory=dict)
     files: Counter[str] = field(default_factory=Counter)
     single: dict[str, tuple[int, float, float]] = field(default_factory=dict)
     """Fields that score single answers: number of values, the least and the most."""
@@ -156,7 +136,7 @@ class _Gathered:
         self.unused.update(content + others)
         for name in content:
             text = str(fields.record[name])
-            self.content.setdefault(name, _Content(line, text)).values.append(hash(text))
+            self.content.setdefault(name, Content(line, text)).add(text)
 
 
 @dataclass(frozen=True)
@@ -208,8 +188,8 @@ def parse_file(
     got.notes.update(reading.changed)
     if kind in (None, "demonstrations"):
         _say_scores(got, reading)
-    _check_mapping(path, mapping, got)
-    _check_content(path, got)
+    check_mapping(path, mapping, got.seen)
+    check_content(path, got.content, _most_frequent(got.taken))
     _group(got)
     kind = kind or _settle_kind(path, got, taking.skip_bad)
     if kind not in got.kinds:
@@ -350,35 +330,6 @@ def _group(got: _Gathered) -> None:
                 got.kind("rankings").add(line, ranking)
         got.notes["answers with a score each gathered into rankings by their prompt"] += len(got.scored) - alone
         got.left_out["prompts with one scored answer alone"] += alone
-
-
-def _check_mapping(path: Path, mapping: Mapping[str, str], got: _Gathered) -> None:
-    """ValueError where a field that --map names is in no record."""
-    if not got.seen:
-        return
-    for role, columns in mapping.items():
-        for column in columns.split(","):
-            if plain(column) not in got.seen:
-                near = difflib.get_close_matches(plain(column), sorted(got.seen), n=1, cutoff=0.0)
-                raise ValueError(
-                    f"{path}: --map {role}={column}: no record has such a field; did you mean '{''.join(near)}'?"
-                )
-
-
-def _check_content(path: Path, got: _Gathered) -> None:
-    """ValueError where unused fields look like content."""
-    fields = {name: found for name, found in got.content.items() if not found.is_category}
-    if not fields:
-        return
-    name, found = next(iter(fields.items()))
-    more = f" (likewise: {', '.join(list(fields)[1:])})" if len(fields) > 1 else ""
-    read = ", ".join(f"{role} = {key}" for role, key in _most_frequent(got.taken).items()) or "nothing"
-    sample = " ".join(found.sample.split())
-    raise ValueError(
-        f"{path}:{found.line}: field '{name}' looks like something said ({sample[:40]!r}) and would be lost{more}; "
-        f"read so far: {read}; say what it is, such as --map answer={name} (or {', '.join(MAPPABLE[:7])}), or leave it "
-        f"out: --map ignore={name}"
-    )
 
 
 def _settle_kind(path: Path, got: _Gathered, skip_bad: bool) -> str:
