@@ -61,7 +61,8 @@ async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     found = await ctx.named(body.model)
-    engine = found.engine  # one for the whole request, whatever is promoted meanwhile
+    # one for the whole request, whatever is promoted meanwhile
+    engine = await ctx.engine_for(found, body.user, body.safety_identifier, body.beginning)
     refuse_unsupported(body)
     if body.logprobs:
         check_tokens(engine)
@@ -75,7 +76,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         head = head_of(engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
         chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
-        return stream(_after(first, chunks))
+        return stream(after(first, chunks))
     completions = await complete(ctx, engine, place, request, prompt, params)
     head = head_of(engine, "chat.completion", found.name)
     told = functools.partial(_body, engine, completions, prompt_tokens, head, bool(body.logprobs))
@@ -139,7 +140,7 @@ async def _cancel_on_disconnect(request: Request, generation: Generation) -> Non
     generation.cancel()
 
 
-async def _after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
+async def after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
     async with contextlib.aclosing(rest):
         yield first
         async for one in rest:
