@@ -32,6 +32,8 @@ LEAST = 8
 BATCH = 512
 FORGET = 16 * BATCH
 """Texts read at random after which their pages are given back."""
+CHARACTERS = 1 << 21
+"""Of texts whose runs are in memory at a time: some 100 bytes each."""
 T = TypeVar("T")
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,7 +76,7 @@ def signatures(texts: Iterable[str], folder: Path | None = None) -> Iterator[Sig
     """The signatures of texts, read once; their file in `folder` is gone at the end."""
     known = bytearray()
     with tempfile.TemporaryFile(dir=folder) as file:
-        for batch in batches(texts, BATCH):
+        for batch in texts_in_batches(texts, BATCH, CHARACTERS):
             sets = [runs(text) for text in batch]
             known += bytes(len(s) >= LEAST for s in sets)
             file.write(np.array(RMinHash.digests_from_token_sets(sets, PERMUTATIONS, 42), dtype=np.uint32).tobytes())
@@ -84,6 +86,20 @@ def signatures(texts: Iterable[str], folder: Path | None = None) -> Iterator[Sig
         rows = np.frombuffer(mapped or b"", np.uint32).reshape(shape)
         yield Signatures(rows, np.frombuffer(bytes(known), np.uint8).astype(bool), mapped)
         del rows
+
+
+def texts_in_batches(texts: Iterable[str], size: int, characters: int) -> Iterator[list[str]]:
+    """At most `size` texts at a time, fewer where they have more than so many characters: books take room."""
+    held: list[str] = []
+    length = 0
+    for text in texts:
+        if held and (len(held) == size or length + len(text) > characters):
+            yield held
+            held, length = [], 0
+        held.append(text)
+        length += len(text)
+    if held:
+        yield held
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:

@@ -23,8 +23,8 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import with_raw
-from steersman.server.openai_api import after, check_tokens, complete, finish_of, head_of, used
-from steersman.server.sse import event, stream
+from steersman.server.openai_api import check_tokens, complete, finish_of, head_of, used
+from steersman.server.sse import event, following, stream
 from steersman.types import Completion, SamplingParams
 
 router = APIRouter(prefix="/v1")
@@ -52,9 +52,8 @@ class _Wanted:
 
 @router.post("/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_end: AtEnd) -> Response:
-    found = await ctx.named(body.model)
-    # one for the whole request, whatever is promoted meanwhile
-    engine = await ctx.engine_for(found, body.user, body.beginning)
+    found = await ctx.for_user(await ctx.named(body.model), body.user, body.beginning)
+    engine = found.engine  # one for the whole request, whatever is promoted meanwhile
     checked(body)
     if body.logprobs is not None:
         check_tokens(engine)
@@ -66,7 +65,7 @@ async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_en
     if body.stream:
         chunks = _chunks(ctx, engine, body, wanted, place, head)
         first = await anext(chunks)  # raises the engine's refusal
-        return stream(after(first, chunks))
+        return stream(following(first, chunks))
     choices: list[str] = []
     answered: list[Completion] = []
     for one in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import AsyncGenerator, Callable
@@ -46,7 +47,7 @@ class Context:
     round: int = 1
     """The round whose tasks are ranked."""
     workspace: Path | None = None
-    """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
+    """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
@@ -77,14 +78,14 @@ class Context:
             raise ApiError(404, message, param="model", code="model_not_found")
         return found
 
-    async def engine_for(self, found: Found, *keys: str | None) -> Engine:
-        """The engine that answers a request of the API, by the first of `keys` that is there: the user's id, or how the
+    async def for_user(self, found: Found, *keys: str | None) -> Found:
+        """The model that answers a request of the API, by the first of `keys` that is there: the user's id, or how the
         dialogue begins. A canary's users stay with their model, and their answers are counted."""
         engine, canary = self.models.of_request(found, next((key for key in keys if key), ""))
         if canary is not None and self.workspace is not None:
             told = (self.workspace, canary, engine is not found.engine)
             await to_thread.run_sync(functools.partial(count_api_answer, *told))
-        return engine
+        return dataclasses.replace(found, engine=engine)
 
     async def engine_of(self, chat: str) -> Engine:
         """The engine that answers in this chat: a canary's chats stay with their model."""
