@@ -3,7 +3,7 @@
 A shelf is a list that is only added to: a record lies in a temporary file, its place in memory (8 bytes). Keys that
 must be looked up lie in a temporary SQLite database, of which 16 MB are held in memory. Both are gone with the process.
 
-Why so: decision 76 in docs/LOG.md.
+Why so: decision 78 in docs/LOG.md.
 """
 
 from __future__ import annotations
