@@ -23,9 +23,11 @@ from steersman.store import chats, erasing, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
+from steersman.store.duels import Duels
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
+from steersman.store.shelf import Shelf
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
@@ -49,6 +51,7 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
+        self.shelf, self.duels = Shelf(database), Duels(database)
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:

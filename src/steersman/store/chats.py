@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, or_, select
@@ -15,7 +15,7 @@ from steersman.data.clean import bare
 from steersman.parts import Citation, Image, Said, Text, text_of
 from steersman.store.refusals import NotFound, Outdated, clean_text, expect
 from steersman.store.said import column, images_of, read, without_named
-from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
+from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, TaskRow, iso, utc_now
 from steersman.store.standing import edit_holds, judged_text, standing
 from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
 
@@ -35,6 +35,10 @@ class Chat:
     system_prompt: str
     created: str
     updated: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How answers are made where that differs from the server's settings."""
+    folder: str = ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class ChatMessage:
         """Number of the dialogue's first turns that were left out of the prompt because they did not fit."""
         return int((self.sampling or {}).get("left_out", 0))
 
+    @property
+    def blind(self) -> bool:
+        """Whether nobody may know yet which model wrote it: it stands beside another answer until somebody chooses."""
+        return bool((self.sampling or {}).get("blind"))
+
 
 def new_id() -> str:
     return uuid.uuid4().hex
@@ -94,7 +103,8 @@ def _message_row(session: Session, id_: str) -> MessageRow:
 
 
 def _to_chat(row: ConversationRow) -> Chat:
-    return Chat(row.id, row.title, row.system_prompt, iso(row.created), iso(row.updated))
+    times = iso(row.created), iso(row.updated)
+    return Chat(row.id, row.title, row.system_prompt, *times, row.settings or {}, row.folder, row.pinned)
 
 
 def _said(session: Session, *about: ColumnElement[bool]) -> Mapping[str, list[FeedbackRow]]:
@@ -159,6 +169,7 @@ def rename(session: Session, id_: str, title: str) -> Chat:
 def remove(session: Session, id_: str) -> list[Image]:
     """Delete a chat with all its messages and feedback. Returns images that nothing in the store names any more."""
     images = images_of(session, _chat_row(session, id_).id)
+    session.execute(delete(TaskRow).where(TaskRow.conversation_id == id_))
     session.execute(delete(ConversationRow).where(ConversationRow.id == id_))
     return without_named(session, images)
 
