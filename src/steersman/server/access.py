@@ -34,6 +34,8 @@ class Need(enum.Enum):
 NEEDS: dict[tuple[str, str], Need] = {
     # pages
     ("GET", "/healthz"): Need.OPEN,
+    ("GET", "/readyz"): Need.OPEN,
+    ("GET", "/metrics"): Need.ADMIN,
     ("GET", "/report"): Need.CHAT,
     # chat
     ("GET", "/api/config"): Need.CHAT,

@@ -121,6 +121,8 @@ class Guard:
             if begun:
                 raise BrokenOff from None
             await error_response(500, INTERNAL)(scope, receive, send_with_headers)
+        finally:
+            scope.get("seen", {})["route"] = _route(scope)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -174,7 +176,7 @@ def _preflight(scope: Scope, headers: Headers) -> Response | None:
     if "access-control-request-method" not in headers:
         return None
     allowed: dict[str, Any] = {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
         "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "Authorization, Content-Type"),
         "Access-Control-Max-Age": "600",
     }
