@@ -14,6 +14,7 @@ from steersman.server.chat_asking import asked, began, stored
 from steersman.server.chat_schema import Question, message_json
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.models import Found
 from steersman.server.people import Who
 from steersman.server.request_text import Number, Said, Text
 from steersman.store import new_id
@@ -43,18 +44,16 @@ class VoteOn(BaseModel):
 async def side_by_side(ctx: Ctx, id: str, body: SideBySide, at_end: AtEnd) -> dict[str, Any]:
     """Store a question and begin two answers to it, which are read along with /api/messages/{id}/stream."""
     first, second = body.models
-    if first == second:
-        raise ApiError(400, "models: expected two different models", param="models")
     found = [await ctx.named(name) for name in body.models]
     if found[0].engine is found[1].engine and found[0].adapter == found[1].adapter:
-        raise ApiError(400, f"models: {first} and {second} are the same model here", param="models")
+        raise ApiError(409, f"models: {first} and {second} are the same model here", param="models", code="same_model")
     places = [at_end.enter_context(ctx.generations.reserve()) for _ in found]
     ready = [await asked(ctx, id, body, model) for model in found]
     if secrets.randbelow(2):
         ready.reverse()
     question = await stored(ctx, id, body)
     ids = (new_id(), new_id())
-    names = (ready[0].model.engine.policy_version, ready[1].model.engine.policy_version)
+    names = (_name(ready[0].model), _name(ready[1].model))
 
     def begin() -> Duel:
         return ctx.store.duels.begin(question.id, ids, names)
@@ -67,6 +66,10 @@ async def side_by_side(ctx: Ctx, id: str, body: SideBySide, at_end: AtEnd) -> di
     return {"question": message_json(question), "duel": duel_json(duel), "answers": [_begun(one) for one in answers]}
 
 
+def _name(model: Found) -> str:
+    return model.name if model.adapter else model.engine.policy_version
+
+
 def _begun(answer: Answer) -> dict[str, Any]:
     return message_json(answer.message, writing=True)
 
@@ -74,6 +77,8 @@ def _begun(answer: Answer) -> dict[str, Any]:
 @router.post("/messages/{id}/vote")
 async def vote(ctx: Ctx, id: str, body: VoteOn, who: Who) -> dict[str, Any]:
     """Choose between the answers to the question `id`; the names are in the answer."""
+    if ctx.answers.of_question(id) is not None:
+        raise ApiError(409, "One of the answers is still being written", code="still_writing")
     return {"duel": duel_json(await run_in_threadpool(_vote, ctx, id, body, who.id))}
 
 

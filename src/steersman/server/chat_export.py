@@ -38,7 +38,12 @@ def markdown(chat: Chat, path: Sequence[ChatMessage], language: str) -> str:
         lines += [f"![]({part.path})" for part in message.said if isinstance(part, Image)]
         cited = [part for part in message.said if isinstance(part, Citation)]
         if cited:
-            lines += [f"{sources}:", "", *(f"{i}. [{_line(c.title or c.url)}](<{c.url}>)" for i, c in enumerate(cited, 1)), ""]
+            lines += [
+                f"{sources}:",
+                "",
+                *(f"{i}. [{_line(c.title or c.url)}](<{c.url}>)" for i, c in enumerate(cited, 1)),
+                "",
+            ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -23,7 +23,8 @@ from sqlalchemy import select
 from steersman.parts import Citation, Image, Said
 from steersman.store import chats, erasing, ranking_tasks
 from steersman.store import votes as voting
-from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
+from steersman.store.chat_records import Chat, ChatMessage
+from steersman.store.chats import Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.duels import Duels
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, or_, select
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from steersman.data.clean import bare
 from steersman.parts import Citation, Image, Said, Text, text_of
+from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.refusals import NotFound, Outdated, clean_text, expect
 from steersman.store.said import column, images_of, read, without_named
 from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, TaskRow, iso, utc_now
@@ -24,59 +24,6 @@ TITLE_LIMIT = 60
 _PAGE = 200
 
 Reaction = Literal["like", "dislike", "edit", "regenerate", "flag", "clear", "withdraw"]
-
-
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """A conversation's entry in the list of chats. `updated` is an ISO 8601 time, UTC."""
-
-    id: str
-    title: str
-    system_prompt: str
-    created: str
-    updated: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """How answers are made where that differs from the server's settings."""
-    folder: str = ""
-    pinned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """A node of a chat's tree, with the latest feedback on it.
-
-    `parent_id` is None for a first question. `finish_reason` is None for a user's message, and for an answer of which
-    only a part is stored: it is being written, or who wrote it died. `liked` is None where
-    nobody reacted or the reaction was taken back, `comment` is what was said with it; `edited` is the latest better
-    answer that someone wrote, and `about_edit` says that `liked` is about that one.
-    """
-
-    id: str
-    conversation_id: str
-    parent_id: str | None
-    role: Literal["user", "assistant"]
-    content: str
-    policy_version: str
-    finish_reason: str | None
-    sampling: Mapping[str, Any] | None
-    tokens: int | None
-    created: str
-    liked: bool | None = None
-    edited: str | None = None
-    comment: str = ""
-    about_edit: bool = False
-    said: tuple[Said, ...] = ()
-    """Content with more than the text in `content`: texts, images, citations."""
-
-    @property
-    def left_out(self) -> int:
-        """Number of the dialogue's first turns that were left out of the prompt because they did not fit."""
-        return int((self.sampling or {}).get("left_out", 0))
-
-    @property
-    def blind(self) -> bool:
-        """Whether nobody may know yet which model wrote it: it stands beside another answer until somebody chooses."""
-        return bool((self.sampling or {}).get("blind"))
 
 
 def new_id() -> str:

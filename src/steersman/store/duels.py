@@ -67,9 +67,7 @@ class Duels:
             rows = session.scalars(select(DuelRow).where(DuelRow.conversation_id == id).order_by(DuelRow.seq))
             return [_duel(row) for row in rows]
 
-    def vote(
-        self, question_id: str, choice: Choice, *, labeler: str, round: int, seconds: float | None = None
-    ) -> Duel:
+    def vote(self, question_id: str, choice: Choice, *, labeler: str, round: int, seconds: float | None = None) -> Duel:
         """Choose between two whole answers, for good; from then on it is known which model wrote which.
 
         Raises NotFound, Outdated where somebody chose before, StoreError where an answer is missing.

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from steersman.store import chats
-from steersman.store.chats import Chat, ChatMessage
+from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.database import Database
 from steersman.store.refusals import NotFound, clean_text
 from steersman.store.schema import ConversationRow, MessageRow, iso, utc_now
@@ -105,7 +105,7 @@ class Shelf:
                 .order_by(ConversationRow.updated.desc(), ConversationRow.seq.desc())
                 .limit(HITS)
             )
-            return [_hit(session, chat, message, words) for chat, message in found.tuples()]
+            return [_hit(session, chat, message, words) for chat, message in found]
 
     def share(self, id: str, last_id: str) -> Share:
         """A link to the chat down to `last_id`; the same one where there is one already."""
@@ -115,9 +115,7 @@ class Shelf:
             there = select(ShareRow).where(ShareRow.conversation_id == id, ShareRow.last_id == last_id)
             row = session.scalar(there)
             if row is None:
-                row = ShareRow(
-                    token=secrets.token_urlsafe(24), conversation_id=id, last_id=last_id, created=utc_now()
-                )
+                row = ShareRow(token=secrets.token_urlsafe(24), conversation_id=id, last_id=last_id, created=utc_now())
                 session.add(row)
                 session.flush()
             return _share(row)
