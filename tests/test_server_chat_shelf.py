@@ -15,7 +15,7 @@ from steersman.rounds.feedback_rules import apply_rules
 from steersman.server.app import create_app
 from steersman.server.models import Models
 from steersman.store import Store
-from steersman.store.shelf import excerpt
+from steersman.store.kept_chats import excerpt
 from steersman.types import Completion
 
 SCRIPT = "<script>alert(1)</script>"

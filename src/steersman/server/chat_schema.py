@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from steersman.server.request_parts import ImagePart, TextPart
 from steersman.server.request_text import WHOLE, Number, Said, Text
 from steersman.store import Chat, ChatMessage
-from steersman.store.shelf import FOLDER, SYSTEM
+from steersman.store.kept_chats import FOLDER, SYSTEM
 
 _TITLE, _COMMENT, _PARTS = 200, 10_000, 64
 """Most characters (the store's limits), and most parts of a question."""

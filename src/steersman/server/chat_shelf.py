@@ -15,7 +15,7 @@ from steersman.server.context import Ctx
 from steersman.server.errors import ApiError
 from steersman.server.request_text import Text
 from steersman.store import ChatMessage
-from steersman.store.shelf import QUERY, Hit, Share
+from steersman.store.kept_chats import QUERY, Hit, Share
 
 router = APIRouter(prefix="/api")
 TOKEN = 64

@@ -27,10 +27,10 @@ from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.chats import Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.duels import Duels
+from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
 from steersman.store.said import without_named
-from steersman.store.shelf import Shelf
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
 
