@@ -217,7 +217,7 @@ def serve(
 
 
 def _where(url: str) -> str:
-    return f"chat:   {url}\nrank:   {url}/rank\ncurves: {url}/training\nAPI:    {url}/v1   (Ctrl-C ends)"
+    return f"chat:   {url}\nrank:   {url}/rank\nrounds: {url}/rounds\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
 class Wordless(logging.Formatter):

@@ -15,11 +15,13 @@ from steersman.server import (
     chat_images,
     chat_shelf,
     completions_api,
+    data_api,
     health,
     logs,
     openai_api,
     pages,
     ranking_api,
+    reports_api,
     rounds_api,
     training,
 )
@@ -69,6 +71,8 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        data_api.router,
+        reports_api.router,
         health.router,
         pages.router,
     )

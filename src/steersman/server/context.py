@@ -49,7 +49,7 @@ class Context:
     round: int = 1
     """The round whose tasks are ranked."""
     workspace: Path | None = None
-    """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
+    """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))

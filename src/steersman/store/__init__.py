@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import chats, erasing, ranking_tasks
+from steersman.store import by_day, chats, erasing, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.chats import Reaction, new_id
@@ -289,6 +289,16 @@ class Store:
             with self._db.read() as session:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
+
+    def said_by_day(self, days: int, east: int = 0) -> list[dict[str, Any]]:
+        """Feedback and rankings counted by day; see `by_day`."""
+        with self._db.read() as session:
+            return by_day.said_by_day(session, days, east)
+
+    def chats_counted(self, days: int) -> tuple[int, int]:
+        """All chats, and those written in within the last days."""
+        with self._db.read() as session:
+            return by_day.chats_counted(session, days)
 
     def votes(self, since: dt.datetime) -> list[Vote]:
         """One vote for each chat begun since then in which an answer was judged, in the order of judging."""
