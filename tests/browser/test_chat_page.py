@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
 
+from axe import violations
 from browser_site import Site, button
 from playwright.sync_api import Browser, Page, expect
 
@@ -84,6 +85,7 @@ def test_settings_of_a_chat_before_and_after_it_begins(shop: Site, size: dict[st
     drawer.get_by_label("Seed").fill("7")
     drawer.get_by_label("Stop at").fill("END\n。")
     fits(page, size["width"])
+    assert violations(page) == []
     button(drawer, "Save").click()
     expect(drawer).to_be_hidden()
     shop.ask(page, "hello")
@@ -116,6 +118,7 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
     if not en:
         page.evaluate("localStorage.setItem('steersman.language', 'zh')")
         page.reload()
+    assert violations(page) == []
     button(page, "Side by side" if en else "并排比较").click()
     shop.ask(page, f"Which? {SCRIPT}")
     pair = page.locator("section .sides article")
@@ -126,6 +129,7 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
     expect(vote).to_be_enabled()
     expect(pair.locator(".model")).to_have_count(0)
     fits(page, size["width"])
+    assert violations(page) == []
     page.reload()  # nothing is lost, and nothing told
     expect(pair.locator(".markdown")).to_have_count(2)
     expect(pair.locator(".model")).to_have_count(0)
@@ -226,6 +230,7 @@ def test_a_link_and_a_file(shop: Site, size: dict[str, int]) -> None:
     expect(other.get_by_text(SCRIPT).last).to_be_visible()
     expect(other.locator("textarea")).to_have_count(0)
     fits(other, size["width"])
+    assert violations(page) == violations(other) == []
     button(dialog, "Take the link back").click()
     expect(dialog.get_by_role("link", name="/shared/")).to_have_count(0)
     shop.refusals = True

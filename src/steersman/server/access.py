@@ -105,6 +105,15 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/v1/models/{name:path}"): Need.CHAT,
     ("POST", "/v1/chat/completions"): Need.CHAT,
     ("POST", "/v1/completions"): Need.CHAT,
+    ("POST", "/v1/responses"): Need.CHAT,
+    ("GET", "/v1/responses/{id}"): Need.CHAT,
+    ("DELETE", "/v1/responses/{id}"): Need.CHAT,
+    ("POST", "/v1/responses/{id}/cancel"): Need.CHAT,
+    ("GET", "/v1/responses/{id}/input_items"): Need.CHAT,
+    ("POST", "/v1/messages"): Need.CHAT,
+    ("POST", "/v1/messages/count_tokens"): Need.CHAT,
+    ("POST", "/v1/embeddings"): Need.CHAT,
+    ("POST", "/v1/moderations"): Need.CHAT,
 }
 
 

@@ -30,6 +30,7 @@ from steersman.store.duels import Duels
 from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
+from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
@@ -54,7 +55,12 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
+<<<<<<< HEAD
         self.shelf, self.duels = Shelf(database), Duels(database)
+=======
+        self.responses = Responses(database)
+        """Of `/v1/responses`."""
+>>>>>>> main
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
