@@ -54,16 +54,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         (task,) = store.tasks()
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
         kept = list(store.rankings())
-<<<<<<< HEAD
     as_left_by(path, "0001")
-=======
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
-        connection.execute("DROP TABLE responses")
-        connection.execute("ALTER TABLE rankings DROP COLUMN objective")
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
->>>>>>> main
     with Store.open(path) as store:
         assert list(store.rankings()) == kept
         assert "objective" not in kept[0].to_json()
@@ -182,16 +173,8 @@ def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> Non
         store.add_feedback(told.id, "edit", edited="On its way. 在路上。")
         store.add_feedback(told.id, "like")
         kept = store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())
-<<<<<<< HEAD
     as_left_by(path, "0002")
     with contextlib.closing(sqlite3.connect(path)) as connection:
-=======
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the second version left it
-        connection.execute("DROP TABLE responses")
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-        connection.commit()
->>>>>>> main
         rows = connection.execute("SELECT * FROM messages ORDER BY seq").fetchall()
     with Store.open(path) as store:
         assert (store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())) == kept

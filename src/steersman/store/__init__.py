@@ -55,12 +55,9 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
-<<<<<<< HEAD
         self.shelf, self.duels = Shelf(database), Duels(database)
-=======
         self.responses = Responses(database)
         """Of `/v1/responses`."""
->>>>>>> main
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
