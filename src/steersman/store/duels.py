@@ -3,7 +3,7 @@
 The choice becomes a ranking task of two answers with one ranking, so it is learned, weighed, erased and traced as any
 other ranking is. The task belongs to its chat: it goes with it, and no other labeler is asked.
 
-Why so: decision 77 in docs/LOG.md.
+Why so: decision 79 in docs/LOG.md.
 """
 
 from __future__ import annotations
