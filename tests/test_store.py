@@ -18,7 +18,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from steersman.store import Store, chats
-from steersman.store.database import MIGRATIONS, Database
+from steersman.store.database import Database
+from steersman.store.migrating import MIGRATIONS
 from steersman.store.schema import Base
 from steersman.types import Candidates, Completion, Conversation, Message
 
