@@ -252,9 +252,14 @@ def test_chats_are_their_owners(made: Any, store: Store) -> None:
     assert [one["id"] for one in chloe.get("/api/conversations").json()] == [chat]
     assert carl.get("/api/conversations").json() == []
     assert [one["id"] for one in ada.get("/api/conversations").json()] == [old.id]
+    assert [hit["id"] for hit in chloe.get("/api/search?q=secret").json()] == [chat]
     for other in (carl, as_person(made, "max"), ada):
+        assert other.get("/api/search?q=secret").json() == []
         for method, path, body in (
             ("GET", f"/api/conversations/{chat}", None),
+            ("GET", f"/api/conversations/{chat}/export", None),
+            ("POST", f"/api/conversations/{chat}/shares", {"last_id": answer}),
+            ("GET", f"/api/conversations/{chat}/shares", None),
             ("PATCH", f"/api/conversations/{chat}", {"title": "mine"}),
             ("DELETE", f"/api/conversations/{chat}", None),
             ("POST", f"/api/conversations/{chat}/messages", {"content": "Hi"}),

@@ -309,6 +309,7 @@ def _serve(
     key: str,
     worker: Worker | None,
 ) -> None:
+    from steersman.rounds.openers import openers
     from steersman.server.app import create_app
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
@@ -328,6 +329,8 @@ def _serve(
             system_prompt=config.system_prompt,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
+            greeting=config.greeting,
+            examples=lambda: openers(space),
             report=report,
             round=space.round,
             workspace=space.root,

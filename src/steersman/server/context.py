@@ -43,6 +43,10 @@ class Context:
     max_tokens: int = 256
     """Default for requests without it, like `temperature`."""
     temperature: float = 0.7
+    greeting: str = ""
+    """What an empty chat says first; empty: a few words in the page's language."""
+    examples: Callable[[], list[str]] = list
+    """Returns questions that an empty chat offers."""
     report: Callable[[], Path | None] = lambda: None
     """Returns the report's present HTML file, or None."""
     round: int = 1
@@ -90,12 +94,6 @@ class Context:
             told = (self.workspace, canary, engine is not found.engine)
             await to_thread.run_sync(functools.partial(count_api_answer, *told))
         return dataclasses.replace(found, engine=engine)
-
-    async def engine_of(self, chat: str) -> Engine:
-        """The engine that answers in this chat: a canary's chats stay with their model."""
-        if self.models.canary is None:
-            return self.models.current
-        return self.models.of_chat(await to_thread.run_sync(self.store.conversation, chat))
 
     async def fit(
         self, engine: Engine, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0

@@ -4,7 +4,7 @@ A session or key is looked up once in `FRESH_SECONDS`, so that it costs a reques
 server ends or changes holds here that much later. Cookies are `HttpOnly` and `SameSite=Strict`, and a write with one
 must have this server's own origin and a header that no form and no other site's script can send.
 
-Why so: decision 79 in docs/LOG.md.
+Why so: decision 80 in docs/LOG.md.
 """
 
 from __future__ import annotations

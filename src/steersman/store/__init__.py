@@ -25,9 +25,12 @@ from steersman.store import by_day, chats, copying, erasing, owning, ranking_tas
 from steersman.store import votes as voting
 from steersman.store.accounts import Accounts
 from steersman.store.audit_log import AuditLog
-from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
+from steersman.store.chat_records import Chat, ChatMessage
+from steersman.store.chats import Reaction, new_id
 from steersman.store.credentials import Credentials
 from steersman.store.database import Database
+from steersman.store.duels import Duels
+from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError, Unreachable
 from steersman.store.responses import Responses
@@ -57,6 +60,7 @@ class Store:
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
         self.accounts, self.credentials, self.audit = Accounts(database), Credentials(database), AuditLog(database)
+        self.shelf, self.duels = Shelf(database), Duels(database)
         self.responses = Responses(database)
         """Of `/v1/responses`."""
 
