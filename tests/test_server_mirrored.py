@@ -47,9 +47,9 @@ def test_read_along_and_stop_through_another_process(tmp_path: Path) -> None:
                     refused = two.post(f"/api/messages/{id_}/feedback", json={"kind": "like"})
                     assert refused.json()["error"]["code"] == "still_writing"
                     stopped = three.post(f"/api/messages/{id_}/stop").json()["message"]
-                assert stopped["finish_reason"] == "cancelled"
-                assert [events(line + "\n\n")[0]["type"] for line in lines][-1] == "done"
-            assert two.get(f"/api/conversations/{chat}").json()["writing"] == []
+                    assert stopped["finish_reason"] == "cancelled"
+                    assert [events(line + "\n\n")[0]["type"] for line in lines][-1] == "done"
+                    assert two.get(f"/api/conversations/{chat}").json()["writing"] == []
 
 
 def test_what_a_dead_process_wrote_ends_elsewhere(tmp_path: Path) -> None:
