@@ -116,7 +116,7 @@ def test_logits_do_not_depend_on_the_batch_within_one_kind_of_product(
     decoder = Decoder(model.config, torch.bfloat16, CPU, int8=int8)
     native = decoder.native
     assert native is not None
-    assert native.most == 128
+    assert native._at_once == 128
     assert (native._packed_from == 1) == (products.tiles and not int8), "bfloat16 in tiles has one kind anyway"
     native._packed_from = int(packed)
     decoder.load(model.state_dict().items())
@@ -142,7 +142,7 @@ def test_logits_do_not_depend_on_the_threads(tiny: Path, n: int) -> None:
     decoder.prefill(ids.tolist(), 0, [0] * n)
     expected = decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9))
     for threads in (2, 5):
-        decoder.native._threads = threads
+        decoder.native._threads = decoder.native.sharing.threads = threads
         decoder.native.point()
         for _ in range(20):
             assert torch.equal(decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9)), expected)

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import pytest
-import torch
-
-import tiny as t
 from steersman.engine.backends.local.sharing import TRIAL, Sharing
-from steersman.engine.load import load_engine
-from steersman.types import SamplingParams
 
 
 def drive(
@@ -53,19 +44,3 @@ def test_another_number_of_sequences_ends_a_trial() -> None:
     for i in range(1000):
         sharing.done(i % 2, 0.01, 0.005, float(i))
         assert sharing.threads == 2
-
-
-def test_the_number_of_threads_changes_no_digit(tiny: Path) -> None:
-    engine: Any = load_engine(tiny, dtype="bfloat16")
-    native = engine.decoder.native
-    if native is None:
-        pytest.skip("no native step on this machine")
-    engine.generate([t.conversation("Where is my order?")] * 3, SamplingParams(max_tokens=8, ignore_end=True))
-    ids, places = torch.tensor([5, 9, 200]), torch.tensor([9, 11, 12])
-    native._threads = 2
-    native.point()
-    found = []
-    for threads in (1, 2):
-        native.sharing.threads = threads
-        found.append(native.decode(ids, places))
-    assert torch.equal(*found)
