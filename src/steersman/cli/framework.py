@@ -61,6 +61,7 @@ MODULES = (
         "compare_answers",
         "promotion",
         "canaries",
+        "store",
         "status",
         "doctor",
     ),

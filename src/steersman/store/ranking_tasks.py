@@ -153,6 +153,7 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
         select(TaskRow)
         .outerjoin(rankings, rankings.c.task_id == TaskRow.id)
         .where(
+            TaskRow.conversation_id.is_(None),
             ~mine.where(_by(objective)).exists(),
             ~select(SkipRow.seq).where(SkipRow.task_id == TaskRow.id, SkipRow.labeler == labeler).exists(),
         )
@@ -177,7 +178,7 @@ def task_page(session: Session, round_: int | None, after: int, not_ranked_by: s
         query = query.where(TaskRow.round == round_)
     if not_ranked_by is not None:
         by = select(RankingRow.seq).where(RankingRow.task_id == TaskRow.id, RankingRow.labeler == not_ranked_by)
-        query = query.where(~by.exists())
+        query = query.where(~by.exists(), TaskRow.conversation_id.is_(None))
     return list(session.scalars(query))
 
 
@@ -287,6 +288,7 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
     """{tasks, ranked: tasks that a person ranked, by_labeler: {person: tasks}, simulated: tasks that a judge ranked}"""
 
     def count(query: Select[Any]) -> int:
+        query = query.where(TaskRow.conversation_id.is_(None))
         return int(session.scalar(query if round_ is None else query.where(TaskRow.round == round_)) or 0)
 
     distinct = func.count(func.distinct(RankingRow.task_id))
@@ -299,6 +301,7 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
         .group_by(RankingRow.labeler)
         .order_by(RankingRow.labeler)
     )
+    mine = mine.where(TaskRow.conversation_id.is_(None))
     rows = session.execute(mine if round_ is None else mine.where(TaskRow.round == round_))
     return {
         "tasks": count(select(func.count()).select_from(TaskRow)),
