@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, or_, select
 from sqlalchemy.orm import Session
 
+from steersman.store import desk_labels
 from steersman.store.schema import FeedbackRow, MessageRow, RankingRow
 
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
@@ -26,6 +27,7 @@ def records(session: Session, by: str | None, ids: Collection[str], chat: str | 
     if chat is None:
         ranked = _chosen(select(RankingRow), RankingRow.labeler, RankingRow.task_id, RankingRow.seq, by, ids)
         found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
+        found += desk_labels.records(session, by, ids)
     return found
 
 
@@ -64,4 +66,5 @@ def erase(session: Session, ids: Collection[str]) -> int:
                 RankingRow.seq <= number,
             )
             gone += session.execute(delete(RankingRow).where(*every)).rowcount  # type: ignore[attr-defined]
+        gone += desk_labels.erase(session, of, number)
     return gone
