@@ -302,7 +302,7 @@ def test_there_are_only_so_many_connections(url: str) -> None:
 
 def test_the_key_comes_from_flag_environment_or_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(talk, "run_server", lambda *args: seen.append(args[-1]))
+    monkeypatch.setattr(talk, "run_server", lambda *args, **_: seen.append(args[-1]))
     runner, verbs = CliRunner(), build()
     assert runner.invoke(verbs, ["init", str(tmp_path / "w")]).exit_code == 0
     serve = ["serve", "--workspace", str(tmp_path / "w")]

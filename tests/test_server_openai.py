@@ -41,7 +41,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert [model.id for model in client.models.list()] == ["tiny", "ppo-7"]
     assert client.models.retrieve("tiny").owned_by == "steersman"
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("huge")

@@ -218,11 +218,15 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
         site.ask(page, "a-very-long-word-" * 20)
         expect(button(page, "Good answer")).to_be_visible()
         button(page, "Show conversations").click()
+        page.keyboard.press("Escape")
     else:
         page.get_by_label("Your name").fill("Mei")
-    page.get_by_role("button", name="切换到中文").click()
+    button(page, "Menu").click()
+    expect(page.get_by_role("link", name="Chat")).to_be_focused()
+    button(page, "切换到中文").click()
+    page.keyboard.press("Escape")
+    expect(button(page, "菜单")).to_be_focused()
     if path == "/":
-        page.keyboard.press("Escape")
         expect(button(page, "回答得好")).to_be_visible()
     else:
         button(page, "开始排序").click()
@@ -232,6 +236,20 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
     assert page.evaluate("[...document.querySelectorAll('main')].every(m => m.scrollWidth <= m.clientWidth)")
     page.reload()  # the choice is kept
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+
+
+def test_the_header_leads_to_each_place(site: Site) -> None:
+    page = site.open()
+    places = page.get_by_role("navigation", name="Places").get_by_role("link")
+    expect(places).to_have_text(["Chat", re.compile(r"Rank answers\s*1"), "Training"])
+    places.nth(2).click()
+    expect(page).to_have_title("Training · Lamp shop")
+    expect(places.nth(2)).to_have_attribute("aria-current", "page")
+    button(page, "Appearance: as the system").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    places.first.click()
+    expect(page.locator("#composer")).to_be_visible()
+    expect(page).to_have_title("Lamp shop")
 
 
 def test_curves_grow_while_a_stage_runs(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ from steersman.terminal import safe
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from steersman.engine.protocol import Engine
 
@@ -159,18 +160,38 @@ def serve(
         typer.Option("--canary", metavar="ROUND[/STAGE]", help="Send a share of new chats to this round's model."),
     ] = "",
     share: Annotated[float, typer.Option("--share", help="With --canary: the share, at most 0.9.")] = 0.1,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="MODEL", help="Serve this one beside it: base, ROUND/STAGE, any model. Repeat."),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
+    ] = "",
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")] = False,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
-    space = open_workspace(workspace, settings)
+    told = [f"serve.root_path={root_path}"] if root_path else []
+    told += ["serve.log_json=true"] if log_json else []
+    space = open_workspace(workspace, [*(settings or []), *told])
     if canary:
         from steersman.rounds.canary import read_choice, start
 
         begun = start(space, *read_choice(canary), share)
         say(f"{begun.version} answers {100 * share:g} % of new chats: steersman canary status")
-    run_server(space, model, host, port, lambda url: emit(as_json, {"url": url}, _where(url)), dtype, key)
+    root = space.config.serve.root_path
+    run_server(
+        space,
+        model,
+        host,
+        port,
+        lambda url: emit(as_json, {"url": url}, _where(url + root)),
+        dtype,
+        key,
+        also=also or (),
+    )
 
 
 def _where(url: str) -> str:
@@ -202,11 +223,11 @@ def run_server(
     on_ready: Callable[[str], None],
     dtype: str = "",
     key: str = "",
+    also: Sequence[str] = (),
 ) -> None:
-    """Load the model and serve until Ctrl-C."""
+    """Load the models and serve until Ctrl-C."""
     from steersman.server.app import create_app
     from steersman.server.listening import serve as serve_app
-    from steersman.server.logs import words
     from steersman.server.models import Following, Models
     from steersman.store import Store
 
@@ -219,14 +240,11 @@ def run_server(
         on_ready(url)
         sys.stdout.flush()
 
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(Wordless("%(levelname)s %(name)s: %(message)s"))
-    if os.environ.get("STEERSMAN_DEBUG") == "words":
-        words.setLevel(logging.DEBUG)
     config = space.config.serve
+    set_up_logs(config.log_json)
     history = [] if model else space.history()
-    models = Models(load(space, model, dtype))
+    load_other = loader(space, dtype)
+    models = Models(load(space, model, dtype), {name: load_other(name) for name in also})
     with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -241,22 +259,34 @@ def run_server(
             workspace=space.root,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
+            root_path=config.root_path,
         )
         served = history[-1]["identity"] if history else ""
-        following = Following(
-            space, store, models, loader(space, dtype), served, follow=not model, promote=config.canary_promote
-        )
+        following = Following(space, store, models, load_other, served, follow=not model, promote=config.canary_promote)
         with following.running():
-            serve_app(app, host or config.host, config.port if port is None else port, on_ready=ready)
+            listen_at = host or config.host, config.port if port is None else port
+            serve_app(app, *listen_at, on_ready=ready, grace=config.grace_seconds)
+
+
+def set_up_logs(as_json: bool) -> None:
+    from steersman.server.logs import JsonLines, access, words
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonLines() if as_json else Wordless("%(levelname)s %(name)s: %(message)s"))
+    if as_json:
+        access.setLevel(logging.INFO)
+    if os.environ.get("STEERSMAN_DEBUG") == "words":
+        words.setLevel(logging.DEBUG)
 
 
 def loader(space: Workspace, dtype: str) -> Callable[[str], Engine]:
-    """For `Following`: the promoted model's engine, or that of 'ROUND/STAGE'."""
+    """The engine of the promoted model (''), of 'ROUND/STAGE', or of what else `--model` takes."""
     from steersman.rounds.canary import read_choice
 
     def made(which: str) -> Engine:
-        if not which:
-            return load(space, "", dtype)
+        if not re.fullmatch(r"\d+(/\w+)?", which):
+            return load(space, which, dtype)
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
         return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype)

@@ -177,6 +177,14 @@ class ServeConfig:
         "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
         "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
     )
+    root_path: str = opt(
+        "",
+        "The path under which a proxy offers the server, such as /assistant; requests may have it or not. Empty: none.",
+    )
+    log_json: bool = opt(False, "Log a JSON object a line, one for each request too, without any words.")
+    grace_seconds: float = opt(
+        10.0, "Seconds that answers in progress may go on after SIGTERM; Ctrl-C ends them at once."
+    )
     canary_promote: bool = opt(
         False,
         "Promote a canary's candidate as soon as votes call it better; false: `steersman canary promote` does.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from steersman import __version__
 from steersman.engine.protocol import Engine
@@ -13,6 +13,7 @@ from steersman.server import (
     chat_api,
     chat_images,
     completions_api,
+    health,
     logs,
     openai_api,
     pages,
@@ -20,24 +21,32 @@ from steersman.server import (
     rounds_api,
     training,
 )
+from steersman.server.access import allowed
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
 from steersman.server.key import Key
 from steersman.server.models import Models
+from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
 from steersman.store import Store
 
 
 def create_app(
-    engine: Engine | Models, store: Store, *, allowed_hosts: str = "", key: str = "", **settings: Any
+    engine: Engine | Models,
+    store: Store,
+    *,
+    allowed_hosts: str = "",
+    key: str = "",
+    root_path: str = "",
+    **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who
-    sends it is answered. ValueError where a setting cannot be.
+    sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
@@ -55,10 +64,11 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        health.router,
         pages.router,
     )
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(allowed)])
     app.state.routes = [route for router in routers for route in router.routes]
     app.router.default = pages.fallback
     install_handlers(app)
@@ -66,4 +76,5 @@ def create_app(
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
     app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
+    app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

@@ -20,7 +20,7 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.generation import Place
 from steersman.server.logprobs import with_raw
-from steersman.server.openai_api import check_model, check_tokens, complete, finish_of, head_of, used
+from steersman.server.openai_api import check_tokens, complete, finish_of, head_of, used
 from steersman.types import Completion
 
 router = APIRouter(prefix="/v1")
@@ -39,8 +39,7 @@ class _Token:
 
 @router.post("/completions")
 async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_end: AtEnd) -> Response:
-    check_model(ctx, body.model)
-    engine = ctx.engine  # one for the whole request, whatever is promoted meanwhile
+    engine = (await ctx.named(body.model)).engine  # one for the whole request, whatever is promoted meanwhile
     checked(body)
     scorer = engine if isinstance(engine, ScoresPrompts) else None
     if body.logprobs is not None:

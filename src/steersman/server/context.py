@@ -15,10 +15,11 @@ from fastapi import Depends, Request
 
 from steersman.engine.protocol import Engine, Refused
 from steersman.server.answers import Answers
-from steersman.server.errors import unsayable
+from steersman.server.errors import ApiError, unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
-from steersman.server.models import Models
+from steersman.server.metrics import Metrics
+from steersman.server.models import Found, Models
 from steersman.store import Store
 from steersman.types import Conversation
 
@@ -58,9 +59,22 @@ class Context:
         object.__setattr__(self, "answers", Answers(self.store, self.generations))
 
     @property
+    def metrics(self) -> Metrics:
+        return self.generations.metrics
+
+    @property
     def engine(self) -> Engine:
         """Of the served model. A request that needs it twice asks once: it changes when another is promoted."""
         return self.models.current
+
+    async def named(self, name: str) -> Found:
+        """The model that a request names. ApiError 404 where there is none, as OpenAI answers."""
+        found = await to_thread.run_sync(self.models.find, name)
+        if found is None:
+            there = ", ".join(f"`{known}`" for known in self.models.names()[:10])
+            message = f"The model `{name[:100]}` does not exist; this server has {there}"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return found
 
     async def engine_of(self, chat: str) -> Engine:
         """The engine that answers in this chat: a canary's chats stay with their model."""
@@ -78,7 +92,9 @@ class Context:
         wanted = self.max_tokens if max_tokens is None else max_tokens
         find = functools.partial(fit, engine, prompt, wanted, truncate=truncate)
         try:
-            return await to_thread.run_sync(find, limiter=self.counting)
+            fitted = await to_thread.run_sync(find, limiter=self.counting)
+            self.metrics.read(fitted.tokens)
+            return fitted
         except Refused:
             raise
         except ValueError as error:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 
 from steersman.engine.protocol import Engine, Prompt
 from steersman.server.errors import ApiError
+from steersman.server.metrics import Metrics
 from steersman.types import Completion, SamplingParams
 
 RETRY_SECONDS = 2
@@ -149,10 +150,13 @@ class Place:
 class Generations:
     """The running generations. Used from the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics | None = None) -> None:
         self._live: set[Generation] = set()
         self._taken = 0
-        self._closing = False
+        self.closing = False
+        """Whether the server is stopping: nothing more is admitted."""
+        self.metrics = metrics or Metrics()
+        self.metrics.count_live(lambda: self._taken, MAX_LIVE)
 
     @property
     def taken(self) -> int:
@@ -165,7 +169,7 @@ class Generations:
 
         To be entered before a response is begun and anything is stored. ApiError (429, 503) where there is none.
         """
-        if self._closing:
+        if self.closing:
             raise ApiError(503, "The server is shutting down", retry_after=RETRY_SECONDS)
         if self._taken + answers > MAX_LIVE:
             raise ApiError(
@@ -200,12 +204,22 @@ class Generations:
 
         self._live.add(generation)
         place.hold()
+        watch = self.metrics.watch()
         async with contextlib.aclosing(generation.items(left)) as items:
             async for item in items:
+                watch.see(item[1])
                 yield item
+
+    async def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
+        """Admit nothing more, and wait until what is running has ended, for some seconds at most, or `hurried`."""
+        self.closing = True
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        while self._taken and clock() < end and not hurried():
+            await asyncio.sleep(0.05)
 
     def close(self) -> None:
         """Cancel everything and admit nothing more: the server is shutting down."""
-        self._closing = True
+        self.closing = True
         for generation in self._live:
             generation.cancel()

@@ -23,6 +23,7 @@ from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
+from steersman.server.people import EVERYBODY, SCOPE
 
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
@@ -85,7 +86,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        scope = {**scope, "path": _plain(scope["path"])}
+        scope = {**scope, "path": _plain(scope["path"]), SCOPE: EVERYBODY}
         shared = _shared(scope["path"], headers.get("origin"))
 
         begun = False
@@ -120,6 +121,8 @@ class Guard:
             if begun:
                 raise BrokenOff from None
             await error_response(500, INTERNAL)(scope, receive, send_with_headers)
+        finally:
+            scope.get("seen", {})["route"] = _route(scope)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -173,7 +176,7 @@ def _preflight(scope: Scope, headers: Headers) -> Response | None:
     if "access-control-request-method" not in headers:
         return None
     allowed: dict[str, Any] = {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
         "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "Authorization, Content-Type"),
         "Access-Control-Max-Age": "600",
     }

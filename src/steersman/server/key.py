@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from steersman.server.errors import error_response
 
-_OPEN = ("/healthz",)
+_OPEN = ("/healthz", "/readyz")
 _MONTH = 30 * 24 * 3600
 _LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</title>
 <body style='font:16px/1.5 sans-serif;max-width:26em;margin:4em auto;padding:0 1em'>
@@ -50,9 +50,8 @@ class Key:
             query = parse_qsl(scope["query_string"].decode("latin-1"))
             rest = urlencode([pair for pair in query if pair[0] != "key"])
             return self._enter(dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
-        if "authorization" in headers:
-            scheme, _, given = headers["authorization"].partition(" ")
-            right = scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._key)
+        if "authorization" in headers or ("x-api-key" in headers and _is_api(path)):
+            right = hmac.compare_digest(given_key(headers).encode("latin-1"), self._key)
         else:
             right = self._has_cookie(headers) and _own_origin(headers)
         return None if right else _refusal(path, "")
@@ -72,6 +71,14 @@ class Key:
         response = RedirectResponse(place, 303)
         response.set_cookie(self._cookie, self._token, max_age=_MONTH, httponly=True, samesite="strict")
         return response
+
+
+def given_key(headers: Headers) -> str:
+    """The key of a program: `Authorization: Bearer KEY` as OpenAI's clients, or `x-api-key` as Anthropic's."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    return headers.get("x-api-key", "").strip() if not scheme else ""
 
 
 def _is_api(path: str) -> bool:

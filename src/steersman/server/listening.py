@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import signal
 import socket
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from sse_starlette.sse import AppStatus
 
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
@@ -27,12 +30,27 @@ _SETTLE_SECONDS = 3
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server that says when it listens and that ends streamed answers when it is told to stop."""
+    """uvicorn's server that says when it listens. Told to stop by SIGTERM it admits no more answers and lets those in
+    progress go on for `grace` seconds; then, or at once by Ctrl-C, it ends them."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, on_started: Callable[[], None], grace: float = 0.0
+    ) -> None:
         super().__init__(config)
         self._context: Context = app.state.context
-        self._on_started = on_started
+        self._on_started, self._grace = on_started, grace
+        self._told: list[int] = []
+        """Signals so far."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told.append(sig)
+        if not self._patient:
+            AppStatus.should_exit = True  # streams that are no answers end too
+        super().handle_exit(sig, frame)
+
+    @property
+    def _patient(self) -> bool:
+        return self._told == [signal.SIGTERM] and self._grace > 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -42,6 +60,9 @@ class _Server(uvicorn.Server):
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._patient:
+            await self._context.generations.drain(self._grace, lambda: not self._patient)
+            AppStatus.should_exit = True
         self._context.generations.close()
         await super().shutdown(sockets)
         await self._context.answers.settle(_SETTLE_SECONDS)
@@ -109,14 +130,20 @@ def config_of(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None) -> str:
+def serve(
+    app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None, grace: float = 0.0
+) -> str:
     """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
+
+    After SIGTERM answers in progress may go on for `grace` seconds.
 
     ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
     """
     sock = listen(host, port)
     url = url_of(sock)
     _allow_files(2 * MOST_CONNECTIONS)
+    if grace > 0:  # else it ends every stream when the first signal comes
+        AppStatus.enable_automatic_graceful_drain = False
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
-        _Server(config_of(app), app, lambda: on_ready(url)).run(sockets=[sock])
+        _Server(config_of(app), app, lambda: on_ready(url), grace).run(sockets=[sock])
     return url

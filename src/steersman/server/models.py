@@ -10,7 +10,7 @@ import contextlib
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from steersman.artifact.workspace import Workspace
@@ -26,11 +26,24 @@ VOTE_LOOKS = 15
 """Looks of which one also counts votes."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """A model by a name that requests may give."""
+
+    name: str
+    engine: Engine
+    adapter: str | None = None
+    current: bool = False
+    """Whether it is whatever is promoted, now and later."""
+
+
 class Models:
     """The engines that answer. What another thread sets is seen by the next request."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, also: Mapping[str, Engine] | None = None) -> None:
+        """`also`: engines beside the served one, by the names they were asked for."""
         self.current = engine
+        self.also = dict(also or {})
         self._candidate: tuple[Canary, Engine] | None = None
         self._old: list[weakref.ref[Engine]] = []
 
@@ -38,6 +51,27 @@ class Models:
     def canary(self) -> Canary | None:
         """The canary whose candidate is loaded."""
         return self._candidate[0] if self._candidate else None
+
+    def names(self) -> list[str]:
+        """All that a request may name: the served model by the assistant's name first, then every model by its version,
+        and the adapters that engines have loaded."""
+        return list(self._named())
+
+    def find(self, name: str) -> Found | None:
+        """The model of this name; None where there is none."""
+        return self._named().get(name)
+
+    def _named(self) -> dict[str, Found]:
+        current = self.current
+        named = {current.model_name: Found(current.model_name, current, current=True)}
+        engines = [current, *([self._candidate[1]] if self._candidate else []), *self.also.values()]
+        for engine in engines:
+            named.setdefault(engine.policy_version, Found(engine.policy_version, engine))
+            for adapter in getattr(engine, "adapters", ()):
+                named.setdefault(adapter, Found(adapter, engine, adapter))
+        for name, engine in self.also.items():
+            named.setdefault(name, Found(name, engine))
+        return named
 
     def of_chat(self, chat: Chat) -> Engine:
         candidate = self._candidate

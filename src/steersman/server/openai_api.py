@@ -32,14 +32,8 @@ router = APIRouter(prefix="/v1")
 _STARTED = int(time.time())
 
 
-def _model_json(ctx: Context) -> dict[str, Any]:
-    return {"id": ctx.engine.model_name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
-
-
-def check_model(ctx: Context, name: str) -> None:
-    if name != ctx.engine.model_name:
-        message = f"The model `{name[:100]}` does not exist; this server has `{ctx.engine.model_name}`"
-        raise ApiError(404, message, param="model", code="model_not_found")
+def _model_json(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
 
 
 def check_tokens(engine: Engine) -> None:
@@ -52,19 +46,22 @@ def check_tokens(engine: Engine) -> None:
 
 @router.get("/models")
 def list_models(ctx: Ctx) -> dict[str, Any]:
-    return {"object": "list", "data": [_model_json(ctx)]}
+    data = [_model_json(name) for name in ctx.models.names()]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"], "has_more": False}  # for Anthropic's clients
+    return {"object": "list", "data": data} | ends
 
 
 @router.get("/models/{name:path}")
-def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
-    check_model(ctx, name)
-    return _model_json(ctx)
+async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
+    if name not in ctx.models.names():
+        await ctx.named(name)
+    return _model_json(name)
 
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
-    check_model(ctx, body.model)
-    engine = ctx.engine  # one for the whole request, whatever is promoted meanwhile
+    found = await ctx.named(body.model)
+    engine = found.engine  # one for the whole request, whatever is promoted meanwhile
     refuse_unsupported(body)
     if body.logprobs:
         check_tokens(engine)
@@ -75,22 +72,26 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     params = to_params(body, fitted.room, ctx.temperature)
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, include_usage, bool(body.logprobs))
+        head = head_of(engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
+        chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
         return stream(_after(first, chunks))
     completions = await complete(ctx, engine, place, request, prompt, params)
-    told = functools.partial(_body, engine, completions, prompt_tokens, bool(body.logprobs))
+    head = head_of(engine, "chat.completion", found.name)
+    told = functools.partial(_body, engine, completions, prompt_tokens, head, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
 
 
-def _body(engine: Engine, completions: list[Completion], prompt_tokens: int, logprobs: bool) -> str:
+def _body(
+    engine: Engine, completions: list[Completion], prompt_tokens: int, head: dict[str, Any], logprobs: bool
+) -> str:
     """The whole answers in JSON."""
     choices = []
     for i, completion in enumerate(completions):
         message = {"role": "assistant", "content": completion.text, "refusal": None}
         choice = {"index": i, "message": message, "finish_reason": finish_of(completion)}
         choices.append(with_raw(choice, logprobs=logprobs_json(engine, completion) if logprobs else "null"))
-    head = head_of(engine, "chat.completion") | {"system_fingerprint": completions[0].policy_version}
+    head = head | {"system_fingerprint": completions[0].policy_version}
     return with_raw(head | {"usage": used(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
@@ -108,12 +109,12 @@ def used(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
     }
 
 
-def head_of(engine: Engine, kind: str) -> dict[str, Any]:
+def head_of(engine: Engine, kind: str, model: str = "") -> dict[str, Any]:
     return {
         "id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-{uuid.uuid4().hex}",
         "object": kind,
         "created": int(time.time()),
-        "model": engine.model_name,
+        "model": model or engine.model_name,
         "system_fingerprint": engine.policy_version,
     }
 
@@ -152,14 +153,14 @@ async def _chunks(
     prompt: Conversation,
     params: SamplingParams,
     prompt_tokens: int,
-    include_usage: bool,
+    head: dict[str, Any],
     logprobs: bool,
 ) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end.
+    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage
+    where `head` has a place for it.
 
     Raises the engine's refusal; later errors become events.
     """
-    head = head_of(engine, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
     def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
         told = logprobs_json(engine, end) if logprobs and end is not None else "null"
@@ -180,7 +181,7 @@ async def _chunks(
                 else:
                     completions.append(item)
                     yield await run_in_threadpool(chunk, index, {}, item)
-        if include_usage:
+        if "usage" in head:
             yield event(head | {"choices": [], "usage": used(prompt_tokens, completions)})
         yield event("[DONE]")
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Pages for a browser: the built page, the report, and a health check.
+"""Pages for a browser: the built page and the report.
 
 Why so: decision 46 in docs/LOG.md.
 """
@@ -52,11 +52,6 @@ def _static(relative: str) -> Path | None:
         return path if path.is_relative_to(STATIC.resolve()) and path.is_file() else None
     except (OSError, ValueError):  # longer than a file's name can be, or with a NUL in it
         return None
-
-
-@router.api_route("/healthz", methods=["GET", "HEAD"])
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
 
 
 @router.api_route("/report", methods=["GET", "HEAD"])

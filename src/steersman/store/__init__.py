@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sqlalchemy import select
+
 from steersman.parts import Citation, Image, Said
 from steersman.store import chats, erasing, ranking_tasks
 from steersman.store import votes as voting
@@ -75,6 +77,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def check(self) -> None:
+        """Raises the database's error where it cannot be read."""
+        with self._db.read() as session:
+            session.execute(select(1))
 
     # Ranking
 

@@ -1,7 +1,10 @@
 /** The server's HTTP interface: types and calls. Every failure is an `ApiError` with a message for people. */
 import { events } from './sse'
 
-export type Role = 'system' | 'user' | 'assistant'
+/** Whose a message is. */
+export type Speaker = 'system' | 'user' | 'assistant'
+/** What a person may do, each more than the one before. */
+export type Role = 'chatter' | 'labeler' | 'manager' | 'admin'
 export type Id = string | number
 export type Grade = 'good' | 'average' | 'poor'
 export type FeedbackKind = 'like' | 'dislike' | 'edit' | 'clear' | 'withdraw'
@@ -16,6 +19,8 @@ export interface Config {
   report: boolean
   max_context: number
   ranking: { tasks: number; ranked: number }
+  /** Who is signed in; nobody in particular where there are no accounts. */
+  me?: { id: string; name: string; role: Role } | null
 }
 
 export interface ConversationInfo {
@@ -50,7 +55,7 @@ export interface TrainingMetrics {
 export interface Message {
   id: Id
   parent_id: Id | null
-  role: Role
+  role: Speaker
   content: string
   policy_version?: string | null
   finish_reason?: string | null
@@ -88,7 +93,7 @@ export interface Question {
 
 export interface RankTask {
   id: Id
-  messages: { role: Role; content: string }[]
+  messages: { role: Speaker; content: string }[]
   answers: { key: string; text: string }[]
   /** What alone the answers are to be compared by. */
   objective?: string
