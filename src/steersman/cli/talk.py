@@ -256,6 +256,7 @@ def run_server(
             temperature=config.temperature,
             report=report,
             round=space.round,
+            overlap=space.config.rank.overlap,
             workspace=space.root,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,

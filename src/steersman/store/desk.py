@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import func, null, select
+from sqlalchemy import case, func, null, select
 from sqlalchemy.orm import Session
 
 from steersman.store import desk_labels, desk_tasks, ranking_tasks
@@ -26,7 +26,7 @@ from steersman.store.desk_labels import DeskLabel, Submission
 from steersman.store.desk_tasks import Asker, NewTask
 from steersman.store.desk_values import DEMONSTRATION, RANKING, clean_gold, to_messages
 from steersman.store.ranking_tasks import RankingTask
-from steersman.store.refusals import NotYours, clean_text, expect
+from steersman.store.refusals import clean_text, expect
 from steersman.store.schema import iso, utc_now
 from steersman.store.schema_desk import (
     DeskAssignmentRow,
@@ -56,6 +56,16 @@ class DeskTask:
     mine: DeskLabel | None = None
     """What the labeler said of it before."""
     expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A dialogue that somebody wrote: the record, by whom and when."""
+
+    id: str
+    by: str
+    created: str
+    dialogue: Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,20 @@ class Desk:
             given = _assigned(session, [task.id for task, _ in rows])
             return [_overview(session, task, n, given.get(task.id, ())) for task, n in rows]
 
+    def progress(self, overlap: int) -> dict[str, dict[str, int]]:
+        """{kind: {tasks, done, labels}}: done has as many labels as it needs, or a manager's decision."""
+        people = select(DeskLabelRow.task_id, func.count(func.distinct(DeskLabelRow.labeler)).label("n"))
+        people = people.where(DeskLabelRow.said != desk_tasks.SKIP, DeskLabelRow.adjudicated.is_(False))
+        counted = people.group_by(DeskLabelRow.task_id).subquery()
+        n = func.coalesce(counted.c.n, 0)
+        needed = case((DeskTaskRow.needed > 0, DeskTaskRow.needed), else_=max(1, overlap))
+        done = func.sum(case((DeskTaskRow.closed.is_(True), 1), (n >= needed, 1), else_=0))
+        query = select(DeskTaskRow.kind, func.count(), done, func.sum(n))
+        query = query.outerjoin(counted, counted.c.task_id == DeskTaskRow.id).where(DeskTaskRow.gold.is_(null()))
+        with self._db.read() as session:
+            rows = session.execute(query.group_by(DeskTaskRow.kind))
+            return {str(kind): {"tasks": int(t), "done": int(d), "labels": int(m)} for kind, t, d, m in rows}
+
     # A labeler's work
 
     def waiting(self, asker: Asker) -> dict[str, dict[str, int]]:
@@ -151,6 +175,10 @@ class Desk:
         """A task that this person has or had in hand or has labeled. NotYours otherwise."""
         with self._db.read() as session:
             return self._shown(session, desk_tasks.check_mine(session, task_id, labeler), labeler)
+
+    def has(self, task_id: str) -> bool:
+        with self._db.read() as session:
+            return session.scalar(select(DeskTaskRow.seq).where(DeskTaskRow.id == task_id)) is not None
 
     def open_task(self, task_id: str, manager: str) -> DeskTask:
         """Any task, for a manager who decides."""
@@ -268,7 +296,8 @@ class Desk:
         of = select(DeskReadRow.seq).where(DeskReadRow.labeler == labeler, DeskReadRow.guidelines == hash_)
         known = select(DeskGuidelinesRow.seq).where(DeskGuidelinesRow.hash == hash_)
         with self._db.write() as session:
-            expect(session.scalar(known) is not None, "guidelines: expected the hash of a known version")
+            if session.scalar(known) is None:
+                raise NotFound("guidelines: expected the hash of a known version")
             if session.scalar(of) is None:
                 session.add(DeskReadRow(labeler=labeler, guidelines=hash_, created=utc_now()))
 
@@ -294,10 +323,11 @@ class Desk:
                 if said is not None and said.kind in kinds:
                     yield said
 
-    def demonstrations(self) -> Iterator[tuple[str, str, Conversation]]:
-        """Written dialogues that count: (record, who wrote it, the dialogue)."""
+    def demonstrations(self) -> Iterator[Written]:
+        """Written dialogues that count."""
         for task, row in self._standing([DEMONSTRATION]):
-            yield f"{row.task_id}-{row.seq}", row.labeler, desk_labels.to_demonstration(task, row)
+            written = desk_labels.to_demonstration(task, row)
+            yield Written(f"{row.task_id}-{row.seq}", row.labeler, iso(row.created), written)
 
     def _standing(self, kinds: Collection[str]) -> Iterator[tuple[DeskTaskRow, DeskLabelRow]]:
         after: int | None = 0
@@ -332,6 +362,3 @@ def _prompt(session: Session, task: DeskTaskRow) -> str:
         messages = to_messages((task.content or {})["messages"])
     said = [m.spelled for m in messages if m.role == "user"] or [(task.content or {}).get("brief", "")]
     return " ".join(said[-1].split())[:200]
-
-
-__all__ = ["Asker", "Desk", "DeskLabel", "DeskTask", "NewTask", "NotYours", "Submission"]

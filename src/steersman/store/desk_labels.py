@@ -20,7 +20,6 @@ from steersman.store import ranking_tasks
 from steersman.store.desk_tasks import BAD_PROMPT, LABEL, SKIP, by_objective, check_mine, row_of
 from steersman.store.desk_values import (
     CHANGED,
-    DEMONSTRATION,
     EDIT,
     FLAG,
     OF_ANSWERS,
@@ -216,7 +215,7 @@ def to_feedback(task: DeskTaskRow, row: DeskLabelRow) -> Feedback | None:
     content, value = task.content or {}, row.value or {}
     said = json.dumps(content["messages"], ensure_ascii=False, sort_keys=True)
     prompt = Conversation(f"desk-{hashlib.sha256(said.encode()).hexdigest()[:24]}", to_messages(content["messages"]))
-    shared = {"comment": row.comment, "user": row.labeler, "created": iso(row.created)}
+    shared: dict[str, Any] = {"comment": row.comment, "user": row.labeler, "created": iso(row.created)}
     shared["policy_version"] = content.get("policy_version", "")
     id_, answer = f"{row.task_id}-{row.seq}", content["answer"]
     if task.kind == EDIT:
@@ -297,5 +296,3 @@ def erase(session: Session, task_id: str, seq: int) -> int:
         DeskLabelRow.seq <= seq,
     )
     return int(session.execute(delete(DeskLabelRow).where(*every)).rowcount)  # type: ignore[attr-defined]
-
-

@@ -173,9 +173,7 @@ def take(session: Session, asker: Asker, kind: str) -> DeskTaskRow | None:
     model is most unsure of, what others have begun, and the order in which tasks were added.
     """
     expect(kind in KINDS, f"kind: expected one of {', '.join(KINDS)}")
-    own = select(DeskLeaseRow.seq).where(
-        DeskLeaseRow.task_id == DeskTaskRow.id, DeskLeaseRow.labeler == asker.labeler
-    )
+    own = select(DeskLeaseRow.seq).where(DeskLeaseRow.task_id == DeskTaskRow.id, DeskLeaseRow.labeler == asker.labeler)
     given = select(DeskAssignmentRow.seq).where(DeskAssignmentRow.task_id == DeskTaskRow.id)
     gold = DeskTaskRow.gold.is_not(null())
     due = _gold_due(session, asker.labeler, kind)

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, insert, null, select, true
+from sqlalchemy import ColumnElement, Select, case, func, insert, select, true
 from sqlalchemy.orm import Session
 
+from steersman.store.desk_decisions import decisions, is_gold, is_of_others
 from steersman.store.desk_tasks import SKIP, ranking_row
 from steersman.store.refusals import NotFound, StoreError, clean_text, expect
 from steersman.store.schema import RankingRow, SkipRow, TaskRow, iso, utc_now
-from steersman.store.schema_desk import DeskAssignmentRow, DeskLabelRow, DeskTaskRow
+from steersman.store.schema_desk import DeskLabelRow, DeskTaskRow
 from steersman.types import GRADES, Candidates, Conversation, Grade, Ranking, to_objective
 
 LABELER_LIMIT = 100
@@ -121,17 +122,6 @@ def add_tasks(session: Session, values: Sequence[dict[str, Any]]) -> int:
     return len(fresh)
 
 
-def _gold() -> ColumnElement[bool]:
-    """Condition: the task's right order is known. Such tasks belong to the desk alone; see `store.desk_tasks`."""
-    return select(DeskTaskRow.seq).where(DeskTaskRow.id == TaskRow.id, DeskTaskRow.gold.is_not(null())).exists()
-
-
-def _of_others(labeler: str) -> ColumnElement[bool]:
-    """Condition: the task was given to people of whom this is none."""
-    given = select(DeskAssignmentRow.seq).where(DeskAssignmentRow.task_id == TaskRow.id)
-    return and_(given.exists(), ~given.where(DeskAssignmentRow.labeler == labeler).exists())
-
-
 def get_task(session: Session, task_id: str, labeler: str | None = None) -> RankingTask:
     row = session.scalar(select(TaskRow).where(TaskRow.id == task_id))
     if row is None:
@@ -169,8 +159,8 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
         .where(
             ~mine.where(_by(objective)).exists(),
             ~select(SkipRow.seq).where(SkipRow.task_id == TaskRow.id, SkipRow.labeler == labeler).exists(),
-            ~_gold(),
-            ~_of_others(labeler),
+            ~is_gold(),
+            ~is_of_others(labeler),
         )
         .order_by(
             func.coalesce(rankings.c.people, 0),
@@ -188,7 +178,7 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
 
 def task_page(session: Session, round_: int | None, after: int, not_ranked_by: str | None) -> list[TaskRow]:
     """The next tasks in the order in which they were added, after the one with `seq == after`."""
-    query = select(TaskRow).where(TaskRow.seq > after, ~_gold()).order_by(TaskRow.seq).limit(_PAGE)
+    query = select(TaskRow).where(TaskRow.seq > after, ~is_gold()).order_by(TaskRow.seq).limit(_PAGE)
     if round_ is not None:
         query = query.where(TaskRow.round == round_)
     if not_ranked_by is not None:
@@ -335,41 +325,24 @@ def rankings_of(
     rows: dict[str, list[RankingRow]] = {}
     for row in session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest))):
         rows.setdefault(row.task_id, []).append(row)
-    decided, refused = _decisions(session, list(by_id))
+    decided, refused = decisions(session, list(by_id))
     for id_, task in by_id.items():
         said = sorted(rows.get(id_, ()), key=lambda r: (r.simulated, r.labeler, r.objective))
-        decisions = decided.get(id_, {}) if simulated is not True else {}
-        if every or not (decisions or id_ in refused):
+        made = decided.get(id_, {}) if simulated is not True else {}
+        if every or not (made or id_ in refused):
             yield from (_to_ranking(task, row) for row in said)
         elif id_ not in refused:
-            yield from (_to_ranking(task, row) for row in said if row.objective not in decisions)
-        for objective, row in sorted(decisions.items()):
+            yield from (_to_ranking(task, row) for row in said if row.objective not in made)
+        for objective, row in sorted(made.items()):
             overruled = tuple(f"{id_}-{r.seq}" for r in said if r.objective == objective)
             yield _to_ranking(task, row, overruled)
-
-
-def _decisions(session: Session, ids: Sequence[str]) -> tuple[dict[str, dict[str, RankingRow]], set[str]]:
-    """({task: {objective: the ranking that a manager decided on}}, tasks that one called bad, which count for nothing)."""
-    labels = select(DeskLabelRow).where(DeskLabelRow.task_id.in_(ids), DeskLabelRow.adjudicated.is_(True))
-    decided: dict[str, dict[str, int]] = {}
-    refused: set[str] = set()
-    for row in session.scalars(labels.order_by(DeskLabelRow.seq)):
-        if row.ranking is None:
-            refused.add(row.task_id)
-            decided.pop(row.task_id, None)
-        else:
-            refused.discard(row.task_id)
-            decided.setdefault(row.task_id, {})[row.objective] = row.ranking
-    numbers = [number for of in decided.values() for number in of.values()]
-    rows = {row.seq: row for row in session.scalars(select(RankingRow).where(RankingRow.seq.in_(numbers)))}
-    return {id_: {name: rows[n] for name, n in of.items()} for id_, of in decided.items()}, refused
 
 
 def progress(session: Session, round_: int | None, objective: str | None) -> dict[str, Any]:
     """{tasks, ranked: tasks that a person ranked, by_labeler: {person: tasks}, simulated: tasks that a judge ranked}"""
 
     def count(query: Select[Any]) -> int:
-        query = query.where(~_gold())
+        query = query.where(~is_gold())
         return int(session.scalar(query if round_ is None else query.where(TaskRow.round == round_)) or 0)
 
     distinct = func.count(func.distinct(RankingRow.task_id))
@@ -378,7 +351,7 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
         select(RankingRow.labeler, distinct)
         .where(_by(objective))
         .join(TaskRow, TaskRow.id == RankingRow.task_id)
-        .where(RankingRow.simulated.is_(False), ~_gold())
+        .where(RankingRow.simulated.is_(False), ~is_gold())
         .group_by(RankingRow.labeler)
         .order_by(RankingRow.labeler)
     )

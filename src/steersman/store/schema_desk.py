@@ -31,7 +31,7 @@ class DeskTaskRow(Base):
     round: Mapped[int]
     """A ranking task's; 0 for the others, which are of no round."""
     content: Mapped[dict[str, Any] | None]
-    """{prompt, answer?, policy_version?, brief?}; null for a ranking, whose prompt and answers lie in `ranking_tasks`."""
+    """See `desk_values`; null for a ranking, whose prompt and answers lie in `ranking_tasks`."""
     gold: Mapped[dict[str, Any] | None]
     """The known answer of an item that measures labelers and is never trained on."""
     needed: Mapped[int]
