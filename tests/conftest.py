@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Folder of a tiny model of each family that the local engine computes."""
     return make_model(tmp_path_factory.mktemp("tiny") / request.param, request.param)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--apart", action="store_true", help="servers' engines behind the socket of an engine's process")
+
+
+@pytest.fixture(autouse=True)
+def engines_apart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With `--apart` every server that a test makes reaches its engine as if that were another process's."""
+    with contextlib.ExitStack() as stack:
+        if request.config.getoption("--apart"):
+            from apart import apart, linked
+            from steersman.server.models import Models
+
+            plain = Models.__init__
+
+            def over_a_socket(self: Models, engine: Any) -> None:
+                plain(self, apart(stack.enter_context(linked(lambda _: engine))))
+
+            monkeypatch.setattr(Models, "__init__", over_a_socket)
+        yield

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from server_double import FakeEngine, events, live
 from steersman import __version__
 from steersman.server.app import create_app
-from steersman.server.generation import MAX_LIVE
+from steersman.server.generation import Generations
 from steersman.store import Store
 
 ANSWER = "Hello, 世界!\u2028\n"
@@ -395,18 +395,18 @@ def test_a_server_that_stops_keeps_what_nobody_reads(store: Store) -> None:
 
 
 def test_too_many_answers_at_once_are_refused(store: Store) -> None:
-    engine = FakeEngine(endless=True)
-    app = create_app(engine, store, name="Shop", language="en")
+    engine, most = FakeEngine(endless=True), 32
+    app = create_app(engine, store, name="Shop", language="en", generations=Generations(most=most))
     with live(app) as url, httpx.Client(base_url=url, limits=httpx.Limits(max_connections=64)) as client:
         open_ = []
-        for _ in range(MAX_LIVE):
+        for _ in range(most):
             path = f"/api/conversations/{new_chat(client)}/messages"
             response = client.send(client.build_request("POST", path, json={"content": "Go on"}), stream=True)
             lines = response.iter_lines()  # kept: httpx closes the connection with the iterator
             next(lines)
             open_.append((response, lines))
         generations = app.state.context.generations
-        wait_for(lambda: generations._taken == MAX_LIVE)
+        wait_for(lambda: generations._taken == most)
         assert client.get("/api/config").status_code == 200
         refused = client.post(f"/api/conversations/{new_chat(client)}/messages", json={"content": "Go on"})
         assert refused.status_code == 429

@@ -17,9 +17,11 @@ import pytest
 from server_double import FakeEngine, live
 from steersman.server import connection
 from steersman.server.app import create_app
-from steersman.server.generation import MAX_LIVE
+from steersman.server.generation import Generations
 from steersman.store import Store
 
+MOST = 32
+"""Answers that these servers write at a time."""
 USER: list[Any] = [{"role": "user", "content": "Go on"}]
 
 
@@ -47,7 +49,7 @@ async def _burst(client: httpx.AsyncClient, path: str, bodies: list[dict[str, An
 @pytest.mark.parametrize("n", [1, 2])
 def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> None:
     engine = FakeEngine(endless=True)
-    app = create_app(engine, store, name="S", language="en")
+    app = create_app(engine, store, name="S", language="en", generations=Generations(most=MOST))
 
     async def run(url: str) -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
@@ -58,7 +60,7 @@ def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> N
     with live(app) as url:
         responses = asyncio.run(run(url))
         statuses = collections.Counter(r.status_code for r in responses)
-        assert statuses == {200: MAX_LIVE // n, 429: 100 - MAX_LIVE // n}
+        assert statuses == {200: MOST // n, 429: 100 - MOST // n}
         refused = next(r for r in responses if r.status_code == 429)
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
@@ -66,8 +68,8 @@ def test_overload_is_refused_before_the_stream_begins(store: Store, n: int) -> N
 
 def test_a_refused_question_is_not_stored(store: Store) -> None:
     engine = FakeEngine(endless=True)
-    app = create_app(engine, store, name="S", language="en")
-    chats = [store.create_conversation("").id for _ in range(3 * MAX_LIVE)]
+    app = create_app(engine, store, name="S", language="en", generations=Generations(most=MOST))
+    chats = [store.create_conversation("").id for _ in range(3 * MOST)]
 
     async def run(url: str) -> list[int]:
         async with httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=30) as client:
@@ -83,8 +85,8 @@ def test_a_refused_question_is_not_stored(store: Store) -> None:
 
     with live(app) as url:
         statuses = asyncio.run(run(url))
-        assert statuses.count(200) == MAX_LIVE
-        assert statuses.count(429) == 2 * MAX_LIVE
+        assert statuses.count(200) == MOST
+        assert statuses.count(429) == 2 * MOST
         for chat, status in zip(chats, statuses, strict=True):
             assert bool(store.messages(chat)) == (status == 200)
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server_double import live
 from steersman import load_engine
 from steersman.server.app import create_app
+from steersman.server.generation import Generations
 from steersman.store import Store
 
 MOST = 0.2
@@ -59,7 +60,7 @@ Ask = Callable[[list[dict[str, Any]]], list[httpx.Response]]
 def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ask, Pulse]]:
     engine, pulse = load_engine(str(tiny)), Pulse()
     with Store.open(tmp_path_factory.mktemp("stall") / "store.db") as store:
-        app = create_app(engine, store, name="S", language="en")
+        app = create_app(engine, store, name="S", language="en", generations=Generations(most=32))
         app.add_middleware(Heart, pulse=pulse)
 
         async def all_of(url: str, bodies: list[bytes]) -> list[httpx.Response]:

@@ -439,7 +439,9 @@ def test_a_port_in_use(space: Workspace, listening: list[int]) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = invoke("serve", "-w", str(space.root), "--port", str(port), "--json")
+        result = invoke(
+            "serve", "-w", str(space.root), "--port", str(port), "--json", "-s", "serve.engine_process=false"
+        )
     assert result.exit_code == 0, result.stderr
     assert len(listening) == 1
     assert port < listening[0] <= port + 20
@@ -447,7 +449,7 @@ def test_a_port_in_use(space: Workspace, listening: list[int]) -> None:
 
 
 def test_a_host_or_port_that_cannot_be_had(space: Workspace, listening: list[int]) -> None:
-    serve = ["serve", "-w", str(space.root)]
+    serve = ["serve", "-w", str(space.root), "-s", "serve.engine_process=false"]
     assert refused(*serve, "--host", "0.0.0.0").startswith("serve.host: '0.0.0.0' can be reached from other machines")
     assert refused(*serve, "--port", "70000") == "serve.port: expected a number from 0 to 65535, got 70000"
     assert listening == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
 import logging
 import os
 import re
@@ -25,7 +28,10 @@ from steersman.types import Completion, Conversation, Message, SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from steersman.engine.apart.process import Open
     from steersman.engine.protocol import Engine
+    from steersman.server.models import Following, Models
+    from steersman.server.workers import Worker
 
 ModelChoice = Annotated[
     str,
@@ -36,6 +42,8 @@ ModelChoice = Annotated[
     ),
 ]
 KEY_VARIABLE = "STEERSMAN_KEY"
+WORKER = "STEERSMAN_WORKER"
+"""The number of one of several web processes (`steersman.server.workers`)."""
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
 
 
@@ -58,28 +66,40 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     return base_model(space), "base"
 
 
-def load(space: Workspace, model: str, dtype: str) -> Engine:
-    return _loaded(space, *choose(space, model), dtype)
+def load(space: Workspace, model: str, dtype: str, opened: Open | None = None) -> Engine:
+    return _loaded(space, *choose(space, model), dtype, opened)
 
 
-def _loaded(space: Workspace, folder: Path, version: str, dtype: str) -> Engine:
-    from steersman.engine.load import load_engine
+def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Open | None = None) -> Engine:
+    """The model's engine, by `opened`; else in this process, for the terminal."""
+    from steersman.engine.apart.wire import Wanted
 
     options = space.config.model.loading | {"today": True}
     dtype = dtype or space.config.serve.dtype
     if dtype != "model":
         options["dtype"] = dtype
+    options |= {"name": space.config.project.name, "version": version}
+
+    def made() -> Engine:
+        if opened is not None:
+            return opened(Wanted(str(folder), options, before), True)
+        from steersman.engine.load import load_engine
+
+        return load_engine(folder, say=say, **options)
+
     with progress.activity(f"loading {version}"):
         before = _manifest(folder)
-        engine = load_engine(folder, name=space.config.project.name, version=version, say=say, **options)
+        engine = made()
         if _manifest(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
-            engine = load_engine(folder, name=space.config.project.name, version=version, **options)
+            before = _manifest(folder)
+            engine = made()
     return engine
 
 
-def _manifest(folder: Path) -> bytes:
+def _manifest(folder: Path) -> str:
+    """What says that a folder's model is another."""
     path = folder / MANIFEST_NAME
-    return path.read_bytes() if path.is_file() else b""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def chat(
@@ -168,6 +188,7 @@ def serve(
         str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
     ] = "",
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Web processes; default: serve.workers.")] = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
@@ -175,8 +196,9 @@ def serve(
     """
     told = [f"serve.root_path={root_path}"] if root_path else []
     told += ["serve.log_json=true"] if log_json else []
+    told += [f"serve.workers={workers}"] if workers else []
     space = open_workspace(workspace, [*(settings or []), *told])
-    if canary:
+    if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
 
         begun = start(space, *read_choice(canary), share)
@@ -225,15 +247,11 @@ def run_server(
     key: str = "",
     also: Sequence[str] = (),
 ) -> None:
-    """Load the models and serve until Ctrl-C."""
-    from steersman.server.app import create_app
-    from steersman.server.listening import serve as serve_app
+    """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
+    from steersman.engine.apart.client import Link
+    from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
-    from steersman.store import Store
-
-    def report() -> Path | None:
-        path = space.stage_dir("report") / REPORT
-        return path if path.is_file() else None
+    from steersman.server.workers import this_worker
 
     def ready(url: str) -> None:
         progress.quiet()
@@ -242,9 +260,66 @@ def run_server(
 
     config = space.config.serve
     set_up_logs(config.log_json)
-    history = [] if model else space.history()
-    load_other = loader(space, dtype)
-    models = Models(load(space, model, dtype), {name: load_other(name) for name in also})
+    place = (host or config.host, config.port if port is None else port)
+    worker, history = this_worker(), [] if model else space.history()
+    if worker is None and config.workers > 1:
+        _serve_by_workers(space, model, dtype, place, ready)
+        return
+    with contextlib.ExitStack() as stack:
+        if worker is not None and worker.engine:
+            opened = opener(Link(worker.engine["address"], bytes.fromhex(worker.engine["key"])))
+        else:
+            opened = stack.enter_context(engines(config.engine_process))
+        load_other = loader(space, dtype, opened)
+        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also})
+        served = history[-1]["identity"] if history else ""
+        follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not model)
+        _serve(space, follow, models, place, ready, key, worker)
+
+
+def _serve_by_workers(
+    space: Workspace, model: str, dtype: str, place: tuple[str, int], ready: Callable[[str], None]
+) -> None:
+    from steersman.engine.apart.process import EngineProcess, opener
+    from steersman.server.listening import listen, url_of
+    from steersman.server.workers import run
+
+    config = space.config.serve
+    with contextlib.closing(listen(*place)) as sock, contextlib.ExitStack() as stack:
+        told: dict[str, str] = {}
+        held: list[Engine] = []
+        if config.engine_process:
+            process = EngineProcess()
+            stack.callback(process.stop)
+            told = process.told()
+            held.append(load(space, model, dtype, opener(process.link())))  # what cannot be loaded is said once, here
+
+        def first() -> None:
+            held.clear()  # the workers hold it now
+            ready(url_of(sock))
+
+        run(config.workers, sock, told, config.grace_seconds, first)
+
+
+def _serve(
+    space: Workspace,
+    follow: Callable[..., Following],
+    models: Models,
+    place: tuple[str, int],
+    ready: Callable[[str], None],
+    key: str,
+    worker: Worker | None,
+) -> None:
+    from steersman.server.app import create_app
+    from steersman.server.generation import Generations
+    from steersman.server.listening import serve as serve_app
+    from steersman.store import Store
+
+    def report() -> Path | None:
+        path = space.stage_dir("report") / REPORT
+        return path if path.is_file() else None
+
+    config = space.config.serve
     with Store.open(space.store_path, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -261,12 +336,11 @@ def run_server(
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
             root_path=config.root_path,
+            generations=Generations(most=config.streams),
         )
-        served = history[-1]["identity"] if history else ""
-        following = Following(space, store, models, load_other, served, follow=not model, promote=config.canary_promote)
-        with following.running():
-            listen_at = host or config.host, config.port if port is None else port
-            serve_app(app, *listen_at, on_ready=ready, grace=config.grace_seconds)
+        with follow(store=store, promote=config.canary_promote).running():
+            sock = worker.sock if worker else None
+            serve_app(app, *place, on_ready=ready, grace=config.grace_seconds, sock=sock)
 
 
 def set_up_logs(as_json: bool) -> None:
@@ -281,16 +355,16 @@ def set_up_logs(as_json: bool) -> None:
         words.setLevel(logging.DEBUG)
 
 
-def loader(space: Workspace, dtype: str) -> Callable[[str], Engine]:
+def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine]:
     """The engine of the promoted model (''), of 'ROUND/STAGE', or of what else `--model` takes."""
     from steersman.rounds.canary import read_choice
 
     def made(which: str) -> Engine:
         if not re.fullmatch(r"\d+(/\w+)?", which):
-            return load(space, which, dtype)
+            return load(space, which, dtype, opened)
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
-        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype)
+        return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype, opened)
 
     return made
 

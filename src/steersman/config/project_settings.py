@@ -182,6 +182,12 @@ class ServeConfig:
         "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
         "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
     )
+    engine_process: bool = opt(
+        True,
+        "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
+    )
+    workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    streams: int = opt(256, "Most answers written at a time by one web process; more are refused with 429.", low=1)
     root_path: str = opt(
         "",
         "The path under which a proxy offers the server, such as /assistant; requests may have it or not. Empty: none.",

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server.validation import first_problem
@@ -31,6 +32,9 @@ _CODES = {
     503: "overloaded",
 }
 DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
+GONE = "The process that computes answers ended and is being started again; ask again in a moment."
+RESTART_SECONDS = 5
+"""Seconds that a client is told to wait for the engine's process, or for memory."""
 INTERNAL = "The server failed to answer this request; its log says why."
 
 
@@ -81,6 +85,10 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(400, str(error), "messages", "context_length_exceeded")
     if isinstance(error, Refused):
         return shown_error(refused(error))
+    if isinstance(error, Gone):
+        return error_body(503, GONE, code="engine_restarting")
+    if isinstance(error, NoRoom):
+        return error_body(503, str(error), code="no_room")
     if isinstance(error, EndpointError):
         return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
@@ -150,6 +158,11 @@ def install_handlers(app: FastAPI) -> None:
         if error.busy is None:
             return JSONResponse(shown_error(error), 502)
         return JSONResponse(shown_error(error), 429, {"Retry-After": str(math.ceil(error.busy))})
+
+    @app.exception_handler(Gone)
+    @app.exception_handler(NoRoom)
+    async def on_no_engine(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
 
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:

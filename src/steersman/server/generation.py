@@ -20,9 +20,9 @@ from steersman.types import Completion, SamplingParams
 RETRY_SECONDS = 2
 """Seconds that a refused client is told to wait."""
 
-MAX_LIVE = 32
-"""Most answers in progress at a time, including those that wait for the engine. Smaller than the thread pool of the
-other requests, so that these stay quick."""
+MAX_LIVE = 256
+"""Most answers in progress at a time, including those that wait for the engine, unless `serve.streams` says so. Each
+has a thread of its own, beside the pool of the other requests, so that these stay quick."""
 
 
 Item = tuple[int, str | Completion]
@@ -150,13 +150,14 @@ class Place:
 class Generations:
     """The running generations. Used from the event loop only."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    def __init__(self, metrics: Metrics | None = None, most: int = MAX_LIVE) -> None:
+        self.most = most
         self._live: set[Generation] = set()
         self._taken = 0
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
         self.metrics = metrics or Metrics()
-        self.metrics.count_live(lambda: self._taken, MAX_LIVE)
+        self.metrics.count_live(lambda: self._taken, most)
 
     @property
     def taken(self) -> int:
@@ -171,10 +172,10 @@ class Generations:
         """
         if self.closing:
             raise ApiError(503, "The server is shutting down", retry_after=RETRY_SECONDS)
-        if self._taken + answers > MAX_LIVE:
+        if self._taken + answers > self.most:
             raise ApiError(
                 429,
-                f"At most {MAX_LIVE} answers are written at a time, and {self._taken} are; try again in a moment",
+                f"At most {self.most} answers are written at a time, and {self._taken} are; try again in a moment",
                 retry_after=RETRY_SECONDS,
             )
 

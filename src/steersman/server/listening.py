@@ -131,15 +131,20 @@ def config_of(app: FastAPI) -> uvicorn.Config:
 
 
 def serve(
-    app: FastAPI, host: str, port: int, on_ready: Callable[[str], None] = lambda _url: None, grace: float = 0.0
+    app: FastAPI,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None] = lambda _url: None,
+    grace: float = 0.0,
+    sock: socket.socket | None = None,
 ) -> str:
     """Serve until Ctrl-C or SIGTERM; returns the URL that it had. `on_ready(url)` is called when requests are answered.
 
-    After SIGTERM answers in progress may go on for `grace` seconds.
+    After SIGTERM answers in progress may go on for `grace` seconds. `sock`: one that listens already.
 
     ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
     """
-    sock = listen(host, port)
+    sock = sock or listen(host, port)
     url = url_of(sock)
     _allow_files(2 * MOST_CONNECTIONS)
     if grace > 0:  # else it ends every stream when the first signal comes

@@ -1,0 +1,301 @@
+"""`ApartEngine`: an `Engine` whose computing is done in the engine's process.
+
+Answers that have no text yet and calls are asked for once more when that process died and was started again; an answer
+that had begun fails with `Gone`, since another one would go on differently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import queue
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman.engine.apart.wire import About, Gone, Item, Unloaded, Wanted
+from steersman.engine.protocol import Prompt, alone
+from steersman.types import Completion, SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+
+WAIT_SECONDS = 60.0
+"""Seconds that a request waits for the engine's process to be there (again)."""
+LOOK_SECONDS = 0.05
+"""Seconds between looks at which answers were cancelled."""
+TRIES = 3
+BLOCK = 256
+"""Tokens whose texts are fetched together."""
+
+
+class Pending:
+    """One request, and what has come of it."""
+
+    def __init__(self, cancelled: threading.Event | None = None) -> None:
+        self.came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.cancelled = cancelled
+
+    def value(self) -> Any:
+        kind, value = self.came.get()
+        if kind == "error":
+            raise value
+        return value
+
+
+class Life:
+    """One connection: from when it was made until the engine's process, or this one, ends it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending, self._ids = threading.Lock(), itertools.count(1)
+        self._pending: dict[int, Pending] = {}
+        self.over = False
+        threading.Thread(target=self._read, name="engine link", daemon=True).start()
+
+    def ask(self, kind: str, *given: Any, cancelled: threading.Event | None = None) -> tuple[int, Pending]:
+        """Send a request. Raises Gone."""
+        pending, id_ = Pending(cancelled), next(self._ids)
+        self._pending[id_] = pending
+        self._send(kind, id_, *given)
+        if self.over:  # maybe after the reader told all whom it knew
+            self._pending.pop(id_, None)
+            raise Gone("the engine's process ended")
+        return id_, pending
+
+    def end(self, kind: str, id_: int) -> None:
+        """Cancel an answer, which then ends with the text so far, or close it, which nobody reads any more."""
+        if id_ in self._pending:
+            with contextlib.suppress(Gone):
+                self._send(kind, id_)
+
+    def release(self, holder: int) -> None:
+        with contextlib.suppress(Gone):
+            self._send("release", 0, holder)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _send(self, *message: Any) -> None:
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except OSError:
+            raise Gone("the engine's process ended") from None
+
+    def _read(self) -> None:
+        try:
+            while True:
+                while not self._connection.poll(LOOK_SECONDS):
+                    self._pass_on_cancellations()
+                self._take(self._connection.recv())
+                self._pass_on_cancellations()
+        except (EOFError, OSError, TypeError):  # TypeError: closed by this process meanwhile
+            pass
+        self.over = True
+        for pending in list(self._pending.values()):
+            pending.came.put(("error", Gone("the engine's process ended")))
+        self._pending.clear()
+
+    def _pass_on_cancellations(self) -> None:
+        for id_, pending in list(self._pending.items()):
+            if pending.cancelled is not None and pending.cancelled.is_set():
+                pending.cancelled = None
+                self.end("cancel", id_)
+
+    def _take(self, items: Iterable[Item]) -> None:
+        for id_, kind, value in items:
+            over = kind in ("value", "error", "done")
+            pending = self._pending.pop(id_, None) if over else self._pending.get(id_)
+            if pending is not None:
+                pending.came.put((kind, value))
+
+
+class Link:
+    """This process's way to the engine's, which may die and come back. Thread-safe."""
+
+    def __init__(self, address: str, key: bytes, wait: float = WAIT_SECONDS) -> None:
+        self._address, self._key, self._wait = address, key, wait
+        self._life: Life | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def up(self) -> bool:
+        return self._life is not None and not self._life.over
+
+    def life(self) -> Life:
+        """The present connection, made where there is none. Raises Gone where that takes too long."""
+        with self._lock:
+            if self._life is None or self._life.over:
+                self._life = Life(self._connect())
+            return self._life
+
+    def _connect(self) -> Connection:
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                return Client(self._address, authkey=self._key)  # type: ignore[no-any-return, unused-ignore]
+            except (OSError, EOFError, AuthenticationError):
+                if time.monotonic() > deadline:
+                    raise Gone("the engine's process does not start") from None
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        if self._life is not None:
+            self._life.close()
+
+
+class ApartEngine:
+    """An `Engine` of the engine's process. Open as long as this object lives; `pinned`: it never gives way there."""
+
+    def __init__(self, link: Link, wanted: Wanted, *, pinned: bool = True) -> None:
+        self._link, self._wanted = link, wanted
+        self._holder = next(_holders) if pinned else None
+        self._opening = threading.Lock()
+        self._life: Life | None = None
+        self._texts: dict[int, list[tuple[str, bytes, bytes]]] = {}
+        self._about = self._opened()[1]
+        self._version = self._about.policy_version
+        self.__dict__.update(self._about.facts)
+        for name in self._about.abilities:  # on the object, so that it satisfies the protocols that its engine does
+            self.__dict__[name] = functools.partial(self._call, name)
+        if self._holder is not None:
+            weakref.finalize(self, _release, link, self._holder)
+
+    def _opened(self, again: bool = False) -> tuple[Life, About]:
+        """The connection over which the engine is open, opened where it is not."""
+        with self._opening:
+            life = self._link.life()
+            if life is not self._life or again:
+                self._about = life.ask("open", self._wanted, self._holder)[1].value()
+                self._life = life
+            return life, self._about
+
+    def _ask(self, kind: str, *given: Any, cancelled: threading.Event | None = None) -> tuple[Life, int, Any]:
+        """(connection, request's id, what came first): `begun` or a value. Asked again where the process died or the
+        engine gave way meanwhile."""
+        again = False
+        for left in reversed(range(TRIES)):
+            life, _ = self._opened(again)
+            try:
+                id_, pending = life.ask(kind, self._wanted.key, *given, cancelled=cancelled)
+                return life, id_, (pending.value(), pending)
+            except Unloaded:
+                again = True
+                if not left:
+                    raise
+            except Gone:
+                if not left or (cancelled is not None and cancelled.is_set()):
+                    raise
+        raise AssertionError
+
+    def _call(self, method: str, *given: Any) -> Any:
+        return self._ask("call", method, given)[2][0]
+
+    @property
+    def model_name(self) -> str:
+        return self._about.model_name
+
+    @property
+    def policy_version(self) -> str:
+        return self._version
+
+    @property
+    def max_context(self) -> int:
+        return self._about.max_context
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        counted: int = self._call("count_tokens", prompt)
+        return counted
+
+    def _token(self, token: int) -> tuple[str, bytes, bytes] | None:
+        block = token // BLOCK
+        if block not in self._texts:
+            self._texts[block] = self._call("tokens", block * BLOCK, (block + 1) * BLOCK)
+        known = self._texts[block]
+        return known[token % BLOCK] if token % BLOCK < len(known) else None
+
+    def token_text(self, token: int) -> str:
+        known = self._token(token)
+        text: str = known[0] if known else self._call("token_text", token)
+        return text
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        known = self._token(token)
+        part: bytes = (known[2] if first else known[1]) if known else self._call("token_bytes", token, first)
+        return part
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
+        answers: list[list[Completion]] = self._call("generate", prompts, params)
+        return answers
+
+    def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
+        return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        """See `Engine.answers`. Raises its refusals at once, and Gone where the process dies after the first text."""
+        cancelled = cancelled or threading.Event()
+        life, id_, (_, pending) = self._ask("answers", prompt, params, cancelled=cancelled)
+        return self._answers(life, id_, pending, prompt, params, cancelled)
+
+    def _answers(
+        self,
+        life: Life,
+        id_: int,
+        pending: Pending,
+        prompt: Prompt,
+        params: SamplingParams,
+        cancelled: threading.Event,
+    ) -> Generator[tuple[int, str | Completion]]:
+        begun, died = False, 0
+        try:
+            while True:
+                kind, value = pending.came.get()
+                if kind == "done":
+                    return
+                if kind == "error":
+                    died += 1
+                    if not isinstance(value, Gone) or begun or died == TRIES or cancelled.is_set():
+                        raise value
+                    life, id_, (_, pending) = self._ask("answers", prompt, params, cancelled=cancelled)
+                    continue
+                begun = True
+                if kind == "end":
+                    number, completion, self._version = value
+                    yield number, completion
+                else:
+                    yield value
+        finally:
+            life.end("close", id_)
+
+    def down(self) -> str:
+        """Why nothing is answered now; '' where answers are."""
+        return "" if self._link.up else "the engine's process is being started again"
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
+        """By way of a file, since the weights of a model are too much for a message."""
+        from safetensors.torch import save_file
+
+        with tempfile.TemporaryDirectory(prefix="steersman-") as folder:
+            file = Path(folder) / "weights.safetensors"
+            save_file({name: tensor.detach().clone().contiguous() for name, tensor in weights}, file)
+            self._call("load_weights", str(file), version)
+        self._version = version
+
+
+_holders = itertools.count(1)
+
+
+def _release(link: Link, holder: int) -> None:
+    if link.up:
+        link.life().release(holder)

@@ -1,0 +1,103 @@
+"""Several web processes in front of one socket, one store and one engine's process.
+
+The parent listens, keeps the engine's process and the workers alive, and passes signals on. A worker is the same
+command, told by its environment that it is one and by its standard input where socket and engine are; when the parent
+dies, that input ends and the worker with it. Each accepts from the same socket, so that what a dying worker has not
+accepted is another's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+
+from steersman.engine.apart.process import Kept, started
+from steersman.stopping import Stop
+
+WORKER = "STEERSMAN_WORKER"
+"""The environment variable with a worker's number."""
+END_SECONDS = 10.0
+"""Seconds that a worker has to end beyond those for its answers, before it is killed."""
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker is told by its parent."""
+
+    number: int
+    sock: socket.socket
+    engine: Mapping[str, str]
+    """Address and key of the engine's process; empty where each worker has an engine of its own (an endpoint)."""
+
+
+def this_worker() -> Worker | None:
+    """What this process was told, if it is a worker: to be asked once. It is told to end when its parent dies."""
+    number = os.environ.pop(WORKER, None)
+    if number is None:
+        return None
+    told: dict[str, Any] = json.loads(sys.stdin.readline())
+
+    def until_the_parent_dies() -> None:
+        with contextlib.suppress(ValueError, OSError):
+            sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=until_the_parent_dies, name="parent", daemon=True).start()
+    return Worker(int(number), socket.socket(fileno=told["socket"]), told["engine"])
+
+
+def run(
+    number: int, sock: socket.socket, engine: Mapping[str, str], drain: float, on_ready: Callable[[], None]
+) -> None:
+    """Keep `number` workers alive until Ctrl-C or SIGTERM. `on_ready` is called when the first one answers."""
+    workers: list[Kept] = []
+    signum = int(signal.SIGTERM)
+    try:
+        for i in range(number):
+            workers.append(Kept(f"web worker {i}", _starter(i, sock, engine)))
+        _first_answer(sock)
+        on_ready()
+        threading.Event().wait()
+    except KeyboardInterrupt as stop:
+        signum = stop.signum if isinstance(stop, Stop) else signal.SIGINT
+    finally:
+        _stop(workers, drain, signum)
+
+
+def _stop(workers: list[Kept], drain: float, signum: int) -> None:
+    ends = [threading.Thread(target=worker.stop, args=(drain + END_SECONDS, signum)) for worker in workers]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join()
+
+
+def _starter(number: int, sock: socket.socket, engine: Mapping[str, str]) -> Callable[[], subprocess.Popen[Any]]:
+    command = [sys.executable, "-m", "steersman", *sys.argv[1:]]
+    told = {"socket": sock.fileno(), "engine": dict(engine)}
+
+    def start() -> subprocess.Popen[Any]:
+        environment = {**os.environ, WORKER: str(number)}
+        return started(command, told, stdout=subprocess.DEVNULL, env=environment, pass_fds=[sock.fileno()])
+
+    return start
+
+
+def _first_answer(sock: socket.socket) -> None:
+    """Until a worker answers, whatever it says."""
+    from steersman.server.listening import url_of
+
+    with contextlib.suppress(URLError):  # an error's status is an answer
+        urllib.request.urlopen(f"{url_of(sock)}/healthz", timeout=START_SECONDS).close()
