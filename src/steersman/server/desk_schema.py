@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 from pydantic_core import PydanticCustomError
 
 from steersman.server.ranking_api import shown_message
@@ -25,6 +25,17 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(value)) > DRAFT_LIMIT:
         raise PydanticCustomError("size", "{expected}", {"expected": f"at most {DRAFT_LIMIT} characters of JSON"})
     return value
+
+
+def _most(limit: int) -> AfterValidator:
+    """At most so many entries or characters; said by the server alone, since who reads JSON Schema tries each bound."""
+
+    def check(value: Any) -> Any:
+        if len(value) > limit:
+            raise PydanticCustomError("size", "{expected}", {"expected": f"at most {limit}, got {len(value)}"})
+        return value
+
+    return AfterValidator(check)
 
 
 Value = Annotated[dict[str, Any], AfterValidator(_small)]
@@ -58,7 +69,7 @@ class Label(Asked):
 
 
 class Suggest(Asked):
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1), _most(200)]
 
 
 class Read(Asked):
@@ -66,21 +77,21 @@ class Read(Asked):
 
 
 class Guidelines(Asked):
-    text: Annotated[Text, Field(max_length=200_000)]
+    text: Annotated[Text, _most(200_000)]
 
 
 class Rows(Asked):
     """Tasks as `steersman desk import` reads them."""
 
-    rows: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_ROWS)]
+    rows: Annotated[list[dict[str, Any]], Field(min_length=1), _most(MOST_ROWS)]
     kind: Kind | None = None
-    assign: Annotated[list[Labeler], Field(max_length=100)] = []
+    assign: Annotated[list[Labeler], _most(100)] = []
     overlap: Annotated[StrictInt, Field(ge=0, le=100), WHOLE] = 0
 
 
 class Assign(Asked):
-    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], Field(min_length=1, max_length=MOST_ROWS)]
-    to: Annotated[list[Labeler], Field(max_length=100)] = []
+    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], Field(min_length=1), _most(MOST_ROWS)]
+    to: Annotated[list[Labeler], _most(100)] = []
     """Nobody named: for all."""
 
 
@@ -88,7 +99,6 @@ class Decision(Label):
     """A manager's decision: a label of their own, or `choose`, the id of somebody's that is right."""
 
     choose: Annotated[Text, Field(max_length=80)] = ""
-    closed: StrictBool = True
 
 
 def task_json(task: DeskTask, objective: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from steersman.store.desk_labels import DeskLabel, Submission
 from steersman.store.desk_tasks import Asker, NewTask
 from steersman.store.desk_values import DEMONSTRATION, RANKING, clean_gold, to_messages
 from steersman.store.ranking_tasks import RankingTask
-from steersman.store.refusals import clean_text, expect
+from steersman.store.refusals import NotFound, clean_text, expect
 from steersman.store.schema import iso, utc_now
 from steersman.store.schema_desk import (
     DeskAssignmentRow,

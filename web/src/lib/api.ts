@@ -150,7 +150,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
 }
 
-async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
   const response = await send(method, path, body)
   return response.status === 204 ? (undefined as T) : ((await response.json().catch(() => undefined)) as T)
 }
