@@ -1,4 +1,4 @@
-"""Which ranking tasks tell most: those whose order the last reward model is least sure of.
+"""Which ranking tasks tell most: those whose order the last reward models contradict each other.
 
 The models of the last round that has a reward stage (its members and its validator, which learned from other rankings)
 score the answers of every open task in this process; what the server reads are two numbers a task in the store.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from steersman.artifact.names import VALIDATOR
 from steersman.artifact.workspace import Workspace
@@ -24,17 +25,23 @@ from steersman.types import Ranking
 
 
 def unsure(scores: Sequence[Sequence[float]]) -> float:
-    """How unsure models, whose scores [M][K] these are, are of the order of two of the K answers: nats, 0 to log 2.
+    """How far models, whose scores [M][K] these are, disagree on the order of the K answers: nats, 0 to log 2.
 
-    Mean over pairs of the entropy of the mean probability (Bradley and Terry) that the first is better: high where each
-    model is unsure, and where they contradict each other.
+    Mean over pairs of what a label would tell of which model is right: the entropy of the mean probability (Bradley and
+    Terry) that the first is better, less the mean of the models' own (Houlsby et al. 2011, BALD). The entropy alone is
+    highest for answers that hardly differ, which teach nothing: choosing by it is worse than choosing at random. One
+    model alone says 0.
     """
     given = np.asarray(scores, float)
     pairs = list(combinations(range(given.shape[1]), 2))
     margins = np.stack([given[:, i] - given[:, j] for i, j in pairs])
-    p = (1 / (1 + np.exp(-np.clip(margins, -500, 500)))).mean(axis=1)
+    each = 1 / (1 + np.exp(-np.clip(margins, -500, 500)))
+    return float((_entropy(each.mean(axis=1)) - _entropy(each).mean(axis=1)).mean())
+
+
+def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     inside = np.clip(p, 1e-12, 1 - 1e-12)
-    return float(-(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)).mean())
+    return np.asarray(-(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)))
 
 
 def score_tasks(space: Workspace, store: Store, round_: int) -> dict[str, Any]:
