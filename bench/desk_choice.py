@@ -2,11 +2,10 @@
 
     python bench/desk_choice.py [--seeds 40] [--tasks 1000]
 
-People rank K answers by a hidden linear utility with Gumbel noise (Plackett and Luce). A reward model (logistic regression
-on pairs, L2) learns `start` random rankings; then it chooses further ones, `step` at a time, by the disagreement on its
-pairs, as `steersman desk score` does with several models (here: each learned from another half of the labels), or by the
-entropy of one model, or at random; all learn the same number. Printed: accuracy on pairs of held-out
-prompts by the hidden utility, the mean over seeds of the difference, and its standard error.
+People rank K answers by a hidden linear utility with Gumbel noise (Plackett and Luce). A reward model (logistic
+regression on pairs, L2) learns 20 random rankings; then 20 at a time are chosen: where several models, each learned
+from another half of the labels, disagree, as `steersman desk score` does; by the entropy of one model; or at random.
+Printed: accuracy on pairs of held-out prompts by the hidden utility, and mean differences over seeds.
 """
 
 from __future__ import annotations
@@ -55,13 +54,15 @@ def accuracy(w: Floats, features: Floats, utilities: Floats) -> float:
 
 
 def disagreement(w: list[Floats], features: Floats) -> float:
-    return unsure([features @ one for one in w])
+    return unsure([(features @ one).tolist() for one in w])
 
 
 def entropy(w: list[Floats], features: Floats) -> float:
     """Of one model alone: what choosing by doubt is often taken to be."""
     scores = features @ w[0]
-    p = np.array([1 / (1 + np.exp(scores[j] - scores[i])) for i, j in combinations(range(len(scores)), 2)])
+    p = np.array(
+        [1 / (1 + np.exp(np.clip(scores[j] - scores[i], -50, 50))) for i, j in combinations(range(len(scores)), 2)]
+    )
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
 
