@@ -3,7 +3,7 @@
 The models of the last round that has a reward stage (its members and its validator, which learned from other rankings)
 score the answers of every open task in this process; what the server reads are two numbers a task in the store.
 
-Why so: decision 75 in docs/LOG.md.
+Why so: decision 64 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 Like the store's, each method is one short transaction. See `store.desk_tasks` (whose task is next) and
 `store.desk_labels` (which label counts).
 
-Why so: decision 75 in docs/LOG.md.
+Why so: decision 64 in docs/LOG.md.
 """
 
 from __future__ import annotations
