@@ -86,6 +86,16 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_model(tmp_path_factory.mktemp("tiny") / request.param, request.param)
 
 
+@pytest.fixture(scope="session")
+def two_rounds(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with two rounds, to be copied; see `round_space`."""
+    from round_space import allow_judges, make_rounds
+
+    with pytest.MonkeyPatch.context() as patch:
+        allow_judges(patch)
+        return make_rounds(tmp_path_factory.mktemp("rounds") / "w", tiny)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--apart", action="store_true", help="servers' engines behind the socket of an engine's process")
 

@@ -34,7 +34,10 @@ from steersman.artifact.files import TORN
 from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
 from steersman.artifact.stage_folder import partial_of
 from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig, replaced
-from steersman.eval import report  # noqa: F401
+from steersman.eval import (
+    kept,
+    report,  # noqa: F401
+)
 from steersman.eval import run as evaluation
 from steersman.eval.maker import Evaluated
 from steersman.rounds import registry
@@ -124,7 +127,7 @@ def stages(folder: Path) -> dict[str, Run]:
             reward=scorer,
             config=Config(model=t.FLOAT, eval=EvalConfig(max_tokens=8, batch_prompts=2, bootstrap=50)),
             inputs={},
-            about=evaluation.About(),
+            about=kept.About(),
         ),
     }
 

@@ -27,7 +27,6 @@ from steersman.artifact.manifest import identity, read_manifest, verify, write_m
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import Config, to_dict
-from steersman.eval import run as evaluation
 from steersman.rounds import registry
 from steersman.store import Store
 
@@ -303,7 +302,7 @@ def test_report_and_exports(root: Path) -> None:
     assert len(kept["curves"]) == 3
     measured.write_text(json.dumps(kept))
     page.unlink()
-    drawn = evaluation.draw(page.parent, space.config, registry.maker_of).read_bytes()
+    drawn = kept.draw(page.parent, space.config, registry.maker_of).read_bytes()
     measured.write_bytes(present)
     assert drawn == content
 

@@ -229,3 +229,24 @@ def test_prefill_by_kernels_does_not_depend_on_the_batch(tmp_path: Path) -> None
     together = decoder.prefill(prompts, 0, [0] * 4)
     for prompt, logits in zip(prompts, together, strict=True):
         assert torch.equal(decoder.prefill([prompt], 0, [0])[0], logits)
+
+
+def test_more_sequences_than_the_step_takes_at_a_time_go_in_groups(tiny: Path) -> None:
+    """Each group has slots of its own: the words are those of an engine that runs few at a time."""
+    prompts = [t.conversation(f"Where is order {i}? {'x ' * (i % 7)}") for i in range(150)]
+    params = SamplingParams(max_tokens=6, temperature=0)
+    many: Any = load_engine(tiny, dtype="bfloat16", max_slots=150)
+    few: Any = load_engine(tiny, dtype="bfloat16", max_slots=75)
+    if many.kernel != "native":
+        pytest.skip("no native step on this machine")
+    sizes: list[int] = []
+    step = many.decoder.native._step
+
+    def seen(first: int, n: int, *rest: Any) -> None:
+        sizes.append(n)
+        step(first, n, *rest)
+
+    many.decoder.native._step = seen
+    answers, expected = many.generate(prompts, params), few.generate(prompts, params)
+    assert max(sizes) == 75
+    assert [c.token_ids for (c,) in answers] == [c.token_ids for (c,) in expected]

@@ -19,9 +19,11 @@ EXAMPLES = 8
 
 def _can_be_said(_: Any, body: Any) -> bool:
     """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them; base64 of an
-    image is one; a citation ends behind its beginning."""
+    image is one; a citation ends behind its beginning; a choice of tools names one of them."""
     turns = body.get("messages") if isinstance(body, dict) else None
     if "image_url" in str(body) or "start_index" in str(body):
+        return False
+    if isinstance(body, dict) and body.get("tool_choice") not in (None, "none", "auto"):
         return False
     return not (isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("tool_calls"))
 

@@ -48,6 +48,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
         kept = list(store.rankings())
     with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
+        connection.execute("DROP TABLE responses")
         connection.execute("ALTER TABLE rankings DROP COLUMN objective")
         connection.execute("ALTER TABLE messages DROP COLUMN parts")
         drop_the_desk(connection)
@@ -172,6 +173,7 @@ def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> Non
         store.add_feedback(told.id, "like")
         kept = store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())
     with contextlib.closing(sqlite3.connect(path)) as connection:  # as the second version left it
+        connection.execute("DROP TABLE responses")
         connection.execute("ALTER TABLE messages DROP COLUMN parts")
         drop_the_desk(connection)
         connection.execute("UPDATE alembic_version SET version_num = '0002'")

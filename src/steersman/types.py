@@ -76,6 +76,8 @@ class SamplingParams:
     """Go on to `max_tokens` whatever the model says; for measurements."""
     adapter: str | None = None
     """Name of a loaded LoRA adapter; None is the model itself."""
+    special: bool = False
+    """Special tokens stay in the text by name, all but the one that ends the answer: calls of tools have some."""
 
     def __post_init__(self) -> None:
         for name, good, expected in (

@@ -253,6 +253,7 @@ def test_the_header_leads_to_each_place(site: Site) -> None:
 
 
 def test_curves_grow_while_a_stage_runs(site: Site) -> None:
+    (site.workspace / "steersman.toml").touch()
     page = site.open("/training", hurried=True)
     expect(page.get_by_role("heading", name="Nothing has been trained yet")).to_be_visible()
 
@@ -282,3 +283,4 @@ def test_curves_grow_while_a_stage_runs(site: Site) -> None:
     expect(page.get_by_role("img", name="reward, by iteration")).to_be_visible()
     button(page, "切换到中文").click()
     expect(page.get_by_role("heading", name="训练")).to_be_visible()
+    expect(page).to_have_url(re.compile("/rounds/curves$"))

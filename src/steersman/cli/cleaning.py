@@ -26,13 +26,15 @@ from steersman.cli.clean_options import (
     SimilarOption,
     StepsOption,
 )
-from steersman.cli.datasets import info_of
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
 from steersman.cli.import_options import ReplaceOption
+from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
+from steersman.eval.page_languages import page_of
 from steersman.messages import Conversation
 from steersman.progress import progress
+from steersman.rounds.data_sets import info_of
 
 if TYPE_CHECKING:
     from steersman.data.cleaning.cleaners import Embed, Step
@@ -188,6 +190,7 @@ def data_unmask(
 
 def data_report(
     name: NameArgument,
+    language: LanguageOption = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -195,7 +198,7 @@ def data_report(
     """A page on a data set: lengths, languages, personal data, flags, and what cleaning did; with pictures."""
     space = open_workspace(workspace, settings)
     info = info_of(space, name)
-    described, page = _described(space, info)
+    described, page = _described(space, info, checked_language(language))
     lines = [
         f"{info.name}: {info.count} {info.kind} ({info.split}), {described['characters']} characters",
         f"  answers: characters at {described['percentiles']} %: {list(described['answers'])}",
@@ -213,7 +216,7 @@ def _page(space: Workspace, info: DatasetInfo) -> Path:
     return _described(space, info)[1]
 
 
-def _described(space: Workspace, info: DatasetInfo) -> tuple[dict[str, Any], Path]:
+def _described(space: Workspace, info: DatasetInfo, language: str = "") -> tuple[dict[str, Any], Path]:
     """What is in a data set, and the path of the page that was written on it."""
     from steersman.data.describing import describe
     from steersman.eval import data_page
@@ -222,8 +225,10 @@ def _described(space: Workspace, info: DatasetInfo) -> tuple[dict[str, Any], Pat
         described = describe(info, shown.update).to_json()
     told = info.path.with_name(f"{info.name}.cleaning.json")
     cleaning = read_object(told, "what cleaning did") if told.is_file() else None
+    usual = "zh" if space.config.project.language == "zh" else "en"
     path = info.path.with_name(f"{info.name}.report.html")
-    data_page.draw(path, info.to_json(), described, cleaning, "zh" if space.config.project.language == "zh" else "en")
+    path = path if language in ("", usual) else page_of(path, language)
+    data_page.draw(path, info.to_json(), described, cleaning, language or usual)
     return described, path
 
 

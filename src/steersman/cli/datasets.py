@@ -9,24 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.artifact.manifest import read_manifest
 from steersman.artifact.media import images_in
-from steersman.artifact.workspace import Workspace
 from steersman.cli.data import languages
 from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
 from steersman.cli.kept_images import drop_images
 from steersman.data import dataset
-from steersman.data.dataset import DatasetInfo
 from steersman.data.json_values import read_jsonl
 from steersman.messages import Message
-from steersman.rounds import registry
-
-
-def info_of(space: Workspace, name: str) -> DatasetInfo:
-    infos = {info.name: info for info in dataset.datasets(space)}
-    if name not in infos:
-        raise ValueError(f"{name}: no such data set; expected one of {', '.join(infos) or 'none, import some first'}")
-    return infos[name]
+from steersman.rounds.data_sets import dropped_of, info_of, users_of
 
 
 def data_show(
@@ -42,7 +32,7 @@ def data_show(
     """Show the first records of a data set, those with some words, or those that cleaning dropped."""
     space = open_workspace(workspace)
     info = info_of(space, name)
-    whys = _dropped(info) if dropped else {}
+    whys = dict(dropped_of(info)) if dropped else {}
     of = info_of(space, info.config["cleaned"]["from"]) if dropped else info
     if dropped and of.sha256 != info.source_sha256:
         raise ValueError(f"{of.path}: expected the set that {name} was cleaned from; it has changed since")
@@ -60,18 +50,6 @@ def data_show(
         lines += ["", f"... {more} more"]
     shown = [record | ({"dropped": whys[number]} if dropped else {}) for number, record in found]
     emit(as_json, {"dataset": info.to_json(), "records": shown}, "\n".join(lines))
-
-
-def _dropped(info: DatasetInfo) -> dict[int, str]:
-    """Number of each record that cleaning dropped -> the step and the reason."""
-    path = info.path.with_name(f"{info.name}.cleaning.jsonl")
-    if not path.is_file() or "cleaned" not in info.config:
-        raise ValueError(f"{info.name} --dropped: expected a set that `steersman data clean` made")
-    return {
-        line["record"]: f"{line['step']}: {line['dropped']}" + (f" (as {line['of']})" if "of" in line else "")
-        for _, line in read_jsonl(path)
-        if "dropped" in line
-    }
 
 
 def _readable(record: Mapping[str, Any]) -> list[str]:
@@ -96,7 +74,7 @@ def data_remove(
     """Delete a data set from the workspace. Models that were made from it stay."""
     space = open_workspace(workspace)
     info = info_of(space, name)
-    used = _users(space, name)
+    used = users_of(space, name)
     note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
     if not yes:
         if as_json or not sys.stdin.isatty():
@@ -106,13 +84,3 @@ def data_remove(
     dataset.remove_dataset(info)
     drop_images(space, images)
     emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
-
-
-def _users(space: Workspace, name: str) -> list[str]:
-    """Artifacts, such as 001/sft, that were made from a data set."""
-    found = []
-    for number in space.rounds():
-        for stage in (stage.name for stage in registry.stages()):
-            if space.has(stage, number) and f"data:{name}" in read_manifest(space.stage_dir(stage, number)).inputs:
-                found.append(f"{number:03d}/{stage}")
-    return found

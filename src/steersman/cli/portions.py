@@ -9,12 +9,12 @@ import typer
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import Workspace
-from steersman.cli.datasets import info_of
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
 from steersman.progress import progress
+from steersman.rounds.data_sets import info_of
 
 
 def data_mix(

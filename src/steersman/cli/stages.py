@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from steersman.cli.framework import (
     emit,
     open_workspace,
 )
+from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.cli.processes import ProcessesOption, spread
 from steersman.rounds import registry
 from steersman.rounds.given_files import Files
@@ -104,11 +106,20 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def report(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+def report(
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    language: LanguageOption = "",
+    round_: Annotated[int, typer.Option("--round", min=0, help="Of this round; 0 means the latest.")] = 0,
+) -> None:
     """Show the round's verdict again and where its report lies; draws the report anew if it is gone."""
     from steersman.rounds.stages.report import again
 
-    outcome = again(open_workspace(workspace, settings).pin())
+    space = open_workspace(workspace, settings).pin()
+    if round_:
+        space = replace(space, pinned=round_)
+    outcome = again(space, checked_language(language))
     emit(as_json, outcome.to_json(), outcome.text())
 
 
@@ -134,7 +145,7 @@ def register(app: typer.Typer) -> None:
     for stage in registry.stages():
         if stage.run is not None and stage.in_loop:
             _add(app, stage)
-    add(app, report, panel=STAGES, examples=["steersman report", "steersman report --json"])
+    add(app, report, panel=STAGES, examples=["steersman report", "steersman report --language zh --json"])
     add(app, run, panel=STAGES, examples=["steersman run --simulated", "steersman run -w my-assistant"], slow=True)
     for stage in registry.stages():
         if stage.run is not None and not stage.in_loop:

@@ -82,7 +82,8 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
 
     def made() -> Engine:
         if opened is not None:
-            return opened(Wanted(str(folder), options, before), True)
+            most = max(space.config.serve.streams, 128)  # so that answers that were admitted do not wait for each other
+            return opened(Wanted(str(folder), options | {"max_slots": most}, before), True)
         from steersman.engine.load import load_engine
 
         return load_engine(folder, say=say, **options)
@@ -217,7 +218,7 @@ def serve(
 
 
 def _where(url: str) -> str:
-    return f"chat:   {url}\nrank:   {url}/rank\ncurves: {url}/training\nAPI:    {url}/v1   (Ctrl-C ends)"
+    return f"chat:   {url}\nrank:   {url}/rank\nrounds: {url}/rounds\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
 class Wordless(logging.Formatter):
@@ -248,7 +249,6 @@ def run_server(
     also: Sequence[str] = (),
 ) -> None:
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
-    from steersman.engine.apart.client import Link
     from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
     from steersman.server.workers import this_worker
@@ -266,8 +266,8 @@ def run_server(
         _serve_by_workers(space, model, dtype, place, ready)
         return
     with contextlib.ExitStack() as stack:
-        if worker is not None and worker.engine:
-            opened = opener(Link(worker.engine["address"], bytes.fromhex(worker.engine["key"])))
+        if worker is not None and worker.link is not None:
+            opened = opener(worker.link)
         else:
             opened = stack.enter_context(engines(config.engine_process))
         load_other = loader(space, dtype, opened)

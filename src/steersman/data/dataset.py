@@ -114,7 +114,7 @@ def check_name(name: str) -> None:
 def remove_dataset(info: DatasetInfo) -> None:
     """Delete a data set and the files that tell of it; the manifest goes first, so no half data set remains."""
     manifest_path(info.path).unlink(missing_ok=True)
-    for ending in (".cleaning.json", ".report.html", ".vault"):
+    for ending in (".cleaning.json", ".report.html", ".report.en.html", ".report.zh.html", ".vault"):
         info.path.with_name(info.name + ending).unlink(missing_ok=True)
     for path in (info.path, *(info.path.with_name(f"{info.name}{e}.jsonl") for e in (".rejected", ".cleaning"))):
         if not manifest_path(path).is_file():

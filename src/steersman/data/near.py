@@ -29,6 +29,8 @@ THRESHOLD = 0.75
 LEAST = 8
 """Texts with fewer runs are not compared: 'thank you' resembles too much."""
 BATCH = 512
+CHARACTERS = 1 << 21
+"""Of texts whose runs are in memory at a time: some 100 bytes each."""
 T = TypeVar("T")
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -66,7 +68,7 @@ def signatures(texts: Iterable[str], folder: Path | None = None) -> Iterator[Sig
     """The signatures of texts, read once; their file in `folder` is gone at the end."""
     known = bytearray()
     with tempfile.TemporaryFile(dir=folder) as file:
-        for batch in batches(texts, BATCH):
+        for batch in texts_in_batches(texts, BATCH, CHARACTERS):
             sets = [runs(text) for text in batch]
             known += bytes(len(s) >= LEAST for s in sets)
             file.write(np.array(RMinHash.digests_from_token_sets(sets, PERMUTATIONS, 42), dtype=np.uint32).tobytes())
@@ -75,6 +77,20 @@ def signatures(texts: Iterable[str], folder: Path | None = None) -> Iterator[Sig
         rows = np.memmap(file, np.uint32, "r", shape=shape) if known else np.zeros(shape, np.uint32)
         yield Signatures(rows, np.frombuffer(bytes(known), np.uint8).astype(bool))
         del rows
+
+
+def texts_in_batches(texts: Iterable[str], size: int, characters: int) -> Iterator[list[str]]:
+    """At most `size` texts at a time, fewer where they have more than so many characters: books take room."""
+    held: list[str] = []
+    length = 0
+    for text in texts:
+        if held and (len(held) == size or length + len(text) > characters):
+            yield held
+            held, length = [], 0
+        held.append(text)
+        length += len(text)
+    if held:
+        yield held
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:

@@ -88,9 +88,9 @@ def draw(
         "cleaned": t["cleaned"].format(read=cleaning["read"], kept=cleaning["kept"], name=cleaning["from"])
         if cleaning
         else "",
-        "steps": _steps(cleaning["steps"]) if cleaning else [],
+        "steps": step_rows(cleaning["steps"]) if cleaning else [],
         "funnel": _funnel(cleaning, t) if cleaning else None,
-        "reasons": _reasons(cleaning["steps"], t) if cleaning else [],
+        "reasons": reason_rows(cleaning["steps"], t) if cleaning else [],
         "lengths": _lengths(described, t),
         "percentiles": _percentiles(described, t),
         "bars": _bars(described, t),
@@ -100,7 +100,7 @@ def draw(
     write_page(path, "dataset.html", context)
 
 
-def _steps(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def step_rows(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             s["step"],
@@ -119,7 +119,7 @@ def _funnel(cleaning: Mapping[str, Any], t: Mapping[str, str]) -> Any:
     return figures.bars("funnel", t["left"], rows, t["records"])
 
 
-def _reasons(steps: Sequence[Mapping[str, Any]], t: Mapping[str, str]) -> list[dict[str, Any]]:
+def reason_rows(steps: Sequence[Mapping[str, Any]], t: Mapping[str, str]) -> list[dict[str, Any]]:
     out = []
     for s in steps:
         for what in ("dropped", "changed", "flagged"):

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from steersman.artifact.files import atomic_write
-from steersman.eval import figures, wording
+from steersman.eval import figures, plain_words, wording
 from steersman.eval import searches as search_section
 from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
@@ -95,6 +95,7 @@ def _context(
         "title": shown.title,
         "judged": wording.judged_by(verdict, language),
         "hero": _claim(verdict.headline, language),
+        "opening": plain_words.opening(verdict, prompts, models, language),
         "others": [_claim(p, language) for p in verdict.pairs if p is not verdict.headline],
         "multiple": wording.multiple(verdict, language),
         "cautions": [wording.caution(c, language) for c in verdict.cautions]
@@ -123,7 +124,7 @@ def _claim(pair: PairVerdict | None, language: str) -> dict[str, str] | None:
     return {
         "kind": pair.word.replace(" ", "-"),
         "word": wording.word(pair, language),
-        "claim": wording.claim(pair, language),
+        "claim": wording.headline(pair, language),
         "evidence": wording.evidence(pair, language),
     }
 

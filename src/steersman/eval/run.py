@@ -11,36 +11,33 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from steersman.artifact.files import atomic_write, read_object, write_json
-from steersman.artifact.names import REPORT
+from steersman.artifact.files import atomic_write, write_json
 from steersman.artifact.stage_folder import StageFolder
-from steersman.artifact.workspace import renamed
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
 from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.best_of import best_answers, best_of_kl
 from steersman.eval.judges import Judge, judge_of
-from steersman.eval.maker import UNKNOWN, Evaluated, MakerOf
-from steersman.eval.report import Shown, write_report
+from steersman.eval.kept import MODELS, PROMPTS, VERDICT, About, compared, draw
+from steersman.eval.maker import UNKNOWN, Evaluated
 from steersman.eval.suites.task_scores import task_scores
-from steersman.eval.tasks import TaskScores, summed_up, tasks_of
-from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict, verdict
+from steersman.eval.tasks import tasks_of
+from steersman.eval.verdict import BEST_OF, Caution, ModelAnswers, Verdict
 from steersman.families.heads import reweigh, weighted, weights_of
 from steersman.families.outputs import branch_heads, context_of, layer_count, response_logprobs, share_trunk
 from steersman.progress import activity
 from steersman.text.length import fit_prompts
 from steersman.text.template import Template
-from steersman.types import Completion, Conversation, SamplingParams, scores_from
+from steersman.types import Completion, Conversation, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 
-VERDICT, MODELS, PROMPTS = "verdict.json", "models.json", "prompts.jsonl"
 ROW_TOKENS = 2048
 
 
@@ -237,20 +234,6 @@ def fit_all(
     return kept, [Caution("long", dict(counts))] if any(counts.values()) else []
 
 
-@dataclass(frozen=True)
-class About:
-    """Facts about the models that are known before they answer, for the report."""
-
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    curves: Mapping[str, Any] = field(default_factory=dict)
-    searches: Sequence[Mapping[str, Any]] = ()
-    reward_report: Mapping[str, Any] | None = None
-    simulated_rankings: bool = False
-    cautions: Sequence[Caution] = ()
-    root: Path | None = None
-    """The workspace, from which the files of `eval.tasks` are looked for."""
-
-
 def run(
     *,
     models: Mapping[str, Evaluated],
@@ -279,7 +262,7 @@ def run(
     name = judge.name if judge else ""
     scored = task_scores(tasks, models, folder.path / "answers", config)
     with activity("comparing the models"):
-        result = _compared(measured, prompts, config, name, about, scored)
+        result = compared(measured, prompts, config, name, about, scored)
     write_json(folder.path / VERDICT, result.to_json(), words=True)
     kept = {
         "models": [{k: v for k, v in dataclasses.asdict(m).items() if k != "maker"} for m in measured],
@@ -320,74 +303,3 @@ def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | No
             "(steersman reward), or name one with --reward"
         )
     return judge
-
-
-def _compared(
-    models: Sequence[ModelAnswers],
-    prompts: Sequence[Conversation],
-    config: Config,
-    judge: str,
-    about: About,
-    scored: Sequence[TaskScores] = (),
-) -> Verdict:
-    labels, makers = {m.name: m.label for m in models}, {m.name: m.maker for m in models}
-    tasks = [summed_up(of, labels, makers, config.eval.bootstrap, config.project.seed) for of in scored]
-    compared = verdict(
-        models,
-        prompts,
-        config.eval,
-        judge=judge,
-        kl_ceiling=config.ppo.kl.ceiling,
-        simulated_rankings=about.simulated_rankings,
-        known=about.cautions,
-        seed=config.project.seed,
-    )
-    return dataclasses.replace(compared, tasks=tuple(tasks))
-
-
-def read(
-    folder: Path, config: Config, maker_of: MakerOf
-) -> tuple[Verdict, list[Conversation], list[ModelAnswers], dict[str, Any]]:
-    """The measurements that `run` kept, and the verdict computed from them again."""
-    path = folder / MODELS
-    if not path.is_file():
-        raise ValueError(f"{path}: no evaluation there; make one with: steersman eval")
-    kept = read_object(path, "an evaluation")
-    try:
-        models = []
-        for raw in kept["models"]:
-            scores = raw.pop("scores")
-            axes = [scores_from(s) for s in scores] if scores else None
-            name = renamed(raw.pop("name"))
-            models.append(ModelAnswers(name, scores=axes, maker=maker_of(name), **raw))
-        if isinstance(kept["curves"], dict):  # a report of an earlier version
-            kept["curves"] = [{"stage": stage, "rows": rows} for stage, rows in kept["curves"].items()]
-        kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}
-        lines = (folder / PROMPTS).read_bytes().split(b"\n")
-        prompts = [Conversation.from_json(json.loads(line)) for line in lines if line]
-        known = [Caution(**c) for c in kept.get("cautions", ())]
-        about = About(simulated_rankings=kept["simulated_rankings"], cautions=known)
-        scored = [TaskScores(**of) for of in kept.get("tasks", ())]
-        result = _compared(models, prompts, config, kept["judge"], about, scored)
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: not an evaluation ({type(error).__name__}: {error}); make it again: steersman eval"
-        ) from None
-    return result, prompts, models, kept
-
-
-def draw(folder: Path, config: Config, maker_of: MakerOf) -> Path:
-    """Write report.html from the measurements kept in `folder`."""
-    result, prompts, models, kept = read(folder, config, maker_of)
-    shown = Shown(
-        config.project.name,
-        "zh" if config.project.language == "zh" else "en",
-        kept["facts"],
-        kept["curves"],
-        kept["reward_report"],
-        kept.get("searches", ()),
-        config.eval.samples_shown,
-        config.ppo.kl.ceiling,
-    )
-    write_report(folder / REPORT, result, prompts, models, shown)
-    return folder / REPORT

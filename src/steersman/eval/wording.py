@@ -19,6 +19,10 @@ EN = {
     "word.better": "better",
     "word.no evidence": "no evidence",
     "word.worse": "worse",
+    "but worse": "But it is worse on {parts}.",
+    "worse on": "It is worse on {parts}.",
+    "and": " and ",
+    "comma": ", ",
     "to": "{low} to {high}",
     "unknown": "unknown",
     "evidence": "Mean {score} {x} against {y}: {d} (95 % interval {span}) on {n} held-out prompts; "
@@ -85,6 +89,10 @@ ZH = {
     "word.better": "更好",
     "word.no evidence": "无证据",
     "word.worse": "更差",
+    "but worse": "但在{parts}上变差了。",
+    "worse on": "在{parts}上变差了。",
+    "and": "和",
+    "comma": "、",
     "to": "{low} 至 {high}",
     "unknown": "未知",
     "evidence": "平均{score} {x} 对 {y}：相差 {d}（95% 区间 {span}），"
@@ -186,6 +194,30 @@ def claim(pair: PairVerdict, language: str) -> str:
     return texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
 
 
+def headline(pair: PairVerdict, language: str) -> str:
+    """The claim, and beside it each axis and intent on which the model got worse."""
+    parts = worse_parts(pair, language)
+    if not parts:
+        return claim(pair, language)
+    key = "but worse" if pair.word == "better" else "worse on"
+    gap = " " if language == "en" else ""
+    return claim(pair, language) + gap + texts(language)[key].format(parts=listed(parts, language))
+
+
+def worse_parts(pair: PairVerdict, language: str) -> list[str]:
+    """Axes, then intents, whose whole interval of the difference lies below 0."""
+    t = texts(language)
+    axes = [t.get(axis, axis) for axis, interval in pair.axes.items() if interval.high < 0]
+    return axes + [row.intent for row in pair.by_intent if row.difference.high < 0]
+
+
+def listed(parts: Sequence[str], language: str) -> str:
+    """'a, b and c'."""
+    t = texts(language)
+    *first, last = parts
+    return t["comma"].join(first) + t["and"] + last if first else last
+
+
 def word(pair: PairVerdict, language: str) -> str:
     return texts(language)[f"word.{pair.word}"]
 
@@ -274,6 +306,8 @@ def lines(result: Verdict, language: str) -> list[str]:
     for p in sorted(result.pairs, key=lambda p: p is not headline):
         a, b = models[p.a], models[p.b]
         out += ["", "  " + t["pair"].format(a=p.a_label, b=p.b_label, word=word(p, language))]
+        if parts := worse_parts(p, language):
+            out.append("    " + t["worse on"].format(parts=listed(parts, language)))
         out.append("    " + evidence(p, language))
         rates = t["rates"].format(rate=percent(p.win_rate, language), controlled=percent(p.length_controlled, language))
         out.append("    " + rates)

@@ -14,6 +14,7 @@ Why so: decision 51 in docs/LOG.md.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -42,12 +43,18 @@ State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", 
 damaged: its record cannot be read, which hinders no other job."""
 LOOP, ROUND = LOOPS = "run", "round"
 """Jobs of several stages: every missing artifact of the round; the next round, from what people said to the gate."""
+COMPARE, IMPORT = OTHERS = "compare", "import"
+"""Jobs of no stage: two rounds' models on the same prompts; a file that becomes a data set, beside any other job."""
+WORDS = {IMPORT: ("data", "import")}
+"""The verb's words on the command line, where they are more than its name."""
 FOLDER = "jobs"
 SAME_START = 2.0
 """Seconds by which two readings of a process's start time may differ."""
 TAIL = 1 << 16
 """Bytes of a log or of metrics that are read from the end."""
 COUNTED = re.compile(r"(?P<unit>\w+) (?P<done>\d+)/(?P<total>\d+)")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+"""Commands to a terminal, which a page cannot show."""
 SECRETS = ("STEERSMAN_KEY",)
 """Environment variables that are not passed to a stage."""
 
@@ -101,6 +108,8 @@ class Job:
         head = {key: value for key, value in asdict(self.record).items() if key not in ("command", "process_started")}
         return {
             **head,
+            "settings": _after("--set", self.record.command),
+            "fresh": "--fresh" in self.record.command,
             "state": self.state,
             "progress": dict(self.progress),
             "metrics": dict(self.metrics),
@@ -111,23 +120,33 @@ class Job:
         }
 
 
-def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[str] = ()) -> Job:
-    """Start a stage, or the whole loop, as a process of its own; returns at once.
+def _after(option: str, command: Sequence[str]) -> list[str]:
+    """The values of an option that may be repeated."""
+    return [value for name, value in itertools.pairwise(command) if name == option]
+
+
+def start(
+    space: Workspace, verb: str, fresh: bool = False, settings: Sequence[str] = (), arguments: Sequence[str] = ()
+) -> Job:
+    """Start a stage, the whole loop or one of `OTHERS` as a process of its own; returns at once.
 
     Raises ValueError where there is no such stage to compute, Busy where a job is running in this workspace or another
-    process makes the same artifact: stages share the machine's memory, so there is one at a time.
+    process makes the same artifact: stages share the machine's memory, so there is one at a time. An import waits for
+    none and hinders none.
     """
-    stage = None if verb in LOOPS else registry.by_verb(verb)
+    stage = None if verb in (*LOOPS, *OTHERS) else registry.by_verb(verb)
     if stage is not None and stage.run is None:
         raise ValueError(f"stage '{verb}': people make the {stage.title}: steersman {stage.verb}")
-    command = [sys.executable, "-m", "steersman", stage.verb if stage else verb, "-w", str(space.root.absolute())]
-    command += ["--json", *(["--fresh"] if fresh else [])]
+    name = stage.verb if stage else verb
+    command = [sys.executable, "-m", "steersman", *WORDS.get(name, (name,)), *arguments]
+    command += ["-w", str(space.root.absolute()), "--json", *(["--fresh"] if fresh else [])]
     for setting in settings:
         command += ["--set", setting]
     folder = space.root / FOLDER
     folder.mkdir(exist_ok=True)
     with locks.brief(folder):
-        if running := [job for job in jobs(space) if job.alive]:
+        running = [job for job in jobs(space) if job.alive and IMPORT not in (job.record.stage, verb)]
+        if running:
             one = running[0].record
             raise Busy(f"job {one.number} ({one.stage}) is {running[0].state}; wait for it, or cancel it")
         if stage is not None and (maker := locks.maker(space.stage_dir(stage.name))):
@@ -136,7 +155,7 @@ def start(space: Workspace, verb: str, fresh: bool = False, settings: Sequence[s
         process = _spawn(command, folder / f"{number:03d}")
         record = Record(
             number,
-            command[3],
+            name,
             space.round,
             command,
             process.pid,
@@ -245,7 +264,7 @@ def _read(path: Path) -> Record:
     record = Record(**raw)
     if record.number != _number(path) or record.pid < 1 or record.round < 1:
         raise ValueError(f"{path}: not a job: number {record.number}, process {record.pid}, round {record.round}")
-    if record.stage not in LOOPS and not any(record.stage == stage.verb for stage in registry.stages()):
+    if record.stage not in (*LOOPS, *OTHERS) and not any(record.stage == stage.verb for stage in registry.stages()):
         raise ValueError(f"{path}: not a job: stage '{record.stage}'")
     return record
 
@@ -293,6 +312,13 @@ def _tail(path: Path) -> list[str]:
         return []
 
 
+def log_of(space: Workspace, number: int) -> list[str]:
+    """The end of what the job said while it ran, line by line."""
+    job(space, number)
+    lines = _tail(space.root / FOLDER / f"{number:03d}.log")
+    return [CONTROL.sub("", line) for line in lines]
+
+
 def _progress(log: Path) -> dict[str, Any]:
     """The log's last line, and the progress by the last line that contains a count."""
     lines = [line for line in _tail(log) if line.strip()]
@@ -310,6 +336,8 @@ def _progress(log: Path) -> dict[str, Any]:
 
 def _working_on(space: Workspace, record: Record) -> Stage | None:
     """The job's stage; for the loop, the unfinished stage that was begun last."""
+    if record.stage in OTHERS:
+        return None
     if record.stage not in LOOPS:
         return registry.by_verb(record.stage)
     begun: dict[float, Stage] = {}

@@ -32,8 +32,8 @@ from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
+from steersman.eval import kept as evaluation
 from steersman.eval import over_seeds
-from steersman.eval import run as evaluation
 from steersman.eval.over_seeds import OverSeeds, SeedOutcome
 from steersman.progress import duration, progress
 from steersman.progress import note as say

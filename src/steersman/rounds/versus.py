@@ -52,6 +52,7 @@ def side(space: Workspace, round_: int, stage: str = "") -> Side:
 
 def versus(space: Workspace, a: Side, b: Side) -> tuple[dict[str, Any], Path]:
     """Is b better than a? The verdict as JSON, and its page; made once for the same two models and settings."""
+    from steersman.eval import kept
     from steersman.eval import run as evaluation
 
     prompts, *_ = EVALUATION.sources
@@ -64,7 +65,7 @@ def versus(space: Workspace, a: Side, b: Side) -> tuple[dict[str, Any], Path]:
     inputs |= {REWARD: identity(verify(folder))} if folder else {}
     output = space.root / FOLDER / f"{a.name}-{b.name}"
     recorded = EVALUATION.recorded(space.config)
-    if not (output / evaluation.VERDICT).is_file() or _other(output, inputs, recorded):
+    if not (output / kept.VERDICT).is_file() or _other(output, inputs, recorded):
         evaluation.run(
             models={
                 a.name: Evaluated(_label(a), a.folder, Maker("", "", ())),
@@ -75,9 +76,9 @@ def versus(space: Workspace, a: Side, b: Side) -> tuple[dict[str, Any], Path]:
             reward=folder,
             config=space.config,
             inputs=inputs,
-            about=evaluation.About(),
+            about=kept.About(),
         )
-    return read_object(output / evaluation.VERDICT, "a verdict"), output / REPORT
+    return read_object(output / kept.VERDICT, "a verdict"), output / REPORT
 
 
 def _other(output: Path, inputs: dict[str, str], recorded: dict[str, Any]) -> bool:

@@ -13,17 +13,23 @@ from steersman.server import (
     chat_api,
     chat_images,
     completions_api,
+    data_api,
     desk_api,
     desk_manage,
+    embeddings_api,
     health,
     logs,
+    messages_api,
     openai_api,
     pages,
     ranking_api,
+    reports_api,
+    responses_api,
     rounds_api,
     training,
 )
 from steersman.server.access import allowed
+from steersman.server.anthropic_errors import AnthropicErrors
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -60,6 +66,9 @@ def create_app(
     routers = (
         openai_api.router,
         completions_api.router,
+        responses_api.router,
+        messages_api.router,
+        embeddings_api.router,
         chat_api.router,
         chat_images.router,
         ranking_api.router,
@@ -68,6 +77,8 @@ def create_app(
         training.router,
         rounds_api.router,
         canary_api.router,
+        data_api.router,
+        reports_api.router,
         health.router,
         pages.router,
     )
@@ -80,5 +91,6 @@ def create_app(
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
     app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
+    app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

@@ -47,7 +47,7 @@ class Context:
     overlap: int = 1
     """How many people label each task of the desk."""
     workspace: Path | None = None
-    """The folder whose training runs are shown at /training and whose stages can be started, if there is one."""
+    """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))

@@ -16,11 +16,10 @@ from steersman.parts import Text as Words
 from steersman.server.errors import ApiError, refused
 from steersman.server.request_parts import ImagePart, TextPart, to_said
 from steersman.server.request_text import WHOLE, Number, Text
+from steersman.server.tools_schema import Choice, ToolList
 from steersman.types import Conversation, Message, Role, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
@@ -38,7 +37,6 @@ _IGNORED = (
     "service_tier",
     "store",
     "prediction",
-    "parallel_tool_calls",
 )
 """Parameters that do not affect the answer: the user's id, storage, priority."""
 
@@ -224,6 +222,9 @@ class ChatRequest(BaseModel):
     adapter: Text | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
+    tools: ToolList | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: StrictBool | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pages for a browser: the built page and the report.
+"""Pages for a browser: the built page.
 
 Why so: decision 46 in docs/LOG.md.
 """
@@ -14,11 +14,10 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from steersman.server.context import Ctx
 from steersman.server.errors import error_response
 
 STATIC = Path(__file__).with_name("static")
-ROUTES = "/v1/models, /v1/chat/completions and /v1/completions"
+ROUTES = "/v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/embeddings"
 router = APIRouter(include_in_schema=False)
 
 # The report contains its own style and pictures, and models' texts. The sandbox gives it an origin of its own, so
@@ -32,7 +31,14 @@ _REPORT_POLICY = (
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 
 
-def _plain_page(title: str, body: str) -> str:
+REPORT_HEADERS = {
+    "Content-Security-Policy": _REPORT_POLICY,
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cache-Control": "no-cache",
+}
+
+
+def plain_page(title: str, body: str) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
         "<body style='font:16px/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em'>"
@@ -54,16 +60,6 @@ def _static(relative: str) -> Path | None:
         return None
 
 
-@router.api_route("/report", methods=["GET", "HEAD"])
-async def report(ctx: Ctx) -> Response:
-    path = await run_in_threadpool(ctx.report)
-    if path is None or not path.is_file():
-        text = "<p>The models have not been compared yet. Run <code>steersman eval</code>, then reload this page.</p>"
-        return HTMLResponse(_plain_page("No report yet", text), 404)
-    headers = {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN", "Cache-Control": "no-cache"}
-    return FileResponse(path, media_type="text/html", headers=headers)
-
-
 def page(method: str, path: str) -> Response:
     """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank."""
     if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
@@ -79,7 +75,7 @@ def page(method: str, path: str) -> Response:
     if index is None:
         text = "<p>The chat page is not built. Run <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>, "
         text += "then reload. The API works without it: <code>/v1/chat/completions</code>.</p>"
-        return HTMLResponse(_plain_page("Steersman", text))
+        return HTMLResponse(plain_page("Steersman", text))
     return _file(index, "no-cache")
 
 

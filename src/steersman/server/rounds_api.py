@@ -9,22 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as FromPath
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import Workspace
-from steersman.rounds import gate, jobs, loop, overview, provenance, registry
+from steersman.rounds import all_rounds, consequences, gate, jobs, loop, overview, provenance, registry
+from steersman.rounds.other_process import ask
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.request_text import WHOLE, Said
+from steersman.server.started import started
 
 router = APIRouter(prefix="/api/rounds")
 MOST = 10**6
 """Largest number of a round or job."""
+SHOWN = 20
+"""Newest jobs that are shown with what they do now."""
 Number = Annotated[int, FromPath(ge=1, lt=MOST)]
 Name = Annotated[Said, Field(max_length=100)]
 Round = Annotated[StrictInt, Field(ge=0, lt=MOST), WHOLE]
+
+
+STAGE = Annotated[str, Query(max_length=100)]
 
 
 class Start(BaseModel):
@@ -35,6 +43,15 @@ class Start(BaseModel):
     stage: Name
     fresh: StrictBool = False
     """Throw away an unfinished run's work."""
+
+
+class Compare(BaseModel):
+    """Two rounds whose models are to answer the same test prompts: is the second's better than the first's?"""
+
+    model_config = ConfigDict(extra="forbid")
+
+    first: Annotated[StrictInt, Field(ge=1, lt=MOST), WHOLE]
+    second: Annotated[StrictInt, Field(ge=1, lt=MOST), WHOLE]
 
 
 class Promote(BaseModel):
@@ -73,6 +90,62 @@ def rounds(ctx: Ctx) -> dict[str, Any]:
         raise ApiError(409, str(error)) from None
 
 
+@router.get("/all")
+def every(ctx: Ctx) -> dict[str, Any]:
+    """Every round, the newest first: its verdict, what the gate decided, what is served of it."""
+    return _answer(lambda space: {"rounds": all_rounds.all_rounds(space)}, ctx, 409)
+
+
+@router.get("/now")
+def now(ctx: Ctx) -> dict[str, Any]:
+    """What changes from moment to moment: the newest jobs; `mark` differs once anything else is worth asking again."""
+    return {"started": started(), **_answer(_now, ctx, 409)}
+
+
+def _now(space: Workspace) -> dict[str, Any]:
+    found = [job.to_json() for job in jobs.jobs(space)]
+    rounds = space.root / "rounds"
+    folders = sorted(path for path in rounds.glob("*/*") if path.is_dir())
+    seen = [space.history()[-1:], [(one["number"], one["state"]) for one in found]]
+    mark = hash_json([*seen, [(str(path.relative_to(rounds)), path.stat().st_mtime_ns) for path in folders]])
+    return {"mark": mark[:16], "jobs": found[: -SHOWN - 1 : -1], "more": max(0, len(found) - SHOWN)}
+
+
+@router.get("/feedback")
+def feedback(
+    ctx: Ctx, days: Annotated[int, Query(ge=1, le=366)] = 30, east: Annotated[int, Query(ge=-840, le=840)] = 0
+) -> dict[str, Any]:
+    """Likes, dislikes, edits, flags and rankings by day; `east`: minutes by which the reader is ahead of UTC."""
+    return {"days": ctx.store.said_by_day(days, east)}
+
+
+@router.get("/plan")
+def plan(ctx: Ctx, stage: STAGE = "") -> dict[str, Any]:
+    """Memory and time of the training stages (or one), before they start; found by another process within seconds."""
+    space = space_of(ctx)
+    if stage and stage not in [one.verb for one in registry.stages() if one.sizes is not None]:
+        raise ApiError(400, f"stage: no plan of {stage!r}; expected a stage that trains", param="stage")
+    try:
+        return ask(space, "plan", *([stage] if stage else []))
+    except ValueError as error:
+        raise ApiError(409, str(error), param="stage") from None
+
+
+@router.post("/compare", status_code=201)
+def compare(ctx: Ctx, body: Compare) -> dict[str, Any]:
+    """Compare two rounds' models on the same test prompts, as a job; its result is the verdict."""
+    space = space_of(ctx)
+    known = space.rounds()
+    if missing := [number for number in (body.first, body.second) if number not in known]:
+        raise ApiError(404, f"There is no round {missing[0]}; expected one of {', '.join(map(str, known))}")
+    if body.first == body.second:
+        raise ApiError(400, "second: expected another round than the first", param="second")
+    try:
+        return jobs.start(space, jobs.COMPARE, arguments=[str(body.first), str(body.second)]).to_json()
+    except jobs.Busy as error:
+        raise ApiError(409, str(error), code="busy") from None
+
+
 @router.get("/jobs")
 def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
     """Every job of the workspace, the oldest first."""
@@ -85,6 +158,8 @@ def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
 @router.post("/jobs", status_code=201)
 def start(ctx: Ctx, body: Start) -> dict[str, Any]:
     """Start a stage as a process of its own. 409 where another job is running or the artifact is being made."""
+    if body.stage in jobs.OTHERS:
+        raise ApiError(400, f"stage {body.stage!r}: expected a stage, run or round", param="stage")
     try:
         return jobs.start(space_of(ctx), body.stage, body.fresh).to_json()
     except jobs.Busy as error:
@@ -109,6 +184,13 @@ def cancel(ctx: Ctx, number: Number) -> dict[str, Any]:
         raise ApiError(409, str(error)) from None
 
 
+@router.get("/jobs/{number}/log")
+def log(ctx: Ctx, number: Number) -> dict[str, Any]:
+    """The end of what a job said while it ran, line by line."""
+    _job(ctx, number)
+    return {"lines": jobs.log_of(space_of(ctx), number)}
+
+
 def _job(ctx: Context, number: int) -> jobs.Job:
     try:
         return jobs.job(space_of(ctx), number)
@@ -122,6 +204,25 @@ def _job(ctx: Context, number: int) -> jobs.Job:
 def preview(ctx: Ctx) -> dict[str, Any]:
     """What a round that is started now would learn, counted by rule. 409 where none can be started."""
     return _answer(lambda space: loop.preview(space).to_json(), ctx, 409)
+
+
+@router.get("/promotion")
+def promotion(ctx: Ctx, round: Annotated[int, Query(ge=1, lt=MOST)], stage: STAGE = "") -> dict[str, Any]:
+    """What a promotion would change: the model, the verdict on it, who is affected, and whether the gate lets it."""
+    name = stage or registry.improved()[0].name
+    return _answer(lambda space: consequences.of_promotion(space, ctx.store, name, round), ctx, 404)
+
+
+@router.get("/rollback")
+def back(ctx: Ctx) -> dict[str, Any]:
+    """What a rollback would change. 409 where nothing was promoted before."""
+    return _answer(lambda space: consequences.of_rollback(space, ctx.store), ctx, 409)
+
+
+@router.get("/{number}")
+def one(ctx: Ctx, number: Number) -> dict[str, Any]:
+    """A round with its stages, their settings, the conditions of the gate and the cautions of its report."""
+    return _answer(lambda space: all_rounds.one_round(space, number), ctx, 404)
 
 
 @router.get("/{number}/decision")

@@ -21,6 +21,8 @@ from steersman.server.errors import ApiError
 router = APIRouter(prefix="/api/training")
 AXES = ("step", "iteration")
 """Fields that number a stage's lines of metrics."""
+MOST_SAMPLES, SAMPLE_CHARACTERS = 40, 4000
+"""Iterations whose answers are shown, and characters of each."""
 LIVE_SECONDS = 120
 """An unfinished run that wrote within this many seconds counts as running."""
 
@@ -71,6 +73,35 @@ def metrics(ctx: Ctx, run: Annotated[str, Query()], after: Annotated[int, Query(
     rows = [numbers(line) for line in lines[after:]]
     axis = next((a for a in AXES if rows and a in rows[0]), AXES[0])
     return {"axis": axis, "rows": rows, "lines": len(lines)}
+
+
+@router.get("/samples")
+def samples(ctx: Ctx, run: Annotated[str, Query()]) -> dict[str, Any]:
+    """Answers that the run wrote while it trained, the newest first: {axis, rows: [{at, samples: [{prompt, answer}]}]}.
+
+    Stages that sample from the model as it learns (PPO, GRPO, RLOO) write some with every iteration.
+    """
+    path = runs(ctx.workspace).get(run) if ctx.workspace else None
+    rows: list[dict[str, Any]] = []
+    axis = AXES[0]
+    for line in reversed(_lines(path)):
+        if '"samples"' not in line or len(rows) >= MOST_SAMPLES:
+            continue
+        try:
+            row = json.loads(line)
+            axis = next(a for a in AXES if a in row)
+            said = [{key: str(one[key])[:SAMPLE_CHARACTERS] for key in ("prompt", "answer")} for one in row["samples"]]
+        except (ValueError, KeyError, TypeError, StopIteration):
+            continue
+        rows.append({"at": row[axis], "samples": said})
+    return {"axis": axis, "rows": rows}
+
+
+def _lines(path: Path | None) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if path else []
+    except FileNotFoundError:
+        return []
 
 
 def numbers(line: str) -> dict[str, float]:

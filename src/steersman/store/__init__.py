@@ -21,13 +21,14 @@ from typing import Any
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import chats, erasing, ranking_tasks
+from steersman.store import by_day, chats, erasing, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.desk import Desk
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError
+from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
@@ -54,6 +55,8 @@ class Store:
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
         self.desk = Desk(database, objective)
+        self.responses = Responses(database)
+        """Of `/v1/responses`."""
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
@@ -292,6 +295,16 @@ class Store:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
         yield from self.desk.feedback(wanted)
+
+    def said_by_day(self, days: int, east: int = 0) -> list[dict[str, Any]]:
+        """Feedback and rankings counted by day; see `by_day`."""
+        with self._db.read() as session:
+            return by_day.said_by_day(session, days, east)
+
+    def chats_counted(self, days: int) -> tuple[int, int]:
+        """All chats, and those written in within the last days."""
+        with self._db.read() as session:
+            return by_day.chats_counted(session, days)
 
     def votes(self, since: dt.datetime) -> list[Vote]:
         """One vote for each chat begun since then in which an answer was judged, in the order of judging."""

@@ -28,7 +28,7 @@ export const PLACES: readonly Place[] = [
     needs: 'labeler',
     waiting: ({ ranking }) => Math.max(0, ranking.tasks - ranking.ranked),
   },
-  { path: '/training', name: 'training', icon: 'curve', needs: 'manager' },
+  { path: '/rounds', name: 'rounds', icon: 'curve', needs: 'manager' },
   { path: '/report', name: 'report', icon: 'report', needs: 'chatter', there: ({ report }) => report, apart: true },
 ]
 

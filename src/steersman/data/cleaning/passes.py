@@ -24,10 +24,18 @@ Numbered = tuple[int, Parsed, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
+class Source:
+    """Records that are no data set; `path`: beside it lie temporary files."""
+
+    path: Path
+    read: Callable[[], Iterable[Parsed]]
+
+
+@dataclass(frozen=True)
 class Cleaning:
     """What a cleaning is of and by."""
 
-    source: DatasetInfo
+    source: DatasetInfo | Source
     steps: Sequence[Step]
     wishes: Wishes
     tests: Sequence[Conversation] = ()
@@ -55,16 +63,21 @@ class Cleaned:
 
 def preview(what: Cleaning) -> Cleaned:
     """What cleaning would do, with nothing written."""
-    counts = [Counts(step.name) for step in what.steps]
-    with _Work(what, counts, Ledger(None)) as work:
+    source, counts = _set_of(what), [Counts(step.name) for step in what.steps]
+    with Work(what, counts, Ledger(None)) as work:
         for _ in work.results():
             pass
-    return Cleaned(what.source, counts)
+    return Cleaned(source, counts)
+
+
+def _set_of(what: Cleaning) -> DatasetInfo:
+    assert not isinstance(what.source, Source), "only a data set is cleaned into a data set"
+    return what.source
 
 
 def clean_dataset(what: Cleaning, into: str, *, replace: bool = False, key: Path | None = None) -> Cleaned:
     """Write the cleaned set as `into` with what tells of it. Raises ValueError where nothing is left."""
-    source, counts = what.source, [Counts(step.name) for step in what.steps]
+    source, counts = _set_of(what), [Counts(step.name) for step in what.steps]
     path = source.path.with_name(f"{into}.jsonl")
     if into == source.name:
         raise ValueError(f"--into {into}: expected another name than the data set's own, which stays as it is")
@@ -72,7 +85,7 @@ def clean_dataset(what: Cleaning, into: str, *, replace: bool = False, key: Path
         lock = vault.key_of(key, make=True) if key else None
         told = files.enter_context(atomic_write(path.with_name(f"{into}.cleaning.jsonl")))
         hidden = files.enter_context(atomic_write(vault.vault_path(path), "wb", words=True)) if lock else None
-        work = files.enter_context(_Work(what, counts, Ledger(told)))
+        work = files.enter_context(Work(what, counts, Ledger(told)))
 
         def records() -> Iterator[Parsed]:
             for place, (_, record, marks) in enumerate(work.results(), 1):
@@ -138,14 +151,14 @@ def _why(counts: Iterable[Counts]) -> str:
     return "; ".join(f"{c.name} dropped {n}: {why}" for c in counts for why, n in c.dropped.most_common())
 
 
-class _Work:
+class Work:
     """The readings: records between two of them lie in a temporary folder beside the data, its owner's alone."""
 
     def __init__(self, what: Cleaning, counts: Sequence[Counts], ledger: Ledger) -> None:
         self.what, self.counts, self.ledger, self.read = what, counts, ledger, 0
         self.masks = next((s.name for s in what.steps if s.name == "pii"), "")
 
-    def __enter__(self) -> _Work:
+    def __enter__(self) -> Work:
         parent = self.what.source.path.parent
         self.folder = tempfile.TemporaryDirectory(prefix=".cleaning-", suffix=".tmp", dir=parent)
         self.place = Path(self.folder.name)
@@ -168,7 +181,9 @@ class _Work:
         yield from self._passed(source, groups[-1])
 
     def _original(self) -> Iterator[Numbered]:
-        for number, record in enumerate(stream_records(self.what.source.path), 1):
+        source = self.what.source
+        records = source.read() if isinstance(source, Source) else stream_records(source.path)
+        for number, record in enumerate(records, 1):
             self.read += 1
             self.what.tick(self.read)
             yield number, record, {}

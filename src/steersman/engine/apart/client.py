@@ -125,7 +125,7 @@ class Link:
     def __init__(self, address: str, key: bytes, wait: float = WAIT_SECONDS) -> None:
         self._address, self._key, self._wait = address, key, wait
         self._life: Life | None = None
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
 
     @property
     def up(self) -> bool:
@@ -140,15 +140,17 @@ class Link:
 
     def _connect(self) -> Connection:
         deadline = time.monotonic() + self._wait
-        while True:
+        while not self._closed.is_set():
             try:
                 return Client(self._address, authkey=self._key)  # type: ignore[no-any-return, unused-ignore]
             except (OSError, EOFError, AuthenticationError):
-                if time.monotonic() > deadline:
+                if self._closed.wait(0.05) or time.monotonic() > deadline:
                     raise Gone("the engine's process does not start") from None
-                time.sleep(0.05)
+        raise Gone("this process ends")
 
     def close(self) -> None:
+        """Nothing is asked any more, and who waits for the process to come back fails."""
+        self._closed.set()
         if self._life is not None:
             self._life.close()
 

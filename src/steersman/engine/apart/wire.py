@@ -64,11 +64,11 @@ class Unloaded(RuntimeError):
     """The engine of this key is not loaded (any more); to be opened again."""
 
 
-class NoRoom(RuntimeError):
+class NoRoom(ValueError):
     """A model does not fit into memory beside those that are in use."""
 
 
-class Gone(RuntimeError):
+class Gone(ConnectionError):
     """The engine's process ended before it answered."""
 
 

@@ -196,6 +196,7 @@ def facts(space: Workspace) -> dict[str, Any]:
 
 
 def run(task: Task) -> Any:
+    from steersman.eval import kept
     from steersman.eval import run as evaluation
 
     evidence: Evidence = task.values["evidence"]
@@ -207,7 +208,7 @@ def run(task: Task) -> Any:
         reward=task.values[REWARD],
         config=task.config,
         inputs=task.inputs,
-        about=evaluation.About(
+        about=kept.About(
             facts={**evidence.facts, "inputs": {name: value[:16] for name, value in task.inputs.items()}},
             curves=evidence.curves,
             searches=evidence.searches,
@@ -221,24 +222,27 @@ def run(task: Task) -> Any:
 
 def shown(outcome: Outcome) -> tuple[Mapping[str, Any], str]:
     """The verdict, and where the report lies."""
-    from steersman.eval import run as evaluation
+    from steersman.eval import kept
     from steersman.eval.verdict import plain
 
-    result, *_ = evaluation.read(outcome.folder, outcome.config, registry.maker_of)
+    result, *_ = kept.read(outcome.folder, outcome.config, registry.maker_of)
     language = "zh" if outcome.config.project.language == "zh" else "en"
     path = outcome.folder / REPORT
     return {"verdict": result.to_json()}, f"{plain(result, language)}\nreport: {path}"
 
 
-def again(space: Workspace) -> Outcome:
-    """The round's existing report, its page written again if it is missing. ValueError where there is no report."""
-    from steersman.eval import run as evaluation
+def again(space: Workspace, language: str = "") -> Outcome:
+    """The round's existing report, its page (in another language: the one beside it) written again if it is missing.
+
+    ValueError where there is no report."""
+    from steersman.eval import kept
 
     folder: Path = space.stage_dir(STAGE.name)
     if not space.has(STAGE.name):
         raise ValueError(f"{folder}: no report of this round yet; make it with: steersman {STAGE.verb}")
-    if not (folder / REPORT).is_file():
-        evaluation.draw(folder, space.config, registry.maker_of)
+    for wanted in dict.fromkeys(("", language)):
+        if not kept.page_in(folder, space.config, wanted).is_file():
+            kept.draw(folder, space.config, registry.maker_of, wanted)
     return Outcome(STAGE, folder, read_manifest(folder).metrics, False, space.config)
 
 

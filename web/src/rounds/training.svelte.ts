@@ -1,6 +1,6 @@
 /** The runs of a workspace and their numbers, asked for again every two seconds while somebody looks. */
-import { ApiError, api, type TrainingMetrics, type TrainingRun } from './api'
-import { ui } from './ui.svelte'
+import { ApiError, api, type TrainingMetrics, type TrainingRun } from '../lib/api'
+import { ui } from '../lib/ui.svelte'
 
 const SHOWN = 8
 const EVERY_MS = 2000
@@ -23,17 +23,19 @@ export class Training {
   #newest = $derived(new Set(this.listed.toSorted((a, b) => b.updated - a.updated).slice(0, SHOWN).map((run) => run.name)))
   shown = $derived(this.listed.filter((run) => this.choice[run.name] ?? this.#newest.has(run.name)))
 
+  #ended = false
+
   /** Asks until the function that it returns is called. */
   follow(): () => void {
     let timer: ReturnType<typeof setTimeout>
-    let ended = false
+    this.#ended = false
     const again = async () => {
       if (!document.hidden) await this.#ask()
-      if (!ended) timer = setTimeout(again, EVERY_MS)
+      if (!this.#ended) timer = setTimeout(again, EVERY_MS)
     }
     void again()
     return () => {
-      ended = true
+      this.#ended = true
       clearTimeout(timer)
     }
   }
@@ -41,6 +43,7 @@ export class Training {
   async #ask() {
     try {
       this.runs = await api.runs()
+      if (this.#ended) return
       this.loaded = true
       await Promise.all(this.shown.map((run) => this.#more(run)))
       this.failure = ''

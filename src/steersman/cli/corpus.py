@@ -1,0 +1,267 @@
+"""`steersman corpus build | tokenize | show`: raw text to shards of tokens that pretraining reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.artifact.workspace import Workspace
+from steersman.cli import clean_options as cleans
+from steersman.cli.cleaning import listed
+from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_options import EncodingOption, ReplaceOption
+from steersman.progress import activity, progress
+
+if TYPE_CHECKING:
+    from steersman.corpus.folder import Corpus
+    from steersman.corpus.texts import Gathering, Origin
+    from steersman.messages import Conversation
+
+USUAL = "exact,language,quality,near,contamination"
+"""Cleaning of raw text unless --steps says otherwise: personal data and unsafe words are not looked for."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A corpus's name.")]
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", metavar="NAME", help="A tokenizer of `tokenizer train`, or any model's folder.")
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option("--weight", metavar="SOURCE=FACTOR", help="Read a source this many times as often; may be repeated."),
+]
+
+
+def corpus_build(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME=]PATH...", help="Files or folders: text, Markdown, HTML, JSON lines, parquet."),
+    ],
+    into: Annotated[str, typer.Option("--into", metavar="NAME", help="The corpus's name.")] = "text",
+    tokenizer: TokenizerOption = "",
+    field: Annotated[str, typer.Option("--field", help="The field of records that holds the text.")] = "",
+    steps: Annotated[str, typer.Option("--steps", help=f"Of: {cleans.NAMES}. Default: {USUAL}.")] = USUAL,
+    languages: cleans.LanguagesOption = "",
+    min_chars: cleans.MinCharsOption = 2,
+    max_chars: cleans.MaxCharsOption = 0,
+    near: cleans.NearOption = 0.75,
+    mask: cleans.MaskOption = "",
+    drop_unsafe: cleans.DropUnsafeOption = False,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Test questions that must not be in the text; with the workspace's own test sets. May be repeated.",
+        ),
+    ] = None,
+    validation: Annotated[
+        float, typer.Option("--validation", min=0, max=0.5, help="Share of documents held out.")
+    ] = 0.01,
+    encoding: EncodingOption = "auto",
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read raw text, clean it and keep it by source; with --tokenizer make shards of tokens too.
+
+    Memory does not grow with the text. Everything left out is counted; `corpus/NAME/cleaning.jsonl` says of each
+    document why. The same texts and settings make nothing anew.
+    """
+    from steersman.corpus.texts import Gathering
+    from steersman.data import dataset
+    from steersman.data.cleaning import cleaners
+    from steersman.data.pii import KINDS
+    from steersman.data.reading import Reading
+
+    space = open_workspace(workspace, settings)
+    dataset.check_name(into)
+    wishes = cleaners.Wishes(
+        tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe
+    )
+    tests = _tests(space, against or ())
+    chosen = [s for s in cleaners.chosen(listed(steps)) if s.name != "contamination" or tests]
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
+    reading = Reading(encoding=encoding, tell=say, **limits)
+    what = Gathering(_origins(sources, field), reading, chosen, wishes, tests, validation)
+    made = _built(space, into, what, replace)
+    shards = _shards(space, made, tokenizer) if tokenizer else None
+    _page(space, made)
+    emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
+
+
+def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
+    from steersman.corpus import folder
+
+    with activity("reading the files' hashes"):
+        inputs = folder.inputs_of(what, lambda name: None)
+    with progress("corpus", None, unit="document") as shown:
+        return folder.build(space, into, what, inputs, shown.update, replace)
+
+
+def corpus_tokenize(
+    name: Name,
+    tokenizer: TokenizerOption,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make shards of tokens of a corpus; goes on after a stop, and does nothing where they are there."""
+    from steersman.corpus.folder import corpus_of
+
+    space = open_workspace(workspace)
+    corpus = corpus_of(space, name)
+    shards = _shards(space, corpus, tokenizer)
+    _page(space, corpus)
+    emit(as_json, {"corpus": name, "shards": shards}, "\n".join(_lines(corpus)))
+
+
+def corpus_show(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A corpus's name; none: all of them.")] = "",
+    tokens: Annotated[int, typer.Option("--tokens", min=0, help="How a training run of so many would mix it.")] = 0,
+    weights: WeightsOption = None,
+    smoothing: Annotated[float, typer.Option("--smoothing", help="1: shares as the text has; 0: all alike.")] = 1.0,
+    max_epochs: Annotated[float, typer.Option("--max-epochs", help="How often a source is read at most.")] = 4.0,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a corpus holds, what was left out, and with --tokens how a run would mix its sources."""
+    from steersman.corpus.folder import corpora, corpus_of, tokens_of
+    from steersman.corpus.mixture import Mixture
+
+    space = open_workspace(workspace)
+    found = [corpus_of(space, name)] if name else corpora(space)
+    if not found:
+        raise ValueError("no corpus yet; make one with: steersman corpus build PATH...")
+    lines = [line for corpus in found for line in _lines(corpus)]
+    data: dict[str, Any] = {"corpora": [{"name": c.name, **c.about, "tokenizers": c.tokenizers()} for c in found]}
+    if tokens:
+        mixture = Mixture(read_weights(weights or ()), smoothing, max_epochs)
+        data["mixtures"] = {}
+        for corpus, which in ((c, t) for c in found for t in c.tokenizers()):
+            have = tokens_of(corpus.documents(which), "train")
+            shares = mixture.shares(have, tokens)
+            epochs = {s: share * tokens / have[s] for s, share in shares.items()}
+            data["mixtures"][f"{corpus.name}/{which}"] = {"shares": shares, "epochs": epochs}
+            lines += [f"{tokens} tokens of {corpus.name} by {which}:"]
+            lines += [f"  {s}: {share:.1%}, read {epochs[s]:.2f} times" for s, share in shares.items()]
+    emit(as_json, data, "\n".join(lines))
+
+
+def _origins(sources: Sequence[str], field: str) -> list[Origin]:
+    from steersman.corpus.documents import files_of
+    from steersman.corpus.texts import Origin
+
+    out: list[Origin] = []
+    for text in sources:
+        name, equals, path = text.partition("=") if re.match(r"[\w-]+=", text) else ("", "", text)
+        files, others = files_of(Path(path))
+        if others:
+            say(f"note: {path}: {others} files of other kinds are not read")
+        name = name if equals else re.sub(r"[^\w-]+", "-", Path(path).name.partition(".")[0]).strip("-") or "text"
+        if name in {o.name for o in out}:
+            raise ValueError(f"{text}: two sources are called {name}; name one: OTHER={path}")
+        out.append(Origin(name, tuple(files), field))
+    return out
+
+
+def _tests(space: Workspace, files: Sequence[Path]) -> list[Conversation]:
+    """The workspace's test prompts, and every text of the files, whatever its field is called."""
+    from steersman.corpus.documents import questions
+    from steersman.data import dataset
+    from steersman.data.reading import Reading
+    from steersman.messages import Conversation, Message
+
+    found: list[Conversation] = []
+    for path in files:
+        for place, text in questions(path, Reading(encoding="auto", tell=say)):
+            found.append(Conversation(place, (Message("user", text),)))
+    for path in dataset.find(space, "prompts", "test"):
+        found += dataset.load_conversations(path)
+    return found
+
+
+def read_weights(given: Sequence[str]) -> dict[str, float]:
+    out = {}
+    for text in given:
+        name, _, value = text.rpartition("=")
+        try:
+            out[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--weight {text}: expected SOURCE=FACTOR, such as news=0.5") from None
+    return out
+
+
+def _shards(space: Workspace, corpus: Corpus, named: str) -> dict[str, Any]:
+    from steersman.cli.tokenizers import load_tokenizer
+    from steersman.corpus import folder
+
+    name, path, tokenizer = load_tokenizer(space, named)
+    kept = (of["kept"] for of in corpus.about["sources"].values())
+    total = sum(split["documents"] for splits in kept for split in splits.values())
+    with progress("tokenize", total, unit="document") as shown:
+        return folder.tokenise(corpus, name, tokenizer, folder.tokenizer_sha256(path), shown.update)
+
+
+def _lines(corpus: Corpus) -> list[str]:
+    from steersman.corpus.folder import tokens_of
+
+    lines = [f"{corpus.name}: {corpus.path} (report.html)"]
+    for source in corpus.sources:
+        of = corpus.about["sources"][source]
+        kept = of["kept"]
+        split = ", ".join(f"{name} {n['documents']}" for name, n in kept.items())
+        lines.append(f"  {source}: {of['read']} documents read, kept {split}; {_size(kept)}")
+        lines += [f"    not read {n}: {why}" for why, n in of["left_out"]["dropped"].items()]
+        lines += [f"    {n} {what}" for what, n in of["left_out"]["changed"].items()]
+    for step in corpus.about["steps"]:
+        lines += [f"  {step['step']}: dropped {n}: {why}" for why, n in step["dropped"].items()]
+        lines += [f"  {step['step']}: flagged {n}: {what}" for what, n in step["flagged"].items()]
+        if step["step"] == "language":
+            lines.append("  languages: " + ", ".join(f"{code} {n}" for code, n in step["counted"].items()))
+    for name in corpus.tokenizers():
+        docs = corpus.documents(name)
+        counted = {split: tokens_of(docs, split) for split in ("train", "validation")}
+        each = ", ".join(f"{source} {n}" for source, n in counted["train"].items())
+        lines.append(f"  tokens by {name}: {each}; held out {sum(counted['validation'].values())}")
+    return lines
+
+
+def _size(kept: Mapping[str, Mapping[str, int]]) -> str:
+    return f"{sum(n['bytes'] for n in kept.values()) / 1e6:.1f} MB"
+
+
+def _page(space: Workspace, corpus: Corpus) -> None:
+    """Written again whenever the corpus or its shards change."""
+    from steersman.eval import corpus_page
+
+    lengths: dict[str, dict[str, list[int]]] = {}
+    for name in corpus.tokenizers():
+        of = corpus.documents(name)
+        lengths[name] = {source: of[source, "train"].lengths.tolist() for source in corpus.sources}
+    language = "zh" if space.config.project.language == "zh" else "en"
+    corpus_page.draw(corpus.path / "report.html", corpus.name, corpus.about, lengths, language)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Raw text to shards of tokens that pretraining reads.")
+    builds = [
+        "steersman corpus build books/ news=news.jsonl.gz --into mixed --languages zh,en",
+        "steersman corpus build pages/ --tokenizer ours --against exam.jsonl",
+    ]
+    add(group, corpus_build, name="build", panel=DATA, examples=builds)
+    add(
+        group,
+        corpus_tokenize,
+        name="tokenize",
+        panel=DATA,
+        examples=["steersman corpus tokenize mixed --tokenizer ours"],
+    )
+    shows = [
+        "steersman corpus show",
+        "steersman corpus show mixed --tokens 100000000 --weight news=0.5 --smoothing 0.7",
+    ]
+    add(group, corpus_show, name="show", panel=DATA, examples=shows)
+    app.add_typer(group, name="corpus", rich_help_panel=DATA)

@@ -1,0 +1,201 @@
+"""`steersman tokenizer train | eval`: a tokenizer of a corpus, and how well tokenizers suit texts."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.artifact.workspace import Workspace
+from steersman.cli.cleaning import listed
+from steersman.cli.corpus import WeightsOption, read_weights
+from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.import_options import ReplaceOption
+from steersman.progress import activity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from steersman.corpus.folder import Corpus
+
+SPECIAL = "<|endoftext|>,<|im_start|>,<|im_end|>"
+LOOKED = 300
+"""Documents of each source that `eval` looks at."""
+
+
+def tokenizer_train(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
+    into: Annotated[str, typer.Option("--into", metavar="NAME", help="The tokenizer's name.")] = "",
+    vocabulary: Annotated[int, typer.Option("--vocabulary", help="Entries, special tokens too.")] = 32_768,
+    kind: Annotated[str, typer.Option("--kind", help="bpe or unigram, both of bytes.")] = "bpe",
+    digits: Annotated[
+        str, typer.Option("--digits", help="Digits in one token: one, three (at most) or any.")
+    ] = "three",
+    spaces: Annotated[str, typer.Option("--spaces", help="White space in runs, or single.")] = "runs",
+    special: Annotated[str, typer.Option("--special", help="Special tokens, the first ends a text.")] = SPECIAL,
+    characters: Annotated[int, typer.Option("--characters", help="Read of all sources, at most.")] = 50_000_000,
+    weights: WeightsOption = None,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tokenizer on a corpus's training texts, and measure it on those held out.
+
+    What is read of a source is in proportion to its size and --weight: of more Chinese it learns longer Chinese entries
+    and fewer English ones. It is written to tokenizers/NAME as transformers reads it, with a chat template.
+    """
+    from steersman.artifact.files import now, write_json
+    from steersman.corpus import tokenizer as making
+    from steersman.corpus.folder import corpus_of
+    from steersman.data import dataset
+
+    space = open_workspace(workspace)
+    found = corpus_of(space, corpus)
+    name = into or corpus
+    dataset.check_name(name)
+    wanted = making.Wanted(vocabulary, kind, digits, spaces, tuple(listed(special)))
+    folder = space.root / "tokenizers" / name
+    if folder.exists() and not replace:
+        raise ValueError(f"{folder}: a tokenizer is there; --replace it, or take another --into")
+    parts = _portions(found, characters, read_weights(weights or ()))
+    with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
+        made = making.train(_read(found, parts), wanted)
+    if len(made) < vocabulary:
+        say(f"note: the texts give {len(made)} entries, not {vocabulary}")
+    partial = folder.with_name(f"{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    made.save_pretrained(str(partial))
+    measured = _measured(space, {name: made}, found)
+    about = {"corpus": found.about["identity"], "made": now(), "wanted": _plain(wanted), "characters": parts}
+    write_json(partial / "training.json", about | {"measured": measured})
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    lines = [f"{folder}: {len(made)} entries", *_table(measured)]
+    emit(as_json, {"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
+
+
+def tokenizer_eval(
+    tokenizers: Annotated[
+        list[str], typer.Argument(metavar="TOKENIZER...", help="Names of the workspace, folders, or models.")
+    ],
+    corpus: Annotated[str, typer.Option("--corpus", metavar="NAME", help="Held-out texts of this corpus.")] = "",
+    files: Annotated[
+        list[Path] | None, typer.Option("--file", metavar="FILE", help="Texts of a file; may be repeated.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bytes per token of tokenizers on the same texts, by source and language, with intervals over documents."""
+    from steersman.corpus.folder import corpora, corpus_of
+
+    space = open_workspace(workspace)
+    named = {}
+    for text in tokenizers:
+        name, _, loaded = load_tokenizer(space, text)
+        named[name] = loaded
+    known = corpora(space)
+    chosen = corpus_of(space, corpus) if corpus else known[0] if known and not files else None
+    if chosen is None and not files:
+        raise ValueError("expected --corpus NAME or --file FILE: texts to measure on")
+    measured = _measured(space, named, chosen, files or ())
+    emit(as_json, {"measured": measured}, "\n".join(_table(measured)))
+
+
+def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedTokenizerBase]:
+    """(name, folder, tokenizer) of the workspace's tokenizer, a folder, or a model's specification.
+
+    ValueError where there is none. The name is good for a folder of shards.
+    """
+    from steersman.weights.folders import load_tokenizer as load
+    from steersman.weights.resolve import resolve
+
+    if not named:
+        raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
+    own = space.root / "tokenizers" / named
+    if (own / "tokenizer.json").is_file():
+        return named, own, load(own)
+    local = (Path(named) / "tokenizer.json").is_file()
+    path = Path(named) if local else resolve(named, say=say)
+    name = named if Path(named).name == named else path.resolve().name
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-")
+    if (space.root / "tokenizers" / safe).exists():  # another's name
+        safe += "-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return safe, path, load(path)
+
+
+def _portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Characters to read of each source: in proportion to its size and weight, no more than it has."""
+    from steersman.corpus.mixture import Mixture
+
+    have = {s: of["kept"]["train"]["characters"] for s, of in corpus.about["sources"].items()}
+    wanted = min(characters, sum(n for s, n in have.items() if weights.get(s, 1.0)))
+    shares = Mixture(weights, 1.0, 1.0).shares(have, wanted)
+    return {source: round(share * wanted) for source, share in shares.items()}
+
+
+def _read(corpus: Corpus, parts: Mapping[str, int]) -> Iterator[str]:
+    for source, left in parts.items():
+        for text in corpus.texts(source, "train"):
+            yield text[:left]
+            left -= len(text)
+            if left <= 0:
+                break
+
+
+def _measured(
+    space: Workspace,
+    named: Mapping[str, PreTrainedTokenizerBase],
+    corpus: Corpus | None,
+    files: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """'source SOURCE' and 'language CODE' -> tokenizer -> figures."""
+    from steersman.corpus import tokenizer as making
+    from steersman.corpus.documents import LeftOut, documents
+    from steersman.data.cleaning.tongues import tongue
+    from steersman.data.reading import Reading
+
+    texts = (
+        {f"source {s}": making.sample(corpus.texts(s, "validation"), LOOKED) for s in corpus.sources} if corpus else {}
+    )
+    for path in files:
+        texts[f"file {path.name}"] = making.sample(
+            documents([path], Reading(encoding="auto", tell=say), LeftOut()), LOOKED
+        )
+    if empty := [where for where, some in texts.items() if not some]:
+        say(f"note: nothing to measure on in {', '.join(empty)}: no documents are held out")
+    by_language: dict[str, list[str]] = {}
+    for text in (text for some in texts.values() for text in some):
+        by_language.setdefault(f"language {tongue(text)}", []).append(text)
+    with activity("measuring"):
+        return making.compared(named, {**texts, **dict(sorted(by_language.items()))})
+
+
+def _table(measured: Mapping[str, Any]) -> list[str]:
+    lines = ["bytes per token on texts held out (95 % interval over documents):"] if measured else []
+    for where, each in measured.items():
+        cells = []
+        for name, found in each.items():
+            low, high = found["interval"]
+            lost = "" if found["lossless"] else ", NOT lossless"
+            cells.append(f"{name} {found['bytes_per_token']:.2f} ({low:.2f} to {high:.2f}{lost})")
+        lines.append(f"  {where}: {', '.join(cells)}")
+    return lines
+
+
+def _plain(wanted: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(wanted)
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Tokenizers: trained on a corpus, and measured.")
+    trains = ["steersman tokenizer train mixed", "steersman tokenizer train mixed --vocabulary 16384 --weight news=0.2"]
+    add(group, tokenizer_train, name="train", panel=MODELS, examples=trains)
+    evals = ["steersman tokenizer eval mixed HuggingFaceTB/SmolLM2-135M --corpus mixed"]
+    add(group, tokenizer_eval, name="eval", panel=MODELS, examples=evals)
+    app.add_typer(group, name="tokenizer", rich_help_panel=MODELS)

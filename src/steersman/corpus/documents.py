@@ -1,0 +1,147 @@
+"""Documents of raw text, one by one: text, Markdown and HTML as whole files, JSON lines, tables and parquet by record.
+
+Files may be packed, archives and folders are gone through. Memory grows with the longest document alone, and a text
+file of more than PIECE characters is cut into several at an empty line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steersman.data.clean import normalise
+from steersman.data.containers import Part, hidden, parts
+from steersman.data.readers import encoding_of, lines_of
+from steersman.data.reading import Reading
+from steersman.data.sources import KNOWN, scan, scan_part
+
+TEXT, MARKDOWN, PAGES = (".txt", ".text", ".rst", ".tex"), (".md", ".markdown", ".mdx"), (".html", ".htm", ".xhtml")
+FIELDS = ("text", "content", "raw_content", "body", "article", "document", "markdown", "passage", "正文", "内容")
+"""Fields that hold a record's text, the first found counts."""
+PIECE = 1_000_000
+EXAMPLES = 3
+
+
+@dataclass
+class LeftOut:
+    """What was read and gave no document, by reason, with the first places; and what was done to others."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, place: str) -> None:
+        self.dropped[reason] += 1
+        known = self.examples.setdefault(reason, [])
+        if len(known) < EXAMPLES:
+            known.append(place)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dropped": dict(self.dropped), "changed": dict(self.changed), "examples": self.examples}
+
+
+def files_of(path: Path) -> tuple[list[Path], int]:
+    """The files that are read of a file or folder, in order of their names, and how many others a folder has.
+
+    ValueError where there is nothing to read.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    if path.is_file():
+        return [path], 0
+    every = sorted(p for p in path.rglob("*") if p.is_file() and not hidden(str(p.relative_to(path))))
+    readable = {*KNOWN, *TEXT, *MARKDOWN, *PAGES}
+    known = [p for p in every if p.suffix.lower() in readable and p.stat().st_size]
+    if not known:
+        raise ValueError(f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder")
+    return known, len(every) - len(known)
+
+
+def documents(paths: Sequence[Path], reading: Reading, left_out: LeftOut, name: str = "") -> Iterator[str]:
+    """The documents of files, normalised; `name`: the field of the text, by default one of FIELDS.
+
+    A record without text is counted in `left_out`. ValueError where a file is of no readable kind.
+    """
+    for path in paths:
+        for part in parts(path, reading):
+            for text in _texts(part, reading, left_out, name):
+                cleaned = normalise(text)
+                if cleaned:
+                    yield cleaned
+                else:
+                    left_out.add("empty documents", part.name)
+
+
+def _texts(part: Part, reading: Reading, left_out: LeftOut, name: str) -> Iterator[str]:
+    if part.kind == "text" and part.suffix in PAGES:
+        yield _page(part, reading, left_out)
+    elif part.kind == "text" and part.suffix in (*TEXT, *MARKDOWN):
+        yield from _pieces(part, reading, left_out)
+    else:
+        for record in scan_part(part, reading):
+            place = f"{record.file or part.name}:{record.line}"
+            text = record.value if isinstance(record.value, str) else _field(record.value, name)
+            if text is None:
+                left_out.add(record.error or f"records without a text ({name or ', '.join(FIELDS[:4])}, ...)", place)
+            else:
+                yield text
+
+
+def _field(value: Any, name: str) -> str | None:
+    if not isinstance(value, dict):
+        return None
+    for key in (name,) if name else FIELDS:
+        if isinstance(text := value.get(key), str):
+            return text
+    return None
+
+
+def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
+    """(place, text) of every text in a file of tests, each field and item of a list by itself."""
+
+    def said(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from said(item)
+
+    for record in scan(path, reading):
+        if record.error:
+            raise ValueError(f"{path}:{record.line}: {record.error}")
+        for text in said(record.value):
+            yield f"{path.name}:{record.line}", text
+
+
+def _page(part: Part, reading: Reading, left_out: LeftOut) -> str:
+    """A page's own text, without menus and the like. ValueError without the library that finds it."""
+    try:
+        from resiliparse.extract.html2text import extract_plain_text
+        from resiliparse.parse.html import HTMLTree
+    except ImportError as error:
+        raise ValueError(f"{part.name}: pages need another package: pip install 'steersman[corpus]'") from error
+    with part.open() as file:
+        data = file.read()
+    text: str = extract_plain_text(HTMLTree.parse_from_bytes(data, encoding_of(part, reading)), main_content=True)
+    left_out.changed["pages of HTML, their own text taken"] += 1
+    return text
+
+
+def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
+    held: list[str] = []
+    size = pieces = 0
+    for line in lines_of(part, reading):
+        if line.error:
+            left_out.add("lines of text that cannot be read", f"{part.name}:{line.number}")
+            continue
+        if size >= PIECE and (not line.text.strip() or size >= 2 * PIECE):
+            yield "".join(held)
+            held, size, pieces = [], 0, pieces + 1
+        held.append(line.text)
+        size += len(line.text)
+    if pieces:
+        left_out.changed["long files cut into documents of a million characters"] += 1
+    yield "".join(held)

@@ -1,0 +1,151 @@
+"""A corpus in a workspace: `corpus/NAME`, whole or absent, with what it was made of and what became of it.
+
+corpus/NAME/corpus.json        sources with their files' hashes, steps, counts
+corpus/NAME/texts/             cleaned documents, see `texts`
+corpus/NAME/cleaning.jsonl     a line for each document dropped or flagged
+corpus/NAME/report.html
+corpus/NAME/shards/TOKENIZER/  tokens, see `shards`; `shards.json` is written last
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman.artifact.files import file_sha256, hash_json, now, read_object, write_json
+from steersman.artifact.workspace import Workspace
+from steersman.corpus import texts, tokenizing
+from steersman.corpus.shards import SHARD, Documents
+from steersman.corpus.texts import Gathering
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FILE = "corpus.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One that is there. `about`: what `corpus.json` says."""
+
+    name: str
+    path: Path
+    about: dict[str, Any]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(sorted(self.about["sources"]))
+
+    def tokenizers(self) -> list[str]:
+        """Names of the tokenizers whose shards are whole."""
+        found = sorted(self.path.glob(f"shards/*/{tokenizing.FILE}"))
+        return [path.parent.name for path in found]
+
+    def documents(self, tokenizer: str) -> dict[tuple[str, str], Documents]:
+        """(source, split) -> documents as tokens."""
+        return tokenizing.open_shards(tokenizing.shards_folder(self.path, tokenizer))
+
+    def texts(self, source: str, split: str) -> Iterator[str]:
+        return texts.read_texts(self.path, source, split)
+
+
+def corpora(space: Workspace) -> list[Corpus]:
+    found = sorted((space.root / "corpus").glob(f"*/{FILE}"))
+    return [Corpus(p.parent.name, p.parent, read_object(p, "a corpus")) for p in found if p.parent.suffix != ".partial"]
+
+
+def corpus_of(space: Workspace, name: str) -> Corpus:
+    known = {c.name: c for c in corpora(space)}
+    if name not in known:
+        raise ValueError(f"{name}: no such corpus; expected one of {', '.join(known) or 'none, build one first'}")
+    return known[name]
+
+
+def inputs_of(what: Gathering, tick: Callable[[str], None]) -> dict[str, Any]:
+    """What the result depends on: hashes of the files, steps and wishes. `tick` is told each file's name."""
+    files = {}
+    for origin in what.origins:
+        for path in origin.files:
+            tick(path.name)
+            files[f"{origin.name}: {path}"] = file_sha256(path)
+    return {
+        "files": files,
+        "fields": {o.name: o.field for o in what.origins},
+        "steps": [step.name for step in what.steps],
+        "wishes": what.wishes.to_json(),
+        "held_out": what.held_out,
+        "tests": hash_json([t.to_json() for t in what.tests]),
+        "encoding": what.reading.encoding,
+    }
+
+
+def build(
+    space: Workspace, name: str, what: Gathering, inputs: dict[str, Any], tick: Callable[[int], None], replace: bool
+) -> Corpus:
+    """The corpus of these texts, made unless it is there already from the same inputs.
+
+    ValueError where another one has the name (unless `replace`), or where nothing is left of a source.
+    """
+    path = space.root / "corpus" / name
+    identity = hash_json(inputs)
+    if (path / FILE).is_file():
+        about = read_object(path / FILE, "a corpus")
+        if about["identity"] == identity:
+            return Corpus(name, path, about)
+        if not replace:
+            raise ValueError(f"{path}: a corpus of other texts or settings is there; --replace, or another --into")
+    partial = path.with_name(f"{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    told = texts.gather(what, partial, tick)
+    for origin in what.origins:
+        if not told.documents[origin.name, "train"]:
+            raise ValueError(f"{origin.name}: nothing is left of {told.read[origin.name]} documents; {_why(told)}")
+    about = {"identity": identity, "made": now(), "inputs": inputs, **told.to_json()}
+    write_json(partial / FILE, about)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+    return Corpus(name, path, about)
+
+
+def _why(told: texts.Told) -> str:
+    dropped = [f"{c.name} dropped {n}: {why}" for c in told.steps for why, n in c.dropped.most_common(3)]
+    unread = [f"{n} {why}" for left in told.left_out.values() for why, n in left.dropped.most_common(3)]
+    return "; ".join([*dropped, *unread]) or "its files hold no text"
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Of the files that decide on ids. ValueError where there are none."""
+    files = {name: file_sha256(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    if not files:
+        raise ValueError(f"{folder}: expected a tokenizer's folder (tokenizer.json), found no such file")
+    return hash_json(files)
+
+
+def tokenise(
+    corpus: Corpus,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    sha256: str,
+    tick: Callable[[int], None],
+    size: int = SHARD,
+) -> dict[str, Any]:
+    """Shards of the corpus by a tokenizer, unless they are there; returns their list."""
+    into = tokenizing.shards_folder(corpus.path, name)
+    identity = tokenizing.identity_of(sha256, {"texts": corpus.about["identity"], "size": size})
+    if (into / tokenizing.FILE).is_file():
+        found = read_object(into / tokenizing.FILE, "a list of shards")
+        if found["identity"] == identity:
+            return found
+        shutil.rmtree(into)
+    into.mkdir(parents=True, exist_ok=True)
+    return tokenizing.tokenise(tokenizing.Work(corpus.path, corpus.sources, tokenizer, identity, size), into, tick)
+
+
+def tokens_of(documents: dict[tuple[str, str], Documents], split: str) -> dict[str, int]:
+    """Tokens of each source in a split."""
+    return {source: int(docs.lengths.sum()) for (source, of), docs in documents.items() if of == split}

@@ -1,0 +1,130 @@
+"""Texts of a corpus -> shards of tokens, by one tokenizer; goes on after a stop at the last whole shard."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman import stopping
+from steersman.artifact.files import hash_json, read_object, write_json
+from steersman.corpus.shards import SHARD, Documents, Shard, Writer, dtype_of
+from steersman.corpus.texts import SPLITS, read_texts
+from steersman.data.near import texts_in_batches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BATCH, CHARACTERS = 256, 1 << 19
+FILE, STATE = "shards.json", "unfinished.json"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Ids put before and after each document: the tokenizer's beginning of text, where it has one, and its end."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> Ends:
+    """ValueError where the tokenizer has no token that ends a text."""
+    if tokenizer.eos_token_id is None:
+        raise ValueError("tokenizer: expected an end-of-text token (eos_token), found none")
+    begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+    return Ends((int(tokenizer.bos_token_id),) if begins else (), (int(tokenizer.eos_token_id),))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is tokenised: a corpus's folder, its sources, and the tokenizer with its name."""
+
+    folder: Path
+    sources: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase
+    identity: str
+    """Of the tokenizer and the texts: shards of another one are not gone on with."""
+    size: int = SHARD
+
+
+def shards_folder(folder: Path, name: str) -> Path:
+    return folder / "shards" / name
+
+
+def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, Any]:
+    """Write shards of every source and split into `into`; returns what `shards.json` says.
+
+    `tick` is told how many documents have been done. A run that was stopped goes on at its last whole shard.
+    """
+    state = _state(into, work.identity)
+    vocabulary = max(len(work.tokenizer), 1)
+    done: dict[str, list[Shard]] = {k: [Shard(**s) for s in v] for k, v in state["shards"].items()}
+    count = 0
+    for source, split in itertools.product(work.sources, SPLITS):
+        writer = Writer(into / source, split, dtype_of(vocabulary), work.size)
+        writer.shards = done.setdefault(f"{source}/{split}", [])
+        (into / source).mkdir(parents=True, exist_ok=True)
+        skip = sum(s.documents for s in writer.shards)
+        texts = itertools.islice(read_texts(work.folder, source, split), skip, None)
+        count += skip
+        whole = len(writer.shards)
+        for ids in _encoded(texts, work.tokenizer):
+            writer.add(ids)
+            count += 1
+            tick(count)
+            if len(writer.shards) > whole:
+                whole = len(writer.shards)
+                _keep(into, work.identity, done)
+            stopping.check()
+        writer.close()
+        _keep(into, work.identity, done)
+    found = {
+        "identity": work.identity,
+        "dtype": dtype_of(vocabulary),
+        "vocabulary": vocabulary,
+        "shards": {key: [s.to_json() for s in shards] for key, shards in done.items()},
+    }
+    write_json(into / FILE, found)
+    (into / STATE).unlink(missing_ok=True)
+    return found
+
+
+def _state(into: Path, identity: str) -> dict[str, Any]:
+    path = into / STATE
+    if path.is_file():
+        state = read_object(path, "an unfinished corpus")
+        if state.get("identity") == identity:
+            return state
+    return {"shards": {}}
+
+
+def _keep(into: Path, identity: str, done: Mapping[str, Sequence[Shard]]) -> None:
+    shards = {key: [s.to_json() for s in value] for key, value in done.items()}
+    write_json(into / STATE, {"identity": identity, "shards": shards})
+
+
+def _encoded(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    ends = ends_of(tokenizer)
+    for batch in texts_in_batches(texts, BATCH, CHARACTERS):
+        rows = tokenizer(batch, add_special_tokens=False, verbose=False, split_special_tokens=True).input_ids
+        for ids in rows:
+            yield [*ends.before, *ids, *ends.after]
+
+
+def identity_of(tokenizer_sha256: str, texts: Mapping[str, Any]) -> str:
+    return hash_json([tokenizer_sha256, texts])
+
+
+def open_shards(into: Path) -> dict[tuple[str, str], Documents]:
+    """(source, split) -> its documents. ValueError where the folder holds no whole set of shards."""
+    path = into / FILE
+    if not path.is_file():
+        raise ValueError(f"{into}: no shards here; make them with steersman corpus build --tokenizer")
+    found = read_object(path, "a list of shards")
+    out = {}
+    for key, shards in found["shards"].items():
+        source, _, split = key.rpartition("/")
+        out[source, split] = Documents(into / source, split, found["dtype"], [Shard(**s) for s in shards])
+    return out

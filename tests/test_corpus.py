@@ -1,0 +1,211 @@
+"""`corpus build | tokenize | show` and `tokenizer train | eval`, on files of each kind, in both languages."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from steersman.cli.framework import build as command_line
+from steersman.corpus import tokenizing
+from steersman.corpus.documents import PIECE, LeftOut, documents
+from steersman.corpus.folder import corpus_of
+from steersman.corpus.tokenizer import Wanted, measure, train
+from steersman.data.near import texts_in_batches
+from steersman.data.reading import Reading
+
+PAGE = """<html><head><title>Lamps</title></head><body><nav><a href=/>Home</a></nav><main><article><h1>On lamps</h1>
+<p>A lamp is a thing that gives light where the sun does not come, and people have made them for a very long time.</p>
+</article></main><footer>Imprint</footer></body></html>"""
+ENGLISH = "The {} goes to the market on day {} and buys {} apples, which it then carries home over the hill."
+EXAM = "Which of the planets that turn around our sun has been visited by the most machines so far?"
+CHINESE = "第{}天，{}去市场买了{}个苹果，然后翻过山坡把它们带回家，大家都很高兴。"
+
+
+def files(folder: Path) -> Path:
+    folder.mkdir()
+    words = ("fox", "hen", "cat", "dog", "cow", "owl", "rat", "bee")
+    english = [ENGLISH.format(words[i % 8], i, i * 7 % 23) + f" It sang song number {i * i}." for i in range(60)]
+    with gzip.open(folder / "en.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": t, "source": "x"}) + "\n" for t in english)
+        file.write(json.dumps({"text": f"Somebody wrote this down. {EXAM} And so on."}) + "\n")
+        file.write(json.dumps({"title": "no text"}) + "\n")
+    chinese = [CHINESE.format(i, "狐狸母鸡小猫小狗奶牛"[i % 5 * 2 : i % 5 * 2 + 2], i * 7 % 23) for i in range(60)]
+    pq.write_table(pa.table({"content": chinese}), folder / "zh.parquet")
+    (folder / "page.html").write_text(PAGE, encoding="utf-8")
+    (folder / "notes.md").write_text("# Notes\n\nSome *notes* on what a team has learned.\n", encoding="utf-8")
+    (folder / "book.txt").write_text("Es war einmal ein König,\r\nder hatte drei Söhne.\r\n", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(command_line(), list(arguments), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    run("init", str(tmp_path / "w"), "--set", "project.domain=none")
+    monkeypatch.chdir(tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_documents_of_every_kind_are_read_and_what_is_not_is_counted(tmp_path: Path) -> None:
+    pytest.importorskip("resiliparse")
+    folder, left = files(tmp_path / "raw"), LeftOut()
+    names = ("en.jsonl.gz", "zh.parquet", "page.html", "notes.md", "book.txt")
+    found = list(documents([folder / name for name in names], Reading(encoding="auto"), left))
+    assert len(found) == 61 + 60 + 3
+    assert found[61] == CHINESE.format(0, "狐狸", 0)
+    assert found[121].startswith("On lamps")
+    assert "Home" not in found[121]
+    assert "Imprint" not in found[121]
+    assert found[122] == "# Notes\n\nSome *notes* on what a team has learned."
+    assert found[123] == "Es war einmal ein König,\nder hatte drei Söhne."
+    assert left.dropped == {"records without a text (text, content, raw_content, body, ...)": 1}
+    assert left.examples.popitem()[1][0].endswith(":62")
+
+
+def test_a_long_file_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -> None:
+    paragraphs = [f"{i} " + "word " * 1000 for i in range(1, 600)]
+    (tmp_path / "long.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    left = LeftOut()
+    found = list(documents([tmp_path / "long.txt"], Reading(), left))
+    assert len(found) == 3
+    assert max(map(len, found)) < PIECE + 6000
+    assert "\n\n".join(found).split() == " ".join(paragraphs).split()
+    assert left.changed.total() == 1
+
+
+def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resiliparse")
+    folder = files(tmp_path / "raw")
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"q": EXAM, "options": ["one", "two"]}) + "\n", encoding="utf-8")
+    asked = ("corpus", "build", str(folder), "--validation", "0.2", "--against", str(tmp_path / "exam.jsonl"))
+    made = json.loads(run(*asked, "--near", "1.0", "--json"))
+    source = made["sources"]["raw"]
+    assert source["read"] == 124
+    kept = source["kept"]["train"]["documents"] + source["kept"]["validation"]["documents"]
+    dropped = sum(n for step in made["steps"] for n in step["dropped"].values())
+    assert kept + dropped == 124
+    contaminated = next(s for s in made["steps"] if s["step"] == "contamination")
+    assert contaminated["dropped"] == {"nearly holds a test prompt": 1}
+    before = (space / "corpus/text/corpus.json").stat().st_mtime_ns
+    assert json.loads(run(*asked, "--near", "1.0", "--json"))["identity"] == made["identity"]
+    assert (space / "corpus/text/corpus.json").stat().st_mtime_ns == before
+    assert "--replace" in CliRunner().invoke(command_line(), [*asked, "--near", "0.9"]).stderr
+
+    told = json.loads(run("tokenizer", "train", "text", "--into", "ours", "--vocabulary", "600", "--json"))
+    assert told["entries"] == 600
+    assert told["measured"]["source raw"]["ours"]["lossless"]
+    shards = json.loads(run("corpus", "tokenize", "text", "--tokenizer", "ours", "--json"))["shards"]
+    assert shards["dtype"] == "<u2"
+    _check_tokens(space)
+    shown = run("corpus", "show", "text", "--tokens", "2000")
+    assert "tokens by ours: raw" in shown
+    assert "raw: 100.0%" in shown
+    assert "ours" in run("tokenizer", "eval", "ours", "--corpus", "text")
+
+
+def _check_tokens(space: Path) -> None:
+    """Each document is its text's ids, as transformers makes them, and the end of text."""
+    from transformers import AutoTokenizer
+
+    from steersman.artifact.workspace import Workspace
+
+    corpus = corpus_of(Workspace.open(space), "text")
+    tokenizer = AutoTokenizer.from_pretrained(space / "tokenizers/ours")
+    for split in ("train", "validation"):
+        texts = list(corpus.texts("raw", split))
+        rows = [d.tolist() for d in corpus.documents("ours")["raw", split]]
+        assert rows == [[*tokenizer(t, add_special_tokens=False).input_ids, tokenizer.eos_token_id] for t in texts]
+        assert [tokenizer.decode(r[:-1]) for r in rows] == texts
+
+
+def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    from steersman.corpus.texts import Gathering, Origin, gather
+    from steersman.data.cleaning import cleaners
+
+    texts = tmp_path / "t.jsonl"
+    texts.write_text("".join(json.dumps({"text": ENGLISH.format("fox", i, i)}) + "\n" for i in range(900)), "utf-8")
+    what = Gathering([Origin("t", [texts])], Reading(), cleaners.chosen(["exact"]), cleaners.Wishes(), held_out=0.1)
+    gather(what, tmp_path / "c", lambda n: None)
+    tokenizer = train((ENGLISH.format("fox", i, i) for i in range(50)), Wanted(400))
+    work = tokenizing.Work(tmp_path / "c", ["t"], tokenizer, "one", size=2000)
+    tokenizing.tokenise(work, tmp_path / "whole", lambda n: None)
+
+    def stop(n: int) -> None:
+        if n == 517:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenizing.tokenise(work, tmp_path / "cut", stop)
+    begun: list[int] = []
+    tokenizing.tokenise(work, tmp_path / "cut", begun.append)
+    assert 400 < begun[0] <= 517  # the documents of whole shards are not done again
+    assert _bytes(tmp_path / "cut") == _bytes(tmp_path / "whole")
+
+
+def test_batches_of_texts_end_by_number_and_by_size() -> None:
+    found = texts_in_batches(["a", "bb", "cccc", "d" * 9, "e", "f", "g"], 3, 5)
+    assert [list(map(len, batch)) for batch in found] == [[1, 2], [4], [9], [1, 1, 1]]
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize(("digits", "most"), [("one", 1), ("three", 3), ("any", 9)])
+def test_tokenizers_give_every_text_back_and_hold_to_digits(kind: str, digits: str, most: int) -> None:
+    texts = [
+        ENGLISH.format("fox", i, i) + CHINESE.format(i, "猫", i) + f" call {i:09d} now\n\n    x" for i in range(200)
+    ]
+    made = train(texts, Wanted(500, kind, digits))
+    strange = [
+        "naïve café ☕ 你好world，123456789",
+        "\t\ttabs\r\n  and   runs\u3000全角",
+        "<|endoftext|> said",
+        "𝒳 ﷽ 한국어",
+    ]
+    assert all(
+        made.decode(made(t, add_special_tokens=False, split_special_tokens=True).input_ids) == t for t in strange
+    )
+    longest = max(sum(c.isdigit() for c in made.decode([i])) for i in range(len(made)))
+    assert longest <= most
+    assert digits == "one" or longest > 1
+    assert made.eos_token == "<|endoftext|>"
+    rendered: Any = made.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert rendered == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert measure(made, texts[:20]).per_token.low > 1
+
+
+def test_what_a_tokenizer_cannot_be_is_said() -> None:
+    with pytest.raises(ValueError, match="vocabulary: expected at least 260"):
+        Wanted(100)
+    with pytest.raises(ValueError, match="digits: expected one of one, three, any, got two"):
+        Wanted(digits="two")
+
+
+def test_sources_that_cannot_be_are_refused(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, said in (
+        (["corpus", "build", str(tmp_path / "none")], "no such file or folder"),
+        (["corpus", "build", str(tmp_path / "empty")], "expected files of text"),
+        (["corpus", "show"], "no corpus yet"),
+        (["corpus", "tokenize", "x", "--tokenizer", "y"], "no such corpus"),
+        (["tokenizer", "eval", "/nowhere"], "model '/nowhere' could not be had"),
+    ):
+        result = CliRunner().invoke(command_line(), arguments)
+        assert result.exit_code == 2
+        assert said in result.stderr
