@@ -52,7 +52,7 @@ def space(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def store(space: Workspace) -> Iterator[Store]:
-    with Store.open(space.store_path) as opened:
+    with Store.open(space.store) as opened:
         yield opened
 
 

@@ -27,8 +27,8 @@ ANN, BOB = Asker("ann"), Asker("bob")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
+def store(store_url: str) -> Iterator[Store]:
+    with Store.open(store_url) as opened:
         yield opened
 
 
@@ -271,7 +271,7 @@ def test_an_import_with_a_fault_adds_nothing(store: Store, tmp_path: Path) -> No
 
 def test_a_round_learns_what_the_desk_collected(tmp_path: Path) -> None:
     space = Workspace.create(tmp_path / "w", Config())
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         about = {"messages": asks("Can I return it?"), "answer": "No.", "policy_version": "001/sft"}
         leaked = {"messages": asks("Who lives there?"), "answer": "Ann, 5 Hill Road."}
         tasks = [NewTask("demonstration", {"messages": asks("Hello?")}), NewTask("edit", about), NewTask("vote", about)]

@@ -26,8 +26,8 @@ def candidates(i: int) -> Candidates:
     return Candidates(prompt, tuple(Completion(f"{i}.{j}", (), (), "stop", "v") for j in range(2)))
 
 
-def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
-    database = Database(tmp_path / "store.db")
+def test_migrations_make_exactly_the_schema(store_url: str) -> None:
+    database = Database(store_url)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -75,8 +75,8 @@ def test_sqlite_settings(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store.db") as store:
+def test_a_failed_write_leaves_nothing(store_url: str) -> None:
+    with Store.open(store_url) as store:
 
         def fail() -> None:
             with store._db.write() as session:
@@ -113,8 +113,8 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Store.open(path)
 
 
-def test_eight_threads_write_at_once(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store.db") as store:
+def test_eight_threads_write_at_once(store_url: str) -> None:
+    with Store.open(store_url) as store:
         store.add_candidates(1, [candidates(i) for i in range(20)])
         tasks = list(store.tasks())
         conversation = store.create_conversation()
@@ -143,10 +143,10 @@ def _write_from_a_process(path: str, worker: int) -> None:
             store.add_ranking(task.id, ranks=[2, 1], labeler=f"process {worker}")
 
 
-def test_processes_create_and_fill_one_store(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+def test_processes_create_and_fill_one_store(empty_store_url: str) -> None:
+    path = empty_store_url
     start = multiprocessing.get_context("spawn")
-    workers = [start.Process(target=_write_from_a_process, args=(str(path), i)) for i in range(3)]
+    workers = [start.Process(target=_write_from_a_process, args=(path, i)) for i in range(3)]
     for process in workers:
         process.start()
     for process in workers:

@@ -57,7 +57,7 @@ def canary_status(workspace: WorkspaceOption = None, as_json: JsonOption = False
 
     space, found = open_workspace(workspace), None
     if canaries(space):
-        with Store.open(space.store_path) as store:  # where nobody has chatted yet there is none
+        with Store.open(space.store) as store:  # where nobody has chatted yet there is none
             found = look(space, store)
     if found is None:
         emit(as_json, {"canary": None, "now": None}, "no canary yet: steersman canary start ROUND")

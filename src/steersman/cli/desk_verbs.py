@@ -49,7 +49,7 @@ def desk_import(
     space = open_workspace(workspace, settings)
     given = Defaults(kind, _names(assign), overlap, space.round)
     rows = [row for path in files for row in read_rows(path)]
-    with Store.open(space.store_path, space.config.rank.objective) as store:
+    with Store.open(space.store, space.config.rank.objective) as store:
         found = import_rows(store, iter(rows), given)
     said = ", ".join(f"{n} {kind}" for kind, n in found.new.items()) or "none"
     text = f"new tasks: {said}; {found.known} were there already"

@@ -320,7 +320,7 @@ def _serve(
         return path if path.is_file() else None
 
     config = space.config.serve
-    with Store.open(space.store_path, space.config.rank.objective) as store:
+    with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
             store,

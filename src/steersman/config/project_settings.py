@@ -205,3 +205,12 @@ class ServeConfig:
         "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",
         ("model", "bfloat16", "float32", "int8"),
     )
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    url: str = opt(
+        "",
+        "Database of chats, rankings and feedback: empty for the file store.db, or postgresql://USER@HOST/NAME (extra "
+        "postgres), one database a workspace. A password belongs into STEERSMAN_STORE, PGPASSWORD or ~/.pgpass.",
+    )

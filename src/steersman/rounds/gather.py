@@ -88,8 +88,8 @@ def collect(
     `without`: records, or answers or ranking tasks, to leave out; `versions`: of the last promoted models."""
     records: list[Learned] = []
     entries = 0  # in the store, those included that hold no more
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             versions_of = {task.id: task.policy_versions for task in store.tasks()}
             records = [of_demonstration(w.id, w.by, w.created, w.dialogue) for w in store.desk.demonstrations()]
             records += apply_rules(list(store.feedback()), store.rankings(), versions_of)

@@ -127,8 +127,8 @@ def _add_edits(space: Workspace, source: Source, name: str) -> None:
 def _add_said_before(space: Workspace, source: Source, time: str) -> None:
     """DPO and KTO of a round opened by hand took all feedback that there was, and recorded a hash of it."""
     source.unknown.append("feedback: the manifest holds a hash; named is what the store has from before it")
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             said = [f for f in store.feedback() if f.created < time]
         source.records += [{"id": f.id, "rule": EDIT if f.kind == "edit" else LABEL, "by": f.user} for f in said]
 
@@ -183,8 +183,8 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
     out: dict[str, Any] = {"id": id_, "learned_by": rounds_of(space, id_)}
     out["models"] = [entry["path"] for entry in holders(space, [id_])]
     answer = id_
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             for answer in (id_, message_of(id_)):
                 try:
                     version = store.message(answer).policy_version

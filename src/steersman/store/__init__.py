@@ -1,6 +1,6 @@
-"""People's rankings, chats and feedback in one SQL database (SQLite; other databases by URL).
+"""People's rankings, chats and feedback in one SQL database (SQLite, or PostgreSQL by URL).
 
-    store = Store.open(workspace.store_path)
+    store = Store.open(workspace.store)
     store.add_candidates(round=1, items=candidates)
     task = store.next_task("ann")
     store.add_ranking(task.id, ranks=[2, 1, 1, 4], labeler="ann")
@@ -21,13 +21,13 @@ from typing import Any
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import by_day, chats, erasing, ranking_tasks
+from steersman.store import by_day, chats, copying, erasing, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.desk import Desk
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
-from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError
+from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
@@ -44,6 +44,7 @@ __all__ = [
     "Reaction",
     "Store",
     "StoreError",
+    "Unreachable",
     "Vote",
     "new_id",
 ]
@@ -72,6 +73,11 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    def backup(self, target: Path) -> None:
+        """Write everything, as it is now, to one SQLite file, while others write. Whole or not at all."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copying.write_copy(self._db, target)
 
     def __enter__(self) -> Store:
         return self

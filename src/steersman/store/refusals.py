@@ -5,9 +5,15 @@ ValueError
         ├── NotFound    no such task, conversation or message
         ├── NotYours    the task was given to somebody else
         └── Outdated    the chat went on since the caller looked
+OSError
+  ├── DiskError     the file's disk is full, read-only or failing
+  └── Unreachable   the database's server is gone, or too busy
 """
 
 from __future__ import annotations
+
+BUSY_SECONDS = 30.0
+"""Seconds that a writer waits for others before an error."""
 
 
 class StoreError(ValueError):
@@ -28,6 +34,10 @@ class Outdated(StoreError):
 
 class DiskError(OSError):
     """The store's disk is full, read-only or failing; `errno` says which, `filename` is the store's."""
+
+
+class Unreachable(OSError):
+    """The database's server does not answer. What was being written is not acknowledged; later calls connect anew."""
 
 
 def expect(condition: bool, message: str) -> None:
