@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from steersman.store import Store, chats
 from steersman.store.database import Database
+from steersman.store.migrating import MIGRATIONS
 from steersman.store.schema import Base
 from steersman.types import Candidates, Completion, Conversation, Message
 
@@ -34,10 +37,15 @@ def test_migrations_make_exactly_the_schema(store_url: str) -> None:
     database.close()
 
 
-def drop_the_desk(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA foreign_keys=OFF")
-    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'desk%'").fetchall():
-        connection.execute(f"DROP TABLE {table}")
+def as_left_by(path: Path, revision: str) -> None:
+    """Take the schema back to what an older version knew."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    database = Database(path)
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    database.close()
 
 
 def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> None:
@@ -47,13 +55,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         (task,) = store.tasks()
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
         kept = list(store.rankings())
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
-        connection.execute("DROP TABLE responses")
-        connection.execute("ALTER TABLE rankings DROP COLUMN objective")
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        drop_the_desk(connection)
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
+    as_left_by(path, "0001")
     with Store.open(path) as store:
         assert list(store.rankings()) == kept
         assert "objective" not in kept[0].to_json()
@@ -172,12 +174,8 @@ def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> Non
         store.add_feedback(told.id, "edit", edited="On its way. 在路上。")
         store.add_feedback(told.id, "like")
         kept = store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the second version left it
-        connection.execute("DROP TABLE responses")
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        drop_the_desk(connection)
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-        connection.commit()
+    as_left_by(path, "0002")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT * FROM messages ORDER BY seq").fetchall()
     with Store.open(path) as store:
         assert (store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())) == kept

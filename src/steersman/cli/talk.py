@@ -310,6 +310,7 @@ def _serve(
     key: str,
     worker: Worker | None,
 ) -> None:
+    from steersman.rounds.openers import openers
     from steersman.server.app import create_app
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
@@ -329,6 +330,8 @@ def _serve(
             system_prompt=config.system_prompt,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
+            greeting=config.greeting,
+            examples=lambda: openers(space),
             report=report,
             round=space.round,
             overlap=space.config.rank.overlap,

@@ -172,6 +172,12 @@ class ServeConfig:
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    greeting: str = opt(
+        "", "What an empty chat says first: a heading, and lines of text below it. Empty: a few words.", late=True
+    )
+    examples: list[str] = names(
+        "Questions that an empty chat offers. Empty: some with which dialogues of the validation data begin."
+    )
     allowed_hosts: str = opt(
         "",
         "Other names than this machine's own that requests may name as Host, comma-separated, such as "

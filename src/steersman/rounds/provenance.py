@@ -199,7 +199,15 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
 
 
 def _is_task(store: Store, id_: str) -> bool:
-    return store.desk.has(id_) or store.desk.has(message_of(id_))
+    for task in (id_, message_of(id_)):
+        if store.desk.has(task):
+            return True
+        try:
+            store.task(task)
+        except NotFound:
+            continue
+        return True
+    return False
 
 
 def _made_by(space: Workspace, version: str) -> dict[str, Any]:

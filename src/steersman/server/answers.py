@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from sse_starlette import ServerSentEvent
@@ -113,11 +113,13 @@ class Answers:
         question: ChatMessage,
         prompt: Conversation,
         params: SamplingParams,
-        left_out: int,
+        told: Mapping[str, Any],
+        id_: str | None = None,
     ) -> Answer:
-        """Begin to answer a stored question; `left_out` turns of its dialogue are not in the prompt."""
-        sampling = dataclasses.asdict(params) | ({"left_out": left_out} if left_out else {})
-        version, id_ = engine.policy_version, store.new_id()
+        """Begin to answer a stored question. `told` is kept with the parameters: `left_out` turns of its dialogue are
+        not in the prompt; `blind`: nobody may know yet which model writes it."""
+        sampling = dataclasses.asdict(params) | dict(told)
+        version, id_ = engine.policy_version, id_ or store.new_id()
         blank = ChatMessage(
             id_, question.conversation_id, question.id, "assistant", "", version, None, sampling, None, question.created
         )

@@ -11,7 +11,9 @@ from steersman.engine.protocol import Engine
 from steersman.server import (
     canary_api,
     chat_api,
+    chat_duels,
     chat_images,
+    chat_shelf,
     completions_api,
     data_api,
     desk_api,
@@ -53,8 +55,9 @@ def create_app(
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
-    report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who
-    sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
+    greeting, examples, report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With
+    a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting
+    cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
@@ -70,6 +73,8 @@ def create_app(
         messages_api.router,
         embeddings_api.router,
         chat_api.router,
+        chat_shelf.router,
+        chat_duels.router,
         chat_images.router,
         ranking_api.router,
         desk_api.router,

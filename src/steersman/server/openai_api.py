@@ -63,7 +63,8 @@ async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
-    found = await ctx.named(body.model)
+    named = await ctx.named(body.model)
+    found = await ctx.for_user(named, body.user, body.safety_identifier, body.beginning)
     refuse_unsupported(body)
     if body.logprobs:
         check_tokens(found.engine)

@@ -23,9 +23,12 @@ from sqlalchemy import select
 from steersman.parts import Citation, Image, Said
 from steersman.store import by_day, chats, copying, erasing, ranking_tasks
 from steersman.store import votes as voting
-from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
+from steersman.store.chat_records import Chat, ChatMessage
+from steersman.store.chats import Reaction, new_id
 from steersman.store.database import Database
 from steersman.store.desk import Desk
+from steersman.store.duels import Duels
+from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
 from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 from steersman.store.responses import Responses
@@ -56,6 +59,7 @@ class Store:
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
         self.desk = Desk(database, objective)
+        self.shelf, self.duels = Shelf(database), Duels(database)
         self.responses = Responses(database)
         """Of `/v1/responses`."""
 

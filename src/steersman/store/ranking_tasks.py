@@ -118,7 +118,9 @@ def add_tasks(session: Session, values: Sequence[dict[str, Any]]) -> int:
             del fresh[id_]
     if fresh:
         session.execute(insert(TaskRow), list(fresh.values()))
-        session.execute(insert(DeskTaskRow), [ranking_row(value) for value in fresh.values()])
+        # a comparison out of somebody's chat is nobody else's to make
+        if rows := [ranking_row(value) for value in fresh.values() if not value.get("conversation_id")]:
+            session.execute(insert(DeskTaskRow), rows)
     return len(fresh)
 
 
@@ -157,6 +159,7 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
         select(TaskRow)
         .outerjoin(rankings, rankings.c.task_id == TaskRow.id)
         .where(
+            TaskRow.conversation_id.is_(None),
             ~mine.where(_by(objective)).exists(),
             ~select(SkipRow.seq).where(SkipRow.task_id == TaskRow.id, SkipRow.labeler == labeler).exists(),
             ~is_gold(),
@@ -183,7 +186,7 @@ def task_page(session: Session, round_: int | None, after: int, not_ranked_by: s
         query = query.where(TaskRow.round == round_)
     if not_ranked_by is not None:
         by = select(RankingRow.seq).where(RankingRow.task_id == TaskRow.id, RankingRow.labeler == not_ranked_by)
-        query = query.where(~by.exists())
+        query = query.where(~by.exists(), TaskRow.conversation_id.is_(None))
     return list(session.scalars(query))
 
 
@@ -247,7 +250,7 @@ def add_ranking(session: Session, task_id: str, said: RankingSubmission) -> Rank
     )
     session.add(row)
     session.flush()
-    if not said.simulated:
+    if not said.simulated and task.conversation_id is None:
         _add_label(session, row, said.note)
     return _to_ranking(task, row)
 
@@ -342,7 +345,7 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
     """{tasks, ranked: tasks that a person ranked, by_labeler: {person: tasks}, simulated: tasks that a judge ranked}"""
 
     def count(query: Select[Any]) -> int:
-        query = query.where(~is_gold())
+        query = query.where(TaskRow.conversation_id.is_(None), ~is_gold())
         return int(session.scalar(query if round_ is None else query.where(TaskRow.round == round_)) or 0)
 
     distinct = func.count(func.distinct(RankingRow.task_id))
@@ -355,6 +358,7 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
         .group_by(RankingRow.labeler)
         .order_by(RankingRow.labeler)
     )
+    mine = mine.where(TaskRow.conversation_id.is_(None))
     rows = session.execute(mine if round_ is None else mine.where(TaskRow.round == round_))
     return {
         "tasks": count(select(func.count()).select_from(TaskRow)),

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0007"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -126,13 +126,13 @@ def _create_guidelines() -> None:
 def _fill() -> None:
     op.execute(
         "INSERT INTO desk_tasks (id, kind, round, needed, closed, created) "
-        "SELECT id, 'ranking', round, 0, false, created FROM ranking_tasks ORDER BY seq"
+        "SELECT id, 'ranking', round, 0, false, created FROM ranking_tasks WHERE conversation_id IS NULL ORDER BY seq"
     )
     op.execute(
         "INSERT INTO desk_labels "
         "(task_id, labeler, said, ranking, objective, comment, guidelines, seconds, adjudicated, created) "
         "SELECT task_id, labeler, 'label', seq, objective, '', '', seconds, false, created FROM rankings "
-        "WHERE NOT simulated ORDER BY seq"
+        "WHERE NOT simulated AND task_id IN (SELECT id FROM desk_tasks) ORDER BY seq"
     )
     op.execute(
         "INSERT INTO desk_labels (task_id, labeler, said, objective, comment, guidelines, adjudicated, created) "
