@@ -112,3 +112,5 @@ def test_a_model_that_writes_no_calls_refuses_tools(client: openai.OpenAI, engin
     with pytest.raises(openai.BadRequestError, match="does not say how it calls tools") as caught:
         client.chat.completions.create(model="tiny", messages=USER, tools=TOOLS)
     assert (caught.value.param, caught.value.code) == ("tools", "unsupported_parameter")
+    with pytest.raises(openai.BadRequestError, match="does not say how it calls tools"):
+        client.chat.completions.create(model="tiny", messages=USER, tools=TOOLS, tool_choice="required")

@@ -163,7 +163,7 @@ async def admit(ctx: Context, found: Found, at_end: AtEnd, read: Callable[[], As
     tools, form = asked.tools, None
     dialogue, params = dataclasses.replace(asked.dialogue, tools=tools.given), asked.params
     if tools.given:
-        form = await run_in_threadpool(_form, engine, tools)
+        form = await run_in_threadpool(_form, engine)
         if tools.forced:
             if params.json_schema is not None or params.regex is not None:
                 raise ApiError(400, "tool_choice: expected no response_format beside a call that is forced")
@@ -175,10 +175,10 @@ async def admit(ctx: Context, found: Found, at_end: AtEnd, read: Callable[[], As
     return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form)
 
 
-def _form(engine: Engine, tools: Tools) -> CallForm | None:
-    """How the engine's model writes calls. ApiError where nobody knows, unless a call is forced."""
+def _form(engine: Engine) -> CallForm:
+    """How the engine's model writes calls. ApiError where nobody knows: then its template shows it no tools either."""
     form = engine.call_form() if isinstance(engine, WritesCalls) else None
-    if form is None and not tools.forced:
+    if form is None:
         message = "tools: this model's chat template does not say how it calls tools; expected a request without them"
         raise ApiError(400, message, param="tools", code="unsupported_parameter")
     return form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from steersman.parts import Json, Said
 from steersman.parts import Text as Words
@@ -47,7 +47,7 @@ class TextBlock(_Block):
 class ImageSource(_Block):
     type: Literal["base64"]
     media_type: Literal["image/png", "image/jpeg", "image/webp", "image/gif"]
-    data: Annotated[Text, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+    data: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 
 
 class ImageBlock(_Block):

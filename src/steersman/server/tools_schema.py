@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from steersman.parts import Json
 from steersman.server.errors import ApiError
@@ -14,7 +14,7 @@ from steersman.server.request_text import Text
 NAME = r"^[a-zA-Z0-9_-]{1,128}$"
 MOST = 128
 """Most tools of a request."""
-Name = Annotated[Text, Field(pattern=NAME)]
+Name = Annotated[StrictStr, Field(pattern=NAME)]
 Parameters = dict[str, Any]
 
 
