@@ -136,7 +136,8 @@ def _fill() -> None:
     )
     op.execute(
         "INSERT INTO desk_labels (task_id, labeler, said, objective, comment, guidelines, adjudicated, created) "
-        "SELECT task_id, labeler, 'skip', '', reason, '', false, created FROM ranking_skips ORDER BY seq"
+        "SELECT task_id, labeler, 'skip', '', reason, '', false, created FROM ranking_skips "
+        "WHERE task_id IN (SELECT id FROM desk_tasks) ORDER BY seq"
     )
 
 
