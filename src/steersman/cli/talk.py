@@ -335,6 +335,7 @@ def _serve(
             examples=lambda: openers(space),
             report=report,
             round=space.round,
+            overlap=space.config.rank.overlap,
             workspace=space.root,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
