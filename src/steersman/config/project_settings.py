@@ -115,6 +115,11 @@ class RankConfig:
         "Weigh each person's rankings by how well they agree with others' of the same answers (`rank --agreement`); "
         "false: all count alike.",
     )
+    overlap: int = opt(
+        1,
+        "People who label each task at the desk; with 2 or more, agreement can be measured.",
+        low=1,
+    )
     objective: str = opt("", "What people rank by alone, such as helpful; kept with each ranking. Empty: all in all.")
 
 

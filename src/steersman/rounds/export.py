@@ -23,7 +23,7 @@ from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"
 EDITS = "edits of chat answers"
-"""The source recorded in data sets of edited answers."""
+"""The source recorded in data sets of edited answers and of dialogues that people wrote."""
 SIMULATED = "rankings are simulated by a rule judge, not made by people"
 SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
 
@@ -46,8 +46,8 @@ def reliability_of(store: Store, round_: int | None = None) -> Reliability:
     """The labelers' reliability by what they ranked up to `round_`; None: by all that people said, votes included."""
     if round_ is None:
         voted = (ranking for said in store.feedback() if (ranking := as_ranking(said)))
-        return reliability([*store.rankings(), *voted])
-    return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number))
+        return reliability([*store.rankings(overruled=True), *voted])
+    return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number, overruled=True))
 
 
 def weighed(space: Workspace, store: Store, round_: int) -> list[Ranking]:
@@ -197,16 +197,17 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 
 
 def _edits(store: Store) -> Iterator[Conversation]:
-    """Answers that people edited, as demonstrations, without special tokens and white space around them."""
+    """Answers that people edited, without special tokens and white space around them, and dialogues that they wrote."""
     for feedback in store.feedback({"edit"}):
         if written := bare(feedback.edited or "", Counter()):
             meta = {"source": "edit", "policy_version": feedback.policy_version}
             whole = feedback.prompt.with_answer(written)
             yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)
+    yield from (written.dialogue for written in store.desk.demonstrations())
 
 
 def edited(space: Workspace) -> list[Conversation]:
-    """Every edited answer of the workspace as a demonstration; none where nobody has chatted."""
+    """Every edited answer of the workspace, and every written dialogue; none where nobody has chatted or written."""
     if not space.has_store:
         return []
     with open_store(space) as store:
@@ -240,12 +241,16 @@ def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> Non
 
 
 def _stored(space: Workspace, id_: str) -> bool:
-    """Whether the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`) is in the workspace's store."""
+    """Whether the store holds the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`), or the task of the
+    desk that it was made for (`desk-TASK-NUMBER`)."""
     if not space.has_store:
         return False
+    of = id_.removeprefix("edit-").removeprefix("desk-").rpartition("-")[0]
     with Store.open(space.store) as store:
+        if store.desk.has(of):
+            return True
         try:
-            store.message(id_.removeprefix("edit-").rpartition("-")[0])
+            store.message(of)
         except NotFound:
             return False
     return True

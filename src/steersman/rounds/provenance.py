@@ -16,7 +16,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
 from steersman.rounds.export import EDITS, RANKINGS_FILE
-from steersman.rounds.feedback_rules import EDIT, LABEL, RANKING, message_of
+from steersman.rounds.feedback_rules import DEMONSTRATION, EDIT, LABEL, RANKING, message_of
 from steersman.rounds.gather import GATHERED, INDEX, read_lines
 from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
@@ -114,12 +114,14 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
 
 
 def _add_edits(space: Workspace, source: Source, name: str) -> None:
-    """The edits behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD."""
+    """What is behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD (an edited
+    answer) or desk-RECORD (a written dialogue)."""
     path = space.data / f"{name.removeprefix('data:')}.jsonl"
     if not path.is_file() or dataset.read_info(path).source != EDITS:
         return
-    ids = [c.id.removeprefix("edit-") for c in dataset.load_conversations(path)]
-    source.records += [{"id": id_, "rule": EDIT, "by": ""} for id_ in ids]
+    for conversation in dataset.load_conversations(path):
+        kind, _, record = conversation.id.partition("-")
+        source.records.append({"id": record, "rule": DEMONSTRATION if kind == "desk" else EDIT, "by": ""})
 
 
 def _add_said_before(space: Workspace, source: Source, time: str) -> None:
@@ -198,6 +200,8 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
 
 def _is_task(store: Store, id_: str) -> bool:
     for task in (id_, message_of(id_)):
+        if store.desk.has(task):
+            return True
         try:
             store.task(task)
         except NotFound:

@@ -51,6 +51,8 @@ class Context:
     """Returns the report's present HTML file, or None."""
     round: int = 1
     """The round whose tasks are ranked."""
+    overlap: int = 1
+    """How many people label each task of the desk."""
     workspace: Path | None = None
     """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     team: Team | None = None

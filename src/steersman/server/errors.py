@@ -18,7 +18,7 @@ from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server.validation import first_problem
-from steersman.store import DiskError, NotFound, Outdated, StoreError, Unreachable
+from steersman.store import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)
 _CODES = {
@@ -76,7 +76,8 @@ def error_response(
 
 
 def _store_status(error: Exception) -> int:
-    return 404 if isinstance(error, NotFound) else 409 if isinstance(error, Outdated) else 400
+    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409))
+    return next((code for kind, code in codes if isinstance(error, kind)), 400)
 
 
 def shown_error(error: Exception) -> dict[str, Any]:

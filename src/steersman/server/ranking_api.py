@@ -43,7 +43,7 @@ def _progress(ctx: Context, labeler: str) -> dict[str, int]:
     return {"tasks": progress["tasks"], "ranked": progress["ranked"], "mine": mine}
 
 
-def _shown(message: Message) -> dict[str, Any]:
+def shown_message(message: Message) -> dict[str, Any]:
     """A turn of the prompt: its words as `content`; images and citations, where it has some, in `parts`."""
     shown = message.to_json() | {"content": message.text}
     return shown | ({"parts": [part.to_json() for part in message.said]} if message.images else {})
@@ -56,14 +56,15 @@ def next_task(ctx: Ctx, who: Who, labeler: Annotated[Labeler, Query()]) -> dict[
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None
     if task is not None:
-        messages = [_shown(message) for message in task.prompt.messages]
+        messages = [shown_message(message) for message in task.prompt.messages]
         answers = [{"key": key, "text": text} for key, text in task.presented]
         shown = {"id": task.id, "messages": messages, "answers": answers}
         shown |= {"objective": ctx.store.objective} if ctx.store.objective else {}
     return {"task": shown, "progress": _progress(ctx, labeler)}
 
 
-def _stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) -> list[T] | None:
+def stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) -> list[T] | None:
+    """What was said by key, in the order that the store refers to."""
     if by_key is None:
         return None
     if set(by_key) != set(task.keys):
@@ -83,8 +84,8 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
     else:
         ctx.store.add_ranking(
             task_id,
-            ranks=_stored_order(task, body.ranks, "ranks"),
-            grades=_stored_order(task, body.grades, "grades"),
+            ranks=stored_order(task, body.ranks, "ranks"),
+            grades=stored_order(task, body.grades, "grades"),
             all_bad=body.all_bad,
             labeler=labeler,
             seconds=body.seconds,

@@ -29,10 +29,11 @@ from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.chats import Reaction, new_id
 from steersman.store.credentials import Credentials
 from steersman.store.database import Database
+from steersman.store.desk import Desk
 from steersman.store.duels import Duels
 from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
-from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError, Unreachable
+from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
@@ -43,6 +44,7 @@ __all__ = [
     "ChatMessage",
     "DiskError",
     "NotFound",
+    "NotYours",
     "Outdated",
     "RankingTask",
     "Reaction",
@@ -60,6 +62,7 @@ class Store:
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
         self.accounts, self.credentials, self.audit = Accounts(database), Credentials(database), AuditLog(database)
+        self.desk = Desk(database, objective)
         self.shelf, self.duels = Shelf(database), Duels(database)
         self.responses = Responses(database)
         """Of `/v1/responses`."""
@@ -159,16 +162,19 @@ class Store:
         with self._db.write() as session:
             ranking_tasks.add_skip(session, task_id, labeler, reason)
 
-    def rankings(self, round: int | None = None, simulated: bool | None = None) -> Iterator[Ranking]:
+    def rankings(
+        self, round: int | None = None, simulated: bool | None = None, *, overruled: bool = False
+    ) -> Iterator[Ranking]:
         """Each labeler's latest ranking of each task by each objective.
 
-        In the order of tasks, people before judges, then by labeler's name and objective.
+        In the order of tasks, people before judges, then by labeler's name and objective. Where a manager decided,
+        that ranking alone, which names those it overrules; with `overruled` these too.
         """
         after = 0
         while True:
             with self._db.read() as session:
                 rows = ranking_tasks.task_page(session, round, after, None)
-                page = list(ranking_tasks.rankings_of(session, rows, simulated))
+                page = list(ranking_tasks.rankings_of(session, rows, simulated, overruled))
             if not rows:
                 return
             after = rows[-1].seq
@@ -305,13 +311,14 @@ class Store:
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.
         `answer` is the text that the feedback is about, `prompt` the dialogue with present edits; see
-        `store.standing`."""
+        `store.standing`. After the chats' comes what the labeling desk collected as edits, flags and votes."""
         wanted = chats.check_kinds(kinds)
         after: int | None = 0
         while after is not None:
             with self._db.read() as session:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
+        yield from self.desk.feedback(wanted)
 
     def said_by_day(self, days: int, east: int = 0) -> list[dict[str, Any]]:
         """Feedback and rankings counted by day; see `by_day`."""

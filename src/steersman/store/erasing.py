@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, or_, select
 from sqlalchemy.orm import Session
 
+from steersman.store import desk_labels
 from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
@@ -27,6 +28,8 @@ def records(session: Session, by: str | None, ids: Collection[str], chat: str | 
     if chat is not None:
         ranked = ranked.join(TaskRow, TaskRow.id == RankingRow.task_id).where(TaskRow.conversation_id == chat)
     found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
+    if chat is None:
+        found += desk_labels.records(session, by, ids)
     return found
 
 
@@ -65,4 +68,5 @@ def erase(session: Session, ids: Collection[str]) -> int:
                 RankingRow.seq <= number,
             )
             gone += session.execute(delete(RankingRow).where(*every)).rowcount  # type: ignore[attr-defined]
+        gone += desk_labels.erase(session, of, number)
     return gone

@@ -3,6 +3,7 @@
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
         ├── NotFound    no such task, conversation or message
+        ├── NotYours    the task was given to somebody else
         └── Outdated    the chat went on since the caller looked
 OSError
   ├── DiskError     the file's disk is full, read-only or failing
@@ -21,6 +22,10 @@ class StoreError(ValueError):
 
 class NotFound(StoreError):
     """No record has this id."""
+
+
+class NotYours(StoreError):
+    """The task was not given to the person who asks."""
 
 
 class Outdated(StoreError):
