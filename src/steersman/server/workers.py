@@ -24,6 +24,8 @@ from urllib.error import URLError
 
 from steersman.engine.apart.client import Link
 from steersman.engine.apart.process import Kept, started
+from steersman.server.started import VARIABLE
+from steersman.server.started import started as since
 from steersman.stopping import Stop
 
 WORKER = "STEERSMAN_WORKER"
@@ -94,7 +96,7 @@ def _starter(number: int, sock: socket.socket, engine: Mapping[str, str]) -> Cal
     told = {"socket": sock.fileno(), "engine": dict(engine)}
 
     def start() -> subprocess.Popen[Any]:
-        environment = {**os.environ, WORKER: str(number)}
+        environment = {**os.environ, WORKER: str(number), VARIABLE: since()}
         return started(command, told, stdout=subprocess.DEVNULL, env=environment, pass_fds=[sock.fileno()])
 
     return start
