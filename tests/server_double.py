@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,11 +121,18 @@ _satisfies: Engine = FakeEngine()
 
 
 @contextlib.contextmanager
-def live(app: FastAPI) -> Iterator[str]:
-    """The app on a real socket; gives its URL. Fails where the server does not stop within seconds."""
+def live(app: FastAPI, begin: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """The app on a real socket; gives its URL. Fails where the server does not stop within seconds.
+
+    `begin` is called in its event loop."""
     sock = listen("127.0.0.1", 0)
     started = threading.Event()
-    server = _Server(config_of(app), app, started.set)
+
+    def ready() -> None:
+        begin()
+        started.set()
+
+    server = _Server(config_of(app), app, ready)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     try:

@@ -8,6 +8,7 @@ again where the parent was killed), and everything that was acknowledged must be
 from __future__ import annotations
 
 import collections
+import http.client
 import json
 import os
 import random
@@ -85,7 +86,7 @@ class Server:
             try:
                 request(f"{self.url}/v1/chat/completions", body)
                 return
-            except (OSError, urllib.error.URLError):
+            except (OSError, http.client.HTTPException):
                 assert time.monotonic() < deadline, "the server did not come back"
                 time.sleep(0.1)
 
@@ -111,7 +112,7 @@ class Client(threading.Thread):
                 self.failed[f"status {error.code}"] += 1
                 if error.code not in (429, 503):
                     self.failed[error.read().decode()[:200]] += 1
-            except (OSError, urllib.error.URLError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.failed[type(error).__name__] += 1
                 time.sleep(0.05)
 
@@ -122,16 +123,22 @@ class Client(threading.Thread):
         try:
             request(f"{url}/api/conversations/{chat}", {"title": name}, "PATCH")
             self.titles[chat] = name
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             del self.titles[chat]  # whether it was renamed, nobody said
             raise
-        streamed = request(f"{url}/api/conversations/{chat}/messages", {"content": f"Question {name}"})
+        broken: Exception | None = None
+        try:
+            streamed = request(f"{url}/api/conversations/{chat}/messages", {"content": f"Question {name}"})
+        except http.client.IncompleteRead as error:  # what came of it was said all the same
+            streamed, broken = error.partial.decode("utf-8", "ignore").rpartition("\n\n")[0], error
         for line in streamed.splitlines():
             event = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
             if event.get("type") == "start":
                 self.questions[event["user"]["id"]] = f"Question {name}"
             elif event.get("type") == "done" and event["message"]:
                 self.answers[event["message"]["id"]] = event["message"]["content"]
+        if broken is not None:
+            raise broken
 
 
 def lost(store: Store, clients: list[Client]) -> list[str]:

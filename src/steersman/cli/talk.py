@@ -314,6 +314,7 @@ def _serve(
     from steersman.server.app import create_app
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
+    from steersman.server.mirrored import Mirror
     from steersman.store import Store
 
     def report() -> Path | None:
@@ -342,8 +343,15 @@ def _serve(
             generations=Generations(most=config.streams),
         )
         with follow(store=store, promote=config.canary_promote).running():
-            sock = worker.sock if worker else None
-            serve_app(app, *place, on_ready=ready, grace=config.grace_seconds, sock=sock)
+            sock, link = (worker.sock, worker.link) if worker else (None, None)
+            mirror = Mirror(link, app.state.context.answers) if link else None
+
+            def begun(url: str) -> None:
+                if mirror is not None:
+                    mirror.start()
+                ready(url)
+
+            serve_app(app, *place, on_ready=begun, grace=config.grace_seconds, sock=sock)
 
 
 def set_up_logs(as_json: bool) -> None:

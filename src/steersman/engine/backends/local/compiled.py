@@ -10,12 +10,14 @@ Why so: decision 31 in docs/LOG.md.
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from steersman.engine.backends.local.matrix import Int8, Matrix
+from steersman.engine.backends.local.sharing import Sharing
 from steersman.kernels import entries
 from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.kernels.entries import Sizes, address, argument, fault
@@ -64,6 +66,7 @@ class NativeStep:
         """First slot of a group -> the model as it sees it, and its layers, kept alive."""
         self._packed_from = found.packed_from[decoder.weights.int8]
         self._threads = torch.get_num_threads()
+        self.sharing = Sharing(self._threads)
         self._model, self._scratch = entries.Model(), torch.empty(0, dtype=torch.uint8)
         self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
         self._rows: tuple[Any, ...] = ()
@@ -163,14 +166,17 @@ class NativeStep:
         """`_step` of n sequences, whose token ids and positions lie at these addresses, in as few equal groups as it
         takes: each reads all weights again."""
         group = -(-n // -(-n // self._at_once))
+        began, spent = time.perf_counter(), time.process_time()
         for first in range(0, n, group):
             end, place = min(n, first + group), 8 * first
             self._step(first, end - first, ids + place, positions + place, logits[first:end])
+        self.sharing.done(n, time.perf_counter() - began, time.process_time() - spent)
 
     def _step(self, first: int, n: int, ids: int, positions: int, logits: Tensor) -> None:
         model = ctypes.byref(self._model_from(first))
         scratch, size = self._scratch.data_ptr(), self._scratch.numel()
-        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), self._threads)
+        threads = self.sharing.threads
+        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), threads)
         if code:
             raise fault("step", code, self._about(n, ids, positions))
 
