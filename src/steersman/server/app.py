@@ -46,6 +46,31 @@ from steersman.server.openapi import describe
 from steersman.server.reach import HERE, Reach
 from steersman.store import Store
 
+_ROUTERS = (
+    openai_api.router,
+    completions_api.router,
+    responses_api.router,
+    messages_api.router,
+    embeddings_api.router,
+    chat_api.router,
+    chat_shelf.router,
+    chat_duels.router,
+    chat_images.router,
+    ranking_api.router,
+    desk_api.router,
+    desk_manage.router,
+    training.router,
+    rounds_api.router,
+    canary_api.router,
+    session_api.router,
+    people_api.router,
+    oidc_api.router,
+    data_api.router,
+    reports_api.router,
+    health.router,
+    pages.router,
+)
+
 
 def create_app(
     engine: Engine | Models,
@@ -74,33 +99,9 @@ def create_app(
     )
     app.state.context = context
     app.state.reach = reach
-    routers = (
-        openai_api.router,
-        completions_api.router,
-        responses_api.router,
-        messages_api.router,
-        embeddings_api.router,
-        chat_api.router,
-        chat_shelf.router,
-        chat_duels.router,
-        chat_images.router,
-        ranking_api.router,
-        desk_api.router,
-        desk_manage.router,
-        training.router,
-        rounds_api.router,
-        canary_api.router,
-        session_api.router,
-        people_api.router,
-        oidc_api.router,
-        data_api.router,
-        reports_api.router,
-        health.router,
-        pages.router,
-    )
-    for router in routers:
+    for router in _ROUTERS:
         app.include_router(router, dependencies=[Depends(allowed)])
-    app.state.routes = [route for router in routers for route in router.routes]
+    app.state.routes = [route for router in _ROUTERS for route in router.routes]
     app.router.default = pages.fallback
     install_handlers(app)
     describe(app)
