@@ -89,7 +89,7 @@ def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
     )
 
 
-def create(session: Session, title: str, system_prompt: str, owner: str) -> Chat:
+def create(session: Session, title: str, system_prompt: str, owner: str = "") -> Chat:
     clean_text(title, "title", limit=200, empty=True)
     clean_text(system_prompt, "system_prompt", empty=True)
     time = utc_now()
