@@ -164,7 +164,7 @@ def talk(space: Workspace, engine: Engine, users: Sequence[world.User], number: 
     rng.shuffle(chats)
     params = SamplingParams(max_tokens=WORDS.max_tokens, temperature=1.0, n=2, seed=rng.randrange(2**31))
     answers = engine.generate([prompt for _, prompt in chats], params)
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         for (user, prompt), given in zip(chats, answers, strict=True):
             react(store, user, prompt, given, rng)
     print(f"  round {number}: {len(chats)} chats", file=sys.stderr, flush=True)
@@ -205,7 +205,7 @@ def rank(space: Workspace, engine: Engine, users: Sequence[world.User], number: 
         Candidates(prompt, tuple(map(_clean, given)))
         for prompt, given in zip(asked, engine.generate(asked, params), strict=True)
     ]
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         store.add_candidates(number, items)
         turns = [user for user in users for _ in range(RANKED)]
         rng.shuffle(turns)

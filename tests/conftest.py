@@ -22,6 +22,7 @@ os.environ["STEERSMAN_MEASURE"] = "off"
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
+import postgres  # noqa: E402
 from emulated_arm import arm  # noqa: E402
 from kernels_off import restricted_to, turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
@@ -72,6 +73,35 @@ def products(request: pytest.FixtureRequest, with_tiles: Capabilities, monkeypat
         pytest.skip(f"{found.products}: what this machine computes with anyway, or all that it has")
     use_kernels(monkeypatch, found)
     return found
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """A server of its own, gone after the tests; skips where PostgreSQL or its driver is not installed."""
+    if (reason := postgres.lacks()) is not None:
+        pytest.skip(reason)
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database for `Store.open`, once a file, once of the server."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "store.db")
+        return
+    with request.getfixturevalue("postgresql").emptied() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """As `store_url`, without tables."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "store.db")
+        return
+    with request.getfixturevalue("postgresql").database("template0") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def prepare(root: Path, base: Path) -> None:
         write_dataset(space.data, name, "prompts", split, prompts, "test", {})
     make(registry.get("sft"), Round(space))
     space.promote("sft", 1)
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         for i, kind in enumerate(("edit", "like", "dislike", "edit")):
             question = store.add_question(store.create_conversation().id, f"Where is {i}?", None)
             answer = store.add_answer(question.id, Completion(f"There {i}.", (1,), (-0.1,), "stop", "001/sft"))

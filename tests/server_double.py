@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 
 from steersman.engine.protocol import Engine, Prompt, PromptScores, PromptTooLong
 from steersman.server.listening import _Server, config_of, listen, url_of
+from steersman.text.call_form import CallForm
 from steersman.types import Completion, Conversation, SamplingParams
 
 
@@ -41,6 +43,14 @@ class FakeEngine:
             raise ValueError(self.refused)
         texts = [m.text for m in prompt.messages] if isinstance(prompt, Conversation) else [str(prompt)]
         return sum(len(text.split()) for text in texts)
+
+    def call_form(self) -> CallForm:
+        return CallForm("json", "<tool_call>", "name", "arguments")
+
+    def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
+        """A vector of 4 numbers that tells texts apart by their length."""
+        each = [(len(prompt), 1.0, 0.0, -1.0) for prompt in prompts]
+        return [([x / math.hypot(*v) for x in v], len(str(p).split())) for v, p in zip(each, prompts, strict=True)]
 
     def token_text(self, token: int) -> str:
         return f"<{token}>"
@@ -111,19 +121,26 @@ _satisfies: Engine = FakeEngine()
 
 
 @contextlib.contextmanager
-def live(app: FastAPI) -> Iterator[str]:
-    """The app on a real socket; gives its URL. Fails where the server does not stop within seconds."""
+def live(app: FastAPI, begin: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """The app on a real socket; gives its URL. Fails where the server does not stop within seconds.
+
+    `begin` is called in its event loop."""
     sock = listen("127.0.0.1", 0)
     started = threading.Event()
-    server = _Server(config_of(app), app, started.set)
+
+    def ready() -> None:
+        begin()
+        started.set()
+
+    server = _Server(config_of(app), app, ready)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     try:
-        assert started.wait(10)
+        assert started.wait(60)
         yield url_of(sock)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         sock.close()
         assert not thread.is_alive()
 

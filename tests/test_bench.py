@@ -177,7 +177,7 @@ def test_a_suite_of_a_function_is_a_suite() -> None:
 
 def test_disliked_answers_become_a_suite_that_a_report_asks(tmp_path: Path) -> None:
     space = Workspace.create(tmp_path / "w", Config())
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         chat = store.create_conversation()
         for i, said in enumerate(("Never ask me that again.", "Gladly, within 30 days.", "Never ask me that again.")):
             question = store.add_question(chat.id, f"Can I return order {i}?", None)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from server_double import FakeEngine, events, live
 from steersman.artifact.manifest import write_manifest
 from steersman.artifact.workspace import Workspace
+from steersman.cli.canaries import canary_text
 from steersman.cli.framework import build
 from steersman.config import Config
 from steersman.rounds import canary, gate
@@ -52,7 +53,7 @@ def space(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def store(space: Workspace) -> Iterator[Store]:
-    with Store.open(space.store_path) as opened:
+    with Store.open(space.store) as opened:
         yield opened
 
 
@@ -244,6 +245,47 @@ def test_through_the_page_until_it_is_promoted(space: Workspace, store: Store) -
         assert models.canary is None
         assert ask(client, old, store.messages(old)[-1].id)["policy_version"] == CANDIDATE
         assert client.delete("/api/canary").status_code == 409
+
+
+def test_users_of_the_api_stay_with_their_model(space: Workspace, store: Store) -> None:
+    models = Models(FakeEngine(policy_version=SERVED))
+    follow = following(space, store, models)
+    app = create_app(models, store, name="S", language="en", workspace=space.root)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+
+        def version(path: str = "chat/completions", **body: Any) -> str:
+            asked = {"prompt": "Hi"} if path == "completions" else {"messages": [{"role": "user", "content": "Hi"}]}
+            found = client.post(f"/v1/{path}", json={"model": name, **asked, **body})
+            assert found.status_code == 200, found.text
+            return str(found.json()["system_fingerprint"])
+
+        name = client.get("/v1/models").json()["data"][0]["id"]
+        assert version(user="ann") == SERVED
+        begin(space)
+        follow.look()
+        of = {f"u{i}": version(user=f"u{i}") for i in range(40)}
+        assert 8 < sum(answered == CANDIDATE for answered in of.values()) < 32
+        for user, answered in list(of.items())[:8]:
+            turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "And then?")]
+            more = [{"role": role, "content": text} for role, text in turns]
+            assert version(user=user, messages=more) == answered
+            assert version(safety_identifier=user) == answered
+            assert version("completions", user=user) == answered
+        # without a user the beginning of the dialogue takes its place
+        for i in range(8):
+            turns = [{"role": "user", "content": f"Question {i}"}]
+            alone = version(messages=turns)
+            more = [*turns, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "Why?"}]
+            assert version(messages=more) == alone
+        assert version(model=SERVED, user="u1") == SERVED  # whoever names a version gets it
+        shown = client.get("/api/canary").json()["now"]
+        assert sum(shown["api_answers"]) == 40 + 24 + 16
+        assert shown["votes"] == [0, 0]
+        found = canary.look(space, store)
+        assert found is not None
+        assert f"answered {shown['api_answers'][0]} requests of the API" in canary_text(found)
+        follow.models.compare(None)
+        assert version(user="u1") == SERVED
 
 
 def test_a_worse_candidate_gets_no_more_chats(space: Workspace, store: Store) -> None:

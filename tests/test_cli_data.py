@@ -153,7 +153,7 @@ def fill(root: Path) -> Workspace:
     space = Workspace.open(root)
     ask = Conversation("p", (Message("user", "Q"),))
     made = tuple(Completion(text, (), (), "stop", "v1") for text in ("a", "b", "c"))
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         store.add_candidates(1, [Candidates(ask, made)])
         (task,) = store.tasks(1)
         store.add_ranking(task.id, ranks=[2, 1, 2], labeler="ann")
@@ -182,7 +182,7 @@ def test_export_rankings_makes_the_artifact_and_again_only_when_changed(root: Pa
     ]
     run_json("data", "export", "rankings")
     assert read_manifest(folder) == manifest
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         (task,) = store.tasks(1)
         store.add_ranking(task.id, ranks=[1, 1, 2], labeler="ann")
     run_json("data", "export", "rankings")

@@ -118,7 +118,7 @@ def sit(
 ) -> tuple[dict[str, int], str]:
     """One sitting of ann: `lines` are typed text, or functions of the task shown; returns counts and the screen."""
     screen = io.StringIO()
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         rank_verb.fill_store(space, store, 1)
         shown: list[Any] = []
         show = rank_verb.show_task
@@ -148,7 +148,7 @@ def test_a_sitting_is_stored_and_resumed(space: Workspace, monkeypatch: pytest.M
     counts, screen = sit(space, monkeypatch, ["s", "b", "never typed"])
     assert counts == {"ranked": 1, "skipped": 1}
     assert "nothing left to rank" in screen
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         first, second = store.rankings(1)
         assert sorted(zip(first.answers, first.order, strict=True))[0][1] == 3
         assert first.labeler == "ann"
@@ -160,7 +160,7 @@ def test_undo_shows_the_last_one_again_and_replaces_it(space: Workspace, monkeyp
     counts, screen = sit(space, monkeypatch, ["u", best_first, "u", "1=2=3", "q"])
     assert counts == {"ranked": 1, "skipped": 0}
     assert "nothing to undo" in screen
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         (only,) = store.rankings(1)
         assert only.ranks == (1, 1, 1)
 
@@ -196,7 +196,7 @@ def simulate(space: Workspace, monkeypatch: pytest.MonkeyPatch, *args: str) -> A
 
 
 def orders(space: Workspace) -> list[Any]:
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         return [(r.prompt.id, r.ranks, r.labeler, r.simulated) for r in store.rankings(1)]
 
 

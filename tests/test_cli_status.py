@@ -252,7 +252,7 @@ def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
     artifact(space, "sft")
     train()
     assert states() == {}
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         chat = store.create_conversation()
         question = store.add_question(chat.id, "Where is it?")
         answer = store.add_answer(question.id, Completion("No.", (), (), "stop", "v"))
@@ -342,7 +342,7 @@ def test_status_shows_which_member_of_an_ensemble_is_in_training(space: Workspac
 
 def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
     ask = Conversation("p", (Message("user", "Q"),))
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         store.add_candidates(1, [Candidates(ask, tuple(Completion(t, (), (), "stop", "v") for t in "ab"))])
         (task,) = store.tasks(1)
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
@@ -353,7 +353,7 @@ def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
     assert status["next"] == "steersman data export rankings"
     run_json(space, "data", "export", "rankings")
     assert stages(space)["rankings"]["state"] == "ready"
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         store.add_ranking(task.id, ranks=[1, 2], labeler="simulated", simulated=True)
     assert stages(space)["rankings"]["changed_inputs"] == ["store"]
     text = run(space, "status").stdout
@@ -414,7 +414,7 @@ def test_doctor_unreachable_hub_is_a_warning(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_next_round_learns_edits_as_they_stand(space: Workspace) -> None:
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         chat = store.create_conversation()
         answers = []
         for i in range(3):

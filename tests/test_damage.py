@@ -101,7 +101,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
         write_manifest(folder, stage, {"epochs": 1}, {"base": "0"}, {"eval_loss": 1.0})
     space.promote("sft", 1)
-    with Store.open(space.store_path):
+    with Store.open(space.store):
         pass
     return root
 

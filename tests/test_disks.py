@@ -88,7 +88,7 @@ def test_looking_works_on_a_read_only_disk(mount: Mount) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
     assert "next: steersman" in run("status", "-w", str(space.root))
     assert "chats" in run("data", "list", "-w", str(space.root))
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         assert store.ranking_progress(1)["tasks"] == 0
         with pytest.raises(DiskError) as refused:
             store.create_conversation("a")
@@ -214,7 +214,7 @@ def test_words_are_for_their_owner_and_weights_as_the_umask_says(tiny: Path, tmp
         run("data", "export", "chats", "-w", str(space.root))
         with atomic_write(space.root / "x.json", words=True) as file:
             file.write("{}")
-        with Store.open(space.store_path) as store:
+        with Store.open(space.store) as store:
             store.create_conversation("a")
             for end in ("", "-wal", "-shm"):
                 assert mode(space.root / f"store.db{end}") == 0o600

@@ -309,7 +309,7 @@ def test_report_and_exports(root: Path) -> None:
     assert inside_json(root, "data", "export", "rankings")["count"] == 24
     compared = inside_json(root, "data", "export", "comparisons")
     lines = [json.loads(line) for line in Path(compared["path"]).read_text().splitlines()]
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         expected = [c for r in store.rankings(1) for c in r.comparisons()]
     assert [(line["chosen"], line["rejected"]) for line in lines] == [(c.chosen, c.rejected) for c in expected]
     assert lines[0]["prompt"][-1]["role"] == "user"

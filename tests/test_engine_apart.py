@@ -330,3 +330,13 @@ def _asked(url: str, body: Any = None) -> Any:
             if isinstance(error, urllib.error.HTTPError):
                 raise
     raise AssertionError("no answer")
+
+
+@pytest.mark.slow
+def test_nothing_acknowledged_is_lost_when_processes_are_killed() -> None:
+    script = Path(__file__).with_name("server_kills.py")
+    said = subprocess.run([sys.executable, str(script), "50", "2"], capture_output=True, text=True, check=True)
+    found = json.loads(said.stdout)
+    assert found["lost"] == []
+    assert sum(found["killed"].values()) == 50
+    assert min(found["acknowledged"].values()) > 50

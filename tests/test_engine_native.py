@@ -116,7 +116,7 @@ def test_logits_do_not_depend_on_the_batch_within_one_kind_of_product(
     decoder = Decoder(model.config, torch.bfloat16, CPU, int8=int8)
     native = decoder.native
     assert native is not None
-    assert native.most == 128
+    assert native._at_once == 128
     assert (native._packed_from == 1) == (products.tiles and not int8), "bfloat16 in tiles has one kind anyway"
     native._packed_from = int(packed)
     decoder.load(model.state_dict().items())
@@ -142,7 +142,7 @@ def test_logits_do_not_depend_on_the_threads(tiny: Path, n: int) -> None:
     decoder.prefill(ids.tolist(), 0, [0] * n)
     expected = decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9))
     for threads in (2, 5):
-        decoder.native._threads = threads
+        decoder.native._threads = decoder.native.sharing.threads = threads
         decoder.native.point()
         for _ in range(20):
             assert torch.equal(decoder.decode(ids[:, 0].contiguous(), torch.full((n,), 9)), expected)
@@ -229,3 +229,24 @@ def test_prefill_by_kernels_does_not_depend_on_the_batch(tmp_path: Path) -> None
     together = decoder.prefill(prompts, 0, [0] * 4)
     for prompt, logits in zip(prompts, together, strict=True):
         assert torch.equal(decoder.prefill([prompt], 0, [0])[0], logits)
+
+
+def test_more_sequences_than_the_step_takes_at_a_time_go_in_groups(tiny: Path) -> None:
+    """Each group has slots of its own: the words are those of an engine that runs few at a time."""
+    prompts = [t.conversation(f"Where is order {i}? {'x ' * (i % 7)}") for i in range(150)]
+    params = SamplingParams(max_tokens=12, temperature=0, ignore_end=True)
+    many: Any = load_engine(tiny, dtype="bfloat16", max_slots=150)
+    few: Any = load_engine(tiny, dtype="bfloat16", max_slots=75)
+    if many.kernel != "native":
+        pytest.skip("no native step on this machine")
+    sizes: list[int] = []
+    step = many.decoder.native._step
+
+    def seen(first: int, n: int, *rest: Any) -> None:
+        sizes.append(n)
+        step(first, n, *rest)
+
+    many.decoder.native._step = seen
+    answers, expected = many.generate(prompts, params), few.generate(prompts, params)
+    assert 75 in sizes, "of 150"
+    assert [c.token_ids for (c,) in answers] == [c.token_ids for (c,) in expected]

@@ -248,3 +248,20 @@ def test_streams_are_read_while_a_batch_is_driven(tiny: Path, monkeypatch: pytes
     assert batch.is_alive(), "the batch was still running"
     assert len(pieces) > 8, "random bytes come in few pieces, but not in one"
     batch.join()
+
+
+def test_many_who_wait_for_their_first_word_are_prefilled_together(tiny: Path) -> None:
+    """A chunk a step would begin the last of them after as many steps; who reads alone keeps a chunk a step."""
+    engine = small(load_engine(tiny, dtype="float32", max_slots=64), 16, 512)
+    begun = engine.stream(t.conversation("Hi"), SamplingParams(max_tokens=400, ignore_end=True, seed=1))
+    next(begun)
+    scheduler = engine.scheduler
+    with engine._driver.between_steps():
+        assert scheduler._budget() == 16
+        calls = engine._call(SamplingParams(max_tokens=4))
+        waiting = [engine._request(t.conversation(f"Hi {i}"), calls, f"{i}", streamed=True) for i in range(40)]
+        scheduler.add(waiting)
+        assert scheduler._budget() == 512
+        scheduler.cancel(a for r in waiting[3:] for a in r.answers)
+        assert scheduler._budget() == 3 * 16
+    begun.close()

@@ -20,7 +20,7 @@ from steersman.types import Completion, Conversation, Message
 def space(tmp_path: Path) -> Workspace:
     """A chat of three turns: the first answer disliked and corrected, the second plain, the third edited and liked."""
     space = Workspace.create(tmp_path, Config())
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         chat, parent = store.create_conversation(system_prompt="Be kind."), None
         answers = []
         for i in (1, 2, 3):
@@ -67,7 +67,7 @@ def test_a_like_counts_for_what_somebody_improved(space: Workspace) -> None:
 def test_edits_that_leave_the_words_as_they_were_are_no_pairs(
     space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         chat = store.create_conversation()
         question = store.add_question(chat.id, "q", None)
         same = store.add_answer(question.id, Completion("same", (1,), (-0.1,), "stop", "p"))

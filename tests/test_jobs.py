@@ -65,7 +65,7 @@ def quick(slowly: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def client(space: Workspace) -> Iterator[TestClient]:
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         app = create_app(FakeEngine(), store, name="Shop", language="en", workspace=space.root)
         with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as opened:
             yield opened

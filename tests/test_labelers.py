@@ -166,7 +166,7 @@ def candidates(i: int) -> Candidates:
 
 def test_exported_rankings_carry_weights_only_where_labels_overlap(tmp_path: Path) -> None:
     space = Workspace.create(tmp_path / "w", Config())
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         store.add_candidates(1, map(candidates, range(12)))
         tasks = list(store.tasks(1))
         for task in tasks:

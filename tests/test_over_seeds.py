@@ -141,7 +141,7 @@ def space(tiny: Path, tmp_path: Path) -> Workspace:
 
 
 def ranked(space: Workspace, simulated: bool) -> None:
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         given = [Completion(text, (1,), (0.0,), "stop", "v") for text in ("a", "b")]
         store.add_candidates(1, [Candidates(t.conversation("Where?", id="c"), tuple(given))])
         (task,) = store.tasks(1)

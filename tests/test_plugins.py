@@ -116,7 +116,7 @@ def test_examples_of_the_docs_run(tiny: Path, tmp_path: Path) -> None:
     assert invoke("run", "--simulated", *at)
 
     space = Workspace.open(root)
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         assert all(ranking.simulated for ranking in store.rankings(1))
     inputs = read_manifest(space.stage_dir("ppo")).inputs
     assert {"rewards shop_rewards:polite", "judges shop_rules:judge"} <= set(inputs)

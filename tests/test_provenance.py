@@ -32,7 +32,7 @@ def space(tmp_path: Path) -> Workspace:
     write_dataset(space.data, "chats", "demonstrations", "train", [conversation("Q", "A")], "file", {})
     edits = [conversation("Q2", "A2", id="edit-message-7")]
     write_dataset(space.data, "edits-001", "demonstrations", "train", edits, EDITS, {})
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         answers = tuple(Completion(text, (1,), (-0.1,), "stop", "001/sft") for text in "ab")
         store.add_candidates(1, [Candidates(conversation("Which?"), answers)])
         (task,) = store.tasks()
@@ -48,7 +48,7 @@ def space(tmp_path: Path) -> Workspace:
 
 def test_the_records_behind_a_promoted_model_are_found_through_its_inputs(space: Workspace) -> None:
     (entry,) = space.history()
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         (ranking,) = store.rankings()
         question = store.add_question(store.create_conversation().id, "Hi", None)
         answer = store.add_answer(question.id, Completion("Ho", (1,), (-0.1,), "stop", "001/ppo")).id

@@ -100,6 +100,13 @@ def test_config(client: TestClient) -> None:
         "report": False,
         "max_context": 100,
         "ranking": {"tasks": 0, "ranked": 0},
+        "models": [
+            {"id": "tiny", "version": "ppo-7", "current": True},
+            {"id": "ppo-7", "version": "ppo-7", "current": False},
+        ],
+        "defaults": {"system_prompt": "Be kind.", "temperature": 0.7, "max_tokens": 20},
+        "greeting": "",
+        "examples": [],
     }
 
 
@@ -121,9 +128,15 @@ def test_an_answer_is_streamed_and_stored(client: TestClient, engine: FakeEngine
         "created": answer["created"],
         "feedback": feedback(),
     }
-    assert client.get(f"/api/conversations/{chat}").json() == {
+    there = client.get(f"/api/conversations/{chat}").json()
+    assert there == {
         "id": chat,
         "title": "我的包裹在哪里? 😀",
+        "updated": there["updated"],
+        "folder": "",
+        "pinned": False,
+        "settings": {},
+        "duels": [],
         "messages": [question, answer],
         "writing": [],
     }
@@ -155,7 +168,7 @@ def test_chats_are_listed_renamed_deleted(client: TestClient) -> None:
     ask(client, first, "a question " * 10)
     listed = client.get("/api/conversations").json()
     assert [c["id"] for c in listed] == [first, second]
-    assert set(listed[0]) == {"id", "title", "updated"}
+    assert set(listed[0]) == {"id", "title", "updated", "folder", "pinned"}
     assert len(listed[0]["title"]) <= 60
     assert client.patch(f"/api/conversations/{second}", json={"title": "Mine"}).json()["title"] == "Mine"
     assert client.delete(f"/api/conversations/{first}").json() == {"ok": True}

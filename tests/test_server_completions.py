@@ -102,7 +102,7 @@ def test_text_is_continued_and_can_be_asked_alone(client: openai.OpenAI, engine:
     [
         ({"best_of": 3}, "does not support"),
         ({"extra_body": {"suffix": "x"}}, "does not support"),
-        ({"extra_body": {"stream": True}}, "does not support"),
+        ({"extra_body": {"stream_options": {"other": True}}}, "stream_options"),
         ({"extra_body": {"sufix": "x"}}, "not known here"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [[1], []]}, "prompt"),
@@ -171,3 +171,43 @@ def test_scores_beside_running_answers(family: Path, dtype: str, monkeypatch: py
     rest = [begun, *stream]
     assert rest[-1][1].token_ids == alone.token_ids
     assert math.isfinite(sum(found.logprobs))
+
+
+def streamed(client: openai.OpenAI, **asked: Any) -> tuple[dict[int, str], dict[int, Any], list[Any]]:
+    """(text of each choice, its last chunk's choice, chunks without choices)."""
+    texts: dict[int, str] = {}
+    ends: dict[int, Any] = {}
+    rest = []
+    for chunk in client.completions.create(model="tiny", stream=True, temperature=0, **asked):
+        assert chunk.object == "text_completion"
+        for choice in chunk.choices:
+            assert choice.index not in ends
+            texts[choice.index] = texts.get(choice.index, "") + choice.text
+            if choice.finish_reason:
+                ends[choice.index] = choice
+        if not chunk.choices:
+            rest.append(chunk)
+    return texts, ends, rest
+
+
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize("prompt", ["Where is my order? 包裹", ["Hi", "Where is"], [[5, 6, 7], [8, 9]]])
+def test_a_stream_says_what_the_whole_says(client: openai.OpenAI, prompt: Any, echo: bool) -> None:
+    asked: dict[str, Any] = {"prompt": prompt, "max_tokens": 6, "n": 2, "logprobs": 1, "echo": echo}
+    whole = client.completions.create(model="tiny", temperature=0, **asked)
+    texts, ends, rest = streamed(client, **asked, stream_options={"include_usage": True})
+    assert [texts[choice.index] for choice in whole.choices] == [choice.text for choice in whole.choices]
+    assert [ends[i].finish_reason for i in sorted(ends)] == [choice.finish_reason for choice in whole.choices]
+    assert [ends[i].logprobs for i in sorted(ends)] == [choice.logprobs for choice in whole.choices]
+    assert [chunk.usage for chunk in rest] == [whole.usage]
+
+
+def test_a_stream_without_usage_and_of_the_prompt_alone(client: openai.OpenAI) -> None:
+    texts, ends, rest = streamed(client, prompt="Where is", max_tokens=0, echo=True, logprobs=0)
+    assert (texts, ends[0].finish_reason, rest) == ({0: "Where is"}, "length", [])
+    assert ends[0].logprobs.token_logprobs[0] is None
+
+
+def test_a_stream_that_cannot_begin_is_an_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        streamed(client, prompt=["Hi", "word " * 4000])

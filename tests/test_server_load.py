@@ -6,19 +6,23 @@ import asyncio
 import collections
 import json
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from apart import apart, linked
 from server_double import FakeEngine, live
+from steersman.engine.protocol import Prompt
 from steersman.server import connection
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.store import Store
+from steersman.types import Completion, SamplingParams
 
 MOST = 32
 """Answers that these servers write at a time."""
@@ -125,3 +129,45 @@ def test_who_reads_slowly_is_waited_for(store: Store, monkeypatch: pytest.Monkey
                 read += len(part)
                 time.sleep(0.1)
     assert read > 8_000_000
+
+
+class Many(FakeEngine):
+    """Many streams at a time; each says its first word at once, and its last when `turn` comes."""
+
+    def answers(
+        self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
+    ) -> Generator[tuple[int, str | Completion]]:
+        yield 0, "Hello"
+        assert self.turn is not None
+        assert self.turn.wait(60)
+        yield 0, self._completion()
+
+
+def test_two_hundred_streams_are_open_at_once(store: Store) -> None:
+    """Over the socket of an engine's process: all begin before any ends, and none fails."""
+    many = Many(turn=threading.Event())
+    body = {"model": "tiny", "messages": USER, "stream": True}
+
+    async def run(url: str) -> list[str]:
+        async with httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=None), timeout=60) as client:
+            begun = asyncio.Barrier(200)
+
+            async def one() -> str:
+                async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+                    assert response.status_code == 200
+                    text = ""
+                    async for piece in response.aiter_text():
+                        if "Hello" in piece and "Hello" not in text:
+                            await begun.wait()
+                            assert many.turn is not None
+                            many.turn.set()
+                        text += piece
+                    return text
+
+            return list(await asyncio.gather(*(one() for _ in range(200))))
+
+    with linked(lambda _: many) as link:
+        app = create_app(apart(link), store, name="S", language="en")
+        with live(app) as url:
+            texts = asyncio.run(run(url))
+    assert all(text.rstrip().endswith("[DONE]") and '"error"' not in text for text in texts)

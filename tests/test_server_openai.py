@@ -240,7 +240,7 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ({"seed": 2**63}, 400, "seed", None),
         ({"stream": "yes"}, 400, "stream", None),
         ({"stream_options": {"include_usage": 1}, "stream": True}, 400, "stream_options.include_usage", None),
-        ({"tools": [{"type": "function"}]}, 400, "tools", "unsupported_parameter"),
+        ({"tools": [{"type": "function"}]}, 400, "tools[0].function", "missing_required_parameter"),
         ({"response_format": {"type": "xml"}}, 400, "response_format", None),
         (
             {"response_format": {"type": "json_schema"}},

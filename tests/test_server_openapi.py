@@ -17,11 +17,22 @@ EXAMPLES = 8
 """Requests of its own making for each operation, besides those that cover each bound of each parameter."""
 
 
+UNKNOWN = {"previous_response_id", "dimensions"}
+"""Names a response that was stored, and a number that depends on the model."""
+
+
 def _can_be_said(_: Any, body: Any) -> bool:
     """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them; base64 of an
-    image is one; a citation ends behind its beginning."""
+    image is one; a citation ends behind its beginning; a choice of tools names one of them; parts
+    of content stand in the turns of those whose they are."""
     turns = body.get("messages") if isinstance(body, dict) else None
     if "image_url" in str(body) or "start_index" in str(body):
+        return False
+    if isinstance(body, dict) and (body.get("tool_choice") not in (None, "none", "auto") or UNKNOWN & body.keys()):
+        return False
+    if any(
+        f"'type': '{kind}'" in str(body) for kind in ("image", "tool_use", "tool_result", "thinking", "function_call")
+    ):
         return False
     return not (isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("tool_calls"))
 

@@ -163,7 +163,7 @@ def test_what_other_clients_send(http: TestClient, client: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"functions": [{"name": "f"}]},
         {"reasoning_effort": "high"},
         {"verbosity": "low"},
         {"modalities": ["audio"]},

@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from steersman.store import Store, chats
 from steersman.store.database import Database
+from steersman.store.migrating import MIGRATIONS
 from steersman.store.schema import Base
 from steersman.types import Candidates, Completion, Conversation, Message
 
@@ -26,11 +29,22 @@ def candidates(i: int) -> Candidates:
     return Candidates(prompt, tuple(Completion(f"{i}.{j}", (), (), "stop", "v") for j in range(2)))
 
 
-def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
-    database = Database(tmp_path / "store.db")
+def test_migrations_make_exactly_the_schema(store_url: str) -> None:
+    database = Database(store_url)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def as_left_by(path: Path, revision: str) -> None:
+    """Take the schema back to what an older version knew."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    database = Database(path)
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
     database.close()
 
 
@@ -41,11 +55,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         (task,) = store.tasks()
         store.add_ranking(task.id, ranks=[1, 2], labeler="ann")
         kept = list(store.rankings())
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the first version left it
-        connection.execute("ALTER TABLE rankings DROP COLUMN objective")
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
+    as_left_by(path, "0001")
     with Store.open(path) as store:
         assert list(store.rankings()) == kept
         assert "objective" not in kept[0].to_json()
@@ -67,8 +77,8 @@ def test_sqlite_settings(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store.db") as store:
+def test_a_failed_write_leaves_nothing(store_url: str) -> None:
+    with Store.open(store_url) as store:
 
         def fail() -> None:
             with store._db.write() as session:
@@ -105,8 +115,8 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Store.open(path)
 
 
-def test_eight_threads_write_at_once(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store.db") as store:
+def test_eight_threads_write_at_once(store_url: str) -> None:
+    with Store.open(store_url) as store:
         store.add_candidates(1, [candidates(i) for i in range(20)])
         tasks = list(store.tasks())
         conversation = store.create_conversation()
@@ -135,10 +145,10 @@ def _write_from_a_process(path: str, worker: int) -> None:
             store.add_ranking(task.id, ranks=[2, 1], labeler=f"process {worker}")
 
 
-def test_processes_create_and_fill_one_store(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+def test_processes_create_and_fill_one_store(empty_store_url: str) -> None:
+    path = empty_store_url
     start = multiprocessing.get_context("spawn")
-    workers = [start.Process(target=_write_from_a_process, args=(str(path), i)) for i in range(3)]
+    workers = [start.Process(target=_write_from_a_process, args=(path, i)) for i in range(3)]
     for process in workers:
         process.start()
     for process in workers:
@@ -164,10 +174,8 @@ def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> Non
         store.add_feedback(told.id, "edit", edited="On its way. 在路上。")
         store.add_feedback(told.id, "like")
         kept = store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())
-    with contextlib.closing(sqlite3.connect(path)) as connection:  # as the second version left it
-        connection.execute("ALTER TABLE messages DROP COLUMN parts")
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-        connection.commit()
+    as_left_by(path, "0002")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT * FROM messages ORDER BY seq").fetchall()
     with Store.open(path) as store:
         assert (store.messages(chat.id), store.dialogue(chat.id, told.id), list(store.feedback())) == kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ def candidates(i: int, k: int = 4, version: str = "sft-1") -> Candidates:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
+def store(store_url: str) -> Iterator[Store]:
+    with Store.open(store_url) as opened:
         yield opened
 
 
@@ -37,8 +36,8 @@ def test_candidates_are_added_once_per_round_and_policy(store: Store) -> None:
     assert tasks[0].keys == ()
 
 
-def test_each_objective_is_ranked_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+def test_each_objective_is_ranked_by_itself(store_url: str) -> None:
+    path = store_url
     with Store.open(path, "helpful") as helpful, Store.open(path, "overall") as overall, Store.open(path) as every:
         helpful.add_candidates(1, [candidates(0, k=2)])
         (task,) = every.tasks()

@@ -76,6 +76,8 @@ class SamplingParams:
     """Go on to `max_tokens` whatever the model says; for measurements."""
     adapter: str | None = None
     """Name of a loaded LoRA adapter; None is the model itself."""
+    special: bool = False
+    """Special tokens stay in the text by name, all but the one that ends the answer: calls of tools have some."""
 
     def __post_init__(self) -> None:
         for name, good, expected in (
@@ -197,6 +199,8 @@ class Ranking:
     created: str = ""
     objective: str = ""
     weight: float = 1.0
+    overrules: tuple[str, ...] = ()
+    """Of a manager's decision where labelers differed: the ids of their rankings, in place of which it counts."""
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -233,7 +237,8 @@ class Ranking:
             "created": self.created,
         }
         out |= {"objective": self.objective} if self.objective else {}
-        return out | ({"weight": self.weight} if self.weight != 1 else {})
+        out |= {"weight": self.weight} if self.weight != 1 else {}
+        return out | ({"overrules": list(self.overrules)} if self.overrules else {})
 
     @staticmethod
     def from_json(value: Any, where: str = "ranking", least: int = 2) -> Ranking:
@@ -266,6 +271,7 @@ class Ranking:
             str(value.get("created", "")),
             to_objective(value.get("objective"), f"{where}.objective"),
             float(weight),
+            tuple(map(str, value.get("overrules", ()))),
         )
 
 
@@ -293,9 +299,12 @@ class Feedback:
     policy_version: str = ""
     user: str = ""
     created: str = ""
+    flags: tuple[str, ...] = ()
+    """Of a flag: what is wrong with the answer, where the person said it (`store.desk_values.FLAGS`)."""
 
     def to_json(self) -> Json:
-        return dataclasses.asdict(dataclasses.replace(self)) | {"prompt": self.prompt.to_json()}
+        out = dataclasses.asdict(self) | {"prompt": self.prompt.to_json(), "flags": list(self.flags)}
+        return out if self.flags else {key: value for key, value in out.items() if key != "flags"}
 
     @staticmethod
     def from_json(value: Any, where: str = "feedback") -> Feedback:
@@ -306,7 +315,9 @@ class Feedback:
         expect(edited is None or isinstance(edited, str), f"{where}.edited", "a string or null", edited)
         prompt = Conversation.from_json(value.get("prompt"), f"{where}.prompt")
         rest = {key: str(value.get(key, "")) for key in ("comment", "policy_version", "user", "created")}
-        return Feedback(str(value.get("id", "")), kind, prompt, answer, edited, **rest)
+        flags = value.get("flags", [])
+        expect(isinstance(flags, list) and all(isinstance(f, str) for f in flags), f"{where}.flags", "strings", flags)
+        return Feedback(str(value.get("id", "")), kind, prompt, answer, edited, **rest, flags=tuple(flags))
 
 
 @dataclass(frozen=True, slots=True)

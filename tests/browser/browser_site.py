@@ -103,7 +103,15 @@ def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
         prompt = Conversation("p", (Message("system", "Order 7: a lamp."), Message("user", "<b>Where</b> is it?")))
         answers = tuple(Completion(text, (1,), (-0.1,), "stop", "sft-1") for text in ("alpha", "beta", "gamma"))
         store.add_candidates(1, [Candidates(prompt, answers)])
-        app = create_app(engine, store, name="Lamp shop", language="en", max_tokens=20, workspace=tmp_path)
+        app = create_app(
+            engine,
+            store,
+            name="Lamp shop",
+            language="en",
+            max_tokens=20,
+            examples=lambda: ["Where is my lamp?"],
+            workspace=tmp_path,
+        )
         with live(app) as url:
             site = Site(url, engine, store, browser, [], tmp_path, app.state.context.generations)
             yield site

@@ -43,7 +43,7 @@ WRITTEN = [
     ("（https://a.org/b_(c)），好", ['href="https://a.org/b_(c)"', "</a>），好"]),
     ("https://a.org/x查看，https://a.org/?q=中文", ['href="https://a.org/x"', ">https://a.org/?q=中文</a>"]),
     ("שלום עולם\n\nhello", ['<p dir="auto">שלום']),
-    ("```py\nx = 1  # one\n```", ['<pre dir="ltr">', '<span class="hljs-comment"># one</span>']),
+    ("```py\nx = 1  # one\n```", ['<pre dir="ltr"', '<span class="hljs-comment"># one</span>']),
     ("```unheard\nx < 1\n```", ['<code class="language-unheard">x &lt; 1']),
     ("``` \\draw (0,0);\n```", ["\\draw (0,0);"]),
     ('```js title="a.js"\nx\n```', ['<code class="language-js">x']),

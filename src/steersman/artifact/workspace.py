@@ -2,7 +2,7 @@
 
     steersman.toml          configuration
     data/NAME.jsonl         imported data, immutable, with NAME.manifest.json beside it
-    store.db                people's rankings and feedback (written by the store alone)
+    store.db                people's rankings and feedback (by the store alone), or a database by URL
     rounds/001/STAGE/       artifacts, one folder a stage (`steersman.rounds` lists the stages)
     promoted/NAME/          promoted models, kept whatever is made anew in their round
     current.json            which of them is current, and what was before (for rollback)
@@ -32,6 +32,8 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
 
 CONFIG_NAME = "steersman.toml"
 CURRENT = "current.json"
+STORE_VARIABLE = "STEERSMAN_STORE"
+"""Environment variable that names another database than the workspace's settings."""
 RENAMED = {"policy": "ppo"}
 """Earlier names of artifacts, found in old workspaces (docs/ARCHITECTURE.md) -> present names."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -116,6 +118,25 @@ class Workspace:
     @property
     def store_path(self) -> Path:
         return self.root / "store.db"
+
+    @property
+    def store(self) -> str | Path:
+        """The database of people's words: a URL, or a file, by default store.db.
+
+        The environment goes before the settings, so that stages that a server starts use the server's database.
+        """
+        chosen = os.environ.get(STORE_VARIABLE) or self.config.store.url
+        return chosen if "://" in chosen else self.root / (chosen or self.store_path)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether something may be stored; a database that is named by URL counts, it is filled when first opened."""
+        return isinstance(self.store, str) or self.store.is_file()
+
+    @property
+    def store_shown(self) -> str:
+        """`store` without its password."""
+        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", str(self.store))
 
     def rounds(self) -> list[int]:
         folder = self.root / "rounds"

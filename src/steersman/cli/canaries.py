@@ -19,6 +19,8 @@ def canary_text(found: Standing) -> str:
     for name, likes, cast in zip((one.served, one.version), votes.likes, votes.votes, strict=True):
         share = f" ({100 * likes / cast:.1f} %)" if cast else ""
         lines.append(f"  {name}: {likes} of {cast} chats with a vote like it{share}")
+    if any(found.api):
+        lines.append(f"  answered {found.api[0]} requests of the API and {found.api[1]}, which nobody votes on")
     interval = f"{100 * votes.difference:+.1f} points, 95 % [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
     lines.append(f"  difference: {interval}, valid at every look")
     if one.decided:
@@ -41,7 +43,8 @@ def canary_start(
 ) -> None:
     """Send a share of new chats to a round's model; a running server loads it within seconds.
 
-    A chat stays with its model. Votes decide: one a chat, of the first answer that was judged in it.
+    A chat stays with its model, and so do users of the API (by `user` or `safety_identifier`, else by how the dialogue
+    begins). Votes decide: one a chat, of the first answer that was judged in it.
     """
     from steersman.rounds.canary import read_choice, start
 
@@ -57,7 +60,7 @@ def canary_status(workspace: WorkspaceOption = None, as_json: JsonOption = False
 
     space, found = open_workspace(workspace), None
     if canaries(space):
-        with Store.open(space.store_path) as store:  # where nobody has chatted yet there is none
+        with Store.open(space.store) as store:  # where nobody has chatted yet there is none
             found = look(space, store)
     if found is None:
         emit(as_json, {"canary": None, "now": None}, "no canary yet: steersman canary start ROUND")

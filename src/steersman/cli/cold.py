@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from steersman.artifact.workspace import Workspace
 from steersman.cli import cold_groups, cold_models
 from steersman.cli import cold_options as options
 from steersman.cli import import_options as given
-from steersman.cli.data import default_name, parse_columns, parse_split
+from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.data import dataset, importing
-from steersman.data.clean import clean
-from steersman.data.dataset import DatasetInfo
-from steersman.data.formats import Parsed
+from steersman.data import importing
+from steersman.data.clean import Known, by_reason, cleaned
 from steersman.data.reading import Reading
-from steersman.data.split import split_records
+from steersman.data.shelves import Numbers, Shelf
+from steersman.data.split import planned
 from steersman.types import Conversation
 
 OldSources = Annotated[
@@ -64,11 +62,12 @@ def legacy(
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, prompts=kind == "prompts", **limits)
     how: dict[str, Any] = {"format": format or None, "skip_bad": skip_bad, "max_records": max_records}
-    found = importing.parse_file(sources, kind, mapping=parse_columns(columns), reading=reading, **how)
-    dialogues = [record for record in found.records if isinstance(record, Conversation)]
-    kept, report = stripped(dialogues, keep or (), kind == "prompts")
-    changed = Counter(found.changed)
-    records, dropped = clean(kept, changed)
+    found = importing.parse_file(sources, kind, mapping=parse_columns(columns), reading=reading, make=Shelf, **how)
+    dialogues = (record for record in found.records if isinstance(record, Conversation))
+    kept, report = stripped(dialogues, keep or (), kind == "prompts", Shelf)
+    changed, gone = Counter(found.changed), Counter[str]()
+    records = Shelf(cleaned(kept, gone, changed, Known(Numbers(), Numbers())))
+    dropped = by_reason(gone)
     read = {**found.reasons(), **found.left_out}
     lines = [*_read(found, changed, read), *report.lines()]
     lines += [*(f"  left out {n}: {why}" for why, n in dropped.items()), f"  {len(records)} {kind}"]
@@ -85,7 +84,8 @@ def legacy(
         origin = {"source": ", ".join(map(str, sources)), "skipped": {**read, **report.dropped, **dropped}}
         config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
         stem = name or default_name(sources[0])
-        infos = _put(space, (stem, kind), shares, records, origin | {"replace": replace}, config)
+        plan = planned(records, shares, LEAST if split == "auto" else 0)
+        infos = write_splits(space, (stem, kind), (plan, records), origin | {"replace": replace}, config)
         data["datasets"] = [info.to_json() for info in infos]
         lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
     emit(as_json, data, "\n".join(lines))
@@ -96,25 +96,6 @@ def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[s
     out = [f"  read {found.read} records ({', '.join(f'{k} {n}' for k, n in found.formats.items())})"]
     out += [f"  changed, {n} times: {what}" for what, n in changed.items() if n]
     return out + [f"  left out {n}: {why}" for why, n in left.items()]
-
-
-def _put(
-    space: Workspace,
-    called: tuple[str, str],
-    shares: Mapping[str, float],
-    records: Sequence[Parsed],
-    origin: Mapping[str, Any],
-    config: Mapping[str, Any],
-) -> list[DatasetInfo]:
-    """Write records as data sets (`called`: name and kind), one a split that has some."""
-    name, kind = called
-    parts = split_records(records, shares)
-    stems = {split: f"{name}-{split}" if len(parts) > 1 else name for split in parts}
-    return [
-        dataset.write_dataset(space.data, stems[split], kind, split, part, config=config, **origin)
-        for split, part in parts.items()
-        if part
-    ]
 
 
 def register(app: typer.Typer) -> None:

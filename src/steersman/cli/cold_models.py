@@ -135,7 +135,7 @@ def _taught(
         return {}, ["nothing written: no answer can be used"]
     from steersman.store import Store
 
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         new = store.add_candidates(space.round, iter(found.candidates))
     return {"tasks": new}, [f"{new} new tasks to rank in round {space.round}: steersman rank"]
 

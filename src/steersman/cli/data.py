@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,13 +37,14 @@ from steersman.cli.import_options import (
 from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
 from steersman.data import bundled, dataset, importing
-from steersman.data.clean import clean
+from steersman.data.clean import Known, by_reason, cleaned
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import Parsed
 from steersman.data.kinds import KINDS
 from steersman.data.reading import Reading
+from steersman.data.shelves import Numbers, Pile, Shelf
 from steersman.data.sources import ENDINGS, files_in
-from steersman.data.split import SPLITS, split_records
+from steersman.data.split import SPLITS, Plan, planned
 from steersman.progress import progress
 from steersman.types import Ranking, to_objective
 
@@ -141,26 +142,28 @@ def data_import(
             mapping=parse_columns(columns),
             ordered=ordered,
             reading=reading,
+            make=Shelf,
         )
         records, summary = _cleaned(found, objective, label)
         about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
         about["source_sha256"] = _source_hash(paths, every=bool(importer))
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
-        parts = split_records(records, shares, LEAST if split == "auto" else 0)
-        infos = _write_splits(space, stem, found.kind, parts, about, how | _read_so(found, reading))
+        parts = planned(records, shares, LEAST if split == "auto" else 0), records
+        infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     _warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
 
 
-def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[list[Parsed], Summary]:
+def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[Shelf[Parsed], Summary]:
     """The records to keep, and counts of all. Raises ValueError where none is left."""
+    given: Iterable[Parsed] = found.records
     if objective:
-        found.records[:] = [_by_objective(record, objective, label) for record in found.records]
-    changed = Counter(found.changed)
-    records, dropped = clean(found.records, changed)
-    summary = Summary(found, {**found.reasons(), **found.left_out, **dropped}, changed)
+        given = (_by_objective(record, objective, label) for record in given)
+    changed, dropped = Counter(found.changed), Counter[str]()
+    records = Shelf(cleaned(given, dropped, changed, Known(Numbers(), Numbers())))
+    summary = Summary(found, {**found.reasons(), **found.left_out, **by_reason(dropped)}, changed)
     if not records:
         raise ValueError(f"{label}: nothing is left to import{summary.left}")
     return records, summary
@@ -207,18 +210,25 @@ def _by_objective(record: Parsed, name: str, path: str) -> Ranking:
     return dataclasses.replace(record, objective=to_objective(name, "--objective"))
 
 
-def _write_splits(
-    space: Workspace, stem: str, kind: str, parts: dict[str, list[Parsed]], origin: dict[str, Any], how: dict[str, Any]
+def write_splits(
+    space: Workspace,
+    called: tuple[str, str],
+    parts: tuple[Plan, Pile[Parsed]],
+    origin: Mapping[str, Any],
+    how: Mapping[str, Any],
 ) -> list[DatasetInfo]:
-    """One data set per split that has records; names get the split's name where there are several."""
-    several = len(parts) > 1
+    """One data set per split that has records (`called`: name and kind); names get the split's name where there are
+    several."""
+    (stem, kind), (plan, records) = called, parts
+    several = len(plan.fractions) > 1
     infos: list[DatasetInfo] = []
     before = {path.stem for path in space.data.glob("*.jsonl")}
     try:
-        for split, records in parts.items():
-            if records or not several:
+        for split in plan.fractions:
+            if plan.sizes[split] or not several:
                 name = f"{stem}-{split}" if several else stem
-                infos.append(dataset.write_dataset(space.data, name, kind, split, records, config=how, **origin))
+                of = plan.of(records, split)
+                infos.append(dataset.write_dataset(space.data, name, kind, split, of, config=how, **origin))
             else:
                 say(f"note: no record fell into {split}")
     except BaseException:  # a full disk or Ctrl-C between two splits: none of them stays
@@ -229,7 +239,7 @@ def _write_splits(
     return infos
 
 
-def keep_rejected(path: Path, rejected: list[importing.Rejected]) -> None:
+def keep_rejected(path: Path, rejected: Pile[importing.Rejected]) -> None:
     """The lines that were left out, with the reason of each, in a file beside the data set."""
     if dataset.manifest_path(path).is_file():  # a data set that an older version let be called so
         say(f"note: {path} is a data set; rename it, so that what is left out of others can be kept there")

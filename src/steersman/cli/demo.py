@@ -31,6 +31,28 @@ SYSTEM = {
     ),
 }
 """Facts for the page's assistant: a customer and an order, in the form of the training prompts."""
+GREETING = {
+    "en": (
+        "You are Mona Reed, a customer of Larkspur\n"
+        "Larkspur is a made-up online shop, and its assistant was trained on this machine. You ordered a teapot for "
+        "$42 on 3 May (order 51234), due on 9 May. Ask where it is, how to return it, what shipping costs."
+    ),
+    "zh": (
+        "您是网店“云雀”的顾客林晓\n"
+        "“云雀”是虚构的网店，它的客服模型就在这台机器上训练而成。您于5月3日订了一把42元的茶壶（订单51234），"
+        "预计5月9日送达。可以问：到哪里了、怎么退货、运费多少。"
+    ),
+}
+"""Whose customer a visitor is, and what can be asked."""
+EXAMPLES = {
+    "en": [
+        "Where is my teapot?",
+        "Can I return it if I do not like it?",
+        "How much is shipping, and how long does it take?",
+        "Hi, the teapot arrived with a crack. What can I do?",
+    ],
+    "zh": ["我的茶壶到哪里了？", "不喜欢的话可以退货吗？", "运费多少？几天能到？", "你好，茶壶收到时有裂痕，怎么办？"],
+}
 SIZES: dict[str, dict[str, Any]] = {
     "data": {"demonstrations": 600, "ranking_prompts": 440, "ppo_prompts": 1000, "eval_prompts": 200},
     "sft": {
@@ -95,7 +117,12 @@ def demo_config(language: str) -> configs.Config:
         **{section: {**values, **smaller.get(section, {})} for section, values in SIZES.items()},
         "project": {"name": "larkspur" if language == "en" else "yunque", "language": language},
         "model": {"base": BASES[language]},
-        "serve": {**SIZES["serve"], "system_prompt": SYSTEM[language]},
+        "serve": {
+            **SIZES["serve"],
+            "system_prompt": SYSTEM[language],
+            "greeting": GREETING[language],
+            "examples": EXAMPLES[language],
+        },
     }
     return config_file.from_dict(tree, "demo")
 

@@ -34,7 +34,7 @@ def drop_images(space: Workspace, images: Iterable[Image]) -> int:
     from steersman.store import Store  # SQLAlchemy is heavy, and no help text needs it
 
     with media.writing():
-        if space.store_path.is_file():
-            with Store.open(space.store_path) as store:
+        if space.has_store:
+            with Store.open(space.store) as store:
                 left = store.without_named(left)
         return len(media.drop_unused(left))

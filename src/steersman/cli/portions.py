@@ -119,7 +119,7 @@ def data_split(
     )
     lines = [f"{i.name}: {i.count} {i.kind} ({i.split})" for i in infos]
     lines.append(f"  {info.count} records in {of.clusters} groups that stay together, the largest of {of.largest}")
-    if apart := of.splits.count(""):
+    if apart := of.count(""):
         lines.append(f"  left out {apart}: augmented, of records that are held out")
     data = {
         "datasets": [i.to_json() for i in infos],
@@ -138,7 +138,7 @@ def _written(
 
     infos = []
     for split in splits:
-        if split not in of.splits:
+        if not of.count(split):
             say(f"note: no record fell into {split}")
             continue
         infos.append(

@@ -162,10 +162,10 @@ def rank(
         import getpass
 
         labeler = getpass.getuser()
-    if not space.store_path.is_file():
+    if not space.has_store:
         samples_file(space, number)  # so that a workspace without answers gets no store either
     # the rule judge judges on the whole
-    with Store.open(space.store_path, None if simulated else space.config.rank.objective) as store:
+    with Store.open(space.store, None if simulated else space.config.rank.objective) as store:
         fresh = fill_store(space, store, number)
         if fresh:
             say(f"{fresh} prompts are waiting to be ranked")

@@ -82,7 +82,8 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
 
     def made() -> Engine:
         if opened is not None:
-            return opened(Wanted(str(folder), options, before), True)
+            most = max(space.config.serve.streams, 128)  # so that answers that were admitted do not wait for each other
+            return opened(Wanted(str(folder), options | {"max_slots": most}, before), True)
         from steersman.engine.load import load_engine
 
         return load_engine(folder, say=say, **options)
@@ -248,7 +249,6 @@ def run_server(
     also: Sequence[str] = (),
 ) -> None:
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
-    from steersman.engine.apart.client import Link
     from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
     from steersman.server.workers import this_worker
@@ -266,8 +266,8 @@ def run_server(
         _serve_by_workers(space, model, dtype, place, ready)
         return
     with contextlib.ExitStack() as stack:
-        if worker is not None and worker.engine:
-            opened = opener(Link(worker.engine["address"], bytes.fromhex(worker.engine["key"])))
+        if worker is not None and worker.link is not None:
+            opened = opener(worker.link)
         else:
             opened = stack.enter_context(engines(config.engine_process))
         load_other = loader(space, dtype, opened)
@@ -310,9 +310,11 @@ def _serve(
     key: str,
     worker: Worker | None,
 ) -> None:
+    from steersman.rounds.openers import openers
     from steersman.server.app import create_app
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
+    from steersman.server.mirrored import Mirror
     from steersman.store import Store
 
     def report() -> Path | None:
@@ -320,7 +322,7 @@ def _serve(
         return path if path.is_file() else None
 
     config = space.config.serve
-    with Store.open(space.store_path, space.config.rank.objective) as store:
+    with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
             store,
@@ -329,8 +331,11 @@ def _serve(
             system_prompt=config.system_prompt,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
+            greeting=config.greeting,
+            examples=lambda: openers(space),
             report=report,
             round=space.round,
+            overlap=space.config.rank.overlap,
             workspace=space.root,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
@@ -338,8 +343,15 @@ def _serve(
             generations=Generations(most=config.streams),
         )
         with follow(store=store, promote=config.canary_promote).running():
-            sock = worker.sock if worker else None
-            serve_app(app, *place, on_ready=ready, grace=config.grace_seconds, sock=sock)
+            sock, link = (worker.sock, worker.link) if worker else (None, None)
+            mirror = Mirror(link, app.state.context.answers) if link else None
+
+            def begun(url: str) -> None:
+                if mirror is not None:
+                    mirror.start()
+                ready(url)
+
+            serve_app(app, *place, on_ready=begun, grace=config.grace_seconds, sock=sock)
 
 
 def set_up_logs(as_json: bool) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.cold.phrases import CLOSING, CONTACT, DEVICE, DISCLAIMER, GREETINGS, NOTE
 from steersman.cold.quoted import without_quotes
 from steersman.data import resemble
+from steersman.data.shelves import MakePile, Numbers, Pile
 from steersman.types import Conversation, Message
 
 STEPS = ("notes", "quotes", "signatures", "greetings", "macros")
@@ -32,6 +34,8 @@ SHORT = 12
 """Letters of a paragraph that can be a macro."""
 SPECIFIC = 2.0
 """A paragraph whose questions are this many times as alike as any questions answers them, and stays."""
+LIKE = 200
+"""Questions that are compared."""
 SHOWN = 5
 
 
@@ -100,26 +104,31 @@ def _line(text: str) -> str:
 
 
 def stripped(
-    records: Iterable[Conversation], keep: Collection[str] = (), prompts: bool = False
-) -> tuple[list[Conversation], Report]:
-    """The dialogues without all STEPS that are not in `keep`. `prompts`: they may end with the user."""
+    records: Iterable[Conversation], keep: Collection[str] = (), prompts: bool = False, make: MakePile[Any] = list
+) -> tuple[Pile[Conversation], Report]:
+    """The dialogues without all STEPS that are not in `keep`. `prompts`: they may end with the user; `make`: what
+    holds them."""
     if unknown := set(keep) - set(STEPS):
         raise ValueError(f"--keep {', '.join(sorted(unknown))}: expected some of {', '.join(STEPS)}")
-    report, dialogues = Report(), []
+    report, out = Report(), make()
+    dialogues: Pile[tuple[Conversation, list[Message]]] = make()
+    often = Numbers[bytes]()
     for record in records:
         report.dialogues += 1
         report.turns["read"] += len(record.messages)
         report.letters["read"] += sum(letters(m.text) for m in record.messages)
         turns = [_stripped_turn(m, keep, report) for m in record.messages]
         dialogues.append((record, turns))
-    macros = set() if "macros" in keep else _macros([turns for _, turns in dialogues], report)
-    out = []
+        if "macros" not in keep:
+            for key in _asked_by_key(turns):
+                often[_digest(key)] = often.get(_digest(key), 0) + 1
+    macros = _macros(dialogues, often, report)
     for record, turns in dialogues:
         bare = [_without_macros(m, macros, report) for m in turns]
         if (whole := _whole(bare, prompts, report)) is not None:
             out.append(dataclasses.replace(record, messages=tuple(whole)))
+            report.letters["kept"] += sum(letters(m.text) for m in whole)
     report.kept = len(out)
-    report.letters["kept"] = sum(letters(m.text) for r in out for m in r.messages)
     return out, report
 
 
@@ -198,30 +207,47 @@ def _paragraphs(text: str) -> list[str]:
     return [p for p in re.split(r"\n\s*\n|\n(?=\S)", text) if p.strip()]
 
 
-def _macros(dialogues: Sequence[Sequence[Message]], report: Report) -> set[str]:
-    """Keys of paragraphs of the assistant that stand in many dialogues, whatever was asked."""
-    asked: dict[str, dict[int, str]] = defaultdict(dict)
-    for number, turns in enumerate(dialogues):
-        question = ""
-        for message in turns:
-            if message.role == "user":
-                question = message.text or question
-            elif message.role == "assistant":
-                for paragraph in _paragraphs(message.text):
-                    if len(key := _key(paragraph)) >= SHORT:
-                        asked[key].setdefault(number, question)
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()[:16]
+
+
+def _asked_by_key(turns: Sequence[Message]) -> dict[str, str]:
+    """Keys of the assistant's paragraphs -> the question before each."""
+    asked: dict[str, str] = {}
+    question = ""
+    for message in turns:
+        if message.role == "user":
+            question = message.text or question
+        elif message.role == "assistant":
+            for paragraph in _paragraphs(message.text):
+                if len(key := _key(paragraph)) >= SHORT:
+                    asked.setdefault(key, question)
+    return asked
+
+
+def _macros(
+    dialogues: Pile[tuple[Conversation, list[Message]]], often: Mapping[bytes, int], report: Report
+) -> set[str]:
+    """Keys of paragraphs of the assistant that stand in many dialogues (`often`: in how many), whatever was asked."""
     least = max(MACRO, math.ceil(LEAST * len(dialogues)))
-    often = {key: list(found.values()) for key, found in asked.items() if len(found) >= least}
-    if not often:
+    digests = {digest for digest, n in often.items() if n >= least}
+    if not digests:
         return set()
-    questions = [next((m.text for m in turns if m.role == "user"), "") for turns in dialogues]
-    weights = resemble.rarity(questions)
-    usual = resemble.likeness(
-        resemble.char_vectors(random.Random(0).sample(questions, min(200, len(questions))), weights)
-    )
+    asked: dict[str, list[str]] = defaultdict(list)
+    for _, turns in dialogues:
+        for key, question in _asked_by_key(turns).items():
+            if _digest(key) in digests and len(asked[key]) < LIKE:
+                asked[key].append(question)
+
+    def first(turns: Sequence[Message]) -> str:
+        return next((m.text for m in turns if m.role == "user"), "")
+
+    weights = resemble.rarity(first(turns) for _, turns in dialogues)
+    some = random.Random(0).sample(range(len(dialogues)), min(LIKE, len(dialogues)))
+    usual = resemble.likeness(resemble.char_vectors([first(dialogues[i][1]) for i in some], weights))
     macros = set()
-    for key, found in often.items():
-        if resemble.likeness(resemble.char_vectors(found[:200], weights)) < SPECIFIC * usual:
+    for key, found in asked.items():
+        if resemble.likeness(resemble.char_vectors(found, weights)) < SPECIFIC * usual:
             macros.add(key)
         else:
             report.answers_kept += 1

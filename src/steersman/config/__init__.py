@@ -31,6 +31,7 @@ from steersman.config.project_settings import (
     RoundConfig,
     SampleConfig,
     ServeConfig,
+    StoreConfig,
 )
 from steersman.config.reinforcement import (
     RULES,
@@ -92,6 +93,7 @@ __all__ = [
     "SelectionConfig",
     "ServeConfig",
     "SftConfig",
+    "StoreConfig",
     "components",
     "flat_name",
     "late",
@@ -119,6 +121,7 @@ class Config:
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()
+    store: StoreConfig = StoreConfig()
 
 
 def of_stage(config: Config, section: str) -> Any:

@@ -115,6 +115,11 @@ class RankConfig:
         "Weigh each person's rankings by how well they agree with others' of the same answers (`rank --agreement`); "
         "false: all count alike.",
     )
+    overlap: int = opt(
+        1,
+        "People who label each task at the desk; with 2 or more, agreement can be measured.",
+        low=1,
+    )
     objective: str = opt("", "What people rank by alone, such as helpful; kept with each ranking. Empty: all in all.")
 
 
@@ -167,6 +172,12 @@ class ServeConfig:
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
     system_prompt: str = opt("", "Put before every dialogue that has no system message.")
+    greeting: str = opt(
+        "", "What an empty chat says first: a heading, and lines of text below it. Empty: a few words.", late=True
+    )
+    examples: list[str] = names(
+        "Questions that an empty chat offers. Empty: some with which dialogues of the validation data begin."
+    )
     allowed_hosts: str = opt(
         "",
         "Other names than this machine's own that requests may name as Host, comma-separated, such as "
@@ -199,4 +210,13 @@ class ServeConfig:
         "model",
         "Weights of chat and serve: as model.dtype, or others; int8 takes half the memory of bfloat16.",
         ("model", "bfloat16", "float32", "int8"),
+    )
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    url: str = opt(
+        "",
+        "Database of chats, rankings and feedback: empty for the file store.db, or postgresql://USER@HOST/NAME (extra "
+        "postgres), one database a workspace. A password belongs into STEERSMAN_STORE, PGPASSWORD or ~/.pgpass.",
     )

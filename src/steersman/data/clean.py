@@ -10,13 +10,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 
 from steersman.data.formats import Parsed
 from steersman.data.formats.fields import trimmed
 from steersman.types import Conversation, Feedback, Json, Message, Ranking
 
-CJK = (("\u4e00", "\u9fff"), ("\u3400", "\u4dbf"))
+CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
+LATIN = re.compile("[A-Za-z]+")
 
 
 _KEPT = r"(?!\w*(?:tool|call|think|image|audio|video|vision|media|box|quad|object|python|content|cite))"
@@ -73,8 +75,7 @@ def bare(text: str, changed: Counter[str]) -> str:
 
 def language_of(text: str) -> str:
     """'zh', 'en' or 'other' by the script of the letters: enough to count, not to classify."""
-    cjk = sum(1 for c in text if any(low <= c <= high for low, high in CJK))
-    latin = sum(1 for c in text if c.isascii() and c.isalpha())
+    cjk, latin = (sum(map(len, letters.findall(text))) for letters in (CJK, LATIN))
     if cjk == latin == 0:
         return "other"
     return "zh" if 3 * cjk >= latin else "en"  # a Chinese character carries about as much as three letters
@@ -186,32 +187,49 @@ def clean_one(record: Parsed, dropped: Counter[str], changed: Counter[str]) -> P
 def clean(
     records: Iterable[Parsed], changed: Counter[str] | None = None, *, unique: bool = True
 ) -> tuple[list[Parsed], dict[str, int]]:
-    """Normalised records without empty and repeated ones, and the numbers removed, by reason.
-
-    `changed` counts changes to kept records. Ids are made unique: a record whose id is taken gets the next
-    free one of '-2', '-3' and so on. Without `unique` repeated records and their ids stay.
-    """
+    """`cleaned` records at once, and the numbers removed, by reason."""
     dropped: Counter[str] = Counter()
-    changed = Counter() if changed is None else changed
-    seen: set[bytes] = set()
-    ids: dict[str, int] = {}
-    kept: list[Parsed] = []
+    kept = list(cleaned(records, dropped, Counter() if changed is None else changed, Known({}, {}) if unique else None))
+    return kept, by_reason(dropped)
+
+
+def by_reason(dropped: Mapping[str, int]) -> dict[str, int]:
+    return {reason: n for reason, n in sorted(dropped.items()) if n}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Digests of the records so far, and their ids with the last number tried for each."""
+
+    digests: MutableMapping[bytes, int]
+    ids: MutableMapping[str, int]
+
+
+def cleaned(
+    records: Iterable[Parsed], dropped: Counter[str], changed: Counter[str], known: Known | None
+) -> Iterator[Parsed]:
+    """Normalised records without empty and repeated ones, one at a time.
+
+    `dropped` counts those removed, `changed` changes to kept records. Ids are made unique: a record whose id is taken
+    gets the next free one of '-2', '-3' and so on. Without `known` repeated records and their ids stay.
+    """
     for record in records:
-        cleaned = clean_one(record, dropped, changed)
-        if cleaned is None:
+        kept = clean_one(record, dropped, changed)
+        if kept is None or known is None:
+            if kept is not None:
+                yield kept
             continue
-        digest = hashlib.sha256(text_of(cleaned).encode()).digest()
-        if unique and digest in seen:
+        digest = hashlib.sha256(text_of(kept).encode()).digest()[:16]
+        if digest in known.digests:
             dropped["duplicates"] += 1
             continue
-        seen.add(digest)
-        if unique and not isinstance(cleaned, str):
-            cleaned = dataclasses.replace(cleaned, id=_free(cleaned.id or digest.hex()[:16], ids, changed))
-        kept.append(cleaned)
-    return kept, {reason: n for reason, n in sorted(dropped.items()) if n}
+        known.digests[digest] = 1
+        if not isinstance(kept, str):
+            kept = dataclasses.replace(kept, id=_free(kept.id or digest.hex()[:16], known.ids, changed))
+        yield kept
 
 
-def _free(name: str, ids: dict[str, int], changed: Counter[str]) -> str:
+def _free(name: str, ids: MutableMapping[str, int], changed: Counter[str]) -> str:
     """`name`, or the first free one of NAME-2, NAME-3, ...; `ids`: taken names and the last number tried for each."""
     free = name
     while free in ids:

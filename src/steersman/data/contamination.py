@@ -9,10 +9,14 @@ says nothing.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from steersman.data.formats import Parsed
 from steersman.data.made import origin_key
@@ -68,43 +72,65 @@ def _prefixes(messages: Sequence[Message]) -> Iterable[tuple[str, ...]]:
             yield asked
 
 
-def _runs(text: tuple[str, ...]) -> set[tuple[str, ...]]:
-    return {text[i : i + RUN] for i in range(len(text) - RUN + 1)}
+def _runs(text: tuple[str, ...]) -> set[int]:
+    """Hashes of the runs of a text."""
+    return {hash(text[i : i + RUN]) for i in range(len(text) - RUN + 1)}
 
 
 class Finder:
-    """Finds which of `prompts` a record holds; memory grows with the prompts alone."""
+    """Finds which of `prompts` a record holds; memory grows by some 300 bytes a prompt, whose texts are read where
+    they lie."""
 
     def __init__(self, prompts: Sequence[Conversation]) -> None:
         self.prompts = prompts
-        self._asked = [units(_asked(p.messages)) for p in prompts]
-        self._exactly: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        self._index: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        self._sizes: list[int] = []
-        for i, text in enumerate(self._asked):
-            self._exactly[text].append(i)
-            runs = _runs(text)
-            self._sizes.append(len(runs))
-            if len(runs) >= MIN_RUNS:
-                for run in runs:
-                    self._index[run].append(i)
+        exactly, runs, of, self._sizes = (array("q") for _ in range(4))
+        for i in range(len(prompts)):
+            text = self._asked(i)
+            exactly.append(hash(text))
+            found = _runs(text)
+            self._sizes.append(len(found))
+            if len(found) >= MIN_RUNS:
+                runs.extend(found)
+                of.extend(itertools.repeat(i, len(found)))
+        self._exactly, self._runs = Sorted(exactly, array("q", range(len(exactly)))), Sorted(runs, of)
+
+    def _asked(self, i: int) -> tuple[str, ...]:
+        return units(_asked(self.prompts[i].messages))
 
     def exact(self, record: Parsed) -> set[int]:
         origin = origin_key(record)  # a variant of a test prompt gives it away, in whatever words
         of = [units(origin)] if origin is not None else []
-        return {i for prefix in (*of, *_prefixes(_messages(record))) for i in self._exactly.get(prefix, ())}
+        said = {hash(prefix): prefix for prefix in (*of, *_prefixes(_messages(record)))}
+        found = zip(*self._exactly.find(list(said)), strict=True)
+        return {i for i, h in found if self._asked(i) == said[h]}
 
     def near(self, record: Parsed) -> set[int]:
         said = record if isinstance(record, str) else "\n".join(m.spelled for m in _messages(record))
-        words = units(said)
-        hits = Counter(i for run in _runs(words) for i in self._index.get(run, ()))
-        asked, sizes = self._asked, self._sizes
-        return {
-            i
-            for i, n in hits.items()
-            if n >= NEAR * sizes[i]
-            or (n >= HALF * sizes[i] and (Counter(asked[i]) & Counter(words)).total() >= NEARLY_ALL * len(asked[i]))
-        }
+        words, sizes = units(said), self._sizes
+        hits = Counter(self._runs.find(list(_runs(words)))[0])
+        likely = {i: n for i, n in hits.items() if n >= HALF * sizes[i]}
+        return {i for i, n in likely.items() if n >= NEAR * sizes[i] or _has_nearly_all(words, self._asked(i))}
+
+
+def _has_nearly_all(words: tuple[str, ...], asked: tuple[str, ...]) -> bool:
+    return (Counter(asked) & Counter(words)).total() >= NEARLY_ALL * len(asked)
+
+
+class Sorted:
+    """Which prompts have a hash."""
+
+    def __init__(self, hashes: array[int], prompts: array[int]) -> None:
+        keys = np.frombuffer(hashes, np.int64) if hashes else np.zeros(0, np.int64)
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._prompts = np.frombuffer(prompts, np.int64)[order].astype(np.int32) if prompts else np.zeros(0, np.int32)
+
+    def find(self, hashes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """(prompts, the hash that each was found by)."""
+        wanted = np.array(hashes, np.int64)
+        low, high = (np.searchsorted(self._keys, wanted, side) for side in ("left", "right"))
+        places = [i for a, b in zip(low.tolist(), high.tolist(), strict=True) for i in range(a, b)]
+        return self._prompts[places].tolist() if places else [], self._keys[places].tolist() if places else []
 
 
 def overlap(prompts: Sequence[Conversation], training: Iterable[Parsed]) -> Overlap:

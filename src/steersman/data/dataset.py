@@ -318,7 +318,7 @@ def _load(
     return records
 
 
-def _distinct(records: list[Parsed], changed: Counter[str]) -> tuple[list[Parsed], dict[str, int]]:
+def _distinct(records: Iterable[Parsed], changed: Counter[str]) -> tuple[list[Parsed], dict[str, int]]:
     """Our own rankings without duplicate answers, other records unchanged; and the number left without a pair."""
     kept = [distinct_answers(r, changed) if isinstance(r, Ranking) and _repeats(r) else r for r in records]
     left = [r for r in kept if r is not None]

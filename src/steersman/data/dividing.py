@@ -7,10 +7,11 @@ otherwise a test would ask what was learned.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from steersman.data import near
 from steersman.data.clean import words_of
@@ -19,7 +20,7 @@ from steersman.data.contamination import units
 from steersman.data.dataset import DatasetInfo, stream_records
 from steersman.data.formats import Parsed
 from steersman.data.made import origin_key
-from steersman.data.split import split_key, split_keys
+from steersman.data.split import split_by_hash, split_key, split_keys
 from steersman.types import Feedback, Ranking
 
 ENOUGH = 8
@@ -30,10 +31,19 @@ ENOUGH = 8
 class Divided:
     """Which split each record of a set goes to, and how many of them belong together."""
 
-    splits: list[str]
-    """'' for variants of records (augmented) that are not for training: they go nowhere."""
+    names: tuple[str, ...]
+    """Of splits; the first, '', for variants of records (augmented) that are not for training: they go nowhere."""
+    codes: near.Numbers
+    """For each record the place of its split among `names`."""
     clusters: int
     largest: int
+
+    @property
+    def splits(self) -> list[str]:
+        return [self.names[code] for code in self.codes]
+
+    def count(self, split: str) -> int:
+        return int((self.codes == self.names.index(split)).sum())
 
 
 def opening(record: Parsed) -> str:
@@ -51,37 +61,64 @@ def opening(record: Parsed) -> str:
 
 
 def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshold: float, folder: Path) -> Divided:
-    """The split of every record. Records are read twice; memory grows by some 100 bytes a record."""
+    """The split of every record. Records are read twice; memory grows by some 60 bytes a record."""
     with near.signatures((asked_in(r) or words_of(r) for r in stream_records(info.path)), folder) as found:
-        links = [(int(a), int(b)) for a, b in near.pairs(found, threshold)]
-    first: dict[bytes, int] = {}
-    originals: dict[str, int] = {}
+        links = near.pairs(found, threshold)
+    keys = np.zeros((info.count, 2), np.uint64)
     variants: dict[int, str] = {}
-    keys: list[bytes] = []
     for i, record in enumerate(stream_records(info.path)):
-        keys.append(hashlib.sha256(opening(record).encode()).digest()[:12])
-        if (earlier := first.setdefault(keys[-1], i)) != i:
-            links.append((earlier, i))
+        digest = hashlib.sha256(opening(record).encode()).digest()
+        keys[i] = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:12], "big")
         if (origin := origin_key(record)) is not None:
             variants[i] = origin
-    if variants:
-        wanted = set(variants.values())
-        for i, record in enumerate(stream_records(info.path)):
-            if i not in variants and (key := split_key(record)) in wanted:
-                originals.setdefault(key, i)
-        links += [(originals[key], i) for i, key in variants.items() if key in originals]
-    cluster = near.joined(len(keys), links)
+    links = np.concatenate([links, _same(keys), _origins(info, variants)])
+    cluster = near.joined(info.count, (links[i] for i in range(len(links))))
     # a cluster's key is the least of its records' keys, so that a set that grows keeps most of its splits
-    least_key: dict[int, bytes] = {}
-    sizes: dict[int, int] = defaultdict(int)
-    for i, root in enumerate(cluster.tolist()):
-        least_key[root] = min(least_key.get(root, keys[i]), keys[i])
-        sizes[root] += 1
-    named = [least_key[root].hex() for root in cluster.tolist()]
-    of = split_keys(named, shares, least)
-    splits = ["" if i in variants and of[name] != "train" else of[name] for i, name in enumerate(named)]
-    return Divided(splits, len(sizes), max(sizes.values(), default=0))
+    order = np.lexsort((keys[:, 1], keys[:, 0], cluster))
+    begins = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    sizes = np.diff(begins, append=len(order))
+    of = _of_clusters(keys[order[begins]], sizes, shares, least)
+    codes = np.zeros(info.count, np.int8)
+    codes[order] = np.repeat(of, sizes)
+    names = ("", *shares)
+    for i in variants:
+        codes[i] = codes[i] if names[codes[i]] == "train" else 0
+    return Divided(names, codes, len(sizes), int(sizes.max(initial=0)))
+
+
+def _same(keys: near.Numbers) -> near.Numbers:
+    """Links of each record to the one before it with the same key."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    same = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))
+    return np.stack([order[same], order[same + 1]], axis=1)
+
+
+def _origins(info: DatasetInfo, variants: Mapping[int, str]) -> near.Numbers:
+    """Links of records made by augmentation to what they were made of."""
+    wanted, originals = set(variants.values()), dict[str, int]()
+    for i, record in enumerate(stream_records(info.path) if variants else ()):
+        if i not in variants and (key := split_key(record)) in wanted:
+            originals.setdefault(key, i)
+    links = [(originals[key], i) for i, key in variants.items() if key in originals]
+    return np.array(links, np.int64).reshape(-1, 2)
+
+
+def _of_clusters(keys: near.Numbers, sizes: near.Numbers, shares: Mapping[str, float], least: int) -> near.Numbers:
+    """The place of each cluster's split in ("", *shares)."""
+    splits = list(shares)
+
+    def name(i: int) -> str:
+        return f"{int(keys[i, 0]):016x}{int(keys[i, 1]):08x}"
+
+    of = np.fromiter((splits.index(split_by_hash(name(i), shares)) for i in range(len(keys))), np.int8, len(keys))
+    filled = np.bincount(of, sizes, len(splits))
+    if least and any(share > 0 and filled[i] < least for i, share in enumerate(shares.values())):
+        names = [name(i) for i in range(len(keys))]
+        moved = split_keys([n for n, size in zip(names, sizes, strict=True) for _ in range(size)], shares, least)
+        of = np.array([splits.index(moved[n]) for n in names], np.int8)
+    return of + 1
 
 
 def part_of(records: Iterable[Parsed], of: Divided, split: str) -> Iterator[Parsed]:
-    return (record for record, name in zip(records, of.splits, strict=True) if name == split)
+    wanted = of.names.index(split)
+    return (record for record, code in zip(records, of.codes, strict=True) if code == wanted)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, s
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
+from steersman.data.shelves import MakePile, Pile, in_order
+from steersman.data.unused import Content, check_content, check_mapping
 from steersman.types import Conversation, Ranking
 
 ORDERS = ("", "best-first", "worst-first")
-CATEGORY = 20
-"""A field of at least this many records with at most a fifth as many distinct values is a category, not content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Imported:
     """The result of reading a file; `read` counts records, `rejected` and `left_out` together."""
 
     kind: str
-    records: list[Parsed]
-    rejected: list[Rejected] = field(default_factory=list)
+    records: Pile[Parsed]
+    rejected: Pile[Rejected] = field(default_factory=list)
     formats: Mapping[str, int] = field(default_factory=dict)
     """Format -> number of records."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -84,38 +84,44 @@ def _formats_of(name: str | None) -> tuple[str, str | None]:
     return (name if name in sources.FILE_FORMATS else ""), (name if name in formats.IMPORTERS else None)
 
 
-@dataclass
-class _Content:
-    """An unused field whose values look like content."""
+@dataclass(frozen=True)
+class _Kind:
+    """The records of one kind, and their lines."""
 
-    line: int
-    sample: str
-    count: int = 0
-    values: set[int] = field(default_factory=set)
+    records: Pile[Parsed]
+    lines: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, line: int, record: Parsed) -> None:
+        self.lines.append(line)
+        self.records.append(record)
 
 
 @dataclass
 class _Gathered:
-    """The records and counts gathered so far."""
+    """The records and counts gathered so far; `make` makes what holds records."""
 
-    kinds: dict[str, list[tuple[int, Parsed]]] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
+    make: MakePile[Any]
+    rejected: Pile[Rejected]
+    scored: Pile[tuple[int, ScoredAnswer]]
+    kinds: dict[str, _Kind] = field(default_factory=dict)
     formats: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     taken: Counter[tuple[str, str]] = field(default_factory=Counter)
     unused: Counter[str] = field(default_factory=Counter)
-    content: dict[str, _Content] = field(default_factory=dict)
-    scored: list[tuple[int, ScoredAnswer]] = field(default_factory=list)
+    content: dict[str, Content] = field(default_factory=dict)
     files: Counter[str] = field(default_factory=Counter)
-    single: dict[str, list[float]] = field(default_factory=dict)
-    """Fields that score single answers, and their values."""
+    single: dict[str, tuple[int, float, float]] = field(default_factory=dict)
+    """Fields that score single answers: number of values, the least and the most."""
     seen: set[str] = field(default_factory=set)
     """Names of all fields, in the form for comparison."""
 
     @property
     def count(self) -> int:
-        return sum(map(len, self.kinds.values()))
+        return sum(len(kind.lines) for kind in self.kinds.values())
+
+    def kind(self, name: str) -> _Kind:
+        return self.kinds.setdefault(name, _Kind(self.make()))
 
     def add(self, line: int, parsed: Parsed, fields: Fields) -> None:
         """Record which fields were read from a record, and which were not."""
@@ -123,14 +129,14 @@ class _Gathered:
         self.taken.update(fields.taken.items())
         answered = not (isinstance(parsed, Conversation) and parsed.is_prompt)
         if answered and isinstance(parsed, Conversation) and (key := score_of(fields)) is not None:
-            self.single.setdefault(key, []).append(float(fields.record[key]))
+            value = float(fields.record[key])
+            n, low, high = self.single.get(key, (0, value, value))
+            self.single[key] = (n + 1, min(low, value), max(high, value))
         content, others = lost(fields, words_of(parsed), answered)
         self.unused.update(content + others)
         for name in content:
             text = str(fields.record[name])
-            found = self.content.setdefault(name, _Content(line, text))
-            found.count += 1
-            found.values.add(hash(text))
+            self.content.setdefault(name, Content(line, text)).add(text)
 
 
 @dataclass(frozen=True)
@@ -155,11 +161,17 @@ class Taking:
 
 
 def parse_file(
-    path: Path | Sequence[Path], kind: str | None = None, *, reading: Reading | None = None, **options: Any
+    path: Path | Sequence[Path],
+    kind: str | None = None,
+    *,
+    reading: Reading | None = None,
+    make: MakePile[Any] = list,
+    **options: Any,
 ) -> Imported:
     """Read `path` (a file, an archive, a folder, or several) as `kind` (None: the kind of most records).
 
     `options` are fields of `Taking`, and where no `reading` is given of `Reading` too: `encoding`, `speakers`, ...
+    `make` is what makes lists of records; with `Shelf` they lie on disk.
 
     A record that is broken or cannot be of this kind is a ValueError 'file:line: field: what was expected', or with
     `skip_bad` is listed in `rejected`; so are records of several kinds where `kind` is None. An unused field that looks
@@ -171,19 +183,20 @@ def parse_file(
     path = Path(", ".join(map(str, paths)))
     mapping, prompts = taking.mapping or {}, kind not in (None, "demonstrations")
     reading = dataclasses.replace(reading or Reading(**options), format=file_format, prompts=prompts, mapping=mapping)
-    got = _take(sources.scan_all(paths, reading), (path, name, kind), taking, reading)
+    got = _Gathered(make, make(), make())
+    _take(sources.scan_all(paths, reading), (path, name, kind), taking, reading, got)
     got.notes.update(reading.changed)
     if kind in (None, "demonstrations"):
         _say_scores(got, reading)
-    _check_mapping(path, mapping, got)
-    _check_content(path, got)
+    check_mapping(path, mapping, got.seen)
+    check_content(path, got.content, _most_frequent(got.taken))
     _group(got)
     kind = kind or _settle_kind(path, got, taking.skip_bad)
-    if not got.kinds.get(kind):
+    if kind not in got.kinds:
         raise ValueError(f"{path}: expected at least one good record, found none{_why(got)}")
     return Imported(
         kind,
-        [parsed for _, parsed in got.kinds[kind]],
+        got.kinds[kind].records,
         got.rejected,
         dict(got.formats),
         {why: n for why, n in got.left_out.most_common() if n},
@@ -195,11 +208,15 @@ def parse_file(
 
 
 def _take(
-    records: Iterator[Record], what: tuple[Path, str | None, str | None], taking: Taking, reading: Reading
-) -> _Gathered:
-    """Read records until there are enough; `what`: path, format of records and kind."""
+    records: Iterator[Record],
+    what: tuple[Path, str | None, str | None],
+    taking: Taking,
+    reading: Reading,
+    got: _Gathered,
+) -> None:
+    """Read records into `got` until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
-    asked, got = _options(taking, reading), _Gathered()
+    asked = _options(taking, reading)
     for record in joined(records, got.notes, reading.session_hours):
         if record.file:
             got.files[record.file] += 1
@@ -212,7 +229,6 @@ def _take(
                 got.rejected.append(Rejected(record.line, str(error), record.raw, record.file))
         if taking.max_records and got.count >= taking.max_records:
             break
-    return got
 
 
 SAME_ROLES = {"user": "question", "customer": "question", "assistant": "answer", "agent": "answer", "bot": "answer"}
@@ -280,7 +296,7 @@ def _gather(
         got.left_out[str(reason)] += 1
         return
     _note_kind(parsed, wanted, got.notes)
-    got.kinds.setdefault(wanted, []).append((record.line, kept))
+    got.kind(wanted).add(record.line, kept)
 
 
 def _note_kind(parsed: Parsed, kind: str, notes: Counter[str]) -> None:
@@ -295,9 +311,9 @@ def _note_kind(parsed: Parsed, kind: str, notes: Counter[str]) -> None:
 
 def _say_scores(got: _Gathered, reading: Reading) -> None:
     """Note fields of scores beside single answers, which suggest that some answers are bad."""
-    for key, scores in got.single.items():
+    for key, (n, low, high) in got.single.items():
         reading.tell(
-            f"caution: '{key}' scores {len(scores)} single answers from {min(scores):g} to {max(scores):g} and is not "
+            f"caution: '{key}' scores {n} single answers from {low:g} to {high:g} and is not "
             "used: good and bad ones are learned alike; leave the bad ones out before, or see whether --kind rankings "
             "finds several answers to one prompt"
         )
@@ -306,61 +322,32 @@ def _say_scores(got: _Gathered, reading: Reading) -> None:
 def _group(got: _Gathered) -> None:
     """Turn single answers with scores into rankings of the answers to the same prompt."""
     if got.scored:
-        made, alone = rankings_of(got.scored)
-        got.kinds.setdefault("rankings", []).extend(made)
+        alone = 0
+        for line, ranking in rankings_of(got.scored):
+            if ranking is None:
+                alone += 1
+            else:
+                got.kind("rankings").add(line, ranking)
         got.notes["answers with a score each gathered into rankings by their prompt"] += len(got.scored) - alone
         got.left_out["prompts with one scored answer alone"] += alone
-
-
-def _check_mapping(path: Path, mapping: Mapping[str, str], got: _Gathered) -> None:
-    """ValueError where a field that --map names is in no record."""
-    if not got.seen:
-        return
-    for role, columns in mapping.items():
-        for column in columns.split(","):
-            if plain(column) not in got.seen:
-                near = difflib.get_close_matches(plain(column), sorted(got.seen), n=1, cutoff=0.0)
-                raise ValueError(
-                    f"{path}: --map {role}={column}: no record has such a field; did you mean '{''.join(near)}'?"
-                )
-
-
-def _check_content(path: Path, got: _Gathered) -> None:
-    """ValueError where unused fields look like content."""
-    fields = {
-        name: found
-        for name, found in got.content.items()
-        if found.count < CATEGORY or len(found.values) > found.count / 5
-    }
-    if not fields:
-        return
-    name, found = next(iter(fields.items()))
-    more = f" (likewise: {', '.join(list(fields)[1:])})" if len(fields) > 1 else ""
-    read = ", ".join(f"{role} = {key}" for role, key in _most_frequent(got.taken).items()) or "nothing"
-    sample = " ".join(found.sample.split())
-    raise ValueError(
-        f"{path}:{found.line}: field '{name}' looks like something said ({sample[:40]!r}) and would be lost{more}; "
-        f"read so far: {read}; say what it is, such as --map answer={name} (or {', '.join(MAPPABLE[:7])}), or leave it "
-        f"out: --map ignore={name}"
-    )
 
 
 def _settle_kind(path: Path, got: _Gathered, skip_bad: bool) -> str:
     """The kind of most records. Those of other kinds are rejected, or a ValueError without `skip_bad`."""
     if not got.kinds:
         raise ValueError(f"{path}: expected at least one good record, found none{_why(got)}")
-    kind = max(got.kinds, key=lambda k: len(got.kinds[k]))  # the first kind among equally frequent ones
-    others = {k: records for k, records in got.kinds.items() if k != kind}
+    kind = max(got.kinds, key=lambda k: len(got.kinds[k].lines))  # the first kind among equally frequent ones
+    others = {k: found for k, found in got.kinds.items() if k != kind}
     if others and not skip_bad:
-        counts = ", ".join(f"{len(r)} {k} (first at line {r[0][0]})" for k, r in got.kinds.items())
+        counts = ", ".join(f"{len(f.lines)} {k} (first at line {f.lines[0]})" for k, f in got.kinds.items())
         raise ValueError(
             f"{path}: expected records of one kind, got {counts}; import it once per kind with --kind and --skip-bad, "
             f"or with --skip-bad alone to keep the {kind}"
         )
-    for other, records in others.items():
-        for line, parsed in records:
+    for other, found in others.items():
+        for line, parsed in zip(found.lines, found.records, strict=True):
             got.rejected.append(Rejected(line, f"{other} in a file of {kind}", formats.to_line(parsed)))
-    got.rejected.sort(key=lambda r: r.line)
+    got.rejected = in_order(got.rejected, lambda r: r.line, got.make)
     return kind
 
 

@@ -12,11 +12,14 @@ import email.policy
 import email.utils
 import itertools
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage, MIMEPart
 from typing import Any
+
+import numpy as np
 
 from steersman.data import chatlog, encodings
 from steersman.data.chatlog import Said, Speakers
@@ -24,6 +27,7 @@ from steersman.data.containers import Part
 from steersman.data.formats.exports import THREAD_DAYS, body_of
 from steersman.data.readers import SHOWN, Record
 from steersman.data.reading import Reading
+from steersman.data.shelves import Numbers, Pile, Shelf
 from steersman.data.stamps import When
 
 HEAD = re.compile(
@@ -60,6 +64,7 @@ class Mail:
     text: str
 
 
+SIDES = ("", "user", "assistant")
 SUFFIXES = (".eml", ".mbox", ".mbx")
 
 
@@ -192,7 +197,7 @@ def _quoted(text: str) -> str:
 
 def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
     """The records with the mails among them, whatever files they are from, gathered into dialogues at the end."""
-    mails: list[Mail] = []
+    mails = Shelf[Mail]()
     for record in records:
         if isinstance(record.value, Mail):
             mails.append(record.value)
@@ -203,17 +208,20 @@ def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
     speakers = chatlog.speakers_of(reading.speakers)
     if speakers is None:
         raise ValueError(f"{mails[0].file}: {chatlog.ask_speakers(_addresses(mails))}")
-    sides = {mail.sender: _side(mail.sender, mail.name, speakers) for mail in mails}
+    sides = Numbers[str]()
+    for mail in mails:
+        sides[mail.sender] = SIDES.index(_side(mail.sender, mail.name, speakers))
     if not any(sides.values()):
         raise ValueError(
             f"{mails[0].file}: --speakers {reading.speakers}: no mail is of theirs; expected addresses, as "
             f"'*,desk@firm.example', or domains, as '*,@firm.example'; the mails are of: {_addresses(mails)}"
         )
     for thread in threads(mails):
-        yield from _dialogues(thread, sides, speakers, reading)
+        who = {mail.sender: SIDES[sides[mail.sender]] for mail in thread}
+        yield from _dialogues(thread, who, speakers, reading)
 
 
-def _addresses(mails: Sequence[Mail]) -> str:
+def _addresses(mails: Iterable[Mail]) -> str:
     return ", ".join(f"{who} ({n})" for who, n in Counter(m.sender for m in mails).most_common(12))
 
 
@@ -229,9 +237,9 @@ def _side(address: str, name: str, speakers: Speakers) -> str:
     return ""
 
 
-def threads(mails: Sequence[Mail]) -> list[list[Mail]]:
+def threads(mails: Pile[Mail]) -> Iterator[list[Mail]]:
     """The mails of each thread by time: joined by ids, by a ticket's number, and answers by their subject."""
-    parent = list(range(len(mails)))
+    parent = array("q", range(len(mails)))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -239,25 +247,25 @@ def threads(mails: Sequence[Mail]) -> list[list[Mail]]:
             i = parent[i]
         return i
 
-    first: dict[tuple[str, str], int] = {}
+    first, subjects = Numbers[str](), Numbers[str]()
     for i, mail in enumerate(mails):
-        keys = [("id", one) for one in (mail.id, *mail.answers)]
-        keys += [("ticket", m[1] or m[2]) for m in [TICKET.search(mail.subject)] if m]
+        keys = [f"id {one}" for one in (mail.id, *mail.answers)]
+        keys += [f"ticket {m[1] or m[2]}" for m in [TICKET.search(mail.subject)] if m]
         for key in keys:
-            parent[root(i)] = root(first.setdefault(key, i))
-    subjects: dict[tuple[str, frozenset[str]], int] = {}
+            parent[root(i)] = root(first.get_or(key, i))
     for i, mail in enumerate(mails):
         bare = REPLY.sub("", mail.subject).casefold()
-        people = frozenset((mail.sender, *mail.to[:1]))
         if bare and not mail.answers:
-            at = subjects.setdefault((bare, people), i)
+            at = subjects.get_or("\n".join((bare, *sorted({mail.sender, *mail.to[:1]}))), i)
             if REPLY.match(mail.subject):
                 parent[root(i)] = root(at)
-    groups: dict[int, list[Mail]] = {}
-    for i, mail in enumerate(mails):
-        groups.setdefault(root(i), []).append(mail)
+    # threads come in the order of their first mails
+    roots = np.fromiter(map(root, range(len(mails))), np.int64, len(mails))
+    _, begins, of = np.unique(roots, return_index=True, return_inverse=True)
+    order = np.argsort(begins[of], kind="stable")
     early = datetime.datetime.min.replace(tzinfo=datetime.UTC)
-    return [sorted(group, key=lambda m: m.at or early) for group in groups.values()]
+    for _, places in itertools.groupby(order.tolist(), key=lambda i: roots[i]):
+        yield sorted((mails[i] for i in places), key=lambda m: m.at or early)
 
 
 def _dialogues(thread: Sequence[Mail], sides: dict[str, str], speakers: Speakers, reading: Reading) -> Iterator[Record]:

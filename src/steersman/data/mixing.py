@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steersman.data import shelves
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import Parsed, from_steersman
 from steersman.data.near import Numbers
@@ -92,7 +93,7 @@ def mixed(parts: Sequence[Part], counts: Sequence[int], seed: int, tick: Callabl
     every = np.concatenate([order[t] for order, t in zip(orders, taken, strict=True)])
     of = np.repeat(np.arange(len(parts)), [len(t) for t in taken])
     place = np.concatenate([_places(p.info.path, p.info.count)[t] for p, t in zip(parts, taken, strict=True)])
-    seen: dict[int, int] = {}
+    seen = shelves.Numbers[str]()
     files = [open(p.info.path, "rb") for p in parts]  # noqa: SIM115
     try:
         for done, i in enumerate(np.argsort(every, kind="stable"), 1):
@@ -100,7 +101,7 @@ def mixed(parts: Sequence[Part], counts: Sequence[int], seed: int, tick: Callabl
             files[of[i]].seek(int(place[i]))
             value = json.loads(files[of[i]].readline())
             record: Parsed = value["text"] if "text" in value else from_steersman(value)
-            if not isinstance(record, str) and seen.setdefault(hash(record.id), int(of[i])) != of[i]:
+            if not isinstance(record, str) and seen.get_or(record.id, int(of[i])) != of[i]:
                 record = dataclasses.replace(record, id=f"{part.info.name}/{record.id}")
             tick(done)
             yield record

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ THRESHOLD = 0.75
 LEAST = 8
 """Texts with fewer runs are not compared: 'thank you' resembles too much."""
 BATCH = 512
+FORGET = 16 * BATCH
+"""Texts read at random after which their pages are given back."""
 CHARACTERS = 1 << 21
 """Of texts whose runs are in memory at a time: some 100 bytes each."""
 T = TypeVar("T")
@@ -51,16 +54,21 @@ class Signatures:
 
     rows: Numbers
     known: Numbers
+    mapped: mmap.mmap | None = None
+
+    def forget(self) -> None:
+        """Pages of the file that were read are no part of the process's memory any more."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
     def similarity(self, a: Numbers, b: Numbers) -> Numbers:
         """Estimated share of runs in common of the texts a[i] and b[i]; its standard error is 0.04 at most."""
-        return np.concatenate(
-            [
-                np.mean(self.rows[a[i : i + BATCH]] == self.rows[b[i : i + BATCH]], axis=1)
-                for i in range(0, len(a), BATCH)
-            ]
-            or [np.zeros(0)]
-        )
+        out = np.zeros(len(a))
+        for i in range(0, len(a), BATCH):
+            out[i : i + BATCH] = np.mean(self.rows[a[i : i + BATCH]] == self.rows[b[i : i + BATCH]], axis=1)
+            if i % FORGET == 0:
+                self.forget()
+        return out
 
 
 @contextlib.contextmanager
@@ -74,8 +82,9 @@ def signatures(texts: Iterable[str], folder: Path | None = None) -> Iterator[Sig
             file.write(np.array(RMinHash.digests_from_token_sets(sets, PERMUTATIONS, 42), dtype=np.uint32).tobytes())
         file.flush()
         shape = (len(known), PERMUTATIONS)
-        rows = np.memmap(file, np.uint32, "r", shape=shape) if known else np.zeros(shape, np.uint32)
-        yield Signatures(rows, np.frombuffer(bytes(known), np.uint8).astype(bool))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if known else None
+        rows = np.frombuffer(mapped or b"", np.uint32).reshape(shape)
+        yield Signatures(rows, np.frombuffer(bytes(known), np.uint8).astype(bool), mapped)
         del rows
 
 
@@ -105,9 +114,9 @@ def pairs(of: Signatures, threshold: float = THRESHOLD) -> Numbers:
     Of texts that share a band each is compared with the first and with the one before it.
     """
     places = np.flatnonzero(of.known).astype(np.int64)
-    found = [np.zeros((0, 2), np.int64)]
+    found = np.zeros((0, 2), np.int64)
     for band in range(BANDS):
-        keys = _band(of.rows, places, band)
+        keys = _band(of, places, band)
         order = np.argsort(keys, kind="stable")
         sorted_keys = keys[order]
         starts = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]) if len(keys) else np.zeros(0, bool)
@@ -116,16 +125,18 @@ def pairs(of: Signatures, threshold: float = THRESHOLD) -> Numbers:
         for earlier in (first[later], later - 1):
             both = np.stack([places[order[earlier]], places[order[later]]], axis=1)
             both = np.unique(both, axis=0)
-            found.append(both[of.similarity(both[:, 0], both[:, 1]) >= threshold])
-    return np.unique(np.concatenate(found), axis=0)
+            near = both[of.similarity(both[:, 0], both[:, 1]) >= threshold]
+            found = np.unique(np.concatenate([found, near]), axis=0)
+    return found
 
 
-def _band(rows: Numbers, places: Numbers, band: int) -> Numbers:
+def _band(of: Signatures, places: Numbers, band: int) -> Numbers:
     """A 64-bit key of each text's band."""
     keys = np.zeros(len(places), np.uint64)
     step = 1 << 16
     for start in range(0, len(places), step):
-        part = rows[places[start : start + step], band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+        part = of.rows[places[start : start + step], band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+        of.forget()
         key = np.zeros(len(part), np.uint64)
         for column in part.T:
             key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
@@ -138,7 +149,8 @@ def repeated(of: Signatures, threshold: float = THRESHOLD) -> Numbers:
     """For each text the earlier one that it nearly repeats, or -1: each that goes resembles one that stays."""
     stays = np.full(len(of.known), -1, np.int64)
     found = pairs(of, threshold)
-    for earlier, later in found[np.lexsort((found[:, 0], found[:, 1]))]:
+    for i in np.lexsort((found[:, 0], found[:, 1])):
+        earlier, later = found[i]
         if stays[later] >= 0:
             continue
         root = earlier if stays[earlier] < 0 else stays[earlier]
@@ -160,4 +172,4 @@ def joined(n: int, links: Iterable[tuple[int, int]]) -> Numbers:
     for a, b in links:
         low, high = sorted((root(int(a)), root(int(b))))
         parent[high] = low
-    return np.array([root(i) for i in range(n)], np.int64)
+    return np.fromiter((root(i) for i in range(n)), np.int64, n)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from steersman import progress
 from steersman.data.clean import text_of
@@ -61,27 +62,55 @@ def split_records(records: Iterable[Parsed], fractions: Mapping[str, float], lea
     original is not in the training split are left out, and their number is said.
     """
     every = list(records)
-    keys = list(map(split_key, every))
-    split = split_keys(keys, fractions, least)
-    out: dict[str, list[Parsed]] = {name: [] for name in fractions}
-    apart = 0
-    for record, key in zip(every, keys, strict=True):
-        if split[key] != "train" and is_augmented(record):
-            apart += 1
-        else:
-            out[split[key]].append(record)
-    if apart:
+    plan = planned(every, fractions, least)
+    return {split: list(plan.of(every, split)) for split in fractions}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the records of a set go: by their hash, but for the keys that were moved."""
+
+    fractions: Mapping[str, float]
+    moved: Mapping[str, str]
+    sizes: Counter[str] = field(default_factory=Counter)
+
+    def split(self, record: Parsed) -> str:
+        """The record's split; '' for an augmented one that is held out."""
+        key = split_key(record)
+        found = self.moved.get(key) or split_by_hash(key, self.fractions)
+        return "" if found != "train" and is_augmented(record) else found
+
+    def of(self, records: Iterable[Parsed], split: str) -> Iterator[Parsed]:
+        return (record for record in records if self.split(record) == split)
+
+
+def planned(records: Iterable[Parsed], fractions: Mapping[str, float], least: int = 0) -> Plan:
+    """The plan of `split_records`, by reading the records twice at most; says how many augmented ones are left out.
+
+    Keys are held in memory only where a split falls short of `least`, which in large sets needs nearly equal keys.
+    """
+    plan = Plan(fractions, {})
+    plan.sizes.update(map(plan.split, records))
+    sizes = plan.sizes
+    short = any(share > 0 and sizes[name] < least for name, share in fractions.items())
+    if least and short and sizes.total() >= ENOUGH:
+        plan = Plan(fractions, _moved([split_key(record) for record in records], fractions, least))
+        plan.sizes.update(map(plan.split, records))
+    if apart := plan.sizes[""]:
         progress.note(f"note: {apart} augmented records left out: what they were made of is held out, or to be")
-    return out
+    return plan
 
 
 def split_keys(keys: Sequence[str], fractions: Mapping[str, float], least: int = 0) -> dict[str, str]:
     """The split of every key, of which each stands for a record; `least` as in `split_records`."""
     split = {key: split_by_hash(key, fractions) for key in keys}
-    if least and len(keys) >= ENOUGH:
-        largest = max(fractions, key=lambda name: fractions[name])
-        split |= _filled_up(Counter((key, split[key]) for key in keys), fractions, largest, least)
-    return split
+    return split | (_moved(keys, fractions, least) if least and len(keys) >= ENOUGH else {})
+
+
+def _moved(keys: Sequence[str], fractions: Mapping[str, float], least: int) -> dict[str, str]:
+    largest = max(fractions, key=lambda name: fractions[name])
+    counts = Counter((key, split_by_hash(key, fractions)) for key in keys)
+    return _filled_up(counts, fractions, largest, least)
 
 
 def _filled_up(

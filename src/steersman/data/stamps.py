@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import itertools
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -121,42 +121,63 @@ def _possible(numbers: tuple[int, int, int]) -> bool:
 
 
 def instants(stamps: Iterable[When | None]) -> list[float | None]:
-    """Seconds of each stamp on a common scale, None where unknown.
+    """Seconds of each stamp on a common scale, None where unknown."""
+    orders = Orders()
+    every = [orders.feed(stamp) for stamp in stamps]
+    best = orders.best()
+    return [None if best is None else found[best] for found in every]
 
-    The order of day and month is the one in which the log goes forward and spans the least time; times without a date
-    continue from the previous day.
+
+class Orders:
+    """Stamps one by one, each read in every order of day and month.
+
+    The best order is the one in which the log goes forward and spans the least time; times without a date continue from
+    the previous day.
     """
-    every = list(stamps)
-    best: list[float | None] = []
-    least = None
-    for order in ("dmy", "mdy", "ymd"):
-        found = _in_order(every, order)
-        if found is None:
-            continue
-        known = [t for t in found if t is not None]
-        back = sum(later < before for before, later in itertools.pairwise(known))
-        badness = (back, max(known, default=0.0) - min(known, default=0.0))
-        if least is None or badness < least:
-            best, least = found, badness
-    return best or [None] * len(every)
+
+    def __init__(self) -> None:
+        self._readings = [_Reading(order) for order in ("dmy", "mdy", "ymd")]
+
+    def feed(self, stamp: When | None) -> tuple[float | None, ...]:
+        return tuple(reading.feed(stamp) for reading in self._readings)
+
+    def best(self) -> int | None:
+        """The place of the best order; None where none is possible."""
+        good = [i for i, reading in enumerate(self._readings) if not reading.failed]
+        return min(good, key=lambda i: (self._readings[i].back, self._readings[i].span), default=None)
 
 
-def _in_order(stamps: list[When | None], order: str) -> list[float | None] | None:
-    out: list[float | None] = []
-    day, last = 0, 0
-    for stamp in stamps:
-        if stamp is None:
-            out.append(None)
-            continue
+@dataclass
+class _Reading:
+    order: str
+    failed: bool = False
+    back: int = 0
+    """How often time goes backward."""
+    _day: int = 0
+    _last: int = 0
+    _before: float | None = None
+    _low: float = math.inf
+    _high: float = -math.inf
+
+    @property
+    def span(self) -> float:
+        return max(0.0, self._high - self._low)
+
+    def feed(self, stamp: When | None) -> float | None:
+        if stamp is None or self.failed:
+            return None
         if stamp.date is not None:
-            parts = dict(zip(stamp.order or order, stamp.date, strict=True))
+            parts = dict(zip(stamp.order or self.order, stamp.date, strict=True))
             year = parts["y"] + (2000 if parts["y"] < 100 else 0)
             try:
-                day = datetime.date(year, parts["m"], parts["d"]).toordinal()
+                self._day = datetime.date(year, parts["m"], parts["d"]).toordinal()
             except ValueError:
+                self.failed = True
                 return None
-        elif stamp.seconds < last:
-            day += 1
-        last = stamp.seconds
-        out.append(day * 86400.0 + stamp.seconds)
-    return out
+        elif stamp.seconds < self._last:
+            self._day += 1
+        self._last = stamp.seconds
+        at = self._day * 86400.0 + stamp.seconds
+        self.back += self._before is not None and at < self._before
+        self._before, self._low, self._high = at, min(self._low, at), max(self._high, at)
+        return at

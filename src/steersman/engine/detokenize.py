@@ -57,6 +57,13 @@ class TokenBytes:
             self._known[token] = b"" if token in self._special else self._read(token).replace(b"\x00", b"")
         return self._known[token]
 
+    def named(self, token: int) -> bytes:
+        """As `of`, a special token by its name."""
+        if token not in self._special:
+            return self.of(token)
+        name: str = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return name.encode("utf-8", "replace")
+
     def each(self, ids: Iterable[int]) -> Iterator[bytes]:
         """Bytes of each token of a whole text: some tokenizers drop the space before the first word."""
         began = False
@@ -173,15 +180,15 @@ def shown(text: str) -> str:
 
 
 class ByteText:
-    """`Growing` by the tokens' bytes."""
+    """`Growing` by the tokens' bytes; with `special`, special tokens are written by their names."""
 
-    def __init__(self, tokens: TokenBytes) -> None:
-        self._tokens, self._began = tokens, False
+    def __init__(self, tokens: TokenBytes, special: bool = False) -> None:
+        self._of, self._tokens, self._began = tokens.named if special else tokens.of, tokens, False
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.again = False
 
     def grow(self, ids: Sequence[int]) -> str:
-        pieces = [self._tokens.of(token) for token in ids]
+        pieces = [self._of(token) for token in ids]
         if not self._began:
             start = next((i for i, piece in enumerate(pieces) if piece), None)
             if start is not None:
@@ -193,14 +200,15 @@ class DecodedText:
     """`Growing` by a tokenizer's own decoding, where the bytes of tokens are not known. A step decodes the last few
     tokens only."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, special: bool = False) -> None:
+        self._tokenizer, self._special = tokenizer, special
         self._ids: list[int] = []
         self._settled, self._read = 0, 0
         self.again = False
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        decode = self._tokenizer.decode
+        text: str = decode(ids, skip_special_tokens=not self._special, clean_up_tokenization_spaces=False)
         return closed_up(self._tokenizer, text.replace("\x00", ""))
 
     def grow(self, ids: Sequence[int]) -> str:

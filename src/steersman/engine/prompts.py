@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenBytes, Unescaped, Words
 from steersman.engine.protocol import Prompt, Refused
+from steersman.text.call_form import CallForm
+from steersman.text.call_probe import form_of
 from steersman.text.template import Template
 from steersman.types import Conversation
 
@@ -49,14 +52,20 @@ class Prompts:
             return tuple(self._tokenizer(prompt)["input_ids"])
         return tuple(prompt)
 
-    def growing(self) -> Growing:
-        """A new `Growing` for the text of one answer."""
-        if self.template is not None and self.template.hides:
-            return Words(self._text, self.template.words_from)
-        return self._text()
+    @functools.cached_property
+    def call_form(self) -> CallForm | None:
+        """How the model writes calls of tools; None where it does not, or not so that they could be told from words."""
+        return None if self.template is None else form_of(self.template)
 
-    def _text(self) -> Growing:
-        text = ByteText(self._bytes) if self._bytes.exact else DecodedText(self._tokenizer)
+    def growing(self, special: bool = False) -> Growing:
+        """A new `Growing` for the text of one answer, with special tokens' names where `special`."""
+        if self.template is not None and self.template.hides:
+            return Words(lambda: self._text(special), self.template.words_from)
+        return self._text(special)
+
+    def _text(self, special: bool) -> Growing:
+        exact = self._bytes.exact
+        text = ByteText(self._bytes, special) if exact else DecodedText(self._tokenizer, special)
         return Unescaped(text) if self.template is not None and self.template.escapes else text
 
     def token_bytes(self, token: int, first: bool = False) -> bytes:

@@ -13,6 +13,8 @@ from steersman.types import Completion, Conversation, SamplingParams
 if TYPE_CHECKING:
     import torch
 
+    from steersman.text.call_form import CallForm
+
 Prompt = Conversation | str | Sequence[int]
 """A conversation that ends with the user, plain text to be continued, or token ids."""
 
@@ -61,6 +63,26 @@ class ScoresPrompts(Protocol):
 
     def prompt_logprobs(self, prompt: Prompt, top: int = 0) -> PromptScores:
         """Raises PromptTooLong, or Refused where the model has no such thing (an encoder-decoder)."""
+        ...
+
+
+@runtime_checkable
+class WritesCalls(Protocol):
+    """An engine whose answers may contain calls of tools."""
+
+    def call_form(self) -> CallForm | None:
+        """How they are written in the text of an answer with `SamplingParams.special`; None where this is not known."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """An engine that can also turn texts into vectors."""
+
+    def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
+        """(the mean of the last layer's states after the final norm, of length 1; the number of tokens) of each prompt.
+
+        Raises PromptTooLong, or Refused where the model has no such thing."""
         ...
 
 

@@ -3,7 +3,8 @@
     canary.json: {"canaries": [{round, stage, identity, version, served, served_identity, share, salt, started, ...}]}
 
 The last one is present while it has not `ended`. A chat belongs to one of the two models by a hash of its id, so that
-it stays with it; chats begun before stay with the served model. The first look at which the interval of the
+it stays with it; chats begun before stay with the served model. In the API the user that a request names takes the
+chat's place, or the dialogue's beginning. The first look at which the interval of the
 difference excludes 0 decides, and is recorded; the interval is valid at every look (`rounds.sequential`).
 
 Why so: decision 70 in docs/LOG.md.
@@ -30,7 +31,7 @@ from steersman.rounds.sequential import Votes
 from steersman.store import Chat, Store
 from steersman.store.schema import iso, utc_now
 
-CANARY = "canary.json"
+CANARY, COUNTS = "canary.json", ".canary"
 LEVEL = 0.95
 Word = Literal["better", "worse", "undecided"]
 
@@ -66,8 +67,12 @@ class Canary:
 
     def candidate_answers(self, chat: Chat) -> bool:
         """Whether this chat belongs to the candidate."""
-        digest = hashlib.sha256(f"{self.salt}:{chat.id}".encode()).digest()
-        return chat.created >= self.started and int.from_bytes(digest[:8]) < self.share * 2**64
+        return chat.created >= self.started and self.has(chat.id)
+
+    def has(self, key: str) -> bool:
+        """Whether what `key` names (a chat, a user of the API) belongs to the candidate."""
+        digest = hashlib.sha256(f"{self.salt}:{key}".encode()).digest()
+        return int.from_bytes(digest[:8]) < self.share * 2**64
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Standing:
     votes: Votes
     low: float
     high: float
+    api: tuple[int, int] = (0, 0)
+    """Answers through the API of the served model and of the candidate; nobody votes on them."""
 
     @property
     def word(self) -> Word:
@@ -95,7 +102,7 @@ class Standing:
         }
 
     def to_json(self) -> dict[str, Any]:
-        return {"canary": dataclasses.asdict(self.canary), "now": self.figures()}
+        return {"canary": dataclasses.asdict(self.canary), "now": self.figures() | {"api_answers": list(self.api)}}
 
 
 def canaries(space: Workspace) -> list[Canary]:
@@ -186,11 +193,30 @@ def look(space: Workspace, store: Store) -> Standing | None:
     if not canary.ended and current != canary.served_identity:
         outcome = "promoted" if current == canary.identity else "overtaken"
         canary = _change(space, canary, ended=iso(utc_now()), outcome=outcome)
-    found = standing(canary, store)
+    found = dataclasses.replace(standing(canary, store), api=api_answers(space.root, canary))
     if not canary.ended and canary.decided is None and found.word != "undecided":
         decided = found.figures() | {"time": iso(utc_now())}
         found = dataclasses.replace(found, canary=_change(space, canary, decided=decided))
     return found
+
+
+def count_api_answer(root: Path, canary: Canary, candidate: bool) -> None:
+    """Count an answer through the API: a byte in a file, which several processes may write to at once."""
+    path = _counted(root, canary, candidate)
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "ab") as file:
+        file.write(b".")
+
+
+def api_answers(root: Path, canary: Canary) -> tuple[int, int]:
+    """Answers through the API since it started, of the served model and of the candidate."""
+    paths = [_counted(root, canary, candidate) for candidate in (False, True)]
+    served, candidate = (path.stat().st_size if path.is_file() else 0 for path in paths)
+    return served, candidate
+
+
+def _counted(root: Path, canary: Canary, candidate: bool) -> Path:
+    return root / COUNTS / f"{canary.salt}.{'candidate' if candidate else 'served'}"
 
 
 def standing(canary: Canary, store: Store) -> Standing:

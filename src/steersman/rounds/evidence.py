@@ -8,9 +8,10 @@ from pathlib import Path
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.data.contamination import Overlap, overlap
-from steersman.data.dataset import DatasetInfo, load_conversations, load_judged, load_rankings, load_texts, read_info
+from steersman.data.dataset import DatasetInfo, read_info, stream_records
 from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
+from steersman.data.shelves import Shelf
 from steersman.eval.verdict import Caution
 from steersman.progress import note as say
 from steersman.rounds.export import RANKINGS_FILE
@@ -75,14 +76,7 @@ def _trained_on(space: Workspace, stages: Sequence[str]) -> tuple[list[tuple[Pat
 
 def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
     for path, kind in files:
-        if kind == "rankings":
-            yield from load_rankings(path)
-        elif kind == "texts":
-            yield from load_texts(path)
-        elif kind == "feedback":
-            yield from load_judged(path, kind)
-        else:
-            yield from load_conversations(path) if kind else parse_file(path).records
+        yield from stream_records(path) if kind else parse_file(path).records
 
 
 def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
@@ -98,5 +92,6 @@ def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap
         training = [i for i in training if i.name in new]
     if not tests or not training:
         return None
-    prompts = [c for info in tests for c in load_conversations(info.path)]
+    records = (record for info in tests for record in stream_records(info.path))
+    prompts = Shelf(record for record in records if isinstance(record, Conversation))
     return overlap(prompts, _records([(info.path, info.kind) for info in training]))

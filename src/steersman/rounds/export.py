@@ -23,18 +23,18 @@ from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
 RANKINGS_FILE = "rankings.jsonl"
 EDITS = "edits of chat answers"
-"""The source recorded in data sets of edited answers."""
+"""The source recorded in data sets of edited answers and of dialogues that people wrote."""
 SIMULATED = "rankings are simulated by a rule judge, not made by people"
 SOME_SIMULATED = "some rankings are simulated by a rule judge, not made by people"
 
 
 def open_store(space: Workspace) -> Store:
     """The workspace's store; raises ValueError where nothing was ever stored."""
-    if not space.store_path.is_file():
+    if not space.has_store:
         raise ValueError(
-            f"{space.store_path}: no such file; expected rankings or feedback: steersman rank, steersman serve"
+            f"{space.store_shown}: no such file; expected rankings or feedback: steersman rank, steersman serve"
         )
-    return Store.open(space.store_path)
+    return Store.open(space.store)
 
 
 def store_identity(rankings: Iterable[Ranking]) -> str:
@@ -46,8 +46,8 @@ def reliability_of(store: Store, round_: int | None = None) -> Reliability:
     """The labelers' reliability by what they ranked up to `round_`; None: by all that people said, votes included."""
     if round_ is None:
         voted = (ranking for said in store.feedback() if (ranking := as_ranking(said)))
-        return reliability([*store.rankings(), *voted])
-    return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number))
+        return reliability([*store.rankings(overruled=True), *voted])
+    return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number, overruled=True))
 
 
 def weighed(space: Workspace, store: Store, round_: int) -> list[Ranking]:
@@ -70,7 +70,7 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
         rankings = weighed(space, store, round_)
     if not rankings:
         raise ValueError(
-            f"{space.store_path}: no rankings of round {round_}; expected some: steersman rank, or rank --simulated"
+            f"{space.store_shown}: no rankings of round {round_}; expected some: steersman rank, or rank --simulated"
         )
     inputs = {"store": store_identity(rankings)}
     if space.has("samples", round_):
@@ -100,9 +100,9 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
 
 def has_rankings(space: Workspace) -> bool:
     """Whether the store holds a ranking of the round."""
-    if not space.store_path.is_file():
+    if not space.has_store:
         return False
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         return next(iter(store.rankings(space.round)), None) is not None
 
 
@@ -128,9 +128,9 @@ def as_ranking(said: Feedback) -> Ranking | None:
 
 def feedback_for(space: Workspace, labelled: bool) -> list[Ranking]:
     """The workspace's feedback as rankings: edits, and with `labelled` likes and dislikes as well."""
-    if not space.store_path.is_file():
+    if not space.has_store:
         return []
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         said = list(store.feedback())
     rankings = [ranking for feedback in said if (ranking := as_ranking(feedback))]
     if same := sum(feedback.kind == "edit" and as_ranking(feedback) is None for feedback in said):
@@ -197,17 +197,18 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 
 
 def _edits(store: Store) -> Iterator[Conversation]:
-    """Answers that people edited, as demonstrations, without special tokens and white space around them."""
+    """Answers that people edited, without special tokens and white space around them, and dialogues that they wrote."""
     for feedback in store.feedback({"edit"}):
         if written := bare(feedback.edited or "", Counter()):
             meta = {"source": "edit", "policy_version": feedback.policy_version}
             whole = feedback.prompt.with_answer(written)
             yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)
+    yield from (written.dialogue for written in store.desk.demonstrations())
 
 
 def edited(space: Workspace) -> list[Conversation]:
-    """Every edited answer of the workspace as a demonstration; none where nobody has chatted."""
-    if not space.store_path.is_file():
+    """Every edited answer of the workspace, and every written dialogue; none where nobody has chatted or written."""
+    if not space.has_store:
         return []
     with open_store(space) as store:
         return list(_edits(store))
@@ -240,12 +241,16 @@ def refresh_edits(space: Workspace, standing: Mapping[str, Conversation]) -> Non
 
 
 def _stored(space: Workspace, id_: str) -> bool:
-    """Whether the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`) is in the workspace's store."""
-    if not space.store_path.is_file():
+    """Whether the store holds the answer that a demonstration is an edit of (`edit-MESSAGE-NUMBER`), or the task of the
+    desk that it was made for (`desk-TASK-NUMBER`)."""
+    if not space.has_store:
         return False
-    with Store.open(space.store_path) as store:
+    of = id_.removeprefix("edit-").removeprefix("desk-").rpartition("-")[0]
+    with Store.open(space.store) as store:
+        if store.desk.has(of):
+            return True
         try:
-            store.message(id_.removeprefix("edit-").rpartition("-")[0])
+            store.message(of)
         except NotFound:
             return False
     return True

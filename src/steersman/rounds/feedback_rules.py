@@ -1,11 +1,13 @@
 """The rules by which what people said becomes training data. Pure functions over records of the store.
 
     record                                  becomes
+    dialogue written at the desk            a demonstration
     edit                                    a demonstration, and a preference of the edit over the answer
     ranking or vote                         comparisons
     regeneration, then another liked        a preference of the liked answer over the one it replaced
     like, dislike                           a label of one answer, unless an edit or such a preference says the same
-    flag                                    a label 'poor'; a flagged answer is never a target
+    flag                                    a label 'poor'; a flagged answer is never a target, and one flagged as
+                                            private is not learned from at all
 
 A target is a demonstration, a preferred answer or one labelled good. Each record is used by one rule, or dropped with
 a reason.
@@ -23,7 +25,10 @@ from steersman.data.clean import bare
 from steersman.types import Conversation, Feedback, Grade, Ranking
 
 EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
-RULES = (EDIT, PREFERENCE, LABEL, RANKING, FLAG)
+DEMONSTRATION = "demonstration"
+RULES = (DEMONSTRATION, EDIT, PREFERENCE, LABEL, RANKING, FLAG)
+PRIVATE = "private"
+"""The flag of an answer that holds what nobody may learn, be it as a bad example."""
 KIND_RULES = {"edit": EDIT, "regenerate": PREFERENCE, "like": LABEL, "dislike": LABEL, "flag": FLAG}
 
 
@@ -57,13 +62,28 @@ def apply_rules(
 ) -> list[Learned]:
     """One entry per record, in the order given, feedback first. `versions`: those of a ranking task's answers."""
     context = _Context(said)
-    ranked = [_of_ranking(one, versions.get(message_of(one.id), ())) for one in rankings]
+    ranked = [_of_ranking(one, versions.get(message_of(one.id), ()), context) for one in rankings]
     return [_of_feedback(one, context) for one in said] + ranked
+
+
+def of_demonstration(record: str, by: str, created: str, written: Conversation) -> Learned:
+    """A dialogue that somebody wrote at the desk."""
+    versions = tuple(written.meta.get("suggested_by", ()))
+    return Learned(record, DEMONSTRATION, DEMONSTRATION, by, created, versions, demonstrations=(written,))
+
+
+def _asked(prompt: Conversation) -> tuple[tuple[str, str], ...]:
+    return tuple((m.role, m.spelled) for m in prompt.messages)
 
 
 def message_of(record: str) -> str:
     """The answer, or ranking task, that a record is about: its id without the number at the end."""
     return record.rpartition("-")[0]
+
+
+def _about(said: Feedback) -> str:
+    """The answer that feedback is about; at the desk, where each task has its own copy, what was asked."""
+    return said.prompt.id if said.prompt.id.startswith("desk-") else message_of(said.id)
 
 
 def _number(record: str) -> int:
@@ -76,7 +96,9 @@ class _Context:
     def __init__(self, said: Sequence[Feedback]) -> None:
         # a flag counts for the text wherever it stands under the same question
         self.flagged = {(f.prompt.id, f.answer) for f in said if f.kind == "flag"}
-        self.edited = {(message_of(f.id), text) for f in said if f.kind == "edit" for text in (f.answer, f.edited)}
+        # private words are nobody's material, whoever asked for them
+        self.private = {(_asked(f.prompt), f.answer) for f in said if f.kind == "flag" and PRIVATE in f.flags}
+        self.edited = {(_about(f), text) for f in said if f.kind == "edit" for text in (f.answer, f.edited)}
         self.preferred: dict[str, Feedback] = {}
         """Regeneration's id -> the like of another answer to the same question."""
         likes = defaultdict(list)
@@ -98,6 +120,8 @@ def _replaces(like: Feedback, replaced: Feedback) -> bool:
 def _of_feedback(said: Feedback, context: _Context) -> Learned:
     rule, reason = KIND_RULES[said.kind], bool(said.comment)
     plain = Learned(said.id, said.kind, rule, said.user, said.created, (said.policy_version,), reason=reason)
+    if (_asked(said.prompt), said.answer) in context.private:
+        return plain.dropped("the answer is flagged as private")
     if said.kind == "edit":
         return _of_edit(said, plain, context)
     if said.kind == "regenerate":
@@ -106,7 +130,7 @@ def _of_feedback(said: Feedback, context: _Context) -> Learned:
         return replace(plain, labels=(_single(said, "poor"),)) if said.answer else plain.dropped("the answer is empty")
     if said.id in context.spent:
         return replace(plain, rule=PREFERENCE)
-    if (message_of(said.id), said.answer) in context.edited:
+    if (_about(said), said.answer) in context.edited:
         return plain.dropped("an edit of the same answer says it")
     if not said.answer:
         return plain.dropped("the answer is empty")
@@ -146,9 +170,11 @@ def _of_regeneration(said: Feedback, plain: Learned, context: _Context) -> Learn
     return replace(plain, comparisons=(pair,))
 
 
-def _of_ranking(ranking: Ranking, versions: tuple[str, ...]) -> Learned:
+def _of_ranking(ranking: Ranking, versions: tuple[str, ...], context: _Context) -> Learned:
     by, created = ranking.labeler, ranking.created
     plain = Learned(ranking.id, "ranking", RANKING, by, created, versions, simulated=ranking.simulated)
     if not ranking.pairs():
         return plain.dropped("all its answers are equal")
+    if any((_asked(ranking.prompt), answer) in context.private for answer in ranking.answers):
+        return plain.dropped("an answer is flagged as private")
     return replace(plain, comparisons=(ranking,))

@@ -58,7 +58,7 @@ def find_records(space: Workspace, ids: Collection[str], by: str | None) -> list
         found = store.records(by=by, ids=ids)
     if not found:
         who = f"of {by}" if by is not None else f"called {', '.join(ids)}"
-        raise ValueError(f"{space.store_path}: no feedback or rankings {who}; expected some")
+        raise ValueError(f"{space.store_shown}: no feedback or rankings {who}; expected some")
     return found
 
 

@@ -31,7 +31,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import to_dict
 from steersman.data import dataset
 from steersman.rounds.export import as_ranking, of_edits, reliability_of, write_lines
-from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of
+from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of, of_demonstration
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
 from steersman.store.schema import iso, utc_now
@@ -88,10 +88,11 @@ def collect(
     `without`: records, or answers or ranking tasks, to leave out; `versions`: of the last promoted models."""
     records: list[Learned] = []
     entries = 0  # in the store, those included that hold no more
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             versions_of = {task.id: task.policy_versions for task in store.tasks()}
-            records = apply_rules(list(store.feedback()), store.rankings(), versions_of)
+            records = [of_demonstration(w.id, w.by, w.created, w.dialogue) for w in store.desk.demonstrations()]
+            records += apply_rules(list(store.feedback()), store.rankings(), versions_of)
             entries = len(store.records())
             if space.config.rank.reliability:
                 found = reliability_of(store)

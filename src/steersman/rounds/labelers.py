@@ -121,9 +121,11 @@ def reliability(rankings: Iterable[Ranking]) -> Reliability:
 
 
 def weigh(rankings: Sequence[Ranking], found: Reliability) -> list[Ranking]:
-    """The rankings with their labelers' weights; 1 for one whom `found` does not know."""
+    """The rankings with their labelers' weights; 1 for one whom `found` does not know, and for a manager's decision."""
     weights = found.weights
-    return [dataclasses.replace(r, weight=round(weights.get(r.labeler, 1.0), 4)) for r in rankings]
+    return [
+        dataclasses.replace(r, weight=1.0 if r.overrules else round(weights.get(r.labeler, 1.0), 4)) for r in rankings
+    ]
 
 
 def _weight(accuracy: float, best: float) -> float:

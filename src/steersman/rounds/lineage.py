@@ -79,12 +79,12 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
 
 
 def _store_identity(space: Workspace, round_: int) -> str:
-    if not space.store_path.is_file():
+    if not space.has_store:
         return GONE
     from steersman.rounds.export import store_identity, weighed
     from steersman.store import Store
 
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         return store_identity(weighed(space, store, round_))
 
 

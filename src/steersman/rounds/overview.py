@@ -14,21 +14,21 @@ from steersman.rounds.opened import decided, opened
 
 def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
     """{tasks, ranked, by_labeler, simulated} of the round; zeros where nothing was stored."""
-    if not space.store_path.is_file():
+    if not space.has_store:
         return {"tasks": 0, "ranked": 0, "by_labeler": {}, "simulated": 0}
     from steersman.store import Store
 
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         return store.ranking_progress(round_)
 
 
 def feedback_counts(space: Workspace) -> dict[str, int]:
     """{like, dislike, edit}: counts of the chat feedback that DPO and KTO learn from."""
     counts = dict.fromkeys(("like", "dislike", "edit"), 0)
-    if space.store_path.is_file():
+    if space.has_store:
         from steersman.store import Store
 
-        with Store.open(space.store_path) as store:
+        with Store.open(space.store) as store:
             counts |= Counter(said.kind for said in store.feedback(counts))
     return counts
 

@@ -16,7 +16,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
 from steersman.rounds.export import EDITS, RANKINGS_FILE
-from steersman.rounds.feedback_rules import EDIT, LABEL, RANKING, message_of
+from steersman.rounds.feedback_rules import DEMONSTRATION, EDIT, LABEL, RANKING, message_of
 from steersman.rounds.gather import GATHERED, INDEX, read_lines
 from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
@@ -114,19 +114,21 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
 
 
 def _add_edits(space: Workspace, source: Source, name: str) -> None:
-    """The edits behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD."""
+    """What is behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD (an edited
+    answer) or desk-RECORD (a written dialogue)."""
     path = space.data / f"{name.removeprefix('data:')}.jsonl"
     if not path.is_file() or dataset.read_info(path).source != EDITS:
         return
-    ids = [c.id.removeprefix("edit-") for c in dataset.load_conversations(path)]
-    source.records += [{"id": id_, "rule": EDIT, "by": ""} for id_ in ids]
+    for conversation in dataset.load_conversations(path):
+        kind, _, record = conversation.id.partition("-")
+        source.records.append({"id": record, "rule": DEMONSTRATION if kind == "desk" else EDIT, "by": ""})
 
 
 def _add_said_before(space: Workspace, source: Source, time: str) -> None:
     """DPO and KTO of a round opened by hand took all feedback that there was, and recorded a hash of it."""
     source.unknown.append("feedback: the manifest holds a hash; named is what the store has from before it")
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             said = [f for f in store.feedback() if f.created < time]
         source.records += [{"id": f.id, "rule": EDIT if f.kind == "edit" else LABEL, "by": f.user} for f in said]
 
@@ -181,8 +183,8 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
     out: dict[str, Any] = {"id": id_, "learned_by": rounds_of(space, id_)}
     out["models"] = [entry["path"] for entry in holders(space, [id_])]
     answer = id_
-    if space.store_path.is_file():
-        with Store.open(space.store_path) as store:
+    if space.has_store:
+        with Store.open(space.store) as store:
             for answer in (id_, message_of(id_)):
                 try:
                     version = store.message(answer).policy_version
@@ -198,6 +200,8 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
 
 def _is_task(store: Store, id_: str) -> bool:
     for task in (id_, message_of(id_)):
+        if store.desk.has(task):
+            return True
         try:
             store.task(task)
         except NotFound:

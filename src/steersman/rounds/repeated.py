@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import gc
 import json
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any, Literal
 
 from steersman import config as configs
 from steersman import locks
-from steersman.artifact.files import atomic_write, read_object, write_json
+from steersman.artifact.files import read_object, write_json
 from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
@@ -54,11 +53,15 @@ class SeedSpace(Workspace):
     """A view of the workspace in which the round's artifacts and store are those of one seed."""
 
     folder: Path
-    store: Path
+    ranked: Path
 
     @property
     def store_path(self) -> Path:
-        return self.store
+        return self.ranked
+
+    @property
+    def store(self) -> Path:
+        return self.ranked
 
     def stage_dir(self, stage: str, round_: int | None = None) -> Path:
         return self.folder / stage if round_ in (None, self.round) else super().stage_dir(stage, round_)
@@ -90,14 +93,15 @@ class Trial:
         )
 
     def _copied_rankings(self) -> list[bool]:
-        """Of each ranking of the round, whether it is simulated; the store is copied on first use, never opened."""
+        """Of each ranking of the round, whether it is simulated; the store is copied on first use."""
         from steersman.store import Store
 
         copy = self.folder / STORE
         if not copy.is_file():
-            if not self.space.store_path.is_file():
+            if not self.space.has_store:
                 return []
-            _copy_database(self.space.store_path, copy)
+            with Store.open(self.space.store) as store:
+                store.backup(copy)
         with Store.open(copy) as store:
             return [ranking.simulated for ranking in store.rankings(self.space.round)]
 
@@ -224,17 +228,6 @@ def _clock(folder: Path) -> Iterator[list[float]]:
     finally:
         out.append(before + time.monotonic() - began)
         write_json(path, {"seconds": out[0]})
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """A copy of a SQLite database that others may be writing to; whole or absent.
-
-    Opened as any reader opens it: read-only, SQLite would leave its -wal and -shm lying.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target, "wb", words=True) as file:
-        with contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as database:
-            file.write(database.serialize())
 
 
 def _flat(tree: Mapping[str, Any], head: str = "") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Container, Mapping
+from typing import Any, Protocol
 
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
@@ -31,13 +31,19 @@ _STOP_SECONDS = 3.0
 """Seconds that a stop waits for the engine to notice, which may be reading a long prompt."""
 
 
+class Cancels(Protocol):
+    """What an answer comes from: a generation here, or another web process."""
+
+    def cancel(self) -> None: ...
+
+
 class Answer:
     """One answer under way. Used from the event loop only."""
 
-    def __init__(self, question: ChatMessage, message: ChatMessage, generation: Generation) -> None:
+    def __init__(self, question: ChatMessage, message: ChatMessage, generation: Cancels) -> None:
         self.question, self.generation = question, generation
         self._message = message
-        self._pieces: list[str] = []
+        self._pieces = [message.content] if message.content else []
         self._end: dict[str, Any] | None = None
         self._readers: set[asyncio.Event] = set()
         self.ended = asyncio.Event()
@@ -95,10 +101,23 @@ class Answers:
     def __init__(self, store: Store, generations: Generations) -> None:
         self._store, self._generations = store, generations
         self._live: dict[str, Answer] = {}
+        self.tell: Callable[..., None] = lambda *_what: None
+        """Tells other web processes of answers that begin, grow and end (`mirrored.py`)."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def get(self, id_: str | None) -> Answer | None:
         return self._live.get(id_ or "")
+
+    def own(self, others: Container[str]) -> list[Answer]:
+        """Those that this process writes; `others`: ids of mirrors."""
+        return [answer for id_, answer in self._live.items() if id_ not in others]
+
+    def mirror(self, answer: Answer) -> None:
+        """An answer of another web process, until `unmirror`."""
+        self._live[answer.message.id] = answer
+
+    def unmirror(self, id_: str) -> None:
+        self._live.pop(id_, None)
 
     def of_chat(self, chat: str) -> list[Answer]:
         return [answer for answer in self._live.values() if answer.question.conversation_id == chat]
@@ -113,11 +132,13 @@ class Answers:
         question: ChatMessage,
         prompt: Conversation,
         params: SamplingParams,
-        left_out: int,
+        told: Mapping[str, Any],
+        id_: str | None = None,
     ) -> Answer:
-        """Begin to answer a stored question; `left_out` turns of its dialogue are not in the prompt."""
-        sampling = dataclasses.asdict(params) | ({"left_out": left_out} if left_out else {})
-        version, id_ = engine.policy_version, store.new_id()
+        """Begin to answer a stored question. `told` is kept with the parameters: `left_out` turns of its dialogue are
+        not in the prompt; `blind`: nobody may know yet which model writes it."""
+        sampling = dataclasses.asdict(params) | dict(told)
+        version, id_ = engine.policy_version, id_ or store.new_id()
         blank = ChatMessage(
             id_, question.conversation_id, question.id, "assistant", "", version, None, sampling, None, question.created
         )
@@ -127,24 +148,27 @@ class Answers:
             if completion.text or completion.finish_reason != "cancelled":
                 stored.append(self._store.add_answer(question.id, completion, sampling, id_))
 
-        answer = Answer(question, blank, Generation(engine, prompt, params, keep))
+        generation = Generation(engine, prompt, params, keep)
+        answer = Answer(question, blank, generation)
         self._live[id_] = answer
+        self.tell("begin", question, blank)
         place.hold()
-        task = asyncio.create_task(self._write(answer, place, stored))
+        task = asyncio.create_task(self._write(answer, generation, place, stored))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return answer
 
-    async def _write(self, answer: Answer, place: Place, stored: list[ChatMessage]) -> None:
+    async def _write(self, answer: Answer, generation: Generation, place: Place, stored: list[ChatMessage]) -> None:
         clock = asyncio.get_running_loop().time
         kept = clock()
         last: dict[str, Any] = {"type": "error", "message": ""}
         try:
-            async with contextlib.aclosing(self._generations.run(answer.generation, place)) as items:
+            async with contextlib.aclosing(self._generations.run(generation, place)) as items:
                 async for item in items:
                     if not isinstance(item, str):
                         continue
                     answer.add(item)
+                    self.tell("delta", answer.message.id, item)
                     if clock() - kept >= _KEEP_SECONDS:
                         await run_in_threadpool(self._keep_part, answer.message)
                         kept = clock()
@@ -159,6 +183,7 @@ class Answers:
             place.drop()
             del self._live[answer.message.id]
             answer.end(last)
+            self.tell("end", answer.message.id, last)
 
     def _keep_part(self, part: ChatMessage) -> None:
         assert part.parent_id is not None

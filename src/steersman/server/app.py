@@ -11,19 +11,27 @@ from steersman.engine.protocol import Engine
 from steersman.server import (
     canary_api,
     chat_api,
+    chat_duels,
     chat_images,
+    chat_shelf,
     completions_api,
     data_api,
+    desk_api,
+    desk_manage,
+    embeddings_api,
     health,
     logs,
+    messages_api,
     openai_api,
     pages,
     ranking_api,
     reports_api,
+    responses_api,
     rounds_api,
     training,
 )
 from steersman.server.access import allowed
+from steersman.server.anthropic_errors import AnthropicErrors
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
@@ -47,8 +55,9 @@ def create_app(
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
-    report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With a `key`, only who
-    sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
+    greeting, examples, report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With
+    a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting
+    cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
@@ -60,9 +69,16 @@ def create_app(
     routers = (
         openai_api.router,
         completions_api.router,
+        responses_api.router,
+        messages_api.router,
+        embeddings_api.router,
         chat_api.router,
+        chat_shelf.router,
+        chat_duels.router,
         chat_images.router,
         ranking_api.router,
+        desk_api.router,
+        desk_manage.router,
         training.router,
         rounds_api.router,
         canary_api.router,
@@ -80,5 +96,6 @@ def create_app(
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
     app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
+    app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

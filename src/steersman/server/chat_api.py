@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,28 +10,25 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
-from steersman.engine.protocol import Engine, PromptTooLong
-from steersman.parts import Citation, Image, Said, Text
-from steersman.server.answers import Answer
-from steersman.server.chat_images import delete_chat, kept, with_bytes
+from steersman.server.chat_asking import asked, asked_again, began, stored
+from steersman.server.chat_duels import duel_json
+from steersman.server.chat_images import delete_chat
 from steersman.server.chat_schema import (
+    Changes,
     NewConversation,
     Question,
     Reaction,
-    Title,
+    Settings,
     Wanted,
     chat_json,
     feedback_json,
     message_json,
 )
+from steersman.server.chat_settings import defaults_json, models_json, settings_json
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
-from steersman.server.fitting import Fitted
-from steersman.server.generation import Place
-from steersman.server.request_parts import to_said
 from steersman.server.sse import event, events_of, stream
 from steersman.store import ChatMessage, NotFound
-from steersman.types import Conversation, Message, SamplingParams
 
 router = APIRouter(prefix="/api")
 
@@ -51,6 +46,10 @@ def config(ctx: Ctx) -> dict[str, Any]:
         "report": ctx.report() is not None,
         "max_context": ctx.engine.max_context,
         "ranking": {"tasks": progress["tasks"], "ranked": progress["ranked"]},
+        "models": models_json(ctx.models),
+        "defaults": defaults_json(ctx),
+        "greeting": ctx.greeting,
+        "examples": ctx.examples(),
     }
 
 
@@ -63,7 +62,9 @@ def list_conversations(ctx: Ctx) -> JSONResponse:
 @router.post("/conversations")
 def create_conversation(ctx: Ctx, body: NewConversation | None = None) -> dict[str, Any]:
     title = body.title if body else ""
-    return chat_json(ctx.store.create_conversation(title, ctx.system_prompt))
+    settings = body.settings if body and body.settings else Settings()
+    chat = ctx.store.create_conversation(title, _system(ctx, settings))
+    return chat_json(ctx.store.shelf.arrange(chat.id, settings=settings.kept()) if settings.kept() else chat)
 
 
 @router.get("/conversations/{id}")
@@ -72,21 +73,37 @@ async def get_conversation(ctx: Ctx, id: str) -> JSONResponse:
     chat = await run_in_threadpool(ctx.store.conversation, id)
     # Asked for in this order: an answer that ends in between is stored by then.
     writing = {answer.message.id: answer.message for answer in ctx.answers.of_chat(id)}
-    stored = await run_in_threadpool(ctx.store.messages, id)
-    whole = {m.id for m in stored if m.finish_reason is not None}
+    there = await run_in_threadpool(ctx.store.messages, id)
+    duels = await run_in_threadpool(ctx.store.duels.of_chat, id)
+    whole = {m.id for m in there if m.finish_reason is not None}
     writing = {id_: message for id_, message in writing.items() if id_ not in whole}
-    messages = [m for m in stored if m.id not in writing] + list(writing.values())
+    messages = [m for m in there if m.id not in writing] + list(writing.values())
 
     def written() -> JSONResponse:
         shown = [message_json(m, writing=m.id in writing) for m in messages]
-        return JSONResponse({"id": chat.id, "title": chat.title, "messages": shown, "writing": list(writing)})
+        told = chat_json(chat) | {"settings": settings_json(ctx, chat), "duels": [duel_json(duel) for duel in duels]}
+        return JSONResponse(told | {"messages": shown, "writing": list(writing)})
 
     return await run_in_threadpool(written)
 
 
 @router.patch("/conversations/{id}")
-def rename_conversation(ctx: Ctx, id: str, body: Title) -> dict[str, Any]:
-    return chat_json(ctx.store.rename_conversation(id, body.title))
+def change_conversation(ctx: Ctx, id: str, body: Changes) -> dict[str, Any]:
+    """Change title, folder, pin or settings; what is not given stays."""
+    said = body.settings
+    chat = ctx.store.shelf.arrange(
+        id,
+        title=body.title,
+        folder=body.folder,
+        pinned=body.pinned,
+        system_prompt=None if said is None else _system(ctx, said),
+        settings=None if said is None else said.kept(),
+    )
+    return chat_json(chat) | {"settings": settings_json(ctx, chat)}
+
+
+def _system(ctx: Context, settings: Settings) -> str:
+    return ctx.system_prompt if settings.system_prompt is None else settings.system_prompt
 
 
 @router.delete("/conversations/{id}")
@@ -102,19 +119,8 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     """Store a question and stream its answer, which goes on if the reader leaves."""
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, body.parent_id)
-    await run_in_threadpool(ctx.store.check_parent, id, body.parent_id)
-    # The length is checked before the question is stored, so a refused question leaves no trace.
-    before = await run_in_threadpool(ctx.store.dialogue, id, body.parent_id)
-    said = await run_in_threadpool(_said, body)
-    asked = Conversation(id, (*before.messages, Message("user", said)))
-    engine = await ctx.engine_of(id)
-    fitted = await _fit(ctx, engine, asked, body.shorten, body.parent_id)
-
-    def add(said: Sequence[Said]) -> ChatMessage:
-        return ctx.store.add_question(id, said, body.parent_id, known=body.known)
-
-    question = await run_in_threadpool(kept, ctx, said, add)
-    return stream(_begin(ctx, engine, place, question, fitted).events())
+    ready = await asked(ctx, id, body)
+    return stream(began(ctx, ready, place, await stored(ctx, id, body)).events())
 
 
 @router.post("/messages/{id}/answer", response_class=EventSourceResponse)
@@ -126,9 +132,8 @@ async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None 
     question = await run_in_threadpool(ctx.store.message, id)
     if question.role != "user":
         raise ApiError(400, "Only a question can be answered, this is the id of an answer")
-    engine = await ctx.engine_of(question.conversation_id)
-    fitted = await _fit_stored(ctx, engine, question, body)
-    return stream(_begin(ctx, engine, place, question, fitted).events())
+    ready = await asked_again(ctx, question, body is not None and body.shorten)
+    return stream(began(ctx, ready, place, question).events())
 
 
 @router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
@@ -139,10 +144,9 @@ async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = Non
     if old.role != "assistant" or old.parent_id is None:
         raise ApiError(400, "Only an answer can be regenerated, this is the id of a user's message")
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
-    engine = await ctx.engine_of(question.conversation_id)
-    fitted = await _fit_stored(ctx, engine, question, body)
+    ready = await asked_again(ctx, question, body is not None and body.shorten)
     await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
-    return stream(_begin(ctx, engine, place, question, fitted).events())
+    return stream(began(ctx, ready, place, question).events())
 
 
 @router.get("/messages/{id}/stream", response_class=EventSourceResponse)
@@ -191,46 +195,3 @@ async def _answer(ctx: Context, id_: str) -> ChatMessage:
     if message.role != "assistant":
         raise ApiError(400, "Expected the id of an answer, this is the id of a user's message")
     return message
-
-
-def _said(body: Question) -> list[Said]:
-    """A question's content; it must have text or an image."""
-    if isinstance(body.content, str):
-        return [Text(body.content)]
-    said = to_said(body.content, "content")
-    if not any(isinstance(part, Image) or part.text.strip() for part in said if not isinstance(part, Citation)):
-        raise ApiError(400, "content: expected some text, or an image", param="content")
-    return said
-
-
-def _begin(ctx: Context, engine: Engine, place: Place, question: ChatMessage, fitted: Fitted) -> Answer:
-    params = SamplingParams(max_tokens=fitted.room, temperature=ctx.temperature)
-    return ctx.answers.begin(engine, place, question, fitted.prompt, params, fitted.left_out)
-
-
-async def _fit_stored(ctx: Context, engine: Engine, question: ChatMessage, body: Wanted | None) -> Fitted:
-    prompt = await run_in_threadpool(ctx.store.dialogue, question.conversation_id, question.id)
-    return await _fit(ctx, engine, prompt, body is not None and body.shorten, question.parent_id)
-
-
-async def _fit(ctx: Context, engine: Engine, prompt: Conversation, shorten: bool, before: str | None) -> Fitted:
-    """The prompt; if it is too long, without its earliest turns where the caller or an earlier answer allowed that.
-
-    ApiError whose `param` says what is too long: "messages", where leaving out turns would help, or "content".
-    """
-    if not shorten and before is not None:
-        shorten = (await run_in_threadpool(ctx.store.message, before)).left_out > 0
-    try:
-        fitted = await ctx.fit(engine, prompt, None, truncate=shorten)
-        return dataclasses.replace(fitted, prompt=await with_bytes(ctx, fitted.prompt))
-    except PromptTooLong as error:
-        param = "content" if shorten or not await _would_fit(ctx, engine, prompt) else "messages"
-        raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None
-
-
-async def _would_fit(ctx: Context, engine: Engine, prompt: Conversation) -> bool:
-    try:
-        await ctx.fit(engine, prompt, None, truncate=True)
-    except PromptTooLong:
-        return False
-    return True

@@ -8,21 +8,32 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.errors import refused
-from steersman.server.openai_schema import _BIASES, Bias, Penalty, Stop, TokenId, _few, refuse_unknown, sampling_of
+from steersman.server.openai_schema import (
+    _BIASES,
+    Bias,
+    Penalty,
+    Stop,
+    StreamOptions,
+    TokenId,
+    _few,
+    refuse_unknown,
+    sampling_of,
+)
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import SamplingParams
 
 MOST_PROMPTS = 32
+BEGINNING = 500
+"""Characters of a prompt that tell its user from others, where none is named."""
 """Most prompts of one request."""
-_IGNORED = ("user",)
-_NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,), "stream": (False,), "stream_options": ()}
+_NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
 Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
 Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 
 
 def _close(schema: dict[str, Any]) -> None:
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["properties"] |= neutral
     schema["additionalProperties"] = False
 
 
@@ -49,6 +60,9 @@ class CompletionRequest(BaseModel):
     logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
     """As many likeliest tokens beside each token, whose own log-probability comes with 0 too."""
     echo: StrictBool | None = None
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    user: Text | None = None
     # extensions to OpenAI's API
     top_k: Annotated[StrictInt, Field(ge=-1, le=2**31 - 1), WHOLE] | None = None
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
@@ -61,10 +75,14 @@ class CompletionRequest(BaseModel):
             return [given]
         return list(given)
 
+    @property
+    def beginning(self) -> str:
+        return str(self.prompts[0])[:BEGINNING]
+
 
 def checked(request: CompletionRequest) -> None:
     """ApiError where something would change the answer and is not supported."""
-    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
+    refuse_unknown(request.model_extra, (), _NEUTRAL)
 
 
 def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import AsyncGenerator, Callable
@@ -14,6 +15,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from steersman.engine.protocol import Engine, Refused
+from steersman.rounds.canary import count_api_answer
 from steersman.server.answers import Answers
 from steersman.server.errors import ApiError, unsayable
 from steersman.server.fitting import Fitted, fit
@@ -40,10 +42,16 @@ class Context:
     max_tokens: int = 256
     """Default for requests without it, like `temperature`."""
     temperature: float = 0.7
+    greeting: str = ""
+    """What an empty chat says first; empty: a few words in the page's language."""
+    examples: Callable[[], list[str]] = list
+    """Returns questions that an empty chat offers."""
     report: Callable[[], Path | None] = lambda: None
     """Returns the report's present HTML file, or None."""
     round: int = 1
     """The round whose tasks are ranked."""
+    overlap: int = 1
+    """How many people label each task of the desk."""
     workspace: Path | None = None
     """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
     generations: Generations = field(default_factory=Generations)
@@ -76,11 +84,14 @@ class Context:
             raise ApiError(404, message, param="model", code="model_not_found")
         return found
 
-    async def engine_of(self, chat: str) -> Engine:
-        """The engine that answers in this chat: a canary's chats stay with their model."""
-        if self.models.canary is None:
-            return self.models.current
-        return self.models.of_chat(await to_thread.run_sync(self.store.conversation, chat))
+    async def for_user(self, found: Found, *keys: str | None) -> Found:
+        """The model that answers a request of the API, by the first of `keys` that is there: the user's id, or how the
+        dialogue begins. A canary's users stay with their model, and their answers are counted."""
+        engine, canary = self.models.of_request(found, next((key for key in keys if key), ""))
+        if canary is not None and self.workspace is not None:
+            told = (self.workspace, canary, engine is not found.engine)
+            await to_thread.run_sync(functools.partial(count_api_answer, *told))
+        return dataclasses.replace(found, engine=engine)
 
     async def fit(
         self, engine: Engine, prompt: Conversation, max_tokens: int | None, *, truncate: bool = False, inserted: int = 0

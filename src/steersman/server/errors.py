@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -17,8 +18,9 @@ from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server.validation import first_problem
-from steersman.store import DiskError, NotFound, Outdated, StoreError
+from steersman.store import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 
+logger = logging.getLogger(__name__)
 _CODES = {
     401: "invalid_api_key",
     404: "not_found",
@@ -32,6 +34,7 @@ _CODES = {
     503: "overloaded",
 }
 DISK = "Nothing was kept; the disk that holds the workspace needs room, or to be writable."
+STORE_GONE = "The store's database cannot be reached at the moment; what was just sent may not be kept. Try again."
 GONE = "The process that computes answers ended and is being started again; ask again in a moment."
 RESTART_SECONDS = 5
 """Seconds that a client is told to wait for the engine's process, or for memory."""
@@ -73,7 +76,8 @@ def error_response(
 
 
 def _store_status(error: Exception) -> int:
-    return 404 if isinstance(error, NotFound) else 409 if isinstance(error, Outdated) else 400
+    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409))
+    return next((code for kind, code in codes if isinstance(error, kind)), 400)
 
 
 def shown_error(error: Exception) -> dict[str, Any]:
@@ -95,6 +99,8 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(_store_status(error), str(error), code=code)
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
+    if isinstance(error, Unreachable):
+        return error_body(503, STORE_GONE, code="store_unreachable")
     return error_body(500, INTERNAL)
 
 
@@ -166,3 +172,8 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
         return JSONResponse(shown_error(error), 507)
+
+    @app.exception_handler(Unreachable)
+    async def on_unreachable(_request: Request, error: Unreachable) -> JSONResponse:
+        logger.error("%s", error)
+        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})

@@ -5,6 +5,7 @@ Why so: decision 42 in docs/LOG.md.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -57,6 +58,7 @@ class _Server(uvicorn.Server):
         # exempts the libraries' objects from garbage collection, which blocked the loop for 0.1 s and more
         gc.collect()
         gc.freeze()
+        self._beat = asyncio.create_task(self._context.metrics.beat())
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -64,6 +66,7 @@ class _Server(uvicorn.Server):
             await self._context.generations.drain(self._grace, lambda: not self._patient)
             AppStatus.should_exit = True
         self._context.generations.close()
+        self._beat.cancel()
         await super().shutdown(sockets)
         await self._context.answers.settle(_SETTLE_SECONDS)
 

@@ -5,6 +5,7 @@ Why so: decision 43 in docs/LOG.md.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from steersman import __version__
 from steersman.types import Completion
 
 __all__ = ["CONTENT_TYPE", "Metrics", "Watch"]
+BEAT_SECONDS = 0.02
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -46,6 +48,22 @@ class Metrics:
             self._tokens.labels(kind)
         self._live = Gauge("steersman_answers_live", "Answers in progress or with a place", registry=registry)
         self._most = Gauge("steersman_answers_most", "Most answers at a time", registry=registry)
+
+        self._late = Gauge(
+            "steersman_event_loop_late_seconds", "Longest that this process kept its event loop", registry=registry
+        )
+        self._latest = 0.0
+
+    async def beat(self) -> None:
+        """Measure, for ever, how late the event loop comes to a timer. Time in which the process did not compute either
+        is another program's."""
+        while True:
+            before = time.monotonic(), time.process_time()
+            await asyncio.sleep(BEAT_SECONDS)
+            late = min(time.monotonic() - before[0], time.process_time() - before[1]) - BEAT_SECONDS
+            if late > self._latest:
+                self._latest = late
+                self._late.set(late)
 
     def count_live(self, live: Callable[[], int], most: int) -> None:
         """Where the present number of answers is read, and the most that there may be."""

@@ -77,6 +77,14 @@ class Models:
         candidate = self._candidate
         return candidate[1] if candidate and candidate[0].candidate_answers(chat) else self.current
 
+    def of_request(self, found: Found, key: str) -> tuple[Engine, Canary | None]:
+        """The engine for a request of the API, whose user or beginning `key` is, and the canary that it takes part in:
+        requests that name a version get that."""
+        candidate = self._candidate
+        if candidate is None or not found.current:
+            return found.engine, None
+        return candidate[1] if candidate[0].has(key) else found.engine, candidate[0]
+
     def serve(self, engine: Engine) -> None:
         """New requests go to `engine` from now on."""
         self._old.append(weakref.ref(self.current))

@@ -19,14 +19,17 @@ from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, Prompt
+from steersman.parts import ToolCall
 from steersman.server import logs
+from steersman.server.asked import Answering, Asked, Ended, Item, admit, cancel_on_disconnect
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, shown_error
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
-from steersman.server.sse import event, stream
-from steersman.types import Completion, Conversation, SamplingParams
+from steersman.server.sse import event, following, stream
+from steersman.server.tools_schema import chat_tools
+from steersman.types import Completion, SamplingParams
 
 router = APIRouter(prefix="/v1")
 _STARTED = int(time.time())
@@ -60,39 +63,49 @@ async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
-    found = await ctx.named(body.model)
-    engine = found.engine  # one for the whole request, whatever is promoted meanwhile
+    named = await ctx.named(body.model)
+    found = await ctx.for_user(named, body.user, body.safety_identifier, body.beginning)
     refuse_unsupported(body)
     if body.logprobs:
-        check_tokens(engine)
-    place = at_end.enter_context(ctx.generations.reserve(body.n or 1))
-    asked = await run_in_threadpool(to_prompt, body, ctx.system_prompt)
-    fitted = await ctx.fit(engine, asked, body.answer_tokens, inserted=len(asked.messages) - len(body.messages))
-    prompt, prompt_tokens = fitted.prompt, fitted.tokens
-    params = to_params(body, fitted.room, ctx.temperature)
+        check_tokens(found.engine)
+
+    def read() -> Asked:
+        dialogue = to_prompt(body, ctx.system_prompt)
+        tools = chat_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        params = to_params(body, body.answer_tokens or ctx.max_tokens, ctx.temperature)
+        return Asked(dialogue, params, tools, len(dialogue.messages) - len(body.messages), body.answer_tokens)
+
+    answering = await admit(ctx, found, at_end, read, body.n or 1)
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        head = head_of(engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
-        chunks = _chunks(ctx, engine, place, prompt, params, prompt_tokens, head, bool(body.logprobs))
+        head = head_of(found.engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
+        chunks = _chunks(answering, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
-        return stream(_after(first, chunks))
-    completions = await complete(ctx, engine, place, request, prompt, params)
-    head = head_of(engine, "chat.completion", found.name)
-    told = functools.partial(_body, engine, completions, prompt_tokens, head, bool(body.logprobs))
+        return stream(following(first, chunks))
+    said: list[list[Item]] = [[] for _ in range(answering.params.n)]
+    async with contextlib.aclosing(answering.items(request)) as items:
+        async for number, item in items:
+            said[number].append(item)
+    head = head_of(found.engine, "chat.completion", found.name)
+    told = functools.partial(_body, answering, said, head, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
 
 
-def _body(
-    engine: Engine, completions: list[Completion], prompt_tokens: int, head: dict[str, Any], logprobs: bool
-) -> str:
+def _body(answering: Answering, said: list[list[Item]], head: dict[str, Any], logprobs: bool) -> str:
     """The whole answers in JSON."""
-    choices = []
-    for i, completion in enumerate(completions):
-        message = {"role": "assistant", "content": completion.text, "refusal": None}
-        choice = {"index": i, "message": message, "finish_reason": finish_of(completion)}
-        choices.append(with_raw(choice, logprobs=logprobs_json(engine, completion) if logprobs else "null"))
+    choices, completions = [], []
+    for i, items in enumerate(said):
+        (ended,) = (item for item in items if isinstance(item, Ended))
+        calls = [item for item in items if isinstance(item, ToolCall)]
+        words = "".join(item for item in items if isinstance(item, str))
+        message: dict[str, Any] = {"role": "assistant", "content": words or (None if calls else ""), "refusal": None}
+        message |= {"tool_calls": [call.to_json() for call in calls]} if calls else {}
+        choice = {"index": i, "message": message, "finish_reason": ended.reason}
+        raw = logprobs_json(answering.engine, ended.completion) if logprobs else "null"
+        choices.append(with_raw(choice, logprobs=raw))
+        completions.append(ended.completion)
     head = head | {"system_fingerprint": completions[0].policy_version}
-    return with_raw(head | {"usage": used(prompt_tokens, completions)}, choices=f"[{','.join(choices)}]")
+    return with_raw(head | {"usage": used(answering.tokens, completions)}, choices=f"[{','.join(choices)}]")
 
 
 def finish_of(completion: Completion) -> str:
@@ -124,7 +137,7 @@ async def complete(
 ) -> list[Completion]:
     """The whole answers in order, streamed from the engine so that they end when the client leaves."""
     generation = Generation(engine, prompt, params)
-    watch = asyncio.create_task(_cancel_on_disconnect(request, generation))
+    watch = asyncio.create_task(cancel_on_disconnect(request, generation))
     try:
         async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
             done = {number: item async for number, item in items if isinstance(item, Completion)}
@@ -133,56 +146,38 @@ async def complete(
         watch.cancel()
 
 
-async def _cancel_on_disconnect(request: Request, generation: Generation) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    generation.cancel()
-
-
-async def _after(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
-    async with contextlib.aclosing(rest):
-        yield first
-        async for one in rest:
-            yield one
-
-
-async def _chunks(
-    ctx: Context,
-    engine: Engine,
-    place: Place,
-    prompt: Conversation,
-    params: SamplingParams,
-    prompt_tokens: int,
-    head: dict[str, Any],
-    logprobs: bool,
-) -> AsyncGenerator[ServerSentEvent]:
-    """`n` answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage
+async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) -> AsyncGenerator[ServerSentEvent]:
+    """The answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage
     where `head` has a place for it.
 
     Raises the engine's refusal; later errors become events.
     """
+    engine, n = answering.engine, answering.params.n
 
-    def chunk(index: int, delta: dict[str, Any], end: Completion | None = None) -> ServerSentEvent:
-        told = logprobs_json(engine, end) if logprobs and end is not None else "null"
-        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else finish_of(end)}
+    def chunk(index: int, delta: dict[str, Any], end: Ended | None = None) -> ServerSentEvent:
+        told = logprobs_json(engine, end.completion) if logprobs and end is not None else "null"
+        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else end.reason}
         return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
 
-    completions, generation, begun = [], Generation(engine, prompt, params), False
+    completions: list[Completion] = []
+    begun, calls = False, [0] * n
     try:
-        async with contextlib.aclosing(ctx.generations.run_all(generation, place)) as items:
+        async with contextlib.aclosing(answering.items()) as items:
             async for index, item in items:
-                for number in range(0 if begun else params.n):
+                for number in range(0 if begun else n):
                     begun = True
                     yield chunk(number, {"role": "assistant", "content": ""})
-                if item == "":
-                    continue
-                if isinstance(item, str):
-                    yield chunk(index, {"content": item})
-                else:
-                    completions.append(item)
+                if isinstance(item, ToolCall):
+                    for delta in _call_deltas(item, calls[index]):
+                        yield chunk(index, {"tool_calls": [delta]})
+                    calls[index] += 1
+                elif isinstance(item, Ended):
+                    completions.append(item.completion)
                     yield await run_in_threadpool(chunk, index, {}, item)
+                elif item:
+                    yield chunk(index, {"content": item})
         if "usage" in head:
-            yield event(head | {"choices": [], "usage": used(prompt_tokens, completions)})
+            yield event(head | {"choices": [], "usage": used(answering.tokens, completions)})
         yield event("[DONE]")
     except Exception as error:
         if not begun:
@@ -191,3 +186,9 @@ async def _chunks(
         if shown["error"]["type"] == "server_error":
             logs.failed("an answer failed", error)
         yield event(shown)
+
+
+def _call_deltas(call: ToolCall, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A call as clients expect it: its name first, then its arguments."""
+    begun = {"index": place, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+    return begun, {"index": place, "function": {"arguments": call.arguments}}

@@ -16,11 +16,10 @@ from steersman.parts import Text as Words
 from steersman.server.errors import ApiError, refused
 from steersman.server.request_parts import ImagePart, TextPart, to_said
 from steersman.server.request_text import WHOLE, Number, Text
+from steersman.server.tools_schema import Choice, ToolList
 from steersman.types import Conversation, Message, Role, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
@@ -30,17 +29,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Unsupported parameter -> values that have no effect and are accepted."""
 
 _IGNORED = (
-    "user",
     "metadata",
-    "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
     "service_tier",
     "store",
     "prediction",
-    "parallel_tool_calls",
 )
-"""Parameters that do not affect the answer: the user's id, storage, priority."""
+"""Parameters that do not affect the answer: storage, priority."""
 
 _ROLES: dict[str, Role] = {
     "developer": "system",
@@ -224,6 +220,18 @@ class ChatRequest(BaseModel):
     adapter: Text | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
+    user: Text | None = None
+    safety_identifier: Text | None = None
+    """Who asks, like `user`: a canary's users stay with their model."""
+    tools: ToolList | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: StrictBool | None = None
+
+    @property
+    def beginning(self) -> str:
+        """The dialogue up to the first turn of the user, which stays while it goes on."""
+        first = next((i for i, m in enumerate(self.messages) if m.role == "user"), 0)
+        return repr([(m.role, m.content) for m in self.messages[: first + 1]])
 
     @property
     def stops(self) -> tuple[str, ...]:

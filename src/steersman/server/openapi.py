@@ -18,6 +18,18 @@ _ERROR: dict[str, Any] = {
         }
     },
 }
+_ANTHROPIC_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+    },
+}
 _STATUSES = {"4XX": "The request is refused; the message says why", "5XX": "The server failed or is shutting down"}
 
 
@@ -33,10 +45,13 @@ def describe(app: FastAPI) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schemas["Error"] = _ERROR
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-        for operation in (one for path in told["paths"].values() for one in path.values()):
-            operation["responses"].pop("422", None)
-            operation["responses"] |= {s: {"description": d, "content": content} for s, d in _STATUSES.items()}
+        schemas["AnthropicError"] = _ANTHROPIC_ERROR
+        for path, operations in told["paths"].items():
+            form = "AnthropicError" if path.startswith("/v1/messages") else "Error"
+            content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{form}"}}}
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                operation["responses"] |= {s: {"description": d, "content": content} for s, d in _STATUSES.items()}
         return told
 
     app.openapi = openapi  # type: ignore[method-assign]

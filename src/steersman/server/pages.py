@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from steersman.server.errors import error_response
 
 STATIC = Path(__file__).with_name("static")
-ROUTES = "/v1/models, /v1/chat/completions and /v1/completions"
+ROUTES = "/v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/embeddings"
 router = APIRouter(include_in_schema=False)
 
 # The report contains its own style and pictures, and models' texts. The sandbox gives it an origin of its own, so

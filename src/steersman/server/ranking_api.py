@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import WHOLE, Number, Said, Text
 from steersman.store import RankingTask
 from steersman.store.ranking_tasks import LABELER_LIMIT
@@ -42,25 +43,27 @@ def _progress(ctx: Context, labeler: str) -> dict[str, int]:
     return {"tasks": progress["tasks"], "ranked": progress["ranked"], "mine": mine}
 
 
-def _shown(message: Message) -> dict[str, Any]:
+def shown_message(message: Message) -> dict[str, Any]:
     """A turn of the prompt: its words as `content`; images and citations, where it has some, in `parts`."""
     shown = message.to_json() | {"content": message.text}
     return shown | ({"parts": [part.to_json() for part in message.said]} if message.images else {})
 
 
 @router.get("/next")
-def next_task(ctx: Ctx, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
+def next_task(ctx: Ctx, who: Who, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
+    labeler = who.id or labeler
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None
     if task is not None:
-        messages = [_shown(message) for message in task.prompt.messages]
+        messages = [shown_message(message) for message in task.prompt.messages]
         answers = [{"key": key, "text": text} for key, text in task.presented]
         shown = {"id": task.id, "messages": messages, "answers": answers}
         shown |= {"objective": ctx.store.objective} if ctx.store.objective else {}
     return {"task": shown, "progress": _progress(ctx, labeler)}
 
 
-def _stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) -> list[T] | None:
+def stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) -> list[T] | None:
+    """What was said by key, in the order that the store refers to."""
     if by_key is None:
         return None
     if set(by_key) != set(task.keys):
@@ -69,20 +72,21 @@ def _stored_order(task: RankingTask, by_key: Mapping[str, T] | None, name: str) 
 
 
 @router.post("/{task_id}")
-def submit(ctx: Ctx, task_id: str, body: Submission) -> dict[str, Any]:
-    task = ctx.store.task(task_id, body.labeler)
+def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]:
+    labeler = who.id or body.labeler
+    task = ctx.store.task(task_id, labeler)
     said = body.ranks is not None or body.grades is not None or body.all_bad
     if body.skip and said:
         raise ApiError(400, "skip: a task is either skipped or ranked", param="skip")
     if body.skip:
-        ctx.store.skip_task(task_id, body.labeler, body.reason)
+        ctx.store.skip_task(task_id, labeler, body.reason)
     else:
         ctx.store.add_ranking(
             task_id,
-            ranks=_stored_order(task, body.ranks, "ranks"),
-            grades=_stored_order(task, body.grades, "grades"),
+            ranks=stored_order(task, body.ranks, "ranks"),
+            grades=stored_order(task, body.grades, "grades"),
             all_bad=body.all_bad,
-            labeler=body.labeler,
+            labeler=labeler,
             seconds=body.seconds,
         )
-    return {"ok": True, "progress": _progress(ctx, body.labeler)}
+    return {"ok": True, "progress": _progress(ctx, labeler)}

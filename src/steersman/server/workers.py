@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
 
+from steersman.engine.apart.client import Link
 from steersman.engine.apart.process import Kept, started
+from steersman.server.started import VARIABLE
+from steersman.server.started import started as since
 from steersman.stopping import Stop
 
 WORKER = "STEERSMAN_WORKER"
@@ -38,8 +41,8 @@ class Worker:
 
     number: int
     sock: socket.socket
-    engine: Mapping[str, str]
-    """Address and key of the engine's process; empty where each worker has an engine of its own (an endpoint)."""
+    link: Link | None
+    """To the engine's process; None where each worker has an engine of its own."""
 
 
 def this_worker() -> Worker | None:
@@ -48,14 +51,18 @@ def this_worker() -> Worker | None:
     if number is None:
         return None
     told: dict[str, Any] = json.loads(sys.stdin.readline())
+    engine = told["engine"]
+    link = Link(engine["address"], bytes.fromhex(engine["key"])) if engine else None
 
     def until_the_parent_dies() -> None:
         with contextlib.suppress(ValueError, OSError):
             sys.stdin.read()
+        if link is not None:
+            link.close()  # the engine's process ends too, and nobody starts it again
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=until_the_parent_dies, name="parent", daemon=True).start()
-    return Worker(int(number), socket.socket(fileno=told["socket"]), told["engine"])
+    return Worker(int(number), socket.socket(fileno=told["socket"]), link)
 
 
 def run(
@@ -89,7 +96,7 @@ def _starter(number: int, sock: socket.socket, engine: Mapping[str, str]) -> Cal
     told = {"socket": sock.fileno(), "engine": dict(engine)}
 
     def start() -> subprocess.Popen[Any]:
-        environment = {**os.environ, WORKER: str(number)}
+        environment = {**os.environ, WORKER: str(number), VARIABLE: since()}
         return started(command, told, stdout=subprocess.DEVNULL, env=environment, pass_fds=[sock.fileno()])
 
     return start

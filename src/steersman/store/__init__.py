@@ -1,6 +1,6 @@
-"""People's rankings, chats and feedback in one SQL database (SQLite; other databases by URL).
+"""People's rankings, chats and feedback in one SQL database (SQLite, or PostgreSQL by URL).
 
-    store = Store.open(workspace.store_path)
+    store = Store.open(workspace.store)
     store.add_candidates(round=1, items=candidates)
     task = store.next_task("ann")
     store.add_ranking(task.id, ranks=[2, 1, 1, 4], labeler="ann")
@@ -21,12 +21,17 @@ from typing import Any
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import by_day, chats, erasing, ranking_tasks
+from steersman.store import by_day, chats, copying, erasing, ranking_tasks
 from steersman.store import votes as voting
-from steersman.store.chats import Chat, ChatMessage, Reaction, new_id
+from steersman.store.chat_records import Chat, ChatMessage
+from steersman.store.chats import Reaction, new_id
 from steersman.store.database import Database
+from steersman.store.desk import Desk
+from steersman.store.duels import Duels
+from steersman.store.kept_chats import Shelf
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
-from steersman.store.refusals import DiskError, NotFound, Outdated, StoreError
+from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
+from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
 from steersman.types import Candidates, Completion, Conversation, Feedback, Grade, Ranking
@@ -36,11 +41,13 @@ __all__ = [
     "ChatMessage",
     "DiskError",
     "NotFound",
+    "NotYours",
     "Outdated",
     "RankingTask",
     "Reaction",
     "Store",
     "StoreError",
+    "Unreachable",
     "Vote",
     "new_id",
 ]
@@ -51,6 +58,10 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
+        self.desk = Desk(database, objective)
+        self.shelf, self.duels = Shelf(database), Duels(database)
+        self.responses = Responses(database)
+        """Of `/v1/responses`."""
 
     @classmethod
     def open(cls, path_or_url: str | Path, objective: str | None = None) -> Store:
@@ -66,6 +77,11 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    def backup(self, target: Path) -> None:
+        """Write everything, as it is now, to one SQLite file, while others write. Whole or not at all."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copying.write_copy(self._db, target)
 
     def __enter__(self) -> Store:
         return self
@@ -142,16 +158,19 @@ class Store:
         with self._db.write() as session:
             ranking_tasks.add_skip(session, task_id, labeler, reason)
 
-    def rankings(self, round: int | None = None, simulated: bool | None = None) -> Iterator[Ranking]:
+    def rankings(
+        self, round: int | None = None, simulated: bool | None = None, *, overruled: bool = False
+    ) -> Iterator[Ranking]:
         """Each labeler's latest ranking of each task by each objective.
 
-        In the order of tasks, people before judges, then by labeler's name and objective.
+        In the order of tasks, people before judges, then by labeler's name and objective. Where a manager decided,
+        that ranking alone, which names those it overrules; with `overruled` these too.
         """
         after = 0
         while True:
             with self._db.read() as session:
                 rows = ranking_tasks.task_page(session, round, after, None)
-                page = list(ranking_tasks.rankings_of(session, rows, simulated))
+                page = list(ranking_tasks.rankings_of(session, rows, simulated, overruled))
             if not rows:
                 return
             after = rows[-1].seq
@@ -278,13 +297,14 @@ class Store:
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.
         `answer` is the text that the feedback is about, `prompt` the dialogue with present edits; see
-        `store.standing`."""
+        `store.standing`. After the chats' comes what the labeling desk collected as edits, flags and votes."""
         wanted = chats.check_kinds(kinds)
         after: int | None = 0
         while after is not None:
             with self._db.read() as session:
                 page, after = chats.feedback_page(session, wanted, after)
             yield from page
+        yield from self.desk.feedback(wanted)
 
     def said_by_day(self, days: int, east: int = 0) -> list[dict[str, Any]]:
         """Feedback and rankings counted by day; see `by_day`."""

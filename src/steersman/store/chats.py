@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, case, delete, func, or_, select
@@ -13,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from steersman.data.clean import bare
 from steersman.parts import Citation, Image, Said, Text, text_of
+from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.refusals import NotFound, Outdated, clean_text, expect
 from steersman.store.said import column, images_of, read, without_named
-from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, iso, utc_now
+from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, TaskRow, iso, utc_now
 from steersman.store.standing import edit_holds, judged_text, standing
 from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
 
@@ -24,50 +24,6 @@ TITLE_LIMIT = 60
 _PAGE = 200
 
 Reaction = Literal["like", "dislike", "edit", "regenerate", "flag", "clear", "withdraw"]
-
-
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """A conversation's entry in the list of chats. `updated` is an ISO 8601 time, UTC."""
-
-    id: str
-    title: str
-    system_prompt: str
-    created: str
-    updated: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """A node of a chat's tree, with the latest feedback on it.
-
-    `parent_id` is None for a first question. `finish_reason` is None for a user's message, and for an answer of which
-    only a part is stored: it is being written, or who wrote it died. `liked` is None where
-    nobody reacted or the reaction was taken back, `comment` is what was said with it; `edited` is the latest better
-    answer that someone wrote, and `about_edit` says that `liked` is about that one.
-    """
-
-    id: str
-    conversation_id: str
-    parent_id: str | None
-    role: Literal["user", "assistant"]
-    content: str
-    policy_version: str
-    finish_reason: str | None
-    sampling: Mapping[str, Any] | None
-    tokens: int | None
-    created: str
-    liked: bool | None = None
-    edited: str | None = None
-    comment: str = ""
-    about_edit: bool = False
-    said: tuple[Said, ...] = ()
-    """Content with more than the text in `content`: texts, images, citations."""
-
-    @property
-    def left_out(self) -> int:
-        """Number of the dialogue's first turns that were left out of the prompt because they did not fit."""
-        return int((self.sampling or {}).get("left_out", 0))
 
 
 def new_id() -> str:
@@ -94,7 +50,8 @@ def _message_row(session: Session, id_: str) -> MessageRow:
 
 
 def _to_chat(row: ConversationRow) -> Chat:
-    return Chat(row.id, row.title, row.system_prompt, iso(row.created), iso(row.updated))
+    times = iso(row.created), iso(row.updated)
+    return Chat(row.id, row.title, row.system_prompt, *times, row.settings or {}, row.folder, row.pinned)
 
 
 def _said(session: Session, *about: ColumnElement[bool]) -> Mapping[str, list[FeedbackRow]]:
@@ -159,6 +116,7 @@ def rename(session: Session, id_: str, title: str) -> Chat:
 def remove(session: Session, id_: str) -> list[Image]:
     """Delete a chat with all its messages and feedback. Returns images that nothing in the store names any more."""
     images = images_of(session, _chat_row(session, id_).id)
+    session.execute(delete(TaskRow).where(TaskRow.conversation_id == id_))
     session.execute(delete(ConversationRow).where(ConversationRow.id == id_))
     return without_named(session, images)
 

@@ -1,46 +1,27 @@
-"""Opening a database: engine, SQLite's settings, migrations, transactions."""
+"""Opening a database: engine, transactions, its schema brought up to date."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
+import itertools
 import json
-import os
-import shutil
 import sqlite3
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 from sqlalchemy.orm import Session
 
-from steersman.artifact.files import mode_of, private
 from steersman.progress import note
-from steersman.store.refusals import DiskError
+from steersman.store import migrating, postgresql, sqlite
+from steersman.store.refusals import BUSY_SECONDS, DiskError, Unreachable
 
-DISK_CODES = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_IOERR: errno.EIO,
-    sqlite3.SQLITE_CANTOPEN: errno.EROFS,
-}
-SMALL_DISK = 1 << 18
-"""Bytes free below which a disk counts as full."""
-BUSY_SECONDS = 30.0
-"""Seconds that a writer waits for others before the error 'database is locked'."""
-
-MIGRATIONS = Path(__file__).with_name("migrations")
-_POSTGRES_LOCK = 0x57EE25  # any number will do, as long as every version of this code agrees on it
-_ALEMBIC_LOCK = threading.Lock()  # Alembic hands its context to env.py through a global
+_DRIVERS_ERRORS = (sqlite3.Error, DatabaseError, InterfaceError, NoConnectionLeft)
 
 
 def database_url(path_or_url: str | Path) -> URL:
@@ -52,91 +33,28 @@ def database_url(path_or_url: str | Path) -> URL:
             raise ValueError(f"store: {error}") from None
     else:
         url = URL.create("sqlite", database=str(path_or_url))
-    if url.get_backend_name() == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise ValueError("store: expected a file; a database in memory is lost when the program ends")
-        parent = Path(str(url.database)).parent
-        if not parent.is_dir():
-            raise ValueError(f"store: {url.database}: the folder {parent} does not exist")
+    kind = "postgresql" if url.drivername == "postgres" else url.drivername.partition("+")[0]
+    if kind == "postgresql":
+        return postgresql.with_driver(url)
+    if kind != "sqlite":
+        raise ValueError(f"store: expected sqlite:///FILE or postgresql://USER@HOST/NAME, got {kind}://")
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("store: expected a file; a database in memory is lost when the program ends")
+    parent = Path(str(url.database)).parent
+    if not parent.is_dir():
+        raise ValueError(f"store: {url.database}: the folder {parent} does not exist")
     return url
 
 
-def _configure_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver would begin transactions on its own, and too late for a lock taken up front; we say BEGIN below.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={int(BUSY_SECONDS * 1000)}",
-            "foreign_keys=ON",
-            # With WAL this survives a killed process; only a power cut can lose the last moments.
-            "synchronous=NORMAL",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        # A transaction that first reads and then writes cannot wait for its turn in SQLite: it fails at once.
-        # Writers therefore queue for the lock at the start.
-        write = connection.get_execution_options().get("steersman_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _enable_wal(path: str) -> None:
-    """Switch the file to write-ahead logging, so that readers and the writer do not block each other.
-
-    SQLite does not wait for its busy timeout when the mode changes, so waiting is done here.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
-        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            try:
-                connection.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the schema to this code's version, inside the caller's transaction. Does nothing where it is."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    with _ALEMBIC_LOCK:
-        command.upgrade(config, "head")
-
-
-def _file_of(url: URL) -> Path | None:
-    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
-
-
-def _keep_private(path: Path) -> None:
-    """Make the file and its companions readable for their owner only, unless `project.private` is off."""
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, mode_of(path, words=True)))
-    if not private.get():
-        return
-    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        with contextlib.suppress(OSError):  # the file is gone, or belongs to another user
-            if (mode := file.stat().st_mode & 0o777) & 0o077:
-                file.chmod(mode & 0o700)
-                note(f"{file}: could be read by others, now by its owner alone (project.private = false leaves it)")
-
-
-def _can_be_written(path: Path) -> bool:
-    place = path if path.exists() else path.parent
-    return os.access(place, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
-def _copied(path: Path, into: Path) -> Path:
-    for end in ("", "-wal"):
-        source = path.with_name(path.name + end)
-        if source.exists():
-            shutil.copyfile(source, into / source.name)
-    return into / path.name
+def make_engine(url: URL) -> Engine:
+    """A pool of connections in which `steersman_write` as execution option says who will write."""
+    # Text stays readable in the file; ASCII escapes would double the size of Chinese.
+    dumps = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
+    kind = postgresql if url.get_backend_name() == "postgresql" else sqlite
+    more: dict[str, Any] = postgresql.options() if kind is postgresql else {}
+    engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS, hide_parameters=True, **more)
+    kind.configure(engine)
+    return engine
 
 
 def _not_opened(shown: str, error: Exception) -> ValueError:
@@ -153,75 +71,119 @@ def _not_opened(shown: str, error: Exception) -> ValueError:
 class Database:
     """A pool of connections to a migrated database. Thread-safe; a child process must open its own.
 
-    One that cannot be written to, as on a read-only disk, is read from a copy: SQLite would want to write beside it.
+    A file that cannot be written to, as on a read-only disk, is read from a copy: SQLite would want to write beside it.
+    With `migrate=False` the schema is left as it is.
     """
 
-    def __init__(self, path_or_url: str | Path) -> None:
-        url = database_url(path_or_url)
-        self._path, self._copy = _file_of(url), None
-        if self._path and self._path.exists() and not _can_be_written(self._path):
+    def __init__(self, path_or_url: str | Path, *, migrate: bool = True) -> None:
+        self.url = url = database_url(path_or_url)
+        self.path = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        if self.path and self.path.exists() and not sqlite.can_be_written(self.path):
             self._copy = tempfile.TemporaryDirectory(prefix="steersman-store-")
-            url = url.set(database=str(_copied(self._path, Path(self._copy.name))))
-        shown = self._path or url.render_as_string(hide_password=True)
-        # Text stays readable in the file; ASCII escapes would double the size of Chinese.
-        dumps = functools.partial(json.dumps, ensure_ascii=False, sort_keys=True)
-        self.engine = create_engine(url, json_serializer=dumps, pool_timeout=BUSY_SECONDS, hide_parameters=True)
+            url = url.set(database=str(sqlite.copied(self.path, Path(self._copy.name))))
+        self.shown = str(self.path) if self.path else url.render_as_string(hide_password=True)
+        self.engine = make_engine(url)
+        self.writer = self.engine.execution_options(steersman_write=True)
         try:
-            if self._path:
+            if self.path:
                 if not self._copy:
-                    _keep_private(self._path)
-                _enable_wal(str(url.database))
-                _configure_sqlite(self.engine)
-            self.writer = self.engine.execution_options(steersman_write=True)
-            with self.writer.begin() as connection:
-                migrate(connection)
+                    sqlite.keep_private(self.path)
+                sqlite.enable_wal(Path(str(url.database)))
+            if migrate:
+                self._bring_up_to_date()
             if self._copy:
                 self.engine.dispose()
                 event.listen(self.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
-        except CommandError as error:
+        except (DiskError, Unreachable):
             self.close()
-            raise ValueError(
-                f"store: {shown} was written by a newer version of Steersman, upgrade it ({error})"
-            ) from None
+            raise
         except OSError as error:
             self.close()
-            raise DiskError(error.errno, error.strerror, str(shown)) from None
-        except (sqlite3.Error, DatabaseError) as error:
+            raise DiskError(error.errno, error.strerror, self.shown) from None
+        except _DRIVERS_ERRORS as error:
             self.close()
-            raise self._disk_error(error) or _not_opened(str(shown), error) from None
+            raise self._outage(error) or _not_opened(self.shown, error) from None
+        except BaseException:
+            self.close()
+            raise
 
-    def _disk_error(self, error: Exception) -> DiskError | None:
-        """SQLite's error as a DiskError; None where it is not about the disk."""
-        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
-        if self._path is None or code not in DISK_CODES:
+    def missing(self) -> tuple[str, tuple[migrating.Step, ...]]:
+        """(the schema's version, migrations that it lacks). ValueError where a newer Steersman made it."""
+        with self.engine.connect() as connection:
+            current = migrating.version(connection)
+        try:
+            return current, migrating.missing(current)
+        except ValueError as error:
+            told = f"store: {self.shown} was written by a newer version of Steersman, upgrade it ({error})"
+            raise ValueError(told) from None
+
+    def _bring_up_to_date(self) -> None:
+        current, lacks = self.missing()
+        if lacks and current and self.path is None:
+            raise ValueError(
+                f"store: {self.shown}: its schema is {current}, this version wants {migrating.head()}; expected: "
+                "steersman store migrate (--dry-run first), which makes a backup"
+            )
+        if lacks and (kept := self.migrate(None if self._copy else self.place_of_backup(current))):
+            note(f"{self.shown}: schema {current} is {migrating.head()} now; as it was before: {kept}")
+
+    def place_of_backup(self, current: str) -> Path | None:
+        """A new name beside the file for what it holds at schema `current`; None where it holds nothing."""
+        if not current or self.path is None:
             return None
-        reason = DISK_CODES[code]
-        if self._copy:
-            reason = errno.EROFS
-        elif reason != errno.ENOSPC and shutil.disk_usage(self._path.parent).free < SMALL_DISK:
-            reason = errno.ENOSPC  # a full disk causes various errors
-        elif code == sqlite3.SQLITE_CANTOPEN and _can_be_written(self._path):
-            return None
-        return DiskError(reason, os.strerror(reason), str(self._path))
+        stem, suffix = f"{self.path.stem}.schema-{current}", self.path.suffix
+        names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+        return next(place for name in names if not (place := self.path.with_name(name + suffix)).exists())
+
+    def migrate(self, backup: Path | None = None, *, keep: bool = True) -> Path | None:
+        """Apply missing migrations under the writers' lock, after a copy to `backup`, which is returned if it was made.
+
+        Without `keep` they are tried and taken back.
+        """
+        from steersman.store.copying import write_copy
+
+        made = None
+        with self.writer.connect() as connection, connection.begin() as transaction:
+            if migrating.missing(migrating.version(connection)):  # another process may have been faster
+                try:
+                    if backup:
+                        write_copy(self, backup)
+                        made = backup
+                    migrating.upgrade(connection)
+                except BaseException:
+                    if made:
+                        made.unlink(missing_ok=True)
+                    raise
+            if not keep:
+                transaction.rollback()
+        return made
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading. Raises DiskError for errors of the disk; so does `write`."""
-        with self._telling(), Session(self.engine) as session:
+        """A session for reading one state. DiskError for errors of the disk, Unreachable for a server that is gone;
+        so does `write`."""
+        with self.telling(), Session(self.engine) as session:
             yield session
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that is committed at the end and rolled back on any error. Keep it short: others wait."""
-        with self._telling(), Session(self.writer, expire_on_commit=False) as session, session.begin():
+        with self.telling(), Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def _outage(self, error: Exception) -> OSError | None:
+        if self.path is None:
+            return postgresql.unreachable(error, self.shown)
+        return sqlite.disk_error(error, self.path, read_only=self._copy is not None)
+
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
+    def telling(self) -> Iterator[None]:
+        """Turns a driver's error about disk or server into one that says so."""
         try:
             yield
-        except DatabaseError as error:
-            if (told := self._disk_error(error)) is not None:
+        except _DRIVERS_ERRORS as error:
+            if (told := self._outage(error)) is not None:
                 raise told from None
             raise
 

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from steersman.store.schema import FeedbackRow, MessageRow, RankingRow
+from steersman.store import desk_labels
+from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
 """Kinds of feedback of which a person's last one on an answer counts, so that an earlier one would hold again."""
@@ -23,9 +24,12 @@ def records(session: Session, by: str | None, ids: Collection[str], chat: str | 
         said = said.join(MessageRow, MessageRow.id == FeedbackRow.message_id)
         said = said.where(MessageRow.conversation_id == chat)
     found = [f"{row.message_id}-{row.seq}" for row in session.scalars(said.order_by(FeedbackRow.seq))]
+    ranked = _chosen(select(RankingRow), RankingRow.labeler, RankingRow.task_id, RankingRow.seq, by, ids)
+    if chat is not None:
+        ranked = ranked.join(TaskRow, TaskRow.id == RankingRow.task_id).where(TaskRow.conversation_id == chat)
+    found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
     if chat is None:
-        ranked = _chosen(select(RankingRow), RankingRow.labeler, RankingRow.task_id, RankingRow.seq, by, ids)
-        found += [f"{row.task_id}-{row.seq}" for row in session.scalars(ranked.order_by(RankingRow.seq))]
+        found += desk_labels.records(session, by, ids)
     return found
 
 
@@ -64,4 +68,5 @@ def erase(session: Session, ids: Collection[str]) -> int:
                 RankingRow.seq <= number,
             )
             gone += session.execute(delete(RankingRow).where(*every)).rowcount  # type: ignore[attr-defined]
+        gone += desk_labels.erase(session, of, number)
     return gone

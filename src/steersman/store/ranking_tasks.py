@@ -13,8 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, func, insert, select, true
 from sqlalchemy.orm import Session
 
+from steersman.store.desk_decisions import decisions, is_gold, is_of_others
+from steersman.store.desk_tasks import SKIP, ranking_row
 from steersman.store.refusals import NotFound, StoreError, clean_text, expect
 from steersman.store.schema import RankingRow, SkipRow, TaskRow, iso, utc_now
+from steersman.store.schema_desk import DeskLabelRow, DeskTaskRow
 from steersman.types import GRADES, Candidates, Conversation, Grade, Ranking, to_objective
 
 LABELER_LIMIT = 100
@@ -115,6 +118,9 @@ def add_tasks(session: Session, values: Sequence[dict[str, Any]]) -> int:
             del fresh[id_]
     if fresh:
         session.execute(insert(TaskRow), list(fresh.values()))
+        # a comparison out of somebody's chat is nobody else's to make
+        if rows := [ranking_row(value) for value in fresh.values() if not value.get("conversation_id")]:
+            session.execute(insert(DeskTaskRow), rows)
     return len(fresh)
 
 
@@ -153,8 +159,11 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
         select(TaskRow)
         .outerjoin(rankings, rankings.c.task_id == TaskRow.id)
         .where(
+            TaskRow.conversation_id.is_(None),
             ~mine.where(_by(objective)).exists(),
             ~select(SkipRow.seq).where(SkipRow.task_id == TaskRow.id, SkipRow.labeler == labeler).exists(),
+            ~is_gold(),
+            ~is_of_others(labeler),
         )
         .order_by(
             func.coalesce(rankings.c.people, 0),
@@ -172,12 +181,12 @@ def next_task(session: Session, labeler: str, round_: int | None, objective: str
 
 def task_page(session: Session, round_: int | None, after: int, not_ranked_by: str | None) -> list[TaskRow]:
     """The next tasks in the order in which they were added, after the one with `seq == after`."""
-    query = select(TaskRow).where(TaskRow.seq > after).order_by(TaskRow.seq).limit(_PAGE)
+    query = select(TaskRow).where(TaskRow.seq > after, ~is_gold()).order_by(TaskRow.seq).limit(_PAGE)
     if round_ is not None:
         query = query.where(TaskRow.round == round_)
     if not_ranked_by is not None:
         by = select(RankingRow.seq).where(RankingRow.task_id == TaskRow.id, RankingRow.labeler == not_ranked_by)
-        query = query.where(~by.exists())
+        query = query.where(~by.exists(), TaskRow.conversation_id.is_(None))
     return list(session.scalars(query))
 
 
@@ -194,6 +203,15 @@ def _clean_grades(grades: Sequence[Grade], k: int) -> list[Grade]:
     return list(grades)
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the desk keeps with a ranking: see `store.schema_desk.DeskLabelRow`."""
+
+    comment: str = ""
+    guidelines: str = ""
+    adjudicated: bool = False
+
+
 @dataclass(frozen=True)
 class RankingSubmission:
     """A labeler's judgement of a task: ranks or grades, or that all answers are bad."""
@@ -205,6 +223,7 @@ class RankingSubmission:
     simulated: bool = False
     seconds: float | None = None
     objective: str = ""
+    note: Note = Note()
 
 
 def add_ranking(session: Session, task_id: str, said: RankingSubmission) -> Ranking:
@@ -231,7 +250,27 @@ def add_ranking(session: Session, task_id: str, said: RankingSubmission) -> Rank
     )
     session.add(row)
     session.flush()
+    if not said.simulated and task.conversation_id is None:
+        _add_label(session, row, said.note)
     return _to_ranking(task, row)
+
+
+def _add_label(session: Session, row: RankingRow, note: Note) -> None:
+    session.add(
+        DeskLabelRow(
+            task_id=row.task_id,
+            labeler=row.labeler,
+            said="label",
+            ranking=row.seq,
+            objective=row.objective,
+            comment=note.comment,
+            guidelines=note.guidelines,
+            seconds=row.seconds,
+            adjudicated=note.adjudicated,
+            created=row.created,
+        )
+    )
+    session.flush()
 
 
 def add_skip(session: Session, task_id: str, labeler: str, reason: str) -> None:
@@ -240,9 +279,11 @@ def add_skip(session: Session, task_id: str, labeler: str, reason: str) -> None:
     if session.scalar(select(TaskRow.seq).where(TaskRow.id == task_id)) is None:
         raise NotFound(f"no ranking task {task_id!r}")
     session.add(SkipRow(task_id=task_id, labeler=labeler, reason=reason, created=utc_now()))
+    label = {"said": SKIP, "objective": "", "comment": reason, "guidelines": "", "adjudicated": False}
+    session.add(DeskLabelRow(task_id=task_id, labeler=labeler, created=utc_now(), **label))
 
 
-def _to_ranking(task: TaskRow, row: RankingRow) -> Ranking:
+def _to_ranking(task: TaskRow, row: RankingRow, overruled: tuple[str, ...] = ()) -> Ranking:
     grades: list[Any] | None = row.grades
     if row.ranks is None and grades is None:
         # "All bad" and nothing more: the row keeps it as said, a Ranking spells it out.
@@ -258,6 +299,7 @@ def _to_ranking(task: TaskRow, row: RankingRow) -> Ranking:
         row.simulated,
         iso(row.created),
         row.objective,
+        overrules=overruled,
     )
 
 
@@ -268,25 +310,42 @@ def _latest(round_: int | None, simulated: bool | None) -> Select[Any]:
         query = query.where(RankingRow.simulated.is_(simulated))
     if round_ is not None:
         query = query.join(TaskRow, TaskRow.id == RankingRow.task_id).where(TaskRow.round == round_)
+    decided = select(DeskLabelRow.ranking).where(DeskLabelRow.adjudicated.is_(True), DeskLabelRow.ranking.is_not(None))
+    query = query.where(RankingRow.seq.not_in(decided))
     return query.group_by(RankingRow.task_id, RankingRow.labeler, RankingRow.simulated, RankingRow.objective)
 
 
-def rankings_of(session: Session, tasks: Iterable[TaskRow], simulated: bool | None) -> Iterator[Ranking]:
-    """The latest rankings of `tasks`, ordered by task, then people before judges, then labeler, then objective."""
+def rankings_of(
+    session: Session, tasks: Iterable[TaskRow], simulated: bool | None, every: bool = False
+) -> Iterator[Ranking]:
+    """The latest rankings of `tasks`, ordered by task, then people before judges, then labeler, then objective.
+
+    A manager's decision stands in place of all others of the same objective and names them; with `every` it stands
+    beside them.
+    """
     by_id = {task.id: task for task in tasks}
     latest = _latest(None, simulated).where(RankingRow.task_id.in_(by_id))
     rows: dict[str, list[RankingRow]] = {}
     for row in session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest))):
         rows.setdefault(row.task_id, []).append(row)
+    decided, refused = decisions(session, list(by_id))
     for id_, task in by_id.items():
-        for row in sorted(rows.get(id_, ()), key=lambda r: (r.simulated, r.labeler, r.objective)):
-            yield _to_ranking(task, row)
+        said = sorted(rows.get(id_, ()), key=lambda r: (r.simulated, r.labeler, r.objective))
+        made = decided.get(id_, {}) if simulated is not True else {}
+        if every or not (made or id_ in refused):
+            yield from (_to_ranking(task, row) for row in said)
+        elif id_ not in refused:
+            yield from (_to_ranking(task, row) for row in said if row.objective not in made)
+        for objective, row in sorted(made.items()):
+            overruled = tuple(f"{id_}-{r.seq}" for r in said if r.objective == objective)
+            yield _to_ranking(task, row, overruled)
 
 
 def progress(session: Session, round_: int | None, objective: str | None) -> dict[str, Any]:
     """{tasks, ranked: tasks that a person ranked, by_labeler: {person: tasks}, simulated: tasks that a judge ranked}"""
 
     def count(query: Select[Any]) -> int:
+        query = query.where(TaskRow.conversation_id.is_(None), ~is_gold())
         return int(session.scalar(query if round_ is None else query.where(TaskRow.round == round_)) or 0)
 
     distinct = func.count(func.distinct(RankingRow.task_id))
@@ -295,10 +354,11 @@ def progress(session: Session, round_: int | None, objective: str | None) -> dic
         select(RankingRow.labeler, distinct)
         .where(_by(objective))
         .join(TaskRow, TaskRow.id == RankingRow.task_id)
-        .where(RankingRow.simulated.is_(False))
+        .where(RankingRow.simulated.is_(False), ~is_gold())
         .group_by(RankingRow.labeler)
         .order_by(RankingRow.labeler)
     )
+    mine = mine.where(TaskRow.conversation_id.is_(None))
     rows = session.execute(mine if round_ is None else mine.where(TaskRow.round == round_))
     return {
         "tasks": count(select(func.count()).select_from(TaskRow)),

@@ -3,10 +3,17 @@
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
         ├── NotFound    no such task, conversation or message
+        ├── NotYours    the task was given to somebody else
         └── Outdated    the chat went on since the caller looked
+OSError
+  ├── DiskError     the file's disk is full, read-only or failing
+  └── Unreachable   the database's server is gone, or too busy
 """
 
 from __future__ import annotations
+
+BUSY_SECONDS = 30.0
+"""Seconds that a writer waits for others before an error."""
 
 
 class StoreError(ValueError):
@@ -17,12 +24,20 @@ class NotFound(StoreError):
     """No record has this id."""
 
 
+class NotYours(StoreError):
+    """The task was not given to the person who asks."""
+
+
 class Outdated(StoreError):
     """The state that the caller's request is based on has changed."""
 
 
 class DiskError(OSError):
     """The store's disk is full, read-only or failing; `errno` says which, `filename` is the store's."""
+
+
+class Unreachable(OSError):
+    """The database's server does not answer. What was being written is not acknowledged; later calls connect anew."""
 
 
 def expect(condition: bool, message: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, MetaData, String, Text, TypeDecorator
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, MetaData, String, Text, TypeDecorator, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -71,6 +71,8 @@ class TaskRow(Base):
     salt: Mapped[str] = mapped_column(String(32))
     """Random secret from which each labeler's keys and their order are derived."""
     created: Mapped[dt.datetime]
+    conversation_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    """The chat in which the answers were compared side by side: the task goes with it, and nobody else is asked."""
 
 
 class RankingRow(Base):
@@ -115,6 +117,10 @@ class ConversationRow(Base):
     system_prompt: Mapped[str] = mapped_column(Text)
     created: Mapped[dt.datetime]
     updated: Mapped[dt.datetime] = mapped_column(index=True)
+    settings: Mapped[dict[str, Any] | None]
+    """How the chat's answers are made where that differs from the server's settings."""
+    folder: Mapped[str] = mapped_column(String(100), server_default="")
+    pinned: Mapped[bool] = mapped_column(server_default=false())
 
 
 class MessageRow(Base):

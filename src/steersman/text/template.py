@@ -267,6 +267,11 @@ class Template:
             return text + shape.thoughts[1]  # a template without the switch: write empty thoughts
         return text
 
+    def written(self, conversation: Conversation) -> str:
+        """The text of a prompt, or of a dialogue that the assistant ends. ValueError where the template refuses it."""
+        ends = conversation.messages[-1].role == "assistant"
+        return self._read(conversation, False) if ends else self._prompt(conversation, go_on=False)
+
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """Ids of an answer that follow `prompt_ids`, end of turn included."""
         shape = self._shape

@@ -103,8 +103,17 @@ def scored(folder: Path, items: Sequence[RankedTree], config: ModelConfig) -> li
     """Scores [K] of each ranking's answers: under the ranking's own objective where the model has a head for it, else
     the heads' weighted sum. ValueError where the folder is no reward model.
     """
+    folders = (folder, *member_folders(folder))
+    of_members = scored_by_each(folders, items, config)
+    if len(of_members) > 1:
+        say(f"{folder}: the mean of {len(of_members)} members")
+    return [torch.stack(parts).mean(dim=0) for parts in zip(*of_members, strict=True)]
+
+
+def scored_by_each(folders: Sequence[Path], items: Sequence[RankedTree], config: ModelConfig) -> list[list[Tensor]]:
+    """The same for each reward model by itself."""
     of_members = []
-    for path in (folder, *member_folders(folder)):
+    for path in folders:
         if not any(name.endswith("score.weight") for name in stored_tensors(path)):
             raise ValueError(
                 f"{path}: not a reward model (it has no scalar head); expected what `steersman reward` makes"
@@ -113,9 +122,7 @@ def scored(folder: Path, items: Sequence[RankedTree], config: ModelConfig) -> li
         model = use_packed_rows(model).to(pick_device(config.device))
         heads = score_trees(model, [item.tree for item in items], ROW_TOKENS)
         of_members.append([_score(given, item, model.config) for given, item in zip(heads, items, strict=True)])
-    if len(of_members) > 1:
-        say(f"{folder}: the mean of {len(of_members)} members")
-    return [torch.stack(parts).mean(dim=0) for parts in zip(*of_members, strict=True)]
+    return of_members
 
 
 def _score(heads: Tensor, item: RankedTree, config: Any) -> Tensor:

@@ -19,15 +19,81 @@ export interface Config {
   report: boolean
   max_context: number
   ranking: { tasks: number; ranked: number }
+  /** Models that may answer, the promoted one first. */
+  models: Served[]
+  /** The server's settings of answers. */
+  defaults: { system_prompt: string; temperature: number; max_tokens: number }
+  /** The workspace's first words to an empty chat, and questions that it offers. */
+  greeting: string
+  examples: string[]
+  /** Whether people sign in. */
+  auth?: boolean
   /** Who is signed in; nobody in particular where there are no accounts. */
   me?: { id: string; name: string; role: Role } | null
+}
+
+/** What a chat's answers are made by where it is not as the server has it. */
+export interface ChatSettings {
+  model?: string
+  temperature?: number
+  max_tokens?: number
+  seed?: number
+  stop?: string[]
+  system_prompt?: string
+}
+
+/** Two answers side by side; `models` are told once somebody has chosen. */
+export interface Duel {
+  question_id: Id
+  left_id: Id
+  right_id: Id
+  choice: Choice | 'off' | null
+  models: { left: string; right: string } | null
+}
+export type Choice = 'left' | 'right' | 'tie' | 'bad'
+
+export interface Served {
+  id: string
+  version: string
+  /** Whatever is promoted, now and later. */
+  current: boolean
 }
 
 export interface ConversationInfo {
   id: Id
   title: string
+  folder: string
+  pinned: boolean
   /** ISO 8601, or seconds since 1970. */
   updated: string | number
+}
+
+/** A chat that a search found, with the place in the message where it did. */
+export interface Hit extends ConversationInfo {
+  message_id: Id | null
+  role: Speaker | null
+  excerpt: { text: string; hit: boolean }[]
+}
+
+export interface Share {
+  token: string
+  last_id: Id
+  created: string
+  /** Of the page that shows it. */
+  path: string
+}
+
+export interface Shared {
+  title: string
+  shared: string
+  messages: (Message & { edited: string | null })[]
+}
+
+/** Of a message: text, image or citation, in OpenAI's form. */
+export interface Part {
+  type: string
+  text?: string
+  url_citation?: { url: string; title: string }
 }
 
 export interface Feedback {
@@ -65,12 +131,17 @@ export interface Message {
   lost?: boolean
   created?: string | number
   feedback?: Feedback | null
+  /** Present where nobody may know yet which model wrote it. */
+  blind?: boolean
+  parts?: Part[]
 }
 
 export interface Conversation {
   id: Id
   title: string
   messages: Message[]
+  settings: ChatSettings
+  duels: Duel[]
   /** Answers that are being written. */
   writing: Id[]
 }
@@ -171,9 +242,21 @@ const message = (id: Id, what: string) => `/api/messages/${part(id)}/${what}`
 export const api = {
   config: () => json<Config>('GET', '/api/config'),
   conversations: () => json<ConversationInfo[]>('GET', '/api/conversations'),
-  create: () => json<ConversationInfo>('POST', '/api/conversations', {}),
+  create: (settings: ChatSettings) => json<ConversationInfo>('POST', '/api/conversations', { settings }),
   conversation: (id: Id) => json<Conversation>('GET', at(id)),
-  rename: (id: Id, title: string) => json<unknown>('PATCH', at(id), { title }),
+  change: (id: Id, what: { title?: string; folder?: string; pinned?: boolean; settings?: ChatSettings }) =>
+    json<ConversationInfo & { settings: ChatSettings }>('PATCH', at(id), what),
+  search: (words: string) => json<Hit[]>('GET', `/api/search?q=${part(words)}`),
+  exported: (id: Id, form: 'markdown' | 'json', last: Id | null, language: string) =>
+    `${at(id)}/export?form=${form}&language=${language}${last === null ? '' : `&last=${part(last)}`}`,
+  shares: (id: Id) => json<Share[]>('GET', `${at(id)}/shares`),
+  share: (id: Id, last: Id) => json<Share>('POST', `${at(id)}/shares`, { last_id: last }),
+  unshare: (id: Id, token: string) => json<unknown>('DELETE', `${at(id)}/shares/${part(token)}`),
+  shared: (token: string) => json<Shared>('GET', `/api/shared/${part(token)}`),
+  sideBySide: (id: Id, question: Question, models: string[]) =>
+    json<{ question: Message; answers: Message[]; duel: Duel }>('POST', `${at(id)}/side-by-side`, { ...question, models }),
+  vote: (question: Id, choice: Choice | null, labeler: string | null, seconds: number) =>
+    json<{ duel: Duel }>('POST', message(question, 'vote'), { choice, labeler, seconds }),
   remove: (id: Id) => json<unknown>('DELETE', at(id)),
   say: (id: Id, question: Question, signal: AbortSignal) => stream('POST', `${at(id)}/messages`, question, signal),
   answer: (question: Id, shorten: boolean, signal: AbortSignal) =>

@@ -2,7 +2,8 @@
  * One open conversation: its tree, the branch shown, and the answer that is being written. Lives on when not shown.
  * The server owns answers under way: this page reads along, comes back after an outage, and asks to stop.
  */
-import { ApiError, api, type FeedbackKind, type Id, type Message, type StreamEvent } from './api'
+import { ApiError, api, type ChatSettings, type Choice as Vote, type Duel, type FeedbackKind, type Id, type Message, type StreamEvent } from './api'
+import { joined, type Attachment } from './attachments'
 import { choose, merge, path, type Choice } from './tree'
 import { kept, ui } from './ui.svelte'
 
@@ -33,10 +34,15 @@ export class Chat {
   loading = $state(false)
   loadError = $state('')
   failure = $state<Failure | null>(null)
+  settings = $state<ChatSettings>({})
+  duels = $state<Duel[]>([])
+  /** Files that go with the next question. */
+  files = $state<Attachment[]>([])
   #draft = $state('')
   #abort: AbortController | null = null
   #stopping = false
-  #pending = ''
+  /** Text that is not drawn yet, of each answer under way. */
+  #pending = new Map<Id, string>()
   #frame = 0
 
   shown = $derived(path(this.messages, this.choice))
@@ -81,12 +87,16 @@ export class Chat {
   /** Takes over what the server has, and reads along where it is writing. */
   async #take() {
     if (this.id === null) return
-    const { messages, writing } = await api.conversation(this.id)
+    const { messages, writing, settings, duels } = await api.conversation(this.id)
     const now = writing.at(-1)
     if (this.writing !== null) return // begun meanwhile
+    this.settings = settings
+    if (JSON.stringify(duels) !== JSON.stringify(this.duels)) this.duels = duels
     const merged = merge(messages, this.messages)
     if (JSON.stringify(merged) !== JSON.stringify(this.messages)) this.messages = merged
     if (now === undefined) return
+    const open = this.open
+    if (open && writing.includes(open.left_id) && writing.includes(open.right_id)) return void this.#readBoth(open)
     this.writing = now
     void this.#follow((signal) => api.readAlong(now, signal)).catch(() => this.#over())
   }
@@ -94,6 +104,100 @@ export class Chat {
   /** Where the next question belongs: below the last answer shown (a question that failed gets a sibling). */
   get leaf(): Id | null {
     return this.shown.findLast(({ message }) => message.role !== 'user' && !message.lost)?.message.id ?? null
+  }
+
+  /** The answers side by side between which nobody has chosen yet. */
+  get open(): Duel | undefined {
+    return this.duels.find((duel) => duel.choice === null)
+  }
+
+  /** Replaces the settings; those of a chat that is not begun go with its first question. */
+  async configure(settings: ChatSettings): Promise<boolean> {
+    const before = this.settings
+    this.settings = settings
+    if (this.id === null) return true
+    try {
+      this.settings = (await api.change(this.id, { settings })).settings
+      return true
+    } catch (problem) {
+      this.settings = before
+      ui.notify(ui.t('not_saved', { reason: ui.explain(problem) }), true)
+      return false
+    }
+  }
+
+  /** Sends `text`, with the files that wait, to two models; true once the server has stored it. */
+  async compare(text: string, models: [string, string], parent: Id | null = this.leaf): Promise<boolean> {
+    if (!this.#begin()) return false
+    const files = this.files
+    const first = this.id === null
+    const known = this.messages.filter((m) => m.role === 'user' && m.parent_id === parent && !isProvisional(m)).length
+    this.files = []
+    try {
+      const id = this.id ?? (await this.#create())
+      const question = { content: joined(text, files), parent_id: parent, known, shorten: false }
+      const begun = await api.sideBySide(id, question, models)
+      for (const message of [begun.question, ...begun.answers]) this.#put(message)
+      this.duels.push(begun.duel)
+      void ui.loadConversations()
+      void this.#readBoth(begun.duel)
+      return true
+    } catch (problem) {
+      if (first && !unreached(problem)) await this.#uncreate()
+      this.draft = this.draft.trim() ? `${text}\n\n${this.draft}` : text
+      this.files = [...files, ...this.files]
+      this.#failed(problem, ui.t('back_in_composer'), () => undefined)
+      if (this.failure) this.failure.offer = undefined
+      return false
+    }
+  }
+
+  async #readBoth(duel: Duel) {
+    const abort = new AbortController()
+    this.#abort = abort
+    this.writing = duel.left_id
+    const one = async (id: Id) => {
+      for (const wait of [0, ...TRIES]) {
+        try {
+          if (wait) await sleep(wait)
+          if (abort.signal.aborted) return
+          for await (const event of api.readAlong(id, abort.signal)) {
+            if (event.type === 'start') this.#put(event.answer, false)
+            else if (event.type === 'delta') this.#grow(event.text, id)
+            else if (event.type === 'done') return
+            else return void (this.failure = { text: ui.explain(new ApiError(event.message, 500, event.code)) })
+          }
+        } catch (problem) {
+          if (!unreached(problem)) return
+        }
+      }
+    }
+    await Promise.all([one(duel.left_id), one(duel.right_id)])
+    if (!abort.signal.aborted) this.#finish()
+  }
+
+  /** Chooses between the answers of `duel`; null: neither is chosen, and nothing learned. The better one is gone on with. */
+  async vote(duel: Duel, choice: Vote | null, seconds: number): Promise<boolean> {
+    try {
+      const told = (await api.vote(duel.question_id, choice, kept.get('labeler'), seconds)).duel
+      this.duels = this.duels.map((one) => (one.question_id === told.question_id ? told : one))
+      const side = this.messages.find((m) => m.id === (choice === 'right' ? duel.right_id : duel.left_id))
+      if (side) this.show(side)
+      await this.refresh()
+      return true
+    } catch (problem) {
+      ui.notify(ui.t('not_saved', { reason: ui.explain(problem) }), true)
+      void this.refresh()
+      return false
+    }
+  }
+
+  /** Shows the branch with the message, where the chat has it. */
+  reveal(id: string): boolean {
+    let node = this.messages.find((m) => String(m.id) === id)
+    if (!node) return false
+    for (; node; node = this.messages.find((m) => m.id === node!.parent_id)) this.choice = choose(this.choice, node)
+    return true
   }
 
   /**
@@ -105,20 +209,26 @@ export class Chat {
     const known = this.messages.filter((m) => m.role === 'user' && m.parent_id === parent && !isProvisional(m)).length
     const before = this.choice
     const first = this.id === null
+    const files = elsewhere ? [] : this.files
+    const content = joined(text, files)
     if (!elsewhere) {
-      const provisional: Message = { id: `new-${Date.now()}`, parent_id: parent, role: 'user', content: text }
+      this.files = []
+      const provisional: Message = { id: `new-${Date.now()}`, parent_id: parent, role: 'user', content }
       this.messages.push(provisional)
       this.choice = choose(this.choice, provisional)
     }
     try {
       const id = this.id ?? (await this.#create())
-      await this.#follow((signal) => api.say(id, { content: text, parent_id: parent, known, shorten }, signal))
+      await this.#follow((signal) => api.say(id, { content, parent_id: parent, known, shorten }, signal))
       return true
     } catch (problem) {
       this.messages = this.messages.filter((m) => !isProvisional(m))
       this.choice = before
       if (first && !unreached(problem)) await this.#uncreate()
-      if (!elsewhere) this.draft = this.draft.trim() ? `${text}\n\n${this.draft}` : text
+      if (!elsewhere) {
+        this.draft = this.draft.trim() ? `${text}\n\n${this.draft}` : text
+        this.files = [...files, ...this.files]
+      }
       this.#failed(problem, elsewhere ? '' : ui.t('back_in_composer'), () => {
         const again = elsewhere ? text : this.draft.trim() || text
         if (!elsewhere) this.draft = ''
@@ -156,8 +266,9 @@ export class Chat {
     }
     const abort = this.#abort
     const patience = setTimeout(() => abort?.abort(), STOP_PATIENCE)
+    const both = this.open?.left_id === id ? [id, this.open.right_id] : [id]
     try {
-      await api.stop(id)
+      await Promise.all(both.map((one) => api.stop(one)))
     } catch (problem) {
       ui.notify(ui.explain(problem), true)
       if (unreached(problem)) abort?.abort() // nothing to wait for
@@ -192,7 +303,7 @@ export class Chat {
   }
 
   async #create(): Promise<Id> {
-    const { id } = await api.create()
+    const { id } = await api.create($state.snapshot(this.settings))
     kept.set('draft.', '')
     this.id = id
     open.set(String(id), this)
@@ -267,7 +378,7 @@ export class Chat {
         this.#started(event.user, event.answer)
         return false
       case 'delta':
-        this.#grow(event.text)
+        this.#grow(event.text, this.writing)
         return false
       case 'done':
         this.#flush()
@@ -289,7 +400,7 @@ export class Chat {
 
   #started(question: Message, answer: Message) {
     this.messages = this.messages.filter((m) => !isProvisional(m))
-    this.#pending = ''
+    this.#pending.clear()
     this.#put(question)
     this.#put(answer)
     this.writing = answer.id
@@ -297,16 +408,17 @@ export class Chat {
   }
 
   /** Adds or replaces a node and shows it. */
-  #put(message: Message) {
+  #put(message: Message, show = true) {
     const at = this.messages.findIndex((m) => m.id === message.id)
     if (at < 0) this.messages.push(message)
     else this.messages[at] = message
-    this.choice = choose(this.choice, message)
+    if (show) this.choice = choose(this.choice, message)
   }
 
   /** Text comes faster than the screen draws: gather it and touch the page once a frame. */
-  #grow(text: string) {
-    this.#pending += text
+  #grow(text: string, id: Id | null) {
+    if (id === null) return
+    this.#pending.set(id, (this.#pending.get(id) ?? '') + text)
     this.#frame ||= requestAnimationFrame(() => this.#flush())
     if (document.hidden) this.#flush() // no frames are drawn then
   }
@@ -314,9 +426,11 @@ export class Chat {
   #flush() {
     cancelAnimationFrame(this.#frame)
     this.#frame = 0
-    const message = this.messages.find((m) => m.id === this.writing)
-    if (message && this.#pending) message.content += this.#pending
-    this.#pending = ''
+    for (const [id, text] of this.#pending) {
+      const message = this.messages.find((m) => m.id === id)
+      if (message) message.content += text
+    }
+    this.#pending.clear()
   }
 
   async feedback(message: Message, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}): Promise<boolean> {

@@ -135,14 +135,54 @@ function parse(source: string): string {
   }
 }
 
+/** Words on a block of code, in the page's language. */
+export interface Labels {
+  copy: string
+  code: string
+}
+
+/** A block of code under its language's name and a button, which the page that shows it gives its meaning. */
+function headed(pre: HTMLElement, labels: Labels) {
+  const box = document.createElement('div')
+  const head = document.createElement('div')
+  const name = document.createElement('span')
+  const button = document.createElement('button')
+  box.className = 'code'
+  head.className = 'code-head'
+  name.textContent = /language-(\S+)/.exec(pre.firstElementChild?.className ?? '')?.[1] ?? ''
+  button.type = 'button'
+  button.className = 'secondary'
+  button.dataset.copy = ''
+  button.textContent = labels.copy
+  head.append(name, button)
+  pre.replaceWith(box)
+  pre.tabIndex = 0
+  pre.setAttribute('role', 'group')
+  pre.setAttribute('aria-label', [labels.code, name.textContent].filter(Boolean).join(': '))
+  box.append(head, pre)
+}
+
+/** A table that scrolls by itself where it is wider than the text. */
+function scrolling(table: HTMLElement) {
+  const box = document.createElement('div')
+  box.className = 'scrolling'
+  box.tabIndex = 0
+  table.replaceWith(box)
+  box.append(table)
+}
+
 /** One block (or a whole text) as HTML. Needs a browser's DOM. */
-export function render(source: string, definitions = ''): string {
+export function render(source: string, definitions = '', labels: Labels = { copy: 'Copy', code: 'Code' }): string {
   const holder = document.createElement('div')
   holder.append(DOMPurify.sanitize(parse(definitions ? `${source}\n\n${definitions}` : source), ALLOWED))
   for (const block of holder.querySelectorAll<HTMLElement>('p, li, ul, ol, blockquote, table, th, td, h1, h2, h3, h4, h5, h6')) {
     block.dir = 'auto'
   }
-  for (const code of holder.querySelectorAll<HTMLElement>('pre')) code.dir = 'ltr'
+  for (const code of holder.querySelectorAll<HTMLElement>('pre')) {
+    code.dir = 'ltr'
+    headed(code, labels)
+  }
+  for (const table of holder.querySelectorAll<HTMLElement>('table')) scrolling(table)
   drawing.draw(holder)
   return holder.innerHTML
 }

@@ -22,8 +22,8 @@ const ROLES: readonly Role[] = ['chatter', 'labeler', 'manager', 'admin']
 export const PLACES: readonly Place[] = [
   { path: '/', name: 'chat_place', icon: 'chat', needs: 'chatter' },
   {
-    path: '/rank',
-    name: 'rank_link',
+    path: '/desk',
+    name: 'desk_place',
     icon: 'rank',
     needs: 'labeler',
     waiting: ({ ranking }) => Math.max(0, ranking.tasks - ranking.ranked),

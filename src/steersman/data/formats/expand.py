@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from steersman.data.formats import exports
 from steersman.data.formats.feedback import labels_of
 from steersman.data.formats.fields import Fields, plain, shown
+from steersman.data.shelves import Numbers, Shelf
 
 Record = Mapping[str, Any]
+ROOT, LOST, AGAIN = -1, -2, -3
+"""In place of a parent's place: it has none; it is missing; a later row has the same id."""
 
 
 def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Record]:
@@ -132,16 +139,48 @@ def is_tree_row(value: Any) -> bool:
     return isinstance(value, Mapping) and {"message_id", "parent_id", "text", "role"} <= value.keys()
 
 
-def trees(rows: list[tuple[int, Record]], notes: Counter[str]) -> list[tuple[int, Record]]:
-    """(line of the root, tree) out of rows in any order; replies without their parent are left out and counted."""
-    nodes = {str(row["message_id"]): {**row, "replies": []} for _, row in rows}
-    out: list[tuple[int, Record]] = []
-    for line, row in rows:
-        node = nodes[str(row["message_id"])]
-        if row["parent_id"] is None:
-            out.append((line, {"message_tree_id": row["message_id"], "prompt": node}))
-        elif str(row["parent_id"]) in nodes:
-            nodes[str(row["parent_id"])]["replies"].append(node)
-        else:
-            notes["messages of trees whose parent is missing left out"] += 1
-    return out
+class Trees:
+    """Rows of trees, in any order and on disk until all have come."""
+
+    def __init__(self, notes: Counter[str]) -> None:
+        self._notes, self._rows, self._places = notes, Shelf[tuple[int, Record]](), Numbers[str]()
+
+    def add(self, line: int, row: Record) -> None:
+        self._places[str(row["message_id"])] = len(self._rows)
+        self._rows.append((line, row))
+
+    def gathered(self) -> Iterator[tuple[int, Record]]:
+        """(line of the root, tree); replies without their parent are left out and counted."""
+        parents = array("q", (self._parent(i, row) for i, (_, row) in enumerate(self._rows)))
+        roots = array("q", (self._root(i, parents) for i in range(len(parents))))
+        order = np.argsort(np.frombuffer(roots, np.int64), kind="stable").tolist()
+        for root, places in itertools.groupby(order, key=roots.__getitem__):
+            if root >= 0:
+                yield self._tree(root, list(places), parents)
+            for what, found in ((LOST, "whose parent is missing"), (AGAIN, "that come again")):
+                if root == what:
+                    self._notes[f"messages of trees {found} left out"] += sum(1 for _ in places)
+
+    def _parent(self, place: int, row: Record) -> int:
+        """The place of a row's parent, or one of ROOT, LOST and AGAIN."""
+        if self._places[str(row["message_id"])] != place:
+            return AGAIN
+        return ROOT if row["parent_id"] is None else self._places.get(str(row["parent_id"]), LOST)
+
+    def _root(self, place: int, parents: Sequence[int]) -> int:
+        for _ in range(len(parents)):
+            if parents[place] == ROOT:
+                return place
+            place = parents[place]
+            if place < 0:
+                return place
+        return LOST
+
+    def _tree(self, root: int, places: list[int], parents: Sequence[int]) -> tuple[int, Record]:
+        rows = {place: self._rows[place] for place in places}
+        nodes = {place: {**row, "replies": []} for place, (_, row) in rows.items()}
+        for place in places:
+            if place != root:
+                nodes[parents[place]]["replies"].append(nodes[place])
+        line, row = rows[root]
+        return line, {"message_tree_id": row["message_id"], "prompt": nodes[root]}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from steersman.data import stamps
 from steersman.data.formats import desks
-from steersman.data.formats.expand import is_tree_row, trees
+from steersman.data.formats.expand import Trees, is_tree_row
 from steersman.data.formats.exports import DIRECTIONS, THREAD_DAYS, answered, body_of, is_internal
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
 from steersman.data.readers import Record as Row
+from steersman.data.shelves import Numbers, Shelf, database, in_order
 
 Record = Mapping[str, Any]
 _GROUPS = """
@@ -73,13 +74,13 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
         yield first
         yield from records
         return
-    rows = []
-    for record in (first, *records):
+    gathering = Trees(notes) if tree else Rows(notes, hours)
+    for record in itertools.chain([first], records):
         if record.error or not is_row(record.value):
             yield record
         else:
-            rows.append((record.line, record.value))
-    for line, value in trees(rows, notes) if tree else gathered(rows, notes, hours):
+            gathering.add(record.line, record.value)
+    for line, value in gathering.gathered():
         yield Row(line, value, "")
 
 
@@ -91,34 +92,72 @@ class _Said:
     at: float | None
 
 
-def gathered(rows: Sequence[tuple[int, Record]], notes: Counter[str], hours: float = 0) -> list[tuple[int, Record]]:
-    """(line of the first row, {"id", "messages"}) of each conversation, in order of time where every row has one.
+def gathered(rows: Iterable[tuple[int, Record]], notes: Counter[str], hours: float = 0) -> list[tuple[int, Record]]:
+    """The conversations of rows, as `Rows` gathers them."""
+    gathering = Rows(notes, hours)
+    for line, row in rows:
+        gathering.add(line, row)
+    return list(gathering.gathered())
+
+
+class Rows:
+    """Rows with a message each, on disk until all have come.
 
     A conversation is parted where nobody spoke for `THREAD_DAYS`; a customer's messages where nobody did for `hours`.
     """
-    times = _instants(rows)
-    groups: dict[str, list[_Said]] = defaultdict(list)
-    pauses: dict[str, float] = {}
-    for (line, row), at in zip(rows, times, strict=True):
+
+    def __init__(self, notes: Counter[str], hours: float) -> None:
+        self._notes, self._hours, self._groups = notes, hours, Numbers[str]()
+        self._orders, self._stamped, self._count = stamps.Orders(), True, 0
+        self._base = database(self)
+        self._base.execute("CREATE TABLE said (grp, line, role, text, counted, dmy, mdy, ymd, people, name)")
+
+    def add(self, line: int, row: Record) -> None:
         found = columns_of_messages(row)
         assert found is not None
+        counted, dated = self._times(row)
         group, who, text = (str(row[key]) for key in found)
         if (side := desks.entry_side(row, found[1])) == "note" or is_internal(row):
-            notes["internal notes left out of tickets"] += 1
-            continue
+            self._notes["internal notes left out of tickets"] += 1
+            return
         role, text = side or _role(plain(str(found[1])), who), body_of({"body": text}) if side else text
-        groups[group].append(_Said(line, role, text, at))
         people = plain(str(found[0])) in PEOPLE
-        pauses[group] = (hours * 3600 if hours else float("inf")) if people else THREAD_DAYS * 86400.0
-    out: list[tuple[int, Record]] = []
-    for group, said in groups.items():
-        for number, piece in enumerate(_parted(_by_time(said, notes), pauses[group]), 1):
+        self._count += 1
+        number = self._groups.get_or(group, self._count)
+        said = (number, line, role, text, counted, *dated, people, group)
+        self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 10)})", said)
+
+    def _times(self, row: Record) -> tuple[float | None, tuple[float | None, ...]]:
+        """Seconds by the first column of time: counted since 1970, and of a date in each order."""
+        keys = {plain(str(key)): key for key in reversed(list(row))}
+        text = next((str(row[keys[n]]).strip() for n in TIMES if n in keys and not empty(row[keys[n]])), "")
+        counted = int(text) / (1000 if len(text) == 13 else 1) if text.isdigit() and len(text) in (10, 13) else None
+        self._stamped = self._stamped and (counted is not None or not text)
+        match = stamps.LEADING.match(text) if counted is None else None
+        when = stamps.when(match) if match else None
+        return counted, self._orders.feed(when if when is not None and when.date else None)
+
+    def gathered(self) -> Iterator[tuple[int, Record]]:
+        """(line of the first row, {"id", "messages"}) of each conversation, by time where every row has one."""
+        best = self._orders.best()
+        at = "counted" if self._stamped else "NULL" if best is None else ("dmy", "mdy", "ymd")[best]
+        out = Shelf[tuple[int, Record]]()
+        rows = self._base.execute(f"SELECT grp, line, role, text, {at}, people, name FROM said ORDER BY grp, rowid")
+        for _, group in itertools.groupby(rows, key=lambda row: row[0]):
+            for one in self._conversations(list(group)):
+                out.append(one)
+        yield from in_order(out, lambda found: found[0], Shelf)
+
+    def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
+        said = [_Said(*row[1:5]) for row in rows]
+        people, group = rows[-1][5:]
+        pause = (self._hours * 3600 if self._hours else float("inf")) if people else THREAD_DAYS * 86400.0
+        for number, piece in enumerate(_parted(_by_time(said, self._notes), pause), 1):
             if number > 1:
-                notes["conversations parted where nobody spoke for long"] += 1
+                self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": s.role, "content": s.text} for s in piece]
             name = group if number == 1 else f"{group}-{number}"
-            out.append((piece[0].line, {"id": name, "messages": answered(turns, notes)}))
-    return sorted(out, key=lambda found: found[0])
+            yield piece[0].line, {"id": name, "messages": answered(turns, self._notes)}
 
 
 def _role(column: str, who: str) -> str:
@@ -126,19 +165,6 @@ def _role(column: str, who: str) -> str:
         yes = who.strip().casefold() in ("true", "1", "yes")
         return "user" if yes == (column != "from_agent") else "assistant"
     return DIRECTIONS.get(who.casefold(), who)
-
-
-def _instants(rows: Sequence[tuple[int, Record]]) -> list[float | None]:
-    """Seconds of each row on one scale, by the first column of time; None where a row has none that can be read."""
-    texts = []
-    for _, row in rows:
-        keys = {plain(str(key)): key for key in reversed(list(row))}
-        texts.append(next((str(row[keys[n]]).strip() for n in TIMES if n in keys and not empty(row[keys[n]])), ""))
-    if all(t.isdigit() and len(t) in (10, 13) for t in texts if t):
-        return [int(t) / (1000 if len(t) == 13 else 1) if t else None for t in texts]
-    found = [stamps.LEADING.match(t) for t in texts]
-    whens = [stamps.when(m) if m else None for m in found]
-    return stamps.instants([w if w is not None and w.date else None for w in whens])
 
 
 def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import itertools
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from steersman.data.formats.comparisons import answer_text, asked, number, prompt_for, ranking, ranks_of
 from steersman.data.formats.dialogues import content_id
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.data.shelves import Numbers, Pile
 from steersman.types import Conversation, Ranking
 
 TEXT_OF_ANSWER = ("response", "answer", "text", "content", "completion", "output", "value", "generated_text", "回答")
@@ -148,15 +154,18 @@ def scored_answer(fields: Fields, found: str, kind: str | None) -> ScoredAnswer 
     return ScoredAnswer(prompt, text, float(fields.record[key]))
 
 
-def rankings_of(scored: Sequence[tuple[int, ScoredAnswer]]) -> tuple[list[tuple[int, Ranking]], int]:
-    """((first line, ranking) of each prompt with several answers, number of prompts with a single answer)."""
-    groups: dict[tuple[tuple[str, str], ...], list[tuple[int, ScoredAnswer]]] = {}
-    for line, one in scored:
-        groups.setdefault(tuple(asked(one.prompt.messages)), []).append((line, one))
-    made = []
-    for group in groups.values():
+def rankings_of(scored: Pile[tuple[int, ScoredAnswer]]) -> Iterator[tuple[int, Ranking | None]]:
+    """(first line, ranking) of each prompt, in the order in which prompts first came; None where it has one answer."""
+    known, of = Numbers[bytes](), array("q")
+    for _, one in scored:
+        said = repr(asked(one.prompt.messages)).encode("utf-8", "surrogatepass")
+        of.append(known.get_or(hashlib.sha256(said).digest()[:16], len(of)))
+    groups = np.frombuffer(of, np.int64)
+    for _, places in itertools.groupby(np.argsort(groups, kind="stable").tolist(), key=of.__getitem__):
+        group = [scored[i] for i in places]
+        line, prompt = group[0][0], group[0][1].prompt
+        if len(group) == 1:
+            yield line, None
+            continue
         texts, ranks = [s.answer for _, s in group], ranks_of([s.score for _, s in group])
-        if len(group) > 1:
-            prompt = group[0][1].prompt
-            made.append((group[0][0], Ranking(content_id(prompt.id, *texts), prompt, tuple(texts), ranks)))
-    return made, sum(len(group) == 1 for group in groups.values())
+        yield line, Ranking(content_id(prompt.id, *texts), prompt, tuple(texts), ranks)

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -37,6 +37,9 @@ BLOCK = 256
 """Tokens whose texts are fetched together."""
 
 
+Told = Callable[[int, Any], None]
+
+
 class Pending:
     """One request, and what has come of it."""
 
@@ -54,8 +57,8 @@ class Pending:
 class Life:
     """One connection: from when it was made until the engine's process, or this one, ends it."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, told: Told) -> None:
+        self._connection, self._told = connection, told
         self._sending, self._ids = threading.Lock(), itertools.count(1)
         self._pending: dict[int, Pending] = {}
         self.over = False
@@ -81,6 +84,9 @@ class Life:
         with contextlib.suppress(Gone):
             self._send("release", 0, holder)
 
+    def tell(self, what: Any) -> None:
+        self._send("tell", 0, what)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -104,6 +110,7 @@ class Life:
         for pending in list(self._pending.values()):
             pending.came.put(("error", Gone("the engine's process ended")))
         self._pending.clear()
+        self._told(0, None)
 
     def _pass_on_cancellations(self) -> None:
         for id_, pending in list(self._pending.items()):
@@ -113,6 +120,8 @@ class Life:
 
     def _take(self, items: Iterable[Item]) -> None:
         for id_, kind, value in items:
+            if kind == "told":
+                self._told(*value)
             over = kind in ("value", "error", "done")
             pending = self._pending.pop(id_, None) if over else self._pending.get(id_)
             if pending is not None:
@@ -125,7 +134,11 @@ class Link:
     def __init__(self, address: str, key: bytes, wait: float = WAIT_SECONDS) -> None:
         self._address, self._key, self._wait = address, key, wait
         self._life: Life | None = None
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self.told: Told = lambda _sender, _what: None
+        """Called with what another client told all; None: it left, and sender 0: this connection ended."""
+        self.connected: Callable[[], None] = lambda: None
+        """Called after each connection, which knows nothing of what was told before."""
 
     @property
     def up(self) -> bool:
@@ -134,21 +147,27 @@ class Link:
     def life(self) -> Life:
         """The present connection, made where there is none. Raises Gone where that takes too long."""
         with self._lock:
+            fresh = self._life is None or self._life.over
             if self._life is None or self._life.over:
-                self._life = Life(self._connect())
-            return self._life
+                self._life = Life(self._connect(), lambda sender, what: self.told(sender, what))
+            life = self._life
+        if fresh:
+            self.connected()
+        return life
 
     def _connect(self) -> Connection:
         deadline = time.monotonic() + self._wait
-        while True:
+        while not self._closed.is_set():
             try:
                 return Client(self._address, authkey=self._key)  # type: ignore[no-any-return, unused-ignore]
             except (OSError, EOFError, AuthenticationError):
-                if time.monotonic() > deadline:
+                if self._closed.wait(0.05) or time.monotonic() > deadline:
                     raise Gone("the engine's process does not start") from None
-                time.sleep(0.05)
+        raise Gone("this process ends")
 
     def close(self) -> None:
+        """Nothing is asked any more, and who waits for the process to come back fails."""
+        self._closed.set()
         if self._life is not None:
             self._life.close()
 

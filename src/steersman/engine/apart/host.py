@@ -54,8 +54,8 @@ OWN: dict[str, Callable[..., Any]] = {"tokens": tokens, "load_weights": load_wei
 class Session:
     """One client."""
 
-    def __init__(self, shelf: Shelf, connection: Connection) -> None:
-        self._shelf, self._connection = shelf, connection
+    def __init__(self, shelf: Shelf, connection: Connection, peers: set[Session]) -> None:
+        self._shelf, self._connection, self._peers = shelf, connection, peers
         self._out = Outbox(connection, self.cancel)
         self._cancelled: dict[int, threading.Event] = {}
         self._left: set[int] = set()
@@ -65,12 +65,15 @@ class Session:
 
     def run(self) -> None:
         """Until the client leaves."""
+        self._peers.add(self)
         try:
             while True:
                 self._take(*self._connection.recv())
         except (EOFError, OSError):
             pass
         finally:
+            self._peers.discard(self)
+            self._tell(None)
             self.cancel()
             self._out.close()
             self._calls.shutdown(wait=False, cancel_futures=True)
@@ -89,6 +92,8 @@ class Session:
                 event.set()
                 if kind == "close":
                     self._left.add(id_)
+        elif kind == "tell":
+            self._tell(given[0])
         elif kind == "call":
             self._calls.submit(self._value, id_, lambda: self._call(*given))
         elif kind == "answers":
@@ -97,6 +102,11 @@ class Session:
         else:
             work: Callable[..., Any] = self._open if kind == "open" else self._release
             threading.Thread(target=self._value, args=(id_, lambda: work(*given)), name=kind, daemon=True).start()
+
+    def _tell(self, what: Any) -> None:
+        for peer in list(self._peers):
+            if peer is not self:
+                peer._out.put(0, "told", (id(self), what))
 
     def _value(self, id_: int, work: Callable[[], Any]) -> None:
         try:
@@ -150,6 +160,7 @@ def serve(listener: Listener, shelf: Shelf) -> None:
     """Accept clients until the listener is closed."""
     from multiprocessing import AuthenticationError
 
+    peers: set[Session] = set()
     while True:
         try:
             connection: Any = listener.accept()
@@ -157,7 +168,7 @@ def serve(listener: Listener, shelf: Shelf) -> None:
             continue
         except OSError:
             return
-        threading.Thread(target=Session(shelf, connection).run, name="session", daemon=True).start()
+        threading.Thread(target=Session(shelf, connection, peers).run, name="session", daemon=True).start()
 
 
 def load(wanted: Wanted) -> Engine:

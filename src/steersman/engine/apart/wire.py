@@ -1,7 +1,7 @@
 """What goes over the socket between a web process and the engine's: pickled tuples, framed by `multiprocessing`.
 
     to the host   ("open", id, Wanted, holder), ("release", 0, holder), ("call", id, key, method, arguments),
-                  ("answers", id, key, prompt, params), ("cancel", id), ("close", id)
+                  ("answers", id, key, prompt, params), ("cancel", id), ("close", id), ("tell", 0, anything)
     back          a list of (id, kind, value): everything that came since the last one
 
 Both sides are the same program under the same user: the socket lies in a folder that only its owner may enter, and who
@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-Kind = Literal["value", "error", "begun", "piece", "end", "done"]
+Kind = Literal["value", "error", "begun", "piece", "end", "done", "told"]
 Item = tuple[int, Kind, Any]
-"""(request's id, kind, value); of a piece (answer's number, text), of an end (number, Completion, policy version)."""
+"""(request's id, kind, value); of a piece (answer's number, text), of an end (number, Completion, policy version); what
+another client told all: (its number, anything), of one that left (its number, None)."""
 
 ABILITIES = ("prompt_logprobs", "embed", "call_form", "load_adapter", "unload_adapter")
 """Methods that some engines have besides `Engine`'s."""
@@ -64,11 +65,11 @@ class Unloaded(RuntimeError):
     """The engine of this key is not loaded (any more); to be opened again."""
 
 
-class NoRoom(RuntimeError):
+class NoRoom(ValueError):
     """A model does not fit into memory beside those that are in use."""
 
 
-class Gone(RuntimeError):
+class Gone(ConnectionError):
     """The engine's process ended before it answered."""
 
 

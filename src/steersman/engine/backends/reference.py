@@ -24,6 +24,7 @@ from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
 from steersman.families.family import Beginning
 from steersman.families.known import family_of
+from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
 
@@ -52,6 +53,10 @@ class ReferenceEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self._prompts.count(prompt)
+
+    def call_form(self) -> CallForm | None:
+        """See `WritesCalls`."""
+        return self._prompts.call_form
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
@@ -96,6 +101,22 @@ class ReferenceEngine:
         tops = [tuple(top_logprobs(one, of, top)) for one, of in zip(scores, sums, strict=True)] if top else []
         return PromptScores(ids, tuple((chosen - sums).tolist()), tuple(tops))
 
+    def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
+        """See `Embeds`; an encoder-decoder's are its encoder's states."""
+        every = [self._prompts.ids(prompt) for prompt in prompts]
+        for ids in every:
+            if len(ids) > self.max_context:
+                raise PromptTooLong(f"input: {len(ids)} tokens; expected 1 to {self.max_context}")
+        seq2seq = getattr(self.model.config, "is_encoder_decoder", False)
+        model = self.model.get_encoder() if seq2seq else self.model.base_model
+        out = []
+        for ids in every:
+            with self._lock, torch.inference_mode():
+                states = model(input_ids=torch.tensor([ids], device=self.model.device)).last_hidden_state[0]
+            total = states.double().sum(0)
+            out.append(((total / total.norm().clamp_min(1e-12)).tolist(), len(ids)))
+        return out
+
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         return alone(self.answers(prompt, dataclasses.replace(params, n=1)))
 
@@ -131,7 +152,7 @@ class ReferenceEngine:
             raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
         grammar = self._grammars.of(params)
         most = min(params.max_tokens, room)
-        return Answer(ids, params, most, random.Random(seed), self._prompts.growing(), grammar, streamed)
+        return Answer(ids, params, most, random.Random(seed), self._prompts.growing(params.special), grammar, streamed)
 
     def _run(self, answer: Answer, begun: dict[tuple[int, ...], Beginning]) -> Iterator[None]:
         """One token per iteration, until the answer is finished. `begun`: the state shared by answers to one prompt."""

@@ -20,6 +20,7 @@ import httpx
 from steersman.artifact.media import to_url
 from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
 from steersman.parts import Citation, Image
+from steersman.text.call_form import CallForm
 from steersman.types import Completion, Conversation, FinishReason, Message, SamplingParams
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ IMAGE_TOKENS = 1445
 """Tokens counted for an image: OpenAI's price at high detail (85 + 8 x 170)."""
 LARGEST, LONGEST = 64 << 20, 4 << 20
 """Bytes of a reply, and of a line of a stream; anything longer is an error."""
+CALLS = CallForm("json", "<tool_call>", "name", "arguments")
 REASONS = {"stop", "length", "content_filter", "tool_calls", "function_call"}
 
 
@@ -70,6 +72,10 @@ class RemoteEngine:
             return sum(len(m.text.encode()) + 8 + len(m.images) * IMAGE_TOKENS for m in prompt.messages)
         return len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
 
+    def call_form(self) -> CallForm:
+        """See `WritesCalls`: the endpoint's calls are written into the text in this form."""
+        return CALLS
+
     def token_text(self, token: int) -> str:
         raise ValueError("the openai backend has no tokenizer; expected another backend where tokens matter")
 
@@ -97,6 +103,7 @@ class RemoteEngine:
         for choice in sorted(choices, key=lambda choice: self._index(choice)):
             holder = choice.get("message", choice)
             text = self._text(holder, "content" if "message" in choice else "text")
+            text += _calls_text(self._calls({}, holder)) if params.special else ""
             reason = self._reason(choice, text)
             answers.append(Completion(_whole_text(text, reason), (), (), reason, version))
         return answers
@@ -129,6 +136,7 @@ class RemoteEngine:
     ) -> Generator[tuple[int, str | Completion]]:
         texts, sent, done = [""] * n, [0] * n, False
         last: list[dict[str, Any]] = [{}] * n
+        calls: list[dict[int, list[str]]] = [{} for _ in range(n)]
         with self._post(path, body) as reply:
             for data in _events(reply):
                 if cancelled.is_set() or (done := data == "[DONE]"):
@@ -139,6 +147,7 @@ class RemoteEngine:
                         continue
                     holder = choice.get("delta", choice)
                     texts[i] += self._text(holder, "content" if "delta" in choice else "text")
+                    self._calls(calls[i], holder)
                     last[i] = choice if choice.get("finish_reason") else last[i]
                     if piece := texts[i].rstrip("\ufffd")[sent[i] :]:
                         sent[i] += len(piece)
@@ -146,6 +155,7 @@ class RemoteEngine:
         for i, text in enumerate(texts):
             if not (last[i] or done or cancelled.is_set()):
                 raise EndpointError(f"{self.url}: the stream broke off after {len(text)} characters, without an end")
+            text += _calls_text(calls[i])
             reason = self._reason(last[i], text) if last[i] else "stop" if done else "cancelled"
             if rest := (whole := _whole_text(text, reason))[sent[i] :]:
                 yield i, rest
@@ -233,6 +243,17 @@ class RemoteEngine:
             self._is(choice[field], dict, "an object", f"choices.{field}")
         return choice
 
+    def _calls(self, calls: dict[int, list[str]], holder: Mapping[str, Any]) -> dict[int, list[str]]:
+        """Add what a message or a piece of one has of calls: number -> [name, arguments]."""
+        for place, call in enumerate(self._is(holder.get("tool_calls") or [], list, "a list", "tool_calls")):
+            function = self._is(
+                self._is(call, dict, "an object", "tool_calls").get("function") or {}, dict, "an object", "f"
+            )
+            kept = calls.setdefault(call.get("index", place), ["", ""])
+            for i, field in enumerate(("name", "arguments")):
+                kept[i] += self._text(function, field)
+        return calls
+
     def _index(self, choice: Mapping[str, Any]) -> int:
         return self._is(choice.get("index", 0), int, "a number", "choices.index")  # type: ignore[no-any-return]
 
@@ -290,6 +311,7 @@ def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, d
     if params.top_logprobs:
         raise Refused("sampling.top_logprobs: an endpoint names tokens by their text; expected 0 with this backend")
     if isinstance(prompt, Conversation):
+        body |= {"tools": list(prompt.tools)} if prompt.tools else {}
         return "/chat/completions", body | {"messages": [_wire(m) for m in prompt.messages]}
     return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
 
@@ -309,6 +331,14 @@ def _image(image: Image) -> dict[str, Any]:
         raise ValueError(f"{image.path}: an endpoint needs the image itself; expected Media(workspace).loaded(image)")
     told = {"url": to_url(image)} | ({"detail": image.detail} if image.detail else {})
     return {"type": "image_url", "image_url": told}
+
+
+def _calls_text(calls: Mapping[int, list[str]]) -> str:
+    """Calls as `CALLS` has them; arguments that are no JSON stay what they are, a string."""
+    return "".join(
+        f"\n{CALLS.marker}\n{json.dumps({'name': name, 'arguments': arguments or '{}'})}\n</tool_call>"
+        for name, arguments in calls.values()
+    )
 
 
 def _whole_text(text: str, reason: FinishReason) -> str:

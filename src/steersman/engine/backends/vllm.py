@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer
+from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class VllmEngine:
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self._prompts.count(prompt)
+
+    def call_form(self) -> CallForm | None:
+        """See `WritesCalls`."""
+        return self._prompts.call_form
 
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
@@ -131,7 +136,7 @@ class VllmEngine:
 
     def _answer(self, ids: tuple[int, ...], params: SamplingParams) -> Answer:
         """An answer that turns vLLM's tokens into text, the same way as the local engine."""
-        answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing())
+        answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing(params.special))
         answer.version = self.policy_version
         return answer
 

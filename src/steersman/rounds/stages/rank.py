@@ -12,7 +12,7 @@ def by_judge(space: Workspace) -> int:
     from steersman.rounds.judging import simulate
     from steersman.store import Store
 
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         if any(not r.simulated for r in store.rankings(space.round)):
             return 0
         return simulate(space, store, space.round)

@@ -69,7 +69,7 @@ def fill(space: Workspace) -> None:
     from steersman.rounds.judging import fill_store
     from steersman.store import Store
 
-    with Store.open(space.store_path) as store:
+    with Store.open(space.store) as store:
         fill_store(space, store, space.round)
 
 

@@ -1,4 +1,4 @@
-"""Run by Alembic (see `store.database.migrate`), which hands over an open connection in a transaction."""
+"""Run by Alembic (see `store.migrating.upgrade`), which hands over an open connection in a transaction."""
 
 from __future__ import annotations
 

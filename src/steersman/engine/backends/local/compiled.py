@@ -10,12 +10,14 @@ Why so: decision 31 in docs/LOG.md.
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from steersman.engine.backends.local.matrix import Int8, Matrix
+from steersman.engine.backends.local.sharing import Sharing
 from steersman.kernels import entries
 from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.kernels.entries import Sizes, address, argument, fault
@@ -48,15 +50,23 @@ def _matrix(matrix: Matrix, name: str, rows: int, columns: int) -> entries.Matri
     return entries.Matrix(*places, rows, columns)
 
 
+GROUPS = 8
+"""Most groups of sequences that one step goes through."""
+
+
 class NativeStep:
     """Decodes with kernels/step.c over a decoder's own weights and cache."""
 
     def __init__(self, decoder: Decoder, found: Capabilities) -> None:
         assert found.library is not None
         self._decoder, self._lib = decoder, found.library
-        self.most = found.sequences
+        self._at_once = found.sequences
+        self.most = GROUPS * found.sequences
+        self._groups: dict[int, tuple[Any, ctypes.Array[entries.Layer]]] = {}
+        """First slot of a group -> the model as it sees it, and its layers, kept alive."""
         self._packed_from = found.packed_from[decoder.weights.int8]
         self._threads = torch.get_num_threads()
+        self.sharing = Sharing(self._threads)
         self._model, self._scratch = entries.Model(), torch.empty(0, dtype=torch.uint8)
         self._logits, self._sums = torch.empty(0, 0), torch.empty(0, 0)
         self._rows: tuple[Any, ...] = ()
@@ -118,7 +128,6 @@ class NativeStep:
                 values=_at(cache.values[i], "values:b[slots,heads,places,d]", sizes),
                 window=s.windows[i],
             )
-        self._layers = layers  # keeps the memory alive that the struct below points to
         self._model = entries.Model(
             *(s.layers, s.hidden, s.intermediate, s.heads, s.kv_heads, s.head_dim, s.gelu, s.sandwich_norms),
             *(cache.slots, cache.capacity, self._packed_from),
@@ -128,6 +137,7 @@ class NativeStep:
             _matrix(w.head, "head", s.vocabulary, s.hidden),
             layers,
         )
+        self._groups = {0: (self._model, layers)}
         needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads)
         if needed > self._scratch.numel():
             self._scratch = torch.zeros(needed, dtype=torch.uint8)
@@ -135,18 +145,44 @@ class NativeStep:
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         """As `Decoder.decode`; logits are float32 [N, vocab]."""
         logits, sizes = torch.empty(len(ids), self._decoder.shape.vocabulary), {"n": len(ids)}
-        self._step(len(ids), _at(ids, "ids:l[n]", sizes), _at(positions, "positions:l[n]", sizes), logits)
+        given = {"ids:l[n]": ids, "positions:l[n]": positions}
+        places = [address("step", argument(text), tensor, sizes) for text, tensor in given.items()]
+        self._steps(len(ids), places[0], places[1], logits)
         return logits
 
-    def _step(self, n: int, ids: Any, positions: Any, logits: Tensor) -> None:
-        model, scratch, size = ctypes.byref(self._model), self._scratch.data_ptr(), self._scratch.numel()
-        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), self._threads)
+    def _model_from(self, slot: int) -> Any:
+        """The model whose first slot is `slot`."""
+        if slot not in self._groups:
+            (_, layers), cache = self._groups[0], self._decoder.cache
+            later = type(layers)(*layers)
+            for layer, keys, values in zip(later, cache.keys, cache.values, strict=True):
+                layer.keys, layer.values = keys[slot].data_ptr(), values[slot].data_ptr()
+            model = entries.Model.from_buffer_copy(self._model)
+            model.slots, model.layer = cache.slots - slot, later
+            self._groups[slot] = model, later
+        return self._groups[slot][0]
+
+    def _steps(self, n: int, ids: int, positions: int, logits: Tensor) -> None:
+        """`_step` of n sequences, whose token ids and positions lie at these addresses, in as few equal groups as it
+        takes: each reads all weights again."""
+        group = -(-n // -(-n // self._at_once))
+        began, spent = time.perf_counter(), time.process_time()
+        for first in range(0, n, group):
+            end, place = min(n, first + group), 8 * first
+            self._step(first, end - first, ids + place, positions + place, logits[first:end])
+        self.sharing.done(n, time.perf_counter() - began, time.process_time() - spent)
+
+    def _step(self, first: int, n: int, ids: int, positions: int, logits: Tensor) -> None:
+        model = ctypes.byref(self._model_from(first))
+        scratch, size = self._scratch.data_ptr(), self._scratch.numel()
+        threads = self.sharing.threads
+        code = self._lib.steersman_step(model, ids, positions, n, scratch, size, logits.data_ptr(), threads)
         if code:
             raise fault("step", code, self._about(n, ids, positions))
 
-    def _about(self, n: int, ids: Any, positions: Any) -> str:
+    def _about(self, n: int, ids: int, positions: int) -> str:
         """A step's sizes and arguments, for error messages."""
-        given = [list((ctypes.c_int64 * n).from_address(x) if isinstance(x, int) else x[:n]) for x in (ids, positions)]
+        given = [list((ctypes.c_int64 * n).from_address(x)) for x in (ids, positions)]
         m, cache = self._model, self._decoder.cache
         have = f"a vocabulary of {m.head.rows} and {cache.slots} slots of {cache.capacity} positions"
         return f"{n} sequences, token ids {given[0][:8]}, positions {given[1][:8]}, for {have}"
@@ -175,7 +211,7 @@ class NativeStep:
             self._rows = whole(), whole(), real(), real(), real()
         tokens, places, heats, chances, logprobs = self._rows
         tokens[:n], places[:n], heats[:n], chances[:n] = ids, positions, temperature, uniform
-        self._step(n, tokens, places, self._logits)
+        self._steps(n, ctypes.addressof(tokens), ctypes.addressof(places), self._logits)
         logits, sums, sizes = self._logits.data_ptr(), self._sums.data_ptr(), (n, vocabulary, self._sums.shape[1])
         code = self._lib.steersman_sample(logits, heats, chances, sums, tokens, logprobs, *sizes, self._threads)
         if code:

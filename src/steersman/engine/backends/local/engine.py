@@ -24,13 +24,14 @@ from steersman.engine.backends.local.adapters import load_adapter
 from steersman.engine.backends.local.driver import Driver, release_cores
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
-from steersman.engine.backends.local.prompt_scores import prompt_scores
+from steersman.engine.backends.local.prompt_scores import mean_state, prompt_scores
 from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.engine.serving import Serving
+from steersman.text.call_form import CallForm
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -122,6 +123,10 @@ class LocalEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         return self._prompts.count(prompt)
 
+    def call_form(self) -> CallForm | None:
+        """See `WritesCalls`."""
+        return self._prompts.call_form
+
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
@@ -172,6 +177,19 @@ class LocalEngine:
         if len(ids) > self.max_context:
             raise PromptTooLong(f"prompt: {len(ids)} tokens; expected 1 to {self.max_context}")
         return prompt_scores(self.decoder, self._driver, ids, top)
+
+    def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
+        """See `Embeds`."""
+        every = [self._prompts.ids(prompt) for prompt in prompts]
+        for ids in every:
+            if len(ids) > self.max_context:
+                raise PromptTooLong(f"input: {len(ids)} tokens; expected 1 to {self.max_context}")
+        return [(mean_state(self.decoder, self._driver, ids), len(ids)) for ids in every]
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the loaded adapters."""
+        return tuple(self.scheduler.adapters)
 
     def stream(self, prompt: Prompt, params: SamplingParams) -> Iterator[str | Completion]:
         """See `Engine.stream`."""
@@ -240,7 +258,7 @@ class LocalEngine:
                 params,
                 most,
                 random.Random(f"{seed}/{i}"),
-                self._prompts.growing(),
+                self._prompts.growing(params.special),
                 call.grammar and call.grammar.copy(),
                 streamed,
                 keep=kept and i == 0,

@@ -204,6 +204,10 @@ class Decoder:
         ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
         return self.logits(x[ends])
 
+    def normed(self, states: Tensor) -> Tensor:
+        """States [N, hidden] of the last layer after the final norm."""
+        return self._norm(states, self.weights.final_norm)
+
     def logits(self, states: Tensor) -> Tensor:
         """[N, vocab] of states [N, hidden] of the last layer."""
         rows = len(states)

@@ -132,8 +132,7 @@ class Scheduler:
         backlog = sum(len(entry[2].answers) for entry in self._waiting)
         if self.active and not first.answers[0].streamed and backlog > free and free < self.max_slots // 4:
             return  # prefilling prompts singly, as slots become free, would waste most of the matrix products
-        watched = any(a.streamed for a in self.active)
-        budget = self.chunk_tokens if watched else self.prefill_tokens
+        budget = self._budget()
         group: list[Request] = []
         hits: list[Hit] = []
         rows = 0
@@ -154,6 +153,14 @@ class Scheduler:
             hits.append(hit)
         if group:
             self._prefill(group, hits)
+
+    def _budget(self) -> int:
+        """Most tokens to prefill in this step. Who reads along waits for a chunk at most, but where many more readers
+        wait for their first word than read, these count too."""
+        if not any(a.streamed for a in self.active):
+            return self.prefill_tokens
+        waiting = sum(entry[2].answers[0].streamed for entry in self._waiting)
+        return min(self.prefill_tokens, self.chunk_tokens * max(1, waiting - len(self.active) // 4))
 
     def _find(self, request: Request) -> Hit:
         found = self.prefixes.find(request.prompt, request.adapter) if request.reuse else None

@@ -1,0 +1,155 @@
+"""`steersman desk`: tasks for the labeling desk, who they are for, which come first, and how the team does."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+
+if TYPE_CHECKING:
+    from steersman.rounds.between_people import Measured
+    from steersman.rounds.desk_team import Team
+
+AssignOption = Annotated[
+    str,
+    typer.Option("--assign", metavar="NAMES", help="For these people alone, commas between; default: all."),
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="demonstration, edit, flag, vote or ranking; default: by what a line holds.")
+]
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+def desk_import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSON lines, or CSV: one task a line.")],
+    kind: KindOption = "",
+    assign: AssignOption = "",
+    overlap: Annotated[
+        int, typer.Option("--overlap", min=0, help="Labelers of each task; 0: as rank.overlap says.")
+    ] = 0,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add tasks to the desk: prompts to write dialogues for, answers to edit, flag, vote on or rank.
+
+    Fields: prompt or messages, answer or answers, brief, kind, assign, overlap, gold (the known label of an item that
+    measures labelers and is never trained on). What is there already is not added again.
+    """
+    from steersman.rounds.desk_import import Defaults, import_rows, read_rows
+    from steersman.store import Store
+
+    space = open_workspace(workspace, settings)
+    given = Defaults(kind, _names(assign), overlap, space.round)
+    rows = [row for path in files for row in read_rows(path)]
+    with Store.open(space.store, space.config.rank.objective) as store:
+        found = import_rows(store, iter(rows), given)
+    said = ", ".join(f"{n} {kind}" for kind, n in found.new.items()) or "none"
+    text = f"new tasks: {said}; {found.known} were there already"
+    if found.ignored:
+        text += f"; fields without a use: {', '.join(f'{name} ({n})' for name, n in found.ignored.items())}"
+    emit(as_json, found.to_json(), text)
+
+
+def desk_assign(
+    to: Annotated[str, typer.Argument(metavar="NAMES", help="People, with commas between; 'all' for everybody.")],
+    kind: KindOption = "",
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="This task's id; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 0,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give tasks to some people alone, or back to all: those named, or all of a kind that nobody has labeled."""
+    from steersman.rounds.export import open_store
+
+    space = open_workspace(workspace, settings)
+    if not tasks and not kind:
+        raise ValueError("desk assign: expected --task ID, or --kind with what is to be assigned")
+    with open_store(space) as store:
+        ids = list(tasks or [])
+        if kind:
+            found = store.desk.overview(kind, limit=10**6)
+            ids += [one.id for one in found if not one.labels and not one.closed and not one.gold]
+        done = store.desk.assign(ids[: limit or None], () if to == "all" else _names(to))
+    emit(as_json, {"assigned": done, "to": to}, f"{done} tasks are for {to}")
+
+
+def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Let the last reward model say of which answers it is unsure: those come first at the desk.
+
+    Of tasks that nobody has ranked. Run it again after `steersman reward` or `steersman sample`.
+    """
+    from steersman.rounds.export import open_store
+    from steersman.rounds.unsure import score_tasks
+
+    space = open_workspace(workspace, settings)
+    with open_store(space) as store:
+        found = score_tasks(space, store, space.round)
+    text = f"{found['scored']} tasks by the {found['by']} ({found['models']} models); the least sure come first"
+    emit(as_json, found, text)
+
+
+def desk_status(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show what is done, who agrees with whom, and each labeler's speed, accuracy and drift."""
+    from steersman.rounds.desk_team import team
+    from steersman.rounds.export import open_store
+
+    space = open_workspace(workspace, settings)
+    with open_store(space) as store:
+        found, progress = team(store), store.desk.progress(space.config.rank.overlap)
+    data = found.to_json() | {"progress": progress}
+    emit(as_json, data, status_text(found, progress))
+
+
+def status_text(found: Team, progress: dict[str, dict[str, int]]) -> str:
+    from steersman.eval.wording import aligned
+
+    if not progress:
+        return "the desk is empty: steersman sample, steersman desk import FILE"
+    rows = [["queue", "tasks", "done", "labels", "alpha between people"]]
+    for kind, of in progress.items():
+        agreed = found.agreement.get(kind)
+        rows.append([kind, str(of["tasks"]), str(of["done"]), str(of["labels"]), _shown(agreed)])
+    lines = aligned(rows)
+    if found.labelers:
+        people = [["labeler", "labels", "seconds", "known items right", "drift"]]
+        for one in found.labelers:
+            gold = f"{one.right} of {one.gold}" if one.gold else ""
+            seconds = "" if one.seconds is None else f"{one.seconds:.0f}"
+            people.append([one.name or "(no name)", str(one.labels), seconds, gold, one.drift.replace("_", " ")])
+        lines += ["", *aligned(people)]
+    if found.pairs:
+        pairs = [[p["kind"], f"{p['a']} and {p['b']}", f"kappa {_value(p)} of {p['units']} tasks"] for p in found.pairs]
+        lines += ["", *aligned(pairs)]
+    if found.undecided:
+        lines += ["", f"{found.undecided} tasks wait for a decision: steersman serve, then /desk"]
+    return "\n".join(lines)
+
+
+def _shown(found: Measured | None) -> str:
+    return "" if found is None or found.value is None else _value(dataclasses.asdict(found))
+
+
+def _value(of: dict[str, Any]) -> str:
+    if of["value"] is None:
+        return "unknown"
+    return f"{of['value']:.2f}" + ("" if of["low"] is None else f" ({of['low']:.2f} to {of['high']:.2f})")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Tasks for the labeling desk, and how the team does.")
+    app.add_typer(group, name="desk", rich_help_panel=PEOPLE)
+    imports = ["steersman desk import prompts.jsonl --assign ann,bob", "steersman desk import answers.csv --kind flag"]
+    add(group, desk_import, name="import", panel=PEOPLE, examples=imports)
+    assigns = ["steersman desk assign ann,bob --kind demonstration", "steersman desk assign all --kind edit"]
+    add(group, desk_assign, name="assign", panel=PEOPLE, examples=assigns)
+    add(group, desk_score, name="score", panel=PEOPLE, examples=["steersman desk score"], slow=True)
+    add(group, desk_status, name="status", panel=PEOPLE, examples=["steersman desk status"])

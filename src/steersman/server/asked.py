@@ -1,0 +1,184 @@
+"""Answers to any of the API's forms: words and calls of tools as they come, and how each answer ends.
+
+`/v1/chat/completions`, `/v1/responses` and `/v1/messages` read their requests into an `Asked` and write what
+`Answering` gives them, each in its own form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from steersman.engine.protocol import Engine, WritesCalls
+from steersman.parts import ToolCall
+from steersman.server.context import AtEnd, Context
+from steersman.server.errors import ApiError
+from steersman.server.generation import Generation, Place
+from steersman.server.models import Found
+from steersman.server.tools_schema import NO_TOOLS, Tools, forced_schema
+from steersman.text.call_form import CallForm, CallReader
+from steersman.types import Completion, Conversation, SamplingParams
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, whatever its form."""
+
+    dialogue: Conversation
+    params: SamplingParams
+    """`max_tokens` is not yet fitted."""
+    tools: Tools = NO_TOOLS
+    inserted: int = 0
+    """Turns of `dialogue` that are not the caller's own, at its beginning."""
+    limit: int | None = None
+    """The request's own `max_tokens`."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An answer's end. `reason`: stop, length or tool_calls."""
+
+    completion: Completion
+    reason: str
+
+
+Item = str | ToolCall | Ended
+
+
+class Reader(Protocol):
+    def feed(self, piece: str) -> list[str | ToolCall]: ...
+
+    def end(self) -> list[str | ToolCall]: ...
+
+
+class _Words:
+    """A reader where nothing can be called."""
+
+    def feed(self, piece: str) -> list[str | ToolCall]:
+        return [piece]
+
+    def end(self) -> list[str | ToolCall]:
+        return []
+
+
+class _Forced:
+    """A reader of an answer that is one call in JSON; where the answer is cut off before its end, it is text."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def feed(self, piece: str) -> list[str | ToolCall]:
+        self._text += piece
+        return []
+
+    def end(self) -> list[str | ToolCall]:
+        try:
+            call = json.loads(self._text)
+            return [ToolCall(call_id(), call["name"], json.dumps(call["arguments"], ensure_ascii=False))]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return [self._text] if self._text else []
+
+
+def call_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A request that was admitted."""
+
+    ctx: Context
+    found: Found
+    place: Place
+    prompt: Conversation
+    params: SamplingParams
+    tokens: int
+    """Tokens of the prompt."""
+    tools: Tools
+    form: CallForm | None
+
+    @property
+    def engine(self) -> Engine:
+        return self.found.engine
+
+    def _reader(self) -> Reader:
+        if self.tools.forced:
+            return _Forced()
+        return _Words() if self.form is None else CallReader(self.form, self.tools.given, call_id)
+
+    async def items(self, request: Request | None = None) -> AsyncGenerator[tuple[int, Item]]:
+        """(number of the answer, words, call or end). The first item is an empty piece: the engine has accepted.
+
+        With a `request` the answers end when its client leaves. Raises the engine's errors.
+        """
+        generation = Generation(self.engine, self.prompt, self.params)
+        watch = None if request is None else asyncio.create_task(cancel_on_disconnect(request, generation))
+        readers = [self._reader() for _ in range(self.params.n)]
+        called = [0] * self.params.n
+        try:
+            async with contextlib.aclosing(self.ctx.generations.run_all(generation, self.place)) as items:
+                async for number, item in items:
+                    ended = isinstance(item, Completion)
+                    read = readers[number].end() if ended else readers[number].feed(str(item))
+                    for one in [""] if item == "" else read:
+                        if isinstance(one, ToolCall):
+                            called[number] += 1
+                            if called[number] > 1 and not self.tools.parallel:
+                                continue
+                        yield number, one
+                    if isinstance(item, Completion):
+                        yield number, Ended(item, _reason(item, called[number]))
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+
+def _reason(completion: Completion, called: int) -> str:
+    if called and completion.finish_reason == "stop":
+        return "tool_calls"
+    # OpenAI has no word for an answer that was cut off because the server stopped.
+    return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
+
+
+async def cancel_on_disconnect(request: Request, generation: Generation) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    generation.cancel()
+
+
+async def admit(ctx: Context, found: Found, at_end: AtEnd, read: Callable[[], Asked], answers: int = 1) -> Answering:
+    """Reserve room, read the request (in a thread) and fit it into the context. ApiError where any of these fails."""
+    engine = found.engine
+    place = at_end.enter_context(ctx.generations.reserve(answers))
+    asked = await run_in_threadpool(read)
+    tools, form = asked.tools, None
+    dialogue, params = dataclasses.replace(asked.dialogue, tools=tools.given), asked.params
+    if tools.given:
+        form = await run_in_threadpool(_form, engine)
+        if tools.forced:
+            if params.json_schema is not None or params.regex is not None:
+                raise ApiError(400, "tool_choice: expected no response_format beside a call that is forced")
+            params = dataclasses.replace(params, json_schema=forced_schema(tools.forced))
+        else:
+            params = dataclasses.replace(params, special=True)
+    fitted = await ctx.fit(engine, dialogue, asked.limit, inserted=asked.inserted)
+    params = dataclasses.replace(params, max_tokens=fitted.room, adapter=found.adapter or params.adapter)
+    return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form)
+
+
+def _form(engine: Engine) -> CallForm:
+    """How the engine's model writes calls. ApiError where nobody knows: then its template shows it no tools either."""
+    form = engine.call_form() if isinstance(engine, WritesCalls) else None
+    if form is None:
+        message = "tools: this model's chat template does not say how it calls tools; expected a request without them"
+        raise ApiError(400, message, param="tools", code="unsupported_parameter")
+    return form

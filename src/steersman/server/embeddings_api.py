@@ -1,0 +1,125 @@
+"""`/v1/embeddings`: the mean of a model's last states, of length 1. `/v1/moderations`: words that may be unsafe."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import math
+import struct
+import uuid
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from steersman.data.cleaning.unsafe import WORDS, flags
+from steersman.engine.protocol import Embeds
+from steersman.server.completions_schema import Tokens
+from steersman.server.context import Ctx
+from steersman.server.errors import ApiError
+from steersman.server.request_text import WHOLE, Text
+
+router = APIRouter(prefix="/v1")
+MOST_INPUTS = 256
+"""Most texts of one request."""
+MODERATION = "steersman-words"
+"""Name of what answers `/v1/moderations`; OpenAI's names are taken too."""
+OTHERS = ("omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest", "text-moderation-stable")
+
+
+class EmbeddingsRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: Text
+    input: (
+        Annotated[Text, Field(min_length=1)]
+        | Tokens
+        | Annotated[
+            list[Annotated[Text, Field(min_length=1)]], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)
+        ]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[StrictInt, Field(ge=1, le=65_536), WHOLE] | None = None
+    """The first so many numbers, scaled to length 1 again. No model here was trained so that they mean much."""
+    user: Text | None = None
+
+    @property
+    def inputs(self) -> list[str | list[int]]:
+        given: Any = self.input
+        return [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
+
+
+@router.post("/embeddings")
+async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> dict[str, Any]:
+    found = await ctx.named(body.model)
+    if not isinstance(found.engine, Embeds):
+        raise ApiError(400, "This server's engine gives no embeddings", param="model", code="unsupported_parameter")
+    vectors: list[list[float]] = []
+    tokens = 0
+    for one in body.inputs:  # one by one, so that answers get their turn
+        made = await to_thread.run_sync(functools.partial(found.engine.embed, [one]), limiter=ctx.counting)
+        vectors += [_shortened(vector, body.dimensions) for vector, _ in made]
+        tokens += sum(count for _, count in made)
+    ctx.metrics.read(tokens)
+    data = [
+        {"object": "embedding", "index": i, "embedding": _packed(v) if body.encoding_format == "base64" else v}
+        for i, v in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": found.name, "usage": usage}
+
+
+def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    if dimensions > len(vector):
+        raise ApiError(400, f"dimensions: expected at most {len(vector)}, got {dimensions}", param="dimensions")
+    size = math.hypot(*vector[:dimensions]) or 1.0
+    return [x / size for x in vector[:dimensions]]
+
+
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+class ModerationText(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: Text
+
+
+class ModerationsRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    input: (
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[ModerationText], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
+    model: Text | None = None
+
+
+@router.post("/moderations")
+async def moderations(body: ModerationsRequest) -> dict[str, Any]:
+    """Flags by words alone, in English, Chinese and German: a reason to look, no verdict. Categories are this server's
+    own, not OpenAI's; a score is 1 where a word was found, else 0."""
+    if body.model is not None and body.model not in (MODERATION, *OTHERS):
+        message = f"The model `{body.model[:100]}` does not exist; this server has `{MODERATION}`"
+        raise ApiError(404, message, param="model", code="model_not_found")
+    texts = [body.input] if isinstance(body.input, str) else [t if isinstance(t, str) else t.text for t in body.input]
+    results = [await to_thread.run_sync(_judged, text) for text in texts]
+    return {"id": f"modr-{uuid.uuid4().hex}", "model": MODERATION, "results": results}
+
+
+def _judged(text: str) -> dict[str, Any]:
+    found = {flag.removeprefix("unsafe: ") for flag in flags(text)}
+    categories = {name: name in found for name in WORDS}
+    return {
+        "flagged": bool(found),
+        "categories": categories,
+        "category_scores": {name: float(there) for name, there in categories.items()},
+        "category_applied_input_types": {name: ["text"] for name in categories},
+    }

@@ -1,0 +1,127 @@
+"""`/v1/messages` and `/v1/messages/count_tokens`, as Anthropic's clients expect them.
+
+Why so: decision 40 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import ServerSentEvent
+
+from steersman.parts import ToolCall
+from steersman.server import logs
+from steersman.server.anthropic_errors import anthropic_error
+from steersman.server.asked import Answering, Ended, Item, admit
+from steersman.server.context import AtEnd, Ctx
+from steersman.server.errors import shown_error, unsayable
+from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked
+from steersman.server.sse import event, following, stream
+
+router = APIRouter(prefix="/v1")
+_STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+
+@router.post("/messages", responses={200: {"content": {"text/event-stream": {}}}})
+async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: AtEnd) -> Response:
+    refuse_what_changes(body)
+    found = await ctx.named(body.model)
+    read = functools.partial(to_asked, body, ctx.system_prompt, ctx.temperature)
+    answering = await admit(ctx, found, at_end, read)
+    if body.stream:
+        events = _events(answering)
+        first = await anext(events)  # raises the engine's refusal
+        return stream(following(first, events))
+    said: list[Item] = []
+    async with contextlib.aclosing(answering.items(request)) as items:
+        async for _, item in items:
+            said.append(item)
+    words = "".join(item for item in said if isinstance(item, str))
+    content: list[dict[str, Any]] = [{"type": "text", "text": words, "citations": None}] if words else []
+    content += [_use(item, json.loads(item.arguments)) for item in said if isinstance(item, ToolCall)]
+    (ended,) = (item for item in said if isinstance(item, Ended))
+    return JSONResponse(_message(answering) | {"content": content} | _end(answering, ended))
+
+
+@router.post("/messages/count_tokens")
+async def count_tokens(ctx: Ctx, body: CountRequest) -> dict[str, int]:
+    refuse_what_changes(body)
+    found = await ctx.named(body.model)
+    asked = to_asked(body, ctx.system_prompt, ctx.temperature)
+    dialogue = type(asked.dialogue)("", asked.dialogue.messages, tools=asked.tools.given)
+    try:
+        counted = functools.partial(found.engine.count_tokens, dialogue)
+        return {"input_tokens": await to_thread.run_sync(counted, limiter=ctx.counting)}
+    except ValueError as error:
+        raise unsayable(error, asked.inserted) from None
+
+
+def _message(answering: Answering) -> dict[str, Any]:
+    return {
+        "id": f"msg_{uuid.uuid4().hex[:24]}",
+        "type": "message",
+        "role": "assistant",
+        "model": answering.found.name,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": answering.tokens, "output_tokens": 0},
+    }
+
+
+def _end(answering: Answering, ended: Ended) -> dict[str, Any]:
+    used = {"input_tokens": answering.tokens, "output_tokens": len(ended.completion.token_ids)}
+    return {"stop_reason": _STOPS[ended.reason], "stop_sequence": None, "usage": used}
+
+
+def _use(call: ToolCall, given: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{call.id.removeprefix('call_')}", "name": call.name, "input": given}
+
+
+async def _events(answering: Answering) -> AsyncGenerator[ServerSentEvent]:
+    """Anthropic's events. Raises the engine's refusal; later errors become events."""
+
+    def told(kind: str, **more: Any) -> ServerSentEvent:
+        return event({"type": kind} | more, kind)
+
+    begun, place, words = False, -1, False
+    try:
+        async with contextlib.aclosing(answering.items()) as items:
+            async for _, item in items:
+                if not begun:
+                    begun = True
+                    yield told("message_start", message=_message(answering))
+                if words and not isinstance(item, str):
+                    words = False
+                    yield told("content_block_stop", index=place)
+                if isinstance(item, ToolCall):
+                    place += 1
+                    yield told("content_block_start", index=place, content_block=_use(item, {}))
+                    delta = {"type": "input_json_delta", "partial_json": item.arguments}
+                    yield told("content_block_delta", index=place, delta=delta)
+                    yield told("content_block_stop", index=place)
+                elif isinstance(item, Ended):
+                    end = _end(answering, item)
+                    yield told("message_delta", usage=end.pop("usage"), delta=end)
+                    yield told("message_stop")
+                elif item:
+                    if not words:
+                        words, place = True, place + 1
+                        block = {"type": "text", "text": ""}
+                        yield told("content_block_start", index=place, content_block=block)
+                    yield told("content_block_delta", index=place, delta={"type": "text_delta", "text": item})
+    except Exception as error:
+        if not begun:
+            raise
+        shown = shown_error(error)
+        if shown["error"]["type"] == "server_error":
+            logs.failed("an answer failed", error)
+        yield event(anthropic_error(500, shown), "error")

@@ -1,0 +1,199 @@
+"""The part of Anthropic's Messages request that Steersman answers; what would change it is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from steersman.parts import Json, Said
+from steersman.parts import Text as Words
+from steersman.server.asked import Asked
+from steersman.server.errors import ApiError
+from steersman.server.openai_schema import refuse_unknown
+from steersman.server.request_parts import ImagePart, ImageUrl, to_said
+from steersman.server.request_text import WHOLE, Number, Text
+from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
+from steersman.types import Conversation, Message, SamplingParams
+
+_IGNORED = ("metadata", "service_tier", "cache_control", "betas", "inference_geo")
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "thinking": ({"type": "disabled"},),
+    "mcp_servers": ([],),
+    "container": (),
+    "context_management": (),
+    "output_config": ({},),
+}
+
+
+def _close(schema: dict[str, Any]) -> None:
+    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
+    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["additionalProperties"] = False
+
+
+class _Block(BaseModel):
+    """A part of content; marks for caching and citations are accepted."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class TextBlock(_Block):
+    type: Literal["text"]
+    text: Text
+
+
+class ImageSource(_Block):
+    type: Literal["base64"]
+    media_type: Literal["image/png", "image/jpeg", "image/webp", "image/gif"]
+    data: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+
+
+class ImageBlock(_Block):
+    type: Literal["image"]
+    source: ImageSource
+
+
+class ToolUseBlock(_Block):
+    type: Literal["tool_use"]
+    id: Text
+    name: Text
+    input: dict[str, Any]
+
+
+class ToolResultBlock(_Block):
+    type: Literal["tool_result"]
+    tool_use_id: Text
+    content: Text | list[Annotated[TextBlock | ImageBlock, Field(discriminator="type")]] | None = None
+    is_error: StrictBool | None = None
+
+
+class ThinkingBlock(_Block):
+    """Of an answer that is sent back: no model is shown it."""
+
+    type: Literal["thinking", "redacted_thinking"]
+
+
+Block = Annotated[TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock, Field(discriminator="type")]
+
+
+class Turn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: Text | Annotated[list[Block], Field(fail_fast=True)]
+
+
+class MessagesTool(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["custom"] | None = None
+    name: Name
+    description: Text | None = None
+    input_schema: dict[str, Any]
+
+
+class MessagesChoice(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: Text | None = None
+    disable_parallel_tool_use: StrictBool | None = None
+
+
+class CountRequest(BaseModel):
+    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+
+    model: Text
+    messages: Annotated[list[Turn], Field(min_length=1, fail_fast=True)]
+    system: Text | Annotated[list[TextBlock], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[MessagesTool], Field(max_length=MOST, fail_fast=True)] | None = None
+    tool_choice: MessagesChoice | None = None
+
+
+class MessagesRequest(CountRequest):
+    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+
+    max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE]
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=0, le=2**31 - 1), WHOLE] | None = None
+    stop_sequences: (
+        Annotated[list[Annotated[Text, Field(min_length=1, max_length=1000)]], Field(max_length=16)] | None
+    ) = None
+    stream: StrictBool | None = None
+
+
+def refuse_what_changes(request: CountRequest) -> None:
+    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
+
+
+def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> Asked:
+    """ApiError where content cannot be said."""
+    turns = [turn for i, one in enumerate(request.messages) for turn in _turns(one, f"messages[{i}]")]
+    system = request.system if isinstance(request.system, str) else "\n\n".join(b.text for b in request.system or ())
+    head = [Message("system", system or system_prompt)] if system or system_prompt else []
+    given = [tool_json(tool.name, tool.description, tool.input_schema) for tool in request.tools or ()]
+    params = SamplingParams(max_tokens=1)
+    if isinstance(request, MessagesRequest):
+        params = SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=temperature if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            top_k=request.top_k or 0,
+            stop=tuple(request.stop_sequences or ()),
+        )
+    limit = getattr(request, "max_tokens", 1)
+    return Asked(Conversation("", (*head, *turns)), params, _tools(given, request.tool_choice), len(head), limit)
+
+
+def _tools(given: list[Json], choice: MessagesChoice | None) -> Tools:
+    if choice is None:
+        return to_tools(given, "auto" if given else "none", None)
+    parallel = None if choice.disable_parallel_tool_use is None else not choice.disable_parallel_tool_use
+    said = {"auto": "auto" if given else "none", "any": "required", "none": "none", "tool": f"={choice.name or ''}"}
+    return to_tools(given, said[choice.type], parallel)
+
+
+def _turns(turn: Turn, where: str) -> list[Message]:
+    """A turn as ours: results of tools are turns of their own, before what the user says with them."""
+    if isinstance(turn.content, str):
+        return [Message(turn.role, turn.content)]
+    said: list[Said] = []
+    calls: list[Json] = []
+    results: list[Message] = []
+    for i, block in enumerate(turn.content):
+        place = f"{where}.content[{i}]"
+        match block:
+            case TextBlock():
+                said.append(Words(block.text))
+            case ImageBlock():
+                said += _image(block, place)
+            case ToolUseBlock() if turn.role == "assistant":
+                arguments = json.dumps(block.input, ensure_ascii=False)
+                function = {"name": block.name, "arguments": arguments}
+                calls.append({"id": block.id, "type": "function", "function": function})
+            case ToolResultBlock() if turn.role == "user":
+                results.append(Message("tool", _result(block, place), tool_call_id=block.tool_use_id))
+            case ThinkingBlock() if turn.role == "assistant":
+                pass
+            case _:
+                raise ApiError(400, f"{place}: expected no {block.type} in the {turn.role}'s turn", param=place)
+    own = [Message(turn.role, said, tool_calls=calls)] if said or calls or not results else []
+    return [*results, *own]
+
+
+def _image(block: ImageBlock, place: str) -> list[Said]:
+    url = f"data:{block.source.media_type};base64,{block.source.data}"
+    return to_said([ImagePart(type="image_url", image_url=ImageUrl(url=url))], place)
+
+
+def _result(block: ToolResultBlock, place: str) -> list[Said]:
+    failed = [Words("Error: ")] if block.is_error else []
+    if not isinstance(block.content, list):
+        return [*failed, Words(block.content or "")]
+    out: list[Said] = [*failed]
+    for one in block.content:
+        out += [Words(one.text)] if isinstance(one, TextBlock) else _image(one, place)
+    return out

@@ -1,0 +1,156 @@
+"""`/v1/responses`: stateless or stored, streamed or whole.
+
+A stored response belongs to whoever asked for it and is kept for 30 days; another goes on from it by its id.
+
+Why so: decision 40 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from fastapi.responses import Response as HttpResponse
+from pydantic import TypeAdapter
+from sse_starlette import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from steersman.server import logs
+from steersman.server.asked import Answering, Asked, admit
+from steersman.server.context import AtEnd, Context, Ctx
+from steersman.server.errors import ApiError, shown_error
+from steersman.server.people import Who
+from steersman.server.responses_events import Response
+from steersman.server.responses_schema import InputItem, ResponsesRequest, refuse_what_changes, to_asked
+from steersman.server.sse import event, following, stream
+from steersman.store.responses import StoredResponse
+
+router = APIRouter(prefix="/v1")
+_ITEMS: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
+
+
+@router.post("/responses", responses={200: {"content": {"text/event-stream": {}}}})
+async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest, at_end: AtEnd) -> HttpResponse:
+    refuse_what_changes(body)
+    found = await ctx.named(body.model)
+
+    def read() -> Asked:
+        before = _before(ctx, who.id, body.previous_response_id)
+        return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
+
+    answering = await admit(ctx, found, at_end, read)
+    made = Response(body, answering)
+    if body.stream:
+        events = _events(ctx, who.id, body, answering, made)
+        first = await anext(events)  # raises the engine's refusal
+        return stream(following(first, events))
+    async with contextlib.aclosing(answering.items(request)) as items:
+        async for _, item in items:
+            for _event in made.add(item):
+                pass
+    await _keep(ctx, who.id, body, made)
+    return JSONResponse(made.body)
+
+
+def _before(ctx: Context, owner: str, previous: str | None) -> list[Any]:
+    """The items of the responses that a request goes on from, earliest first."""
+    if previous is None:
+        return []
+    chain = ctx.store.responses.chain(previous, owner)
+    if chain is None:
+        message = f"Previous response with id '{previous[:100]}' not found"
+        raise ApiError(400, message, param="previous_response_id", code="previous_response_not_found")
+    return _ITEMS.validate_python([item for one in chain for item in (*one.items, *one.body["output"])])
+
+
+async def _keep(ctx: Context, owner: str, body: ResponsesRequest, made: Response) -> None:
+    if body.store is False:
+        return
+    items = [{"id": f"msg_{uuid.uuid4().hex}"} | item.model_dump(exclude_none=True) for item in body.items]
+    for item in items:
+        if item["type"] == "message" and isinstance(item["content"], str):
+            kind = "output_text" if item["role"] == "assistant" else "input_text"
+            item["content"] = [{"type": kind, "text": item["content"]}]
+    kept = StoredResponse(made.id, owner, body.previous_response_id, made.body, items)
+    await run_in_threadpool(ctx.store.responses.add, kept)
+
+
+async def _events(
+    ctx: Context, owner: str, body: ResponsesRequest, answering: Answering, made: Response
+) -> AsyncGenerator[ServerSentEvent]:
+    """OpenAI's events. Raises the engine's refusal; later errors become events."""
+
+    def told(one: dict[str, Any]) -> ServerSentEvent:
+        return event(one, one["type"])
+
+    begun = False
+    try:
+        async with contextlib.aclosing(answering.items()) as items:
+            async for _, item in items:
+                for one in () if begun else made.begin():
+                    begun = True
+                    yield told(one)
+                for one in made.add(item):
+                    if one["type"] in ("response.completed", "response.incomplete"):
+                        await _keep(ctx, owner, body, made)
+                    yield told(one)
+    except Exception as error:
+        if not begun:
+            raise
+        shown = shown_error(error)["error"]
+        if shown["type"] == "server_error":
+            logs.failed("an answer failed", error)
+        yield told(made.fail(shown["message"]))
+
+
+async def _found(ctx: Context, owner: str, id_: str) -> StoredResponse:
+    kept = await run_in_threadpool(ctx.store.responses.get, id_, owner)
+    if kept is None:
+        raise ApiError(404, f"Response with id '{id_[:100]}' not found", param="response_id", code="not_found")
+    return kept
+
+
+@router.get("/responses/{id}")
+async def get_response(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
+    return (await _found(ctx, who.id, id)).body
+
+
+@router.delete("/responses/{id}")
+async def delete_response(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
+    await _found(ctx, who.id, id)
+    await run_in_threadpool(ctx.store.responses.delete, id, who.id)
+    return {"id": id, "object": "response.deleted", "deleted": True}
+
+
+@router.post("/responses/{id}/cancel")
+async def cancel_response(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
+    """Only responses in the background can be cancelled, and there are none: leaving a stream ends its answer."""
+    await _found(ctx, who.id, id)
+    raise ApiError(400, "Cannot cancel a synchronous response", param="response_id")
+
+
+@router.get("/responses/{id}/input_items")
+async def input_items(
+    ctx: Ctx,
+    who: Who,
+    id: str,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    after: str | None = None,
+) -> dict[str, Any]:
+    """What the response was asked with; that of the responses before it is theirs."""
+    items = json.loads(json.dumps((await _found(ctx, who.id, id)).items))
+    items = items if order == "asc" else items[::-1]
+    ids = [item["id"] for item in items]
+    if after is not None:
+        if after not in ids:
+            raise ApiError(400, f"after: expected the id of one of its items, got {after[:100]!r}", param="after")
+        items = items[ids.index(after) + 1 :]
+    shown = items[:limit]
+    ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": shown, "has_more": len(items) > limit} | ends

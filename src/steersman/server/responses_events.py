@@ -1,0 +1,139 @@
+"""A response in the making: OpenAI's object, and every event of its stream in order."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from steersman.parts import Json, ToolCall
+from steersman.server.asked import Answering, Ended
+from steersman.server.responses_schema import ResponsesRequest
+
+
+class Response:
+    """Grows by `add`, each call of which yields the events that it makes."""
+
+    def __init__(self, request: ResponsesRequest, answering: Answering) -> None:
+        self.id = f"resp_{uuid.uuid4().hex}"
+        self._number = 0
+        self._tokens = answering.tokens
+        self.body = _blank(self.id, request, answering)
+        self._output: list[Json] = self.body["output"]
+        self._words: list[str] | None = None
+        """Of the message that is being written."""
+
+    def _event(self, kind: str, **more: Any) -> Json:
+        self._number += 1
+        return {"type": kind, "sequence_number": self._number - 1} | more
+
+    def _whole(self, kind: str) -> Json:
+        return self._event(f"response.{kind}", response=json.loads(json.dumps(self.body)))
+
+    def begin(self) -> Iterator[Json]:
+        yield self._whole("created")
+        yield self._whole("in_progress")
+
+    def add(self, item: str | ToolCall | Ended) -> Iterator[Json]:
+        if isinstance(item, str):
+            if item:
+                yield from self._add_words(item)
+            return
+        yield from self._close_words()
+        if isinstance(item, ToolCall):
+            yield from self._add_call(item)
+        else:
+            yield from self._end(item)
+
+    def _add_words(self, piece: str) -> Iterator[Json]:
+        if self._words is None:
+            self._words = []
+            item = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": "in_progress"}
+            self._output.append(item | {"content": []})
+            yield self._event("response.output_item.added", output_index=self._place, item=self._output[-1] | {})
+            part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+            yield self._part("response.content_part.added", part=part)
+        self._words.append(piece)
+        yield self._part("response.output_text.delta", delta=piece, logprobs=[])
+
+    @property
+    def _place(self) -> int:
+        return len(self._output) - 1
+
+    def _part(self, kind: str, **more: Any) -> Json:
+        return self._event(kind, item_id=self._output[-1]["id"], output_index=self._place, content_index=0, **more)
+
+    def _close_words(self, status: str = "completed") -> Iterator[Json]:
+        if self._words is None:
+            return
+        text, self._words = "".join(self._words), None
+        yield self._part("response.output_text.done", text=text, logprobs=[])
+        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        yield self._part("response.content_part.done", part=part)
+        self._output[-1] |= {"status": status, "content": [part]}
+        yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
+
+    def _add_call(self, call: ToolCall) -> Iterator[Json]:
+        id_ = f"fc_{uuid.uuid4().hex}"
+        item = {"id": id_, "type": "function_call", "call_id": call.id, "name": call.name}
+        self._output.append(item | {"arguments": call.arguments, "status": "completed"})
+        begun = item | {"arguments": "", "status": "in_progress"}
+        where = {"item_id": id_, "output_index": self._place}
+        yield self._event("response.output_item.added", output_index=self._place, item=begun)
+        yield self._event("response.function_call_arguments.delta", **where, delta=call.arguments)
+        told = {"name": call.name, "arguments": call.arguments}
+        yield self._event("response.function_call_arguments.done", **where, **told)
+        yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
+
+    def _end(self, ended: Ended) -> Iterator[Json]:
+        answered = len(ended.completion.token_ids)
+        self.body["usage"] = {
+            "input_tokens": self._tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": answered,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": self._tokens + answered,
+        }
+        cut = ended.reason == "length"
+        self.body["status"] = "incomplete" if cut else "completed"
+        self.body["completed_at"] = None if cut else int(time.time())
+        self.body["incomplete_details"] = {"reason": "max_output_tokens"} if cut else None
+        yield self._whole("incomplete" if cut else "completed")
+
+    def fail(self, message: str) -> Json:
+        self.body |= {"status": "failed", "error": {"code": "server_error", "message": message}}
+        return self._whole("failed")
+
+
+def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
+    choice = request.tool_choice
+    form = request.text.format if request.text else None
+    return {
+        "id": id_,
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "metadata": request.metadata or {},
+        "model": answering.found.name,
+        "output": [],
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": request.previous_response_id,
+        "reasoning": {"effort": None, "summary": None},
+        "store": request.store is not False,
+        "temperature": answering.params.temperature,
+        "text": {"format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)},
+        "tool_choice": choice if isinstance(choice, str) else choice.model_dump() if choice else "auto",
+        "tools": [tool.model_dump() | {"strict": bool(tool.strict)} for tool in request.tools or ()],
+        "top_p": answering.params.top_p,
+        "truncation": "disabled",
+        "usage": None,
+        "user": None,
+    }

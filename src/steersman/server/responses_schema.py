@@ -1,0 +1,250 @@
+"""The part of OpenAI's Responses request that Steersman answers; what would change it is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
+
+from steersman.parts import Json, Said
+from steersman.parts import Text as Words
+from steersman.server.asked import Asked
+from steersman.server.errors import ApiError, refused
+from steersman.server.openai_schema import refuse_unknown
+from steersman.server.request_parts import ImagePart, ImageUrl, to_said
+from steersman.server.request_text import WHOLE, Number, Text
+from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
+from steersman.types import Conversation, Message, Role, SamplingParams
+
+_IGNORED = (
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "service_tier",
+    "max_tool_calls",
+    "stream_options",
+)
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "background": (False,),
+    "top_logprobs": (0,),
+    "conversation": (),
+    "prompt": (),
+    "reasoning": ({}, {"effort": None}, {"effort": "none"}, {"effort": None, "summary": None}, {"summary": "auto"}),
+    "include": ([], ["reasoning.encrypted_content"]),
+    "context_management": (),
+    "moderation": (),
+}
+_ROLES: dict[str, Role] = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
+
+
+def _close(schema: dict[str, Any]) -> None:
+    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
+    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["additionalProperties"] = False
+
+
+class _Item(BaseModel):
+    """An item or part, as this server or OpenAI wrote it: ids, statuses and annotations are accepted."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class WordsPart(_Item):
+    type: Literal["input_text", "output_text"]
+    text: Text
+
+
+class RefusedPart(_Item):
+    type: Literal["refusal"]
+    refusal: Text
+
+
+class PicturePart(_Item):
+    type: Literal["input_image"]
+    image_url: Text = Field(json_schema_extra={"pattern": "^data:image/"})
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+Content = Annotated[WordsPart | RefusedPart | PicturePart, Field(discriminator="type")]
+
+
+class MessageItem(_Item):
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Text | Annotated[list[Content], Field(fail_fast=True)]
+
+
+class CallItem(_Item):
+    type: Literal["function_call"]
+    call_id: Text
+    name: Text
+    arguments: Text
+
+
+class OutputItem(_Item):
+    type: Literal["function_call_output"]
+    call_id: Text
+    output: Text | Annotated[list[Content], Field(fail_fast=True)]
+
+
+class ReasoningItem(_Item):
+    """Of an answer that is sent back: no model is shown it."""
+
+    type: Literal["reasoning"]
+
+
+def _kind(value: Any) -> str:
+    given = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return str(given or "message")
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[CallItem, Tag("function_call")]
+    | Annotated[OutputItem, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")],
+    Discriminator(_kind),
+]
+
+
+class FlatTool(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["function"]
+    name: Name
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: StrictBool | None = None
+
+
+class FlatChoice(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["function"]
+    name: Name
+
+
+class FormatText(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+
+
+class FormatObject(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["json_object"]
+
+
+class FormatSchema(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["json_schema"]
+    name: Text
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: Text | None = None
+    strict: StrictBool | None = None
+
+
+class TextOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: Annotated[FormatText | FormatObject | FormatSchema, Field(discriminator="type")] | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class ResponsesRequest(BaseModel):
+    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+
+    model: Text
+    input: Text | Annotated[list[InputItem], Field(min_length=1, fail_fast=True)]
+    instructions: Text | None = None
+    max_output_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    stream: StrictBool | None = None
+    store: StrictBool | None = None
+    """Whether the response can be asked for again and gone on from; by default yes, for 30 days."""
+    previous_response_id: Text | None = None
+    metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
+    tools: Annotated[list[FlatTool], Field(max_length=MOST, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
+    parallel_tool_calls: StrictBool | None = None
+    text: TextOptions | None = None
+    truncation: Literal["disabled"] | None = None
+
+    @property
+    def items(self) -> list[Any]:
+        if isinstance(self.input, str):
+            return [MessageItem(role="user", content=self.input)]
+        return list(self.input)
+
+
+def refuse_what_changes(request: ResponsesRequest) -> None:
+    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
+
+
+def to_asked(
+    request: ResponsesRequest, before: list[Any], system_prompt: str, max_tokens: int, temperature: float
+) -> Asked:
+    """`before`: the items of the responses that this one goes on from. ApiError where content cannot be said."""
+    turns: list[Message] = []
+    for i, item in enumerate([*before, *request.items]):
+        _add(turns, item, f"input[{max(0, i - len(before))}]")
+    if not turns or turns[-1].tool_calls:
+        raise ApiError(400, "input: expected something said, or the results of the last calls", param="input")
+    rules = request.instructions or ("" if any(t.role == "system" for t in turns) else system_prompt)
+    head = [Message("system", rules)] if rules else []
+    form = request.text.format if request.text else None
+    schema = {"type": "object"} if isinstance(form, FormatObject) else None
+    schema = form.schema_ if isinstance(form, FormatSchema) else schema
+    try:
+        params = SamplingParams(
+            max_tokens=request.max_output_tokens or max_tokens,
+            temperature=temperature if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            json_schema=schema,
+        )
+    except ValueError as error:
+        raise refused(error) from None
+    dialogue = Conversation("", (*head, *turns))
+    return Asked(dialogue, params, _tools(request), len(head) + len(before), request.max_output_tokens)
+
+
+def _tools(request: ResponsesRequest) -> Tools:
+    given = [tool_json(tool.name, tool.description, tool.parameters) for tool in request.tools or ()]
+    choice = request.tool_choice
+    said = f"={choice.name}" if isinstance(choice, FlatChoice) else choice or "auto"
+    return to_tools(given, "none" if said == "auto" and not given else said, request.parallel_tool_calls)
+
+
+def _add(turns: list[Message], item: Any, where: str) -> None:
+    """The item as a turn; calls go into the assistant's turn before them."""
+    match item:
+        case MessageItem():
+            turns.append(Message(_ROLES[item.role], _said(item.content, f"{where}.content")))
+        case OutputItem():
+            turns.append(Message("tool", _said(item.output, f"{where}.output"), tool_call_id=item.call_id))
+        case CallItem():
+            function = {"name": item.name, "arguments": item.arguments}
+            call: Json = {"id": item.call_id, "type": "function", "function": function}
+            last = turns.pop() if turns and turns[-1].role == "assistant" else Message("assistant", "")
+            turns.append(Message("assistant", last.said, tool_calls=[*last.tool_calls, call]))
+
+
+def _said(content: Any, where: str) -> list[Said]:
+    if isinstance(content, str):
+        return [Words(content)]
+    out: list[Said] = []
+    for i, part in enumerate(content):
+        if isinstance(part, PicturePart):
+            try:
+                url = ImageUrl(url=part.image_url, detail=part.detail)
+            except ValueError:
+                place = f"{where}[{i}].image_url"
+                raise ApiError(400, f"{place}: expected a data: URL of an image", param=place) from None
+            out += to_said([ImagePart(type="image_url", image_url=url)], where)
+        else:
+            out.append(Words(part.refusal if isinstance(part, RefusedPart) else part.text))
+    return out

@@ -1,0 +1,105 @@
+"""Rounds in the browser, on two real rounds: a manager looks, starts, stops, goes on, promotes and goes back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
+pytest.importorskip("axe_playwright_python", reason="it needs axe: pip install 'steersman[browser]'")
+
+from axe import violations
+from browser_site import Site, button
+from playwright.sync_api import Browser, Page, expect
+
+from round_space import allow_judges
+from server_double import FakeEngine, live
+from steersman.artifact.workspace import Workspace
+from steersman.server.app import create_app
+from steersman.store import Store
+
+SOON = 30_000
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+
+
+@pytest.fixture
+def root(two_rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    allow_judges(monkeypatch)
+    return shutil.copytree(two_rounds, tmp_path / "w", copy_function=shutil.copy2)
+
+
+@pytest.fixture
+def rounds(browser: Browser, root: Path) -> Iterator[Site]:
+    report = root / "rounds/002/report/report.html"
+    with Store.open(root / "store.db") as store:
+        engine = FakeEngine(policy_version="001/sft")
+        app = create_app(engine, store, name="S", language="en", workspace=root, report=lambda: report)
+        with live(app) as url:
+            site = Site(url, engine, store, browser, [], root, app.state.context.generations)
+            expect.set_options(timeout=SOON)
+            yield site
+            expect.set_options(timeout=5000)
+            for context in browser.contexts:
+                context.close()
+    assert site.complaints == []
+
+
+def look(rounds: Site, path: str, **form: Any) -> Page:
+    """A page that polls in a hurry, on a machine that may be busy."""
+    page = rounds.open(path, hurried=True, **(form or DESKTOP))
+    page.set_default_timeout(SOON)
+    return page
+
+
+def test_promoting_and_going_back_say_what_changes(rounds: Site) -> None:
+    page = look(rounds, "/rounds/2")
+    button(page, "Promote: The KTO model").click()
+    asked = page.get_by_role("dialog")
+    expect(asked).to_contain_text("The fine-tuned model of round 1")
+    expect(asked).to_contain_text("The KTO model of round 2")
+    expect(asked).to_contain_text("6 chats were written in during the last 7 days")
+    expect(button(asked, "Promote")).to_be_disabled()
+    assert violations(page) == []
+    button(asked, "Cancel").click()
+    assert Workspace.open(rounds.workspace).history()[-1]["stage"] == "sft"
+    button(page, "Promote: The KTO model").click()
+    asked.get_by_label("Promote it all the same").check()
+    button(asked, "Promote").click()
+    expect(page.get_by_text("served", exact=True)).to_be_visible()
+    assert Workspace.open(rounds.workspace).history()[-1]["stage"] == "kto"
+    page.get_by_role("link", name="Overview").click()
+    button(page, "Go back to the model before").click()
+    expect(asked).to_contain_text("The KTO model of round 2")
+    button(asked, "Go back to the model before").click()
+    expect(page.get_by_text("The fine-tuned model of round 1")).to_be_visible()
+    assert Workspace.open(rounds.workspace).history()[-1]["stage"] == "sft"
+
+
+def test_a_canary_starts_and_stops(rounds: Site) -> None:
+    page = look(rounds, "/rounds/canary")
+    page.get_by_label("Share of new chats, %").fill("20")
+    page.get_by_label("even if its report calls it worse").check()
+    button(page, "Start the canary").click()
+    expect(page.get_by_text("under way")).to_be_visible()
+    expect(page.get_by_text("20 % of new chats")).to_be_visible()
+    assert violations(page) == []
+    button(page, "Stop the canary").click()
+    expect(page.get_by_text("stopped", exact=True)).to_be_visible()
+
+
+def _fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+
+
+def test_the_report_prints_on_a4(rounds: Site) -> None:
+    page = rounds.open("/report?lang=en", viewport={"width": 718, "height": 1000})  # A4 less its margins, at 96 dpi
+    page.emulate_media(media="print")
+    _fits(page)
+    parts = page.locator("table, svg, article").all()
+    wide = [part for part in parts if (box := part.bounding_box()) and box["x"] + box["width"] > 719]
+    assert [part.evaluate("e => e.outerHTML.slice(0, 100)") for part in wide] == []

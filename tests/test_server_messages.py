@@ -1,0 +1,106 @@
+"""`/v1/messages` with Anthropic's own client over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import pytest
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.store import Store
+
+USER: list[Any] = [{"role": "user", "content": "Weather in Ulm?"}]
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOLS: list[Any] = [{"name": "weather", "description": "d", "input_schema": SCHEMA}]
+USED = {"type": "tool_use", "id": "a", "name": "b", "input": {}}
+CALLING = ("Let me", " see.\n<tool", '_call>{"name": "weather", "arguments": {"city": "Ulm"}}</tool_call>')
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine, tmp_path: Path) -> Iterator[anthropic.Anthropic]:
+    with Store.open(tmp_path / "store.db") as store:
+        with live(create_app(engine, store, name="S", language="en", system_prompt="Be kind.", key="k")) as url:
+            with anthropic.Anthropic(base_url=url, api_key="k", max_retries=0) as opened:
+                yield opened
+
+
+def test_a_message(client: anthropic.Anthropic, engine: FakeEngine) -> None:
+    said: Any = [*USER, {"role": "assistant", "content": [{"type": "text", "text": "Sunny"}]}, *USER]
+    answer = client.messages.create(
+        model="tiny",
+        max_tokens=20,
+        messages=said,
+        system="Be brief.",
+        stop_sequences=["END"],
+        extra_body={"temperature": 0, "top_k": 3},
+    )
+    assert (answer.content[0].type, answer.stop_reason, answer.role) == ("text", "end_turn", "assistant")
+    assert answer.content[0].text == "Hello, 世界!\u2028\n"  # type: ignore[union-attr]
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (9, 4)
+    prompt, params = engine.seen[-1]
+    assert [(m.role, m.content) for m in prompt.messages][:2] == [("system", "Be brief."), ("user", "Weather in Ulm?")]
+    assert (params.max_tokens, params.stop, params.temperature, params.top_k) == (20, ("END",), 0, 3)
+    assert client.messages.count_tokens(model="tiny", messages=USER, system="Be brief.").input_tokens == 5
+    assert [model.id for model in client.models.list()] == ["tiny", "ppo-7"]
+
+
+def test_a_streamed_message_with_a_tool(client: anthropic.Anthropic, engine: FakeEngine) -> None:
+    engine.pieces = CALLING
+    with client.messages.stream(model="tiny", max_tokens=20, messages=USER, tools=TOOLS) as stream:
+        kinds = [one.type for one in stream]
+        message = stream.get_final_message()
+    assert [block.type for block in message.content] == ["text", "tool_use"]
+    assert message.content[1].input == {"city": "Ulm"}  # type: ignore[union-attr]
+    assert (message.stop_reason, message.usage.output_tokens) == ("tool_use", 3)
+    assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
+    use = message.content[1]
+    result = {"type": "tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": "sunny"}]}  # type: ignore[union-attr]
+    turns: list[Any] = [
+        *USER,
+        {"role": "assistant", "content": [block.model_dump(exclude_none=True) for block in message.content]},
+        {"role": "user", "content": [result, {"type": "text", "text": "And now?"}]},
+    ]
+    whole = client.messages.create(model="tiny", max_tokens=20, messages=turns, tools=TOOLS)
+    assert whole.stop_reason == "tool_use"
+    told = engine.seen[-1][0].messages
+    assert [m.role for m in told] == ["system", "user", "assistant", "tool", "user"]
+    assert (told[2].text, told[2].tool_calls[0]["function"]["name"]) == ("Let me see.", "weather")
+    assert (told[3].text, told[3].tool_call_id, told[4].text) == ("sunny", use.id, "And now?")  # type: ignore[union-attr]
+
+
+def test_a_forced_tool(client: anthropic.Anthropic, engine: FakeEngine) -> None:
+    engine.pieces = ('{"name": "weather", "arguments": {"city": "Ulm"}}',)
+    for choice in ({"type": "any"}, {"type": "tool", "name": "weather"}):
+        given: Any = choice
+        answer = client.messages.create(model="tiny", max_tokens=20, messages=USER, tools=TOOLS, tool_choice=given)
+        assert [block.type for block in answer.content] == ["tool_use"]
+
+
+def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
+    url = str(client.base_url).rstrip("/")
+    body = {"model": "tiny", "max_tokens": 20, "messages": USER}
+    for change, status, kind in (
+        ({"model": "huge"}, 404, "not_found_error"),
+        ({"max_tokens": 0}, 400, "invalid_request_error"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, 400, "invalid_request_error"),
+        ({"messages": [{"role": "user", "content": [USED]}]}, 400, "invalid_request_error"),
+        ({"messages": [{"role": "user", "content": "w " * 200}]}, 400, "invalid_request_error"),
+    ):
+        answer = httpx.post(f"{url}/v1/messages", json=body | dict(change), headers={"x-api-key": "k"})
+        assert answer.status_code == status
+        assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", kind)
+        assert answer.headers["x-request-id"]
+    refused = httpx.post(f"{url}/v1/messages", json=body, headers={"x-api-key": "wrong"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+    with pytest.raises(anthropic.NotFoundError, match="does not exist"):
+        client.messages.create(model="huge", max_tokens=5, messages=USER)

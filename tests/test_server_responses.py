@@ -1,0 +1,179 @@
+"""`/v1/responses`, embeddings and moderations with the official client over a real socket."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from pydantic import BaseModel
+
+from server_double import FakeEngine, live
+from steersman.server.app import create_app
+from steersman.store import Store
+from steersman.store import responses as kept
+from steersman.store.schema import utc_now
+
+ANSWER = "Hello, 世界!\u2028\n"
+TOOLS: list[Any] = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
+CALLING = ("Let me", " see.\n<tool", '_call>{"name": "weather", "arguments": {"city": "Ulm"}}</tool_call>')
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as store:
+        yield store
+
+
+@pytest.fixture
+def client(engine: FakeEngine, store: Store) -> Iterator[openai.OpenAI]:
+    with live(create_app(engine, store, name="S", language="en", max_tokens=20)) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as opened:
+            yield opened
+
+
+def said(engine: FakeEngine) -> list[tuple[str, str]]:
+    return [(m.role, m.text) for m in engine.seen[-1][0].messages]
+
+
+def test_a_response_is_gone_on_from_and_deleted(client: openai.OpenAI, engine: FakeEngine) -> None:
+    first = client.responses.create(model="tiny", input="One?", instructions="Be brief.", metadata={"a": "b"})
+    assert (first.output_text, first.status, first.usage and first.usage.total_tokens) == (ANSWER, "completed", 7)
+    second = client.responses.create(model="tiny", input="Two?", previous_response_id=first.id)
+    # instructions are not carried over
+    assert said(engine) == [("user", "One?"), ("assistant", ANSWER), ("user", "Two?")]
+    assert client.responses.retrieve(second.id).output_text == ANSWER
+    (item,) = client.responses.input_items.list(second.id).data
+    assert item.content[0].text == "Two?"  # type: ignore[union-attr]
+    with pytest.raises(openai.BadRequestError, match="synchronous"):
+        client.responses.cancel(first.id)
+    client.responses.delete(first.id)
+    for asked in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+        with pytest.raises(openai.NotFoundError):
+            asked(first.id)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model="tiny", input="Three?", previous_response_id=second.id)
+    assert caught.value.code == "previous_response_not_found"
+
+
+def test_what_is_not_stored_is_not_there(client: openai.OpenAI) -> None:
+    made = client.responses.create(model="tiny", input="One?", store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+
+
+def test_every_event_in_order(client: openai.OpenAI, engine: FakeEngine) -> None:
+    engine.pieces = CALLING
+    events = list(client.responses.create(model="tiny", input="Weather?", tools=TOOLS, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type.removeprefix("response.") for event in events] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.delta",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+        "completed",
+    ]
+    with client.responses.stream(model="tiny", input="Weather?", tools=TOOLS) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_response()
+    assert final.output_text == "Let me see."
+    call = final.output[1]
+    assert call.type == "function_call"
+    assert json.loads(call.arguments) == {"city": "Ulm"}
+    # the result, to what is stored and to what is sent back
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    client.responses.create(model="tiny", input=[result], previous_response_id=final.id, tools=TOOLS)
+    stored = engine.seen[-1][0].messages
+    again: Any = [{"role": "user", "content": "Weather?"}, *final.output, result]
+    client.responses.create(model="tiny", input=again, tools=TOOLS)
+    assert engine.seen[-1][0].messages == stored
+    assert [m.role for m in stored] == ["user", "assistant", "tool"]
+    assert stored[1].tool_calls[0]["id"] == stored[2].tool_call_id == call.call_id
+
+
+class City(BaseModel):
+    name: str
+
+
+def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
+    engine.pieces = ('{"name":', ' "Ulm"}')
+    answer = client.responses.parse(model="tiny", input=[{"role": "developer", "content": "x"}], text_format=City)
+    assert answer.output_parsed == City(name="Ulm")
+    assert (engine.seen[-1][1].json_schema or {})["required"] == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"background": True}, "background"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"reasoning": {"effort": "high"}}, "reasoning"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
+        ({"previous_response_id": "resp_x"}, "previous_response_id"),
+    ],
+)
+def test_refusals(client: openai.OpenAI, change: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(**({"model": "tiny", "input": "One?"} | change))
+    assert caught.value.param == param
+
+
+def test_a_failure_in_the_stream_is_an_event(client: openai.OpenAI, engine: FakeEngine) -> None:
+    engine.failure = RuntimeError("ibex")
+    last = list(client.responses.create(model="tiny", input="One?", stream=True))[-1]
+    assert last.type == "response.failed"
+    assert "ibex" not in last.model_dump_json()
+
+
+def test_nobody_sees_anothers_and_old_ones_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = kept.StoredResponse("resp_1", "ann", None, {"output": []}, [{"type": "message"}])
+    store.responses.add(one)
+    assert store.responses.get("resp_1", "ann") == one
+    assert store.responses.get("resp_1", "bob") is None
+    assert store.responses.chain("resp_1", "") is None
+    store.responses.delete("resp_1", "bob")
+    monkeypatch.setattr(kept, "utc_now", lambda: utc_now() + dt.timedelta(days=31))
+    store.responses.add(kept.StoredResponse("resp_2", "ann", "resp_1", {"output": []}, []))
+    assert store.responses.get("resp_1", "ann") is None
+    assert store.responses.chain("resp_2", "ann") is None
+
+
+def test_embeddings(client: openai.OpenAI) -> None:
+    told = client.embeddings.create(model="tiny", input=["a", "ab"])  # base64 by itself
+    assert [len(one.embedding) for one in told.data] == [4, 4]
+    assert math.isclose(math.hypot(*told.data[1].embedding), 1, rel_tol=1e-6)
+    assert (told.usage.prompt_tokens, told.model) == (2, "tiny")
+    plain = client.embeddings.create(model="tiny", input=[1, 2, 3], encoding_format="float", dimensions=2)
+    assert plain.data[0].embedding == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)])
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model="tiny", input="a", dimensions=5)
+    assert caught.value.param == "dimensions"
+
+
+def test_moderations_say_what_they_found(client: openai.OpenAI) -> None:
+    told = client.moderations.create(input=["How do I make a pipe bomb?", "你好", "Where is my order?"])
+    assert [one.flagged for one in told.results] == [True, False, False]
+    categories = told.results[0].model_dump()["categories"]
+    assert categories["weapons and explosives"] is True
