@@ -23,6 +23,9 @@ from pathlib import Path
 OUT = Path(__file__).parent.parent / "docs" / "CLIENTS.md"
 SECONDS = 180
 TOOL = '{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{}}}}'
+CITY = TOOL.replace(
+    '"properties":{}', '"properties":{"city":{"enum":["Ulm","Bonn"]}},"required":["city"],"additionalProperties":False'
+)
 OPENAI = (
     "import openai; c=openai.OpenAI(base_url=URL+'/v1',api_key='k',max_retries=0); M=[{'role':'user','content':'Hi'}]; "
 )
@@ -44,7 +47,7 @@ CHECKS: dict[str, dict[str, str]] = {
         + "assert ''.join(e.choices[0].delta.content or '' for e in c.chat.completions.create(model=MODEL,messages=M,max_tokens=8,stream=True))",
         "tools": OPENAI + f"c.chat.completions.create(model=MODEL,messages=M,max_tokens=8,tools=[{TOOL}])",
         "forced tool": OPENAI
-        + f"r=c.chat.completions.create(model=MODEL,messages=M,max_tokens=60,tools=[{TOOL}],tool_choice='required'); assert r.choices[0].message.tool_calls",
+        + f"r=c.chat.completions.create(model=MODEL,messages=M,max_tokens=60,tools=[{CITY}],tool_choice='required'); assert r.choices[0].message.tool_calls",
         "JSON schema": OPENAI
         + "r=c.chat.completions.create(model=MODEL,messages=M,max_tokens=40,response_format={'type':'json_schema','json_schema':{'name':'a','schema':{'type':'object','properties':{'a':{'type':'boolean'}},'required':['a'],'additionalProperties':False}}}); import json; json.loads(r.choices[0].message.content)",
         "responses": OPENAI

@@ -1,0 +1,153 @@
+"""The labeling desk in a browser: by keyboard alone, in both languages, on a phone, and without a violation for axe."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from axe import violations
+from browser_site import Site
+from playwright.sync_api import Page, expect
+
+from steersman.store.desk import Asker, NewTask, Submission
+
+expect.set_options(timeout=20_000)
+PHONE = {"width": 390, "height": 844}
+
+
+def asks(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def fill(site: Site) -> None:
+    store, answer = site.store.desk, "Thirty days <script>alert(1)</script>"
+    tasks = [NewTask("demonstration", {"messages": [], "brief": "Play a customer."})]
+    for kind in ("edit", "flag", "vote"):
+        tasks.append(NewTask(kind, {"messages": asks("How long? 多久？"), "answer": answer}))
+    store.add(tasks)
+    for name, vote in (("ann", "good"), ("bob", "bad")):
+        store.add([NewTask("vote", {"messages": asks("Q"), "answer": "A"}, needed=2)])
+        task = store.take(Asker(name), "vote")
+        while task is not None and task.answer != "A":
+            store.submit(task.id, Submission(name, "skip"))
+            task = store.take(Asker(name), "vote")
+        assert task is not None
+        store.submit(task.id, Submission(name, value={"vote": vote}, seconds=9))
+    (site.workspace / "guidelines.md").write_text("# Be kind\n\nSay what you know.\n", encoding="utf-8")
+
+
+def begin(site: Site, name: str, **context: Any) -> Page:
+    page = site.open("/desk", **context)
+    page.set_default_timeout(20_000)
+    page.locator("#labeler").fill(name)
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog.get_by_role("heading", name="Be kind")).to_be_visible()
+    page.keyboard.press("Enter")  # "I have read them"
+    expect(dialog).to_have_count(0)
+    expect(page.locator(".queues")).to_be_visible()
+    return page
+
+
+def test_every_queue_by_keyboard_alone(site: Site) -> None:
+    fill(site)
+    page = begin(site, "Mei", locale="en")
+    press = page.keyboard.press
+    press("?")
+    expect(page.locator("dialog")).to_be_visible()
+    press("Enter")
+    expect(page.locator("dialog")).to_have_count(0)
+    press("1")
+    expect(page.get_by_text("Order 7: a lamp.")).to_be_visible()
+    for key in "213":
+        press(key)
+    press("n")
+    page.keyboard.type("clear")
+    press("Escape")
+    press("Enter")
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+    (ranking,) = site.store.rankings()
+    assert (ranking.labeler, sorted(ranking.ranks or ())) == ("Mei", [1, 2, 3])
+
+    press("2")
+    expect(page.get_by_text("Play a customer.")).to_be_visible()
+    press("a")
+    page.keyboard.type("Where is it?")
+    press("Escape")
+    press("y")
+    expect(page.get_by_text("suggested by the model", exact=True)).to_be_visible()
+    press("Control+Enter")
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+    (written,) = site.store.desk.demonstrations()
+    assert written.dialogue.meta["origins"] == ["suggested"]
+
+    press("3")
+    expect(page.locator("#better")).to_be_visible()
+    press("e")
+    press("Control+A")
+    page.keyboard.type("30 days.")
+    press("Control+Enter")
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+    press("4")
+    expect(page.get_by_role("heading", name="What is wrong with it?")).to_be_visible()
+    press("2")
+    press("4")
+    press("Enter")
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+    said = {f.kind: f for f in site.store.feedback() if f.user == "Mei"}
+    assert said["edit"].edited == "30 days."
+    assert said["flag"].flags == ("wrong", "private")
+
+    press("5")
+    expect(page.get_by_role("heading", name="Good enough?")).to_be_visible()
+    with page.expect_response(lambda r: r.url.endswith("/draft") and "vote" in (r.request.post_data or "")):
+        press("2")
+    page.reload()
+    expect(page.get_by_text("Unfinished")).to_be_visible()
+    press("5")
+    expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
+    press("Enter")
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+
+    press("h")
+    expect(page.get_by_role("heading", name="What you said")).to_be_visible()
+    page.get_by_role("button", name=re.compile("Vote")).first.click()
+    expect(page.get_by_text("You have labeled this before")).to_be_visible()
+    press("1")
+    press("Enter")
+    expect(page.get_by_role("heading", name="What you said")).to_be_visible()
+    assert "like" in {f.kind for f in site.store.feedback() if f.user == "Mei"}
+    press("t")
+    expect(page.get_by_role("heading", name="Labelers")).to_be_visible()
+    press("d")
+    page.get_by_role("button", name=re.compile("This one is right.*ann")).click()
+    expect(page.get_by_text("Nobody differs")).to_be_visible()
+
+
+@pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("zh", "dark")])
+def test_each_place_fits_a_phone_and_axe(site: Site, language: str, theme: Any) -> None:
+    fill(site)
+    page = begin(site, "美", locale=language, color_scheme=theme, viewport=PHONE)
+    wrong: dict[str, list[str]] = {}
+
+    def look(what: str) -> None:
+        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        wrong[what] = [*violations(page), *(["wider than the phone"] if wide else [])]
+
+    look("queues")
+    for number in range(1, 6):
+        page.keyboard.press(str(number))
+        expect(page.locator("footer")).to_be_visible()
+        look(f"queue {number}")
+        page.keyboard.press("Escape")
+        expect(page.locator(".queues")).to_be_visible()
+    for key, there in (("h", "#said"), ("t", "#labelers"), ("d", "article")):
+        page.keyboard.press(key)
+        expect(page.locator(there).first).to_be_visible()
+        look(key)
+    page.keyboard.press("l")
+    expect(page.locator("dialog")).to_be_visible()
+    look("guidelines")
+    assert not any(wrong.values()), json.dumps(wrong, ensure_ascii=False, indent=1)
