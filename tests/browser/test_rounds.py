@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,36 @@ def test_a_canary_starts_and_stops(rounds: Site) -> None:
     assert violations(page) == []
     button(page, "Stop the canary").click()
     expect(page.get_by_text("stopped", exact=True)).to_be_visible()
+
+
+def test_from_an_answer_to_its_lineage(rounds: Site) -> None:
+    chat = rounds.store.conversations()[0].id
+    page = look(rounds, f"/?c={chat}")
+    page.locator("article:not(.mine)").hover()
+    page.get_by_role("link", name="Where it comes from").click()
+    expect(page.get_by_text(re.compile("Given by 001/sft: promoted/001-sft"))).to_be_visible()
+    expect(page.get_by_role("link", name="chats")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("learned it")
+
+
+@pytest.mark.parametrize(("language", "form"), [("zh", PHONE), ("en", DESKTOP)], ids=["zh-phone-dark", "en-desktop"])
+def test_every_page_is_accessible_and_fits(rounds: Site, language: str, form: dict[str, Any]) -> None:
+    answer = rounds.store.messages(rounds.store.conversations()[0].id)[-1].id
+    page = look(rounds, "/", **form)
+    page.evaluate(f"localStorage.setItem('steersman.language', '{language}')")
+    heading = {"zh": "轮次", "en": "Rounds"}[language]
+    for path in ("", "/2", "/run", "/curves", "/data", "/data/chats", "/canary", f"/lineage/{answer}"):
+        page.goto(f"{rounds.url}/rounds{path}")
+        expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+        expect(page.locator("main .panel").first).to_be_visible()
+        expect(page.get_by_text(re.compile("^(Loading|加载|正在加载|载入)"))).to_have_count(0)
+        assert violations(page) == []
+        _fits(page)
+    for path in ("/report", "/reports/2"):
+        page.goto(f"{rounds.url}{path}?lang={language}")
+        assert (page.locator("html").get_attribute("lang") or "")[:2] == language
+        assert violations(page) == []
+        _fits(page)
 
 
 def _fits(page: Page) -> None:
