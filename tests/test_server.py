@@ -190,7 +190,7 @@ def test_wrong_settings_are_refused(store: Store) -> None:
 
 def test_hosts_and_ports() -> None:
     for host in ("0.0.0.0", "192.168.1.2", "example.com", "::", ""):
-        with pytest.raises(ValueError, match=r"serve\.host: .*no accounts yet"):
+        with pytest.raises(ValueError, match=r"serve\.host: .*can be reached from other machines"):
             listen(host, 8000)
     with pytest.raises(ValueError, match=r"serve\.port: expected a number"):
         listen("127.0.0.1", 70_000)
@@ -214,7 +214,7 @@ def test_twenty_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_serve_refuses_before_it_starts(store: Store) -> None:
     app = create_app(FakeEngine(), store, name="S", language="en")
-    with pytest.raises(ValueError, match="no accounts yet"):
+    with pytest.raises(ValueError, match="can be reached from other machines"):
         serve(app, "0.0.0.0", 8000)
 
 

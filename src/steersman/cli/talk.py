@@ -19,6 +19,8 @@ from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace, renamed
+from steersman.cli import serve_options as given
+from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from steersman.engine.apart.process import Open
     from steersman.engine.protocol import Engine
     from steersman.server.models import Following, Models
+    from steersman.server.reach import Reach
     from steersman.server.workers import Worker
 
 ModelChoice = Annotated[
@@ -41,7 +44,6 @@ ModelChoice = Annotated[
         "promoted one.",
     ),
 ]
-KEY_VARIABLE = "STEERSMAN_KEY"
 WORKER = "STEERSMAN_WORKER"
 """The number of one of several web processes (`steersman.server.workers`)."""
 DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
@@ -172,33 +174,27 @@ def serve(
         typer.Option("--port", help="Default: serve.port; the next free one where it is taken. 0: any free one."),
     ] = None,
     dtype: DtypeChoice = "",
-    key: Annotated[
-        str,
-        typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key."),
-    ] = "",
-    canary: Annotated[
-        str,
-        typer.Option("--canary", metavar="ROUND[/STAGE]", help="Send a share of new chats to this round's model."),
-    ] = "",
-    share: Annotated[float, typer.Option("--share", help="With --canary: the share, at most 0.9.")] = 0.1,
-    also: Annotated[
-        list[str] | None,
-        typer.Option("--also", metavar="MODEL", help="Serve this one beside it: base, ROUND/STAGE, any model. Repeat."),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
-    ] = "",
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")] = False,
-    workers: Annotated[int, typer.Option("--workers", help="Web processes; default: serve.workers.")] = 0,
+    key: given.KeyOption = "",
+    canary: given.CanaryOption = "",
+    share: given.ShareOption = 0.1,
+    also: given.AlsoOption = None,
+    root_path: given.RootPathOption = "",
+    log_json: given.LogJsonOption = False,
+    auth: given.AuthOption = False,
+    without_accounts: given.OpenOption = False,
+    certfile: given.CertOption = "",
+    keyfile: given.KeyfileOption = "",
+    trusted_proxy: given.ProxyOption = "",
+    workers: given.WorkersOption = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
-    told = [f"serve.root_path={root_path}"] if root_path else []
-    told += ["serve.log_json=true"] if log_json else []
-    told += [f"serve.workers={workers}"] if workers else []
-    space = open_workspace(workspace, [*(settings or []), *told])
+    told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
+    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
+    told |= {"certfile": certfile, "keyfile": keyfile}
+    space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
     if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
 
@@ -251,6 +247,7 @@ def run_server(
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
     from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
+    from steersman.server.reach import reach_of
     from steersman.server.workers import this_worker
 
     def ready(url: str) -> None:
@@ -259,11 +256,12 @@ def run_server(
         sys.stdout.flush()
 
     config = space.config.serve
+    reach = reach_of(config, host or config.host)
     set_up_logs(config.log_json)
     place = (host or config.host, config.port if port is None else port)
     worker, history = this_worker(), [] if model else space.history()
     if worker is None and config.workers > 1:
-        _serve_by_workers(space, model, dtype, place, ready)
+        _serve_by_workers(space, model, dtype, place, reach, ready)
         return
     with contextlib.ExitStack() as stack:
         if worker is not None and worker.link is not None:
@@ -274,18 +272,18 @@ def run_server(
         models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also})
         served = history[-1]["identity"] if history else ""
         follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not model)
-        _serve(space, follow, models, place, ready, key, worker)
+        _serve(space, follow, models, place, reach, ready, key, worker)
 
 
 def _serve_by_workers(
-    space: Workspace, model: str, dtype: str, place: tuple[str, int], ready: Callable[[str], None]
+    space: Workspace, model: str, dtype: str, place: tuple[str, int], reach: Reach, ready: Callable[[str], None]
 ) -> None:
     from steersman.engine.apart.process import EngineProcess, opener
     from steersman.server.listening import listen, url_of
     from steersman.server.workers import run
 
     config = space.config.serve
-    with contextlib.closing(listen(*place)) as sock, contextlib.ExitStack() as stack:
+    with contextlib.closing(listen(*place, reach)) as sock, contextlib.ExitStack() as stack:
         told: dict[str, str] = {}
         held: list[Engine] = []
         if config.engine_process:
@@ -296,7 +294,7 @@ def _serve_by_workers(
 
         def first() -> None:
             held.clear()  # the workers hold it now
-            ready(url_of(sock))
+            ready(url_of(sock, reach))
 
         run(config.workers, sock, told, config.grace_seconds, first)
 
@@ -306,6 +304,7 @@ def _serve(
     follow: Callable[..., Following],
     models: Models,
     place: tuple[str, int],
+    reach: Reach,
     ready: Callable[[str], None],
     key: str,
     worker: Worker | None,
@@ -337,6 +336,8 @@ def _serve(
             round=space.round,
             overlap=space.config.rank.overlap,
             workspace=space.root,
+            team=users.team_of(space.config, store, reach),
+            reach=reach,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
             root_path=config.root_path,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from steersman.config.account_settings import AccountsConfig
 from steersman.config.components import (
     NO_MATTER,
     AdaptersConfig,
@@ -56,6 +57,7 @@ from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, 
 __all__ = [
     "NO_MATTER",
     "RULES",
+    "AccountsConfig",
     "AdaptersConfig",
     "AdvantageConfig",
     "AnswerRowsConfig",
@@ -121,6 +123,7 @@ class Config:
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()
+    accounts: AccountsConfig = AccountsConfig()
     store: StoreConfig = StoreConfig()
 
 

@@ -167,7 +167,7 @@ class RoundConfig:
 
 @dataclass(frozen=True)
 class ServeConfig:
-    host: str = opt("127.0.0.1", "Address to listen on; the server binds to loopback until it has accounts.")
+    host: str = opt("127.0.0.1", "Address to listen on; another than loopback needs accounts.")
     port: int = opt(8000, "Port; the next free one is taken where it is in use.", high=65535)
     max_tokens: int = opt(256, "Most tokens per answer where the request does not say.", low=1)
     temperature: float = opt(0.7, "Sampling temperature where the request does not say.")
@@ -181,7 +181,17 @@ class ServeConfig:
     allowed_hosts: str = opt(
         "",
         "Other names than this machine's own that requests may name as Host, comma-separated, such as "
-        "host.docker.internal; the server listens on loopback all the same.",
+        "host.docker.internal or chat.example.com.",
+    )
+    auth: bool = opt(False, "People sign in and have roles: [accounts], `steersman users`; false: who asks may do all.")
+    without_accounts: bool = opt(
+        False, "Listen on another address than loopback without accounts: whoever reaches it may do everything."
+    )
+    certfile: str = opt("", "TLS: a PEM file with the certificate chain. Empty: no TLS, or a proxy does it.")
+    keyfile: str = opt("", "TLS: a PEM file with the certificate's key, where it is not in certfile.")
+    trusted_proxy: str = opt(
+        "",
+        "Addresses or networks, comma-separated, of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
     )
     key: str = opt(
         "",

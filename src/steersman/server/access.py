@@ -6,37 +6,72 @@ A test compares the lines with the routes.
 from __future__ import annotations
 
 import enum
+import re
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from steersman.server.errors import ApiError
-from steersman.server.people import forbidden, person_of
+from steersman.server.people import PROOF, Person, Proof, forbidden, person_of
+from steersman.store import NotFound, Store
 from steersman.store.roles import Role
 
 
 class Need(enum.Enum):
-    """What a route needs: a role, which is the scope of keys too; or less, or more."""
+    """What a route needs: (role, scope of keys). '' as the scope: a session, and no key."""
 
-    OPEN = 0
+    OPEN = (Role.CHATTER, "open")
     """Nothing: asked before anybody is signed in."""
-    CHAT = Role.CHATTER
-    LABEL = Role.LABELER
-    MANAGE = Role.MANAGER
-    ADMIN = Role.ADMIN
-    SELF = 5
-    """A session of any role, and no key: one's own password, keys and sessions."""
+    CHAT = (Role.CHATTER, "chat")
+    LABEL = (Role.LABELER, "label")
+    MANAGE = (Role.MANAGER, "manage")
+    METRICS = (Role.ADMIN, "metrics")
+    ADMIN = (Role.ADMIN, "")
+    """People; whoever has an admin's key only does not get further by it."""
+    SELF = (Role.CHATTER, "")
+    """One's own password, keys and sessions."""
 
     @property
     def role(self) -> Role:
-        return self.value if isinstance(self.value, Role) else Role.CHATTER
+        return self.value[0]
+
+    @property
+    def scope(self) -> str:
+        return self.value[1]
+
+
+SCOPES = {need.scope: need.role for need in (Need.CHAT, Need.LABEL, Need.MANAGE, Need.METRICS)}
+"""Scope of a key -> the role that it takes."""
 
 
 NEEDS: dict[tuple[str, str], Need] = {
     # pages
     ("GET", "/healthz"): Need.OPEN,
     ("GET", "/readyz"): Need.OPEN,
-    ("GET", "/metrics"): Need.ADMIN,
+    ("GET", "/metrics"): Need.METRICS,
     ("GET", "/report"): Need.CHAT,
+    # accounts
+    ("GET", "/api/session"): Need.OPEN,
+    ("POST", "/api/session"): Need.OPEN,
+    ("DELETE", "/api/session"): Need.SELF,
+    ("POST", "/api/invitation"): Need.OPEN,
+    ("POST", "/api/invitation/accept"): Need.OPEN,
+    ("GET", "/api/oidc/start"): Need.OPEN,
+    ("GET", "/api/oidc/callback"): Need.OPEN,
+    ("PUT", "/api/me/password"): Need.SELF,
+    ("DELETE", "/api/me/sessions"): Need.SELF,
+    ("GET", "/api/me/keys"): Need.SELF,
+    ("POST", "/api/me/keys"): Need.SELF,
+    ("DELETE", "/api/me/keys/{id}"): Need.SELF,
+    ("GET", "/api/people"): Need.ADMIN,
+    ("POST", "/api/people"): Need.ADMIN,
+    ("PATCH", "/api/people/{id}"): Need.ADMIN,
+    ("POST", "/api/people/{id}/reset"): Need.ADMIN,
+    ("GET", "/api/people/{id}/keys"): Need.ADMIN,
+    ("DELETE", "/api/people/{id}/keys/{key}"): Need.ADMIN,
+    ("POST", "/api/invitations"): Need.ADMIN,
+    ("DELETE", "/api/invitations/{id}"): Need.ADMIN,
+    ("GET", "/api/audit"): Need.ADMIN,
     ("GET", "/reports/{number}"): Need.MANAGE,
     ("GET", "/reports/{first}/{second}"): Need.MANAGE,
     ("GET", "/datasets/{name}/report"): Need.MANAGE,
@@ -135,14 +170,46 @@ NEEDS: dict[tuple[str, str], Need] = {
 }
 
 
+OPEN_PATHS = frozenset(path for (_, path), need in NEEDS.items() if need is Need.OPEN)
+_OWNED = re.compile(r"/api/(conversation|message)s/\{(\w+)\}")
+"""Routes of what has an owner, all below these paths."""
+
+
 async def allowed(request: Request) -> None:
-    """A dependency of every router: ApiError 401 or 403 where the person may not ask for this route."""
-    route = request.scope["route"]
-    need = NEEDS.get((request.scope["method"], route.path))
+    """A dependency of every router: ApiError 401 or 403 where the person may not ask for this route, 404 of what is
+    another's."""
+    path = request.scope["route"].path
+    need = NEEDS.get((request.scope["method"], path))
     if need is Need.OPEN:
         return
-    person = await person_of(request)
+    person, proof = await person_of(request), request.scope.get(PROOF, Proof())
     if need is None:
-        raise ApiError(403, f"{route.path}: nobody has decided who may ask for this", code="undecided")
+        raise ApiError(403, f"{path}: nobody has decided who may ask for this", code="undecided")
     if person.role < need.role:
         raise forbidden(person, need.role)
+    if proof.scopes is not None and need.scope not in proof.scopes:
+        wanted = f"a key with the scope {need.scope}" if need.scope else "a signed-in browser"
+        raise ApiError(403, f"This needs {wanted}; the key has {', '.join(sorted(proof.scopes))}", code="out_of_scope")
+    owned, owners = _OWNED.match(path), person.owners
+    if owned is not None and owners is not None:
+        await _check_owner(request, owned[1], request.path_params[owned[2]], owners)
+    picture = path == "/api/media/{folder}/{name}" and owners is not None
+    if picture and not await run_in_threadpool(_may_see, request, person):
+        raise NotFound("no such image")
+
+
+async def _check_owner(request: Request, kind: str, id_: str, owners: tuple[str, ...]) -> None:
+    context = request.app.state.context
+    writing = context.answers.get(id_) if kind == "message" else None
+    of = ("conversation", writing.message.conversation_id) if writing is not None else (kind, id_)
+    try:
+        await run_in_threadpool(context.store.check_owner, of[0], of[1], owners)
+    except NotFound:
+        raise NotFound(f"no {kind} {id_!r}") from None
+
+
+def _may_see(request: Request, person: Person) -> bool:
+    """Whether an image is in a chat of the person, or in a task where the person may label."""
+    name = "media/{folder}/{name}".format(**request.path_params)
+    store: Store = request.app.state.context.store
+    return store.shows(name, person.owners or (), tasks=person.role >= Role.LABELER)

@@ -22,12 +22,15 @@ from steersman.server import (
     health,
     logs,
     messages_api,
+    oidc_api,
     openai_api,
     pages,
+    people_api,
     ranking_api,
     reports_api,
     responses_api,
     rounds_api,
+    session_api,
     training,
 )
 from steersman.server.access import allowed
@@ -40,7 +43,33 @@ from steersman.server.key import Key
 from steersman.server.models import Models
 from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
+from steersman.server.reach import HERE, Reach
 from steersman.store import Store
+
+_ROUTERS = (
+    openai_api.router,
+    completions_api.router,
+    responses_api.router,
+    messages_api.router,
+    embeddings_api.router,
+    chat_api.router,
+    chat_shelf.router,
+    chat_duels.router,
+    chat_images.router,
+    ranking_api.router,
+    desk_api.router,
+    desk_manage.router,
+    training.router,
+    rounds_api.router,
+    canary_api.router,
+    session_api.router,
+    people_api.router,
+    oidc_api.router,
+    data_api.router,
+    reports_api.router,
+    health.router,
+    pages.router,
+)
 
 
 def create_app(
@@ -50,52 +79,37 @@ def create_app(
     allowed_hosts: str = "",
     key: str = "",
     root_path: str = "",
+    reach: Reach = HERE,
     **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
-    greeting, examples, report, round, workspace. `allowed_hosts` (comma-separated) are answered besides loopback. With
-    a `key`, only who sends it is answered. `root_path`: where a proxy offers the server. ValueError where a setting
-    cannot be.
+    greeting, examples, report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback,
+    and beyond it as `reach` says. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
+    server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
+    if key and context.team is not None:
+        raise ValueError("serve.key: with accounts everybody has keys of their own; expected one of --key and --auth")
     logs.quiet()
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
     app.state.context = context
-    routers = (
-        openai_api.router,
-        completions_api.router,
-        responses_api.router,
-        messages_api.router,
-        embeddings_api.router,
-        chat_api.router,
-        chat_shelf.router,
-        chat_duels.router,
-        chat_images.router,
-        ranking_api.router,
-        desk_api.router,
-        desk_manage.router,
-        training.router,
-        rounds_api.router,
-        canary_api.router,
-        data_api.router,
-        reports_api.router,
-        health.router,
-        pages.router,
-    )
-    for router in routers:
+    app.state.reach = reach
+    for router in _ROUTERS:
         app.include_router(router, dependencies=[Depends(allowed)])
-    app.state.routes = [route for router in routers for route in router.routes]
+    app.state.routes = [route for router in _ROUTERS for route in router.routes]
     app.router.default = pages.fallback
     install_handlers(app)
     describe(app)
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT
     hosts = host_names(allowed_hosts)
-    app.add_middleware(Guard, allowed_hosts=hosts, key=Key(key) if key else None, body_limit=limit)
+    door = context.team.door if context.team is not None else None
+    shared = Key(key) if key else None
+    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=reach.beyond)
     app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

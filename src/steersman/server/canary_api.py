@@ -8,8 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
 from steersman.rounds import canary, gate
+from steersman.server.audit import audit
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import WHOLE
 from steersman.server.rounds_api import MOST, Name, space_of
 
@@ -44,7 +46,7 @@ def status(ctx: Ctx) -> dict[str, Any]:
 
 
 @router.post("", status_code=201)
-def start(ctx: Ctx, body: Compare) -> dict[str, Any]:
+def start(ctx: Ctx, who: Who, body: Compare) -> dict[str, Any]:
     """Start to send a share of new chats to a round's model, which the server loads within seconds.
 
     409 where its report says that it is worse.
@@ -55,21 +57,23 @@ def start(ctx: Ctx, body: Compare) -> dict[str, Any]:
         raise ApiError(409, str(error), param=error.option, code="not_started") from None
     except ValueError as error:
         raise ApiError(400, str(error), param="round") from None
+    audit(ctx, who, "canary started", f"{body.round:03d}/{body.stage}")
     return _status(ctx)
 
 
 @router.delete("")
-def stop(ctx: Ctx) -> dict[str, Any]:
+def stop(ctx: Ctx, who: Who) -> dict[str, Any]:
     """End the canary: all chats go to the served model again."""
     try:
         canary.end(space_of(ctx), "stopped")
     except ValueError as error:
         raise ApiError(409, str(error)) from None
+    audit(ctx, who, "canary stopped")
     return _status(ctx)
 
 
 @router.post("/promote")
-def promote(ctx: Ctx, body: Decide | None = None) -> dict[str, Any]:
+def promote(ctx: Ctx, who: Who, body: Decide | None = None) -> dict[str, Any]:
     """Promote the candidate, which the server then serves within seconds. 409 where votes do not call it better."""
     try:
         made = canary.promote(space_of(ctx), ctx.store, force=body is not None and body.force)
@@ -77,6 +81,7 @@ def promote(ctx: Ctx, body: Decide | None = None) -> dict[str, Any]:
         raise ApiError(409, str(error), param=error.option, code="not_promoted") from None
     except ValueError as error:
         raise ApiError(409, str(error)) from None
+    audit(ctx, who, "canary promoted", force=body is not None and body.force)
     return {**made.to_json(), **_status(ctx)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,6 +11,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
+from steersman.server.audit import audit
 from steersman.server.chat_asking import asked, asked_again, began, stored
 from steersman.server.chat_duels import duel_json
 from steersman.server.chat_images import delete_chat
@@ -27,6 +29,7 @@ from steersman.server.chat_schema import (
 from steersman.server.chat_settings import defaults_json, models_json, settings_json
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who, person_json
 from steersman.server.sse import event, events_of, stream
 from steersman.store import ChatMessage, NotFound
 
@@ -34,7 +37,7 @@ router = APIRouter(prefix="/api")
 
 
 @router.get("/config")
-def config(ctx: Ctx) -> dict[str, Any]:
+def config(ctx: Ctx, who: Who) -> dict[str, Any]:
     progress = ctx.store.ranking_progress(ctx.round)
     return {
         "name": ctx.name,
@@ -45,6 +48,8 @@ def config(ctx: Ctx) -> dict[str, Any]:
         "round": ctx.round,
         "report": ctx.report() is not None,
         "max_context": ctx.engine.max_context,
+        "auth": ctx.team is not None,
+        "me": person_json(who),
         "ranking": {"tasks": progress["tasks"], "ranked": progress["ranked"]},
         "models": models_json(ctx.models),
         "defaults": defaults_json(ctx),
@@ -54,16 +59,16 @@ def config(ctx: Ctx) -> dict[str, Any]:
 
 
 @router.get("/conversations")
-def list_conversations(ctx: Ctx) -> JSONResponse:
+def list_conversations(ctx: Ctx, who: Who) -> JSONResponse:
     # serialised here, in a thread: FastAPI would convert a returned object value by value in the event loop
-    return JSONResponse([chat_json(chat) for chat in ctx.store.conversations()])
+    return JSONResponse([chat_json(chat) for chat in ctx.store.conversations(who.owners)])
 
 
 @router.post("/conversations")
-def create_conversation(ctx: Ctx, body: NewConversation | None = None) -> dict[str, Any]:
+def create_conversation(ctx: Ctx, who: Who, body: NewConversation | None = None) -> dict[str, Any]:
     title = body.title if body else ""
     settings = body.settings if body and body.settings else Settings()
-    chat = ctx.store.create_conversation(title, _system(ctx, settings))
+    chat = ctx.store.create_conversation(title, _system(ctx, settings), owner=who.id)
     return chat_json(ctx.store.shelf.arrange(chat.id, settings=settings.kept()) if settings.kept() else chat)
 
 
@@ -107,8 +112,9 @@ def _system(ctx: Context, settings: Settings) -> str:
 
 
 @router.delete("/conversations/{id}")
-async def delete_conversation(ctx: Ctx, id: str) -> dict[str, Any]:
+async def delete_conversation(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
     await run_in_threadpool(delete_chat, ctx, id)
+    await run_in_threadpool(audit, ctx, who, "chat deleted", id)
     for answer in ctx.answers.of_chat(id):
         answer.generation.cancel()
     return {"ok": True}
@@ -137,7 +143,7 @@ async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None 
 
 
 @router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
-async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
+async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, id)
     old = await run_in_threadpool(ctx.store.message, id)
@@ -145,7 +151,7 @@ async def regenerate(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = Non
         raise ApiError(400, "Only an answer can be regenerated, this is the id of a user's message")
     question = await run_in_threadpool(ctx.store.message, old.parent_id)
     ready = await asked_again(ctx, question, body is not None and body.shorten)
-    await run_in_threadpool(ctx.store.add_feedback, id, "regenerate")
+    await run_in_threadpool(functools.partial(ctx.store.add_feedback, id, "regenerate", user=who.id))
     return stream(began(ctx, ready, place, question).events())
 
 
@@ -175,11 +181,11 @@ async def stop(ctx: Ctx, id: str) -> dict[str, Any]:
 
 
 @router.post("/messages/{id}/feedback")
-async def give_feedback(ctx: Ctx, id: str, body: Reaction) -> dict[str, Any]:
+async def give_feedback(ctx: Ctx, who: Who, id: str, body: Reaction) -> dict[str, Any]:
     _settled(ctx, id)
 
     def record() -> ChatMessage:
-        return ctx.store.add_feedback(id, body.kind, edited=body.edited, comment=body.comment)
+        return ctx.store.add_feedback(id, body.kind, edited=body.edited, comment=body.comment, user=who.id)
 
     return {"feedback": feedback_json(await run_in_threadpool(record))}
 

@@ -13,6 +13,7 @@ from steersman.server.chat_export import branch, disposition, markdown, whole
 from steersman.server.chat_schema import chat_json, message_json
 from steersman.server.context import Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import Text
 from steersman.store import ChatMessage
 from steersman.store.kept_chats import QUERY, Hit, Share
@@ -29,9 +30,9 @@ class Sharing(BaseModel):
 
 
 @router.get("/search")
-def search(ctx: Ctx, q: Annotated[Text, Query(max_length=QUERY)]) -> JSONResponse:
+def search(ctx: Ctx, who: Who, q: Annotated[Text, Query(max_length=QUERY)]) -> JSONResponse:
     """Chats that have all words of `q` in their title or in one message, with the place."""
-    return JSONResponse([_hit_json(hit) for hit in ctx.store.shelf.search(q)])
+    return JSONResponse([_hit_json(hit) for hit in ctx.store.shelf.search(q, who.owners)])
 
 
 def _hit_json(hit: Hit) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
 from steersman.server.metrics import Metrics
 from steersman.server.models import Found, Models
+from steersman.server.team import Team
 from steersman.store import Store
 from steersman.types import Conversation
 
@@ -54,6 +55,8 @@ class Context:
     """How many people label each task of the desk."""
     workspace: Path | None = None
     """The folder whose training runs are shown at /rounds and whose stages can be started, if there is one."""
+    team: Team | None = None
+    """People who may sign in; None: the server has no accounts."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
@@ -65,6 +68,7 @@ class Context:
                 f"serve: expected max_tokens >= 1 and temperature >= 0, got {self.max_tokens} and {self.temperature}"
             )
         object.__setattr__(self, "answers", Answers(self.store, self.generations))
+        self.generations.limits = self.team.limits if self.team is not None else None
 
     @property
     def metrics(self) -> Metrics:

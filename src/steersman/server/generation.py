@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 
 from steersman.engine.protocol import Engine, Prompt
 from steersman.server.errors import ApiError
 from steersman.server.metrics import Metrics
+from steersman.server.people import Person
+from steersman.server.quotas import Limits, asking
 from steersman.types import Completion, SamplingParams
 
 RETRY_SECONDS = 2
@@ -135,8 +138,8 @@ class Generation:
 class Place:
     """Reserved room for some answers, freed when all its holders have released it. Used from the event loop only."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self._holders, self._give_back = 1, give_back
+    def __init__(self, give_back: Callable[[], None], person: Person | None) -> None:
+        self._holders, self._give_back, self.person = 1, give_back, person
 
     def hold(self) -> None:
         self._holders += 1
@@ -156,6 +159,8 @@ class Generations:
         self._taken = 0
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
+        self.limits: Limits | None = None
+        """What a person may have written on a day, where the server has accounts."""
         self.metrics = metrics or Metrics()
         self.metrics.count_live(lambda: self._taken, most)
 
@@ -172,6 +177,8 @@ class Generations:
         """
         if self.closing:
             raise ApiError(503, "The server is shutting down", retry_after=RETRY_SECONDS)
+        if self.limits is not None:
+            self.limits.check_tokens()
         if self._taken + answers > self.most:
             raise ApiError(
                 429,
@@ -183,7 +190,7 @@ class Generations:
             self._taken -= answers
 
         self._taken += answers
-        place = Place(give_back)
+        place = Place(give_back, asking.get())
         try:
             yield place
         finally:
@@ -205,11 +212,21 @@ class Generations:
 
         self._live.add(generation)
         place.hold()
-        watch = self.metrics.watch()
-        async with contextlib.aclosing(generation.items(left)) as items:
-            async for item in items:
-                watch.see(item[1])
-                yield item
+        watch, pieces, tokens = self.metrics.watch(), Counter[int](), 0
+        try:
+            async with contextlib.aclosing(generation.items(left)) as items:
+                async for number, item in items:
+                    watch.see(item)
+                    if isinstance(item, Completion):
+                        # an endpoint's, and a cancelled one, have no tokens: pieces are about as many
+                        tokens += len(item.token_ids) or pieces[number]
+                        del pieces[number]
+                    else:
+                        pieces[number] += bool(item)
+                    yield number, item
+        finally:
+            if self.limits is not None:
+                self.limits.spend(place.person, tokens + pieces.total())
 
     async def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
         """Admit nothing more, and wait until what is running has ended, for some seconds at most, or `hurried`."""

@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from steersman.server import logs
 from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
 from steersman.server.connection import HEAD_LIMIT
+from steersman.server.door import Door
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
 from steersman.server.people import EVERYBODY, SCOPE
 
+ALLOWED = "serve.allowed_hosts"
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
 """Most bytes of a request's path, and of its query."""
@@ -53,6 +55,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def host_names(setting: str) -> frozenset[str]:
     """The names of `serve.allowed_hosts`. ValueError where one is no host name."""
     names = frozenset(name.strip().lower() for name in setting.split(",") if name.strip())
@@ -77,9 +87,18 @@ class Guard:
     """ASGI middleware: hosts and origins, the key, limits of size and time, protective headers."""
 
     def __init__(
-        self, app: ASGIApp, allowed_hosts: Collection[str] = (), key: Key | None = None, body_limit: int = BODY_LIMIT
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] = (),
+        key: Key | None = None,
+        body_limit: int = BODY_LIMIT,
+        door: Door | None = None,
+        beyond: bool = False,
     ) -> None:
+        """`beyond`: the server is asked from other machines, by address; a name must still be an allowed one, since
+        any name can be made to point here."""
         self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
+        self._door, self._beyond = door, beyond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,6 +120,8 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope, headers) or _preflight(scope, headers)
+        if answer is None and self._door is not None:
+            answer = await self._door.admit(scope, headers)
         if answer is None:
             try:
                 body = await read_body(headers, receive, self._limit)
@@ -127,8 +148,9 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._trusted(_host_of(f"//{host}")):
+            expected = f"by an address or a name of {ALLOWED}" if self._beyond else "on loopback only"
             return error_response(
-                403, f"This server answers on loopback only, not as {host[:200]!r}", code="host_not_allowed"
+                403, f"This server answers {expected}, not as {host[:200]!r}", code="host_not_allowed"
             )
         if origin is not None and not self._trusted(_host_of(origin)):
             return error_response(403, f"No requests from pages of {origin[:200]!r}", code="origin_not_allowed")
@@ -140,7 +162,7 @@ class Guard:
         return None
 
     def _trusted(self, host: str) -> bool:
-        return is_loopback(host) or host in self._allowed
+        return is_loopback(host) or host in self._allowed or (self._beyond and _is_address(host))
 
 
 def _route(scope: Scope) -> str:

@@ -22,6 +22,7 @@ from sse_starlette.sse import AppStatus
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
 from steersman.server.guard import is_loopback
+from steersman.server.reach import HERE, Reach
 
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5
@@ -69,6 +70,8 @@ class _Server(uvicorn.Server):
         self._beat.cancel()
         await super().shutdown(sockets)
         await self._context.answers.settle(_SETTLE_SECONDS)
+        if self._context.team is not None:
+            self._context.team.limits.close()
 
 
 def _allow_files(number: int) -> None:
@@ -84,15 +87,14 @@ def _allow_files(number: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, reach: Reach = HERE) -> socket.socket:
     """A socket bound to the port or, where that is in use, to the next free one of 20. Port 0: any free one.
 
-    ValueError where the host is not this machine or no port can be had.
+    ValueError where the host is not this machine, unless `reach` goes beyond it, or no port can be had.
     """
-    if not is_loopback(host):
+    if not is_loopback(host) and not reach.beyond:
         raise ValueError(
-            f"serve.host: {host!r} can be reached from other machines, and the server has no accounts yet; "
-            "expected a loopback address such as 127.0.0.1 or localhost"
+            f"serve.host: {host!r} can be reached from other machines; expected a loopback address such as 127.0.0.1"
         )
     if not 0 <= port <= 65535:
         raise ValueError(f"serve.port: expected a number from 0 to 65535, got {port}")
@@ -114,9 +116,9 @@ def listen(host: str, port: int) -> socket.socket:
     raise ValueError(f"serve.port: {ports[0]} to {ports[-1]} are all in use; choose another port")
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, reach: Reach = HERE) -> str:
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{reach.scheme}://[{host}]:{port}" if ":" in host else f"{reach.scheme}://{host}:{port}"
 
 
 def config_of(app: FastAPI) -> uvicorn.Config:
@@ -130,6 +132,7 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         lifespan="off",
         http=Connection,
         h11_max_incomplete_event_size=HEAD_LIMIT,
+        **app.state.reach.options(),
     )
 
 
@@ -147,8 +150,9 @@ def serve(
 
     ValueError before anything starts where `listen` refuses. Errors of requests go to the logger "uvicorn.error".
     """
-    sock = sock or listen(host, port)
-    url = url_of(sock)
+    reach: Reach = app.state.reach
+    sock = sock or listen(host, port, reach)
+    url = url_of(sock, reach)
     _allow_files(2 * MOST_CONNECTIONS)
     if grace > 0:  # else it ends every stream when the first signal comes
         AppStatus.enable_automatic_graceful_drain = False

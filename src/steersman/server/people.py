@@ -9,10 +9,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from steersman.server.errors import ApiError
+from steersman.store.accounts import User
 from steersman.store.roles import Role
 
 SCOPE = "steersman.person"
-"""Name under which the guard leaves the request's person in the ASGI scope."""
+PROOF = "steersman.proof"
+"""Names under which the guard leaves the request's person and what they showed in the ASGI scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,25 @@ class Person:
     name: str
     role: Role
 
+    @property
+    def owners(self) -> tuple[str, ...] | None:
+        """Whose chats this person has: own ones, an admin also those begun without accounts; None: all."""
+        if not self.id:
+            return None
+        return (self.id, "") if self.role is Role.ADMIN else (self.id,)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the person showed: a session's token, or a key with these scopes."""
+
+    session: str = ""
+    scopes: frozenset[str] | None = None
+
+
+def person_json(person: Person | User) -> dict[str, str]:
+    return {"id": person.id, "name": person.name, "role": person.role.word}
+
 
 EVERYBODY = Person("", "", Role.ADMIN)
 """Whoever asks a server without accounts."""
@@ -32,7 +53,7 @@ async def person_of(request: Request) -> Person:
     """The person of a request. ApiError 401 where the server has accounts and nobody is signed in."""
     person: Person | None = request.scope.get(SCOPE)
     if person is None:
-        raise ApiError(401, "Nobody is signed in; expected a session's cookie, or 'Authorization: Bearer KEY'")
+        raise ApiError(401, "Nobody is signed in; expected a session, or a key", code="not_signed_in")
     return person
 
 

@@ -51,6 +51,7 @@ def shown_message(message: Message) -> dict[str, Any]:
 
 @router.get("/next")
 def next_task(ctx: Ctx, who: Who, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
+    """With accounts the labeler is who is signed in, whatever name is sent; `submit` too."""
     labeler = who.id or labeler
     task = ctx.store.next_task(labeler, ctx.round)
     shown = None

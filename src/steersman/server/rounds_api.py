@@ -17,8 +17,10 @@ from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import all_rounds, consequences, gate, jobs, loop, overview, provenance, registry
 from steersman.rounds.other_process import ask
+from steersman.server.audit import audit
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import WHOLE, Said
 from steersman.server.started import started
 
@@ -156,16 +158,18 @@ def list_jobs(ctx: Ctx) -> list[dict[str, Any]]:
 
 
 @router.post("/jobs", status_code=201)
-def start(ctx: Ctx, body: Start) -> dict[str, Any]:
+def start(ctx: Ctx, who: Who, body: Start) -> dict[str, Any]:
     """Start a stage as a process of its own. 409 where another job is running or the artifact is being made."""
     if body.stage in jobs.OTHERS:
         raise ApiError(400, f"stage {body.stage!r}: expected a stage, run or round", param="stage")
     try:
-        return jobs.start(space_of(ctx), body.stage, body.fresh).to_json()
+        started = jobs.start(space_of(ctx), body.stage, body.fresh).to_json()
     except jobs.Busy as error:
         raise ApiError(409, str(error), code="busy") from None
     except ValueError as error:
         raise ApiError(400, str(error), param="stage") from None
+    audit(ctx, who, "job started", body.stage, fresh=body.fresh)
+    return started
 
 
 @router.get("/jobs/{number}")
@@ -175,13 +179,15 @@ def job(ctx: Ctx, number: Number) -> dict[str, Any]:
 
 
 @router.delete("/jobs/{number}")
-def cancel(ctx: Ctx, number: Number) -> dict[str, Any]:
+def cancel(ctx: Ctx, who: Who, number: Number) -> dict[str, Any]:
     """Ask a job to stop. It saves what it can go on from; the job's state says when that is done."""
     _job(ctx, number)
     try:
-        return jobs.cancel(space_of(ctx), number).to_json()
+        told = jobs.cancel(space_of(ctx), number).to_json()
     except ValueError as error:
         raise ApiError(409, str(error)) from None
+    audit(ctx, who, "job stopped", str(number))
+    return told
 
 
 @router.get("/jobs/{number}/log")
@@ -246,7 +252,7 @@ def _answer(ask: Callable[[Workspace], dict[str, Any]], ctx: Context, code: int)
 
 
 @router.post("/promote")
-def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
+def promote(ctx: Ctx, who: Who, body: Promote) -> dict[str, Any]:
     """Make a round's model the current one. 409 where the gate says no.
 
     A server that was started with the promoted model loads it beside that, and new requests go to it within seconds.
@@ -259,13 +265,16 @@ def promote(ctx: Ctx, body: Promote) -> dict[str, Any]:
         raise ApiError(409, str(error), param=error.option, code="not_promoted") from None
     except ValueError as error:
         raise ApiError(400, str(error), param="stage") from None
+    audit(ctx, who, "promoted", f"{body.round or space.round:03d}/{name}", force=body.force, anyway=body.anyway)
     return {**done.to_json(), "serving": ctx.engine.policy_version}
 
 
 @router.post("/rollback")
-def rollback(ctx: Ctx) -> dict[str, Any]:
+def rollback(ctx: Ctx, who: Who) -> dict[str, Any]:
     """Make the model that was promoted before the current one current again."""
     try:
-        return {"current": space_of(ctx).rollback(), "serving": ctx.engine.policy_version}
+        told = {"current": space_of(ctx).rollback(), "serving": ctx.engine.policy_version}
     except ValueError as error:
         raise ApiError(409, str(error)) from None
+    audit(ctx, who, "rolled back", str(told["current"]))
+    return told

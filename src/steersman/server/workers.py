@@ -19,8 +19,8 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
 
 from steersman.engine.apart.client import Link
 from steersman.engine.apart.process import Kept, started
@@ -106,5 +106,5 @@ def _first_answer(sock: socket.socket) -> None:
     """Until a worker answers, whatever it says."""
     from steersman.server.listening import url_of
 
-    with contextlib.suppress(URLError):  # an error's status is an answer
+    with contextlib.suppress(OSError, HTTPException):  # a refusal is an answer, TLS's too
         urllib.request.urlopen(f"{url_of(sock)}/healthz", timeout=START_SECONDS).close()

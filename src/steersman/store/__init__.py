@@ -16,15 +16,18 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import by_day, chats, copying, erasing, ranking_tasks
+from steersman.store import by_day, chats, copying, erasing, owning, ranking_tasks
 from steersman.store import votes as voting
+from steersman.store.accounts import Accounts
+from steersman.store.audit_log import AuditLog
 from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.chats import Reaction, new_id
+from steersman.store.credentials import Credentials
 from steersman.store.database import Database
 from steersman.store.desk import Desk
 from steersman.store.duels import Duels
@@ -58,6 +61,7 @@ class Store:
 
     def __init__(self, database: Database, objective: str | None = None) -> None:
         self._db, self.objective = database, objective
+        self.accounts, self.credentials, self.audit = Accounts(database), Credentials(database), AuditLog(database)
         self.desk = Desk(database, objective)
         self.shelf, self.duels = Shelf(database), Duels(database)
         self.responses = Responses(database)
@@ -184,15 +188,20 @@ class Store:
 
     # Chat
 
-    def create_conversation(self, title: str = "", system_prompt: str = "") -> Chat:
-        """A new chat; without a title it takes its first question's."""
+    def create_conversation(self, title: str = "", system_prompt: str = "", *, owner: str = "") -> Chat:
+        """A new chat of the user `owner`; without a title it takes its first question's."""
         with self._db.write() as session:
-            return chats.create(session, title, system_prompt)
+            return chats.create(session, title, system_prompt, owner)
 
-    def conversations(self) -> list[Chat]:
-        """All chats, the last used first."""
+    def conversations(self, owners: Collection[str] | None = None) -> list[Chat]:
+        """All chats, or those of some users ('': begun without accounts), the last used first."""
         with self._db.read() as session:
-            return chats.list_chats(session)
+            return chats.list_chats(session, owners)
+
+    def check_owner(self, kind: Literal["conversation", "message"], id: str, owners: Collection[str]) -> None:
+        """NotFound, in the words for what does not exist, where the chat or message is another's."""
+        with self._db.read() as session:
+            owning.check_owner(session, kind, id, owners)
 
     def conversation(self, id: str) -> Chat:
         with self._db.read() as session:
@@ -209,6 +218,11 @@ class Store:
         """
         with self._db.write() as session:
             return chats.remove(session, id)
+
+    def shows(self, path: str, owners: Collection[str], *, tasks: bool) -> bool:
+        """Whether a message in a chat of these users, or with `tasks` a ranking task, names the image."""
+        with self._db.read() as session:
+            return owning.shows(session, path, owners, tasks)
 
     def without_named(self, images: Iterable[Image]) -> list[Image]:
         """The subset of `images` that no message and no ranking task names."""

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from steersman.data.clean import bare
@@ -89,18 +89,20 @@ def _to_message(row: MessageRow, said: Sequence[FeedbackRow]) -> ChatMessage:
     )
 
 
-def create(session: Session, title: str, system_prompt: str) -> Chat:
+def create(session: Session, title: str, system_prompt: str, owner: str) -> Chat:
     clean_text(title, "title", limit=200, empty=True)
     clean_text(system_prompt, "system_prompt", empty=True)
     time = utc_now()
-    row = ConversationRow(id=new_id(), title=title.strip(), system_prompt=system_prompt, created=time, updated=time)
+    text = {"title": title.strip(), "system_prompt": system_prompt}
+    row = ConversationRow(id=new_id(), created=time, updated=time, owner=owner, **text)
     session.add(row)
     return _to_chat(row)
 
 
-def list_chats(session: Session) -> list[Chat]:
+def list_chats(session: Session, owners: Collection[str] | None) -> list[Chat]:
     order = (ConversationRow.updated.desc(), ConversationRow.seq.desc())
-    return [_to_chat(row) for row in session.scalars(select(ConversationRow).order_by(*order))]
+    mine = true() if owners is None else ConversationRow.owner.in_(owners)
+    return [_to_chat(row) for row in session.scalars(select(ConversationRow).where(mine).order_by(*order))]
 
 
 def get(session: Session, id_: str) -> Chat:

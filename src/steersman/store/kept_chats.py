@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from steersman.store import chats
@@ -81,13 +81,14 @@ class Shelf:
             session.flush()
             return chats.get(session, id)
 
-    def search(self, query: str, among: Sequence[ColumnElement[bool]] = ()) -> list[Hit]:
+    def search(self, query: str, owners: Collection[str] | None = None) -> list[Hit]:
         """The chats that have every word of the query in their title or in one message, the last used first.
 
-        `among`: conditions on `ConversationRow`, such as whose it is."""
+        Of all chats, or of some users' ('': begun without accounts)."""
         words = clean_text(query, "q", limit=QUERY, empty=True).split()[:WORDS]
         if not words:
             return []
+        mine = true() if owners is None else ConversationRow.owner.in_(owners)
         with self._db.read() as session:
             said = and_(*(_has(MessageRow.content, word) for word in words))
             latest = (
@@ -101,7 +102,7 @@ class Shelf:
                 select(ConversationRow, MessageRow)
                 .outerjoin(latest, latest.c.conversation_id == ConversationRow.id)
                 .outerjoin(MessageRow, MessageRow.seq == latest.c.seq)
-                .where(or_(titled, latest.c.seq.is_not(None)), *among)
+                .where(or_(titled, latest.c.seq.is_not(None)), mine)
                 .order_by(ConversationRow.updated.desc(), ConversationRow.seq.desc())
                 .limit(HITS)
             )

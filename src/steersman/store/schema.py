@@ -117,6 +117,8 @@ class ConversationRow(Base):
     system_prompt: Mapped[str] = mapped_column(Text)
     created: Mapped[dt.datetime]
     updated: Mapped[dt.datetime] = mapped_column(index=True)
+    owner: Mapped[str] = mapped_column(String(32), server_default="", index=True)
+    """A user's id; '' of a chat that was begun without accounts."""
     settings: Mapped[dict[str, Any] | None]
     """How the chat's answers are made where that differs from the server's settings."""
     folder: Mapped[str] = mapped_column(String(100), server_default="")

@@ -207,7 +207,8 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   try {
     response = await fetch(path, {
       method,
-      headers: body === undefined ? undefined : { 'Content-Type': 'application/json' },
+      // a browser asks before it sends this to another site's server: it shows that the request is this page's
+      headers: { 'X-Steersman': '1', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal,
     })
@@ -217,6 +218,9 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   }
   if (response.ok) return response
   const said = (await response.json().catch(() => null))?.error
+  if (said?.code === 'not_signed_in' && !location.pathname.startsWith('/login')) {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`)
+  }
   const wait = Number(response.headers.get('Retry-After')) || 0
   throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
 }

@@ -3,13 +3,14 @@
  * written yet is shown in English. `{name}` in a text is replaced.
  */
 import type chat from '../lang/en/chat.json'
+import type people from '../lang/en/people.json'
 import type desk from '../lang/en/desk.json'
 import type rank from '../lang/en/rank.json'
 import type rounds from '../lang/en/rounds.json'
 import type shell from '../lang/en/shell.json'
 import type training from '../lang/en/training.json'
 
-type Texts = typeof chat & typeof desk & typeof rank & typeof rounds & typeof shell & typeof training
+type Texts = typeof chat & typeof desk & typeof people & typeof rank & typeof rounds & typeof shell & typeof training
 export type Key = keyof Texts
 /** A folder of `lang/`, such as 'en'; the first two letters of what a browser calls it. */
 export type Language = string

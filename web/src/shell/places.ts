@@ -29,6 +29,7 @@ export const PLACES: readonly Place[] = [
     waiting: ({ ranking }) => Math.max(0, ranking.tasks - ranking.ranked),
   },
   { path: '/rounds', name: 'rounds', icon: 'curve', needs: 'manager' },
+  { path: '/people', name: 'people_place', icon: 'people', needs: 'chatter', there: ({ auth }) => !!auth },
   { path: '/report', name: 'report', icon: 'report', needs: 'chatter', there: ({ report }) => report, apart: true },
 ]
 

@@ -1,0 +1,178 @@
+"""`steersman users`: the people of `serve --auth`, from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+
+if TYPE_CHECKING:
+    from steersman.config import Config
+    from steersman.server.reach import Reach
+    from steersman.server.team import Team
+    from steersman.store import Store
+    from steersman.store.accounts import User
+
+OIDC_SECRET = "STEERSMAN_OIDC_SECRET"
+NameChoice = Annotated[str, typer.Argument(metavar="NAME", help="The person's name; case does not matter.")]
+RoleChoice = Annotated[str, typer.Option("--role", help="chatter, labeler, manager or admin.")]
+
+
+def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
+    """The accounts of `serve --auth`, or None. ValueError where nobody could sign in."""
+    if not config.serve.auth:
+        return None
+    from steersman.server.oidc_api import check_settings
+    from steersman.server.team import Team
+    from steersman.store.roles import Role
+
+    secret = os.environ.get(OIDC_SECRET) or config.accounts.oidc_client_secret
+    team = Team(store, dataclasses.replace(config.accounts, oidc_client_secret=secret))
+    check_settings(team)
+    if not any(user.role is Role.ADMIN and not user.disabled for user in store.accounts.users()):
+        raise ValueError("serve --auth: there is no admin yet; make one: steersman users add NAME --role admin")
+    if reach.beyond and reach.scheme == "http" and not reach.trusted_proxies:
+        say("passwords and sessions are sent as they are: --certfile and --keyfile, or a proxy with TLS, protect them")
+    return team
+
+
+def _store(space: Workspace) -> Store:
+    from steersman.store import Store
+
+    return Store.open(space.store)
+
+
+def _link(space: Workspace, token: str) -> str:
+    """Where the invitation is accepted. The token is behind '#', which no server and no proxy is sent."""
+    serve = space.config.serve
+    scheme, host = "https" if serve.certfile else "http", f"[{serve.host}]" if ":" in serve.host else serve.host
+    base = space.config.accounts.public_url.rstrip("/") or f"{scheme}://{host}:{serve.port}{serve.root_path}"
+    return f"{base}/login#invitation={token}"
+
+
+def _invited(space: Workspace, token: str) -> str:
+    hours = space.config.accounts.invitation_hours
+    return f"{_link(space, token)}\n(works once, for {hours} hours; behind another address put its beginning in place)"
+
+
+def _json(user: User) -> dict[str, Any]:
+    told = {"id": user.id, "name": user.name, "role": user.role.word}
+    return {**told, "disabled": user.disabled, "joined": user.joined, "created": user.created}
+
+
+def users_add(
+    name: NameChoice, role: RoleChoice = "chatter", workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Add a person; prints the link by which they choose a password."""
+    from steersman.store.roles import to_role
+
+    space = open_workspace(workspace)
+    with _store(space) as store:
+        user = store.accounts.add(name, to_role(role))
+        store.audit.add("", "user added", user.id, role=role)
+        hours = space.config.accounts.invitation_hours
+        token = store.accounts.invite(user.role, by="", user_id=user.id, hours=hours)
+    emit(as_json, {**_json(user), "link": _link(space, token)}, f"{user.name}, {role}: {_invited(space, token)}")
+
+
+def users_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Everybody, with roles."""
+    with _store(open_workspace(workspace)) as store:
+        users = store.accounts.users()
+    lines = [f"{user.name:24} {user.role.word:8} {_state(user)}".rstrip() for user in users]
+    emit(
+        as_json,
+        {"users": [_json(user) for user in users]},
+        "\n".join(lines) or "nobody: steersman users add NAME --role admin",
+    )
+
+
+def _state(user: User) -> str:
+    return "disabled" if user.disabled else "" if user.joined else "invited"
+
+
+def users_role(
+    name: NameChoice, role: RoleChoice, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Give somebody another role."""
+    from steersman.store.roles import to_role
+
+    with _store(open_workspace(workspace)) as store:
+        before = store.accounts.named(name)
+        user = store.accounts.set_role(before.id, to_role(role))
+        store.audit.add("", "role changed", user.id, before=before.role.word, after=role)
+    emit(as_json, _json(user), f"{user.name}: {before.role.word} -> {role}")
+
+
+def users_disable(
+    name: NameChoice,
+    enable: Annotated[bool, typer.Option("--enable", help="Let them in again.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let somebody in no more: sessions end, keys are refused. What they did stays."""
+    with _store(open_workspace(workspace)) as store:
+        user = store.accounts.set_disabled(store.accounts.named(name).id, not enable)
+        store.audit.add("", "user enabled" if enable else "user disabled", user.id)
+    emit(as_json, _json(user), f"{user.name}: {'enabled' if enable else 'disabled'}")
+
+
+def users_reset(name: NameChoice, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """End somebody's password and sessions; prints the link by which they choose another."""
+    space = open_workspace(workspace)
+    with _store(space) as store:
+        user = store.accounts.named(name)
+        token = store.accounts.reset(user.id, by="", hours=space.config.accounts.invitation_hours)
+        store.audit.add("", "password reset", user.id)
+    emit(as_json, {**_json(user), "link": _link(space, token)}, f"{user.name}: {_invited(space, token)}")
+
+
+def users_invite(role: RoleChoice = "chatter", workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Print a link for whoever has it, who chooses a name too."""
+    from steersman.store.roles import to_role
+
+    space = open_workspace(workspace)
+    with _store(space) as store:
+        token = store.accounts.invite(to_role(role), by="", hours=space.config.accounts.invitation_hours)
+        store.audit.add("", "invited", role=role)
+    emit(as_json, {"role": role, "link": _link(space, token)}, f"{role}: {_invited(space, token)}")
+
+
+def users_keys(
+    name: NameChoice,
+    revoke: Annotated[str, typer.Option("--revoke", metavar="PREFIX", help="Revoke the key that begins so.")] = "",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Somebody's API keys, and --revoke; people make keys themselves, on the page."""
+    with _store(open_workspace(workspace)) as store:
+        user = store.accounts.named(name)
+        if revoke:
+            found = [key for key in store.credentials.keys(user.id) if key.prefix == revoke]
+            if not found:
+                raise ValueError(f"--revoke: {user.name} has no key that begins with {revoke!r}")
+            store.credentials.revoke(found[0].id, user.id)
+            store.audit.add("", "key revoked", revoke, of=user.id)
+        keys = store.credentials.keys(user.id)
+    lines = [f"{key.prefix}...  {' '.join(key.scopes):24} used {key.used or 'never'}  {key.name}" for key in keys]
+    emit(as_json, {"keys": [dataclasses.asdict(key) for key in keys]}, "\n".join(lines) or f"{user.name} has no keys")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="People of `serve --auth`: roles, invitations, keys.")
+    app.add_typer(group, name="users", rich_help_panel=PEOPLE)
+    added = ["steersman users add ann --role admin", "steersman users add ben --role labeler"]
+    add(group, users_add, name="add", panel=PEOPLE, examples=added)
+    add(group, users_list, name="list", panel=PEOPLE, examples=["steersman users list"])
+    add(group, users_role, name="role", panel=PEOPLE, examples=["steersman users role ben --role manager"])
+    disabled = ["steersman users disable ben", "steersman users disable ben --enable"]
+    add(group, users_disable, name="disable", panel=PEOPLE, examples=disabled)
+    add(group, users_reset, name="reset", panel=PEOPLE, examples=["steersman users reset ben"])
+    add(group, users_invite, name="invite", panel=PEOPLE, examples=["steersman users invite --role chatter"])
+    revoked = ["steersman users keys ben", "steersman users keys ben --revoke sk-1a2b3c4d"]
+    add(group, users_keys, name="keys", panel=PEOPLE, examples=revoked)

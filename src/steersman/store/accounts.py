@@ -1,0 +1,244 @@
+"""People who may sign in, and invitations: each method is one short transaction.
+
+user = store.accounts.add("ann", Role.LABELER)
+token = store.accounts.invite(Role.LABELER, by="", user_id=user.id)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import secrets
+import unicodedata
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from steersman.store.chats import new_id
+from steersman.store.database import Database
+from steersman.store.refusals import NotFound, StoreError, clean_text, expect
+from steersman.store.roles import Role, to_role
+from steersman.store.schema import iso, utc_now
+from steersman.store.schema_accounts import InvitationRow, SessionRow, UserRow
+
+NAME_LIMIT = 100
+INVITATION_HOURS = 7 * 24
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: str
+    name: str
+    role: Role
+    disabled: bool
+    joined: bool
+    """False until the invitation was used."""
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """`name` is the invited user's; '' where whoever has the link chooses one."""
+
+    id: str
+    role: Role
+    name: str
+    invited_by: str
+    created: str
+    expires: str
+
+
+def digest(secret: str) -> str:
+    """What is stored of a random secret. A fast hash is enough where nobody can guess the secret."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def clean_name(name: str) -> str:
+    """A name that can be shown in a line: no control characters, no spaces around it."""
+    name = unicodedata.normalize("NFC", clean_text(name, "name", limit=NAME_LIMIT)).strip()
+    expect(name.isprintable(), "name: expected printable characters on one line")
+    return name
+
+
+def name_key(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()[:400]
+
+
+def to_user(row: UserRow) -> User:
+    joined = row.password is not None or row.external is not None
+    return User(row.id, row.name, to_role(row.role), row.disabled, joined, iso(row.created))
+
+
+def user_row(session: Session, id_: str) -> UserRow:
+    row = session.scalar(select(UserRow).where(UserRow.id == id_))
+    if row is None:
+        raise NotFound(f"no user {id_!r}")
+    return row
+
+
+def _found(session: Session, name: str) -> UserRow | None:
+    return session.scalar(select(UserRow).where(UserRow.name_key == name_key(name)))
+
+
+def _new_user(session: Session, name: str, role: Role, external: str | None = None) -> UserRow:
+    name = clean_name(name)
+    expect(_found(session, name) is None, f"name: there is a user {name!r} already")
+    row = UserRow(id=new_id(), name=name, name_key=name_key(name), role=role.word, disabled=False, created=utc_now())
+    row.external = external
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _keep_one_admin(session: Session) -> None:
+    session.flush()
+    left = session.scalar(select(func.count()).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False)))
+    expect(bool(left), "role: expected one admin to remain; make another person admin first")
+
+
+def _valid(session: Session, token: str) -> InvitationRow:
+    row = session.scalar(select(InvitationRow).where(InvitationRow.digest == digest(token)))
+    if row is None or row.expires <= utc_now():
+        raise NotFound("This invitation does not exist, was used, or has expired; ask for another")
+    return row
+
+
+class Accounts:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, name: str, role: Role) -> User:
+        """StoreError where there is a user of that name, however it is written."""
+        with self._db.write() as session:
+            return to_user(_new_user(session, name, role))
+
+    def users(self) -> list[User]:
+        with self._db.read() as session:
+            return [to_user(row) for row in session.scalars(select(UserRow).order_by(UserRow.seq))]
+
+    def names(self) -> dict[str, str]:
+        """{id: name} of all users."""
+        return {user.id: user.name for user in self.users()}
+
+    def user(self, id_: str) -> User:
+        with self._db.read() as session:
+            return to_user(user_row(session, id_))
+
+    def named(self, name: str) -> User:
+        """Raises NotFound."""
+        with self._db.read() as session:
+            row = _found(session, name)
+            if row is None:
+                raise NotFound(f"no user {name!r}; steersman users list shows all")
+            return to_user(row)
+
+    def password(self, name: str) -> tuple[str, str] | None:
+        """(id, password's hash) of a user who may sign in with a password."""
+        with self._db.read() as session:
+            row = _found(session, name)
+            return (row.id, row.password) if row is not None and row.password and not row.disabled else None
+
+    def set_role(self, id_: str, role: Role) -> User:
+        with self._db.write() as session:
+            row = user_row(session, id_)
+            was, row.role = row.role, role.word
+            if was == Role.ADMIN.word:
+                _keep_one_admin(session)
+            return to_user(row)
+
+    def set_disabled(self, id_: str, disabled: bool) -> User:
+        """A disabled user's sessions end, and the keys are refused."""
+        with self._db.write() as session:
+            row = user_row(session, id_)
+            row.disabled = disabled
+            if disabled:
+                if row.role == Role.ADMIN.word:
+                    _keep_one_admin(session)
+                session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
+            return to_user(row)
+
+    def set_password(self, id_: str, hashed: str) -> None:
+        """Every session of the user ends."""
+        with self._db.write() as session:
+            user_row(session, id_).password = hashed
+            session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
+
+    def rehash(self, id_: str, old: str, hashed: str) -> None:
+        """The same password hashed anew; sessions stay. Nothing happens where it was changed meanwhile."""
+        with self._db.write() as session:
+            row = user_row(session, id_)
+            if row.password == old:
+                row.password = hashed
+
+    def external(self, subject: str, name: str, role: Role | None) -> User:
+        """The user of an OIDC provider's subject, made with `role` where there is none yet; None: refused then."""
+        with self._db.write() as session:
+            row = session.scalar(select(UserRow).where(UserRow.external == subject))
+            if row is None:
+                if role is None:
+                    raise NotFound("No user belongs to this sign-in; an admin can set accounts.oidc_role")
+                taken = _found(session, name) is not None
+                row = _new_user(session, f"{name[:80]} {new_id()[:6]}" if taken else name[:NAME_LIMIT], role, subject)
+            return to_user(row)
+
+    # Invitations
+
+    def invite(self, role: Role, *, by: str, user_id: str | None = None, hours: float = INVITATION_HOURS) -> str:
+        """The token of a new invitation. For a named user it takes the place of earlier ones."""
+        token, time = secrets.token_urlsafe(32), utc_now()
+        with self._db.write() as session:
+            if user_id is not None:
+                role = to_role(user_row(session, user_id).role)
+                session.execute(delete(InvitationRow).where(InvitationRow.user_id == user_id))
+            expires = time + dt.timedelta(hours=hours)
+            row = InvitationRow(id=new_id(), digest=digest(token), role=role.word, user_id=user_id, invited_by=by)
+            row.created, row.expires = time, expires
+            session.add(row)
+        return token
+
+    def reset(self, id_: str, *, by: str, hours: float = INVITATION_HOURS) -> str:
+        """The token of an invitation to choose a new password; the old one and all sessions end."""
+        with self._db.write() as session:
+            row = user_row(session, id_)
+            row.password = None
+            session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
+        return self.invite(Role.CHATTER, by=by, user_id=id_, hours=hours)
+
+    def invitations(self) -> list[Invitation]:
+        """Those that can be used."""
+        with self._db.read() as session:
+            valid = select(InvitationRow).where(InvitationRow.expires > utc_now()).order_by(InvitationRow.seq)
+            return [_to_invitation(session, row) for row in session.scalars(valid)]
+
+    def invitation(self, token: str) -> Invitation:
+        """Raises NotFound, whatever is wrong with it."""
+        with self._db.read() as session:
+            return _to_invitation(session, _valid(session, token))
+
+    def withdraw(self, invitation_id: str) -> None:
+        with self._db.write() as session:
+            found = session.scalar(select(InvitationRow).where(InvitationRow.id == invitation_id))
+            if found is None:
+                raise NotFound(f"no invitation {invitation_id!r}")
+            session.delete(found)
+
+    def accept(self, token: str, name: str, hashed: str) -> User:
+        """Use an invitation: its user, or a new one called `name`, gets the password. It works once."""
+        with self._db.write() as session:
+            row = _valid(session, token)
+            if row.user_id is None:
+                user = _new_user(session, name, to_role(row.role))
+            else:
+                user = user_row(session, row.user_id)
+                if user.disabled:
+                    raise StoreError("This account is disabled; ask an admin")
+                session.execute(delete(SessionRow).where(SessionRow.user_id == user.id))
+            user.password = hashed
+            session.delete(row)
+            return to_user(user)
+
+
+def _to_invitation(session: Session, row: InvitationRow) -> Invitation:
+    name = user_row(session, row.user_id).name if row.user_id else ""
+    return Invitation(row.id, to_role(row.role), name, row.invited_by, iso(row.created), iso(row.expires))
