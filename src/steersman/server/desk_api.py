@@ -132,10 +132,10 @@ def keep_draft(ctx: Ctx, who: Who, id: str, body: Draft) -> dict[str, Any]:
 async def suggest(ctx: Ctx, who: Who, id: str, body: Suggest, request: Request, at_end: AtEnd) -> dict[str, Any]:
     """What the model would answer to the dialogue so far. It is kept, so that a label's origin can be told."""
     name = labeler_of(who, body.labeler)
+    await run_in_threadpool(ctx.store.desk.task, id, name)
     turns = to_messages(clean_messages([turn.model_dump() for turn in body.messages], "messages"))
     if turns[-1].role != "user":
         raise ApiError(400, "messages: expected a dialogue that ends with the user", param="messages")
-    await run_in_threadpool(ctx.store.desk.task, id, name)
     engine = ctx.engine
     place = at_end.enter_context(ctx.generations.reserve())
     if ctx.system_prompt and turns[0].role != "system":
