@@ -224,6 +224,7 @@ esac
     (tmp_path / "macros").write_text('#define __VERSION__ "1.0"\n')
     monkeypatch.setenv("CC", str(path))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("STEERSMAN_KERNELS", raising=False)
     monkeypatch.setattr("steersman.kernels.capabilities.sys.platform", "linux")
     return path
 

@@ -22,11 +22,15 @@ UNKNOWN = {"previous_response_id", "dimensions"}
 
 
 def _can_be_said(_: Any, body: Any) -> bool:
-    """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them; base64 of an
-    image is one; a citation ends behind its beginning; a choice of tools names one of them; parts
-    of content stand in the turns of those whose they are."""
+    """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them; base64 is
+    that of an image, or of a piece of a file; a citation ends behind its beginning; a choice of tools names one of
+    them; parts of content stand in the turns of those whose they are."""
     turns = body.get("messages") if isinstance(body, dict) else None
-    if "image_url" in str(body) or "start_index" in str(body):
+    if (
+        "image_url" in str(body)
+        or "start_index" in str(body)
+        or (isinstance(body, dict) and {"offset", "data"} == {*body})
+    ):
         return False
     if isinstance(body, dict) and (body.get("tool_choice") not in (None, "none", "auto") or UNKNOWN & body.keys()):
         return False
@@ -34,6 +38,8 @@ def _can_be_said(_: Any, body: Any) -> bool:
         f"'type': '{kind}'" in str(body) for kind in ("image", "tool_use", "tool_result", "thinking", "function_call")
     ):
         return False
+    if isinstance(turns, list) and turns and "labeler" in body and turns[-1].get("role") != "user":
+        return False  # only the user's turn can be answered by a suggestion
     return not (isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("tool_calls"))
 
 

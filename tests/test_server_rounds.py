@@ -53,7 +53,7 @@ def test_rounds_with_verdict_and_gate(client: TestClient, root: Path) -> None:
     verdict = json.loads((root / "rounds/002/report/verdict.json").read_text())
     pair = next(p for p in verdict["pairs"] if (p["a"], p["b"]) == ("kto", "served"))
     assert second["verdict"]["word"] == pair["word"], "the comparison that was decided on, not the report's headline"
-    whole = get(client, "/api/rounds/2")
+    whole = get(client, "/api/rounds/2/stages")
     checks = whole["conditions"]["checks"]
     assert {check["kind"] for check in checks} == {"verdict", "prompts", "axis"}
     assert whole["decision"]["promoted"] is all(check["held"] for check in checks)
@@ -65,7 +65,7 @@ def test_rounds_with_verdict_and_gate(client: TestClient, root: Path) -> None:
         True,
         True,
     )
-    get(client, "/api/rounds/7", 404)
+    get(client, "/api/rounds/7/stages", 404)
     (root / "rounds/002/decision.json").write_text("{")
     assert "decision.json" in get(client, "/api/rounds/all")["rounds"][0]["damage"], "one round's damage hides no other"
 
@@ -162,13 +162,13 @@ def test_reports_in_the_reader_s_language(client: TestClient, root: Path) -> Non
 def test_data_sets_are_looked_at(client: TestClient) -> None:
     sets = {one["name"]: one for one in get(client, "/api/data")["sets"]}
     assert (sets["chats"]["kind"], sets["chats"]["count"], sets["tests"]["split"]) == ("demonstrations", 4, "test")
-    first = get(client, "/api/data/chats?count=2")
+    first = get(client, "/api/data/chats/records?count=2")
     assert [one["number"] for one in first["records"]] == [1, 2]
     assert first["records"][1]["turns"][0] == {"role": "user", "text": "我的包裹呢？"}
     assert (first["next"], "001/sft" in first["users"]) == (3, True)
-    found = get(client, "/api/data/chats?containing=PAKET")
+    found = get(client, "/api/data/chats/records?containing=PAKET")
     assert [one["number"] for one in found["records"]] == [4]
-    get(client, "/api/data/..%2Fsecret", 404)
+    get(client, "/api/data/..%2Fsecret/records", 404)
     get(client, "/api/data/chats/dropped", 404)
 
 

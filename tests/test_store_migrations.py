@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Connection, DateTime, Table, insert, select
 from typer.testing import CliRunner
 
 from steersman.cli.framework import build
-from steersman.store import Store, copying, migrating, upkeep
+from steersman.store import Store, Unreachable, copying, migrating, upkeep
 from steersman.store.database import Database
 from steersman.types import Completion
 
@@ -96,6 +96,17 @@ def test_a_server_of_the_version_before_is_not_taken_by_surprise(postgresql: Any
         left_by(url, "0002")
         with pytest.raises(ValueError, match=r"its schema is 0002.*steersman store migrate"):
             Store.open(url)
+
+
+def test_a_server_that_was_restarted_is_connected_to_anew(postgresql: Any) -> None:
+    with postgresql.database() as url, Store.open(url) as store:
+        kept = store.create_conversation("before")
+        postgresql.stop("immediate")
+        with pytest.raises(Unreachable, match="cannot be reached"):
+            store.create_conversation("meanwhile")
+        postgresql.start()
+        store.create_conversation("after")
+        assert [chat.title for chat in store.conversations()] == ["after", kept.title]
 
 
 def said(url: str | Path) -> Any:

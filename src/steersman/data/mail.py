@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from email.message import EmailMessage, MIMEPart
 from typing import Any
 
-import numpy as np
-
 from steersman.data import chatlog, encodings
 from steersman.data.chatlog import Said, Speakers
 from steersman.data.containers import Part
@@ -239,6 +237,8 @@ def _side(address: str, name: str, speakers: Speakers) -> str:
 
 def threads(mails: Pile[Mail]) -> Iterator[list[Mail]]:
     """The mails of each thread by time: joined by ids, by a ticket's number, and answers by their subject."""
+    import numpy as np
+
     parent = array("q", range(len(mails)))
 
     def root(i: int) -> int:

@@ -16,8 +16,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import Generic, Protocol, TypeVar, overload
 
-import numpy as np
-
 T = TypeVar("T")
 CACHE_KB = 16_000
 """Memory of a database of keys."""
@@ -72,6 +70,8 @@ class Shelf(Sequence[T], Generic[T]):
 
 def in_order(pile: Pile[T], place: Callable[[T], int], make: MakePile[T]) -> Pile[T]:
     """The same records sorted by `place`, in the old order where it is equal."""
+    import numpy as np
+
     places = np.fromiter(map(place, pile), np.int64, len(pile))
     if (places[1:] >= places[:-1]).all():
         return pile

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import plain
 
@@ -30,6 +28,8 @@ class Content:
 
     @property
     def is_category(self) -> bool:
+        import numpy as np
+
         n = len(self.hashes)
         return n >= CATEGORY and len(np.unique(np.frombuffer(self.hashes, np.int64))) <= n / 5
 

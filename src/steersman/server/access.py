@@ -135,7 +135,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/rounds/compare"): Need.MANAGE,
     ("GET", "/api/rounds/promotion"): Need.MANAGE,
     ("GET", "/api/rounds/rollback"): Need.MANAGE,
-    ("GET", "/api/rounds/{number}"): Need.MANAGE,
+    ("GET", "/api/rounds/{number}/stages"): Need.MANAGE,
     ("GET", "/api/rounds/preview"): Need.MANAGE,
     ("GET", "/api/rounds/{number}/decision"): Need.MANAGE,
     ("GET", "/api/rounds/lineage/{id}"): Need.MANAGE,
@@ -147,7 +147,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/canary/promote"): Need.MANAGE,
     # data sets
     ("GET", "/api/data"): Need.MANAGE,
-    ("GET", "/api/data/{name}"): Need.MANAGE,
+    ("GET", "/api/data/{name}/records"): Need.MANAGE,
     ("GET", "/api/data/{name}/dropped"): Need.MANAGE,
     ("POST", "/api/data/uploads"): Need.MANAGE,
     ("POST", "/api/data/uploads/{id}"): Need.MANAGE,

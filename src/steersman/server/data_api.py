@@ -64,7 +64,7 @@ def listed(ctx: Ctx) -> dict[str, Any]:
     return {"sets": data_sets.listed(space), "piece": PIECE, "largest": uploads.LARGEST}
 
 
-@router.get("/{name}")
+@router.get("/{name}/records")
 def shown(
     ctx: Ctx,
     name: str,

@@ -133,7 +133,7 @@ async def suggest(ctx: Ctx, who: Who, id: str, body: Suggest, request: Request, 
     """What the model would answer to the dialogue so far. It is kept, so that a label's origin can be told."""
     name = labeler_of(who, body.labeler)
     await run_in_threadpool(ctx.store.desk.task, id, name)
-    turns = to_messages(clean_messages(body.messages, "messages"))
+    turns = to_messages(clean_messages([turn.model_dump() for turn in body.messages], "messages"))
     if turns[-1].role != "user":
         raise ApiError(400, "messages: expected a dialogue that ends with the user", param="messages")
     engine = ctx.engine

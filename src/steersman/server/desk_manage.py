@@ -22,8 +22,8 @@ router = APIRouter(prefix="/api/desk")
 
 
 def names_of(ctx: Context) -> dict[str, str]:
-    """Person -> name, of a server with accounts."""
-    return {}
+    """Person -> name, of a server with accounts; {} of one without, where people are called by their names."""
+    return ctx.store.accounts.names()
 
 
 @router.get("/team")

@@ -68,8 +68,16 @@ class Label(Asked):
     seconds: Annotated[Number, Field(ge=0)] | None = None
 
 
+class Turn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: Said
+
+
 class Suggest(Asked):
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1), _most(200)]
+    messages: Annotated[list[Turn], Field(min_length=1), _most(200)]
+    """Ends with the user."""
 
 
 class Read(Asked):

@@ -225,7 +225,7 @@ def back(ctx: Ctx) -> dict[str, Any]:
     return _answer(lambda space: consequences.of_rollback(space, ctx.store), ctx, 409)
 
 
-@router.get("/{number}")
+@router.get("/{number}/stages")
 def one(ctx: Ctx, number: Number) -> dict[str, Any]:
     """A round with its stages, their settings, the conditions of the gate and the cautions of its report."""
     return _answer(lambda space: all_rounds.one_round(space, number), ctx, 404)

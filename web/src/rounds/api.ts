@@ -214,7 +214,7 @@ export const rounds = {
   now: () => json<Now>('GET', '/api/rounds/now'),
   status: () => json<Status>('GET', '/api/rounds'),
   all: () => json<{ rounds: Round[] }>('GET', '/api/rounds/all'),
-  one: (n: number) => json<OneRound>('GET', `/api/rounds/${n}`),
+  one: (n: number) => json<OneRound>('GET', `/api/rounds/${n}/stages`),
   feedback: (days: number) => json<{ days: Day[] }>('GET', `/api/rounds/feedback?${query({ days, east: -new Date().getTimezoneOffset() })}`),
   preview: () => json<Gathered & { round: number }>('GET', '/api/rounds/preview'),
   plan: (stage = '') => json<Plan>('GET', `/api/rounds/plan?${query({ stage })}`),
@@ -235,7 +235,7 @@ export const rounds = {
   promoteCanary: (force: boolean) => json<unknown>('POST', '/api/canary/promote', { force }),
   data: () => json<{ sets: DataSet[]; piece: number; largest: number }>('GET', '/api/data'),
   look: (name: string, start: number, containing: string) =>
-    json<Looked>('GET', `/api/data/${part(name)}?${query({ start, count: 10, containing })}`),
+    json<Looked>('GET', `/api/data/${part(name)}/records?${query({ start, count: 10, containing })}`),
   dropped: (name: string) => json<{ records: Shown[] }>('GET', `/api/data/${part(name)}/dropped`),
   upload: (name: string, size: number) => json<{ id: string; piece: number }>('POST', '/api/data/uploads', { name, size }),
   piece: (id: string, offset: number, data: string) => json<{ received: number }>('POST', `/api/data/uploads/${id}`, { offset, data }),

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from steersman.data.formats import exports
 from steersman.data.formats.feedback import labels_of
 from steersman.data.formats.fields import Fields, plain, shown
@@ -153,6 +151,8 @@ class Trees:
         """(line of the root, tree); replies without their parent are left out and counted."""
         parents = array("q", (self._parent(i, row) for i, (_, row) in enumerate(self._rows)))
         roots = array("q", (self._root(i, parents) for i in range(len(parents))))
+        import numpy as np
+
         order = np.argsort(np.frombuffer(roots, np.int64), kind="stable").tolist()
         for root, places in itertools.groupby(order, key=roots.__getitem__):
             if root >= 0:

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from steersman.data.formats.comparisons import answer_text, asked, number, prompt_for, ranking, ranks_of
 from steersman.data.formats.dialogues import content_id
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
@@ -160,6 +158,8 @@ def rankings_of(scored: Pile[tuple[int, ScoredAnswer]]) -> Iterator[tuple[int, R
     for _, one in scored:
         said = repr(asked(one.prompt.messages)).encode("utf-8", "surrogatepass")
         of.append(known.get_or(hashlib.sha256(said).digest()[:16], len(of)))
+    import numpy as np
+
     groups = np.frombuffer(of, np.int64)
     for _, places in itertools.groupby(np.argsort(groups, kind="stable").tolist(), key=of.__getitem__):
         group = [scored[i] for i in places]
