@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import mmap
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ class Signatures:
 
     def forget(self) -> None:
         """Pages of the file that were read are no part of the process's memory any more."""
-        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        if sys.platform != "win32" and self.mapped is not None:
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
     def similarity(self, a: Numbers, b: Numbers) -> Numbers:

@@ -159,7 +159,7 @@ class Link:
         deadline = time.monotonic() + self._wait
         while not self._closed.is_set():
             try:
-                return Client(self._address, authkey=self._key)  # type: ignore[no-any-return, unused-ignore]
+                return Client(self._address, authkey=self._key)  # type: ignore[no-any-return, return-value, unused-ignore]
             except (OSError, EOFError, AuthenticationError):
                 if self._closed.wait(0.05) or time.monotonic() > deadline:
                     raise Gone("the engine's process does not start") from None
