@@ -27,6 +27,7 @@ from steersman.artifact.manifest import identity, read_manifest, verify, write_m
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import Config, to_dict
+from steersman.eval import kept
 from steersman.rounds import registry
 from steersman.store import Store
 
@@ -297,10 +298,10 @@ def test_report_and_exports(root: Path) -> None:
 
     measured = page.with_name("models.json")
     present = measured.read_bytes()
-    kept = json.loads(present)
-    kept["curves"] = {of["stage"]: of["rows"] for of in kept["curves"]}  # as earlier versions wrote them
-    assert len(kept["curves"]) == 3
-    measured.write_text(json.dumps(kept))
+    old = json.loads(present)
+    old["curves"] = {of["stage"]: of["rows"] for of in old["curves"]}  # as earlier versions wrote them
+    assert len(old["curves"]) == 3
+    measured.write_text(json.dumps(old))
     page.unlink()
     drawn = kept.draw(page.parent, space.config, registry.maker_of).read_bytes()
     measured.write_bytes(present)
@@ -345,7 +346,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
         assert (config["model"], config["policy_version"], config["report"]) == ("tester", "001/ppo", True)
 
         with OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
-            assert [m.id for m in client.models.list()] == ["tester"]
+            assert [m.id for m in client.models.list()] == ["tester", "001/ppo"]
             asked: Any = {
                 "model": "tester",
                 "messages": [{"role": "user", "content": "Where is it?"}],

@@ -101,7 +101,7 @@ def said(*pieces: bytes, real: str = "") -> str:
     """The text of an answer whose tokens are these bytes."""
     table = dict(enumerate(pieces, 10))
     growing = ByteText(TokenBytes(t.tokenizer()))
-    growing._tokens.of = table.__getitem__  # type: ignore[method-assign]
+    growing._of = table.__getitem__  # type: ignore[method-assign]
     answer = Answer((1,), SamplingParams(), 99, random.Random(), growing)
     streamed = ""
     for token in table:

@@ -204,6 +204,7 @@ def test_the_loop_makes_it_in_its_turn(toy: Stage, space: Workspace, monkeypatch
     assert order == ["sft", "samples", "reward", "ppo", "toy", "report"]
     make_all(space, simulated=False)
     assert len(order) == 6, "nothing is made twice"
+    monkeypatch.undo()  # before the toy is forgotten, which would be put back
 
 
 def test_names_are_told_apart(toy: Stage) -> None:

@@ -107,6 +107,8 @@ def test_config(client: TestClient) -> None:
         "defaults": {"system_prompt": "Be kind.", "temperature": 0.7, "max_tokens": 20},
         "greeting": "",
         "examples": [],
+        "auth": False,
+        "me": {"id": "", "name": "", "role": "admin"},
     }
 
 

@@ -119,7 +119,7 @@ def test_head(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "DELETE"])
-@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/embeddings", "/v1/a/b/c", "/api/none"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/images", "/v1/a/b/c", "/api/none"])
 def test_unknown_paths(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert answer.status_code == 404

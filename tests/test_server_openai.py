@@ -276,7 +276,7 @@ def test_the_client_raises_the_right_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="gpt-4", messages=USER)
     with pytest.raises(openai.NotFoundError):
-        client.embeddings.create(model="tiny", input="x")
+        client.images.generate(model="tiny", prompt="x")
 
 
 def test_a_kept_connection_does_not_wait_for_acknowledgements(url: str) -> None:

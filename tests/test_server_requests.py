@@ -296,11 +296,11 @@ def test_bodies_that_are_no_json(
     assert response.json()["error"]["message"].startswith(message)
 
 
-@pytest.mark.parametrize("path", ["/chat/completions", "/v1/embeddings", "/v1/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/chat/completions", "/v1/images", "/v1/v1/chat/completions"])
 def test_other_paths_are_told_the_right_ones(http: TestClient, path: str) -> None:
     response = http.post(path, json={})
     assert response.status_code == 404
-    assert response.json()["error"]["message"].endswith("/v1/chat/completions and /v1/completions")
+    assert response.json()["error"]["message"].endswith("/v1/messages and /v1/embeddings")
 
 
 def test_max_tokens_above_what_is_left_is_shortened(http: TestClient, engine: FakeEngine) -> None:

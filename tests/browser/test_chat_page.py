@@ -175,7 +175,7 @@ def test_search_leads_to_the_place_and_marks_it(shop: Site) -> None:
     hit = page.get_by_role("navigation", name="Conversations").get_by_role("link")
     expect(hit.locator("mark")).to_have_text("送到")
     hit.click()
-    expect(page.get_by_text("question 3 台灯")).to_be_in_viewport()
+    expect(page.locator("#main").get_by_text("question 3 台灯")).to_be_in_viewport()
     assert page.evaluate("[...CSS.highlights.get('found')].map(String)") == ["送到"]
     field.fill("onerror")
     expect(hit).to_have_text(SCRIPT)

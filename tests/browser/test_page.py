@@ -240,11 +240,12 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
 
 
 def test_the_header_leads_to_each_place(site: Site) -> None:
+    (site.workspace / "steersman.toml").touch()
     page = site.open()
     places = page.get_by_role("navigation", name="Places").get_by_role("link")
-    expect(places).to_have_text(["Chat", re.compile(r"Labeling desk\s*1"), "Training"])
+    expect(places).to_have_text(["Chat", re.compile(r"Labeling desk\s*1"), "Rounds"])
     places.nth(2).click()
-    expect(page).to_have_title("Training · Lamp shop")
+    expect(page).to_have_title("Rounds · Lamp shop")
     expect(places.nth(2)).to_have_attribute("aria-current", "page")
     button(page, "Appearance: as the system").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "light")

@@ -13,6 +13,7 @@ names and answers also have `|` between.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +73,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 ({error})") from None
     if path.suffix.lower() == ".csv":
-        for row in (table := csv.DictReader(text.splitlines(keepends=True), strict=True)):
+        for row in (table := csv.DictReader(io.StringIO(text, newline=""), strict=True)):
             where = f"{path}: line {table.line_num}"
             if None in row or None in row.values():
                 raise ValueError(f"{where}: expected {len(table.fieldnames or ())} fields, as the first line has")

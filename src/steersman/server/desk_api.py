@@ -79,8 +79,8 @@ def guidelines(ctx: Ctx, who: Who, labeler: Name = "") -> dict[str, Any]:
     read = ctx.store.desk.last_read(labeler_of(who, labeler))
     changes: list[list[str]] = []
     if hash_ and read and read != hash_:
-        before = ctx.store.desk.guidelines_text(read).splitlines()
-        lines = difflib.ndiff(before, text.splitlines())
+        before = ctx.store.desk.guidelines_text(read).split("\n")
+        lines = difflib.ndiff(before, text.split("\n"))
         changes = [[line[0], line[2:]] for line in lines if line[0] in "+-"]
     return {"hash": hash_, "text": text, "read": read == hash_, "changes": changes, "axes": list(AXES)}
 
