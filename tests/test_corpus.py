@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from steersman.cli.framework import build as command_line
 from steersman.corpus import tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents
-from steersman.corpus.folder import corpus_of
+from steersman.corpus.folder import corpus_of, whole_folder
 from steersman.corpus.tokenizer import Wanted, measure, train
 from steersman.data.near import texts_in_batches
 from steersman.data.reading import Reading
@@ -152,6 +153,49 @@ def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path
     tokenizing.tokenise(work, tmp_path / "cut", begun.append)
     assert 400 < begun[0] <= 517  # the documents of whole shards are not done again
     assert _bytes(tmp_path / "cut") == _bytes(tmp_path / "whole")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with whole_folder(path) as partial:
+        (partial / "a").write_text("1")
+
+    def fill(error: BaseException) -> None:
+        with whole_folder(path) as partial:
+            (partial / "a").write_text("2")
+            assert (path / "a").read_text() == "1"
+            raise error
+
+    with pytest.raises(OSError, match="full"):
+        fill(OSError("full"))
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    assert (path / "a").read_text() == "1"
+    path.rename(tmp_path / ".x.old")  # killed between the two renames
+    (tmp_path / "x.partial").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        fill(KeyboardInterrupt())
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_two_builds_of_one_corpus_do_not_meet(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Some words that make a document.", encoding="utf-8")
+    held = FileLock(space / "corpus/.text.lock", is_singleton=False)
+    (space / "corpus").mkdir()
+    with held:
+        result = CliRunner().invoke(command_line(), ["corpus", "build", str(tmp_path / "a.txt"), "--validation", "0"])
+    assert result.exit_code == 2
+    assert "is being made by" in result.stderr
+    assert "kept train 1" in run("corpus", "build", str(tmp_path / "a.txt"), "--validation", "0")
+
+
+def test_shards_of_another_tokenizer_are_made_again_and_it_is_said(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" ".join(ENGLISH.format(i, i, i) for i in range(3)), encoding="utf-8")
+    run("corpus", "build", str(tmp_path / "a.txt"), "--validation", "0")
+    run("tokenizer", "train", "text", "--into", "t", "--vocabulary", "270")
+    tokenise = ["corpus", "tokenize", "text", "--tokenizer", "t"]
+    assert "made again" not in CliRunner().invoke(command_line(), tokenise).stderr
+    run("tokenizer", "train", "text", "--into", "t", "--vocabulary", "275", "--replace")
+    assert "made again" in CliRunner().invoke(command_line(), tokenise).stderr
 
 
 def test_batches_of_texts_end_by_number_and_by_size() -> None:

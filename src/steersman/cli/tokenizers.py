@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steersman import locks
 from steersman.artifact.workspace import Workspace
 from steersman.cli.cleaning import listed
 from steersman.cli.corpus import WeightsOption, read_weights
@@ -50,7 +51,7 @@ def tokenizer_train(
     """
     from steersman.artifact.files import now, write_json
     from steersman.corpus import tokenizer as making
-    from steersman.corpus.folder import corpus_of
+    from steersman.corpus.folder import corpus_of, whole_folder
     from steersman.data import dataset
 
     space = open_workspace(workspace)
@@ -66,14 +67,12 @@ def tokenizer_train(
         made = making.train(_read(found, parts), wanted)
     if len(made) < vocabulary:
         say(f"note: the texts give {len(made)} entries, not {vocabulary}")
-    partial = folder.with_name(f"{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    made.save_pretrained(str(partial))
     measured = _measured(space, {name: made}, found)
-    about = {"corpus": found.about["identity"], "made": now(), "wanted": _plain(wanted), "characters": parts}
-    write_json(partial / "training.json", about | {"measured": measured})
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    about = {"corpus": found.about["identity"], "made": now(), "characters": parts}
+    about["wanted"] = dataclasses.asdict(wanted)
+    with locks.making(folder), whole_folder(folder) as partial:
+        made.save_pretrained(str(partial))
+        write_json(partial / "training.json", about | {"measured": measured})
     lines = [f"{folder}: {len(made)} entries", *_table(measured)]
     emit(as_json, {"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
 
@@ -184,12 +183,6 @@ def _table(measured: Mapping[str, Any]) -> list[str]:
             cells.append(f"{name} {found['bytes_per_token']:.2f} ({low:.2f} to {high:.2f}{lost})")
         lines.append(f"  {where}: {', '.join(cells)}")
     return lines
-
-
-def _plain(wanted: Any) -> dict[str, Any]:
-    import dataclasses
-
-    return dataclasses.asdict(wanted)
 
 
 def register(app: typer.Typer) -> None:

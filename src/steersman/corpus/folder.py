@@ -9,17 +9,20 @@ corpus/NAME/shards/TOKENIZER/  tokens, see `shards`; `shards.json` is written la
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steersman import locks
 from steersman.artifact.files import file_sha256, hash_json, now, read_object, write_json
 from steersman.artifact.workspace import Workspace
 from steersman.corpus import texts, tokenizing
 from steersman.corpus.shards import SHARD, Documents
 from steersman.corpus.texts import Gathering
+from steersman.progress import note
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,7 +57,7 @@ class Corpus:
 
 
 def corpora(space: Workspace) -> list[Corpus]:
-    found = sorted((space.root / "corpus").glob(f"*/{FILE}"))
+    found = sorted((space.root / "corpus").glob(f"[!.]*/{FILE}"))
     return [Corpus(p.parent.name, p.parent, read_object(p, "a corpus")) for p in found if p.parent.suffix != ".partial"]
 
 
@@ -91,25 +94,49 @@ def build(
     ValueError where another one has the name (unless `replace`), or where nothing is left of a source.
     """
     path = space.root / "corpus" / name
-    identity = hash_json(inputs)
+    with locks.making(path):
+        return _built(path, what, inputs, tick, replace)
+
+
+def _built(path: Path, what: Gathering, inputs: dict[str, Any], tick: Callable[[int], None], replace: bool) -> Corpus:
+    name, identity = path.name, hash_json(inputs)
     if (path / FILE).is_file():
         about = read_object(path / FILE, "a corpus")
         if about["identity"] == identity:
             return Corpus(name, path, about)
         if not replace:
             raise ValueError(f"{path}: a corpus of other texts or settings is there; --replace, or another --into")
-    partial = path.with_name(f"{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    told = texts.gather(what, partial, tick)
-    for origin in what.origins:
-        if not told.documents[origin.name, "train"]:
-            raise ValueError(f"{origin.name}: nothing is left of {told.read[origin.name]} documents; {_why(told)}")
-    about = {"identity": identity, "made": now(), "inputs": inputs, **told.to_json()}
-    write_json(partial / FILE, about)
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    with whole_folder(path) as partial:
+        told = texts.gather(what, partial, tick)
+        for origin in what.origins:
+            if not told.documents[origin.name, "train"]:
+                raise ValueError(f"{origin.name}: nothing is left of {told.read[origin.name]} documents; {_why(told)}")
+        about = {"identity": identity, "made": now(), "inputs": inputs, **told.to_json()}
+        write_json(partial / FILE, about)
     return Corpus(name, path, about)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that then takes the place of `path`; what was there stays if anything goes wrong."""
+    partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f".{path.name}.old")
+
+    def settle() -> None:
+        """Also what a run left that was killed."""
+        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+    settle()
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    finally:
+        settle()
 
 
 def _why(told: texts.Told) -> str:
@@ -135,12 +162,20 @@ def tokenise(
     size: int = SHARD,
 ) -> dict[str, Any]:
     """Shards of the corpus by a tokenizer, unless they are there; returns their list."""
+    with locks.making(corpus.path):
+        return _tokenised(corpus, name, tokenizer, sha256, tick, size)
+
+
+def _tokenised(
+    corpus: Corpus, name: str, tokenizer: PreTrainedTokenizerBase, sha256: str, tick: Callable[[int], None], size: int
+) -> dict[str, Any]:
     into = tokenizing.shards_folder(corpus.path, name)
     identity = tokenizing.identity_of(sha256, {"texts": corpus.about["identity"], "size": size})
     if (into / tokenizing.FILE).is_file():
         found = read_object(into / tokenizing.FILE, "a list of shards")
         if found["identity"] == identity:
             return found
+        note(f"{into}: the shards there are of another tokenizer or of other texts, and are made again")
         shutil.rmtree(into)
     into.mkdir(parents=True, exist_ok=True)
     return tokenizing.tokenise(tokenizing.Work(corpus.path, corpus.sources, tokenizer, identity, size), into, tick)

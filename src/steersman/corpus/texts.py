@@ -12,7 +12,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -149,14 +149,3 @@ def read_texts(folder: Path, source: str, split: str) -> Iterator[str]:
         stream = zstandard.ZstdDecompressor().stream_reader(raw)
         for line in io.TextIOWrapper(stream, encoding="utf-8", errors="surrogatepass", newline="\n"):
             yield json.loads(line)
-
-
-def mixed(folder: Path, sources: Mapping[str, int], most: int) -> Iterable[str]:
-    """Training documents of all sources, at most `most` characters of each: what a tokenizer is trained on."""
-    for source in sources:
-        left = most
-        for text in read_texts(folder, source, "train"):
-            yield text[:left]
-            left -= len(text)
-            if left <= 0:
-                break

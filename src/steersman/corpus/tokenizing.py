@@ -59,7 +59,7 @@ def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, A
     `tick` is told how many documents have been done. A run that was stopped goes on at its last whole shard.
     """
     state = _state(into, work.identity)
-    vocabulary = max(len(work.tokenizer), 1)
+    vocabulary = max(work.tokenizer.get_vocab().values()) + 1  # ids may have gaps
     done: dict[str, list[Shard]] = {k: [Shard(**s) for s in v] for k, v in state["shards"].items()}
     count = 0
     for source, split in itertools.product(work.sources, SPLITS):

@@ -18,9 +18,8 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman import store
 from steersman.engine.protocol import Engine
-from steersman.server import logs
 from steersman.server.chat_schema import message_json
-from steersman.server.errors import shown_error
+from steersman.server.errors import failed_answer
 from steersman.server.generation import Generation, Generations, Place
 from steersman.server.sse import event
 from steersman.store import ChatMessage, NotFound, Store
@@ -175,9 +174,7 @@ class Answers:
             # An answer stopped before its first word is not stored.
             last = {"type": "done", "message": message_json(stored[0]) if stored else None}
         except Exception as error:
-            shown = shown_error(error)["error"]
-            if shown["type"] == "server_error":
-                logs.failed("an answer failed", error)
+            shown = failed_answer(error)["error"]
             last = {"type": "error", "message": shown["message"], "code": shown["code"]}
         finally:
             place.drop()

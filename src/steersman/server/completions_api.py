@@ -17,10 +17,9 @@ from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, PromptScores, PromptTooLong, ScoresPrompts
-from steersman.server import logs
 from steersman.server.completions_schema import CompletionRequest, checked, params_of
 from steersman.server.context import AtEnd, Context, Ctx
-from steersman.server.errors import ApiError, shown_error
+from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import with_raw
 from steersman.server.openai_api import check_tokens, complete, finish_of, head_of, used
@@ -131,10 +130,7 @@ async def _chunks(
     except Exception as error:
         if not begun:
             raise
-        shown = shown_error(error)
-        if shown["error"]["type"] == "server_error":
-            logs.failed("an answer failed", error)
-        yield event(shown)
+        yield event(failed_answer(error))
 
 
 async def _scores(

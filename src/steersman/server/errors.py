@@ -17,6 +17,7 @@ from starlette.routing import Match
 from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
+from steersman.server import logs
 from steersman.server.validation import first_problem
 from steersman.store import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
 
@@ -102,6 +103,14 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if isinstance(error, Unreachable):
         return error_body(503, STORE_GONE, code="store_unreachable")
     return error_body(500, INTERNAL)
+
+
+def failed_answer(error: Exception) -> dict[str, Any]:
+    """`shown_error` of an answer that failed amid its words; what is no fault of the request goes into the log too."""
+    shown = shown_error(error)
+    if shown["error"]["type"] == "server_error":
+        logs.failed("an answer failed", error)
+    return shown
 
 
 def refused(error: ValueError) -> ApiError:

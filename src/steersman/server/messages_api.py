@@ -18,11 +18,10 @@ from fastapi.responses import JSONResponse, Response
 from sse_starlette import ServerSentEvent
 
 from steersman.parts import ToolCall
-from steersman.server import logs
 from steersman.server.anthropic_errors import anthropic_error
 from steersman.server.asked import Answering, Ended, Item, admit
 from steersman.server.context import AtEnd, Ctx
-from steersman.server.errors import shown_error, unsayable
+from steersman.server.errors import failed_answer, unsayable
 from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked
 from steersman.server.sse import event, following, stream
 
@@ -121,7 +120,4 @@ async def _events(answering: Answering) -> AsyncGenerator[ServerSentEvent]:
     except Exception as error:
         if not begun:
             raise
-        shown = shown_error(error)
-        if shown["error"]["type"] == "server_error":
-            logs.failed("an answer failed", error)
-        yield event(anthropic_error(500, shown), "error")
+        yield event(anthropic_error(500, failed_answer(error)), "error")

@@ -20,10 +20,9 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, Prompt
 from steersman.parts import ToolCall
-from steersman.server import logs
 from steersman.server.asked import Answering, Asked, Ended, Item, admit, cancel_on_disconnect
 from steersman.server.context import AtEnd, Context, Ctx
-from steersman.server.errors import ApiError, shown_error
+from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
@@ -182,10 +181,7 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
     except Exception as error:
         if not begun:
             raise
-        shown = shown_error(error)
-        if shown["error"]["type"] == "server_error":
-            logs.failed("an answer failed", error)
-        yield event(shown)
+        yield event(failed_answer(error))
 
 
 def _call_deltas(call: ToolCall, place: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,10 +20,9 @@ from pydantic import TypeAdapter
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from steersman.server import logs
 from steersman.server.asked import Answering, Asked, admit
 from steersman.server.context import AtEnd, Context, Ctx
-from steersman.server.errors import ApiError, shown_error
+from steersman.server.errors import ApiError, failed_answer
 from steersman.server.people import Who
 from steersman.server.responses_events import Response
 from steersman.server.responses_schema import InputItem, ResponsesRequest, refuse_what_changes, to_asked
@@ -102,10 +101,7 @@ async def _events(
     except Exception as error:
         if not begun:
             raise
-        shown = shown_error(error)["error"]
-        if shown["type"] == "server_error":
-            logs.failed("an answer failed", error)
-        yield told(made.fail(shown["message"]))
+        yield told(made.fail(failed_answer(error)["error"]["message"]))
 
 
 async def _found(ctx: Context, owner: str, id_: str) -> StoredResponse:
