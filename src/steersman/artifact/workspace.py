@@ -126,7 +126,9 @@ class Workspace:
         The environment goes before the settings, so that stages that a server starts use the server's database.
         """
         chosen = os.environ.get(STORE_VARIABLE) or self.config.store.url
-        return chosen if "://" in chosen else self.root / (chosen or self.store_path)
+        if "://" in chosen:
+            return chosen
+        return self.root / chosen if chosen else self.store_path
 
     @property
     def has_store(self) -> bool:
