@@ -71,12 +71,14 @@ def test_promoting_and_going_back_say_what_changes(rounds: Site) -> None:
     button(page, "Promote: The KTO model").click()
     asked.get_by_label("Promote it all the same").check()
     button(asked, "Promote").click()
+    expect(asked).to_be_hidden()  # it closes when the server has answered; what it says stands on the page already
     expect(page.get_by_text("served", exact=True)).to_be_visible()
     assert Workspace.open(rounds.workspace).history()[-1]["stage"] == "kto"
     page.get_by_role("link", name="Overview").click()
     button(page, "Go back to the model before").click()
     expect(asked).to_contain_text("The KTO model of round 2")
     button(asked, "Go back to the model before").click()
+    expect(asked).to_be_hidden()
     expect(page.get_by_text("The fine-tuned model of round 1")).to_be_visible()
     assert Workspace.open(rounds.workspace).history()[-1]["stage"] == "sft"
 
