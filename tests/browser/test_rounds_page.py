@@ -92,6 +92,7 @@ def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch:
     button(page, "Start a whole round").click()
     job = page.get_by_role("article", name="Job 1")
     expect(job.get_by_text("running", exact=True)).to_be_visible()
+    expect(job.get_by_text(re.compile("^Round 3"))).to_be_visible()
     expect(job.get_by_text(re.compile(r"step \d+ / \d+"))).to_be_visible()
     # another browser sees the same
     expect(beside.get_by_text("Job 1 is running: a whole round.")).to_be_visible()
@@ -123,6 +124,26 @@ def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) ->
     expect(job.get_by_text("failed", exact=True)).to_be_visible()
     expect(job.get_by_text("It ended with an error, and says what was expected:")).to_be_visible()
     expect(job.get_by_text(re.compile("rankings"))).to_be_visible()
+
+
+def test_settings_are_changed_from_the_page(rounds: Site) -> None:
+    page = look(rounds, "/rounds/run")
+    page.get_by_role("combobox", name="Stage").select_option("reward")
+    page.get_by_text("Settings of Reward model").click()
+    rate = page.get_by_label("optimizer.lr", exact=True)
+    rate.fill("0.002")
+    button(page, "Save 1 changes").click()
+    expect(page.get_by_text("Saved in steersman.toml.")).to_be_visible()
+    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
+    expect(button(page, "Save 0 changes")).to_be_disabled()
+    rate.fill("-1")
+    rounds.refusals = True
+    button(page, "Save 1 changes").click()
+    expect(page.get_by_role("alert")).to_contain_text("reward.optimizer.lr: expected at least 0, got -1")
+    assert violations(page) == []
+    button(page, re.compile("^Show all")).click()
+    expect(page.get_by_text("only in steersman.toml").first).to_be_visible()
+    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
 
 
 def test_a_file_becomes_a_data_set(rounds: Site, quick: list[float], tmp_path: Path) -> None:
