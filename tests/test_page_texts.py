@@ -60,7 +60,7 @@ def test_what_the_rounds_say_is_said_in_the_language(language: str) -> None:
             "word": word,
             "difference": interval,
         }
-        pair["axes"] = {"ok": {"value": 0.1, "low": 0.0, "high": 0.2}, "said": interval}}
+        pair["axes"] = {"ok": {"value": 0.1, "low": 0.0, "high": 0.2}, "said": interval}
         tasks = [
             {
                 "name": f"{kind}-{held}",
