@@ -247,6 +247,7 @@ def run_server(
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
     from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
+    from steersman.server.on_demand import OnDemand
     from steersman.server.reach import reach_of
     from steersman.server.workers import this_worker
 
@@ -269,7 +270,8 @@ def run_server(
         else:
             opened = stack.enter_context(engines(config.engine_process))
         load_other = loader(space, dtype, opened)
-        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also})
+        on_demand = OnDemand(space, load_other, config.on_demand)
+        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also}, on_demand)
         served = history[-1]["identity"] if history else ""
         follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not model)
         _serve(space, follow, models, place, reach, ready, key, worker)

@@ -203,6 +203,9 @@ class ServeConfig:
         "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    on_demand: int = opt(
+        1, "Models of rounds that stay loaded beside the served one once somebody chose them; 0: none.", low=0, high=16
+    )
     streams: int = opt(256, "Most answers written at a time by one web process; more are refused with 429.", low=1)
     root_path: str = opt(
         "",
