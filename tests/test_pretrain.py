@@ -21,8 +21,8 @@ from steersman import stopping
 from steersman.cli.framework import build as command_line
 from steersman.compute.packing import Tree, build_row, lines_row
 from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig
+from steersman.corpus.mixed_rows import Reading, reading
 from steersman.corpus.mixture import Mixture
-from steersman.corpus.passes import Reading, reading
 from steersman.corpus.shards import Documents, Writer
 from steersman.families.outputs import response_logprobs
 from steersman.train import dial, muon, pretrain, trajectory

@@ -69,7 +69,7 @@ def inputs_of(wanted: Wanted) -> dict[str, str]:
 
 def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
     """The model, trained unless it is there. ValueError where another one has its name."""
-    from steersman.corpus.passes import reading
+    from steersman.corpus.mixed_rows import reading
     from steersman.train import pretrain
     from steersman.train.session import Origin
     from steersman.weights.folders import load_tokenizer

@@ -22,7 +22,7 @@ from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Row, lines_row, to_device
 from steersman.compute.vocabulary import log_sums, token_logprobs
 from steersman.config import PretrainConfig
-from steersman.corpus.passes import Reading
+from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
 from steersman.families.fresh import decoder_config, new_decoder
 from steersman.families.known import family_of
