@@ -88,7 +88,7 @@ def _free_name(session: Session, name: str) -> str:
 
 def _new_user(session: Session, name: str, role: Role) -> UserRow:
     name = clean_name(name)
-    expect(_found(session, name) is None, f"name: there is a user {name!r} already")
+    expect(_found(session, name) is None, f"name: there is a user {name!r} already", "name_taken")
     row = UserRow(id=new_id(), name=name, name_key=name_key(name), role=role.word, disabled=False, created=utc_now())
     session.add(row)
     session.flush()
@@ -104,7 +104,7 @@ def _keep_one_admin(session: Session) -> None:
 def _valid(session: Session, token: str) -> InvitationRow:
     row = session.scalar(select(InvitationRow).where(InvitationRow.digest == digest(token)))
     if row is None or row.expires <= utc_now():
-        raise NotFound("This invitation does not exist, was used, or has expired; ask for another")
+        raise NotFound("This invitation does not exist, was used, or has expired; ask for another", "no_invitation")
     return row
 
 
