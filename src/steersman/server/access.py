@@ -133,6 +133,8 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/api/rounds/now"): Need.MANAGE,
     ("GET", "/api/rounds/feedback"): Need.MANAGE,
     ("GET", "/api/rounds/plan"): Need.MANAGE,
+    ("GET", "/api/rounds/settings/{section}"): Need.MANAGE,
+    ("PUT", "/api/rounds/settings/{section}"): Need.MANAGE,
     ("POST", "/api/rounds/compare"): Need.MANAGE,
     ("GET", "/api/rounds/promotion"): Need.MANAGE,
     ("GET", "/api/rounds/rollback"): Need.MANAGE,
