@@ -5,7 +5,7 @@
 The second is the same package under another name, without what `steersman.installed.LEFT_OUT` names. `--repository`:
 where the sources are, for the links of both pages there; the README's lead nowhere outside the tree otherwise.
 
-Why so: decision 81 in docs/LOG.md.
+Why so: decision 82 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Two distributions hold this package. `steersman` requires everything; `steersman-server` leaves out what only computing
 and charts need, for a server whose answers an endpoint computes, and has it as the extra `local`.
 
-Why so: decision 81 in docs/LOG.md.
+Why so: decision 82 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
-        return error_body(_store_status(error), str(error), code=code)
+        return error_body(_store_status(error), str(error), code=error.code or code)
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     if isinstance(error, Unreachable):
