@@ -23,6 +23,7 @@ from steersman.config.components import (
     RowsConfig,
 )
 from steersman.config.flat import Leaf, components, flat_name, late, leaves, replaced, to_dict
+from steersman.config.pretraining import KeptConfig, PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.config.project_settings import (
     DataConfig,
     EvalConfig,
@@ -70,6 +71,7 @@ __all__ = [
     "GroupKlConfig",
     "GroupRolloutsConfig",
     "GrpoConfig",
+    "KeptConfig",
     "KlConfig",
     "KtoConfig",
     "Leaf",
@@ -80,6 +82,7 @@ __all__ = [
     "PolicyOptimizerConfig",
     "PpoConfig",
     "PreferenceConfig",
+    "PretrainConfig",
     "ProjectConfig",
     "RankConfig",
     "RankingRowsConfig",
@@ -95,7 +98,9 @@ __all__ = [
     "SelectionConfig",
     "ServeConfig",
     "SftConfig",
+    "ShapeConfig",
     "StoreConfig",
+    "UpdatesConfig",
     "components",
     "flat_name",
     "late",
@@ -111,6 +116,7 @@ class Config:
     project: ProjectConfig = ProjectConfig()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     sample: SampleConfig = SampleConfig()
     rank: RankConfig = RankConfig()
