@@ -19,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
 
 from server_double import FakeEngine, live
+from spoken import LANGUAGE, speak
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.server.pages import STATIC
@@ -37,6 +38,10 @@ for (const name of ['setInterval', 'setTimeout']) {
 }
 """
 PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
+
+
+if LANGUAGE != "en":
+    speak()
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +70,18 @@ class Site:
     refusals: bool = False
     """The test makes requests that fail, which the browser writes to the console."""
 
-    def open(self, path: str = "/", *, url: str = "", hurried: bool = False, **context: Any) -> Page:
-        """`hurried`: what the page does every few seconds it does ten times as often."""
+    def open(
+        self, path: str = "/", *, url: str = "", hurried: bool = False, english: bool = False, **context: Any
+    ) -> Page:
+        """`hurried`: what the page does every few seconds it does ten times as often. `english`: whatever language the
+        tests are run in."""
+        if english:
+            context.setdefault("locale", "en-GB")
+        if LANGUAGE != "en" and context.setdefault("locale", LANGUAGE) != LANGUAGE:
+            pytest.skip("the test chooses its languages")
         page = self.browser.new_context(**context).new_page()
+        if LANGUAGE != "en":
+            page.add_init_script(f"try {{ localStorage['steersman.language'] ??= '{LANGUAGE}' }} catch {{}}")
         if hurried:
             page.add_init_script(HURRY)
         page.set_default_timeout(5000)
@@ -121,6 +135,8 @@ def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
 
 
 def button(where: Page | Locator, name: str) -> Locator:
+    if LANGUAGE != "en" and name == "切换到中文":
+        pytest.skip("the test changes the language itself")
     return where.get_by_role("button", name=name, exact=True)
 
 
