@@ -35,7 +35,7 @@ from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
-from steersman.weights.gguf import completed
+from steersman.weights.gguf import completed, cut_words
 
 Model = Any
 """A transformers model; its classes carry no usable types."""
@@ -363,7 +363,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
             settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
             if settings.is_encoder_decoder:
                 raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name))
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )
