@@ -8,6 +8,7 @@ Which prompts a question gets, the order of the options and all other draws foll
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 import re
@@ -60,6 +61,7 @@ def build(found: Sequence[Question], kind: Kind | None, how: Building, counts: C
         counts.left_out["beyond --most"] += len(found) - how.most
         order = sorted(range(len(found)), key=lambda i: _rng(how, f"most/{found[i].id}/{found[i].key}").random())
         found = [found[i] for i in sorted(order[: how.most])]
+    found = _spoken(found)
     split = split_keys([q.key for q in found], how.fractions, how.least)
     parts = {name: [q for q in found if split[q.key] == name] for name in how.fractions}
     learned = parts.get("train") or found
@@ -79,6 +81,14 @@ def build(found: Sequence[Question], kind: Kind | None, how: Building, counts: C
 
 def _rng(how: Building, what: str) -> random.Random:
     return random.Random(f"{how.seed}/{how.name}/{what}")
+
+
+def _spoken(found: Sequence[Question]) -> list[Question]:
+    """A language of fewer than one text in twenty is not asked in: such are names, or numbers."""
+    counts = Counter(q.language for q in found)
+    most = max(counts, key=lambda code: counts[code], default="zh")
+    rare = {code for code, n in counts.items() if 20 * n < len(found)}
+    return [dataclasses.replace(q, language=most) if q.language in rare else q for q in found]
 
 
 def _worded(kind: Kind, learned: Sequence[Question], how: Building) -> dict[str, dict[str, str]]:
@@ -201,7 +211,6 @@ def _unlike(made: Sequence[Conversation], seen: dict[str, str], counts: Counts) 
 def _with_baselines(splits: Mapping[str, list[Conversation]]) -> dict[str, list[Conversation]]:
     """The most frequent answer of the training split (else of the split itself) as the answer of a baseline, among the
     prompts of one kind and language."""
-    import dataclasses
 
     def group(one: Conversation) -> tuple[str, str]:
         task = one.meta[TASK]

@@ -6,6 +6,7 @@ place of ours of the same name. The form is at the top of our file.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
@@ -79,8 +80,6 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 def with_labels(kind: Kind, labels: Mapping[str, str]) -> Kind:
     """The kind with a label set of the user's own: value in the data -> word."""
-    import dataclasses
-
     return dataclasses.replace(kind, labels="words", words=dict.fromkeys(LANGUAGES, labels)) if labels else kind
 
 

@@ -18,7 +18,6 @@ from steersman.data.clean import language_of
 from steersman.data.readers import Record
 from steersman.data.task_kinds import ITEMS, Kind, filled
 
-
 END = re.compile(r"(?:<\|endoftext\|>|</s>|<eos>)\s*$")
 """End tokens by name, as P3's completions have them."""
 
@@ -111,7 +110,8 @@ def _ready(record: Record, taking: Taking, counts: Counts) -> Question:
     if not isinstance(prompt, str) or target is None:
         raise Dropped("no field input or prompt, target or completion")
     answer = END.sub("", str(target)).strip()
-    counts.changed["an end token's name cut off answers"] += answer != str(target).strip()
+    if answer != str(target).strip():
+        counts.changed["an end token's name cut off answers"] += 1
     if not prompt.strip() or not answer:
         raise Dropped("nothing asked or answered")
     if taking.most_characters and len(prompt) > taking.most_characters:

@@ -10,11 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from steersman.eval.suites.final_answers import equals_one_of, normal, plain
+from steersman.eval.suites.final_answers import plain
 
 WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _UNIT = re.compile(rf"[{WIDE}]|[^\W_{WIDE}]+")
 SEPARATORS = re.compile(r"[、，,；;\n|]+|(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
+AROUND = " .,:;!?\"'“”‘’。、《》「」()[]*"
+"""What may stand around a label; full-width signs are plain ones by then."""
 Metric = Callable[[str, str], float]
 """(answer, right answer) -> score from 0 to 1."""
 
@@ -23,9 +25,15 @@ def units(text: str) -> list[str]:
     return _UNIT.findall(plain(text).lower())
 
 
+def written(text: str) -> str:
+    """A label as it is compared: its first line, without case, superfluous white space and what encloses it."""
+    line = next((line for line in text.split("\n") if line.strip()), "")
+    return " ".join(plain(line).casefold().split()).strip(AROUND)
+
+
 def accuracy(answer: str, gold: str) -> float:
-    """1 where the answer's first line is the right one, punctuation and case aside."""
-    return float(equals_one_of(answer, [gold]))
+    """1 where the answer's first line is the right one, case and what encloses it aside."""
+    return float(bool(answer.strip()) and written(answer) == written(gold))
 
 
 def _harmonic(shared: float, said: float, wanted: float) -> float:
@@ -62,7 +70,7 @@ def rouge_l(answer: str, gold: str) -> float:
 
 def items(text: str) -> set[str]:
     """An answer's items, written side by side."""
-    return {one for part in SEPARATORS.split(text) if (one := normal(part))}
+    return {one for part in SEPARATORS.split(text) if (one := written(part))}
 
 
 def item_counts(answer: str, gold: str) -> tuple[int, int, int]:
@@ -92,7 +100,7 @@ def best(metric: str, answer: str, golds: Sequence[str]) -> float:
 
 def macro_f1(said: Sequence[str], golds: Sequence[str]) -> float:
     """The mean over the labels that are right somewhere of each label's F1; what is said beside is no label of it."""
-    said, golds = [normal(s) for s in said], [normal(g) for g in golds]
+    said, golds = [written(s) for s in said], [written(g) for g in golds]
     scores = []
     for label in sorted(set(golds)):
         both = sum(s == g == label for s, g in zip(said, golds, strict=True))
