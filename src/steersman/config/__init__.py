@@ -17,6 +17,7 @@ from steersman.config.components import (
     AdaptersConfig,
     AnswerRowsConfig,
     DialogueRowsConfig,
+    ExampleRowsConfig,
     OptimizerConfig,
     RankingRowsConfig,
     ResumeConfig,
@@ -52,7 +53,15 @@ from steersman.config.reinforcement import (
     ScoreConfig,
     SelectionConfig,
 )
-from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, RewardConfig, SftConfig
+from steersman.config.supervised import (
+    DpoConfig,
+    EncoderConfig,
+    HeadConfig,
+    KtoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+)
 
 __all__ = [
     "NO_MATTER",
@@ -66,10 +75,13 @@ __all__ = [
     "DataConfig",
     "DialogueRowsConfig",
     "DpoConfig",
+    "EncoderConfig",
     "EvalConfig",
+    "ExampleRowsConfig",
     "GroupKlConfig",
     "GroupRolloutsConfig",
     "GrpoConfig",
+    "HeadConfig",
     "KlConfig",
     "KtoConfig",
     "Leaf",
@@ -120,6 +132,7 @@ class Config:
     rloo: RlooConfig = RlooConfig()
     dpo: DpoConfig = DpoConfig()
     kto: KtoConfig = KtoConfig()
+    encoder: EncoderConfig = EncoderConfig()
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()

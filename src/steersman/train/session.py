@@ -27,7 +27,16 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from steersman.artifact.stage_folder import StageFolder
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, to_dict
+from steersman.config import (
+    DpoConfig,
+    EncoderConfig,
+    KtoConfig,
+    ModelConfig,
+    PpoConfig,
+    RewardConfig,
+    SftConfig,
+    to_dict,
+)
 from steersman.families.outputs import shard, use_checkpointing
 from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
@@ -38,7 +47,8 @@ from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
-C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | EncoderConfig)
+A = TypeVar("A", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
@@ -61,7 +71,7 @@ class Origin(Generic[C]):
 
 
 def trainable(
-    load: Callable[..., Any], base: Path, origin: Origin[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
+    load: Callable[..., Any], base: Path, origin: Origin[A], seed: int, prepare: Callable[[Any], None] = lambda _: None
 ) -> Any:
     """Load `base` for training: over packed rows, untrained parts frozen, split over the processes.
 
@@ -151,7 +161,8 @@ def opened(
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
     keep_freed_memory()
-    check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    if not isinstance(origin.config, EncoderConfig):  # its padded passes through transformers' layers are not predicted
+        check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs
