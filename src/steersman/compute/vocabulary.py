@@ -175,6 +175,13 @@ class _Embed(torch.autograd.Function):
         return None, total.rest(), None
 
 
+def log_sums(hidden: Tensor, weight: Tensor, targets: Tensor, logprobs: Tensor) -> Tensor:
+    """log of the sum of exp(logits), float32 [N], from what `token_logprobs` returned for the same arguments."""
+    rows = _Embed.apply(targets, weight, None) if sum_of(weight) is not None else F.embedding(targets, weight)  # type: ignore[no-untyped-call]
+    chosen: Tensor = (hidden.float() * rows.float()).sum(-1)
+    return chosen - logprobs
+
+
 def embed(module: Any, ids: Tensor) -> Tensor:
     """[T] -> [T, hidden], the same numbers as the transformers module's."""
     known = type(module).__name__ in ("Embedding", "Gemma3TextScaledWordEmbedding")

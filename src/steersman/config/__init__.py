@@ -24,6 +24,7 @@ from steersman.config.components import (
     RowsConfig,
 )
 from steersman.config.flat import Leaf, components, flat_name, late, leaves, replaced, to_dict
+from steersman.config.pretraining import KeptConfig, PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.config.project_settings import (
     DataConfig,
     EvalConfig,
@@ -82,6 +83,7 @@ __all__ = [
     "GroupRolloutsConfig",
     "GrpoConfig",
     "HeadConfig",
+    "KeptConfig",
     "KlConfig",
     "KtoConfig",
     "Leaf",
@@ -92,6 +94,7 @@ __all__ = [
     "PolicyOptimizerConfig",
     "PpoConfig",
     "PreferenceConfig",
+    "PretrainConfig",
     "ProjectConfig",
     "RankConfig",
     "RankingRowsConfig",
@@ -107,7 +110,9 @@ __all__ = [
     "SelectionConfig",
     "ServeConfig",
     "SftConfig",
+    "ShapeConfig",
     "StoreConfig",
+    "UpdatesConfig",
     "components",
     "flat_name",
     "late",
@@ -123,6 +128,7 @@ class Config:
     project: ProjectConfig = ProjectConfig()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     sample: SampleConfig = SampleConfig()
     rank: RankConfig = RankConfig()

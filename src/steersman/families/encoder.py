@@ -3,7 +3,7 @@
 They learn labels, spans and vectors (`steersman.train.encoding`), not dialogues: what a stage of the loop asks of a
 model that answers is refused by name. The layers are transformers' own, over texts padded to similar length.
 
-Why so: decision 81 in docs/LOG.md.
+Why so: decision 83 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from steersman.server import (
     responses_api,
     rounds_api,
     session_api,
+    settings_api,
     training,
 )
 from steersman.server.access import allowed
@@ -60,6 +61,7 @@ _ROUTERS = (
     desk_api.router,
     desk_manage.router,
     training.router,
+    settings_api.router,
     rounds_api.router,
     canary_api.router,
     session_api.router,

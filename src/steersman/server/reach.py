@@ -62,7 +62,8 @@ def _check_tls(certfile: str, keyfile: str) -> None:
     if not certfile:
         raise ValueError("serve.certfile: expected the certificate of serve.keyfile")
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certfile, keyfile or None)
+        # with a password given, OpenSSL does not ask the terminal for one
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certfile, keyfile or None, lambda: "")
     except OSError as error:  # an SSLError is one
         reason = error.strerror or str(error)
         raise ValueError(

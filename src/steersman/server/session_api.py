@@ -16,7 +16,7 @@ from steersman.server import passwords
 from steersman.server.access import SCOPES
 from steersman.server.audit import Us, Visitor
 from steersman.server.context import Ctx
-from steersman.server.door import cookie_name
+from steersman.server.cookies import delete_cookie, set_cookie
 from steersman.server.errors import ApiError
 from steersman.server.people import PROOF, Who, person_json
 from steersman.server.request_text import Said, Text
@@ -100,14 +100,7 @@ async def signed_in(us: Team, request: Request, user: User, answer: Response, ho
     before = proof.session if proof is not None else ""
     token = await run_in_threadpool(begin)
     us.door.forget()
-    answer.set_cookie(
-        cookie_name(request.scope, request.headers),
-        token,
-        max_age=us.settings.session_hours * 3600,
-        httponly=True,
-        samesite="strict",
-        secure=request.scope["scheme"] == "https",
-    )
+    set_cookie(request, answer, token, seconds=us.settings.session_hours * 3600)
     return answer
 
 
@@ -120,8 +113,7 @@ async def sign_out(us: Us, who: Who, request: Request) -> Response:
     await run_in_threadpool(end)
     us.door.forget()
     answer = JSONResponse({"ok": True})
-    name, secure = cookie_name(request.scope, request.headers), request.scope["scheme"] == "https"
-    answer.delete_cookie(name, httponly=True, samesite="strict", secure=secure)
+    delete_cookie(request, answer)
     return answer
 
 

@@ -54,7 +54,9 @@ class Team:
         both, of_name, of_address = credentials.failures(name, address, since)
         if both >= MOST_BOTH or of_name >= MOST_NAME or of_address >= MOST_ADDRESS:
             wait = math.ceil(WINDOW.total_seconds())
-            raise ApiError(429, "Too many sign-ins failed; wait a quarter of an hour", retry_after=wait)
+            raise ApiError(
+                429, "Too many sign-ins failed; wait a quarter of an hour", code="too_many_sign_ins", retry_after=wait
+            )
         found = self.store.accounts.password(name)
         right, anew = passwords.verify(found[1] if found else None, password)
         if found is None or not right:

@@ -3,7 +3,7 @@
 examples -> split, overlaps left out -> tokens -> shuffled batches -> padded passes of similar length -> the head's loss
 -> AdamW under a cosine schedule; the best weights by the held-out measure are kept, the test is measured with them.
 
-Why so: decision 81 in docs/LOG.md.
+Why so: decision 83 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from steersman.train.label_measures import Measured, lead
 from steersman.train.label_task import PROBLEMS, LabelTask, labels_of
 from steersman.train.ngram_baseline import baselines
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
-from steersman.train.session import Origin, Session, Steps, opened
+from steersman.train.session import Origin, Session, Steps, working
 from steersman.train.span_task import SpanTask
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
@@ -185,7 +185,7 @@ def run(
     tell(examples, parts, task)
     batches = plan_batches([1] * len(items), config.rows.batch_examples, config.epochs, f"{seed}/encoder")
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]
-    with opened(origin, base, [], lambda: headed(base, task, origin)) as session:
+    with working(origin, lambda: headed(base, task, origin)) as session:
         session.model.config.pad_token_id = tokenizer.pad_token_id
         steps = Steps(session, len(batches))
         choice = Choice([(int(a), float(b)) for a, b in steps.kept.get("seen", ())])

@@ -33,6 +33,7 @@ from steersman.config import (
     KtoConfig,
     ModelConfig,
     PpoConfig,
+    PretrainConfig,
     RewardConfig,
     SftConfig,
     to_dict,
@@ -47,19 +48,19 @@ from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
-C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | EncoderConfig)
-A = TypeVar("A", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
 
 @dataclass(frozen=True)
-class Origin(Generic[C]):
+class Origin(Generic[S]):
     """A stage's settings, seed and inputs (name -> hash), and the folder of its artifact."""
 
     stage: str
     output: Path
-    config: C
+    config: S
     model: ModelConfig
     seed: int
     inputs: Mapping[str, str]
@@ -71,7 +72,7 @@ class Origin(Generic[C]):
 
 
 def trainable(
-    load: Callable[..., Any], base: Path, origin: Origin[A], seed: int, prepare: Callable[[Any], None] = lambda _: None
+    load: Callable[..., Any], base: Path, origin: Origin[C], seed: int, prepare: Callable[[Any], None] = lambda _: None
 ) -> Any:
     """Load `base` for training: over packed rows, untrained parts frozen, split over the processes.
 
@@ -90,10 +91,10 @@ def trainable(
     return model
 
 
-class Session(Generic[C, M]):
+class Session(Generic[S, M]):
     """A stage under way: its models, its working folder, its bar and its log."""
 
-    def __init__(self, origin: Origin[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+    def __init__(self, origin: Origin[S], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
         self.origin, self.model, self.folder = origin, model, folder
         self._contexts = contexts
         self._shown = contextlib.ExitStack()
@@ -160,9 +161,15 @@ def opened(
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
+    check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    with working(origin, load) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]:
+    """`opened` for a stage whose memory is not predicted."""
     keep_freed_memory()
-    if not isinstance(origin.config, EncoderConfig):  # its padded passes through transformers' layers are not predicted
-        check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs
