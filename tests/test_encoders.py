@@ -186,8 +186,6 @@ def learn(base: Path, output: Path, examples: Examples, dtype: str = "float32", 
     return encoding.run(
         base=base,
         examples=examples,
-        validation=[],
-        test=[],
         output=output,
         config=replaced(CONFIG, **settings),
         model_config=ModelConfig(dtype=dtype, device="cpu"),

@@ -48,12 +48,9 @@ class Parts:
     said: list[str] = field(default_factory=list)
 
 
-def divide(
-    found: Examples, validation: Sequence[Example], test: Sequence[Example], config: EncoderConfig, seed: int
-) -> Parts:
-    """Train, held out and test: as the records say, or files do; else a seeded share, whole groups of equal texts."""
-    tested = [*test, *found.of("test")]
-    held = [*validation, *found.of("validation")]
+def divide(found: Examples, config: EncoderConfig, seed: int) -> Parts:
+    """Train, held out and test as the records say; else a seeded share is held out, whole groups of equal texts."""
+    held, tested = found.of("validation"), found.of("test")
     train, said = found.of("", "train"), []
     if not held:
         names = list(dict.fromkeys(_group(e) for e in train))
@@ -163,8 +160,6 @@ def run(
     *,
     base: Path,
     examples: Examples,
-    validation: Sequence[Example],
-    test: Sequence[Example],
     output: Path,
     config: EncoderConfig,
     model_config: ModelConfig,
@@ -173,7 +168,7 @@ def run(
 ) -> dict[str, Any]:
     """Fine-tune `base` into the folder `output`; returns the metrics of its manifest. Resumes by itself."""
     origin = Origin("encoder", output, config, model_config, seed, inputs)
-    parts = divide(examples, validation, test, config, seed)
+    parts = divide(examples, config, seed)
     tokenizer = read_tokenizer(base)
     set_pad_token(tokenizer)
     task = task_for(examples.kind, parts, base, tokenizer, config, model_config.trust_remote_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,10 @@ TEST = Option("--test", "Without a workspace: examples that are looked at once, 
 def run(task: Task) -> Any:
     from steersman.train import encoding
 
-    return encoding.run(**task.values, **task.common)
+    examples = task.values["examples"]
+    for split in ("validation", "test"):
+        examples.records += [dataclasses.replace(e, split=split) for e in task.values[split]]
+    return encoding.run(base=task.values["base"], examples=examples, **task.common)
 
 
 def _share(value: Mapping[str, Any]) -> str:
