@@ -314,6 +314,7 @@ def _serve(
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
     from steersman.server.mirrored import Mirror
+    from steersman.server.rates import Buckets
     from steersman.store import Store
 
     def report() -> Path | None:
@@ -321,6 +322,7 @@ def _serve(
         return path if path.is_file() else None
 
     config = space.config.serve
+    buckets = Buckets(worker.counts if worker else None)
     with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -336,7 +338,9 @@ def _serve(
             round=space.round,
             overlap=space.config.rank.overlap,
             workspace=space.root,
-            team=users.team_of(space.config, store, reach),
+            team=users.team_of(space.config, store, reach, buckets),
+            rate=config.requests_per_minute,
+            buckets=buckets,
             reach=reach,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,

@@ -203,6 +203,11 @@ class ServeConfig:
         "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    requests_per_minute: int = opt(
+        600,
+        "Most requests of one address in a minute where nobody is signed in; this machine's own are not counted. "
+        "0: any number.",
+    )
     streams: int = opt(256, "Most answers written at a time by one web process; more are refused with 429.", low=1)
     root_path: str = opt(
         "",

@@ -44,6 +44,7 @@ from steersman.server.key import Key
 from steersman.server.models import Models
 from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
+from steersman.server.rates import Buckets
 from steersman.server.reach import HERE, Reach
 from steersman.store import Store
 
@@ -82,13 +83,16 @@ def create_app(
     key: str = "",
     root_path: str = "",
     reach: Reach = HERE,
+    rate: int = 0,
+    buckets: Buckets | None = None,
     **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     greeting, examples, report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback,
-    and beyond it as `reach` says. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
+    and beyond it as `reach` says. `rate`: most requests a minute of an address where nobody is signed in, counted in
+    `buckets`. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
     server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
@@ -111,7 +115,16 @@ def create_app(
     hosts = host_names(allowed_hosts)
     door = context.team.door if context.team is not None else None
     shared = Key(key) if key else None
-    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=reach.beyond)
+    app.add_middleware(
+        Guard,
+        allowed_hosts=hosts,
+        key=shared,
+        body_limit=limit,
+        door=door,
+        beyond=reach.beyond,
+        rate=rate,
+        buckets=buckets,
+    )
     app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app
