@@ -22,6 +22,7 @@ from steersman.artifact.workspace import Workspace, renamed
 from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.serve_endpoint import endpoint_engine
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -69,6 +70,8 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
 
 
 def load(space: Workspace, model: str, dtype: str, opened: Open | None = None) -> Engine:
+    if space.config.serve.endpoint and not model:
+        return endpoint_engine(space, opened)
     return _loaded(space, *choose(space, model), dtype, opened)
 
 
@@ -185,6 +188,7 @@ def serve(
     certfile: given.CertOption = "",
     keyfile: given.KeyfileOption = "",
     trusted_proxy: given.ProxyOption = "",
+    endpoint: given.EndpointOption = "",
     workers: given.WorkersOption = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
@@ -193,7 +197,7 @@ def serve(
     """
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
     told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
-    told |= {"certfile": certfile, "keyfile": keyfile}
+    told |= {"certfile": certfile, "keyfile": keyfile, "endpoint": endpoint}
     space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
     if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
@@ -247,6 +251,7 @@ def run_server(
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
     from steersman.engine.apart.process import engines, opener
     from steersman.server.models import Following, Models
+    from steersman.server.on_demand import OnDemand
     from steersman.server.reach import reach_of
     from steersman.server.workers import this_worker
 
@@ -259,7 +264,8 @@ def run_server(
     reach = reach_of(config, host or config.host)
     set_up_logs(config.log_json)
     place = (host or config.host, config.port if port is None else port)
-    worker, history = this_worker(), [] if model else space.history()
+    fixed = bool(model or config.endpoint)  # what is promoted changes nothing
+    worker, history = this_worker(), [] if fixed else space.history()
     if worker is None and config.workers > 1:
         _serve_by_workers(space, model, dtype, place, reach, ready)
         return
@@ -269,9 +275,10 @@ def run_server(
         else:
             opened = stack.enter_context(engines(config.engine_process))
         load_other = loader(space, dtype, opened)
-        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also})
+        on_demand = OnDemand(space, load_other, config.on_demand)
+        models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also}, on_demand)
         served = history[-1]["identity"] if history else ""
-        follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not model)
+        follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not fixed)
         _serve(space, follow, models, place, reach, ready, key, worker)
 
 
@@ -392,5 +399,6 @@ def register(app: typer.Typer) -> None:
         "steersman serve",
         "steersman serve --dtype int8 --port 9000",
         "steersman serve --canary 2 --share 0.1",
+        "steersman serve --endpoint http://127.0.0.1:8080/v1",
     ]
     add(app, serve, panel=PEOPLE, examples=serving, slow=True)

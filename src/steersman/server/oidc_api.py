@@ -23,6 +23,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from steersman import installed
 from steersman.config.account_settings import AccountsConfig
 from steersman.server import logs
 from steersman.server.audit import Us
@@ -62,7 +63,7 @@ def check_settings(team: Team) -> None:
         import authlib  # noqa: F401
         import joserfc  # noqa: F401
     except ImportError:
-        raise ValueError("accounts.oidc_issuer: expected the extra: pip install 'steersman[oidc]'") from None
+        raise ValueError(f"accounts.oidc_issuer: expected the extra: {installed.command('oidc')}") from None
 
 
 async def _provider(http: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
