@@ -245,7 +245,7 @@ def asking(app: Any, address: str, **headers: str) -> TestClient:
 
 
 def test_an_address_asks_so_often(store: Store) -> None:
-    app = create_app(FakeEngine(), store, name="S", language="en", rate=3)
+    app = create_app(FakeEngine(), store, name="S", language="en", reach=Reach(rate=3))
     far, here = asking(app, "203.0.113.5"), asking(app, "127.0.0.1")
     told = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
     assert [far.get("/").status_code, far.get("/api/config").status_code] == [200, 200]
@@ -267,7 +267,7 @@ def test_an_address_asks_so_often(store: Store) -> None:
 
 
 def test_with_accounts_it_counts_who_is_not_signed_in(store: Store) -> None:
-    app = served(store, rate=3)
+    app = served(store, Reach(rate=3))
     far = asking(app, "203.0.113.5")
     far.cookies.set("steersman_8000", store.credentials.begin(store.accounts.named("ada").id, 1), domain="127.0.0.1")
     assert {far.get("/api/config").status_code for _ in range(9)} == {200}  # by role: accounts.requests_per_minute

@@ -83,7 +83,6 @@ def create_app(
     key: str = "",
     root_path: str = "",
     reach: Reach = HERE,
-    rate: int = 0,
     buckets: Buckets | None = None,
     **settings: Any,
 ) -> FastAPI:
@@ -91,8 +90,7 @@ def create_app(
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     greeting, examples, report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback,
-    and beyond it as `reach` says. `rate`: most requests a minute of an address where nobody is signed in, counted in
-    `buckets`. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
+    and beyond it as `reach` says, whose rate is counted in `buckets`. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
     server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
@@ -121,8 +119,7 @@ def create_app(
         key=shared,
         body_limit=limit,
         door=door,
-        beyond=reach.beyond,
-        rate=rate,
+        reach=reach,
         buckets=buckets,
     )
     app.add_middleware(AnthropicErrors)

@@ -26,6 +26,7 @@ from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
 from steersman.server.people import EVERYBODY, SCOPE
 from steersman.server.rates import Buckets, address_of
+from steersman.server.reach import HERE, Reach, is_loopback
 
 ALLOWED = "serve.allowed_hosts"
 HEALTH = ("/healthz", "/readyz")
@@ -45,16 +46,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address (no port) means this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_address(host: str) -> bool:
@@ -95,16 +86,14 @@ class Guard:
         key: Key | None = None,
         body_limit: int = BODY_LIMIT,
         door: Door | None = None,
-        beyond: bool = False,
-        rate: int = 0,
+        reach: Reach = HERE,
         buckets: Buckets | None = None,
     ) -> None:
-        """`rate`: most requests a minute of an address where nobody is signed in; 0: any. `beyond`: the server is asked
-        from other machines, by address; a name must still be an allowed one, since any name can be made to point here.
-        """
+        """A server that is asked from other machines is so by address; a name must still be an allowed one, since any
+        name can be made to point here."""
         self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
-        self._door, self._beyond = door, beyond
-        self._rate, self._buckets = rate, buckets or Buckets()
+        self._door, self._beyond, self._rate = door, reach.beyond, reach.rate
+        self._buckets = buckets or Buckets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
