@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from steersman.server import rates
+from steersman.server import buckets
 from steersman.store import Store
 from steersman.store.roles import Role
 
@@ -106,9 +106,9 @@ def test_two_workers_are_one_server(server: tuple[str, psutil.Process]) -> None:
 
 def test_a_table_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(rates.time, "monotonic", lambda: now[0])
-    file = rates.shared()
-    one, other = rates.Buckets(file), rates.Buckets(file)
+    monkeypatch.setattr(buckets.time, "monotonic", lambda: now[0])
+    file = buckets.shared()
+    one, other = buckets.Buckets(file), buckets.Buckets(file)
     assert [one.take("ann", 6), other.take("ann", 6), one.take("ann", 6)] == [0, 0, 0]
     assert [other.take("ann", 6) for _ in range(4)] == [0, 0, 0, 10]
     assert one.take("ben", 6) == 0
@@ -122,7 +122,7 @@ def test_a_table_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_has_an_end() -> None:
     """More names than it has places: the latest are counted still, and nobody is refused for another's requests."""
-    table = rates.Buckets()
-    for n in range(rates._SLOTS * 2):
+    table = buckets.Buckets()
+    for n in range(buckets._SLOTS * 2):
         assert table.take(f"name {n}", 2) == 0
     assert [table.take("the last", 2) for _ in range(3)] == [0, 0, 30]

@@ -8,8 +8,8 @@ from server_double import FakeEngine
 from steersman.config import AccountsConfig
 from steersman.server import workers
 from steersman.server.app import create_app
+from steersman.server.buckets import Buckets
 from steersman.server.listening import listen, serve, url_of
-from steersman.server.rates import Buckets
 from steersman.server.team import Team
 from steersman.store import Store
 

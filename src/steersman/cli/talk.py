@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,8 +21,8 @@ from steersman.artifact.workspace import Workspace, renamed
 from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.cli.serve_logs import set_up_logs
 from steersman.cli.serve_endpoint import endpoint_engine
+from steersman.cli.serve_logs import set_up_logs
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -301,10 +301,10 @@ def _serve(
 ) -> None:
     from steersman.rounds.openers import openers
     from steersman.server.app import create_app
+    from steersman.server.buckets import Buckets
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
     from steersman.server.mirrored import Mirror
-    from steersman.server.rates import Buckets
     from steersman.store import Store
 
     def report() -> Path | None:

@@ -13,7 +13,7 @@ from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, em
 
 if TYPE_CHECKING:
     from steersman.config import Config
-    from steersman.server.rates import Buckets
+    from steersman.server.buckets import Buckets
     from steersman.server.reach import Reach
     from steersman.server.team import Team
     from steersman.store import Store

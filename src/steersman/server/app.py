@@ -37,6 +37,7 @@ from steersman.server import (
 from steersman.server.access import allowed
 from steersman.server.anthropic_errors import AnthropicErrors
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
+from steersman.server.buckets import Buckets
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
@@ -44,7 +45,6 @@ from steersman.server.key import Key
 from steersman.server.models import Models
 from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
-from steersman.server.rates import Buckets
 from steersman.server.reach import HERE, Reach
 from steersman.store import Store
 
@@ -90,8 +90,8 @@ def create_app(
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     greeting, examples, report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback,
-    and beyond it as `reach` says, whose rate is counted in `buckets`. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
-    server. ValueError where a setting cannot be.
+    and beyond it as `reach` says, whose rate is counted in `buckets`. With a `key`, only who sends it is answered.
+    `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)

@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
 from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
+from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import Door
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
 from steersman.server.people import EVERYBODY, SCOPE
-from steersman.server.rates import Buckets, address_of
 from steersman.server.reach import HERE, Reach, is_loopback
 
 ALLOWED = "serve.allowed_hosts"

@@ -27,9 +27,9 @@ from steersman import installed
 from steersman.config.account_settings import AccountsConfig
 from steersman.server import logs
 from steersman.server.audit import Us
+from steersman.server.buckets import address_of
 from steersman.server.cookies import cookie_name, cookie_of, delete_cookie, set_cookie
 from steersman.server.errors import ApiError
-from steersman.server.rates import address_of
 from steersman.server.reach import is_loopback
 from steersman.server.session_api import Shown, signed_in
 from steersman.server.team import Team

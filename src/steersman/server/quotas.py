@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 from steersman.server import logs
+from steersman.server.buckets import Buckets
 from steersman.server.errors import ApiError
 from steersman.server.people import Person
-from steersman.server.rates import Buckets
 from steersman.store import Store
 from steersman.store.credentials import today
 from steersman.store.roles import Role, to_role

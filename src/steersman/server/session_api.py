@@ -15,11 +15,11 @@ from starlette.responses import Response
 from steersman.server import passwords
 from steersman.server.access import SCOPES
 from steersman.server.audit import Us, Visitor
+from steersman.server.buckets import address_of
 from steersman.server.context import Ctx
 from steersman.server.cookies import delete_cookie, set_cookie
 from steersman.server.errors import ApiError
 from steersman.server.people import PROOF, Who, person_json
-from steersman.server.rates import address_of
 from steersman.server.request_text import Said, Text
 from steersman.server.team import Team
 from steersman.store.accounts import NAME_LIMIT, Invitation, User

@@ -10,10 +10,10 @@ from anyio import CapacityLimiter, to_thread
 
 from steersman.config.account_settings import AccountsConfig
 from steersman.server import passwords
+from steersman.server.buckets import Buckets
 from steersman.server.door import Door
 from steersman.server.errors import ApiError
 from steersman.server.quotas import Limits, by_role
-from steersman.server.rates import Buckets
 from steersman.store import Store
 from steersman.store.accounts import User
 from steersman.store.schema import utc_now

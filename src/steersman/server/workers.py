@@ -24,7 +24,7 @@ from typing import Any
 
 from steersman.engine.apart.client import Link
 from steersman.engine.apart.process import Kept, started
-from steersman.server.rates import shared
+from steersman.server.buckets import shared
 from steersman.server.started import VARIABLE
 from steersman.server.started import started as since
 from steersman.stopping import Stop
@@ -45,7 +45,7 @@ class Worker:
     link: Link | None
     """To the engine's process; None where each worker has an engine of its own."""
     counts: int
-    """A descriptor of the table in which all count requests (`rates.Buckets`)."""
+    """A descriptor of the table in which all count requests (`buckets.Buckets`)."""
 
 
 def this_worker() -> Worker | None:
