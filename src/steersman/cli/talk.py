@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import logging
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +22,7 @@ from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
+from steersman.cli.serve_logs import set_up_logs
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -221,23 +221,6 @@ def _where(url: str) -> str:
     return f"chat:   {url}\nrank:   {url}/rank\nrounds: {url}/rounds\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
-class Wordless(logging.Formatter):
-    """Logs an error's place and kind without its text, which may quote a user's question.
-
-    STEERSMAN_DEBUG=words shows all.
-    """
-
-    def formatException(self, ei: Any) -> str:
-        from steersman.server.logs import wordless
-
-        if os.environ.get("STEERSMAN_DEBUG") == "words":
-            return super().formatException(ei)
-        return f"{wordless(ei[1])}\n(STEERSMAN_DEBUG=words shows its text)"
-
-    def format(self, record: logging.LogRecord) -> str:
-        return safe(super().format(record))
-
-
 def run_server(
     space: Workspace,
     model: str,
@@ -318,6 +301,7 @@ def _serve(
 ) -> None:
     from steersman.rounds.openers import openers
     from steersman.server.app import create_app
+    from steersman.server.buckets import Buckets
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
     from steersman.server.mirrored import Mirror
@@ -328,6 +312,7 @@ def _serve(
         return path if path.is_file() else None
 
     config = space.config.serve
+    buckets = Buckets(worker.counts if worker else None)
     with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -343,7 +328,8 @@ def _serve(
             round=space.round,
             overlap=space.config.rank.overlap,
             workspace=space.root,
-            team=users.team_of(space.config, store, reach),
+            team=users.team_of(space.config, store, reach, buckets),
+            buckets=buckets,
             reach=reach,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
@@ -360,18 +346,6 @@ def _serve(
                 ready(url)
 
             serve_app(app, *place, on_ready=begun, grace=config.grace_seconds, sock=sock)
-
-
-def set_up_logs(as_json: bool) -> None:
-    from steersman.server.logs import JsonLines, access, words
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(JsonLines() if as_json else Wordless("%(levelname)s %(name)s: %(message)s"))
-    if as_json:
-        access.setLevel(logging.INFO)
-    if os.environ.get("STEERSMAN_DEBUG") == "words":
-        words.setLevel(logging.DEBUG)
 
 
 def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine]:

@@ -210,6 +210,11 @@ class ServeConfig:
         "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    requests_per_minute: int = opt(
+        600,
+        "Most requests of one address in a minute where nobody is signed in; this machine's own are not counted. "
+        "0: any number.",
+    )
     on_demand: int = opt(
         1, "Models of rounds that stay loaded beside the served one once somebody chose them; 0: none.", low=0, high=16
     )
