@@ -13,8 +13,8 @@ from steersman.compute.padding import passes
 from steersman.config import EncoderConfig
 from steersman.data.examples import Example
 from steersman.distributed import parallel
-from steersman.families.encoded import ends
 from steersman.families.answer_spans import Span, best_span
+from steersman.families.encoded import ends
 from steersman.text.marked import Marks, Window
 from steersman.train import label_measures as measures
 from steersman.train.label_measures import Measured
