@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file, config_rewrite
+from steersman import config_file, config_rewrite, installed
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import (
     STAGES,
@@ -104,7 +104,7 @@ def _study() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
+        raise ValueError(f"search: needs Optuna; install it with {installed.command('search')}") from None
     return study
 
 

@@ -17,6 +17,7 @@ from steersman.config.components import (
     AdaptersConfig,
     AnswerRowsConfig,
     DialogueRowsConfig,
+    ExampleRowsConfig,
     OptimizerConfig,
     RankingRowsConfig,
     ResumeConfig,
@@ -53,7 +54,15 @@ from steersman.config.reinforcement import (
     ScoreConfig,
     SelectionConfig,
 )
-from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, RewardConfig, SftConfig
+from steersman.config.supervised import (
+    DpoConfig,
+    EncoderConfig,
+    HeadConfig,
+    KtoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+)
 
 __all__ = [
     "NO_MATTER",
@@ -67,10 +76,13 @@ __all__ = [
     "DataConfig",
     "DialogueRowsConfig",
     "DpoConfig",
+    "EncoderConfig",
     "EvalConfig",
+    "ExampleRowsConfig",
     "GroupKlConfig",
     "GroupRolloutsConfig",
     "GrpoConfig",
+    "HeadConfig",
     "KeptConfig",
     "KlConfig",
     "KtoConfig",
@@ -126,6 +138,7 @@ class Config:
     rloo: RlooConfig = RlooConfig()
     dpo: DpoConfig = DpoConfig()
     kto: KtoConfig = KtoConfig()
+    encoder: EncoderConfig = EncoderConfig()
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()

@@ -57,6 +57,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/invitation"): Need.OPEN,
     ("POST", "/api/invitation/accept"): Need.OPEN,
     ("GET", "/api/oidc/start"): Need.OPEN,
+    ("POST", "/api/oidc/start"): Need.OPEN,
     ("GET", "/api/oidc/callback"): Need.OPEN,
     ("PUT", "/api/me/password"): Need.SELF,
     ("DELETE", "/api/me/sessions"): Need.SELF,

@@ -29,6 +29,7 @@ from torch import Tensor
 from steersman.artifact.stage_folder import StageFolder
 from steersman.config import (
     DpoConfig,
+    EncoderConfig,
     KtoConfig,
     ModelConfig,
     PpoConfig,
@@ -48,7 +49,7 @@ from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
-S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig)
+S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
@@ -160,8 +161,15 @@ def opened(
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
-    keep_freed_memory()
     check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    with working(origin, load) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]:
+    """`opened` for a stage whose memory is not predicted."""
+    keep_freed_memory()
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs
