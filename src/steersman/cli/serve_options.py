@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 KEY_VARIABLE = "STEERSMAN_KEY"
+EndpointOption = Annotated[
+    str,
+    typer.Option("--endpoint", metavar="URL", help="Take answers from this OpenAI-compatible endpoint."),
+]
 KeyOption = Annotated[
     str, typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key.")
 ]

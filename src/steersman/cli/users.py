@@ -13,6 +13,7 @@ from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, em
 
 if TYPE_CHECKING:
     from steersman.config import Config
+    from steersman.server.buckets import Buckets
     from steersman.server.reach import Reach
     from steersman.server.team import Team
     from steersman.store import Store
@@ -23,7 +24,7 @@ NameChoice = Annotated[str, typer.Argument(metavar="NAME", help="The person's na
 RoleChoice = Annotated[str, typer.Option("--role", help="chatter, labeler, manager or admin.")]
 
 
-def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
+def team_of(config: Config, store: Store, reach: Reach, buckets: Buckets) -> Team | None:
     """The accounts of `serve --auth`, or None. ValueError where nobody could sign in."""
     if not config.serve.auth:
         return None
@@ -32,7 +33,7 @@ def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
     from steersman.store.roles import Role
 
     secret = os.environ.get(OIDC_SECRET) or config.accounts.oidc_client_secret
-    team = Team(store, dataclasses.replace(config.accounts, oidc_client_secret=secret))
+    team = Team(store, dataclasses.replace(config.accounts, oidc_client_secret=secret), buckets)
     check_settings(team)
     if not any(user.role is Role.ADMIN and not user.disabled for user in store.accounts.users()):
         raise ValueError("serve --auth: there is no admin yet; make one: steersman users add NAME --role admin")

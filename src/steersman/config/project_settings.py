@@ -198,11 +198,26 @@ class ServeConfig:
         "Whoever asks must send this key, where others share the machine: programs as 'Authorization: Bearer KEY', the "
         "page asks for it once. Empty: no key. Rather set STEERSMAN_KEY: others may read files and command lines.",
     )
+    endpoint: str = opt(
+        "",
+        "Answers are computed by this OpenAI-compatible endpoint, such as http://127.0.0.1:8080/v1; its key goes into "
+        "STEERSMAN_ENDPOINT_KEY. Empty: by a model of the workspace.",
+    )
+    endpoint_model: str = opt("", "The model's name there; empty: the only one that the endpoint lists.")
+    endpoint_context: int = opt(32768, "Its context in tokens, which an endpoint does not tell.", low=1)
     engine_process: bool = opt(
         True,
         "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    requests_per_minute: int = opt(
+        600,
+        "Most requests of one address in a minute where nobody is signed in; this machine's own are not counted. "
+        "0: any number.",
+    )
+    on_demand: int = opt(
+        1, "Models of rounds that stay loaded beside the served one once somebody chose them; 0: none.", low=0, high=16
+    )
     streams: int = opt(256, "Most answers written at a time by one web process; more are refused with 429.", low=1)
     root_path: str = opt(
         "",

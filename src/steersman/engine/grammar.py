@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman import installed
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
@@ -102,7 +103,7 @@ class Grammars:
             import llguidance.hf
         except ImportError:
             raise Refused(
-                "json_schema and regex need the package llguidance: pip install 'steersman[grammar]'"
+                f"json_schema and regex need the package llguidance: {installed.command('grammar')}"
             ) from None
         try:
             with self._lock:

@@ -62,6 +62,9 @@ class Context:
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Limits concurrent tokenising, so that the event loop gets its turn."""
 
+    opening: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
+    """Limits requests that load a model, so that the others get their threads."""
+
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not 0 <= self.temperature < math.inf:
             raise ValueError(
@@ -80,8 +83,15 @@ class Context:
         return self.models.current
 
     async def named(self, name: str) -> Found:
-        """The model that a request names. ApiError 404 where there is none, as OpenAI answers."""
-        found = await to_thread.run_sync(self.models.find, name)
+        """The model that a request names, loaded where it is a round's. ApiError 404 where there is none, as OpenAI
+        answers, 409 where it cannot be loaded."""
+        found = self.models.find(name)
+        if found is None:
+            try:
+                found = await to_thread.run_sync(self.models.open, name, limiter=self.opening)
+            except (ValueError, OSError) as error:
+                message = f"The model `{name[:100]}` cannot be loaded: {error}"
+                raise ApiError(409, message, param="model", code="model_not_loaded") from None
         if found is None:
             there = ", ".join(f"`{known}`" for known in self.models.names()[:10])
             message = f"The model `{name[:100]}` does not exist; this server has {there}"

@@ -17,7 +17,11 @@ BUSY_SECONDS = 30.0
 
 
 class StoreError(ValueError):
-    """The request contradicts the store's rules; the text says which and what was expected."""
+    """The request contradicts the store's rules; the text says which and what was expected, `code` tells programs."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NotFound(StoreError):
@@ -40,9 +44,9 @@ class Unreachable(OSError):
     """The database's server does not answer. What was being written is not acknowledged; later calls connect anew."""
 
 
-def expect(condition: bool, message: str) -> None:
+def expect(condition: bool, message: str, code: str | None = None) -> None:
     if not condition:
-        raise StoreError(message)
+        raise StoreError(message, code)
 
 
 def clean_text(value: object, where: str, *, limit: int | None = None, empty: bool = False) -> str:

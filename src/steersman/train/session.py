@@ -27,7 +27,17 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from steersman.artifact.stage_folder import StageFolder
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, to_dict
+from steersman.config import (
+    DpoConfig,
+    EncoderConfig,
+    KtoConfig,
+    ModelConfig,
+    PpoConfig,
+    PretrainConfig,
+    RewardConfig,
+    SftConfig,
+    to_dict,
+)
 from steersman.families.outputs import shard, use_checkpointing
 from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
@@ -39,17 +49,18 @@ from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
 
 @dataclass(frozen=True)
-class Origin(Generic[C]):
+class Origin(Generic[S]):
     """A stage's settings, seed and inputs (name -> hash), and the folder of its artifact."""
 
     stage: str
     output: Path
-    config: C
+    config: S
     model: ModelConfig
     seed: int
     inputs: Mapping[str, str]
@@ -80,10 +91,10 @@ def trainable(
     return model
 
 
-class Session(Generic[C, M]):
+class Session(Generic[S, M]):
     """A stage under way: its models, its working folder, its bar and its log."""
 
-    def __init__(self, origin: Origin[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+    def __init__(self, origin: Origin[S], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
         self.origin, self.model, self.folder = origin, model, folder
         self._contexts = contexts
         self._shown = contextlib.ExitStack()
@@ -150,8 +161,15 @@ def opened(
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
-    keep_freed_memory()
     check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    with working(origin, load) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]:
+    """`opened` for a stage whose memory is not predicted."""
+    keep_freed_memory()
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs

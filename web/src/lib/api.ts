@@ -1,4 +1,5 @@
 /** The server's HTTP interface: types and calls. Every failure is an `ApiError` with a message for people. */
+import { at as addressOf, below } from './root'
 import { events } from './sse'
 
 /** Whose a message is. */
@@ -202,10 +203,13 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether this page was served to somebody, whose session may end meanwhile. */
+let someone = false
+
 async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(path, {
+    response = await fetch(addressOf(path), {
       method,
       // a browser asks before it sends this to another site's server: it shows that the request is this page's
       headers: { 'X-Steersman': '1', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
@@ -216,10 +220,15 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     if (signal?.aborted) throw problem
     throw new ApiError('', 0)
   }
-  if (response.ok) return response
+  if (response.ok) {
+    someone ||= path === '/api/config'
+    return response
+  }
   const said = (await response.json().catch(() => null))?.error
-  if (said?.code === 'not_signed_in' && !location.pathname.startsWith('/login')) {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`)
+  const here = below(location.pathname)
+  if (said?.code === 'not_signed_in' && here !== '/login') {
+    const back = encodeURIComponent(here + location.search)
+    location.assign(addressOf(`/login?next=${back}${someone ? '&ended=1' : ''}`))
   }
   const wait = Number(response.headers.get('Retry-After')) || 0
   throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
