@@ -57,16 +57,13 @@ def data_mix(
     counts = mixing.shares(parts, count) if smoothing is None else _smoothed(parts, count, smoothing)
     taken = {p.info.name: n for p, n in zip(parts, counts, strict=True)}
     config = {
-        "mixed": {
-            p.info.name: {"weight": p.weight, "cap": p.cap, "taken": n, "of": p.info.count, "sha256": p.info.sha256}
-            for p, n in zip(parts, counts, strict=True)
-        },
+        "mixed": _mixed(parts, counts),
         "seed": seed,
         **({} if smoothing is None else {"smoothing": smoothing}),
         "made_of": {p.info.name: p.info.sha256 for p in parts},
     }
     left = {
-        f"of {n}, beyond its share": p.info.count - taken[n] for p in parts if p.info.count > taken[n := p.info.name]
+        f"of {i.name}, beyond its share": i.count - taken[i.name] for p in parts if (i := p.info).count > taken[i.name]
     }
     first = parts[0].info
     with progress("mix", sum(counts), unit="record") as shown:
@@ -77,13 +74,24 @@ def data_mix(
             source_sha256=hash_json([p.info.sha256 for p in parts]),
             skipped=left,
         )  # fmt: skip
-    lines = [f"{info.name}: {info.count} {info.kind}"]
-    lines += [
-        f"  {p.info.name}: {n} of {p.info.count} ({n / max(1, info.count):.1%}), weight {p.weight:g}"
+    lines = [f"{info.name}: {info.count} {info.kind}", *_told(parts, counts)]
+    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
+
+
+def _mixed(parts: Sequence[Part], counts: Sequence[int]) -> dict[str, Any]:
+    """What the manifest says of each part."""
+    return {
+        p.info.name: {"weight": p.weight, "cap": p.cap, "taken": n, "of": p.info.count, "sha256": p.info.sha256}
+        for p, n in zip(parts, counts, strict=True)
+    }
+
+
+def _told(parts: Sequence[Part], counts: Sequence[int]) -> list[str]:
+    return [
+        f"  {p.info.name}: {n} of {p.info.count} ({n / max(1, sum(counts)):.1%}), weight {p.weight:g}"
         + (f", cap {p.cap}" if p.cap else "")
         for p, n in zip(parts, counts, strict=True)
     ]
-    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
 
 
 def _smoothed(parts: Sequence[Part], count: int, smoothing: float) -> list[int]:

@@ -62,11 +62,9 @@ def tasks_eval(
     """
     from steersman import config as configs
     from steersman import config_file
-    from steersman.artifact.files import file_sha256, now, write_json
-    from steersman.eval import task_page, task_words
+    from steersman.artifact.files import file_sha256
     from steersman.eval.suites import benching, forms
     from steersman.eval.suites.asking import Manner
-    from steersman.eval.task_verdicts import together
 
     space = found_space(workspace, settings or [])
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
@@ -82,14 +80,21 @@ def tasks_eval(
     manner = Manner(max_tokens, 0.0, config.eval.batch_prompts, config.project.seed)
     benching.run(suites, [m for m, _ in named], output, manner, inputs, config.eval.bootstrap)
     found = _found(suites, asked, output / benching.ITEMS, config)
-    told = together(found)
     spoken = checked_language(language) or config.project.language
-    facts = {"made": now(), "options": options, **{k: v[:16] for k, v in inputs.items()}}
-    write_json(
-        output / RESULT, data := {"tasks": [of.to_json() | {"adjusted": w} for of, w in zip(found, told, strict=True)]}
-    )
-    task_page.draw(output / PAGE, found, told, spoken, facts)
-    emit(as_json, data | {"output": str(output)}, "\n".join([*task_words.lines(found, told), str(output / PAGE)]))
+    emit(as_json, *_kept(output, found, spoken, {"options": options, **{k: v[:16] for k, v in inputs.items()}}))
+
+
+def _kept(output: Path, found: Sequence[Beside], language: str, facts: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """Write the result and its page; returns what is printed."""
+    from steersman.artifact.files import now, write_json
+    from steersman.eval import task_page, task_words
+    from steersman.eval.task_verdicts import together
+
+    told = together(found)
+    data: dict[str, Any] = {"tasks": [of.to_json() | {"adjusted": w} for of, w in zip(found, told, strict=True)]}
+    write_json(output / RESULT, data)
+    task_page.draw(output / PAGE, found, told, language, {"made": now(), **facts})
+    return data | {"output": str(output)}, "\n".join([*task_words.lines(found, told), str(output / PAGE)])
 
 
 def _numbers(text: str) -> list[int]:
