@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from steersman.eval.suites.suite import Suite
     from steersman.eval.task_verdicts import Beside
 
+StyleOption = Annotated[
+    str, typer.Option("--style", help="chat, or text: to be continued, for models never taught to chat.")
+]
+CotOption = Annotated[bool, typer.Option("--cot", help="Ask for reasons first; the answer is what follows 'Answer:'.")]
 RESULT, PAGE = "tasks.json", "tasks.html"
 
 
@@ -37,12 +41,8 @@ def tasks_eval(
     norm: Annotated[
         str, typer.Option("--norm", help="Log-probabilities of labels as they are: none; or per characters.")
     ] = "none",
-    style: Annotated[
-        str, typer.Option("--style", help="chat, or text: to be continued, for models never taught to chat.")
-    ] = "chat",
-    cot: Annotated[
-        bool, typer.Option("--cot", help="Ask for reasons first; the answer is what follows 'Answer:'.")
-    ] = False,
+    style: StyleOption = "chat",
+    cot: CotOption = False,
     count: Annotated[int, typer.Option("-n", "--count", min=0, help="Questions of each set; 0: all.")] = 0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of a generated answer.")] = 128,
     endpoint_key: Annotated[
