@@ -84,8 +84,11 @@ def pretrain(
     for line in made.lines:
         say(line)
     outcome = pretrained.make(space, wanted, made)
+    page = pretrained.draw(space, outcome.folder, made.lines)
     emit(
-        as_json, {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}, _text(outcome)
+        as_json,
+        {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)},
+        _text(outcome, page.name),
     )
 
 
@@ -106,9 +109,9 @@ def _only(corpus: Any, start: Any) -> str:
     return str(known[0])
 
 
-def _text(outcome: Made) -> str:
+def _text(outcome: Made, page: str) -> str:
     m = outcome.metrics
-    head = f"pretrain: {outcome.folder}" + ("" if outcome.made else " is up to date")
+    head = f"pretrain: {outcome.folder} ({page})" + ("" if outcome.made else " is up to date")
     key, what = ("bpb", "bits per byte of held-out text") if "bpb" in m else ("loss", "held-out loss, nats per token")
     parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
     by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")
