@@ -71,8 +71,7 @@ def pretrain(
     space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
-    if start is not None:
-        space = pretrained.of_kind(space, start)
+    space = pretrained.of_kind(space, start) if start else space
     name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
@@ -85,11 +84,8 @@ def pretrain(
         say(line)
     outcome = pretrained.make(space, wanted, made)
     page = pretrained.draw(space, outcome.folder, made.lines)
-    emit(
-        as_json,
-        {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)},
-        _text(outcome, page.name),
-    )
+    data = {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}
+    emit(as_json, data, _text(outcome, page.name))
 
 
 def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
