@@ -89,8 +89,32 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
         documents = wanted.corpus.documents(wanted.tokenizer)
         tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed)
         texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
-        text = pretrain.Text(load_tokenizer(wanted.tokenizer_folder), tokens, texts)
+        text = pretrain.Text(ready(load_tokenizer(wanted.tokenizer_folder), section), tokens, texts)
         return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
+
+
+def of_kind(space: Workspace, base: Path) -> Workspace:
+    """The settings for going on with a model: its own architecture."""
+    from steersman.train.pretraining_plan import kind_of
+
+    section = space.config.pretrain
+    section = replace(section, shape=replace(section.shape, kind=kind_of(base)))
+    return replace(space, config=replace(space.config, pretrain=section))
+
+
+def ready(tokenizer: Any, section: PretrainConfig) -> Any:
+    """The tokenizer with what the architecture's objectives need: sentinels or masks, and the form of a prompt."""
+    from steersman.corpus.objectives import prepare
+    from steersman.text.bases import add_chat_template
+
+    kind = section.shape.kind
+    if kind in ("t5", "bart"):
+        prepare(tokenizer, masked=False)
+        add_chat_template(tokenizer, "text2text")
+    elif kind in ("bert", "modernbert"):
+        prepare(tokenizer, masked=True)
+        tokenizer.chat_template = None
+    return tokenizer
 
 
 def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[str], None]) -> Plan:
@@ -102,11 +126,15 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[
     from steersman.corpus.folder import tokens_of
     from steersman.corpus.tokenizing import FILE, shards_folder
     from steersman.train import dial
+    from steersman.train.denoising import objectives_of
     from steersman.train.pretraining_plan import cost, sizes_of
+    from steersman.weights.folders import load_tokenizer
 
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
+    objectives_of(section)  # a wrong name is told before anything is read
     if wanted.base is None:
-        sizes = dial.sizes(section, shards["vocabulary"])
+        tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
+        sizes = dial.sizes(section, max(shards["vocabulary"], len(tokenizer)))
         recipe = dial.recipe(section, sizes)
     else:
         sizes = sizes_of(wanted.base, shards["vocabulary"])

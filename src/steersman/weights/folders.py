@@ -322,7 +322,7 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
     folder.mkdir(parents=True, exist_ok=True)
-    use_cache, model.config.use_cache = model.config.use_cache, True
+    use_cache, model.config.use_cache = getattr(model.config, "use_cache", True), True
     if tokenizer.chat_template:
         agree_on_ends(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
