@@ -71,8 +71,7 @@ def pretrain(
     space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
-    if start is not None:
-        space = pretrained.of_kind(space, start)
+    space = pretrained.of_kind(space, start) if start else space
     name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
@@ -84,9 +83,9 @@ def pretrain(
     for line in made.lines:
         say(line)
     outcome = pretrained.make(space, wanted, made)
-    emit(
-        as_json, {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}, _text(outcome)
-    )
+    page = pretrained.draw(space, outcome.folder, made.lines)
+    data = {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}
+    emit(as_json, data, _text(outcome, page.name))
 
 
 def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
@@ -106,9 +105,9 @@ def _only(corpus: Any, start: Any) -> str:
     return str(known[0])
 
 
-def _text(outcome: Made) -> str:
+def _text(outcome: Made, page: str) -> str:
     m = outcome.metrics
-    head = f"pretrain: {outcome.folder}" + ("" if outcome.made else " is up to date")
+    head = f"pretrain: {outcome.folder} ({page})" + ("" if outcome.made else " is up to date")
     key, what = ("bpb", "bits per byte of held-out text") if "bpb" in m else ("loss", "held-out loss, nats per token")
     parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
     by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")

@@ -93,6 +93,33 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
         return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
 
 
+def draw(space: Workspace, folder: Path, lines: list[str]) -> Path:
+    """The model's page, `models/NAME.html`, beside the other models of the same text and tokenizer."""
+    from steersman.eval import pretraining_page
+    from steersman.train.log import read_metrics
+
+    mine = read_manifest(folder)
+    others = [p.parent for p in sorted(folder.parent.glob(f"*/{MANIFEST_NAME}")) if p.parent != folder]
+    alike = [other for other in others if _text(read_manifest(other).inputs) == _text(mine.inputs)]
+    runs = {}
+    for other in (folder, *alike):
+        batch = read_manifest(other).metrics["batch_tokens"]
+        rows = read_metrics(other)
+        evals = [row for row in rows if "eval_bpb_before" in row or "eval_loss_before" in row]
+        key = "eval_bpb" if "bpb" in read_manifest(other).metrics else "eval_loss"
+        start = [{"tokens_read": 0, key: evals[-1][f"{key}_before"]}] if evals else []
+        runs[other.name] = [*start, *({**row, "tokens_read": row["step"] * batch} for row in rows)]
+    facts = {**mine.inputs, **{f"plan {i}": line for i, line in enumerate(lines, 1)}, "made": mine.created}
+    path = folder.with_name(f"{folder.name}.html")
+    language = "zh" if space.config.project.language == "zh" else "en"
+    pretraining_page.draw(path, mine.metrics, facts, runs, language)
+    return path
+
+
+def _text(inputs: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in inputs.items() if name.startswith("corpus:")}
+
+
 def of_kind(space: Workspace, base: Path) -> Workspace:
     """The settings for going on with a model: its own architecture."""
     from steersman.train.pretraining_plan import kind_of
