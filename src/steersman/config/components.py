@@ -58,6 +58,20 @@ class AnswerRowsConfig(RowsConfig):
 
 
 @dataclass(frozen=True)
+class ExampleRowsConfig(RowsConfig):
+    """How labelled texts share passes, and passes steps."""
+
+    batch_examples: int = opt(
+        32, "Examples per optimizer step; with embeddings each is compared with all of them.", low=2
+    )
+    row_tokens: int = opt(4096, "Tokens of one pass, padding included; texts of similar length share one.", low=1)
+    text_tokens: int = opt(
+        256, "A longer text or pair is cut at its end (counted); a passage is read in windows of so many.", low=16
+    )
+    stride: int = opt(64, "Tokens by which windows of a passage overlap.")
+
+
+@dataclass(frozen=True)
 class AdaptersConfig:
     """Which of the model's weights are trained."""
 
