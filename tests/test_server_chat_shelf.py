@@ -224,7 +224,8 @@ def test_a_blind_vote_is_a_comparison_that_rounds_learn(client: TestClient, stor
     assert store.next_task("ann") is None
     assert store.ranking_progress(3)["tasks"] == 0
     assert store.records(chat=chat) == [ranking.id]
-    assert client.delete(f"/api/conversations/{chat}").status_code == 200
+    assert client.delete(f"/api/conversations/{chat}").json()["error"]["records"] == 1
+    assert client.delete(f"/api/conversations/{chat}?feedback=delete").status_code == 200
     assert list(store.rankings()) == list(store.tasks()) == []
 
 
