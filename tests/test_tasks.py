@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -210,6 +211,9 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     assert found.whole["macro_f1"].value == 1
     same = beside(suite, ("set", "model", 0), ["bad"] * len(right), [float(r == "bad") for r in right], 1000, 17)
     assert same.word == "no evidence"
+    few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
+    rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
+    assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
 
 
 def test_the_verbs(tmp_path: Path) -> None:
