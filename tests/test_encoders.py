@@ -182,7 +182,7 @@ def intents(count: int = 60) -> Examples:
 
 
 def learn(base: Path, output: Path, examples: Examples, dtype: str = "float32", **settings: Any) -> dict[str, Any]:
-    settings = {"epochs": 4, "batch_examples": 8, "lr": 3e-3, "evals": 3, **settings}
+    settings = {"epochs": 4, "batch_examples": 8, "lr": 3e-3, "lr_factor": 1.0, "evals": 3, **settings}
     return encoding.run(
         base=base,
         examples=examples,

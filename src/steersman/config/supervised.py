@@ -85,6 +85,7 @@ class HeadConfig:
     class_weights: str = opt(
         "none", "Weights of classes by how rare they are: 1 / n, or its root; all alike.", ("none", "sqrt", "balanced")
     )
+    lr_factor: float = opt(10.0, "By how much the head's learning rate is higher: it begins as noise.", low=0.01)
     label_smoothing: float = opt(0.0, "Share of a single label's probability that is spread over the others.", high=0.9)
     temperature: float = opt(0.05, "Embeddings: likeness is divided by it before the softmax (InfoNCE).", low=1e-3)
     negatives: int = opt(1, "Embeddings: hard negatives of an example that are used, where it has some.")

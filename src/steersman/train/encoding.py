@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from steersman import stopping
 from steersman.config import EncoderConfig, ModelConfig
@@ -27,8 +28,9 @@ from steersman.train.label_measures import Measured, lead
 from steersman.train.label_task import PROBLEMS, LabelTask, labels_of
 from steersman.train.ngram_baseline import baselines
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
-from steersman.train.session import Origin, Session, Steps, working
+from steersman.train.session import Origin, Rules, Session, Steps, working
 from steersman.train.span_task import SpanTask
+from steersman.train.update import Rule
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
 from steersman.weights.headed import load_headed, pooling_of, save_pooling
@@ -182,7 +184,7 @@ def run(
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]
     with working(origin, lambda: headed(base, task, origin)) as session:
         session.model.config.pad_token_id = tokenizer.pad_token_id
-        steps = Steps(session, len(batches))
+        steps = Steps(session, len(batches), rules_of(session.model, config))
         choice = Choice([(int(a), float(b)) for a, b in steps.kept.get("seen", ())])
         _learn(session, steps, task, batches, (items, parts.held, held), choice)
         report = _report(session, task, parts, held, paired, choice)
@@ -190,6 +192,18 @@ def run(
         _write_head(session, task)
         report["cautions"] += cautions(len(batches), session.path)
         return session.finish(report, tuple(examples.notes))
+
+
+def rules_of(model: Any, config: EncoderConfig) -> Rules:
+    """The head learns faster: it begins as noise, and what lies below it does not."""
+    of_heads = {id(p) for part in family.heads(model) for p in part.parameters()}
+    fast = {name for name, p in model.named_parameters() if id(p) in of_heads}
+    decay = config.optimizer.weight_decay
+
+    def rule(name: str, weight: Tensor) -> Rule:
+        return Rule(config.head.lr_factor if name in fast else 1.0, decay if weight.dim() >= 2 else 0.0)
+
+    return rule
 
 
 def tell(examples: Examples, parts: Parts, task: Task) -> None:

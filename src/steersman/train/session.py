@@ -43,13 +43,14 @@ from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
 from steersman.train.schedule import Schedule
-from steersman.train.update import Updater, keep_freed_memory
+from steersman.train.update import Rule, Updater, keep_freed_memory
 from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
 S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
+Rules = Callable[[str, Tensor], Rule]
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
@@ -181,7 +182,8 @@ def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]
 class Steps:
     """The optimizer steps of a stage that trains one model, from the newest resume point on."""
 
-    def __init__(self, session: Session[Any, Any], total: int) -> None:
+    def __init__(self, session: Session[Any, Any], total: int, rules: Rules | None = None) -> None:
+        """`rules`: see `Updater`."""
         config = session.origin.config
         self.session, self.total, self.done = session, total, 0
         self.updater = Updater(
@@ -189,6 +191,7 @@ class Steps:
             lr=config.optimizer.lr,
             weight_decay=config.optimizer.weight_decay,
             grad_clip=config.optimizer.grad_clip,
+            rules=rules,
         )
         self.schedule = Schedule(
             total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction
