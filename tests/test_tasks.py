@@ -21,6 +21,7 @@ from steersman.data.task_building import Building, Built, build
 from steersman.data.task_kinds import kinds
 from steersman.data.task_records import Counts, Taking, questions
 from steersman.engine.load import load_engine
+from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
 from steersman.eval.suites.asking import expression
@@ -278,5 +279,7 @@ def test_a_t5_goes_from_tasks_to_an_answer(tmp_path: Path) -> None:
     turns = Conversation("x", (Message("user", "您好"), Message("assistant", "请问"), Message("user", "订单")))
     answer = engine.generate([turns], SamplingParams(max_tokens=4, temperature=0))[0][0]
     assert answer.token_ids
+    with pytest.raises(Refused, match=r"regex: this model's tokenizer cannot be followed"):
+        engine.generate([turns], SamplingParams(max_tokens=4, regex="是|否"))
     suite = forms.read(str(write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])))
     assert suite.items[0].score(["预计明天送达"]) == 1
