@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-plain test-slow lint bench gpu-check web clean
+.PHONY: demo test test-plain test-slow lint bench gpu-check dist web clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -38,9 +38,9 @@ test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check src tests bench recipes
-	@$(BIN)/ruff check --preview --select PLW1514 src bench
-	@$(BIN)/ruff format --check src tests bench recipes
+	@$(BIN)/ruff check src tests bench recipes deploy
+	@$(BIN)/ruff check --preview --select PLW1514 src bench deploy
+	@$(BIN)/ruff format --check src tests bench recipes deploy
 	@$(BIN)/mypy
 	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
@@ -54,6 +54,10 @@ bench: $(VENV)/.dev
 # transformers. Exit code 2 where there is no GPU.
 gpu-check:
 	@PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) bench/gpu_check.py $(ARGS)
+
+# What an index of packages takes: wheels and sdists of steersman and steersman-server, into dist
+dist: $(VENV)/.dev
+	@$(BIN)/python deploy/build.py dist $(ARGS)
 
 web:
 	@cd web && npm ci --no-audit --no-fund && npm run check && npm run build

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness import machine, machine_line, say, table
-from steersman.engine.load import engine_of
+from steersman.engine.loaded import engine_of
 from steersman.engine.serving import Serving
 from steersman.kernels import building
 from steersman.kernels.capabilities import capabilities

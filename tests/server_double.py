@@ -137,7 +137,7 @@ def live(app: FastAPI, begin: Callable[[], object] = lambda: None) -> Iterator[s
     thread.start()
     try:
         assert started.wait(60)
-        yield url_of(sock)
+        yield url_of(sock, app.state.reach)
     finally:
         server.should_exit = True
         thread.join(60)

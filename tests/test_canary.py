@@ -284,6 +284,17 @@ def test_users_of_the_api_stay_with_their_model(space: Workspace, store: Store) 
         found = canary.look(space, store)
         assert found is not None
         assert f"answered {shown['api_answers'][0]} requests of the API" in canary_text(found)
+        for path, body in (
+            ("messages", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}),
+            ("responses", {"input": "Hi"}),
+        ):
+            for side, version_of in enumerate((CANDIDATE, SERVED)):
+                user = next(user for user, answered in of.items() if answered == version_of)
+                named = {"metadata": {"user_id": user}} if path == "messages" else {"safety_identifier": user}
+                before = client.get("/api/canary").json()["now"]["api_answers"]
+                assert client.post(f"/v1/{path}", json={"model": name, **body, **named}).status_code == 200
+                after = client.get("/api/canary").json()["now"]["api_answers"]
+                assert [b - a for a, b in zip(before, after, strict=True)] == [side == 1, side == 0]
         follow.models.compare(None)
         assert version(user="u1") == SERVED
 

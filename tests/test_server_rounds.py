@@ -241,3 +241,29 @@ def test_samples_of_a_run(client: TestClient, root: Path) -> None:
     assert (found["axis"], [row["at"] for row in found["rows"]]) == ("iteration", [2, 1, 0])
     assert found["rows"][0]["samples"] == [{"prompt": "问", "answer": "答 2"}]
     assert get(client, "/api/training/samples?run=../secret")["rows"] == []
+
+
+def test_settings_are_described_and_changed(client: TestClient, root: Path) -> None:
+    file = root / "steersman.toml"
+    file.write_text(file.read_text().replace("\ncoef = 0.05\n", "\ncoef = 0.02  # as agreed\n", 1))
+    told = {one["name"]: one for one in client.get("/api/rounds/settings/ppo").json()["settings"]}
+    assert (told["kl.coef"]["value"], told["kl.coef"]["plain"], told["kl.coef"]["low"]) == (0.02, True, 0)
+    assert told["kl.coef"]["default"] == 0.05
+    for values, said in (
+        ({"kl.coef": -1}, "ppo.kl.coef: expected at least 0, got -1.0"),
+        ({"kl.coef": True}, "ppo.kl.coef: expected float, got True"),
+        ({"nosuch": 1}, "ppo.nosuch: no such setting"),
+        ({"judge": "os:system"}, "no such setting"),
+    ):
+        before = file.read_bytes()
+        answer = client.put("/api/rounds/settings/ppo", json={"values": values})
+        assert answer.status_code == 400
+        assert said in answer.json()["error"]["message"]
+        assert file.read_bytes() == before
+    texts = [name for name, one in told.items() if not one["plain"]]
+    answer = client.put("/api/rounds/settings/ppo", json={"values": {texts[0]: "os:system"}})
+    assert "can be changed in steersman.toml alone" in answer.json()["error"]["message"]
+    assert client.put("/api/rounds/settings/ppo", json={"values": {"kl.coef": 0.5}}).status_code == 200
+    assert "coef = 0.5  # as agreed" in file.read_text()
+    assert client.get("/api/rounds/settings/store").status_code == 404
+    assert client.put("/api/rounds/settings/serve", json={"values": {"port": 1}}).status_code == 400

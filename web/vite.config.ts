@@ -13,6 +13,7 @@ const woff2Alone = {
 
 export default defineConfig({
   plugins: [woff2Alone, svelte()],
+  base: './', // the server says under which path it is offered
   build: {
     outDir: '../src/steersman/server/static',
     emptyOutDir: true,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from steersman import machine, waits
+from steersman import installed, machine, waits
 
 MARGIN = 1.15
 """Times faster that another way must be to be chosen."""
@@ -62,7 +61,7 @@ def key() -> str:
     """All that a measurement depends on: processor, allowed cores, torch, and our kernels' sources."""
     sources = sorted(p for p in (Path(__file__).parent / "kernels").iterdir() if p.suffix in (".c", ".h"))
     kernels = hashlib.sha256(b"\0".join(p.read_bytes() for p in sources)).hexdigest()[:8]
-    return f"{machine.processor()}, {machine.cores()} cores, torch {importlib.metadata.version('torch')}, {kernels}"
+    return f"{machine.processor()}, {machine.cores()} cores, torch {installed.version('torch')}, {kernels}"
 
 
 def kept() -> Choice | None:

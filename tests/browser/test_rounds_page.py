@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,26 @@ from axe import violations
 from browser_site import Site, button
 from playwright.sync_api import Browser, Page, expect
 
+from commands import Command, forking
 from round_space import allow_judges
 from server_double import FakeEngine, live
 from steersman.artifact.workspace import Workspace
+from steersman.rounds import jobs
+from steersman.server import started
 from steersman.server.app import create_app
 from steersman.store import Store
 
 SOON = 30_000
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+
+
+@pytest.fixture(scope="module")
+def slowly() -> Iterator[subprocess.Popen[str]]:
+    with pytest.MonkeyPatch.context() as patch:
+        allow_judges(patch)
+        with forking() as process:
+            yield process
 
 
 @pytest.fixture
@@ -50,11 +62,103 @@ def rounds(browser: Browser, root: Path) -> Iterator[Site]:
     assert site.complaints == []
 
 
+@pytest.fixture
+def quick(slowly: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Jobs are forked from a process that has torch already; the list: seconds of each step of the next ones."""
+    seconds: list[float] = []
+
+    def fork(command: list[str], place: Path) -> Command:
+        Path(f"{place}.log").symlink_to(f"{place}.err")
+        return Command(slowly, place, seconds.pop(0) if seconds else 0.0, *command[3:])
+
+    monkeypatch.setattr(jobs, "_spawn", fork)
+    return seconds
+
+
 def look(rounds: Site, path: str, **form: Any) -> Page:
     """A page that polls in a hurry, on a machine that may be busy."""
     page = rounds.open(path, hurried=True, **(form or DESKTOP))
     page.set_default_timeout(SOON)
     return page
+
+
+def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    quick += [4.0]
+    page, beside = (look(rounds, "/rounds") for _ in range(2))
+    expect(page.get_by_text("The fine-tuned model of round 1")).to_be_visible()
+    page.get_by_role("link", name="Make the next model").click()
+    expect(page.get_by_text("Round 3 would learn")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("edited answers"))).to_contain_text("3")
+    button(page, "Start a whole round").click()
+    job = page.get_by_role("article", name="Job 1")
+    expect(job.get_by_text("running", exact=True)).to_be_visible()
+    expect(job.get_by_text(re.compile("^Round 3"))).to_be_visible()
+    expect(job.get_by_text(re.compile(r"step \d+ / \d+"))).to_be_visible()
+    # another browser sees the same
+    expect(beside.get_by_text("Job 1 is running: a whole round.")).to_be_visible()
+    job.get_by_text("Log", exact=True).click()
+    expect(job.get_by_role("log")).to_contain_text("sft")
+    assert violations(page) == []
+    # the server is started again meanwhile; the job goes on
+    monkeypatch.setenv(started.VARIABLE, "2030-01-02T03:04:05Z")
+    expect(page.get_by_text(re.compile("The server was started again on Jan 2, 2030"))).to_be_visible()
+    button(page, "Understood").click()
+    button(job, "Stop").click()
+    expect(job.get_by_text("stopped", exact=True)).to_be_visible()
+    button(job, "Go on").click()
+    again = page.get_by_role("article", name="Job 2")
+    expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=4 * SOON)
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("link", name="Round 3").click()
+    expect(page.get_by_role("heading", name="What the gate said")).to_be_visible()
+    expect(page.get_by_text("yes: enough test questions")).to_be_visible()
+    expect(page.get_by_role("link", name="Report").last).to_have_attribute("href", "/reports/3?lang=en")
+    assert violations(page) == []
+
+
+def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) -> None:
+    page = look(rounds, "/rounds/run")
+    page.get_by_role("combobox", name="Stage").select_option("reward")
+    button(page, "Start").click()
+    job = page.get_by_role("article", name="Job 1")
+    expect(job.get_by_text("failed", exact=True)).to_be_visible()
+    expect(job.get_by_text("It ended with an error, and says what was expected:")).to_be_visible()
+    expect(job.get_by_text(re.compile("rankings"))).to_be_visible()
+
+
+def test_settings_are_changed_from_the_page(rounds: Site) -> None:
+    page = look(rounds, "/rounds/run")
+    page.get_by_role("combobox", name="Stage").select_option("reward")
+    page.get_by_text("Settings of Reward model").click()
+    rate = page.get_by_label("optimizer.lr", exact=True)
+    rate.fill("0.002")
+    button(page, "Save 1 changes").click()
+    expect(page.get_by_text("Saved in steersman.toml.")).to_be_visible()
+    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
+    expect(button(page, "Save 0 changes")).to_be_disabled()
+    rate.fill("-1")
+    rounds.refusals = True
+    button(page, "Save 1 changes").click()
+    expect(page.get_by_role("alert")).to_contain_text("reward.optimizer.lr: expected at least 0, got -1")
+    assert violations(page) == []
+    button(page, re.compile("^Show all")).click()
+    expect(page.get_by_text("only in steersman.toml").first).to_be_visible()
+    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
+
+
+def test_a_file_becomes_a_data_set(rounds: Site, quick: list[float], tmp_path: Path) -> None:
+    file = tmp_path / "问答.csv"
+    file.write_text("question,answer\n" + "".join(f"Where is lamp {i}?,Soon {i}.\n" for i in range(12)))
+    page = look(rounds, "/rounds/data")
+    page.get_by_label("File", exact=True).set_input_files(file)
+    page.get_by_label("For").select_option("train")
+    button(page, "Import").click()
+    page.get_by_role("link", name="问答").click()
+    expect(page.get_by_text("12 demonstrations for training")).to_be_visible()
+    page.get_by_label("Containing these words").fill("lamp 7")
+    button(page, "Show").click()
+    expect(page.get_by_text("Where is lamp 7?")).to_be_visible()
+    expect(page.get_by_text("Where is lamp 1?")).to_have_count(0)
 
 
 def test_promoting_and_going_back_say_what_changes(rounds: Site) -> None:

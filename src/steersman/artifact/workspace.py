@@ -111,6 +111,11 @@ class Workspace:
         """The same workspace fixed to the current round, even if `steersman next` opens another."""
         return dataclasses.replace(self, pinned=self.round)
 
+    def named(self, model: str) -> str:
+        """The folder of a pretrained model of the workspace, or the name as it is: another model's."""
+        own = self.root / "models" / model
+        return str(own) if model and not Path(model).is_absolute() and (own / "config.json").is_file() else model
+
     @property
     def data(self) -> Path:
         return self.root / "data"

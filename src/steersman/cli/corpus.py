@@ -88,7 +88,7 @@ def corpus_build(
     reading = Reading(encoding=encoding, tell=say, **limits)
     what = Gathering(_origins(sources, field), reading, chosen, wishes, tests, validation)
     made = _built(space, into, what, replace)
-    shards = _shards(space, made, tokenizer) if tokenizer else None
+    shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
 
@@ -113,7 +113,7 @@ def corpus_tokenize(
 
     space = open_workspace(workspace)
     corpus = corpus_of(space, name)
-    shards = _shards(space, corpus, tokenizer)
+    shards = shards_of(space, corpus, tokenizer)[2]
     _page(space, corpus)
     emit(as_json, {"corpus": name, "shards": shards}, "\n".join(_lines(corpus)))
 
@@ -194,7 +194,8 @@ def read_weights(given: Sequence[str]) -> dict[str, float]:
     return out
 
 
-def _shards(space: Workspace, corpus: Corpus, named: str) -> dict[str, Any]:
+def shards_of(space: Workspace, corpus: Corpus, named: str) -> tuple[str, Path, dict[str, Any]]:
+    """(the tokenizer's name, its folder, the list of shards), made where they are not there."""
     from steersman.cli.tokenizers import load_tokenizer
     from steersman.corpus import folder
 
@@ -202,7 +203,7 @@ def _shards(space: Workspace, corpus: Corpus, named: str) -> dict[str, Any]:
     kept = (of["kept"] for of in corpus.about["sources"].values())
     total = sum(split["documents"] for splits in kept for split in splits.values())
     with progress("tokenize", total, unit="document") as shown:
-        return folder.tokenise(corpus, name, tokenizer, folder.tokenizer_sha256(path), shown.update)
+        return name, path, folder.tokenise(corpus, name, tokenizer, folder.tokenizer_sha256(path), shown.update)
 
 
 def _lines(corpus: Corpus) -> list[str]:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from steersman import machine
+from steersman import installed, machine
 from steersman.cli.framework import PROJECT, JsonOption, add, emit, open_workspace, say
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check_packages() -> list[Check]:
     from packaging.requirements import Requirement
 
     out = []
-    for text in importlib.metadata.requires("steersman") or []:
+    for text in importlib.metadata.requires(installed.distribution()) or []:
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
@@ -142,6 +142,8 @@ def check_gpu() -> Check:
     try:
         import torch
     except Exception as error:
+        if installed.distribution() == installed.SERVER and installed.version("torch") is None:
+            return Check("torch", "ok", f"left out by {installed.SERVER}: answers come from serve.endpoint")
         return Check("torch", "error", f"cannot be imported: {error}", "install torch again: see the README")
     if not torch.cuda.is_available():
         return Check("gpu", "ok", f"none; torch {torch.__version__} computes on the CPU")

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman import __version__, chosen, locks, progress, stopping, terminal
+from steersman import __version__, chosen, installed, locks, progress, stopping, terminal
 from steersman.artifact import unfinished
 from steersman.artifact.workspace import Workspace
 
@@ -51,8 +51,8 @@ STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", 
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (
     *("demo", "project", "trust", "data", "cold", "stages", "plan", "search", "trials", "background", "round_verbs"),
-    *("corpus", "tokenizers", "rank", "desk_verbs", "talk", "users", "eval_reward", "bench", "compare_answers"),
-    *("promotion", "canaries", "export_model", "store", "status", "doctor"),
+    *("corpus", "tokenizers", "base_models", "task_models", "rank", "desk_verbs", "talk", "users", "eval_reward"),
+    *("bench", "compare_answers", "promotion", "canaries", "export_model", "store", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -141,7 +141,7 @@ def explain(error: BaseException) -> str | None:
         return f"{error.filename or 'the system'}: {error.strerror}"
     # FloatingPointError is how a stage says that training diverged
     told = isinstance(error, ValueError | OSError | FloatingPointError)
-    return text or type(error).__name__ if told else None
+    return text or type(error).__name__ if told else installed.lacking(error)
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:

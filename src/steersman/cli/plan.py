@@ -80,7 +80,8 @@ def plan(
     from steersman.weights.folders import DTYPES, pick_device
     from steersman.weights.resolve import resolve
 
-    folder = resolve(model or config.model.base, say=say)
+    base = space.named(config.model.base) if space else config.model.base
+    folder = resolve(model or base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
     plans: list[Planned] = []
     for entry in wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman import config as configs
-from steersman import config_file, config_rewrite, locks
-from steersman.artifact.files import rewrite
+from steersman import config_file, config_rewrite, installed
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import (
     STAGES,
@@ -28,7 +26,7 @@ from steersman.cli.framework import (
 )
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
-from steersman.rounds import registry
+from steersman.rounds import registry, stage_settings
 from steersman.rounds.registry import Searched, Stage
 from steersman.rounds.stages.report import search_path
 
@@ -93,7 +91,7 @@ def search(
             f"{folder}: none of {len(result['trials'])} trials came to its end; search lower learning rates"
         )
     if apply:
-        write_settings(space, entry.section, result["best"]["params"])
+        stage_settings.write(space, entry.section, result["best"]["params"])
     emit(as_json, *_told(space, entry, result, folder, apply))
 
 
@@ -106,7 +104,7 @@ def _study() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise ValueError("search: needs Optuna; install it with pip install 'steersman[search]'") from None
+        raise ValueError(f"search: needs Optuna; install it with {installed.command('search')}") from None
     return study
 
 
@@ -195,19 +193,6 @@ def read_dimensions(config: configs.Config, entry: Stage, ranges: list[str], cho
     if not keys or len(set(keys)) < len(keys):
         raise ValueError(f"search: expected --range or --choice, each key of [{stage}] at most once; got {keys}")
     return out
-
-
-def write_settings(space: Workspace, section: str, values: dict[str, Any]) -> None:
-    """Put the values into steersman.toml; all other lines, comments included, stay as they are."""
-    path = space.root / CONFIG_NAME
-    with locks.brief(path):
-        text = config_rewrite.edited(path.read_text(encoding="utf-8-sig"), section, values)
-        expected = config_file.from_dict({section: values}, "search", config_file.load(path))
-        if text is None or config_file.from_dict(tomllib.loads(text), str(path)) != expected:
-            raise ValueError(
-                f"{path}: cannot be edited as it is written; put these into [{section}] yourself: {values}"
-            )
-        rewrite(path, text)
 
 
 def register(app: typer.Typer) -> None:

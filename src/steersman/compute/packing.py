@@ -212,6 +212,34 @@ def build_row(trees: Sequence[Tree]) -> Row:
     )
 
 
+def lines_row(tokens: Tensor, document: Tensor) -> Row:
+    """Lines of text side by side, tokens and document [R, L], to predict every token but the first of each line.
+
+    `document` numbers the documents of a line in order; tokens see those before them in their document alone. The first
+    token of a document is predicted too, from the end of the one before.
+    """
+    lines, length = tokens.shape
+    assert lines * length % MULTIPLE == 0
+    fresh = torch.ones(lines, length, dtype=torch.bool)
+    fresh[:, 1:] = document[:, 1:] != document[:, :-1]
+    flat = fresh.flatten()
+    number = flat.long().cumsum(0) - 1
+    (starts,) = flat.nonzero(as_tuple=True)
+    place = torch.arange(lines * length)
+    targets = place[place % length != 0]
+    none = torch.zeros(0, dtype=torch.long)
+    return Row(
+        ids=tokens.flatten(),
+        positions=place - starts[number],
+        document=number,
+        branch=torch.full_like(number, -1),
+        targets=targets,
+        predictors=targets - 1,
+        branch_ends=none,
+        target_branch=torch.full_like(targets, -1),
+    )
+
+
 def to_device(row: Row, device: torch.device) -> Row:
     if device.type == "cpu":
         return row

@@ -17,12 +17,14 @@ from steersman.config.components import (
     AdaptersConfig,
     AnswerRowsConfig,
     DialogueRowsConfig,
+    ExampleRowsConfig,
     OptimizerConfig,
     RankingRowsConfig,
     ResumeConfig,
     RowsConfig,
 )
 from steersman.config.flat import Leaf, components, flat_name, late, leaves, replaced, to_dict
+from steersman.config.pretraining import KeptConfig, PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.config.project_settings import (
     DataConfig,
     EvalConfig,
@@ -30,6 +32,7 @@ from steersman.config.project_settings import (
     ProjectConfig,
     RankConfig,
     RoundConfig,
+    RouteConfig,
     SampleConfig,
     ServeConfig,
     StoreConfig,
@@ -52,7 +55,15 @@ from steersman.config.reinforcement import (
     ScoreConfig,
     SelectionConfig,
 )
-from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, RewardConfig, SftConfig
+from steersman.config.supervised import (
+    DpoConfig,
+    EncoderConfig,
+    HeadConfig,
+    KtoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+)
 
 __all__ = [
     "NO_MATTER",
@@ -66,10 +77,14 @@ __all__ = [
     "DataConfig",
     "DialogueRowsConfig",
     "DpoConfig",
+    "EncoderConfig",
     "EvalConfig",
+    "ExampleRowsConfig",
     "GroupKlConfig",
     "GroupRolloutsConfig",
     "GrpoConfig",
+    "HeadConfig",
+    "KeptConfig",
     "KlConfig",
     "KtoConfig",
     "Leaf",
@@ -80,6 +95,7 @@ __all__ = [
     "PolicyOptimizerConfig",
     "PpoConfig",
     "PreferenceConfig",
+    "PretrainConfig",
     "ProjectConfig",
     "RankConfig",
     "RankingRowsConfig",
@@ -88,6 +104,7 @@ __all__ = [
     "RlooConfig",
     "RolloutsConfig",
     "RoundConfig",
+    "RouteConfig",
     "RowsConfig",
     "RuleConfig",
     "SampleConfig",
@@ -95,7 +112,9 @@ __all__ = [
     "SelectionConfig",
     "ServeConfig",
     "SftConfig",
+    "ShapeConfig",
     "StoreConfig",
+    "UpdatesConfig",
     "components",
     "flat_name",
     "late",
@@ -111,6 +130,7 @@ class Config:
     project: ProjectConfig = ProjectConfig()
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     sample: SampleConfig = SampleConfig()
     rank: RankConfig = RankConfig()
@@ -120,6 +140,7 @@ class Config:
     rloo: RlooConfig = RlooConfig()
     dpo: DpoConfig = DpoConfig()
     kto: KtoConfig = KtoConfig()
+    encoder: EncoderConfig = EncoderConfig()
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steersman import installed
 from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
 from steersman.data.readers import encoding_of, lines_of
@@ -122,7 +123,7 @@ def _page(part: Part, reading: Reading, left_out: LeftOut) -> str:
         from resiliparse.extract.html2text import extract_plain_text
         from resiliparse.parse.html import HTMLTree
     except ImportError as error:
-        raise ValueError(f"{part.name}: pages need another package: pip install 'steersman[corpus]'") from error
+        raise ValueError(f"{part.name}: pages need another package: {installed.command('corpus')}") from error
     with part.open() as file:
         data = file.read()
     text: str = extract_plain_text(HTMLTree.parse_from_bytes(data, encoding_of(part, reading)), main_content=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steersman import installed
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
@@ -102,7 +103,7 @@ class Grammars:
             import llguidance.hf
         except ImportError:
             raise Refused(
-                "json_schema and regex need the package llguidance: pip install 'steersman[grammar]'"
+                f"json_schema and regex need the package llguidance: {installed.command('grammar')}"
             ) from None
         try:
             with self._lock:
@@ -116,6 +117,11 @@ class Grammars:
                 raise ValueError(problem)
             matcher = llguidance.LLMatcher(self._prepared, source, log_level=0)
         except (ValueError, TypeError, RecursionError) as error:
+            if "decoder type" in str(error):
+                raise Refused(
+                    f"sampling.{name}: this model's tokenizer cannot be followed by a grammar (its words are "
+                    "SentencePiece's); expected one of bytes"
+                ) from None
             raise Refused(f"sampling.{name}: {_brief(str(error))}") from None
         if matcher.is_error():
             raise Refused(f"sampling.{name}: {_brief(matcher.get_error())}")

@@ -116,6 +116,7 @@ def _stage(space: Workspace, number: int, state: Any) -> dict[str, Any]:
         "verb": stage.verb,
         "title": stage.title,
         "makes": stage.run is not None,
+        "section": stage.section,
         "people": stage.by_judge is not None,
         "state": state.state,
         "resume": state.resume,

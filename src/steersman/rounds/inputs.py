@@ -113,7 +113,7 @@ def resolved(model: str) -> Path:
 
 
 def base_model(space: Workspace) -> Path:
-    return resolved(space.config.model.base)
+    return resolved(space.named(space.config.model.base))
 
 
 def model_hash(folder: Path) -> str:

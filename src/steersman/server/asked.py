@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +41,11 @@ class Asked:
     """Turns of `dialogue` that are not the caller's own, at its beginning."""
     limit: int | None = None
     """The request's own `max_tokens`."""
+
+    @property
+    def beginning(self) -> str:
+        """The user's first turn, which stays while the dialogue goes on."""
+        return next((turn.text for turn in self.dialogue.messages if turn.role == "user"), "")
 
 
 @dataclass(frozen=True)
@@ -155,11 +160,23 @@ async def cancel_on_disconnect(request: Request, generation: Generation) -> None
     generation.cancel()
 
 
-async def admit(ctx: Context, found: Found, at_end: AtEnd, read: Callable[[], Asked], answers: int = 1) -> Answering:
-    """Reserve room, read the request (in a thread) and fit it into the context. ApiError where any of these fails."""
-    engine = found.engine
+async def admit(
+    ctx: Context,
+    found: Found,
+    at_end: AtEnd,
+    read: Callable[[], Asked],
+    answers: int = 1,
+    users: Sequence[str | None] | None = None,
+) -> Answering:
+    """Reserve room, read the request (in a thread) and fit it into the context. ApiError where any of these fails.
+
+    With `users` (ids that the request may name) the request takes part in a canary; without, `found` was chosen so.
+    """
     place = at_end.enter_context(ctx.generations.reserve(answers))
     asked = await run_in_threadpool(read)
+    if users is not None:
+        found = await ctx.for_user(found, *users, asked.beginning)
+    engine = found.engine
     tools, form = asked.tools, None
     dialogue, params = dataclasses.replace(asked.dialogue, tools=tools.given), asked.params
     if tools.given:

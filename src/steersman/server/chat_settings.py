@@ -23,8 +23,11 @@ def defaults_json(ctx: Context) -> dict[str, Any]:
 
 def models_json(models: Models) -> list[dict[str, Any]]:
     """What may answer in a chat: the promoted model first, under the assistant's name, then each by its version."""
-    found = filter(None, map(models.find, models.names()))
-    return [{"id": one.name, "version": one.engine.policy_version, "current": one.current} for one in found]
+    found = [(name, models.find(name)) for name in models.names()]
+    return [
+        {"id": name, "version": one.engine.policy_version if one else name, "current": one is not None and one.current}
+        for name, one in found
+    ]
 
 
 async def model_of(ctx: Context, chat: Chat) -> Found:

@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from steersman.engine.protocol import Engine, Refused
 from steersman.rounds.canary import count_api_answer
 from steersman.server.answers import Answers
+from steersman.server.encoders import Encoders
 from steersman.server.errors import ApiError, unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
@@ -59,8 +60,13 @@ class Context:
     """People who may sign in; None: the server has no accounts."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
+    encoders: Encoders = field(default_factory=Encoders)
+    """Small models beside the one that answers."""
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Limits concurrent tokenising, so that the event loop gets its turn."""
+
+    opening: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
+    """Limits requests that load a model, so that the others get their threads."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or not 0 <= self.temperature < math.inf:
@@ -80,8 +86,15 @@ class Context:
         return self.models.current
 
     async def named(self, name: str) -> Found:
-        """The model that a request names. ApiError 404 where there is none, as OpenAI answers."""
-        found = await to_thread.run_sync(self.models.find, name)
+        """The model that a request names, loaded where it is a round's. ApiError 404 where there is none, as OpenAI
+        answers, 409 where it cannot be loaded."""
+        found = self.models.find(name)
+        if found is None:
+            try:
+                found = await to_thread.run_sync(self.models.open, name, limiter=self.opening)
+            except (ValueError, OSError) as error:
+                message = f"The model `{name[:100]}` cannot be loaded: {error}"
+                raise ApiError(409, message, param="model", code="model_not_loaded") from None
         if found is None:
             there = ", ".join(f"`{known}`" for known in self.models.names()[:10])
             message = f"The model `{name[:100]}` does not exist; this server has {there}"

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
 from steersman.server.access import OPEN_PATHS
+from steersman.server.cookies import cookie_name, cookie_of
 from steersman.server.errors import ApiError, error_response
 from steersman.server.key import given_key
 from steersman.server.people import PROOF, SCOPE, Person, Proof
@@ -33,21 +34,6 @@ MOST_KNOWN = 10_000
 HEADER = "x-steersman"
 """Which a page's write must have, with any value: a browser asks before it sends that to another site."""
 _READS = ("GET", "HEAD", "OPTIONS")
-
-
-def cookie_name(scope: Scope, headers: Headers) -> str:
-    """All ports of a host share its cookies, so the port is in the name; `__Host-` binds it to this host and to TLS."""
-    port = headers.get("host", "").rpartition(":")[2]
-    name = f"steersman_{port if port.isdecimal() else 'session'}"
-    return f"__Host-{name}" if scope["scheme"] == "https" else name
-
-
-def cookie_of(headers: Headers, name: str) -> str:
-    for part in ";".join(headers.getlist("cookie")).split(";"):
-        key, _, value = part.strip().partition("=")
-        if key == name:
-            return value
-    return ""
 
 
 def own_origin(headers: Headers) -> bool:

@@ -14,12 +14,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from steersman import installed
 from steersman.engine.apart.wire import Gone, NoRoom
 from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server import logs
 from steersman.server.validation import first_problem
-from steersman.store import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
+from steersman.store import DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)
 _CODES = {
@@ -77,7 +78,7 @@ def error_response(
 
 
 def _store_status(error: Exception) -> int:
-    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409))
+    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409), (NotLearned, 409))
     return next((code for kind, code in codes if isinstance(error, kind)), 400)
 
 
@@ -97,11 +98,16 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
-        return error_body(_store_status(error), str(error), code=code)
+        told = error_body(_store_status(error), str(error), code=error.code or code)
+        if isinstance(error, NotLearned):
+            told["error"]["records"] = error.records
+        return told
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     if isinstance(error, Unreachable):
         return error_body(503, STORE_GONE, code="store_unreachable")
+    if lacks := installed.lacking(error):
+        return error_body(501, lacks, code="not_installed")
     return error_body(500, INTERNAL)
 
 
@@ -177,6 +183,12 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(NoRoom)
     async def on_no_engine(_request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
+
+    @app.exception_handler(ModuleNotFoundError)
+    async def on_left_out(_request: Request, error: ModuleNotFoundError) -> JSONResponse:
+        if installed.lacking(error) is None:
+            raise error
+        return JSONResponse(shown_error(error), 501)
 
     @app.exception_handler(DiskError)
     async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
+from steersman.server.cookies import ROOT, cookie_of, is_secure, path_of
 from steersman.server.errors import error_response
 
 _OPEN = ("/healthz", "/readyz")
@@ -23,7 +24,7 @@ _MONTH = 30 * 24 * 3600
 _LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</title>
 <body style='font:16px/1.5 sans-serif;max-width:26em;margin:4em auto;padding:0 1em'>
 <h1>Steersman</h1><p>%s</p>
-<form method=post action=/login><input type=hidden name=next value="%s">
+<form method=post action="%s/login"><input type=hidden name=next value="%s">
 <label>Key <input type=password name=key autofocus></label> <button>Go on</button></form>"""
 
 
@@ -45,31 +46,36 @@ class Key:
             return None
         if method == "POST" and path == "/login":
             form = parse_qs(body.decode("utf-8", "replace"))
-            return self._enter(form.get("key", [""])[0], form.get("next", ["/"])[0])
+            return self._enter(scope, form.get("key", [""])[0], form.get("next", ["/"])[0])
         if method == "GET" and b"key=" in scope["query_string"] and not _is_api(path):
             query = parse_qsl(scope["query_string"].decode("latin-1"))
             rest = urlencode([pair for pair in query if pair[0] != "key"])
-            return self._enter(dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
+            return self._enter(scope, dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
         if "authorization" in headers or ("x-api-key" in headers and _is_api(path)):
             right = hmac.compare_digest(given_key(headers).encode("latin-1"), self._key)
         else:
             right = self._has_cookie(headers) and _own_origin(headers)
-        return None if right else _refusal(path, "")
+        return None if right else _refusal(scope, path, "")
 
     def _has_cookie(self, headers: Headers) -> bool:
-        for part in ";".join(headers.getlist("cookie")).split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == self._cookie:
-                return hmac.compare_digest(value.encode("latin-1", "replace"), self._token.encode())
-        return False
+        value = cookie_of(headers, self._cookie)
+        return hmac.compare_digest(value.encode("latin-1", "replace"), self._token.encode())
 
-    def _enter(self, key: str, place: str) -> Response:
+    def _enter(self, scope: Scope, key: str, place: str) -> Response:
         if not hmac.compare_digest(key.encode("utf-8", "replace"), self._key):
-            return _refusal("/", "That is not the key.", place)
+            return _refusal(scope, "/", "That is not the key.", place)
         # only a path of this server, never another host
         place = place if re.fullmatch(r"/(?![/\\])[!-~]*", place) else "/"
         response = RedirectResponse(place, 303)
-        response.set_cookie(self._cookie, self._token, max_age=_MONTH, httponly=True, samesite="strict")
+        response.set_cookie(
+            self._cookie,
+            self._token,
+            max_age=_MONTH,
+            path=path_of(scope),
+            secure=is_secure(scope),
+            httponly=True,
+            samesite="strict",
+        )
         return response
 
 
@@ -91,9 +97,10 @@ def _own_origin(headers: Headers) -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
 
-def _refusal(path: str, why: str, place: str = "") -> Response:
+def _refusal(scope: Scope, path: str, why: str, place: str = "") -> Response:
     if _is_api(path):
         message = "Incorrect API key, or none: expected 'Authorization: Bearer KEY' with the key of serve --key"
         return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
     text = why or "This server asks for the key that it was started with."
-    return HTMLResponse(_LOGIN % (text, html.escape(place or path, quote=True)), 401)
+    root = scope.get(ROOT, "")
+    return HTMLResponse(_LOGIN % (text, root, html.escape(place or path, quote=True)), 401)

@@ -22,7 +22,7 @@ from steersman.server.anthropic_errors import anthropic_error
 from steersman.server.asked import Answering, Ended, Item, admit
 from steersman.server.context import AtEnd, Ctx
 from steersman.server.errors import failed_answer, unsayable
-from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked
+from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked, user_of
 from steersman.server.sse import event, following, stream
 
 router = APIRouter(prefix="/v1")
@@ -34,7 +34,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
     refuse_what_changes(body)
     found = await ctx.named(body.model)
     read = functools.partial(to_asked, body, ctx.system_prompt, ctx.temperature)
-    answering = await admit(ctx, found, at_end, read)
+    answering = await admit(ctx, found, at_end, read, users=[user_of(body)])
     if body.stream:
         events = _events(answering)
         first = await anext(events)  # raises the engine's refusal

@@ -129,6 +129,13 @@ def refuse_what_changes(request: CountRequest) -> None:
     refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
 
 
+def user_of(request: MessagesRequest) -> str | None:
+    """`metadata.user_id`, by which a client names its user."""
+    metadata = (request.model_extra or {}).get("metadata")
+    named = metadata.get("user_id") if isinstance(metadata, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> Asked:
     """ApiError where content cannot be said."""
     turns = [turn for i, one in enumerate(request.messages) for turn in _turns(one, f"messages[{i}]")]

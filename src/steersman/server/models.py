@@ -18,6 +18,7 @@ from steersman.engine.protocol import Engine
 from steersman.rounds import canary as canaries
 from steersman.rounds.canary import Canary
 from steersman.server import logs
+from steersman.server.on_demand import OnDemand
 from steersman.store import Chat, Store
 
 LOOK_SECONDS = 2.0
@@ -40,10 +41,13 @@ class Found:
 class Models:
     """The engines that answer. What another thread sets is seen by the next request."""
 
-    def __init__(self, engine: Engine, also: Mapping[str, Engine] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, also: Mapping[str, Engine] | None = None, on_demand: OnDemand | None = None
+    ) -> None:
         """`also`: engines beside the served one, by the names they were asked for."""
         self.current = engine
         self.also = dict(also or {})
+        self._on_demand = on_demand
         self._candidate: tuple[Canary, Engine] | None = None
         self._old: list[weakref.ref[Engine]] = []
 
@@ -54,12 +58,23 @@ class Models:
 
     def names(self) -> list[str]:
         """All that a request may name: the served model by the assistant's name first, then every model by its version,
-        and the adapters that engines have loaded."""
-        return list(self._named())
+        the adapters that engines have loaded, and models of rounds that are loaded when they are asked for."""
+        return list(dict.fromkeys([*self._named(), *(self._on_demand.names() if self._on_demand else ())]))
 
     def find(self, name: str) -> Found | None:
-        """The model of this name; None where there is none."""
-        return self._named().get(name)
+        """The model of this name; None where there is none, or it is not loaded."""
+        found = self._named().get(name)
+        if found is None and self._on_demand and (engine := self._on_demand.loaded(name)):
+            return Found(name, engine)
+        return found
+
+    def open(self, name: str) -> Found | None:
+        """The model, loaded where it is one of a round; None where there is none. ValueError, OSError or NoRoom."""
+        if self._on_demand is None or name not in self._on_demand.names():
+            return self.find(name)
+        engine, gone = self._on_demand.open(name)
+        self._old += map(weakref.ref, gone)
+        return Found(name, engine)
 
     def _named(self) -> dict[str, Found]:
         current = self.current

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
+from steersman.server.cookies import ROOT
 from steersman.server.metrics import Metrics
 
 HEADER = "x-request-id"
@@ -53,7 +54,8 @@ class Observe:
 
         token = logs.request.set(id_)
         try:
-            await self.app({**scope, "path": self._below(scope["path"]), "seen": seen}, receive, sent)
+            told = {"path": self._below(scope["path"]), ROOT: self._root, "seen": seen}
+            await self.app({**scope, **told}, receive, sent)
         finally:
             seconds = time.monotonic() - begun
             method = scope["method"] if scope["method"] in _METHODS else "other"

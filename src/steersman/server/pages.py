@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import mimetypes
+import re
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -14,6 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from steersman.server.cookies import ROOT
 from steersman.server.errors import error_response
 
 STATIC = Path(__file__).with_name("static")
@@ -60,7 +62,7 @@ def _static(relative: str) -> Path | None:
         return None
 
 
-def page(method: str, path: str) -> Response:
+def page(method: str, path: str, root: str = "") -> Response:
     """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank."""
     if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
         there = "" if path.startswith("api/") else f"; this server has {ROUTES}"
@@ -71,16 +73,22 @@ def page(method: str, path: str) -> Response:
         return _file(found, "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache")
     if path.startswith("assets/"):
         return error_response(404, f"{method} /{path}: Not Found")
-    index = _static("index.html")
+    index = _index(root)
     if index is None:
         text = "<p>The chat page is not built. Run <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>, "
         text += "then reload. The API works without it: <code>/v1/chat/completions</code>.</p>"
         return HTMLResponse(plain_page("Steersman", text))
-    return _file(index, "no-cache")
+    return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def _index(root: str) -> str | None:
+    """The page, its files under `root` whatever the place's own path is; built, it names them from where it lies."""
+    file = _static("index.html")
+    return re.sub(r'(src|href)="\./', rf'\1="{root}/', file.read_text(encoding="utf-8")) if file else None
 
 
 async def fallback(scope: Scope, receive: Receive, send: Send) -> None:
     """The application's answer where no route matches (a route for every path would turn each 405 into a 404)."""
     request = Request(scope, receive)
-    response = await run_in_threadpool(page, request.method, scope["path"].lstrip("/"))
+    response = await run_in_threadpool(page, request.method, scope["path"].lstrip("/"), scope.get(ROOT, ""))
     await response(scope, receive, send)

@@ -25,7 +25,7 @@ from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.people import Who
 from steersman.server.responses_events import Response
-from steersman.server.responses_schema import InputItem, ResponsesRequest, refuse_what_changes, to_asked
+from steersman.server.responses_schema import InputItem, ResponsesRequest, refuse_what_changes, to_asked, users_of
 from steersman.server.sse import event, following, stream
 from steersman.store.responses import StoredResponse
 
@@ -42,7 +42,7 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
         before = _before(ctx, who.id, body.previous_response_id)
         return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
 
-    answering = await admit(ctx, found, at_end, read)
+    answering = await admit(ctx, found, at_end, read, users=users_of(body))
     made = Response(body, answering)
     if body.stream:
         events = _events(ctx, who.id, body, answering, made)

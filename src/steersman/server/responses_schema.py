@@ -185,6 +185,12 @@ def refuse_what_changes(request: ResponsesRequest) -> None:
     refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
 
 
+def users_of(request: ResponsesRequest) -> list[str | None]:
+    """The ids by which a client may name its user."""
+    named = [(request.model_extra or {}).get(name) for name in ("user", "safety_identifier")]
+    return [name if isinstance(name, str) else None for name in named]
+
+
 def to_asked(
     request: ResponsesRequest, before: list[Any], system_prompt: str, max_tokens: int, temperature: float
 ) -> Asked:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from steersman.store.chats import new_id
 from steersman.store.database import Database
-from steersman.store.refusals import NotFound, StoreError, clean_text, expect
+from steersman.store.refusals import NotFound, clean_text, expect
 from steersman.store.roles import Role, to_role
 from steersman.store.schema import iso, utc_now
 from steersman.store.schema_accounts import InvitationRow, SessionRow, UserRow
@@ -81,27 +81,45 @@ def _found(session: Session, name: str) -> UserRow | None:
     return session.scalar(select(UserRow).where(UserRow.name_key == name_key(name)))
 
 
-def _new_user(session: Session, name: str, role: Role, external: str | None = None) -> UserRow:
+def _free_name(session: Session, name: str) -> str:
+    """As near to a name that came from elsewhere as there is none of yet."""
+    return f"{name[:80]} {new_id()[:6]}" if _found(session, name) is not None else name[:NAME_LIMIT]
+
+
+def _new_user(session: Session, name: str, role: Role) -> UserRow:
     name = clean_name(name)
-    expect(_found(session, name) is None, f"name: there is a user {name!r} already")
+    expect(_found(session, name) is None, f"name: there is a user {name!r} already", "name_taken")
     row = UserRow(id=new_id(), name=name, name_key=name_key(name), role=role.word, disabled=False, created=utc_now())
-    row.external = external
     session.add(row)
     session.flush()
     return row
 
 
-def _keep_one_admin(session: Session) -> None:
+def keep_one_admin(session: Session, without: str = "") -> None:
     session.flush()
-    left = session.scalar(select(func.count()).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False)))
+    admins = (UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False), UserRow.id != without)
+    left = session.scalar(select(func.count()).where(*admins))
     expect(bool(left), "role: expected one admin to remain; make another person admin first")
 
 
 def _valid(session: Session, token: str) -> InvitationRow:
     row = session.scalar(select(InvitationRow).where(InvitationRow.digest == digest(token)))
     if row is None or row.expires <= utc_now():
-        raise NotFound("This invitation does not exist, was used, or has expired; ask for another")
+        raise NotFound("This invitation does not exist, was used, or has expired; ask for another", "no_invitation")
     return row
+
+
+def _invited(session: Session, token: str, name: str) -> UserRow:
+    """The user of an invitation, or a new one called `name` where it names nobody; it is used up."""
+    row = _valid(session, token)
+    if row.user_id is None:
+        user = _new_user(session, name, to_role(row.role))
+    else:
+        user = user_row(session, row.user_id)
+        expect(not user.disabled, "This account is disabled; ask an admin")
+        session.execute(delete(SessionRow).where(SessionRow.user_id == user.id))
+    session.delete(row)
+    return user
 
 
 class Accounts:
@@ -144,7 +162,7 @@ class Accounts:
             row = user_row(session, id_)
             was, row.role = row.role, role.word
             if was == Role.ADMIN.word:
-                _keep_one_admin(session)
+                keep_one_admin(session)
             return to_user(row)
 
     def set_disabled(self, id_: str, disabled: bool) -> User:
@@ -154,7 +172,7 @@ class Accounts:
             row.disabled = disabled
             if disabled:
                 if row.role == Role.ADMIN.word:
-                    _keep_one_admin(session)
+                    keep_one_admin(session)
                 session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
             return to_user(row)
 
@@ -171,15 +189,20 @@ class Accounts:
             if row.password == old:
                 row.password = hashed
 
-    def external(self, subject: str, name: str, role: Role | None) -> User:
-        """The user of an OIDC provider's subject, made with `role` where there is none yet; None: refused then."""
+    def external(self, subject: str, name: str, role: Role | None, invitation: str = "") -> User:
+        """The user of an OIDC provider's subject. One that nobody has yet becomes the user of the invitation, else a
+        new one with `role`; None: refused then."""
         with self._db.write() as session:
             row = session.scalar(select(UserRow).where(UserRow.external == subject))
-            if row is None:
-                if role is None:
-                    raise NotFound("No user belongs to this sign-in; an admin can set accounts.oidc_role")
-                taken = _found(session, name) is not None
-                row = _new_user(session, f"{name[:80]} {new_id()[:6]}" if taken else name[:NAME_LIMIT], role, subject)
+            if row is not None:
+                return to_user(row)
+            if invitation:
+                row = _invited(session, invitation, _free_name(session, name))
+            elif role is not None:
+                row = _new_user(session, _free_name(session, name), role)
+            else:
+                raise NotFound("No user belongs to this sign-in; an admin can invite, or set accounts.oidc_role")
+            row.external = subject
             return to_user(row)
 
     # Invitations
@@ -226,16 +249,8 @@ class Accounts:
     def accept(self, token: str, name: str, hashed: str) -> User:
         """Use an invitation: its user, or a new one called `name`, gets the password. It works once."""
         with self._db.write() as session:
-            row = _valid(session, token)
-            if row.user_id is None:
-                user = _new_user(session, name, to_role(row.role))
-            else:
-                user = user_row(session, row.user_id)
-                if user.disabled:
-                    raise StoreError("This account is disabled; ask an admin")
-                session.execute(delete(SessionRow).where(SessionRow.user_id == user.id))
+            user = _invited(session, token, name)
             user.password = hashed
-            session.delete(row)
             return to_user(user)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
+from steersman import installed
 from steersman.store.refusals import BUSY_SECONDS, Unreachable
 
 LOCK = 0x57EE25
@@ -44,7 +45,7 @@ def with_driver(url: URL) -> URL:
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        raise ValueError("store: PostgreSQL needs its driver; expected: pip install 'steersman[postgres]'") from None
+        raise ValueError(f"store: PostgreSQL needs its driver; expected: {installed.command('postgres')}") from None
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -3,6 +3,7 @@
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
         ├── NotFound    no such task, conversation or message
+        ├── NotLearned  what goes with it holds feedback that no round has learned
         ├── NotYours    the task was given to somebody else
         └── Outdated    the chat went on since the caller looked
 OSError
@@ -17,7 +18,11 @@ BUSY_SECONDS = 30.0
 
 
 class StoreError(ValueError):
-    """The request contradicts the store's rules; the text says which and what was expected."""
+    """The request contradicts the store's rules; the text says which and what was expected, `code` tells programs."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NotFound(StoreError):
@@ -26,6 +31,16 @@ class NotFound(StoreError):
 
 class NotYours(StoreError):
     """The task was not given to the person who asks."""
+
+
+class NotLearned(StoreError):
+    """What is to be deleted holds feedback that no round has learned; the caller may say that this is meant."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(
+            f"{records} pieces of feedback that no round has learned would be lost", "feedback_not_learned"
+        )
+        self.records = records
 
 
 class Outdated(StoreError):
@@ -40,9 +55,9 @@ class Unreachable(OSError):
     """The database's server does not answer. What was being written is not acknowledged; later calls connect anew."""
 
 
-def expect(condition: bool, message: str) -> None:
+def expect(condition: bool, message: str, code: str | None = None) -> None:
     if not condition:
-        raise StoreError(message)
+        raise StoreError(message, code)
 
 
 def clean_text(value: object, where: str, *, limit: int | None = None, empty: bool = False) -> str:

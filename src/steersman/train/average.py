@@ -1,4 +1,4 @@
-"""An exponential moving average of the policy's weights, which InstructGPT evaluates and keeps (decay 0.992)."""
+"""Means of a model's weights: the moving one that InstructGPT evaluates and keeps (decay 0.992), and of last points."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Average:
         self.weights: list[Tensor] = [m.clone() for m in updater.masters]
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, _step: int = 0) -> None:
         torch._foreach_lerp_(self.weights, self.updater.masters, 1 - self.decay)
 
     def state(self) -> dict[str, Tensor]:
@@ -65,3 +65,25 @@ class Average:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         for name, weight, parameter in zip(self.updater.names, self.weights, self.updater.parameters, strict=True):
             weight.copy_(parallel.part(tensors[f"average.{name}"], parameter))
+
+
+class LastPoints:
+    """The mean of the weights after the last `count` steps of those that are `every` apart and end at `total`."""
+
+    def __init__(self, updater: Updater, total: int, count: int, every: int) -> None:
+        self.updater = updater
+        self.steps = {step for i in range(count) if (step := total - i * every) > 0}
+        self.weights: list[Tensor] = [torch.zeros_like(m) for m in updater.masters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """To be called after each step with its number."""
+        if step in self.steps:
+            torch._foreach_lerp_(self.weights, self.updater.masters, 1 / sum(s <= step for s in self.steps))
+
+    def state(self) -> dict[str, Tensor]:
+        return {f"average.{name}": weight for name, weight in zip(self.updater.names, self.weights, strict=True)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, weight in zip(self.updater.names, self.weights, strict=True):
+            weight.copy_(tensors[f"average.{name}"])

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from steersman.config import ModelConfig, PpoConfig
 from steersman.distributed import parallel
-from steersman.engine.load import engine_of
+from steersman.engine.loaded import engine_of
 from steersman.engine.protocol import Engine
 from steersman.engine.serving import Serving
 from steersman.families.outputs import context_of

@@ -14,9 +14,10 @@ class Schedule:
     warmup: int = 0
     final: float = 0.0
     shape: str = "cosine"
-    """Shape of the fall: cosine, linear or constant (no fall)."""
+    """Shape of the fall: cosine, linear, constant (no fall), or stable: the peak, then a line over `fall` steps."""
     first: float | None = None
     """Share at step 0 of the line up; None: as high as one step lifts it, 1 / (warmup + 1)."""
+    fall: int = 0
 
     def share(self, step: int) -> float:
         """Share of the peak rate at `step`, counted from 0."""
@@ -24,6 +25,9 @@ class Schedule:
             if self.first is None:
                 return (step + 1) / (self.warmup + 1)
             return self.first + (1 - self.first) * step / self.warmup
+        if self.shape == "stable":
+            left = (self.total - step) / self.fall if self.fall else 1.0
+            return self.final + (1 - self.final) * max(0.0, min(1.0, left))
         progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         if self.shape == "constant":
             return 1.0

@@ -27,29 +27,41 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from steersman.artifact.stage_folder import StageFolder
-from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, to_dict
+from steersman.config import (
+    DpoConfig,
+    EncoderConfig,
+    KtoConfig,
+    ModelConfig,
+    PpoConfig,
+    PretrainConfig,
+    RewardConfig,
+    SftConfig,
+    to_dict,
+)
 from steersman.families.outputs import shard, use_checkpointing
 from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
 from steersman.train.schedule import Schedule
-from steersman.train.update import Updater, keep_freed_memory
+from steersman.train.update import Rule, Updater, keep_freed_memory
 from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
+S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
+Rules = Callable[[str, Tensor], Rule]
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
 
 @dataclass(frozen=True)
-class Origin(Generic[C]):
+class Origin(Generic[S]):
     """A stage's settings, seed and inputs (name -> hash), and the folder of its artifact."""
 
     stage: str
     output: Path
-    config: C
+    config: S
     model: ModelConfig
     seed: int
     inputs: Mapping[str, str]
@@ -80,10 +92,10 @@ def trainable(
     return model
 
 
-class Session(Generic[C, M]):
+class Session(Generic[S, M]):
     """A stage under way: its models, its working folder, its bar and its log."""
 
-    def __init__(self, origin: Origin[C], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
+    def __init__(self, origin: Origin[S], model: M, folder: StageFolder, contexts: contextlib.ExitStack) -> None:
         self.origin, self.model, self.folder = origin, model, folder
         self._contexts = contexts
         self._shown = contextlib.ExitStack()
@@ -150,8 +162,15 @@ def opened(
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
-    keep_freed_memory()
     check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    with working(origin, load) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]:
+    """`opened` for a stage whose memory is not predicted."""
+    keep_freed_memory()
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs
@@ -163,7 +182,8 @@ def opened(
 class Steps:
     """The optimizer steps of a stage that trains one model, from the newest resume point on."""
 
-    def __init__(self, session: Session[Any, Any], total: int) -> None:
+    def __init__(self, session: Session[Any, Any], total: int, rules: Rules | None = None) -> None:
+        """`rules`: see `Updater`."""
         config = session.origin.config
         self.session, self.total, self.done = session, total, 0
         self.updater = Updater(
@@ -171,6 +191,7 @@ class Steps:
             lr=config.optimizer.lr,
             weight_decay=config.optimizer.weight_decay,
             grad_clip=config.optimizer.grad_clip,
+            rules=rules,
         )
         self.schedule = Schedule(
             total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction

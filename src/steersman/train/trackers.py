@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from steersman import installed
 from steersman.config import ProjectConfig
 
 
@@ -44,7 +45,7 @@ class Hosted:
         except ImportError as error:
             raise ValueError(
                 f"project.trackers: {tool} cannot be imported ({error}); install it with "
-                f"pip install 'steersman[{tool}]', or take it out of project.trackers"
+                f"{installed.command(tool)}, or take it out of project.trackers"
             ) from None
         kept = folder / f".{tool}-run"
         if not (resumed and kept.is_file()):

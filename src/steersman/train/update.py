@@ -1,4 +1,4 @@
-"""One optimizer step: float32 master weights under bfloat16 compute, accumulation, clipping, AdamW.
+"""One optimizer step: float32 master weights under bfloat16 compute, accumulation, clipping, AdamW, Muon on request.
 
 Also what a step needs of the machine: `keep_freed_memory`, because on a CPU page faults of freshly mapped
 buffers cost a third of the time.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from steersman.compute.gradients import is_summed, sum_in_float32, sum_of
 from steersman.distributed import parallel
 from steersman.kernels import ops
+from steersman.train import muon
 
 
 def keep_freed_memory() -> None:
@@ -40,6 +41,19 @@ def _norm(tensors: Sequence[Tensor]) -> float:
     if not tensors:
         return 0.0
     return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in tensors])))
+
+
+KEPT = ("step", "exp_avg", "exp_avg_sq", "momentum")
+"""Names of what an optimizer keeps of a weight."""
+
+
+class Rule(NamedTuple):
+    """How a weight is updated, where not all are alike."""
+
+    lr: float
+    """Multiple of the peak learning rate."""
+    weight_decay: float
+    muon: bool = False
 
 
 class Wide(NamedTuple):
@@ -66,6 +80,7 @@ class Updater:
         grad_clip: float,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        rules: Callable[[str, Tensor], Rule] | None = None,
     ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         assert named, "nothing to train"
@@ -74,21 +89,25 @@ class Updater:
         self.masters: list[Tensor] = [parallel.local(p.detach()).float().clone() for p in self.parameters]
         self.peak_lr, self.grad_clip = lr, grad_clip
         self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
-        self.wide: list[Wide] = []
+        # usually all matrices decay, and nothing else does
+        rules = rules or (lambda _, weight: Rule(1.0, weight_decay if weight.dim() >= 2 else 0.0))
+        self.rules = [rules(name, master) for name, master in zip(self.names, self.masters, strict=True)]
+        self.wide: list[tuple[Wide, Rule]] = []
         """Weights with gradients summed, and masters updated, by kernels."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if parallel.is_split(parameter) or not is_summed(parameter):
+        groups: dict[Rule, list[Tensor]] = {}
+        for parameter, master, rule in zip(self.parameters, self.masters, self.rules, strict=True):
+            total = None
+            if not parallel.is_split(parameter) and is_summed(parameter):
+                total = sum_in_float32(parameter)
+            if total is not None and parameter.dim() == 2 and ops.multiplies(parameter) and not rule.muon:
+                self.wide.append((Wide(parameter, master, total), rule))
                 continue
-            total = sum_in_float32(parameter)
-            if parameter.dim() == 2 and ops.multiplies(parameter):
-                self.wide.append(Wide(parameter, master, total))
-            else:
-                master.grad = total
-        stepped = {id(wide.master) for wide in self.wide}
-        rest = [m for m in self.masters if id(m) not in stepped]
-        decays = ([m for m in rest if m.dim() >= 2], weight_decay), ([m for m in rest if m.dim() < 2], 0.0)
-        groups = [{"params": masters, "weight_decay": decay} for masters, decay in decays if masters]
-        self.optimizer = torch.optim.AdamW(groups or [torch.zeros(0)], lr=lr, betas=betas, eps=eps, fused=True)
+            master.grad = total
+            if not rule.muon:
+                groups.setdefault(rule, []).append(master)
+        alike = sorted(groups.items(), key=lambda group: -group[0].weight_decay)
+        made = [{"params": masters, "weight_decay": r.weight_decay, "share": r.lr} for r, masters in alike]
+        self.optimizer = torch.optim.AdamW(made or [torch.zeros(0)], lr=lr, betas=betas, eps=eps, fused=True)
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -108,7 +127,7 @@ class Updater:
     @torch.no_grad()
     def step(self, lr_share: float) -> float:
         """Clip, apply, copy back to the model. Returns the gradient's norm before clipping."""
-        wide = [weight.gradient for weight in self.wide]
+        wide = [weight.gradient for weight, _ in self.wide]
         named = zip(self.parameters, self.masters, strict=True)
         halves = [(parallel.is_split(p), m.grad) for p, m in named if m.grad is not None]
         split, whole = ([g for is_split, g in halves if is_split is wanted] for wanted in (True, False))
@@ -121,10 +140,11 @@ class Updater:
         if scale != 1.0 and halves:
             torch._foreach_mul_([*split, *whole], scale)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.peak_lr * lr_share
+            group["lr"] = self.peak_lr * lr_share * group.get("share", 1.0)
         self.optimizer.step()
-        for weight in self.wide:
-            self._step_wide(weight, self.peak_lr * lr_share, scale)
+        for weight, rule in self.wide:
+            self._step_wide(weight, rule, self.peak_lr * lr_share * rule.lr, scale)
+        self._step_muon(self.peak_lr * lr_share)
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if master.grad is not None:
                 parallel.local(parameter).copy_(master)
@@ -134,16 +154,32 @@ class Updater:
                     master.grad = None
         return norm
 
-    def _step_wide(self, weight: Wide, lr: float, scale: float) -> None:
+    def _step_muon(self, lr: float) -> None:
+        for parameter, master, rule in zip(self.parameters, self.masters, self.rules, strict=True):
+            if rule.muon and master.grad is not None:
+                state = self.optimizer.state[master]
+                momentum = state.setdefault("momentum", torch.zeros_like(master))
+                muon.step(master, master.grad, momentum, lr * rule.lr, rule.weight_decay, parameter.dtype)
+
+    def _step_wide(self, weight: Wide, rule: Rule, lr: float, scale: float) -> None:
         state = self.optimizer.state[weight.master]
         if not state:
             zeros = torch.zeros_like(weight.master), torch.zeros_like(weight.master)
             state.update(zip(("step", "exp_avg", "exp_avg_sq"), (torch.tensor(0.0), *zeros), strict=True))
         state["step"] += 1
         done, (beta1, beta2) = float(state["step"]), self.betas
-        how = lr, self.weight_decay, beta1, beta2, self.eps, scale, 1 - beta1**done, 1 - beta2**done
+        how = lr, rule.weight_decay, beta1, beta2, self.eps, scale, 1 - beta1**done, 1 - beta2**done
         tensors = weight.master, weight.parameter.data, weight.gradient, state["exp_avg"], state["exp_avg_sq"]
         ops.adamw(tensors, how)
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Throw away the gradients gathered so far."""
+        for master in self.masters:
+            if master.grad is not None:
+                master.grad.zero_()
+        for weight, _ in self.wide:
+            weight.gradient.zero_()
 
     def state(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything a resumed run needs, as named tensors."""
@@ -162,7 +198,8 @@ class Updater:
                 raise ValueError(f"resume point: no tensor of shape {tuple(parameter.shape)} for {name}")
             master.copy_(parallel.part(saved, parameter))
             parallel.local(parameter).copy_(master)
-            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{prefix}{k}.{name}" in tensors]
+            keys = [k for k in KEPT if f"{prefix}{k}.{name}" in tensors]
+            self.optimizer.state.pop(master, None)
             if keys:
                 self.optimizer.state[master] = {
                     k: parallel.part(tensors[f"{prefix}{k}.{name}"], parameter).clone() for k in keys

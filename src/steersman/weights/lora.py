@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
+from steersman import installed
 from steersman.artifact.files import file_sha256, hash_json, write_json
 from steersman.compute.products import linear
 from steersman.config import ModelConfig, PpoConfig, PreferenceConfig, RewardConfig, SftConfig
@@ -257,7 +258,7 @@ def quantized(model_config: ModelConfig, lora_rank: int) -> dict[str, Any]:
             "process, or model.quantize = 'none'"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("model.quantize: needs bitsandbytes; install it with: pip install 'steersman[quantize]'")
+        raise ValueError(f"model.quantize: needs bitsandbytes; install it with: {installed.command('quantize')}")
     from transformers import BitsAndBytesConfig
 
     settings: dict[str, Any] = {"llm_int8_skip_modules": ["lm_head", "score"]}

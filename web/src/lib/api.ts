@@ -1,4 +1,5 @@
 /** The server's HTTP interface: types and calls. Every failure is an `ApiError` with a message for people. */
+import { at as addressOf, below } from './root'
 import { events } from './sse'
 
 /** Whose a message is. */
@@ -192,20 +193,26 @@ export class ApiError extends Error {
   readonly param: string | null
   /** Seconds after which it may be tried again, where the server says so. */
   readonly wait: number
+  /** Of `feedback_not_learned`: how many pieces of feedback. */
+  readonly records: number
 
-  constructor(message: string, status: number, code: string | null = null, param: string | null = null, wait = 0) {
+  constructor(message: string, status: number, code: string | null = null, param: string | null = null, wait = 0, records = 0) {
     super(message)
     this.status = status
     this.code = code
     this.param = param
     this.wait = wait
+    this.records = records
   }
 }
+
+/** Whether this page was served to somebody, whose session may end meanwhile. */
+let someone = false
 
 async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(path, {
+    response = await fetch(addressOf(path), {
       method,
       // a browser asks before it sends this to another site's server: it shows that the request is this page's
       headers: { 'X-Steersman': '1', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
@@ -216,13 +223,18 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     if (signal?.aborted) throw problem
     throw new ApiError('', 0)
   }
-  if (response.ok) return response
+  if (response.ok) {
+    someone ||= path === '/api/config'
+    return response
+  }
   const said = (await response.json().catch(() => null))?.error
-  if (said?.code === 'not_signed_in' && !location.pathname.startsWith('/login')) {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`)
+  const here = below(location.pathname)
+  if (said?.code === 'not_signed_in' && here !== '/login') {
+    const back = encodeURIComponent(here + location.search)
+    location.assign(addressOf(`/login?next=${back}${someone ? '&ended=1' : ''}`))
   }
   const wait = Number(response.headers.get('Retry-After')) || 0
-  throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
+  throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait, said?.records)
 }
 
 export async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -261,7 +273,8 @@ export const api = {
     json<{ question: Message; answers: Message[]; duel: Duel }>('POST', `${at(id)}/side-by-side`, { ...question, models }),
   vote: (question: Id, choice: Choice | null, labeler: string | null, seconds: number) =>
     json<{ duel: Duel }>('POST', message(question, 'vote'), { choice, labeler, seconds }),
-  remove: (id: Id) => json<unknown>('DELETE', at(id)),
+  /** `anyway`: also with feedback that no round has learned. */
+  remove: (id: Id, anyway = false) => json<unknown>('DELETE', `${at(id)}${anyway ? '?feedback=delete' : ''}`),
   say: (id: Id, question: Question, signal: AbortSignal) => stream('POST', `${at(id)}/messages`, question, signal),
   answer: (question: Id, shorten: boolean, signal: AbortSignal) =>
     stream('POST', message(question, 'answer'), { shorten }, signal),

@@ -1,5 +1,6 @@
 /** What the whole page shares: language, appearance, address, short notices, the server's configuration. */
 import { ApiError, api, type Config, type ConversationInfo, type Id } from './api'
+import { at, below } from './root'
 import { following, spoken, translate, type Key, type Language } from './i18n'
 
 export type Theme = 'system' | 'light' | 'dark'
@@ -13,6 +14,14 @@ export const kept = {
       return null
     }
   },
+  /** Forgets what has a name that begins so. */
+  forget(beginning: string) {
+    try {
+      for (const key of Object.keys(localStorage)) if (key.startsWith(`steersman.${beginning}`)) localStorage.removeItem(key)
+    } catch {
+      // there is nothing
+    }
+  },
   set(key: string, value: string) {
     try {
       if (value) localStorage.setItem(`steersman.${key}`, value)
@@ -23,10 +32,22 @@ export const kept = {
   },
 }
 
+/** Errors of accounts. */
+const OWN_WORDS: Record<string, Key> = {
+  sign_in_refused: 'people_wrong',
+  too_many_sign_ins: 'people_too_many',
+  weak_password: 'people_weak',
+  no_invitation: 'people_no_invitation',
+  name_taken: 'people_name_taken',
+  not_signed_in: 'people_ended',
+  role_too_low: 'people_role_too_low',
+  tokens_used_up: 'people_tokens_used_up',
+}
+
 class Ui {
   language = $state<Language>('en')
   theme = $state<Theme>('system')
-  path = $state(location.pathname)
+  path = $state(below(location.pathname))
   query = $state(location.search)
   config = $state<Config | null>(null)
   configError = $state('')
@@ -70,14 +91,14 @@ class Ui {
   }
 
   #locate() {
-    this.path = location.pathname
+    this.path = below(location.pathname)
     this.query = location.search
   }
 
   /** Shows another address without loading the page again. */
   go(address: string, replace = false) {
-    if (address !== location.pathname + location.search) {
-      history[replace ? 'replaceState' : 'pushState'](null, '', address)
+    if (address !== below(location.pathname) + location.search) {
+      history[replace ? 'replaceState' : 'pushState'](null, '', at(address))
     }
     this.#locate()
   }
@@ -86,7 +107,7 @@ class Ui {
   follow = (event: MouseEvent) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey || event.button !== 0) return
     event.preventDefault()
-    this.go((event.currentTarget as HTMLAnchorElement).getAttribute('href') ?? '/')
+    this.go(below((event.currentTarget as HTMLAnchorElement).getAttribute('href') ?? '/'))
   }
 
   notify(text: string, bad = false) {
@@ -106,6 +127,8 @@ class Ui {
     }
     if (code === 'outdated') return this.t('outdated')
     if (code === 'still_writing') return this.t('still_writing')
+    const own = OWN_WORDS[code ?? '']
+    if (own) return this.t(own, { n: Math.ceil(problem.wait / 60) })
     if (status === 401) return this.t('locked')
     if (status === 404) return this.t('gone')
     if (status === 413) return this.t('too_large')

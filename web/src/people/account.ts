@@ -1,5 +1,7 @@
 /** The server's interface for accounts. */
 import { json, type Role } from '../lib/api'
+import { at } from '../lib/root'
+import { kept } from '../lib/ui.svelte'
 
 export interface Me {
   id: string
@@ -34,6 +36,11 @@ export interface Invitation {
   name: string
   expires: string
 }
+export interface Owned {
+  held: Record<string, number>
+  not_learned: number
+  rounds: number[]
+}
 export interface Entry {
   number: number
   at: string
@@ -52,6 +59,20 @@ export const account = {
   invitation: (token: string) => json<Invitation>('POST', '/api/invitation', { token }),
   accept: (token: string, name: string, password: string) =>
     json<{ me: Me }>('POST', '/api/invitation/accept', { token, name, password }),
+  /** After signing out: the next reader of this browser may be another, who finds no drafts. */
+  left: () => {
+    kept.forget('draft.')
+    location.assign(at('/login'))
+  },
+  /** How much of what somebody has; of oneself without an id. */
+  owned: (id?: string) => json<Owned>('GET', id ? `${person(id)}/owned` : '/api/me/owned'),
+  /** Of a ZIP with everything. */
+  exported: (id?: string) => (id ? `${person(id)}/export` : '/api/me/export'),
+  /** Deletes somebody for good, with feedback that no round has learned. */
+  remove: (id: string) => json<unknown>('DELETE', `${person(id)}?feedback=delete`),
+  leave: (password: string) => json<unknown>('POST', '/api/me/leave', { password, feedback: 'delete' }),
+  /** The provider's address, where signing in accepts the invitation. */
+  acceptElsewhere: (token: string) => json<{ url: string }>('POST', '/api/oidc/start', { token }),
   changePassword: (old: string, new_: string) => json<unknown>('PUT', '/api/me/password', { old, new: new_ }),
   keys: () => json<{ keys: Key[]; scopes: Scope[] }>('GET', '/api/me/keys'),
   addKey: (name: string, scopes: Scope[], expires: string | null) =>
@@ -70,4 +91,4 @@ export const account = {
 export const ownPath = (wanted: string | null) => (wanted && /^\/(?![/\\])[!-~]*$/.test(wanted) ? wanted : '/')
 
 /** The link of an invitation. What is behind '#' is sent to no server. */
-export const linkOf = (token: string) => `${location.origin}/login#invitation=${token}`
+export const linkOf = (token: string) => `${location.origin}${at('/login')}#invitation=${token}`

@@ -58,6 +58,8 @@ export interface Stage {
   title: string
   /** A job can make it. */
   makes: boolean
+  /** Of steersman.toml; '' where it has no settings. */
+  section: string
   /** People make it. */
   people: boolean
   state: 'missing' | 'partial' | 'ready' | 'stale' | 'damaged'
@@ -89,6 +91,19 @@ export interface Job {
   error: string | null
   exit_code: number | null
   result: Record<string, unknown> | null
+}
+export type Plain = number | string | boolean
+export interface Setting {
+  name: string
+  value: unknown
+  default: unknown
+  type: string
+  choices: string[]
+  low: number | null
+  high: number | null
+  about: string
+  /** It may be changed here. */
+  plain: boolean
 }
 export interface Now {
   started: string
@@ -219,6 +234,9 @@ export const rounds = {
   preview: () => json<Gathered & { round: number }>('GET', '/api/rounds/preview'),
   plan: (stage = '') => json<Plan>('GET', `/api/rounds/plan?${query({ stage })}`),
   start: (stage: string, fresh = false) => json<Job>('POST', '/api/rounds/jobs', { stage, fresh }),
+  settings: (section: string) => json<{ settings: Setting[] }>('GET', `/api/rounds/settings/${part(section)}`),
+  change: (section: string, values: Record<string, Plain>) =>
+    json<{ settings: Setting[] }>('PUT', `/api/rounds/settings/${part(section)}`, { values }),
   stop: (n: number) => json<Job>('DELETE', `/api/rounds/jobs/${n}`),
   log: (n: number) => json<{ lines: string[] }>('GET', `/api/rounds/jobs/${n}/log`),
   compare: (first: number, second: number) => json<Job>('POST', '/api/rounds/compare', { first, second }),

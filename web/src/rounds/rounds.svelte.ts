@@ -1,6 +1,7 @@
 /** What happens in the workspace now, asked for every two seconds while somebody looks; the same in every browser. */
 import { ApiError } from '../lib/api'
 import { known } from '../lib/i18n'
+import { inLanguage } from '../lib/said'
 import { ui } from '../lib/ui.svelte'
 import { rounds, type Job, type Now, type Verdict } from './api'
 
@@ -67,7 +68,7 @@ export const sides = (verdict: Verdict) => {
 /** A failure in words; what was refused, with the server's reason. */
 export const told = (problem: unknown) =>
   problem instanceof ApiError && [400, 403, 404, 409].includes(problem.status) && problem.message
-    ? ui.t('refused', { reason: problem.message })
+    ? ui.t('refused', { reason: inLanguage(ui.language, problem.message) ?? problem.message })
     : ui.explain(problem)
 
 export const happening = new Happening()

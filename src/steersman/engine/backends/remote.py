@@ -47,9 +47,19 @@ class RemoteEngine:
     """Images are sent on; the endpoint refuses them if its model does not take images."""
 
     def __init__(
-        self, url: str, model: str, *, api_key: str, max_context: int, parallel: int, timeout: float = 600
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str,
+        max_context: int,
+        parallel: int,
+        timeout: float = 600,
+        name: str = "",
     ) -> None:
-        self.url, self.model_name, self.max_context = _checked(url), model, max_context
+        """`model`: its name there; `name`: what it is called here, where that is another."""
+        self.url, self._model, self.max_context = checked(url), model, max_context
+        self.model_name = name or model
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise ValueError("api_key: expected printable ASCII characters without spaces")
         self._key = api_key
@@ -93,7 +103,7 @@ class RemoteEngine:
                 raise
 
     def _ask(self, prompt: Prompt, params: SamplingParams) -> list[Completion]:
-        path, body = _request(self.model_name, prompt, params)
+        path, body = _request(self._model, prompt, params)
         answer = self.post_json(path, body)
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
@@ -127,7 +137,7 @@ class RemoteEngine:
 
         Returns when the endpoint has begun to answer; a refusal is raised here.
         """
-        path, body = _request(self.model_name, prompt, params)
+        path, body = _request(self._model, prompt, params)
         items = self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
         return _begun(next(items), items)
 
@@ -170,7 +180,7 @@ class RemoteEngine:
         return [self._choice(value) for value in self._list(chunk, "choices")]
 
     def _stamp(self, reply: Mapping[str, Any]) -> str:
-        version = reply.get("system_fingerprint") or reply.get("model") or self.model_name
+        version = reply.get("system_fingerprint") or reply.get("model") or self._model
         with self._lock:
             self._version = str(version)
         return str(version)
@@ -345,7 +355,7 @@ def _whole_text(text: str, reason: FinishReason) -> str:
     return text if reason == "stop" else text.rstrip("\ufffd")
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
     """ValueError unless it is an address of http or https, without a name or a key in it."""
     try:
         parts = httpx.URL(url)

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from steersman import installed
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer
@@ -50,7 +51,7 @@ class VllmEngine:
         try:
             import vllm
         except ImportError:
-            raise ValueError("backend 'vllm' needs the package vllm: pip install 'steersman[vllm]'") from None
+            raise ValueError(f"backend 'vllm' needs the package vllm: {installed.command('vllm')}") from None
         self._vllm, self._prompts = vllm, Prompts(tokenizer, thinking=thinking, today=today)
         # vLLM restricts a step's logits before it reports log-probabilities only where it is asked to
         options = {"max_num_seqs": max_slots, "logprobs_mode": "processed_logprobs", **options}

@@ -1,0 +1,130 @@
+"""`steersman pretrain`: a base model from raw text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steersman.cli.corpus import WeightsOption, read_weights, shards_of
+from steersman.cli.framework import (
+    MODELS,
+    FreshOption,
+    JsonOption,
+    SetOption,
+    WaitOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+    say,
+)
+from steersman.cli.import_options import ReplaceOption
+
+MASKED = ("bert", "modernbert")
+
+if TYPE_CHECKING:
+    from steersman.rounds.pretrained import Made
+
+
+def pretrain(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
+    into: Annotated[str, typer.Option("--into", metavar="NAME", help="The model's name; default: the corpus's.")] = "",
+    depth: Annotated[int, typer.Option("--depth", min=0, help="The dial: layers; all else follows from it.")] = 0,
+    params: Annotated[str, typer.Option("--params", help="Or the model's size, such as 15M.")] = "",
+    tokens: Annotated[str, typer.Option("--tokens", help="Tokens to train on, such as 20M; default: by size.")] = "",
+    tokenizer: Annotated[
+        str,
+        typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
+    ] = "",
+    base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
+    kind: Annotated[
+        str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
+    ] = "",
+    weights: WeightsOption = None,
+    smoothing: Annotated[
+        float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
+    ] = 1.0,
+    epochs: Annotated[float, typer.Option("--epochs", help="Read no source more often; 0: any number.")] = 4.0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be done, its memory and time, and end.")
+    ] = False,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    fresh: FreshOption = False,
+    wait: WaitOption = False,
+) -> None:
+    """Train a base model on a corpus, from nothing or from another model, into models/NAME.
+
+    Size, batch, rates, weight decay and tokens follow from --depth or --params and are printed first. `model.base =
+    "NAME"` in steersman.toml, or --set model.base=NAME, then takes it as any other base.
+    """
+    from steersman.corpus.folder import corpus_of
+    from steersman.corpus.mixture import Mixture
+    from steersman.data.dataset import check_name
+    from steersman.rounds import pretrained
+    from steersman.rounds.inputs import resolved
+
+    space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
+    found = corpus_of(space, corpus)
+    start = resolved(space.named(base)) if base else None
+    space = pretrained.of_kind(space, start) if start else space
+    name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
+    mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
+    wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
+    check_name(wanted.name)
+    made = pretrained.planned(space.config.pretrain, wanted, space.config.model, say)
+    if plan:
+        emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
+        return
+    for line in made.lines:
+        say(line)
+    outcome = pretrained.make(space, wanted, made)
+    page = pretrained.draw(space, outcome.folder, made.lines)
+    data = {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}
+    emit(as_json, data, _text(outcome, page.name))
+
+
+def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
+    """The options as settings, which are checked with the others; depth and params exclude each other."""
+    sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
+    more = {"tokens": tokens, "shape.kind": kind}
+    return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
+
+
+def _only(corpus: Any, start: Any) -> str:
+    """The tokenizer meant where none is named: the continued model's, or the one that the corpus has shards of."""
+    if start is not None:
+        return str(start)
+    known = corpus.tokenizers()
+    if len(known) != 1:
+        raise ValueError(f"--tokenizer: expected one of {', '.join(known) or 'tokenizer train, none is used here yet'}")
+    return str(known[0])
+
+
+def _text(outcome: Made, page: str) -> str:
+    m = outcome.metrics
+    head = f"pretrain: {outcome.folder} ({page})" + ("" if outcome.made else " is up to date")
+    key, what = ("bpb", "bits per byte of held-out text") if "bpb" in m else ("loss", "held-out loss, nats per token")
+    parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
+    by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")
+    spikes = f"; {len(m['spikes'])} spikes of the loss, gone back from" if m["spikes"] else ""
+    lines = [
+        head,
+        f"{what} {parts['before']:.3f} -> {m[key]:.3f}{f' ({by})' if by else ''}; "
+        f"{m['parameters']:,} parameters, {m['tokens']:,} tokens in {m['steps']:,} steps{spikes}",
+        *([] if m["kind"] in MASKED else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
+    ]
+    return "\n".join(lines)
+
+
+def register(app: typer.Typer) -> None:
+    examples = [
+        "steersman pretrain mixed --tokenizer mixed --depth 4",
+        "steersman pretrain mixed --params 15M --tokens 20M --into small --plan",
+        "steersman pretrain domain --from models/small --tokens 5M --into small-domain",
+    ]
+    add(app, pretrain, panel=MODELS, examples=examples, slow=True)

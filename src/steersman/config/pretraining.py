@@ -1,0 +1,79 @@
+"""Settings of pretraining. What is 0 or empty follows from the dial: see `steersman.train.dial`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steersman.config.components import ResumeConfig
+from steersman.config.declared import opt
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """What is built where nothing is continued. One of depth and params decides; the rest follows."""
+
+    depth: int = opt(0, "Layers: the dial from which width, heads, batch, rates and tokens follow.")
+    params: str = opt("", "Or the size instead of the depth, such as 15M: the depth whose model comes nearest to it.")
+    kind: str = opt(
+        "qwen3",
+        "Architecture, of transformers: decoders (qwen3 normalises queries and keys), encoder-decoders (t5, bart; so "
+        "many layers on each side) and encoders (bert, modernbert).",
+        ("qwen3", "llama", "t5", "bart", "bert", "modernbert"),
+    )
+    tied: bool = opt(False, "One matrix serves as embedding and as head: fewer parameters, the same work.")
+
+
+@dataclass(frozen=True)
+class UpdatesConfig:
+    """The optimizer, and how its rate goes: a line up, a plateau, a line down (warm-up-stable-decay)."""
+
+    optimizer: str = opt(
+        "muon", "muon: Muon for matrices, AdamW for the rest; adamw: AdamW for all.", ("muon", "adamw")
+    )
+    lr: float = opt(0.0, "Peak learning rate; 0: by compute (DeepSeek LLM 2024).")
+    embedding_lr: float = opt(1.0, "Rate of the embedding as a multiple of lr.")
+    weight_decay: float = opt(-1.0, "Decoupled weight decay on matrices; -1: by tokens per parameter.", low=-1)
+    warmup_fraction: float = opt(0.02, "Share of the steps in which the rate climbs.", high=1)
+    decay_fraction: float = opt(0.4, "Share of the steps in which the rate falls.", high=1)
+    final_lr_fraction: float = opt(0.05, "Share of the peak at the end.", high=1)
+    grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
+    z_loss: float = opt(0.0, "Price of the square of the logits' log-sum (PaLM: 1e-4); 0: none.")
+
+
+@dataclass(frozen=True)
+class KeptConfig:
+    """Which weights are kept at the end, and the guard against spikes of the loss."""
+
+    average: str = opt(
+        "none", "Mean of the weights: moving (ema), or of the last points (last).", ("none", "ema", "last")
+    )
+    ema_decay: float = opt(0.99, "ema: weight of the mean so far at each step.", high=1)
+    last_points: int = opt(8, "last: how many weights are averaged.", low=1)
+    last_fraction: float = opt(0.2, "last: share of the run, its end, from which they come.", high=1)
+    spike_deviations: float = opt(
+        6.0, "A loss so many deviations above the last ones is a spike: back to the last point, rows skipped; 0: never."
+    )
+    spike_every: int = opt(50, "Steps between the points that a spike goes back to, held in memory.", low=1)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    tokens: str = opt("", "Tokens to train on, such as 20M; empty: tokens_per_parameter of the model's matrices.")
+    tokens_per_parameter: float = opt(20.0, "Tokens for each parameter of matrices and head (Hoffmann et al. 2022).")
+    context: int = opt(512, "Tokens of a row, a multiple of 64: the model's context.", low=64)
+    batch_tokens: int = opt(0, "Tokens of an optimizer step; 0: by compute (DeepSeek LLM 2024).")
+    pass_tokens: int = opt(4096, "Tokens of a forward and backward pass, whole rows: a matter of memory.", low=64)
+    attention: str = opt("document", "What a token sees: its document in the row, or the row.", ("document", "row"))
+    objectives: str = opt(
+        "",
+        "What is asked, with shares: causal of decoders, mask of encoders (whole words), of encoder-decoders span=0.7,"
+        "prefix=0.3 or denoise; empty: causal, mask or span.",
+    )
+    last_objectives: str = opt("", "The shares at the end, where they move over the run; empty: they stay.")
+    evals: int = opt(8, "Bits per byte on the way, evenly spaced; before and after always.")
+    eval_tokens: int = opt(32768, "Held-out tokens that an evaluation reads, over all sources.", low=64)
+    samples: int = opt(4, "Held-out beginnings that the model goes on with at each evaluation.")
+    shape: ShapeConfig = ShapeConfig()
+    updates: UpdatesConfig = UpdatesConfig()
+    kept: KeptConfig = KeptConfig()
+    resume: ResumeConfig = ResumeConfig()

@@ -1,0 +1,91 @@
+"""Engines over a model's weights: all but an endpoint."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from steersman.distributed import parallel
+from steersman.engine.backends.labelling import headed_engine
+from steersman.engine.backends.local.engine import LocalEngine
+from steersman.engine.backends.local.forward import Decoder
+from steersman.engine.backends.reference import ReferenceEngine
+from steersman.engine.backends.vllm import VllmEngine
+from steersman.engine.protocol import Engine
+from steersman.engine.serving import Serving
+from steersman.families.known import family_of
+from steersman.weights.folders import (
+    DTYPES,
+    load_causal,
+    load_tokenizer,
+    pick_device,
+    use_plain_attention,
+)
+from steersman.weights.lora import merged, named_weights
+from steersman.weights.resolve import Say, resolve
+
+
+def load(
+    model: str, dtype: str, device: str, backend: str, say: Say, given: dict[str, Any], vllm_options: dict[str, Any]
+) -> Engine:
+    """See `load_engine`; `given`: its options, those of vLLM's own class apart."""
+    if dtype not in DTYPES and dtype != "int8":
+        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
+    trust, template = given.pop("trust_remote_code", False), given.pop("template", "auto")
+    folder = resolve(model, say=say)
+    given["name"] = given.get("name") or folder.name
+    given["version"] = given.get("version") or given["name"]
+    if backend == "headed":
+        return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
+    serving = Serving(backend=backend, int8=dtype == "int8", **given)
+    tokenizer = load_tokenizer(folder, template)
+    if backend == "vllm":
+        return VllmEngine(
+            str(folder),
+            tokenizer,
+            dtype=dtype,
+            model_name=serving.name,
+            version=serving.version,
+            max_slots=serving.max_slots,
+            thinking=serving.thinking,
+            today=serving.today,
+            **vllm_options,
+        )
+    loaded = load_causal(folder, "bfloat16" if serving.int8 else dtype, trust)  # which holds config.json against bounds
+    if backend == "auto" and (reason := _not_local(loaded.config)):
+        say(f"{serving.name}: answered by the reference engine, a sequence at a time, since {reason}")
+    return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
+
+
+def _not_local(config: Any) -> str:
+    """Why the local engine does not compute this model, its rotations included; '' where it does."""
+    try:
+        family_of(config).shape(config)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
+    """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
+    backend, name = serving.backend, serving.name
+    if backend == "auto":
+        backend = "reference" if _not_local(model.config) else "local"
+    if serving.int8 and backend != "local":
+        raise ValueError("dtype 'int8': expected a model that the local backend computes")
+    if backend == "reference":
+        if parallel.size() > 1:
+            raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
+        own = copy.deepcopy(merged(model))
+        use_plain_attention(own)
+        return ReferenceEngine(
+            own, tokenizer, model_name=name, version=serving.version, thinking=serving.thinking, today=serving.today
+        )
+    if backend != "local":
+        raise ValueError(f"backend '{backend}': expected auto, local or reference")
+    budget = None if serving.cache_mib is None else serving.cache_mib << 20
+    decoder = Decoder(
+        model.config, model.dtype, model.device, int8=serving.int8, cache_bytes=budget, native=serving.native
+    )
+    decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
+    return LocalEngine(decoder, tokenizer, serving)

@@ -1,0 +1,177 @@
+"""Pretrained models of a workspace: `models/NAME`, which `model.base` names, as it names any other model.
+
+They belong to no round: a base is made once, in hours, and every round begins from it or from what a round before made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steersman import locks
+from steersman.artifact.files import hash_json, read_object
+from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep
+from steersman.artifact.workspace import Workspace
+from steersman.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from steersman.corpus.folder import Corpus
+    from steersman.corpus.mixture import Mixture
+    from steersman.train.dial import Recipe, Sizes
+
+STAGE = "pretrain"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to make: of which tokens, and from which model if it is continued."""
+
+    name: str
+    corpus: Corpus
+    tokenizer: str
+    """Name of its shards"""
+    tokenizer_folder: Path
+    mixture: Mixture
+    base: Path | None = None
+    """A model to go on from; None: a new one"""
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    folder: Path
+    metrics: Mapping[str, Any]
+    made: bool
+    """False where it was there already, from the same inputs and settings"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first step."""
+
+    recipe: Recipe
+    sizes: Sizes
+    base: Path | Sizes
+    lines: list[str]
+
+
+def inputs_of(wanted: Wanted) -> dict[str, str]:
+    from steersman.corpus.tokenizing import FILE, shards_folder
+    from steersman.rounds.inputs import model_hash
+
+    shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
+    mixture = hash_json([dict(wanted.mixture.weights), wanted.mixture.smoothing, str(wanted.mixture.most_epochs)])
+    found = {f"corpus:{wanted.corpus.name}/{wanted.tokenizer}": shards["identity"], "mixture": mixture}
+    return {**found, **({"base": model_hash(wanted.base)} if wanted.base else {})}
+
+
+def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
+    """The model, trained unless it is there. ValueError where another one has its name."""
+    from steersman.corpus.mixed_rows import reading
+    from steersman.train import pretrain
+    from steersman.train.session import Origin
+    from steersman.weights.folders import load_tokenizer
+
+    config, output = space.config, space.root / "models" / wanted.name
+    section, seed = config.pretrain, config.project.seed
+    origin = Origin(STAGE, output, section, config.model, seed, inputs_of(wanted))
+    output.parent.mkdir(exist_ok=True)
+    with locks.making(output):
+        if (output / MANIFEST_NAME).is_file():
+            manifest = read_manifest(output)
+            if manifest.config == origin.recorded and manifest.inputs == origin.inputs:
+                sweep(output)
+                return Made(output, manifest.metrics, False)
+            if not wanted.replace:
+                raise ValueError(f"{output}: a model of other text or settings is there; --replace, or another --into")
+        documents = wanted.corpus.documents(wanted.tokenizer)
+        tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed)
+        texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
+        text = pretrain.Text(ready(load_tokenizer(wanted.tokenizer_folder), section), tokens, texts)
+        return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
+
+
+def draw(space: Workspace, folder: Path, lines: list[str]) -> Path:
+    """The model's page, `models/NAME.html`, beside the other models of the same text and tokenizer."""
+    from steersman.eval import pretraining_page
+    from steersman.train.log import read_metrics
+
+    mine = read_manifest(folder)
+    others = [p.parent for p in sorted(folder.parent.glob(f"*/{MANIFEST_NAME}")) if p.parent != folder]
+    alike = [other for other in others if _text(read_manifest(other).inputs) == _text(mine.inputs)]
+    runs = {}
+    for other in (folder, *alike):
+        batch = read_manifest(other).metrics["batch_tokens"]
+        rows = read_metrics(other)
+        evals = [row for row in rows if "eval_bpb_before" in row or "eval_loss_before" in row]
+        key = "eval_bpb" if "bpb" in read_manifest(other).metrics else "eval_loss"
+        start = [{"tokens_read": 0, key: evals[-1][f"{key}_before"]}] if evals else []
+        runs[other.name] = [*start, *({**row, "tokens_read": row["step"] * batch} for row in rows)]
+    facts = {**mine.inputs, **{f"plan {i}": line for i, line in enumerate(lines, 1)}, "made": mine.created}
+    path = folder.with_name(f"{folder.name}.html")
+    language = "zh" if space.config.project.language == "zh" else "en"
+    pretraining_page.draw(path, mine.metrics, facts, runs, language)
+    return path
+
+
+def _text(inputs: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in inputs.items() if name.startswith("corpus:")}
+
+
+def of_kind(space: Workspace, base: Path) -> Workspace:
+    """The settings for going on with a model: its own architecture."""
+    from steersman.train.pretraining_plan import kind_of
+
+    section = space.config.pretrain
+    section = replace(section, shape=replace(section.shape, kind=kind_of(base)))
+    return replace(space, config=replace(space.config, pretrain=section))
+
+
+def ready(tokenizer: Any, section: PretrainConfig) -> Any:
+    """The tokenizer with what the architecture's objectives need: sentinels or masks, and the form of a prompt."""
+    from steersman.corpus.objectives import prepare
+    from steersman.text.bases import add_chat_template
+
+    kind = section.shape.kind
+    if kind in ("t5", "bart"):
+        prepare(tokenizer, masked=False)
+        add_chat_template(tokenizer, "text2text")
+    elif kind in ("bert", "modernbert"):
+        prepare(tokenizer, masked=True)
+        tokenizer.chat_template = None
+    return tokenizer
+
+
+def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[str], None]) -> Plan:
+    """Sizes, rates and steps, with the memory and time that they take. ValueError where it does not fit.
+
+    `model`: the [model] section. A continued model keeps its shape; its rate, where none is set, is a tenth of a new
+    one's.
+    """
+    from steersman.corpus.folder import tokens_of
+    from steersman.corpus.tokenizing import FILE, shards_folder
+    from steersman.train import dial
+    from steersman.train.denoising import objectives_of
+    from steersman.train.pretraining_plan import cost, sizes_of
+    from steersman.weights.folders import load_tokenizer
+
+    shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
+    objectives_of(section)  # a wrong name is told before anything is read
+    if wanted.base is None:
+        tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
+        sizes = dial.sizes(section, max(shards["vocabulary"], len(tokenizer)))
+        recipe = dial.recipe(section, sizes)
+    else:
+        sizes = sizes_of(wanted.base, shards["vocabulary"])
+        recipe = dial.recipe(section, sizes)
+        recipe = recipe if section.updates.lr else replace(recipe, lr=recipe.lr / 10)
+    have = tokens_of(wanted.corpus.documents(wanted.tokenizer), "train")
+    shares = wanted.mixture.shares(have, recipe.tokens)
+    mixed = (f"{s} {share:.1%} (read {share * recipe.tokens / have[s]:.2f} times)" for s, share in shares.items())
+    lines = [*recipe.lines(sizes, section), f"text: {', '.join(mixed)}"]
+    if wanted.base is not None and not section.updates.lr:
+        lines.append(f"rate: {recipe.lr:.3g}, a tenth of a new model's, as {wanted.base} goes on")
+    lines += cost(section, sizes, recipe, model)
+    return Plan(recipe, sizes, wanted.base or sizes, lines)

@@ -1,0 +1,110 @@
+"""Memory and time of pretraining, before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from steersman.config import ModelConfig, PretrainConfig
+from steersman.families.shape import Shape
+from steersman.kernels import ops
+from steersman.progress import duration
+from steersman.train.budget import free_memory, shape_in, shown
+from steersman.train.denoising import OF_KIND
+from steersman.train.dial import DECODERS, HEAD, Recipe, Sizes
+from steersman.train.memory import FLOAT, Setting, predict
+from steersman.train.speed import UNCERTAINTY, operations_per_second
+from steersman.weights.folders import DTYPES, pick_device, read_config
+
+
+def sizes_of(base: Path, vocabulary: int) -> Sizes:
+    """Of a model's folder. ValueError where it is a decoder whose sizes are not known, or has fewer entries."""
+    kind = kind_of(base)
+    if kind in DECODERS:
+        shape = shape_in(base)
+        found = Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind)
+    else:
+        c = read_config(base)
+        inner = next(int(getattr(c, n)) for n in ("intermediate_size", "d_ff", "encoder_ffn_dim") if hasattr(c, n))
+        found = Sizes(c.num_hidden_layers, c.hidden_size, inner, c.vocab_size, True, kind)
+    if found.vocabulary < vocabulary:
+        raise ValueError(
+            f"{base}: has {found.vocabulary} entries, the corpus's tokenizer {vocabulary}; expected its own"
+        )
+    return found
+
+
+def kind_of(base: Path) -> str:
+    """What a folder's model can learn, as one of the architectures that a new one may have."""
+    config = read_config(base)
+    if config.is_encoder_decoder:
+        return "bart" if config.model_type == "bart" else "t5"
+    masked = any("MaskedLM" in name for name in config.architectures or ())
+    return config.model_type if masked and config.model_type in OF_KIND else "bert" if masked else "qwen3"
+
+
+def _shape(sizes: Sizes, context: int) -> Shape:
+    layers = sizes.layers * (2 if sizes.kind in ("t5", "bart") else 1)
+    return Shape(
+        layers=layers,
+        vocabulary=sizes.vocabulary,
+        hidden=sizes.width,
+        intermediate=sizes.intermediate,
+        heads=sizes.heads,
+        kv_heads=sizes.heads,
+        head_dim=HEAD,
+        eps=1e-6,
+        scale=HEAD**-0.5,
+        embed_scale=1.0,
+        gelu=False,
+        sandwich_norms=False,
+        norm_offset=0.0,
+        qk_norm=True,
+        tied=sizes.tied,
+        windows=(0,) * layers,
+        thetas=(10000.0,) * layers,
+        rope_scalings=({},) * layers,
+        context=context,
+    )
+
+
+def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig) -> dict[str, int]:
+    """Bytes of each part at the peak."""
+    dtype, device = DTYPES[model.dtype], pick_device(model.device)
+    row = min(max(config.pass_tokens, config.context), recipe.batch_tokens)
+    setting = Setting(
+        stage="sft",
+        row_tokens=row,
+        accumulate=recipe.batch_tokens > row,
+        itemsize=dtype.itemsize,
+        on_gpu=device.type != "cpu",
+        kernels=ops.multiplies(torch.empty(0, dtype=dtype, device=device)),
+        longest=config.context,
+    )
+    parts = predict(_shape(sizes, config.context), setting)
+    if config.kept.spike_deviations:
+        # held, and copied once more where a resume point is written
+        parts["point that a spike goes back to"] = 2 * 3 * FLOAT * sizes.parameters
+    if config.kept.average != "none":
+        parts["averaged weights"] = (2 + 2 * bool(config.kept.spike_deviations)) * FLOAT * sizes.parameters
+    return parts
+
+
+def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig) -> list[str]:
+    """Memory and time, said. ValueError where the memory is not there."""
+    device = pick_device(model.device)
+    peak, free = sum(memory(config, sizes, recipe, model).values()), free_memory(device.type != "cpu")
+    if model.memory_check and peak > free:
+        raise ValueError(
+            f"pretrain: not started, since its memory is predicted to reach {shown(peak)} and {shown(free)} are free. "
+            "A smaller model, or --set pretrain.pass_tokens and pretrain.kept.spike_deviations=0 take less. To "
+            "start it as it is: --set model.memory_check=false"
+        )
+    speed = operations_per_second(DTYPES[model.dtype], device)
+    again = 2 * sizes.head * recipe.tokens  # logits are made twice
+    return [
+        f"memory: up to {shown(peak)}, {shown(free)} are free",
+        f"time: about {duration((recipe.operations + again) / speed)} on this machine, right within a factor of "
+        f"{UNCERTAINTY:g} where nothing else runs on it",
+    ]
