@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -258,3 +260,47 @@ def test_no_way_up(place: Place) -> None:
     assert {answer.status_code for answer in asyncio.run(tried())} == {400, 403}
     roles = {user.name: user.role for user in place.store.accounts.users()}
     assert (roles["carl"], "x" in roles, "y" in roles) == (Role.CHATTER, False, False)
+
+
+HOSTILE: list[Any] = ["<script>alert(1)</script>", "'; DROP TABLE users; --", "a\r\nSet-Cookie: x=y", "\x00", "\ud800"]
+HOSTILE += ["a\u202eb", "\x1b[2J", "é" * 200, "%00", "../../etc/passwd", "a" * 10**6, "", " ", None, 7, [], {}]
+
+
+def test_hostile_values(place: Place) -> None:
+    """No answer is the server's failure, a name is one printable line, and what is kept is kept as it was said."""
+    fields = [
+        ("POST", "/api/people", {"name": 0, "role": "chatter"}),
+        ("POST", "/api/me/keys", {"name": 0, "scopes": ["chat"]}),
+        ("POST", "/api/invitations", {"role": 0}),
+        ("POST", "/api/invitation", {"token": 0}),
+        ("POST", "/api/invitation/accept", {"token": 0, "name": 0, "password": 0}),
+        ("POST", "/api/session", {"name": "nobody", "password": 0}),
+        ("PUT", "/api/me/password", {"old": 0, "new": 0}),
+        ("POST", "/api/me/leave", {"password": 0, "feedback": 0}),
+        ("POST", "/api/oidc/start", {"token": 0}),
+    ]
+    paths = ["/api/people/{}/owned", "/api/people/{}/export", "/api/audit?before={}", "/report?{}", "/{}"]
+    paths += ["/api/oidc/callback?state={}&code={}", "/api/conversations/{}"]
+
+    async def tried() -> list[tuple[Any, str, httpx.Response]]:
+        to = httpx.ASGITransport(place.app, raise_app_exceptions=False)
+        headers = PAGE | place.session("ada") | {"content-type": "application/json"}
+        out = []
+        async with httpx.AsyncClient(transport=to, base_url=HERE, headers=headers) as client:
+            for value in HOSTILE:
+                for method, path, body in fields:
+                    told = json.dumps({name: value if given == 0 else given for name, given in body.items()})
+                    out.append((value, path, await client.request(method, path, content=told.encode())))
+                if isinstance(value, str) and len(value) < 1000 and value != "\ud800":
+                    asked = (path.format(*[quote(value, safe="")] * 2) for path in paths)
+                    out += [(value, path, await client.get(path)) for path in asked]
+        return out
+
+    for value, path, answer in asyncio.run(tried()):
+        assert answer.status_code < 500, (path, value, answer.text)
+        assert "\n" not in str(answer.headers)
+        if answer.status_code == 201 and path in ("/api/people", "/api/me/keys"):
+            assert str(value).isprintable(), path
+    named = {user.name for user in place.store.accounts.users()}
+    assert {"<script>alert(1)</script>", "'; DROP TABLE users; --", "%00"} <= named
+    assert len(place.store.audit.page()) > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,21 +11,26 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import test_train as stages
+from seq2seq import make_folder, sentences
 from steersman.cli.framework import build as cli
+from steersman.config import replaced
 from steersman.data.reading import Reading
 from steersman.data.sources import scan_all
 from steersman.data.task_building import Building, Built, build
 from steersman.data.task_kinds import kinds
 from steersman.data.task_records import Counts, Taking, questions
+from steersman.engine.load import load_engine
+from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
 from steersman.eval.suites.asking import expression
 from steersman.eval.task_verdicts import beside
 from steersman.eval.tasks import suite_of
+from steersman.train import sft
+from steersman.types import Conversation, Message, SamplingParams
 from tiny import make_model, write_jsonl
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
-real = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
 NAMED = """intent news sentiment inference reading reading_free summary translate_to_zh translate_to_en extraction
 resume medical_extraction needs similarity question_generation coreference keywords article rewriting correction
 knowledge"""
@@ -206,6 +212,9 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     assert found.whole["macro_f1"].value == 1
     same = beside(suite, ("set", "model", 0), ["bad"] * len(right), [float(r == "bad") for r in right], 1000, 17)
     assert same.word == "no evidence"
+    few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
+    rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
+    assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
 
 
 def test_the_verbs(tmp_path: Path) -> None:
@@ -249,3 +258,28 @@ def test_the_verbs(tmp_path: Path) -> None:
     page = (output / "tasks.html").read_text(encoding="utf-8")
     assert "<svg" in page
     assert "the most frequent answer" in page
+
+
+def test_a_t5_goes_from_tasks_to_an_answer(tmp_path: Path) -> None:
+    """Tasks, SFT, rankings, reward model, PPO and an engine under ChatYuan's form, by the stages' own code."""
+    rows = [{"question": f"您好，订单{i % 7}什么时候到？", "answer": "预计明天送达"} for i in range(24)]
+    built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "service", prompts=1)
+    learned = built.splits["train"]
+    base = make_folder("T5", sentences(), tmp_path / "base")
+    config = replaced(stages.SFT, epochs=1)
+    about: dict[str, Any] = {"model_config": stages.FLOAT, "seed": 3, "inputs": {}}
+    made_sft = sft.run(
+        base=base, demonstrations=learned, validation=[], output=tmp_path / "sft", config=config, **about
+    )
+    assert made_sft["eval_loss"] < made_sft["eval_loss_before"]
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1, lora_rank=2)
+    once = {"iterations": 1, "critic_warmup_iterations": 0}
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", **once)
+    engine = load_engine(tmp_path / "ppo", dtype="float32")
+    turns = Conversation("x", (Message("user", "您好"), Message("assistant", "请问"), Message("user", "订单")))
+    answer = engine.generate([turns], SamplingParams(max_tokens=4, temperature=0))[0][0]
+    assert answer.token_ids
+    with pytest.raises(Refused, match=r"regex: this model's tokenizer cannot be followed"):
+        engine.generate([turns], SamplingParams(max_tokens=4, regex="是|否"))
+    suite = forms.read(str(write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])))
+    assert suite.items[0].score(["预计明天送达"]) == 1

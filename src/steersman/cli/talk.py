@@ -17,7 +17,7 @@ import typer
 from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
-from steersman.artifact.workspace import Workspace, renamed
+from steersman.artifact.workspace import STORE_VARIABLE, Workspace, renamed
 from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
@@ -191,6 +191,7 @@ def serve(
     trusted_proxy: given.ProxyOption = "",
     endpoint: given.EndpointOption = "",
     workers: given.WorkersOption = 0,
+    store: given.StoreOption = "",
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
@@ -199,6 +200,8 @@ def serve(
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
     told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
     told |= {"certfile": certfile, "keyfile": keyfile, "endpoint": endpoint}
+    if store:  # workers, and stages that are started from the browser, have it from here
+        os.environ[STORE_VARIABLE] = store
     space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
     if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start

@@ -37,7 +37,11 @@ class DialogueRowsConfig(RowsConfig):
     row_tokens: int = opt(
         1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise."
     )
-    long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
+    long_dialogues: str = opt(
+        "error",
+        "What to do with a dialogue longer than a row; keep_turns leaves out whole exchanges, but not the first.",
+        ("error", "skip", "keep_end", "keep_turns"),
+    )
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class ModelConfig:
     )
     template: str = opt(
         "auto",
-        "Chat template of a base that has none: chatml, gemma, llama3, text2text (T5, BART) or a Jinja file; auto: by "
-        "its turn tokens or architecture.",
+        "Chat template of a base that has none: chatml, gemma, llama3, text2text (T5, BART), chatyuan or a Jinja file; "
+        "auto: by its turn tokens or architecture.",
     )
     thinking: str = opt(
         "keep",

@@ -4,6 +4,8 @@ A demonstration's `meta` holds under "task" its kind and template; outside of th
 needs: metric, label set, other right answers, and the answers of the baselines that a model must beat.
 
 Which prompts a question gets, the order of the options and all other draws follow from the seed and the question.
+
+Why so: decision 84 in docs/LOG.md.
 """
 
 from __future__ import annotations
