@@ -60,10 +60,7 @@ def export(
     called = name or found.name
     check_name(called)
     folder = into or (space.root / "exports" / called if space else Path(called))
-    if folder.exists() and not replace:
-        raise ValueError(f"{folder}: is there already; --replace it, or take another --into")
-    if folder.exists() and not (folder / publishing.ABOUT).is_file() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: is no export; expected a folder to make, or one that steersman export made")
+    _check_free(folder, replace, publishing.ABOUT)
     wanted = publishing.Wanted(() if adapter else kinds, safetensors, adapter, called, licence, base)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locks.making(folder), whole_folder(folder) as partial:
@@ -76,6 +73,14 @@ def export(
     emit(
         as_json, {"folder": str(folder), **about, "pushed": sent}, "\n".join([*lines, *(f"sent: {at}" for at in sent)])
     )
+
+
+def _check_free(folder: Path, replace: bool, about: str) -> None:
+    """ValueError where the folder is there; with --replace only where it is no export (`about` is missing)."""
+    if folder.exists() and not replace:
+        raise ValueError(f"{folder}: is there already; --replace it, or take another --into")
+    if folder.exists() and not (folder / about).is_file() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: is no export; expected a folder to make, or one that steersman export made")
 
 
 def _workspace(given: Path | None, model: str) -> Workspace | None:
