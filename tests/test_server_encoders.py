@@ -155,3 +155,12 @@ def test_what_gives_labels_writes_nothing(folders: dict[str, Path]) -> None:
     assert sum(found.values()) == pytest.approx(1, abs=1e-2)
     with pytest.raises(Refused, match="writes no answers"):
         engine.generate(["a"], SamplingParams())
+
+
+def test_groups_of_prompts_may_use_a_model_of_vectors(folders: dict[str, Path]) -> None:
+    from steersman.cold.hidden import embedder
+
+    found = embedder(folders["vectors"], "float32", "cpu")(["我要退款", "where is my order " * 60, "我要退款"])
+    assert found.shape == (3, 32)
+    assert float(found[0] @ found[2]) == pytest.approx(1, abs=1e-5)
+    assert float((found[1] ** 2).sum()) == pytest.approx(1, abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from steersman.data.task_building import Building, Built, build
 from steersman.data.task_kinds import kinds
 from steersman.data.task_records import Counts, Taking, questions
 from steersman.engine.load import load_engine
+from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
 from steersman.eval.suites.asking import expression
@@ -210,6 +212,9 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     assert found.whole["macro_f1"].value == 1
     same = beside(suite, ("set", "model", 0), ["bad"] * len(right), [float(r == "bad") for r in right], 1000, 17)
     assert same.word == "no evidence"
+    few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
+    rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
+    assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
 
 
 def test_the_verbs(tmp_path: Path) -> None:
@@ -274,5 +279,7 @@ def test_a_t5_goes_from_tasks_to_an_answer(tmp_path: Path) -> None:
     turns = Conversation("x", (Message("user", "您好"), Message("assistant", "请问"), Message("user", "订单")))
     answer = engine.generate([turns], SamplingParams(max_tokens=4, temperature=0))[0][0]
     assert answer.token_ids
+    with pytest.raises(Refused, match=r"regex: this model's tokenizer cannot be followed"):
+        engine.generate([turns], SamplingParams(max_tokens=4, regex="是|否"))
     suite = forms.read(str(write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])))
     assert suite.items[0].score(["预计明天送达"]) == 1

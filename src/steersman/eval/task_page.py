@@ -45,7 +45,7 @@ def _picture(found: Sequence[Beside], t: Mapping[str, Any]) -> Markup | None:
             series.append(Series(model, [(of.shots, 100 * of.score.value) for of in mine], tint, dots=True))
             for bound in ("low", "high"):
                 edge = [(float(of.shots), 100 * float(getattr(of.score, bound))) for of in mine]
-                series.append(Series(f"_{model} {bound}", edge, tint))
+                series.append(Series(f"_{model} {bound}", edge, f"{tint}55"))
         bars = [of for of in found if of.task == task and of.baseline]
         if bars:
             ends = (min(of.shots for of in found), max(of.shots for of in found))

@@ -85,12 +85,19 @@ class VectorEngine(HeadedEngine):
 
     def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
         rows = self._rows(prompts)
-        out: list[tuple[list[float], int]] = [([], 0)] * len(rows)
+        return [(vector, len(row.ids)) for vector, row in zip(self._vectors(rows), rows, strict=True)]
+
+    def vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        """Of each text, cut where it is too long."""
+        return self._vectors(self._marks.texts([text or " " for text in texts]) if texts else [])
+
+    def _vectors(self, rows: Sequence[Marked]) -> list[list[float]]:
+        out: list[list[float]] = [[]] * len(rows)
         for group in passes([len(row.ids) for row in rows], PASS_TOKENS):
             with self._lock, torch.inference_mode():
                 found = vectors(self.model, [rows[i] for i in group], self._pooling).tolist()
             for i, vector in zip(group, found, strict=True):
-                out[i] = (vector, len(rows[i].ids))
+                out[i] = vector
         return out
 
 
