@@ -175,7 +175,7 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     expect(page.get_by_role("status").first).to_have_text(
         "Your session has ended. Sign in again; what you wrote is kept."
         if en
-        else "登录已过期，请重新登录；你写的内容已保留。"
+        else "登录已过期，请重新登录；您写的内容已保留。"
     )
     looks_right(page, size)
     page.locator("input[name=username]").fill("chloe")
@@ -234,6 +234,9 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     button(page, "Close" if en else "关闭").click()
     row = people.get_by_role("row", name="Ivy")
     expect(row).to_contain_text(SCRIPT)
+    wide = row.locator("select").bounding_box()
+    assert wide is not None
+    assert wide["width"] > 100  # a role that can be read, on a phone too
     row.locator("select").select_option("manager")
     expect(page.get_by_role("row", name="labeler, after: manager" if en else "labeler")).to_have_count(0)
     button(people.get_by_role("row", name="chloe"), "Disable" if en else "停用").click()
