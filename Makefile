@@ -36,6 +36,7 @@ test-plain: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)
+	@STEERSMAN_PAGE_LANGUAGE=zh $(BIN)/pytest tests/browser
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check src tests bench recipes deploy

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
+from spoken import LANGUAGE, speak
 
 from server_double import FakeEngine, live
-from spoken import LANGUAGE, speak
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.server.pages import STATIC

@@ -1,4 +1,4 @@
-"""The page's tests in another language: STEERSMAN_PAGE_LANGUAGE=zh pytest tests/browser runs all of them on the Chinese page.
+"""The tests of the page in another language: `STEERSMAN_PAGE_LANGUAGE=zh pytest tests/browser` takes the Chinese page.
 
 Tests name what they look for in English. Here names and texts of the page are looked up in web/src/lang and replaced by
 what stands in the same places of the other language; whatever is no text of the page stays as it is.
@@ -50,14 +50,14 @@ def _filled(text: str) -> Iterator[str]:
         parts = re.split(r"\{(\w+)\}", english)
         if len(parts) == 1 or not "".join(parts[::2]).strip(" :·,.%#"):
             continue
-        pattern = "".join(f"(?P<{p}>.+?)" if i % 2 else re.escape(p) for i, p in enumerate(parts) if True)
+        pattern = "".join(f"(?P<{p}>.+?)" if i % 2 else re.escape(p) for i, p in enumerate(parts))
         try:
             match = re.fullmatch(pattern, text, re.DOTALL)
         except re.error:  # a value that stands twice
             continue
         if match:
             values = {name: said(value)[0] if value != text else value for name, value in match.groupdict().items()}
-            yield re.sub(r"\{(\w+)\}", lambda m: values[m[1]], other)
+            yield other.format_map(values)
 
 
 def _pattern(text: Any, whole: bool) -> Any:

@@ -18,9 +18,9 @@ pytest.importorskip("playwright", reason="the page's tests need playwright: pip 
 from axe import violations
 from browser_site import Site, button
 from playwright.sync_api import Browser, Page, expect
+from spoken import said
 
 from server_double import FakeEngine, live
-from spoken import said
 from steersman.parts import Citation
 from steersman.server.app import create_app
 from steersman.server.models import Models

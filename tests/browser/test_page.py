@@ -241,7 +241,7 @@ def test_both_languages_fit_a_phone(site: Site, path: str) -> None:
 
 def test_the_header_leads_to_each_place(site: Site) -> None:
     (site.workspace / "steersman.toml").touch()
-    page = site.open()
+    page = site.open(english=True)
     places = page.get_by_role("navigation", name="Places").get_by_role("link")
     expect(places).to_have_text(["Chat", re.compile(r"Labeling desk\s*1"), "Rounds"])
     places.nth(2).click()

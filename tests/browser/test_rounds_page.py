@@ -84,7 +84,7 @@ def look(rounds: Site, path: str, **form: Any) -> Page:
 
 def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     quick += [4.0]
-    page, beside = (look(rounds, "/rounds") for _ in range(2))
+    page, beside = (look(rounds, "/rounds", english=True, **DESKTOP) for _ in range(2))
     expect(page.get_by_text("The fine-tuned model of round 1")).to_be_visible()
     page.get_by_role("link", name="Make the next model").click()
     expect(page.get_by_text("Round 3 would learn")).to_be_visible()
@@ -127,7 +127,7 @@ def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) ->
 
 
 def test_settings_are_changed_from_the_page(rounds: Site) -> None:
-    page = look(rounds, "/rounds/run")
+    page = look(rounds, "/rounds/run", english=True, **DESKTOP)
     page.get_by_role("combobox", name="Stage").select_option("reward")
     page.get_by_text("Settings of Reward model").click()
     rate = page.get_by_label("optimizer.lr", exact=True)
@@ -162,7 +162,7 @@ def test_a_file_becomes_a_data_set(rounds: Site, quick: list[float], tmp_path: P
 
 
 def test_promoting_and_going_back_say_what_changes(rounds: Site) -> None:
-    page = look(rounds, "/rounds/2")
+    page = look(rounds, "/rounds/2", english=True, **DESKTOP)
     button(page, "Promote: The KTO model").click()
     asked = page.get_by_role("dialog")
     expect(asked).to_contain_text("The fine-tuned model of round 1")
@@ -201,7 +201,7 @@ def test_a_canary_starts_and_stops(rounds: Site) -> None:
 
 def test_from_an_answer_to_its_lineage(rounds: Site) -> None:
     chat = rounds.store.conversations()[0].id
-    page = look(rounds, f"/?c={chat}")
+    page = look(rounds, f"/?c={chat}", english=True, **DESKTOP)
     page.locator("article:not(.mine)").hover()
     page.get_by_role("link", name="Where it comes from").click()
     expect(page.get_by_text(re.compile("Given by 001/sft: promoted/001-sft"))).to_be_visible()
@@ -212,7 +212,7 @@ def test_from_an_answer_to_its_lineage(rounds: Site) -> None:
 @pytest.mark.parametrize(("language", "form"), [("zh", PHONE), ("en", DESKTOP)], ids=["zh-phone-dark", "en-desktop"])
 def test_every_page_is_accessible_and_fits(rounds: Site, language: str, form: dict[str, Any]) -> None:
     answer = rounds.store.messages(rounds.store.conversations()[0].id)[-1].id
-    page = look(rounds, "/", **form)
+    page = look(rounds, "/", english=language == "en", **form)
     page.evaluate(f"localStorage.setItem('steersman.language', '{language}')")
     heading = {"zh": "轮次", "en": "Rounds"}[language]
     for path in ("", "/2", "/run", "/curves", "/data", "/data/chats", "/canary", f"/lineage/{answer}"):
