@@ -189,6 +189,7 @@ def serve(
     keyfile: given.KeyfileOption = "",
     trusted_proxy: given.ProxyOption = "",
     endpoint: given.EndpointOption = "",
+    endpoint_model: given.EndpointModelOption = "",
     workers: given.WorkersOption = 0,
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
@@ -196,21 +197,20 @@ def serve(
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
-    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
-    told |= {"certfile": certfile, "keyfile": keyfile, "endpoint": endpoint}
+    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy, "certfile": certfile}
+    told |= {"keyfile": keyfile, "endpoint": endpoint, "endpoint_model": endpoint_model}
     space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
     if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
 
         begun = start(space, *read_choice(canary), share)
         say(f"{begun.version} answers {100 * share:g} % of new chats: steersman canary status")
-    root = space.config.serve.root_path
     run_server(
         space,
         model,
         host,
         port,
-        lambda url: emit(as_json, {"url": url}, _where(url + root)),
+        lambda url: emit(as_json, {"url": url}, _where(url + space.config.serve.root_path)),
         dtype,
         key,
         also=also or (),
