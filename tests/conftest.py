@@ -104,6 +104,31 @@ def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         yield url
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stores_on_a_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With STEERSMAN_TEST_STORE=postgresql every store that a test opens in a file is one on the server: the same for
+    the same file. (What looks into the file itself fails then.)"""
+    if os.environ.get("STEERSMAN_TEST_STORE") != "postgresql":
+        yield
+        return
+    from steersman.store import Store
+
+    server, opened = request.getfixturevalue("postgresql"), Store.open
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        places: dict[Path, str] = {}
+
+        def there(path_or_url: str | Path, objective: str | None = None) -> Store:
+            if "://" not in str(path_or_url) and Path(path_or_url).parent.is_dir():
+                place = Path(path_or_url).absolute()
+                if place not in places:
+                    places[place] = stack.enter_context(server.database())
+                path_or_url = places[place]
+            return opened(path_or_url, objective)
+
+        patch.setattr(Store, "open", there)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a two-layer Llama with a byte-level tokenizer and a ChatML template."""

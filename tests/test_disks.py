@@ -245,7 +245,7 @@ def test_who_wants_to_share_words_can(tmp_path: Path) -> None:
 def test_logs_hold_no_words_of_a_request() -> None:
     import logging
 
-    from steersman.cli.talk import Wordless
+    from steersman.cli.serve_logs import Wordless
 
     try:
         raise ValueError("the customer's secret")

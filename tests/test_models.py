@@ -114,6 +114,23 @@ def test_chunked_logprobs_and_entropy_gradients(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(got[1], weight.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kept_logits_and_those_made_again_are_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    given = [torch.randn(shape, generator=draw).to(dtype) for shape in ((600, 64), (2100, 64))]
+    targets = torch.randint(0, 2100, (600,), generator=draw)
+    found = []
+    for kept in (1 << 28, 0):
+        monkeypatch.setattr(vocabulary, "KEPT", kept)
+        hidden, weight = (x.clone().requires_grad_() for x in given)
+        logprobs, entropy = token_logprobs(hidden, weight, targets, 0.7)
+        (logprobs + 0.1 * entropy).sum().backward(retain_graph=True)
+        (logprobs * 0.5).sum().backward()
+        found.append((logprobs.detach(), entropy.detach(), hidden.grad, weight.grad))
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_scores_are_those_of_the_last_real_token(tiny: Path) -> None:
     """Against transformers' own sequence classification, one answer at a time."""
     model = load_scalar(tiny, "float32")

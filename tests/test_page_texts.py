@@ -73,3 +73,12 @@ def test_what_the_rounds_say_is_said_in_the_language(language: str) -> None:
         verdict = {"pairs": [pair], "tasks": [*tasks, {"name": "x", "pairs": []}]}
         said += [check.text for check in conditions(verdict, "ppo", "sft", RoundConfig())]
     assert [text for text in said if not _fits(text, sentences)] == []
+
+
+def test_every_link_goes_below_the_servers_path() -> None:
+    """A proxy may offer the server below a path: web/src/lib/root.ts puts it before each address."""
+    direct = re.compile(r"""href="/|href=\{[`']/|location\.(?:assign|href\s*=)\(?\s*[`']/|fetch\(\s*[`']/""")
+    files = [file for kind in ("*.svelte", "*.ts") for file in LANG.parent.rglob(kind)]
+    assert len(files) > 50
+    found = [f"{file.name}: {hit[0]}" for file in files for hit in direct.finditer(file.read_text(encoding="utf-8"))]
+    assert found == [], "expected at('/...')"

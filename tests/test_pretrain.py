@@ -24,6 +24,7 @@ from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfi
 from steersman.corpus.mixed_rows import Reading, reading
 from steersman.corpus.mixture import Mixture
 from steersman.corpus.shards import Documents, Writer
+from steersman.eval import pretraining_page
 from steersman.families.outputs import response_logprobs
 from steersman.train import dial, muon, pretrain, trajectory
 from steersman.train.bits import bits_per_byte, held_out, samples
@@ -339,3 +340,23 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     verb("data", "import", "../chat.jsonl")
     said, _ = verb("sft", "--set", "model.base=second", "--set", "sft.epochs=1", "--set", "sft.rows.row_tokens=128")
     assert "1 demonstrations" in said
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_shows_curves_samples_and_other_models(language: str, tmp_path: Path) -> None:
+    rows = [
+        {"step": 1, "tokens_read": 100, "loss": 5.0, "lr": 0.01, "grad_norm": 1.0},
+        {"step": 2, "tokens_read": 200, "loss": 4.0, "eval_bpb": 2.5, "samples": [{"prompt": "<b>", "text": "您好"}]},
+    ]
+    metrics = {"bpb": 2.5, "bpb_before": 3.7, "parameters": 9999, "tokens": 200, "steps": 2, "batch_tokens": 100}
+    metrics |= {"spikes": [{"step": 1}]}
+    pretraining_page.draw(tmp_path / "m.html", metrics, {"corpus:c": "1"}, {"m": rows, "other": rows[:1]}, language)
+    page = (tmp_path / "m.html").read_text(encoding="utf-8")
+    assert "2.500" in page
+    assert "&lt;b&gt;" in page
+    assert "您好" in page
+    assert page.count("<svg") == 1
+    assert "other" in page
+    words = pretraining_page.WORDS
+    assert words["en"].keys() == words["zh"].keys()
+    assert words[language]["spikes"].format(n=1) in page

@@ -238,3 +238,42 @@ def test_through_a_proxy_that_takes_the_path_off(store: Store) -> None:
                 with client.stream("POST", f"/api/conversations/{chat}/messages", json={"content": "Hi"}) as answer:
                     assert events("".join(answer.iter_text()))[-1]["type"] == "done"
                 assert client.get("/report", headers={"cookie": ""}).status_code in (303, 404)
+
+
+def asking(app: Any, address: str, **headers: str) -> TestClient:
+    return TestClient(app, base_url="http://127.0.0.1:8000", client=(address, 5), headers=PAGE | headers)
+
+
+def test_an_address_asks_so_often(store: Store) -> None:
+    app = create_app(FakeEngine(), store, name="S", language="en", reach=Reach(rate=3))
+    far, here = asking(app, "203.0.113.5"), asking(app, "127.0.0.1")
+    told = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+    assert [far.get("/").status_code, far.get("/api/config").status_code] == [200, 200]
+    assert far.post("/v1/chat/completions", json=told).status_code == 200
+    refused = far.post("/v1/chat/completions", json=told)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    for path in ("/", "/api/config", "/v1/models", "/nothing"):
+        assert far.get(path).status_code == 429
+    assert far.get("/healthz").status_code == 200  # whoever watches the server
+    assert {here.get("/api/config").status_code for _ in range(9)} == {200}
+    assert asking(app, "203.0.113.6").get("/api/config").status_code == 200
+    # one household's network is one address
+    house = [asking(app, f"2001:db8::{n}").get("/api/config").status_code for n in range(1, 6)]
+    assert house == [200, 200, 200, 429, 429]
+    # an address that is made up is none: nobody is trusted here
+    spoofed = asking(app, "203.0.113.5", **{"X-Forwarded-For": "203.0.113.99"})
+    assert spoofed.get("/api/config").status_code == 429
+
+
+def test_with_accounts_it_counts_who_is_not_signed_in(store: Store) -> None:
+    app = served(store, Reach(rate=3))
+    far = asking(app, "203.0.113.5")
+    far.cookies.set("steersman_8000", store.credentials.begin(store.accounts.named("ada").id, 1), domain="127.0.0.1")
+    assert {far.get("/api/config").status_code for _ in range(9)} == {200}  # by role: accounts.requests_per_minute
+    guessing = [
+        asking(app, "203.0.113.5", authorization=f"Bearer sk-{n:040}").get("/v1/models").status_code for n in range(5)
+    ]
+    assert guessing == [401, 401, 401, 429, 429]
+    tries = [asking(app, "203.0.113.8").post("/api/invitation", json={"token": f"{n}"}).status_code for n in range(5)]
+    assert tries == [404, 404, 404, 429, 429]

@@ -206,7 +206,8 @@ def test_a_blind_vote_is_a_comparison_that_rounds_learn(client: TestClient, stor
     assert begun["duel"]["models"] is None
     assert "base" not in client.get(f"/api/conversations/{chat}/export", params={"form": "json"}).text
 
-    better = "left" if answers[0]["content"] == "plain" else "right"
+    left = next(m for m in answers if m["id"] == begun["duel"]["left_id"])  # whichever was stored first
+    better = "left" if left["content"] == "plain" else "right"
     url = f"/api/messages/{begun['question']['id']}/vote"
     told = client.post(url, json={"choice": better, "labeler": "梅", "seconds": 2.5}).json()["duel"]
     assert (told["choice"], told["models"][better]) == (better, "base")
@@ -224,7 +225,8 @@ def test_a_blind_vote_is_a_comparison_that_rounds_learn(client: TestClient, stor
     assert store.next_task("ann") is None
     assert store.ranking_progress(3)["tasks"] == 0
     assert store.records(chat=chat) == [ranking.id]
-    assert client.delete(f"/api/conversations/{chat}").status_code == 200
+    assert client.delete(f"/api/conversations/{chat}").json()["error"]["records"] == 1
+    assert client.delete(f"/api/conversations/{chat}?feedback=delete").status_code == 200
     assert list(store.rankings()) == list(store.tasks()) == []
 
 

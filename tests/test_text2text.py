@@ -12,9 +12,12 @@ import transformers
 
 import tiny as t
 from seq2seq import sentences
+from steersman.data.formats import parse
 from steersman.engine.prompts import Prompts
 from steersman.text.bases import add_chat_template
+from steersman.text.length import without_middle
 from steersman.text.template import Template
+from steersman.train.sft import to_trees
 from steersman.types import Conversation, Message
 
 TURNS = (
@@ -104,3 +107,45 @@ def test_what_it_cannot_say_is_named() -> None:
     turns = (*turns, Message("tool", "3 May", name="look"))
     with pytest.raises(ValueError, match="conversation 'x'"):
         Template(given(sentences())).prompt_ids(Conversation("x", turns))
+
+
+def test_chatyuans_names_are_a_template_of_decoders_too(tmp_path: Path) -> None:
+    tokenizer = copy.deepcopy(t.tokenizer())
+    tokenizer.chat_template = None
+    add_chat_template(tokenizer, "chatyuan")
+    turns = (TURNS[1], Message("assistant", "好"), Message("user", "谢谢"), Message("assistant", "再见"))
+    last = Template(tokenizer).examples(Conversation("x", turns))[-1]
+    assert tokenizer.decode(last.ids) == "用户：您好\n订单\n小元：好\n用户：谢谢\n小元：再见<|im_end|>"
+    assert tokenizer.decode([i for i, learn in zip(last.ids, last.learn, strict=True) if learn]) == "再见<|im_end|>"
+    with pytest.raises(ValueError, match="'chatyuan': the tokenizer has no characters"):
+        add_chat_template(words(tmp_path, "abc"), "chatyuan")
+
+
+def test_newlines_of_its_transcripts_are_read() -> None:
+    record = {"input": "用户：写诗\\n两行\\n小元：春眠\\n不觉晓\\n用户：好\\n小元：", "target": "谢谢"}
+    said = parse("input_target", record)
+    assert isinstance(said, Conversation)
+    assert [m.text for m in said.messages] == ["写诗\n两行", "春眠\n不觉晓", "好", "谢谢"]
+
+
+def test_whole_exchanges_are_left_out_but_for_the_first() -> None:
+    turns = [Message("system", "规则")]
+    for i in range(5):
+        turns += [Message("user", f"问{i}" * 10), Message("assistant", f"答{i}")]
+    whole = Conversation("x", tuple(turns))
+
+    def size(dialogue: Conversation) -> int:
+        return sum(len(m.text) for m in dialogue.messages)
+
+    kept = without_middle(whole, lambda c: size(c) <= 70)
+    assert kept is not None
+    assert [m.text[:2] for m in kept.messages] == ["规则", "问0", "答0", "问3", "答3", "问4", "答4"]
+    newest = without_middle(whole, lambda c: size(c) <= 30)
+    assert newest is not None
+    assert [m.text[:2] for m in newest.messages] == ["规则", "问4", "答4"]
+    assert without_middle(whole, lambda c: size(c) <= 20) is None
+    template = Template(given(t.tokenizer()))
+    room = max(len(row.ids) for row in template.examples(kept))
+    trees, skipped = to_trees(template, [whole], room, "keep_turns")
+    assert (max(tree.size for tree in trees) <= room, skipped) == (True, 0)
+    assert sum(template.notes.values()) == 1

@@ -19,13 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from steersman import chosen
-from steersman.config import Config, Leaf, RuleConfig, components, leaves, replaced
+from steersman.config import Config, Leaf, RouteConfig, RuleConfig, components, leaves, replaced
 
 TRUST = "STEERSMAN_TRUST_REMOTE_CODE"
 """1 in the environment of the one who runs Steersman lets a steersman.toml set `model.trust_remote_code`."""
 
 LARGEST = 2**62
 """Largest whole number of a setting, which all code can represent."""
+
+
+TABLES: dict[Any, tuple[type[Any], str]] = {
+    "list[RuleConfig]": (RuleConfig, "rule"),
+    "list[RouteConfig]": (RouteConfig, "label"),
+}
+"""Settings that are lists of tables: what each becomes, and the key that it cannot do without."""
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -35,8 +42,8 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _checked(field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """`value` as the field's type, or a ValueError that says what was expected at `where`."""
-    if field.type == "list[RuleConfig]":
-        return _checked_rules(value, where)
+    if field.type in TABLES:
+        return _checked_tables(value, where, *TABLES[field.type])
     if field.type == "list[str]":
         if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
             raise ValueError(f'{where}: expected a list of names, such as ["sums"], got {_shown(value)}')
@@ -83,12 +90,14 @@ def _checked_weights(value: Any, where: str) -> dict[str, float]:
     return {name: float(weight) for name, weight in sorted(value.items())}  # the order of a reward model's heads
 
 
-def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
-    if not isinstance(value, list) or not all(isinstance(entry, dict) and "rule" in entry for entry in value):
+def _checked_tables(value: Any, where: str, kind: type[Any], needed: str) -> list[Any]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) and needed in entry for entry in value):
+        example = {"rule": "json", "label": "refund"}[needed]
         raise ValueError(
-            f"{where}: expected a list of tables with 'rule', such as [{{rule = \"json\"}}], got {_shown(value)}"
+            f"{where}: expected a list of tables with '{needed}', such as [{{{needed} = \"{example}\"}}], "
+            f"got {_shown(value)}"
         )
-    fields = {f.name: f for f in dataclasses.fields(RuleConfig)}
+    fields = {f.name: f for f in dataclasses.fields(kind)}
     made = []
     for number, entry in enumerate(value):
         at = f"{where}[{number}]"
@@ -97,16 +106,17 @@ def _checked_rules(value: Any, where: str) -> list[RuleConfig]:
                 raise ValueError(f"{at}: unknown key {key}; {_nearest(key, list(fields))}")
         values = {key: _checked(fields[key], item, f"{at}.{key}") for key, item in entry.items()}
         try:
-            made.append(RuleConfig(**values))
+            made.append(kind(**values))
         except ValueError as error:
             raise ValueError(f"{at}: {error}") from None
     return made
 
 
-def _rules_toml(entries: list[RuleConfig]) -> str:
+def _tables_toml(entries: list[Any]) -> str:
     tables = []
     for entry in entries:
-        changed = {k: v for k, v in dataclasses.asdict(entry).items() if k == "rule" or v != getattr(RuleConfig, k)}
+        needed = dataclasses.fields(entry)[0].name
+        changed = {k: v for k, v in dataclasses.asdict(entry).items() if k == needed or v != getattr(type(entry), k)}
         tables.append(", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in changed.items()))
     return f"[{', '.join(f'{{{table}}}' for table in tables)}]"
 
@@ -247,7 +257,7 @@ def toml_value(text: str) -> Any:
 
 def toml_text(value: Any) -> str:
     if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False) if not value or isinstance(value[0], str) else _rules_toml(value)
+        return json.dumps(value, ensure_ascii=False) if not value or isinstance(value[0], str) else _tables_toml(value)
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(k, ensure_ascii=False)} = {v!r}' for k, v in value.items())}}}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)

@@ -6,6 +6,7 @@ Also below a path behind a proxy, and at an OpenID Connect provider.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from steersman.server.app import create_app
 from steersman.server.team import Team
 from steersman.store import Store
 from steersman.store.roles import Role
+from steersman.types import Completion
 
 PASSWORD = "correct horse battery"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -173,7 +175,7 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     expect(page.get_by_role("status").first).to_have_text(
         "Your session has ended. Sign in again; what you wrote is kept."
         if en
-        else "登录已过期，请重新登录；你写的内容已保留。"
+        else "登录已过期，请重新登录；您写的内容已保留。"
     )
     looks_right(page, size)
     page.locator("input[name=username]").fill("chloe")
@@ -232,6 +234,9 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     button(page, "Close" if en else "关闭").click()
     row = people.get_by_role("row", name="Ivy")
     expect(row).to_contain_text(SCRIPT)
+    wide = row.locator("select").bounding_box()
+    assert wide is not None
+    assert wide["width"] > 100  # a role that can be read, on a phone too
     row.locator("select").select_option("manager")
     expect(page.get_by_role("row", name="labeler, after: manager" if en else "labeler")).to_have_count(0)
     button(people.get_by_role("row", name="chloe"), "Disable" if en else "停用").click()
@@ -241,13 +246,58 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     button(people.get_by_role("row", name="chloe"), "Reset password" if en else "重置密码").click()
     dialog = page.get_by_role("dialog")
     button(dialog, "Reset password" if en else "重置密码").click()
+    expect(dialog).to_have_count(0)
     expect(link).to_have_value(re.compile("invitation="))
+    button(page, "Close" if en else "关闭").click()
+    button(people.get_by_role("row", name="chloe"), "Delete" if en else "删除").click()
+    expect(dialog).to_contain_text("chloe")
+    looks_right(page, size)
+    button(dialog, "Delete" if en else "删除").click()
+    expect(people.get_by_role("row", name="chloe")).to_have_count(0)
     page.reload()
     log = page.get_by_role("region", name="Log" if en else "日志", exact=True)
-    expect(log.get_by_role("row")).to_have_count(5)
+    expect(log.get_by_role("row")).to_have_count(6)
     expect(log).to_contain_text("changed a role" if en else "更改")
     expect(log).to_contain_text(SCRIPT)
     looks_right(page, size)
+    assert site.complaints == []
+
+
+@BOTH
+def test_what_is_lost_is_said_before(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
+    site, en = team(), language == "en"
+    chloe = site.store.accounts.named("chloe").id
+    chats = [site.store.create_conversation(f"{title} {SCRIPT}", owner=chloe) for title in ("Kept", "Liked")]
+    question = site.store.add_question(chats[1].id, "Hi")
+    answer = site.store.add_answer(question.id, Completion("Hello", (1,), (0.0,), "stop", "v"))
+    site.store.add_feedback(answer.id, "like", user=chloe)
+    page = opened(site, f"/?c={chats[0].id}", language, size, "chloe")
+    if size is PHONE:
+        button(page, "显示对话列表").click()
+    row = page.locator("aside li", has_text="Liked")
+    row.hover()
+    row.get_by_role("button", name=re.compile("^Delete: " if en else "^删除")).click()
+    dialog = page.get_by_role("dialog")
+    button(dialog, "Delete" if en else "删除").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("1 pieces of feedback" if en else "1 条反馈")
+    looks_right(page, size)
+    assert len(site.store.conversations([chloe])) == 2
+    button(dialog, "Delete all the same" if en else "仍然删除").click()
+    expect(dialog).to_have_count(0)
+    expect(row).to_have_count(0)
+    assert [chat.id for chat in site.store.conversations([chloe])] == [chats[0].id]
+    page.goto(f"{site.url}/people")
+    with page.expect_download() as file:
+        page.get_by_role("link", name="Download everything" if en else "下载全部内容").click()
+    with zipfile.ZipFile(file.value.path()) as told:
+        assert SCRIPT in told.read("everything.json").decode()
+    page.locator("form", has=page.get_by_role("link")).locator("input[type=password]").fill(PASSWORD)
+    button(page, "Delete my account" if en else "删除我的账户").click()
+    expect(dialog).to_contain_text("1 chats" if en else "1 个对话")
+    looks_right(page, size)
+    button(dialog, "Delete my account" if en else "删除我的账户").click()
+    page.wait_for_url("**/login")
+    assert [user.name for user in site.store.accounts.users()] == ["ada"]
     assert site.complaints == []
 
 

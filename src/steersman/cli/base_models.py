@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,8 @@ from steersman.cli.framework import (
 )
 from steersman.cli.import_options import ReplaceOption
 
+MASKED = ("bert", "modernbert")
+
 if TYPE_CHECKING:
     from steersman.rounds.pretrained import Made
 
@@ -38,6 +39,9 @@ def pretrain(
         typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
     ] = "",
     base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
+    kind: Annotated[
+        str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
+    ] = "",
     weights: WeightsOption = None,
     smoothing: Annotated[
         float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
@@ -64,27 +68,31 @@ def pretrain(
     from steersman.rounds import pretrained
     from steersman.rounds.inputs import resolved
 
-    space = open_workspace(workspace, settings)
-    section = space.config.pretrain
-    shape = dataclasses.replace(section.shape, depth=depth, params=params) if depth or params else section.shape
-    section = dataclasses.replace(section, shape=shape, tokens=tokens or section.tokens)
-    space = dataclasses.replace(space, config=dataclasses.replace(space.config, pretrain=section))
+    space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
+    space = pretrained.of_kind(space, start) if start else space
     name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
     check_name(wanted.name)
-    made = pretrained.planned(section, wanted, space.config.model, say)
+    made = pretrained.planned(space.config.pretrain, wanted, space.config.model, say)
     if plan:
         emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
         return
     for line in made.lines:
         say(line)
     outcome = pretrained.make(space, wanted, made)
-    emit(
-        as_json, {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}, _text(outcome)
-    )
+    page = pretrained.draw(space, outcome.folder, made.lines)
+    data = {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}
+    emit(as_json, data, _text(outcome, page.name))
+
+
+def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
+    """The options as settings, which are checked with the others; depth and params exclude each other."""
+    sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
+    more = {"tokens": tokens, "shape.kind": kind}
+    return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
 
 
 def _only(corpus: Any, start: Any) -> str:
@@ -97,17 +105,18 @@ def _only(corpus: Any, start: Any) -> str:
     return str(known[0])
 
 
-def _text(outcome: Made) -> str:
+def _text(outcome: Made, page: str) -> str:
     m = outcome.metrics
-    head = f"pretrain: {outcome.folder}" + ("" if outcome.made else " is up to date")
-    sources = [f"{key.removeprefix('bpb_')} {value:.3f}" for key, value in m.items() if key.startswith("bpb_")]
-    by = ", ".join(s for s in sources if not s.startswith("before"))
+    head = f"pretrain: {outcome.folder} ({page})" + ("" if outcome.made else " is up to date")
+    key, what = ("bpb", "bits per byte of held-out text") if "bpb" in m else ("loss", "held-out loss, nats per token")
+    parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
+    by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")
     spikes = f"; {len(m['spikes'])} spikes of the loss, gone back from" if m["spikes"] else ""
     lines = [
         head,
-        f"bits per byte of held-out text {m['bpb_before']:.3f} -> {m['bpb']:.3f}{f' ({by})' if by else ''}; "
+        f"{what} {parts['before']:.3f} -> {m[key]:.3f}{f' ({by})' if by else ''}; "
         f"{m['parameters']:,} parameters, {m['tokens']:,} tokens in {m['steps']:,} steps{spikes}",
-        f"to use it: steersman sft --set model.base={outcome.folder.name}",
+        *([] if m["kind"] in MASKED else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
     ]
     return "\n".join(lines)
 

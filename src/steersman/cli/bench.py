@@ -69,7 +69,7 @@ def bench(
     A form of file is known by its fields: C-Eval, CMMLU, MMLU, GSM8K, CMath, TruthfulQA, pCLUE, ARC and relatives,
     IFEval, XSTest, or a regression suite of your own (docs/EVALUATION.md).
     """
-    space = _space(workspace, settings or [])
+    space = found_space(workspace, settings or [])
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
     root = space.root if space else Path.cwd()
     plugins.admit_named([t for t in tasks if not plugins.is_file(t)], root)
@@ -79,7 +79,7 @@ def bench(
     from steersman.eval.suites.forms import files_of
     from steersman.eval.tasks import tasks_of
 
-    named = _models(models or [], space, config, endpoint_key)
+    named = models_of(models or [], space, config, endpoint_key)
     suites = tasks_of(tasks, root)
     inputs = {f"model {model.name}": digest for model, digest in named}
     inputs |= {f"{t} {f.name}": file_sha256(f) for t in tasks if plugins.is_file(t) for f in files_of(t, root)}
@@ -88,7 +88,7 @@ def bench(
     emit(as_json, {**result, "output": str(output)}, f"{text(result)}\n{output / benching.RESULT}")
 
 
-def _space(workspace: Path | None, settings: Sequence[str]) -> Workspace | None:
+def found_space(workspace: Path | None, settings: Sequence[str]) -> Workspace | None:
     """The workspace that is named, or the nearest; None where there is none."""
     try:
         root = Workspace.find(workspace)
@@ -99,7 +99,9 @@ def _space(workspace: Path | None, settings: Sequence[str]) -> Workspace | None:
     return open_workspace(root, settings).pin()
 
 
-def _models(given: Sequence[str], space: Workspace | None, config: configs.Config, key: str) -> list[tuple[Model, str]]:
+def models_of(
+    given: Sequence[str], space: Workspace | None, config: configs.Config, key: str
+) -> list[tuple[Model, str]]:
     """Each model that is asked, with the hash of what it is; without any, all of the round."""
     from steersman.eval.suites.asking import Folder
     from steersman.eval.suites.endpoint import Endpoint

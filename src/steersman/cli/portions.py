@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from steersman.data.dataset import DatasetInfo
 from steersman.progress import progress
 from steersman.rounds.data_sets import info_of
 
+if TYPE_CHECKING:
+    from steersman.data.mixing import Part
+
 
 def data_mix(
     sources: Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT]...", help="Data sets, with weights (1).")],
@@ -24,6 +27,11 @@ def data_mix(
     cap: Annotated[
         list[str] | None, typer.Option("--cap", metavar="NAME=N", help="Most records of a set; may be repeated.")
     ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option("--smoothing", help="Shares by weight and records to this power: 1 as they are, 0 all alike."),
+    ] = None,
+    most: Annotated[int, typer.Option("--most-each", min=0, help="A cap for every set without one of its own.")] = 0,
     seed: Annotated[int | None, typer.Option("--seed", help="Default: project.seed.")] = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
@@ -33,6 +41,7 @@ def data_mix(
     """Mix data sets by weight, with caps; the same seed gives the same mixture.
 
     A record is taken once at most. The mixture takes the sets' place: they stay, but nothing learns from them.
+    With --smoothing a set that has fewer records than its share gives what is missing to the others.
     """
     from steersman.data import mixing
 
@@ -42,21 +51,19 @@ def data_mix(
     parts = []
     for text in sources:
         name, weight = _setting(text, "data mix", ":") if ":" in text else (text, 1.0)
-        parts.append(mixing.Part(info_of(space, name), weight, int(caps.pop(name, 0))))
+        parts.append(mixing.Part(info_of(space, name), weight, int(caps.pop(name, most))))
     if caps:
         raise ValueError(f"--cap {', '.join(caps)}: expected sets of the mixture")
-    counts = mixing.shares(parts, count)
+    counts = mixing.shares(parts, count) if smoothing is None else _smoothed(parts, count, smoothing)
     taken = {p.info.name: n for p, n in zip(parts, counts, strict=True)}
     config = {
-        "mixed": {
-            p.info.name: {"weight": p.weight, "cap": p.cap, "taken": n, "of": p.info.count, "sha256": p.info.sha256}
-            for p, n in zip(parts, counts, strict=True)
-        },
+        "mixed": _mixed(parts, counts),
         "seed": seed,
+        **({} if smoothing is None else {"smoothing": smoothing}),
         "made_of": {p.info.name: p.info.sha256 for p in parts},
     }
     left = {
-        f"of {n}, beyond its share": p.info.count - taken[n] for p in parts if p.info.count > taken[n := p.info.name]
+        f"of {i.name}, beyond its share": i.count - taken[i.name] for p in parts if (i := p.info).count > taken[i.name]
     }
     first = parts[0].info
     with progress("mix", sum(counts), unit="record") as shown:
@@ -67,13 +74,39 @@ def data_mix(
             source_sha256=hash_json([p.info.sha256 for p in parts]),
             skipped=left,
         )  # fmt: skip
-    lines = [f"{info.name}: {info.count} {info.kind}"]
-    lines += [
-        f"  {p.info.name}: {n} of {p.info.count} ({n / max(1, info.count):.1%}), weight {p.weight:g}"
+    lines = [f"{info.name}: {info.count} {info.kind}", *_told(parts, counts)]
+    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
+
+
+def _mixed(parts: Sequence[Part], counts: Sequence[int]) -> dict[str, Any]:
+    """What the manifest says of each part."""
+    return {
+        p.info.name: {"weight": p.weight, "cap": p.cap, "taken": n, "of": p.info.count, "sha256": p.info.sha256}
+        for p, n in zip(parts, counts, strict=True)
+    }
+
+
+def _told(parts: Sequence[Part], counts: Sequence[int]) -> list[str]:
+    return [
+        f"  {p.info.name}: {n} of {p.info.count} ({n / max(1, sum(counts)):.1%}), weight {p.weight:g}"
         + (f", cap {p.cap}" if p.cap else "")
         for p, n in zip(parts, counts, strict=True)
     ]
-    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
+
+
+def _smoothed(parts: Sequence[Part], count: int, smoothing: float) -> list[int]:
+    """Records of each part, `count` together (0: all that the caps leave)."""
+    from steersman.corpus.mixture import Mixture
+    from steersman.data import mixing
+
+    mixing.shares(parts)  # the same things are refused
+    have = {p.info.name: p.most for p in parts}
+    total = sum(have.values())
+    if count > total:
+        raise ValueError(f"--count {count}: expected at most {total}, what the sets have")
+    weights = {p.info.name: p.weight for p in parts}
+    shares = Mixture(weights, smoothing, 1.0).shares(have, count or total)
+    return [min(p.most, round(shares[p.info.name] * (count or total))) for p in parts]
 
 
 def _setting(text: str, where: str, by: str) -> tuple[str, float]:
@@ -163,6 +196,7 @@ def register_in(group: typer.Typer) -> None:
     mixes = [
         "steersman data mix chats:3 faq:1 --into train",
         "steersman data mix chats faq --cap faq=500 --count 4000 --seed 7 --into train",
+        "steersman data mix news-train intents-train reading-train --smoothing 0.5 --most-each 2000 --into tasks",
     ]
     add(group, data_mix, name="mix", panel=DATA, examples=mixes)
     splits = ["steersman data split chats", "steersman data split chats --shares 0.8,0.1,0.1"]

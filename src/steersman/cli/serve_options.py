@@ -35,6 +35,10 @@ RootPathOption = Annotated[
     str, typer.Option("--root-path", help="The path under which a proxy offers it; default: serve.root_path.")
 ]
 LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Log JSON, a line a request; no words.")]
+StoreOption = Annotated[
+    str,
+    typer.Option("--store", metavar="URL", help="Its database: PostgreSQL's URL, or a file; default: store.url."),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", help="Web processes; default: serve.workers.")]
 AuthOption = Annotated[
     bool, typer.Option("--auth", help="People sign in and have roles: steersman users. Default: serve.auth.")

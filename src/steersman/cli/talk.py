@@ -6,23 +6,23 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import logging
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steersman import progress
 from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
-from steersman.artifact.workspace import Workspace, renamed
+from steersman.artifact.workspace import STORE_VARIABLE, Workspace, renamed
 from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
+from steersman.cli.serve_logs import set_up_logs
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from steersman.engine.apart.process import Open
     from steersman.engine.protocol import Engine
+    from steersman.server.encoders import Encoders
     from steersman.server.models import Following, Models
     from steersman.server.reach import Reach
     from steersman.server.workers import Worker
@@ -191,6 +192,7 @@ def serve(
     endpoint: given.EndpointOption = "",
     endpoint_model: given.EndpointModelOption = "",
     workers: given.WorkersOption = 0,
+    store: given.StoreOption = "",
 ) -> None:
     """Serve the chat page, the ranking page and the OpenAI-compatible API on this machine.
 
@@ -199,6 +201,8 @@ def serve(
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
     told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy, "certfile": certfile}
     told |= {"keyfile": keyfile, "endpoint": endpoint, "endpoint_model": endpoint_model}
+    if store:  # workers, and stages that are started from the browser, have it from here
+        os.environ[STORE_VARIABLE] = store
     space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
     if canary and WORKER not in os.environ:
         from steersman.rounds.canary import read_choice, start
@@ -221,23 +225,6 @@ def _where(url: str) -> str:
     return f"chat:   {url}\nrank:   {url}/rank\nrounds: {url}/rounds\nAPI:    {url}/v1   (Ctrl-C ends)"
 
 
-class Wordless(logging.Formatter):
-    """Logs an error's place and kind without its text, which may quote a user's question.
-
-    STEERSMAN_DEBUG=words shows all.
-    """
-
-    def formatException(self, ei: Any) -> str:
-        from steersman.server.logs import wordless
-
-        if os.environ.get("STEERSMAN_DEBUG") == "words":
-            return super().formatException(ei)
-        return f"{wordless(ei[1])}\n(STEERSMAN_DEBUG=words shows its text)"
-
-    def format(self, record: logging.LogRecord) -> str:
-        return safe(super().format(record))
-
-
 def run_server(
     space: Workspace,
     model: str,
@@ -250,6 +237,7 @@ def run_server(
 ) -> None:
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
     from steersman.engine.apart.process import engines, opener
+    from steersman.server.encoders import open_encoders
     from steersman.server.models import Following, Models
     from steersman.server.on_demand import OnDemand
     from steersman.server.reach import reach_of
@@ -277,9 +265,10 @@ def run_server(
         load_other = loader(space, dtype, opened)
         on_demand = OnDemand(space, load_other, config.on_demand)
         models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also}, on_demand)
+        encoders = open_encoders(config, small(space, opened), lambda name: models.find(name) is not None)
         served = history[-1]["identity"] if history else ""
         follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not fixed)
-        _serve(space, follow, models, place, reach, ready, key, worker)
+        _serve(space, follow, models, encoders, place, reach, ready, key, worker)
 
 
 def _serve_by_workers(
@@ -310,6 +299,7 @@ def _serve(
     space: Workspace,
     follow: Callable[..., Following],
     models: Models,
+    encoders: Encoders,
     place: tuple[str, int],
     reach: Reach,
     ready: Callable[[str], None],
@@ -318,6 +308,7 @@ def _serve(
 ) -> None:
     from steersman.rounds.openers import openers
     from steersman.server.app import create_app
+    from steersman.server.buckets import Buckets
     from steersman.server.generation import Generations
     from steersman.server.listening import serve as serve_app
     from steersman.server.mirrored import Mirror
@@ -328,6 +319,7 @@ def _serve(
         return path if path.is_file() else None
 
     config = space.config.serve
+    buckets = Buckets(worker.counts if worker else None)
     with Store.open(space.store, space.config.rank.objective) as store:
         app = create_app(
             models,
@@ -343,12 +335,14 @@ def _serve(
             round=space.round,
             overlap=space.config.rank.overlap,
             workspace=space.root,
-            team=users.team_of(space.config, store, reach),
+            team=users.team_of(space.config, store, reach, buckets),
+            buckets=buckets,
             reach=reach,
             allowed_hosts=config.allowed_hosts,
             key=key or config.key,
             root_path=config.root_path,
             generations=Generations(most=config.streams),
+            encoders=encoders,
         )
         with follow(store=store, promote=config.canary_promote).running():
             sock, link = (worker.sock, worker.link) if worker else (None, None)
@@ -362,18 +356,6 @@ def _serve(
             serve_app(app, *place, on_ready=begun, grace=config.grace_seconds, sock=sock)
 
 
-def set_up_logs(as_json: bool) -> None:
-    from steersman.server.logs import JsonLines, access, words
-
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(JsonLines() if as_json else Wordless("%(levelname)s %(name)s: %(message)s"))
-    if as_json:
-        access.setLevel(logging.INFO)
-    if os.environ.get("STEERSMAN_DEBUG") == "words":
-        words.setLevel(logging.DEBUG)
-
-
 def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine]:
     """The engine of the promoted model (''), of 'ROUND/STAGE', or of what else `--model` takes."""
     from steersman.rounds.canary import read_choice
@@ -384,6 +366,22 @@ def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
         return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype, opened)
+
+    return made
+
+
+def small(space: Workspace, opened: Open) -> Callable[[str], Engine]:
+    """The engine of a model that serve.embeddings, serve.moderation or serve.router names: a folder, seen from the
+    workspace too, or what model.base takes."""
+    from steersman.engine.apart.wire import Wanted
+
+    def made(name: str) -> Engine:
+        own = space.root / name
+        folder = own if own.is_dir() else resolved(name)
+        names = {"name": folder.name, "version": folder.name}
+        options = {"backend": "headed", "dtype": space.config.model.dtype, "device": space.config.model.device, **names}
+        with progress.activity(f"loading {folder.name}"):
+            return opened(Wanted(str(folder), options, _manifest(folder)), True)
 
     return made
 

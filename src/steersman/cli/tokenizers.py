@@ -117,6 +117,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     own = space.root / "tokenizers" / named
     if (own / "tokenizer.json").is_file():
         return named, own, load(own)
+    named = space.named(named)
     local = (Path(named) / "tokenizer.json").is_file()
     path = Path(named) if local else resolve(named, say=say)
     name = named if Path(named).name == named else path.resolve().name

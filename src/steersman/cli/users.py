@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, em
 
 if TYPE_CHECKING:
     from steersman.config import Config
+    from steersman.server.buckets import Buckets
     from steersman.server.reach import Reach
     from steersman.server.team import Team
     from steersman.store import Store
@@ -23,7 +26,7 @@ NameChoice = Annotated[str, typer.Argument(metavar="NAME", help="The person's na
 RoleChoice = Annotated[str, typer.Option("--role", help="chatter, labeler, manager or admin.")]
 
 
-def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
+def team_of(config: Config, store: Store, reach: Reach, buckets: Buckets) -> Team | None:
     """The accounts of `serve --auth`, or None. ValueError where nobody could sign in."""
     if not config.serve.auth:
         return None
@@ -32,7 +35,7 @@ def team_of(config: Config, store: Store, reach: Reach) -> Team | None:
     from steersman.store.roles import Role
 
     secret = os.environ.get(OIDC_SECRET) or config.accounts.oidc_client_secret
-    team = Team(store, dataclasses.replace(config.accounts, oidc_client_secret=secret))
+    team = Team(store, dataclasses.replace(config.accounts, oidc_client_secret=secret), buckets)
     check_settings(team)
     if not any(user.role is Role.ADMIN and not user.disabled for user in store.accounts.users()):
         raise ValueError("serve --auth: there is no admin yet; make one: steersman users add NAME --role admin")
@@ -163,6 +166,52 @@ def users_keys(
     emit(as_json, {"keys": [dataclasses.asdict(key) for key in keys]}, "\n".join(lines) or f"{user.name} has no keys")
 
 
+def users_export(
+    name: NameChoice,
+    target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: exports/NAME.zip.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write everything that somebody owns to a ZIP: chats, feedback, labels, keys' names, log entries, images."""
+    space = open_workspace(workspace)
+    with _store(space) as store:
+        user = store.accounts.named(name)
+        plain = re.sub(r"[^\w-]+", "_", user.name)
+        file = target or space.root / "exports" / f"{plain}.zip"
+        if file.exists():
+            raise ValueError(f"{file} exists already; expected the name of a new file")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = store.owned.export(user.id, file, space.root)
+        store.audit.add("", "exported", user.id)
+    told = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in held.items())
+    emit(as_json, {"file": str(file), "held": held}, f"{file}: {told or 'nothing'}")
+
+
+def users_delete(
+    name: NameChoice,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete it for good, and with it feedback that no round has learned.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete somebody with all that they own; without --yes say what that is.
+
+    Models keep what they learned: steersman round --without ID makes the next one without.
+    """
+    from steersman.rounds import leaving
+
+    space = open_workspace(workspace)
+    with _store(space) as store:
+        user = store.accounts.named(name)
+        found = leaving.look(space, store, user.id)
+        if not yes:
+            raise ValueError(f"{user.name} has {found.text()}\nexpected --yes, if that is to go for good")
+        found = leaving.leave(space, store, user.id, anyway=True)
+        store.audit.add("", "user deleted", rows=sum(found.held.values()), feedback=found.not_learned)
+    emit(as_json, {"name": user.name, **found.to_json()}, f"{user.name} is deleted: {found.text()}")
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="People of `serve --auth`: roles, invitations, keys.")
     app.add_typer(group, name="users", rich_help_panel=PEOPLE)
@@ -175,4 +224,7 @@ def register(app: typer.Typer) -> None:
     add(group, users_reset, name="reset", panel=PEOPLE, examples=["steersman users reset ben"])
     add(group, users_invite, name="invite", panel=PEOPLE, examples=["steersman users invite --role chatter"])
     revoked = ["steersman users keys ben", "steersman users keys ben --revoke sk-1a2b3c4d"]
+    add(group, users_export, name="export", panel=PEOPLE, examples=["steersman users export ben"])
+    deleted = ["steersman users delete ben", "steersman users delete ben --yes"]
+    add(group, users_delete, name="delete", panel=PEOPLE, examples=deleted)
     add(group, users_keys, name="keys", panel=PEOPLE, examples=revoked)

@@ -64,9 +64,29 @@ def unit(rows: Vectors) -> Vectors:
 def embedder(
     folder: Path, dtype: str, device: str, trust: bool = False, centred: bool = True
 ) -> Callable[[Sequence[str]], Vectors]:
-    """`texts -> vectors` by the model in a folder; not `centred`: means as they are, for who gives texts in parts."""
+    """`texts -> vectors` by the model in a folder; not `centred`: means as they are, for who gives texts in parts.
+
+    A model that was trained to give vectors (`steersman encoder`, sentence-transformers) gives its own, of length 1.
+    """
+    if (folder / "modules.json").is_file():
+        return _trained(folder, dtype, device, trust)
     from steersman.weights.folders import load_causal, load_tokenizer, pick_device
 
     tokenizer = load_tokenizer(folder, "auto")
     model = load_causal(folder, dtype, trust).to(pick_device(device)).eval()
     return lambda texts: (hidden_vectors if centred else hidden_means)(model, tokenizer, texts)
+
+
+def _trained(folder: Path, dtype: str, device: str, trust: bool) -> Callable[[Sequence[str]], Vectors]:
+    from steersman.engine.backends.labelling import VectorEngine, headed_engine
+
+    engine = headed_engine(folder, dtype, device, trust, folder.name, folder.name)
+    if not isinstance(engine, VectorEngine):
+        raise ValueError(f"{folder}: gives labels, not vectors; expected a model of embeddings")
+    found = engine
+
+    def vectors(texts: Sequence[str]) -> Vectors:
+        with progress.activity("embeddings"):
+            return np.array(found.vectors(texts), dtype=np.float32).reshape(len(texts), -1)
+
+    return vectors

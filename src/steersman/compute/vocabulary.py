@@ -1,7 +1,7 @@
 """Between tokens and states: log-probabilities without keeping logits, and the embedding.
 
 The logits of a row of 1,024 tokens take more memory than all activations of a layer. So they are computed a part at
-a time, and again in the backward pass.
+a time; up to KEPT bytes of them stay for the backward pass, more are computed again there, to the same numbers.
 
 Why so: decision 12 in docs/LOG.md.
 """
@@ -26,6 +26,14 @@ CHUNK = 256
 PART = 2048
 """Vocabulary entries at a time, where kernels compute logits: each part of the matrix then serves all rows."""
 
+KEPT = 1 << 28
+"""Bytes of logits that are kept for the backward pass; of more, none are."""
+
+
+def keeps(rows: int, vocabulary: int, itemsize: int) -> bool:
+    """Whether logits [rows, vocabulary] are kept."""
+    return rows * vocabulary * itemsize <= KEPT
+
 
 class _TokenLogprobs(torch.autograd.Function):
     """log p(target) and entropy, some rows at a time."""
@@ -35,12 +43,17 @@ class _TokenLogprobs(torch.autograd.Function):
         logprobs = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
         entropy = torch.zeros_like(logprobs)
         normaliser = torch.empty_like(logprobs)
+        ctx.kept = [] if _wanted(ctx) and keeps(len(hidden), len(weight), 4) else None
         for at in range(0, hidden.shape[0], CHUNK):
             rows = slice(at, at + CHUNK)
             logits = _logits(hidden[rows], weight, temperature)
             top = logits.amax(-1, keepdim=True)
             chosen = logits.gather(1, targets[rows, None])[:, 0]
-            logits.sub_(top)
+            if ctx.kept is None:
+                logits.sub_(top)
+            else:
+                ctx.kept.append(logits)
+                logits = logits - top
             weights = logits.exp() if want else logits.exp_()
             total = weights.sum(-1)
             normaliser[rows] = top[:, 0] + total.log()
@@ -54,11 +67,13 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept, None  # changed in place below
         grad_hidden = torch.empty_like(hidden)
         grad_weight = weight_gradient(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, hidden.shape[0], CHUNK):
             rows = slice(at, at + CHUNK)
-            log_p = _logits(hidden[rows], weight, ctx.temperature).sub_(normaliser[rows, None])
+            logits = kept[at // CHUNK] if kept else _logits(hidden[rows], weight, ctx.temperature)
+            log_p = logits.sub_(normaliser[rows, None])
             if ctx.want:
                 p = log_p.exp()
                 grad = p * (-grad_logprobs[rows, None] - grad_entropy[rows, None] * (log_p + entropy[rows, None]))
@@ -78,6 +93,11 @@ class _TokenLogprobs(torch.autograd.Function):
         return grad_hidden, None if grad_weight is None else grad_weight.rest(), None, None, None
 
 
+def _wanted(ctx: Any) -> bool:
+    """Whether there will be a backward pass."""
+    return bool(ctx.needs_input_grad[0] or ctx.needs_input_grad[1])
+
+
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
     logits = F.linear(hidden, weight).float()
     return logits.div_(temperature) if temperature != 1.0 else logits
@@ -91,8 +111,12 @@ class _TiledLogprobs(torch.autograd.Function):
         ops.check_ids(targets, len(weight))
         sums = torch.zeros(len(hidden), 4)
         sums[:, 0] = -torch.inf
+        ctx.kept = [] if _wanted(ctx) and keeps(len(hidden), len(weight), hidden.itemsize) else None
         for at in range(0, len(weight), PART):
-            ops.softmax_part(_part(hidden, weight, at), targets, sums, at, temperature)
+            logits = _part(hidden, weight, at)
+            ops.softmax_part(logits, targets, sums, at, temperature)
+            if ctx.kept is not None:
+                ctx.kept.append(logits)
         top, total, weighted, chosen = sums.unbind(1)
         normaliser = top + total.log()
         entropy = normaliser - weighted / total
@@ -103,11 +127,12 @@ class _TiledLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> Any:
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept, None  # changed in place below
         about = torch.stack([normaliser, entropy, grad_logprobs, grad_entropy], 1)
         grad_hidden = torch.zeros(hidden.shape)
         grad_weight = weight_gradient(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, len(weight), PART):
-            grad = _part(hidden, weight, at)
+            grad = kept[at // PART] if kept else _part(hidden, weight, at)
             ops.softmax_part_backward(grad, targets, about, at, ctx.temperature)
             ops.multiply([(grad, weight[at : at + PART])], grad_hidden)
             if grad_weight is not None:

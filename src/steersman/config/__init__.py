@@ -17,6 +17,7 @@ from steersman.config.components import (
     AdaptersConfig,
     AnswerRowsConfig,
     DialogueRowsConfig,
+    ExampleRowsConfig,
     OptimizerConfig,
     RankingRowsConfig,
     ResumeConfig,
@@ -31,6 +32,7 @@ from steersman.config.project_settings import (
     ProjectConfig,
     RankConfig,
     RoundConfig,
+    RouteConfig,
     SampleConfig,
     ServeConfig,
     StoreConfig,
@@ -53,7 +55,15 @@ from steersman.config.reinforcement import (
     ScoreConfig,
     SelectionConfig,
 )
-from steersman.config.supervised import DpoConfig, KtoConfig, PreferenceConfig, RewardConfig, SftConfig
+from steersman.config.supervised import (
+    DpoConfig,
+    EncoderConfig,
+    HeadConfig,
+    KtoConfig,
+    PreferenceConfig,
+    RewardConfig,
+    SftConfig,
+)
 
 __all__ = [
     "NO_MATTER",
@@ -67,10 +77,13 @@ __all__ = [
     "DataConfig",
     "DialogueRowsConfig",
     "DpoConfig",
+    "EncoderConfig",
     "EvalConfig",
+    "ExampleRowsConfig",
     "GroupKlConfig",
     "GroupRolloutsConfig",
     "GrpoConfig",
+    "HeadConfig",
     "KeptConfig",
     "KlConfig",
     "KtoConfig",
@@ -91,6 +104,7 @@ __all__ = [
     "RlooConfig",
     "RolloutsConfig",
     "RoundConfig",
+    "RouteConfig",
     "RowsConfig",
     "RuleConfig",
     "SampleConfig",
@@ -126,6 +140,7 @@ class Config:
     rloo: RlooConfig = RlooConfig()
     dpo: DpoConfig = DpoConfig()
     kto: KtoConfig = KtoConfig()
+    encoder: EncoderConfig = EncoderConfig()
     eval: EvalConfig = EvalConfig()
     round: RoundConfig = RoundConfig()
     serve: ServeConfig = ServeConfig()

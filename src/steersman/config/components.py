@@ -37,7 +37,11 @@ class DialogueRowsConfig(RowsConfig):
     row_tokens: int = opt(
         1024, "Tokens per packed row; a longer dialogue is an error unless long_dialogues says otherwise."
     )
-    long_dialogues: str = opt("error", "What to do with a dialogue longer than a row.", ("error", "skip", "keep_end"))
+    long_dialogues: str = opt(
+        "error",
+        "What to do with a dialogue longer than a row; keep_turns leaves out whole exchanges, but not the first.",
+        ("error", "skip", "keep_end", "keep_turns"),
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,20 @@ class AnswerRowsConfig(RowsConfig):
 
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
     long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+
+
+@dataclass(frozen=True)
+class ExampleRowsConfig(RowsConfig):
+    """How labelled texts share passes, and passes steps."""
+
+    batch_examples: int = opt(
+        32, "Examples per optimizer step; with embeddings each is compared with all of them.", low=2
+    )
+    row_tokens: int = opt(4096, "Tokens of one pass, padding included; texts of similar length share one.", low=1)
+    text_tokens: int = opt(
+        256, "A longer text or pair is cut at its end (counted); a passage is read in windows of so many.", low=16
+    )
+    stride: int = opt(64, "Tokens by which windows of a passage overlap.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -42,4 +42,11 @@ def names(doc: str) -> list[str]:
     """A late field that holds a list of names, empty by default."""
     metadata = {"doc": doc, "choices": (), "was": "", "late": True}
     made: list[str] = dataclasses.field(default_factory=list, metadata=metadata)
+    return made
+
+
+def tables(doc: str) -> list[Any]:
+    """A late field that holds a list of tables, each a dataclass, empty by default."""
+    metadata = {"doc": doc, "choices": (), "was": "", "late": True}
+    made: list[Any] = dataclasses.field(default_factory=list, metadata=metadata)
     return made

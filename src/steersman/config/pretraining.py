@@ -14,7 +14,12 @@ class ShapeConfig:
 
     depth: int = opt(0, "Layers: the dial from which width, heads, batch, rates and tokens follow.")
     params: str = opt("", "Or the size instead of the depth, such as 15M: the depth whose model comes nearest to it.")
-    kind: str = opt("qwen3", "Architecture, of transformers: qwen3 normalises queries and keys.", ("qwen3", "llama"))
+    kind: str = opt(
+        "qwen3",
+        "Architecture, of transformers: decoders (qwen3 normalises queries and keys), encoder-decoders (t5, bart; so "
+        "many layers on each side) and encoders (bert, modernbert).",
+        ("qwen3", "llama", "t5", "bart", "bert", "modernbert"),
+    )
     tied: bool = opt(False, "One matrix serves as embedding and as head: fewer parameters, the same work.")
 
 
@@ -59,6 +64,12 @@ class PretrainConfig:
     batch_tokens: int = opt(0, "Tokens of an optimizer step; 0: by compute (DeepSeek LLM 2024).")
     pass_tokens: int = opt(4096, "Tokens of a forward and backward pass, whole rows: a matter of memory.", low=64)
     attention: str = opt("document", "What a token sees: its document in the row, or the row.", ("document", "row"))
+    objectives: str = opt(
+        "",
+        "What is asked, with shares: causal of decoders, mask of encoders (whole words), of encoder-decoders span=0.7,"
+        "prefix=0.3 or denoise; empty: causal, mask or span.",
+    )
+    last_objectives: str = opt("", "The shares at the end, where they move over the run; empty: they stay.")
     evals: int = opt(8, "Bits per byte on the way, evenly spaced; before and after always.")
     eval_tokens: int = opt(32768, "Held-out tokens that an evaluation reads, over all sources.", low=64)
     samples: int = opt(4, "Held-out beginnings that the model goes on with at each evaluation.")

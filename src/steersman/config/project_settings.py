@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config.declared import LONG, LONG_DOC, names, opt, weights
+from steersman.config.declared import LONG, LONG_DOC, names, opt, tables, weights
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class ModelConfig:
     )
     template: str = opt(
         "auto",
-        "Chat template of a base that has none: chatml, gemma, llama3, text2text (T5, BART) or a Jinja file; auto: by "
-        "its turn tokens or architecture.",
+        "Chat template of a base that has none: chatml, gemma, llama3, text2text (T5, BART), chatyuan or a Jinja file; "
+        "auto: by its turn tokens or architecture.",
     )
     thinking: str = opt(
         "keep",
@@ -166,6 +166,16 @@ class RoundConfig:
 
 
 @dataclass(frozen=True)
+class RouteConfig:
+    """One entry of `serve.routes`: where questions of a label go."""
+
+    label: str = opt("", "A label of serve.router.")
+    model: str = opt("", "Which of the served models answers; empty: the usual one.")
+    system_prompt: str = opt("", "System prompt in place of serve.system_prompt; empty: that one.")
+    least: float = opt(0.5, "A question that is of the label with less probability goes the usual way.", high=1)
+
+
+@dataclass(frozen=True)
 class ServeConfig:
     host: str = opt("127.0.0.1", "Address to listen on; another than loopback needs accounts.")
     port: int = opt(8000, "Port; the next free one is taken where it is in use.", high=65535)
@@ -178,6 +188,12 @@ class ServeConfig:
     examples: list[str] = names(
         "Questions that an empty chat offers. Empty: some with which dialogues of the validation data begin."
     )
+    embeddings: str = opt("", "Model of /v1/embeddings beside the served one, by its folder's name; see `encoder`.")
+    moderation: str = opt("", "Classifier that /v1/moderations asks beside the word lists; see `encoder`.")
+    moderation_least: float = opt(0.5, "Probability from which its categories are flagged.", high=1)
+    moderation_fine: list[str] = names("Its labels that mean nothing is wrong; none: safe, normal, 0 and the like.")
+    router: str = opt("", "Classifier of questions that decides where each goes (serve.routes); see `encoder`.")
+    routes: list[RouteConfig] = tables('What its labels lead to, such as [{label = "refund", system_prompt = "..."}].')
     allowed_hosts: str = opt(
         "",
         "Other names than this machine's own that requests may name as Host, comma-separated, such as "
@@ -210,6 +226,11 @@ class ServeConfig:
         "Compute answers in a process of its own, which is started again when it dies; false: in the server's.",
     )
     workers: int = opt(1, "Web processes in front of one store and one engine's process.", low=1, high=64)
+    requests_per_minute: int = opt(
+        600,
+        "Most requests of one address in a minute where nobody is signed in; this machine's own are not counted. "
+        "0: any number.",
+    )
     on_demand: int = opt(
         1, "Models of rounds that stay loaded beside the served one once somebody chose them; 0: none.", low=0, high=16
     )

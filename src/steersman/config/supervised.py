@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from steersman.config.components import (
     AdaptersConfig,
     DialogueRowsConfig,
+    ExampleRowsConfig,
     OptimizerConfig,
     RankingRowsConfig,
     ResumeConfig,
 )
-from steersman.config.declared import opt, weights
+from steersman.config.declared import names, opt, weights
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,50 @@ class DpoConfig(PreferenceConfig):
 class KtoConfig(PreferenceConfig):
     desirable_weight: float = opt(1.0, "Weight of desirable answers.")
     undesirable_weight: float = opt(1.0, "Weight of undesirable answers; balance weight times count of both.")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What is learned from labelled examples, and how it is counted."""
+
+    class_weights: str = opt(
+        "none", "Weights of classes by how rare they are: 1 / n, or its root; all alike.", ("none", "sqrt", "balanced")
+    )
+    lr_factor: float = opt(10.0, "By how much the head's learning rate is higher: it begins as noise.", low=0.01)
+    label_smoothing: float = opt(0.0, "Share of a single label's probability that is spread over the others.", high=0.9)
+    temperature: float = opt(0.05, "Embeddings: likeness is divided by it before the softmax (InfoNCE).", low=1e-3)
+    negatives: int = opt(1, "Embeddings: hard negatives of an example that are used, where it has some.")
+    pooling: str = opt(
+        "auto",
+        "Embeddings: how states become one vector; auto: as the model's files say, else the mean.",
+        ("auto", "mean", "cls", "last"),
+    )
+    answer_tokens: int = opt(40, "Spans: most tokens of an answer.", low=1)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    model: str = opt("", "In a workspace: the model to start from, as model.base takes it; empty: that one.")
+    task: str = opt(
+        "auto",
+        "What the examples teach; auto: by their fields.",
+        ("auto", "single_label", "multi_label", "regression", "span", "embedding"),
+    )
+    data: list[str] = names("In a workspace: files of labelled examples, relative to it.")
+    columns: list[str] = names(
+        'What columns mean where their names do not say, such as ["text=utterance", "label=kind"].'
+    )
+    epochs: int = opt(3, "Passes over the examples.", low=1)
+    eval_fraction: float = opt(0.1, "Share of the examples held out where they name no validation split.", high=0.9)
+    evals: int = opt(6, "Held-out evaluations on the way, evenly spaced; the best weights are kept.")
+    eval_examples: int = opt(2000, "Held-out examples that an evaluation looks at, drawn by the seed.", low=1)
+    patience: int = opt(3, "Evaluations without a better one after which learning stops; 0: never.")
+    dropout: bool = opt(True, "Dropout while learning, as config.json says; drawn by seed and step.")
+    train_layers: int = opt(0, "Train only the last N layers and the head; 0 trains the whole model.")
+    baseline: bool = opt(
+        True, "Measure the test also with the commonest answer and with n-grams (logistic regression)."
+    )
+    head: HeadConfig = HeadConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(lr=5e-5, warmup_fraction=0.1, final_lr_fraction=0.0, weight_decay=0.01)
+    rows: ExampleRowsConfig = ExampleRowsConfig()
+    resume: ResumeConfig = ResumeConfig()

@@ -62,7 +62,7 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
         raise ValueError(f"{part.name}: the file is empty; expected at least one record")
     said = SEPARATOR.fullmatch(head[0].text.strip())
     head = head[1:] if said else head
-    delimiter = said[1] if said else _delimiter(head, part.suffix)
+    delimiter = said[1] if said else delimiter_of(head, part.suffix)
     csv.field_size_limit(reading.line_bytes)  # csv has only this global setting; its default is 128 KB
     rows = _rows(_Rows(itertools.chain(head, lines)), delimiter)
     header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
@@ -172,7 +172,7 @@ def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:
     return Record(line, dict(zip(names, values, strict=True)), raw)
 
 
-def _delimiter(lines: Sequence[Line], suffix: str) -> str:
+def delimiter_of(lines: Sequence[Line], suffix: str) -> str:
     """The separator with which most of the first rows have as many columns as the first row; else by the suffix."""
     usual = "\t" if suffix in (".tsv", ".tab") else ","
     best, most = usual, (0.0, 1)
@@ -198,7 +198,7 @@ def looks_like(lines: Sequence[Line]) -> bool:
         return False
     if SEPARATOR.fullmatch(texts[0].text.strip()):
         return True
-    delimiter = _delimiter(texts, "")
+    delimiter = delimiter_of(texts, "")
     rows = list(csv.reader((line.text for line in texts), delimiter=delimiter))
     width = len(rows[0])
     known = all(re.fullmatch(r"[\w \-./]{0,40}", cell.strip()) for cell in rows[0])

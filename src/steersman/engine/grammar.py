@@ -117,6 +117,11 @@ class Grammars:
                 raise ValueError(problem)
             matcher = llguidance.LLMatcher(self._prepared, source, log_level=0)
         except (ValueError, TypeError, RecursionError) as error:
+            if "decoder type" in str(error):
+                raise Refused(
+                    f"sampling.{name}: this model's tokenizer cannot be followed by a grammar (its words are "
+                    "SentencePiece's); expected one of bytes"
+                ) from None
             raise Refused(f"sampling.{name}: {_brief(str(error))}") from None
         if matcher.is_error():
             raise Refused(f"sampling.{name}: {_brief(matcher.get_error())}")

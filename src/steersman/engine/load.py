@@ -31,6 +31,7 @@ def load_engine(
     - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3
     - 'reference': transformers' own forward pass, any model that generates, encoder-decoders too
     - 'vllm': vLLM, where it is installed; keyword arguments that are not in `Loading` go to its LLM class
+    - 'headed': vectors or labels of texts, by what `steersman encoder` made
     - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` its context
 
     `options`: `steersman.engine.serving.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from steersman.distributed import parallel
+from steersman.engine.backends.labelling import headed_engine
 from steersman.engine.backends.local.engine import LocalEngine
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.reference import ReferenceEngine
@@ -34,6 +35,8 @@ def load(
     folder = resolve(model, say=say)
     given["name"] = given.get("name") or folder.name
     given["version"] = given.get("version") or given["name"]
+    if backend == "headed":
+        return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
     serving = Serving(backend=backend, int8=dtype == "int8", **given)
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":

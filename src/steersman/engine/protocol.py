@@ -86,6 +86,16 @@ class Embeds(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifies(Protocol):
+    """An engine that gives texts labels."""
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Label -> probability of each text, cut where it is too long; where labels exclude each other they
+        sum to 1."""
+        ...
+
+
 def alone(answers: Generator[tuple[int, str | Completion]]) -> Iterator[str | Completion]:
     """The items of `Engine.stream`, from `Engine.answers` for a single answer."""
     with contextlib.closing(answers):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 DEVIATION = 0.02
 """Of embeddings; steps of the optimizer soon decide on their length."""
@@ -54,3 +55,69 @@ def draw(model: Any, seed: int) -> None:
                 module.weight.zero_()
             else:
                 module.weight.normal_(0.0, module.in_features**-0.5, generator=generator)
+
+
+def _t5(sizes: Mapping[str, int], **more: Any) -> Any:
+    return AutoConfig.for_model(
+        "t5",
+        d_model=sizes["width"],
+        d_kv=sizes["width"] // sizes["heads"],
+        d_ff=sizes["intermediate"],
+        num_layers=sizes["layers"],
+        num_decoder_layers=sizes["layers"],
+        num_heads=sizes["heads"],
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        decoder_start_token_id=more["pad_token_id"],
+        **more,
+    )
+
+
+def _bart(sizes: Mapping[str, int], context: int, **more: Any) -> Any:
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in _bart_side(sizes).items()}
+    return AutoConfig.for_model(
+        "bart",
+        d_model=sizes["width"],
+        max_position_embeddings=2 * context,  # sentinels and ends come on top
+        dropout=0.0,
+        decoder_start_token_id=more["eos_token_id"],
+        forced_eos_token_id=None,
+        **sides,
+        **more,
+    )
+
+
+def _bart_side(sizes: Mapping[str, int]) -> dict[str, int]:
+    return {"layers": sizes["layers"], "attention_heads": sizes["heads"], "ffn_dim": sizes["intermediate"]}
+
+
+def _encoder(kind: str, sizes: Mapping[str, int], context: int, **more: Any) -> Any:
+    drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if kind == "bert" else {}
+    return AutoConfig.for_model(
+        kind,
+        hidden_size=sizes["width"],
+        intermediate_size=sizes["intermediate"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        max_position_embeddings=context,
+        **drop,
+        **more,
+    )
+
+
+def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: Any) -> Any:
+    """The config of an encoder-decoder (t5, bart) or an encoder (bert, modernbert)."""
+    names = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
+    more = {name: getattr(tokenizer, name, None) for name in names} | {"vocab_size": sizes["vocabulary"]}
+    if kind in ("t5", "bart"):
+        more = {name: value for name, value in more.items() if name not in ("cls_token_id", "sep_token_id")}
+        return _t5(sizes, **more) if kind == "t5" else _bart(sizes, context, **more)
+    return _encoder(kind, sizes, context, **more)
+
+
+def new_other(config: Any, seed: int, dtype: torch.dtype) -> Any:
+    """A model of such a config with its head, drawn as transformers draws it."""
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForMaskedLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return auto.from_config(config, dtype=torch.float32).to(dtype)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from steersman.families import decoder, encoder_decoder
+from steersman.families import decoder, encoder, encoder_decoder
 from steersman.families.family import Family
 
-FAMILIES: tuple[Family, ...] = (encoder_decoder, decoder)
+FAMILIES: tuple[Family, ...] = (encoder_decoder, encoder, decoder)
 """A config's family is the first whose `serves` is true; the decoder serves all others."""
 
 

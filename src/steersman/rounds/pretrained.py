@@ -89,8 +89,59 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
         documents = wanted.corpus.documents(wanted.tokenizer)
         tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed)
         texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
-        text = pretrain.Text(load_tokenizer(wanted.tokenizer_folder), tokens, texts)
+        text = pretrain.Text(ready(load_tokenizer(wanted.tokenizer_folder), section), tokens, texts)
         return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
+
+
+def draw(space: Workspace, folder: Path, lines: list[str]) -> Path:
+    """The model's page, `models/NAME.html`, beside the other models of the same text and tokenizer."""
+    from steersman.eval import pretraining_page
+    from steersman.train.log import read_metrics
+
+    mine = read_manifest(folder)
+    others = [p.parent for p in sorted(folder.parent.glob(f"*/{MANIFEST_NAME}")) if p.parent != folder]
+    alike = [other for other in others if _text(read_manifest(other).inputs) == _text(mine.inputs)]
+    runs = {}
+    for other in (folder, *alike):
+        batch = read_manifest(other).metrics["batch_tokens"]
+        rows = read_metrics(other)
+        evals = [row for row in rows if "eval_bpb_before" in row or "eval_loss_before" in row]
+        key = "eval_bpb" if "bpb" in read_manifest(other).metrics else "eval_loss"
+        start = [{"tokens_read": 0, key: evals[-1][f"{key}_before"]}] if evals else []
+        runs[other.name] = [*start, *({**row, "tokens_read": row["step"] * batch} for row in rows)]
+    facts = {**mine.inputs, **{f"plan {i}": line for i, line in enumerate(lines, 1)}, "made": mine.created}
+    path = folder.with_name(f"{folder.name}.html")
+    language = "zh" if space.config.project.language == "zh" else "en"
+    pretraining_page.draw(path, mine.metrics, facts, runs, language)
+    return path
+
+
+def _text(inputs: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in inputs.items() if name.startswith("corpus:")}
+
+
+def of_kind(space: Workspace, base: Path) -> Workspace:
+    """The settings for going on with a model: its own architecture."""
+    from steersman.train.pretraining_plan import kind_of
+
+    section = space.config.pretrain
+    section = replace(section, shape=replace(section.shape, kind=kind_of(base)))
+    return replace(space, config=replace(space.config, pretrain=section))
+
+
+def ready(tokenizer: Any, section: PretrainConfig) -> Any:
+    """The tokenizer with what the architecture's objectives need: sentinels or masks, and the form of a prompt."""
+    from steersman.corpus.objectives import prepare
+    from steersman.text.bases import add_chat_template
+
+    kind = section.shape.kind
+    if kind in ("t5", "bart"):
+        prepare(tokenizer, masked=False)
+        add_chat_template(tokenizer, "text2text")
+    elif kind in ("bert", "modernbert"):
+        prepare(tokenizer, masked=True)
+        tokenizer.chat_template = None
+    return tokenizer
 
 
 def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[str], None]) -> Plan:
@@ -102,11 +153,15 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[
     from steersman.corpus.folder import tokens_of
     from steersman.corpus.tokenizing import FILE, shards_folder
     from steersman.train import dial
+    from steersman.train.denoising import objectives_of
     from steersman.train.pretraining_plan import cost, sizes_of
+    from steersman.weights.folders import load_tokenizer
 
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
+    objectives_of(section)  # a wrong name is told before anything is read
     if wanted.base is None:
-        sizes = dial.sizes(section, shards["vocabulary"])
+        tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
+        sizes = dial.sizes(section, max(shards["vocabulary"], len(tokenizer)))
         recipe = dial.recipe(section, sizes)
     else:
         sizes = sizes_of(wanted.base, shards["vocabulary"])

@@ -158,6 +158,16 @@ def rounds_of(space: Workspace, record: str) -> list[dict[str, Any]]:
     return found
 
 
+def unlearned(space: Workspace, records: Collection[str]) -> list[str]:
+    """Those of the records that no round has learned."""
+    known: set[str] = set()
+    for number in space.rounds() if records else ():
+        index = space.stage_dir(GATHERED, number) / INDEX
+        rows = read_lines(index) if index.is_file() else of_round(space, number).records
+        known |= {row["id"] for row in rows if row.get("used", True)}
+    return [id_ for id_ in records if id_ not in known]
+
+
 def holders(space: Workspace, records: Collection[str]) -> list[Entry]:
     """Promoted models that have learned one of the records, by themselves or through the model they started from."""
     wanted = set(records)

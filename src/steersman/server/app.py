@@ -20,6 +20,7 @@ from steersman.server import (
     desk_manage,
     embeddings_api,
     health,
+    leaving_api,
     logs,
     messages_api,
     oidc_api,
@@ -37,6 +38,7 @@ from steersman.server import (
 from steersman.server.access import allowed
 from steersman.server.anthropic_errors import AnthropicErrors
 from steersman.server.body import BODY_LIMIT, IMAGES_LIMIT
+from steersman.server.buckets import Buckets
 from steersman.server.context import Context
 from steersman.server.errors import install_handlers
 from steersman.server.guard import Guard, host_names
@@ -66,6 +68,7 @@ _ROUTERS = (
     canary_api.router,
     session_api.router,
     people_api.router,
+    leaving_api.router,
     oidc_api.router,
     data_api.router,
     reports_api.router,
@@ -82,14 +85,15 @@ def create_app(
     key: str = "",
     root_path: str = "",
     reach: Reach = HERE,
+    buckets: Buckets | None = None,
     **settings: Any,
 ) -> FastAPI:
     """The server for one model, or `Models` that change while it runs, and one store; both stay the caller's to close.
 
     `settings` are those of `steersman.server.context.Context`: name, language, system_prompt, max_tokens, temperature,
     greeting, examples, report, round, workspace, team. `allowed_hosts` (comma-separated) are answered besides loopback,
-    and beyond it as `reach` says. With a `key`, only who sends it is answered. `root_path`: where a proxy offers the
-    server. ValueError where a setting cannot be.
+    and beyond it as `reach` says, whose rate is counted in `buckets`. With a `key`, only who sends it is answered.
+    `root_path`: where a proxy offers the server. ValueError where a setting cannot be.
     """
     models = engine if isinstance(engine, Models) else Models(engine)
     context = Context(models, store, **settings)
@@ -111,7 +115,15 @@ def create_app(
     hosts = host_names(allowed_hosts)
     door = context.team.door if context.team is not None else None
     shared = Key(key) if key else None
-    app.add_middleware(Guard, allowed_hosts=hosts, key=shared, body_limit=limit, door=door, beyond=reach.beyond)
+    app.add_middleware(
+        Guard,
+        allowed_hosts=hosts,
+        key=shared,
+        body_limit=limit,
+        door=door,
+        reach=reach,
+        buckets=buckets,
+    )
     app.add_middleware(AnthropicErrors)
     app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -112,8 +112,12 @@ def _system(ctx: Context, settings: Settings) -> str:
 
 
 @router.delete("/conversations/{id}")
-async def delete_conversation(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
-    await run_in_threadpool(delete_chat, ctx, id)
+async def delete_conversation(
+    ctx: Ctx, who: Who, id: str, feedback: Literal["keep", "delete"] = "keep"
+) -> dict[str, Any]:
+    """409 `feedback_not_learned`, with how many `records`, where feedback would be lost that no round has learned;
+    `feedback=delete` says that this is meant."""
+    await run_in_threadpool(functools.partial(delete_chat, ctx, id, anyway=feedback == "delete"))
     await run_in_threadpool(audit, ctx, who, "chat deleted", id)
     for answer in ctx.answers.of_chat(id):
         answer.generation.cancel()

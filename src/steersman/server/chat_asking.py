@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -15,6 +16,7 @@ from steersman.server.chat_images import kept, with_bytes
 from steersman.server.chat_schema import Question
 from steersman.server.chat_settings import model_of, params_of, wanted_tokens
 from steersman.server.context import Context
+from steersman.server.encoders import Route, with_prompt
 from steersman.server.errors import ApiError
 from steersman.server.fitting import Fitted
 from steersman.server.generation import Place
@@ -31,6 +33,8 @@ class Ready:
     chat: Chat
     model: Found
     fitted: Fitted
+    route: Route | None = None
+    """Where serve.router sent the question."""
 
 
 async def asked(ctx: Context, id_: str, body: Question, model: Found | None = None) -> Ready:
@@ -63,7 +67,8 @@ def began(
     ctx: Context, ready: Ready, place: Place, question: ChatMessage, *, id_: str | None = None, blind: bool = False
 ) -> Answer:
     params = params_of(ctx, ready.chat.settings, ready.fitted.room, ready.model.adapter)
-    told = {"left_out": ready.fitted.left_out, "blind": blind}
+    told: dict[str, Any] = {"left_out": ready.fitted.left_out, "blind": blind}
+    told |= {"route": ready.route.to_json()} if ready.route else {}
     return ctx.answers.begin(
         ready.model.engine,
         place,
@@ -92,13 +97,18 @@ async def _ready(
 
     ApiError whose `param` says what is too long: "messages", where leaving out turns would help, or "content".
     """
-    model = await model_of(ctx, chat) if model is None else model
+    route = None
+    if model is None:
+        model = await model_of(ctx, chat)
+        if model.current and (route := await ctx.encoders.route(prompt)):
+            model = await ctx.named(route.to.model) if route.to.model else model
+            prompt = with_prompt(prompt, route.to.system_prompt, ctx.system_prompt)
     engine, wanted = model.engine, wanted_tokens(chat)
     if not shorten and before is not None:
         shorten = (await run_in_threadpool(ctx.store.message, before)).left_out > 0
     try:
         fitted = await ctx.fit(engine, prompt, wanted, truncate=shorten)
-        return Ready(chat, model, dataclasses.replace(fitted, prompt=await with_bytes(ctx, fitted.prompt)))
+        return Ready(chat, model, dataclasses.replace(fitted, prompt=await with_bytes(ctx, fitted.prompt)), route)
     except PromptTooLong as error:
         param = "content" if shorten or not await _would_fit(ctx, engine, prompt) else "messages"
         raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None

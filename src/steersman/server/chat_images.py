@@ -10,12 +10,12 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman.artifact.media import Media
-from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.parts import IMAGE_PATH, Image, Said
 from steersman.rounds.forget import erase
+from steersman.rounds.leaving import not_learned, space_at
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
-from steersman.store import ChatMessage, NotFound
+from steersman.store import ChatMessage, NotFound, NotLearned
 from steersman.types import Conversation
 
 router = APIRouter(prefix="/api")
@@ -37,12 +37,17 @@ def kept(ctx: Context, said: Sequence[Said], add: Callable[[Sequence[Said]], Cha
         return add([media.put(part) if isinstance(part, Image) else part for part in said])
 
 
-def delete_chat(ctx: Context, id_: str) -> None:
-    """A chat, what rounds made of the feedback in it, and the images that nothing in the workspace has but it."""
-    records = ctx.store.records(chat=id_)
-    if records and ctx.workspace is not None and (ctx.workspace / CONFIG_NAME).is_file():
+def delete_chat(ctx: Context, id_: str, *, anyway: bool) -> None:
+    """A chat, what rounds made of the feedback in it, and the images that nothing in the workspace has but it.
+
+    NotLearned where feedback would be lost that no round has learned, unless `anyway` says that this is meant.
+    """
+    records, space = ctx.store.records(chat=id_), space_at(ctx.workspace)
+    if not anyway and (lost := not_learned(space, ctx.store, records)):
+        raise NotLearned(len(lost))
+    if records and space is not None:
         try:
-            erase(Workspace.open(ctx.workspace), records)
+            erase(space, records)
         except ValueError as error:
             raise ApiError(409, f"{error}; delete the chat again then", code="busy") from None
     images = ctx.store.delete_conversation(id_)

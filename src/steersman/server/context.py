@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from steersman.engine.protocol import Engine, Refused
 from steersman.rounds.canary import count_api_answer
 from steersman.server.answers import Answers
+from steersman.server.encoders import Encoders
 from steersman.server.errors import ApiError, unsayable
 from steersman.server.fitting import Fitted, fit
 from steersman.server.generation import Generations
@@ -59,6 +60,8 @@ class Context:
     """People who may sign in; None: the server has no accounts."""
     generations: Generations = field(default_factory=Generations)
     answers: Answers = field(init=False)
+    encoders: Encoders = field(default_factory=Encoders)
+    """Small models beside the one that answers."""
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Limits concurrent tokenising, so that the event loop gets its turn."""
 

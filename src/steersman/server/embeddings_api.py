@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: the mean of a model's last states, of length 1. `/v1/moderations`: words that may be unsafe."""
+"""`/v1/embeddings`: a model's last states as one vector of length 1. `/v1/moderations`: what may be unsafe."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from anyio import to_thread
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from steersman.data.cleaning.unsafe import WORDS, flags
 from steersman.engine.protocol import Embeds
 from steersman.server.completions_schema import Tokens
 from steersman.server.context import Ctx
+from steersman.server.encoders import WORD_LISTS
 from steersman.server.errors import ApiError
+from steersman.server.models import Found
 from steersman.server.request_text import WHOLE, Text
 
 router = APIRouter(prefix="/v1")
 MOST_INPUTS = 256
 """Most texts of one request."""
-MODERATION = "steersman-words"
+MODERATION = WORD_LISTS
 """Name of what answers `/v1/moderations`; OpenAI's names are taken too."""
 OTHERS = ("omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest", "text-moderation-stable")
 
@@ -53,7 +54,9 @@ class EmbeddingsRequest(BaseModel):
 
 @router.post("/embeddings")
 async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> dict[str, Any]:
-    found = await ctx.named(body.model)
+    own = ctx.encoders.embeddings
+    named = own is not None and body.model in (own.model_name, own.policy_version)
+    found = Found(own.model_name, own) if own is not None and named else await ctx.named(body.model)
     if not isinstance(found.engine, Embeds):
         raise ApiError(400, "This server's engine gives no embeddings", param="model", code="unsupported_parameter")
     vectors: list[list[float]] = []
@@ -103,23 +106,15 @@ class ModerationsRequest(BaseModel):
 
 
 @router.post("/moderations")
-async def moderations(body: ModerationsRequest) -> dict[str, Any]:
-    """Flags by words alone, in English, Chinese and German: a reason to look, no verdict. Categories are this server's
-    own, not OpenAI's; a score is 1 where a word was found, else 0."""
-    if body.model is not None and body.model not in (MODERATION, *OTHERS):
-        message = f"The model `{body.model[:100]}` does not exist; this server has `{MODERATION}`"
+async def moderations(ctx: Ctx, body: ModerationsRequest) -> dict[str, Any]:
+    """Flags by words, in English, Chinese and German, and by a classifier where serve.moderation names one: a reason to
+    look, no verdict. Categories are this server's own, not OpenAI's; a word list's score is 1 where a word was found,
+    else 0. `category_judged_by` says who gave which."""
+    judge = ctx.encoders.judge
+    if body.model is not None and body.model not in (MODERATION, judge, ctx.encoders.moderation_name, *OTHERS):
+        message = f"The model `{body.model[:100]}` does not exist; this server has `{judge}`"
         raise ApiError(404, message, param="model", code="model_not_found")
     texts = [body.input] if isinstance(body.input, str) else [t if isinstance(t, str) else t.text for t in body.input]
-    results = [await to_thread.run_sync(_judged, text) for text in texts]
-    return {"id": f"modr-{uuid.uuid4().hex}", "model": MODERATION, "results": results}
-
-
-def _judged(text: str) -> dict[str, Any]:
-    found = {flag.removeprefix("unsafe: ") for flag in flags(text)}
-    categories = {name: name in found for name in WORDS}
-    return {
-        "flagged": bool(found),
-        "categories": categories,
-        "category_scores": {name: float(there) for name, there in categories.items()},
-        "category_applied_input_types": {name: ["text"] for name in categories},
-    }
+    alone = body.model == MODERATION
+    results = await to_thread.run_sync(functools.partial(ctx.encoders.judged, texts, alone), limiter=ctx.counting)
+    return {"id": f"modr-{uuid.uuid4().hex}", "model": MODERATION if alone else judge, "results": results}

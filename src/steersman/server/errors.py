@@ -20,7 +20,7 @@ from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server import logs
 from steersman.server.validation import first_problem
-from steersman.store import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
+from steersman.store import DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)
 _CODES = {
@@ -78,7 +78,7 @@ def error_response(
 
 
 def _store_status(error: Exception) -> int:
-    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409))
+    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409), (NotLearned, 409))
     return next((code for kind, code in codes if isinstance(error, kind)), 400)
 
 
@@ -98,7 +98,10 @@ def shown_error(error: Exception) -> dict[str, Any]:
         return error_body(502 if error.busy is None else 429, f"The model's endpoint failed: {error}")
     if isinstance(error, StoreError):
         code = "outdated" if isinstance(error, Outdated) else None
-        return error_body(_store_status(error), str(error), code=error.code or code)
+        told = error_body(_store_status(error), str(error), code=error.code or code)
+        if isinstance(error, NotLearned):
+            told["error"]["records"] = error.records
+        return told
     if isinstance(error, DiskError):
         return error_body(507, f"The store cannot be written: {error.strerror}. {DISK}", code="disk_error")
     if isinstance(error, Unreachable):

@@ -20,13 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
 from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
+from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import Door
 from steersman.server.errors import INTERNAL, error_response
 from steersman.server.key import Key
 from steersman.server.people import EVERYBODY, SCOPE
+from steersman.server.reach import HERE, Reach, is_loopback
 
 ALLOWED = "serve.allowed_hosts"
+HEALTH = ("/healthz", "/readyz")
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
 """Most bytes of a request's path, and of its query."""
@@ -43,16 +46,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address (no port) means this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_address(host: str) -> bool:
@@ -93,12 +86,14 @@ class Guard:
         key: Key | None = None,
         body_limit: int = BODY_LIMIT,
         door: Door | None = None,
-        beyond: bool = False,
+        reach: Reach = HERE,
+        buckets: Buckets | None = None,
     ) -> None:
-        """`beyond`: the server is asked from other machines, by address; a name must still be an allowed one, since
-        any name can be made to point here."""
+        """A server that is asked from other machines is so by address; a name must still be an allowed one, since any
+        name can be made to point here."""
         self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
-        self._door, self._beyond = door, beyond
+        self._door, self._beyond, self._rate = door, reach.beyond, reach.rate
+        self._buckets = buckets or Buckets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,6 +117,7 @@ class Guard:
         answer = self._refusal(scope, headers) or _preflight(scope, headers)
         if answer is None and self._door is not None:
             answer = await self._door.admit(scope, headers)
+        answer = self._too_often(scope) or answer
         if answer is None:
             try:
                 body = await read_body(headers, receive, self._limit)
@@ -144,6 +140,17 @@ class Guard:
             await error_response(500, INTERNAL)(scope, receive, send_with_headers)
         finally:
             scope.get("seen", {})["route"] = _route(scope)
+
+    def _too_often(self, scope: Scope) -> Response | None:
+        """Counts what this machine does not ask itself, and who has no limit of their own."""
+        known = self._door is not None and scope[SCOPE] is not None
+        if not self._rate or known or scope["path"] in HEALTH or is_loopback((scope.get("client") or ("",))[0]):
+            return None
+        wait = self._buckets.take(f"address {address_of(scope)}", self._rate)
+        if not wait:
+            return None
+        told = f"At most {self._rate} requests a minute from one address; wait {wait} s"
+        return error_response(429, told, headers={"Retry-After": str(wait)})
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")

@@ -21,8 +21,7 @@ from sse_starlette.sse import AppStatus
 
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
-from steersman.server.guard import is_loopback
-from steersman.server.reach import HERE, Reach
+from steersman.server.reach import HERE, Reach, is_loopback
 
 _PORTS_TRIED = 20
 _GRACE_SECONDS = 5

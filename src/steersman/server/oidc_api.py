@@ -27,11 +27,12 @@ from steersman import installed
 from steersman.config.account_settings import AccountsConfig
 from steersman.server import logs
 from steersman.server.audit import Us
+from steersman.server.buckets import address_of
 from steersman.server.cookies import cookie_name, cookie_of, delete_cookie, set_cookie
 from steersman.server.errors import ApiError
-from steersman.server.guard import is_loopback
+from steersman.server.reach import is_loopback
 from steersman.server.session_api import Shown, signed_in
-from steersman.server.team import Team, address_of
+from steersman.server.team import Team
 from steersman.store import StoreError
 from steersman.store.accounts import User
 from steersman.store.roles import to_role
@@ -155,7 +156,7 @@ async def callback(us: Us, request: Request, state: str = "", code: str = "", er
             _log(problem)
         why = "unknown" if unknown else "oidc"
         await run_in_threadpool(
-            us.store.audit.add, "", "sign-in refused", how="oidc", why=why, address=address_of(request)
+            us.store.audit.add, "", "sign-in refused", how="oidc", why=why, address=address_of(request.scope)
         )
         return _away(request, f"/login?failed={why}")
     return await signed_in(us, request, user, _away(request, "/"), "oidc")

@@ -22,9 +22,11 @@ from steersman.engine.protocol import Engine, Prompt
 from steersman.parts import ToolCall
 from steersman.server.asked import Answering, Asked, Ended, Item, admit, cancel_on_disconnect
 from steersman.server.context import AtEnd, Context, Ctx
+from steersman.server.encoders import Route
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
+from steersman.server.models import Found
 from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, following, stream
 from steersman.server.tools_schema import chat_tools
@@ -48,14 +50,14 @@ def check_tokens(engine: Engine) -> None:
 
 @router.get("/models")
 def list_models(ctx: Ctx) -> dict[str, Any]:
-    data = [_model_json(name) for name in ctx.models.names()]
+    data = [_model_json(name) for name in [*ctx.models.names(), *ctx.encoders.names]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"], "has_more": False}  # for Anthropic's clients
     return {"object": "list", "data": data} | ends
 
 
 @router.get("/models/{name:path}")
 async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
-    if name not in ctx.models.names():
+    if name not in [*ctx.models.names(), *ctx.encoders.names]:
         await ctx.named(name)
     return _model_json(name)
 
@@ -68,8 +70,10 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     if body.logprobs:
         check_tokens(found.engine)
 
+    found, route = await _routed(ctx, body, found)
+
     def read() -> Asked:
-        dialogue = to_prompt(body, ctx.system_prompt)
+        dialogue = to_prompt(body, (route and route.to.system_prompt) or ctx.system_prompt)
         tools = chat_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         params = to_params(body, body.answer_tokens or ctx.max_tokens, ctx.temperature)
         return Asked(dialogue, params, tools, len(dialogue.messages) - len(body.messages), body.answer_tokens)
@@ -78,6 +82,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         head = head_of(found.engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
+        head |= {"route": route.to_json()} if route else {}
         chunks = _chunks(answering, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
         return stream(following(first, chunks))
@@ -85,9 +90,17 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     async with contextlib.aclosing(answering.items(request)) as items:
         async for number, item in items:
             said[number].append(item)
-    head = head_of(found.engine, "chat.completion", found.name)
+    head = head_of(found.engine, "chat.completion", found.name) | ({"route": route.to_json()} if route else {})
     told = functools.partial(_body, answering, said, head, bool(body.logprobs))
     return Response(await run_in_threadpool(told), media_type="application/json")
+
+
+async def _routed(ctx: Context, body: ChatRequest, found: Found) -> tuple[Found, Route | None]:
+    """The model that serve.router sends a question to, where it names the served one and no system message."""
+    if not found.current or any(message.role in ("system", "developer") for message in body.messages):
+        return found, None
+    route = await ctx.encoders.route(await run_in_threadpool(to_prompt, body, ""))
+    return (await ctx.named(route.to.model) if route and route.to.model else found), route
 
 
 def _body(answering: Answering, said: list[list[Item]], head: dict[str, Any], logprobs: bool) -> str:

@@ -1,18 +1,19 @@
 """How much a person may ask: requests in a minute, and tokens written on a day.
 
-Requests are counted by each process of the server for itself; tokens are in the store, so that a day's sum outlives it.
+Requests are counted in a table that the processes of a server share; tokens are in the store, so that a day's sum
+outlives it. What another process's answers took counts here within seconds.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 from steersman.server import logs
+from steersman.server.buckets import Buckets
 from steersman.server.errors import ApiError
 from steersman.server.people import Person
 from steersman.store import Store
@@ -21,8 +22,6 @@ from steersman.store.roles import Role, to_role
 
 asking: ContextVar[Person | None] = ContextVar("steersman.asking", default=None)
 """The person whose request runs here."""
-MOST_PEOPLE = 10_000
-"""People whose requests are counted at a time."""
 
 
 def by_role(setting: str, name: str) -> dict[Role, int]:
@@ -43,15 +42,10 @@ class Limits:
     """Used from the event loop only. `requests` a minute and `tokens` a day; a role without a number has no limit."""
 
     def __init__(
-        self,
-        store: Store,
-        requests: Mapping[Role, int],
-        tokens: Mapping[Role, int],
-        clock: Callable[[], float] = time.monotonic,
+        self, store: Store, requests: Mapping[Role, int], tokens: Mapping[Role, int], buckets: Buckets | None = None
     ) -> None:
-        self._store, self._requests, self._tokens, self._clock = store, requests, tokens, clock
-        self._left: dict[str, tuple[float, float]] = {}
-        """Person -> requests left, and when that was so."""
+        self._store, self._requests, self._tokens = store, requests, tokens
+        self._buckets = buckets or Buckets()
         self._spent: dict[str, tuple[str, int]] = {}
         """Person -> day, and tokens of it, as far as this process knows."""
         self._writing = ThreadPoolExecutor(1, "tokens")
@@ -61,15 +55,9 @@ class Limits:
         most = self._requests.get(person.role)
         if most is None:
             return None
-        now = self._clock()
-        left, at = self._left.pop(person.id, (float(most), now))
-        left = min(float(most), left + (now - at) * most / 60)
-        self._left[person.id] = (max(0.0, left - 1) if left >= 1 else left, now)
-        while len(self._left) > MOST_PEOPLE:
-            del self._left[next(iter(self._left))]
-        if left >= 1:
+        wait = self._buckets.take(f"person {person.id}", most)
+        if not wait:
             return None
-        wait = math.ceil((1 - left) * 60 / most)
         return ApiError(
             429, f"At most {most} requests a minute for a {person.role.word}; wait {wait} s", retry_after=wait
         )

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from steersman.config import ServeConfig
-from steersman.server.guard import is_loopback
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address (no port) means this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,8 @@ class Reach:
     certfile: str = ""
     keyfile: str = ""
     trusted_proxies: tuple[str, ...] = ()
+    rate: int = 0
+    """Most requests a minute of an address where nobody is signed in, this machine's own not counted; 0: any."""
 
     @property
     def scheme(self) -> str:
@@ -53,7 +64,7 @@ def reach_of(config: ServeConfig, host: str) -> Reach:
             raise ValueError(
                 f"serve.trusted_proxy: expected addresses or networks such as 10.0.0.5 or 10.0.0.0/8, got {proxy!r}"
             ) from None
-    return Reach(beyond, config.certfile, config.keyfile, proxies)
+    return Reach(beyond, config.certfile, config.keyfile, proxies, config.requests_per_minute)
 
 
 def _check_tls(certfile: str, keyfile: str) -> None:

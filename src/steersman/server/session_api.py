@@ -15,12 +15,13 @@ from starlette.responses import Response
 from steersman.server import passwords
 from steersman.server.access import SCOPES
 from steersman.server.audit import Us, Visitor
+from steersman.server.buckets import address_of
 from steersman.server.context import Ctx
 from steersman.server.cookies import delete_cookie, set_cookie
 from steersman.server.errors import ApiError
 from steersman.server.people import PROOF, Who, person_json
 from steersman.server.request_text import Said, Text
-from steersman.server.team import Team, address_of
+from steersman.server.team import Team
 from steersman.store.accounts import NAME_LIMIT, Invitation, User
 from steersman.store.credentials import ApiKey
 
@@ -82,7 +83,7 @@ async def who_is_there(ctx: Ctx, visitor: Visitor) -> dict[str, Any]:
 
 @router.post("/session")
 async def sign_in(us: Us, request: Request, body: SignIn) -> Response:
-    user = await us.sign_in(body.name, body.password, address_of(request))
+    user = await us.sign_in(body.name, body.password, address_of(request.scope))
     return await signed_in(us, request, user, JSONResponse({"me": person_json(user)}))
 
 
@@ -93,7 +94,7 @@ async def signed_in(us: Team, request: Request, user: User, answer: Response, ho
         token = us.store.credentials.begin(user.id, us.settings.session_hours)
         if before:
             us.store.credentials.end(before)
-        us.store.audit.add(user.id, "signed in", how=how, address=address_of(request))
+        us.store.audit.add(user.id, "signed in", how=how, address=address_of(request.scope))
         return token
 
     proof = request.scope.get(PROOF)
@@ -150,7 +151,7 @@ def _check(password: str, name: str) -> None:
 @router.put("/me/password")
 async def change_password(us: Us, who: Who, request: Request, body: NewPassword) -> Response:
     """Every session of the person ends; this browser gets a new one."""
-    user = await us.sign_in(who.name, body.old, address_of(request))
+    user = await us.sign_in(who.name, body.old, address_of(request.scope))
     _check(body.new, who.name)
 
     def change() -> None:

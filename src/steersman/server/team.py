@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import math
 from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Request
 
 from steersman.config.account_settings import AccountsConfig
 from steersman.server import passwords
+from steersman.server.buckets import Buckets
 from steersman.server.door import Door
 from steersman.server.errors import ApiError
 from steersman.server.quotas import Limits, by_role
@@ -33,6 +32,8 @@ WRONG = "The name or the password is wrong"
 class Team:
     store: Store
     settings: AccountsConfig
+    buckets: Buckets = field(default_factory=Buckets)
+    """Where requests are counted."""
     limits: Limits = field(init=False)
     door: Door = field(init=False)
     hashing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_HASHING))
@@ -40,7 +41,7 @@ class Team:
     def __post_init__(self) -> None:
         requests = by_role(self.settings.requests_per_minute, "accounts.requests_per_minute")
         tokens = by_role(self.settings.tokens_per_day, "accounts.tokens_per_day")
-        object.__setattr__(self, "limits", Limits(self.store, requests, tokens))
+        object.__setattr__(self, "limits", Limits(self.store, requests, tokens, self.buckets))
         object.__setattr__(self, "door", Door(self.store, self.limits))
 
     async def sign_in(self, name: str, password: str, address: str) -> User:
@@ -67,13 +68,3 @@ class Team:
         if anew:
             self.store.accounts.rehash(*found, anew)
         return self.store.accounts.user(found[0])
-
-
-def address_of(request: Request) -> str:
-    """The client's address; of IPv6 the network that one household or machine has."""
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host[:64]
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

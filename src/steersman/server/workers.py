@@ -24,6 +24,7 @@ from typing import Any
 
 from steersman.engine.apart.client import Link
 from steersman.engine.apart.process import Kept, started
+from steersman.server.buckets import shared
 from steersman.server.started import VARIABLE
 from steersman.server.started import started as since
 from steersman.stopping import Stop
@@ -43,6 +44,8 @@ class Worker:
     sock: socket.socket
     link: Link | None
     """To the engine's process; None where each worker has an engine of its own."""
+    counts: int
+    """A descriptor of the table in which all count requests (`buckets.Buckets`)."""
 
 
 def this_worker() -> Worker | None:
@@ -62,7 +65,7 @@ def this_worker() -> Worker | None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=until_the_parent_dies, name="parent", daemon=True).start()
-    return Worker(int(number), socket.socket(fileno=told["socket"]), link)
+    return Worker(int(number), socket.socket(fileno=told["socket"]), link, told["counts"])
 
 
 def run(
@@ -70,10 +73,11 @@ def run(
 ) -> None:
     """Keep `number` workers alive until Ctrl-C or SIGTERM. `on_ready` is called when the first one answers."""
     workers: list[Kept] = []
+    counts = shared()
     signum = int(signal.SIGTERM)
     try:
         for i in range(number):
-            workers.append(Kept(f"web worker {i}", _starter(i, sock, engine)))
+            workers.append(Kept(f"web worker {i}", _starter(i, sock, counts, engine)))
         _first_answer(sock)
         on_ready()
         threading.Event().wait()
@@ -81,6 +85,7 @@ def run(
         signum = stop.signum if isinstance(stop, Stop) else signal.SIGINT
     finally:
         _stop(workers, drain, signum)
+        os.close(counts)
 
 
 def _stop(workers: list[Kept], drain: float, signum: int) -> None:
@@ -91,13 +96,18 @@ def _stop(workers: list[Kept], drain: float, signum: int) -> None:
         end.join()
 
 
-def _starter(number: int, sock: socket.socket, engine: Mapping[str, str]) -> Callable[[], subprocess.Popen[Any]]:
-    command = [sys.executable, "-m", "steersman", *sys.argv[1:]]
-    told = {"socket": sock.fileno(), "engine": dict(engine)}
+def _command() -> list[str]:
+    return [sys.executable, "-m", "steersman", *sys.argv[1:]]
+
+
+def _starter(
+    number: int, sock: socket.socket, counts: int, engine: Mapping[str, str]
+) -> Callable[[], subprocess.Popen[Any]]:
+    told = {"socket": sock.fileno(), "counts": counts, "engine": dict(engine)}
 
     def start() -> subprocess.Popen[Any]:
         environment = {**os.environ, WORKER: str(number), VARIABLE: since()}
-        return started(command, told, stdout=subprocess.DEVNULL, env=environment, pass_fds=[sock.fileno()])
+        return started(_command(), told, stdout=subprocess.DEVNULL, env=environment, pass_fds=[sock.fileno(), counts])
 
     return start
 

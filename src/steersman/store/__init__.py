@@ -32,8 +32,9 @@ from steersman.store.database import Database
 from steersman.store.desk import Desk
 from steersman.store.duels import Duels
 from steersman.store.kept_chats import Shelf
+from steersman.store.owned import Owned
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
-from steersman.store.refusals import DiskError, NotFound, NotYours, Outdated, StoreError, Unreachable
+from steersman.store.refusals import DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
 from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
@@ -44,6 +45,7 @@ __all__ = [
     "ChatMessage",
     "DiskError",
     "NotFound",
+    "NotLearned",
     "NotYours",
     "Outdated",
     "RankingTask",
@@ -64,6 +66,8 @@ class Store:
         self.accounts, self.credentials, self.audit = Accounts(database), Credentials(database), AuditLog(database)
         self.desk = Desk(database, objective)
         self.shelf, self.duels = Shelf(database), Duels(database)
+        self.owned = Owned(database)
+        """All that one user owns."""
         self.responses = Responses(database)
         """Of `/v1/responses`."""
 
@@ -301,6 +305,11 @@ class Store:
         (records, answers or ranking tasks), or of a chat's."""
         with self._db.read() as session:
             return erasing.records(session, by, ids, chat)
+
+    def standing(self, records: Collection[str]) -> list[str]:
+        """Those of the records that count: neither taken back nor replaced by what the same person said later."""
+        with self._db.read() as session:
+            return erasing.standing(session, records)
 
     def erase(self, records: Collection[str]) -> int:
         """Delete feedback and rankings for good, with what the same person said before of the same, which would hold

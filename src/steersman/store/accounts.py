@@ -95,9 +95,10 @@ def _new_user(session: Session, name: str, role: Role) -> UserRow:
     return row
 
 
-def _keep_one_admin(session: Session) -> None:
+def keep_one_admin(session: Session, without: str = "") -> None:
     session.flush()
-    left = session.scalar(select(func.count()).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False)))
+    admins = (UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False), UserRow.id != without)
+    left = session.scalar(select(func.count()).where(*admins))
     expect(bool(left), "role: expected one admin to remain; make another person admin first")
 
 
@@ -161,7 +162,7 @@ class Accounts:
             row = user_row(session, id_)
             was, row.role = row.role, role.word
             if was == Role.ADMIN.word:
-                _keep_one_admin(session)
+                keep_one_admin(session)
             return to_user(row)
 
     def set_disabled(self, id_: str, disabled: bool) -> User:
@@ -171,7 +172,7 @@ class Accounts:
             row.disabled = disabled
             if disabled:
                 if row.role == Role.ADMIN.word:
-                    _keep_one_admin(session)
+                    keep_one_admin(session)
                 session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
             return to_user(row)
 

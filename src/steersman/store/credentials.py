@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from steersman.store.accounts import User, digest, name_key, to_user, user_row
+from steersman.store.accounts import User, clean_name, digest, name_key, to_user, user_row
 from steersman.store.chats import new_id
 from steersman.store.database import Database
-from steersman.store.refusals import NotFound, clean_text, expect
+from steersman.store.refusals import NotFound, expect
 from steersman.store.schema import iso, utc_now
 from steersman.store.schema_accounts import ApiKeyRow, SessionRow, SignInFailureRow, UsageRow, UserRow
 
@@ -105,7 +105,7 @@ class Credentials:
     ) -> tuple[ApiKey, str]:
         """A new key, and its secret, which cannot be had again."""
         secret = KEY_START + secrets.token_hex(4) + secrets.token_urlsafe(32)
-        name = clean_text(name, "name", limit=100).strip()
+        name = clean_name(name)
         expect(expires is None or expires > utc_now(), "expires: expected a time to come")
         with self._db.write() as session:
             user_row(session, user_id)

@@ -283,6 +283,12 @@ def records(session: Session, by: str | None, ids: Collection[str]) -> Iterator[
             yield f"{task}-{seq}"
 
 
+def labeler_of(session: Session, task_id: str, seq: int) -> str | None:
+    """Who gave a label that is no ranking."""
+    mine = (DeskLabelRow.task_id == task_id, DeskLabelRow.seq == seq, DeskLabelRow.ranking.is_(None))
+    return session.scalar(select(DeskLabelRow.labeler).where(*mine))
+
+
 def erase(session: Session, task_id: str, seq: int) -> int:
     """Delete a label with what the same person said before of the same task; returns how many rows."""
     query = select(DeskLabelRow).where(DeskLabelRow.task_id == task_id, DeskLabelRow.seq == seq)

@@ -17,6 +17,11 @@ from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
 """Kinds of feedback of which a person's last one on an answer counts, so that an earlier one would hold again."""
 
+_SLOTS = {"dislike": "like", "clear": "like", "withdraw": "edit"}
+"""Kinds of feedback that replace one of another kind."""
+_NOTHING = ("clear", "withdraw", "regenerate")
+"""Kinds of which nothing is learned by themselves: of a regeneration only with what was liked then."""
+
 
 def records(session: Session, by: str | None, ids: Collection[str], chat: str | None) -> list[str]:
     said = _chosen(select(FeedbackRow), FeedbackRow.user, FeedbackRow.message_id, FeedbackRow.seq, by, ids)
@@ -31,6 +36,22 @@ def records(session: Session, by: str | None, ids: Collection[str], chat: str | 
     if chat is None:
         found += desk_labels.records(session, by, ids)
     return found
+
+
+def standing(session: Session, ids: Collection[str]) -> list[str]:
+    """Those of the records that count: neither taken back nor replaced by what the same person said later."""
+    latest: dict[tuple[str, ...], tuple[str, bool]] = {}
+    for of, number in sorted(_split(ids), key=lambda one: one[1]):
+        said = session.scalar(select(FeedbackRow).where(FeedbackRow.message_id == of, FeedbackRow.seq == number))
+        ranked = session.scalar(select(RankingRow).where(RankingRow.task_id == of, RankingRow.seq == number))
+        if said is not None:
+            slot = _SLOTS.get(said.kind, said.kind)
+            latest["said", of, said.user, slot] = (f"{of}-{number}", said.kind not in _NOTHING)
+        if ranked is not None:
+            latest["ranked", of, ranked.labeler, ranked.objective] = (f"{of}-{number}", True)
+        if (labeler := desk_labels.labeler_of(session, of, number)) is not None:
+            latest["label", of, labeler] = (f"{of}-{number}", True)
+    return [id_ for id_, holds in latest.values() if holds]
 
 
 def _chosen(query: Select[Any], person: Any, about: Any, seq: Any, by: str | None, ids: Collection[str]) -> Select[Any]:

@@ -3,6 +3,7 @@
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
         ├── NotFound    no such task, conversation or message
+        ├── NotLearned  what goes with it holds feedback that no round has learned
         ├── NotYours    the task was given to somebody else
         └── Outdated    the chat went on since the caller looked
 OSError
@@ -30,6 +31,16 @@ class NotFound(StoreError):
 
 class NotYours(StoreError):
     """The task was not given to the person who asks."""
+
+
+class NotLearned(StoreError):
+    """What is to be deleted holds feedback that no round has learned; the caller may say that this is meant."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(
+            f"{records} pieces of feedback that no round has learned would be lost", "feedback_not_learned"
+        )
+        self.records = records
 
 
 class Outdated(StoreError):

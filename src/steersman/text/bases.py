@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.text.text2text import NAME, add_text_to_text
+from steersman.text.text2text import CHATYUAN, NAME, add_text_to_text
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -48,12 +48,12 @@ KNOWN = {
 def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
     """Give a base model's tokenizer a chat template; returns the name of it.
 
-    "auto" takes the first of KNOWN whose tokens the tokenizer has; "text2text" is for encoder-decoders
-    (`text.text2text`); another name takes that one, or the file of that name. Raises ValueError where tokens are
-    missing.
+    "auto" takes the first of KNOWN whose tokens the tokenizer has; "text2text" and "chatyuan" are for encoder-decoders
+    and task models (`text.text2text`); another name takes that one, or the file of that name. Raises ValueError where
+    tokens are missing.
     """
-    if name == NAME:
-        add_text_to_text(tokenizer)
+    if name in (NAME, CHATYUAN):
+        add_text_to_text(tokenizer, name)
         return name
     vocabulary = tokenizer.get_vocab()
     if name == "auto":
@@ -71,7 +71,7 @@ def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
         return name
     if not Path(name).is_file():
         raise ValueError(
-            f"model.template = '{name}': expected {', '.join((*KNOWN, NAME))} or a file with a Jinja template"
+            f"model.template = '{name}': expected {', '.join((*KNOWN, NAME, CHATYUAN))} or a file with a Jinja template"
         )
     tokenizer.chat_template = Path(name).read_text(encoding="utf-8")
     return name

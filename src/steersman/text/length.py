@@ -68,6 +68,20 @@ def cut_prompt(prompt: Conversation, fits: Callable[[Conversation], bool]) -> Co
     return ending(low) if low else None
 
 
+def without_middle(dialogue: Conversation, fits: Callable[[Conversation], bool]) -> Conversation | None:
+    """`dialogue` without whole exchanges until `fits` is true: system messages, the first exchange and the newest stay,
+    or where there is no room for it all but the first. None where the last exchange alone does not fit."""
+    head = next((i for i, m in enumerate(dialogue.messages) if m.role != "system"), len(dialogue.messages))
+    system, turns = dialogue.messages[:head], dialogue.messages[head:]
+    starts = [i for i, m in enumerate(turns) if m.role == "user"][1:]
+    for first, cuts in ((turns[: starts[0]] if starts else (), starts[1:]), ((), starts)):
+        for cut in cuts:
+            shorter = dataclasses.replace(dialogue, messages=(*system, *first, *turns[cut:]))
+            if fits(shorter):
+                return shorter
+    return None
+
+
 def _fit(
     records: Iterable[T], long: str, size: Callable[[T], int], most: int, cut: Callable[[T], T | None], what: str
 ) -> Fitted[T]:

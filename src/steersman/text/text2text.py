@@ -13,7 +13,8 @@ import json
 import re
 from typing import Any
 
-NAME = "text2text"
+NAME, CHATYUAN = "text2text", "chatyuan"
+"""Names of the form in `model.template`: with the names of either language, or ChatYuan's own."""
 SPEAKERS = (("用户：", "小元："), ("User: ", "Assistant: "))
 """Prefixes of the user's and the assistant's words."""
 WRITTEN = (("\n", "\\n"), ("\t", "\\t"))
@@ -43,8 +44,12 @@ def unescaped(text: str) -> str:
     return text
 
 
-def add_text_to_text(tokenizer: Any) -> None:
-    """Give a tokenizer the template, and if it names no end token, the token that it adds after a text."""
+def add_text_to_text(tokenizer: Any, name: str = NAME) -> None:
+    """Give a tokenizer the template, and if it names no end token, the token that it adds after a text.
+
+    ValueError where the names are to be ChatYuan's and the tokenizer cannot write them."""
+    if name == CHATYUAN and not _writes(tokenizer, "".join(SPEAKERS[0])):
+        raise ValueError(f"model.template = '{CHATYUAN}': the tokenizer has no characters for {', '.join(SPEAKERS[0])}")
     tokenizer.chat_template = _template(tokenizer)
     if tokenizer.eos_token is None and (ends := _surroundings(tokenizer)[1]):
         tokenizer.eos_token = ends[-1]

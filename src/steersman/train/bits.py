@@ -48,7 +48,7 @@ def held_out(texts: Iterable[str], tokenizer: Any, tokens: int, context: int, pa
     end = tokenizer.eos_token_id
     for text in itertools.islice(texts, DOCUMENTS):
         text = text[:CHARACTERS]
-        ids = tokenizer(text, add_special_tokens=False, verbose=False, split_special_tokens=True).input_ids
+        ids = ids_of(tokenizer, text)
         beginnings.append(tuple(ids[:16]))
         size += len(text.encode())
         count += len(ids)
@@ -59,6 +59,12 @@ def held_out(texts: Iterable[str], tokenizer: Any, tokens: int, context: int, pa
             break
     groups = fill_rows([tree.size for tree in trees], pass_tokens)
     return HeldOut([build_row([trees[i] for i in group]) for group in groups], size, count, beginnings)
+
+
+def ids_of(tokenizer: Any, text: str) -> list[int]:
+    """As shards hold a document: marks that stand in the text are text."""
+    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False, split_special_tokens=True).input_ids
+    return found
 
 
 @torch.no_grad()

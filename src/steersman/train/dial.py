@@ -20,6 +20,7 @@ MULTIPLE = 64
 LEAST_STEPS = 20
 """A batch is never so large that the tokens are read in fewer steps."""
 DEEPEST = 64
+DECODERS = ("qwen3", "llama")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -40,6 +41,7 @@ class Sizes:
     intermediate: int
     vocabulary: int
     tied: bool
+    kind: str = "qwen3"
 
     @property
     def heads(self) -> int:
@@ -47,8 +49,9 @@ class Sizes:
 
     @property
     def matrices(self) -> int:
-        """Parameters of the layers' matrices."""
-        return self.layers * (4 * self.width**2 + 3 * self.width * self.intermediate)
+        """Parameters of the layers' matrices: encoder-decoders have so many layers on each side."""
+        attentions, mlps = {"t5": (3, 6), "bart": (3, 4), "bert": (1, 2)}.get(self.kind, (1, 3))
+        return self.layers * (attentions * 4 * self.width**2 + mlps * self.width * self.intermediate)
 
     @property
     def head(self) -> int:
@@ -57,16 +60,20 @@ class Sizes:
     @property
     def parameters(self) -> int:
         norms = self.layers * (2 * self.width + 2 * HEAD) + self.width
-        return self.matrices + self.head * (1 if self.tied else 2) + norms
+        return self.matrices + self.head * (1 if self.tied or self.kind not in DECODERS else 2) + norms
 
     def operations(self, context: int) -> float:
         """Per token of training: 6 for each parameter that multiplies, and attention over half of the context."""
-        return 6 * (self.matrices + self.head) + 6 * self.layers * self.width * context
+        sides = 2 if self.kind in ("t5", "bart") else 1  # a token goes through one of them
+        return 6 * (self.matrices / sides + self.head) + 6 * self.layers * self.width * context
 
 
-def of_depth(depth: int, vocabulary: int, tied: bool) -> Sizes:
+def of_depth(depth: int, vocabulary: int, tied: bool, kind: str = "qwen3") -> Sizes:
     width = HEAD * depth
-    return Sizes(depth, width, -(-8 * width // 3 // MULTIPLE) * MULTIPLE, vocabulary, tied)
+    gated = kind not in ("bart", "bert")
+    return Sizes(
+        depth, width, -(-8 * width // 3 // MULTIPLE) * MULTIPLE if gated else 4 * width, vocabulary, tied, kind
+    )
 
 
 def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
@@ -76,9 +83,9 @@ def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
         raise ValueError("expected one of --depth N and --params SIZE, such as --depth 6 or --params 15M")
     vocabulary = -(-vocabulary // MULTIPLE) * MULTIPLE
     if shape.depth:
-        return of_depth(shape.depth, vocabulary, shape.tied)
+        return of_depth(shape.depth, vocabulary, shape.tied, shape.kind)
     wanted = number(shape.params, "params")
-    every = [of_depth(depth, vocabulary, shape.tied) for depth in range(1, DEEPEST + 1)]
+    every = [of_depth(depth, vocabulary, shape.tied, shape.kind) for depth in range(1, DEEPEST + 1)]
     if wanted < every[0].parameters / 2 or wanted > every[-1].parameters * 2:
         raise ValueError(
             f"params: expected {every[0].parameters} to {every[-1].parameters} with {vocabulary} entries, got {wanted}"

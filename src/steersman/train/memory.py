@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steersman.compute.packing import MULTIPLE
-from steersman.compute.vocabulary import CHUNK, PART
+from steersman.compute.vocabulary import CHUNK, PART, keeps
 from steersman.engine.backends.local.cache import rounded
 from steersman.families.shape import Shape
 
@@ -150,9 +150,11 @@ def _summed(s: Setting) -> bool:
 
 def _vocabulary(shape: Shape, s: Setting) -> int:
     """Bytes that the backward pass of `token_logprobs` takes for a moment."""
+    itemsize = s.itemsize if s.kernels else FLOAT
+    kept = s.row_tokens * shape.vocabulary * itemsize if keeps(s.row_tokens, shape.vocabulary, itemsize) else 0
     if s.kernels:
-        return s.row_tokens * (PART * s.itemsize + shape.hidden * FLOAT)
-    logits = CHUNK * shape.vocabulary * (FLOAT + (s.itemsize if s.itemsize < FLOAT else 0))
+        return kept + s.row_tokens * (PART * s.itemsize + shape.hidden * FLOAT)
+    logits = kept + CHUNK * shape.vocabulary * (FLOAT + (s.itemsize if s.itemsize < FLOAT else 0))
     if _summed(s):
         return logits + CHUNK * (shape.vocabulary + shape.hidden) * FLOAT
     learned = not (s.train_layers or s.lora_rank)

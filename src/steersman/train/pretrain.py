@@ -1,4 +1,4 @@
-"""Pretraining: a causal decoder, new or continued, learns every token of rows of raw text.
+"""Pretraining: a model, new or continued, learns from rows of raw text; a causal decoder every token of them.
 
 shards -> rows of a mixture by number -> passes of whole rows -> mean -log p (and z-loss) -> Muon and AdamW under a
 warm-up-stable-decay schedule; bits per byte of held-out text and samples on the way
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM
 
 from steersman import stopping
 from steersman.artifact.stage_folder import StageFolder
@@ -24,12 +25,13 @@ from steersman.compute.vocabulary import log_sums, token_logprobs
 from steersman.config import PretrainConfig
 from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
-from steersman.families.fresh import decoder_config, new_decoder
+from steersman.families.fresh import decoder_config, new_decoder, new_other, other_config
 from steersman.families.known import family_of
-from steersman.families.outputs import response_logprobs, shard
+from steersman.families.outputs import shard
 from steersman.progress import note
 from steersman.train.average import held
 from steersman.train.bits import HeldOut, bits_per_byte, held_out, samples
+from steersman.train.denoising import Asking, MaskedRows, is_causal, outputs
 from steersman.train.dial import Recipe, Sizes
 from steersman.train.order import evenly_spaced
 from steersman.train.session import Origin, Session
@@ -37,6 +39,7 @@ from steersman.train.trajectory import Trajectory
 from steersman.train.update import Rule, Updater, keep_freed_memory
 from steersman.weights.folders import DTYPES, load_causal, pick_device, use_packed_rows
 
+SAID = {"eval_bpb": "bits per byte", "eval_loss": "held-out loss"}
 SAMPLE = 40
 """Tokens of a sample."""
 
@@ -53,6 +56,10 @@ class Text:
 def build(origin: Origin[PretrainConfig], sizes: Sizes, tokenizer: Any) -> Any:
     """A new model of these sizes."""
     config = origin.config
+    if not is_causal(config):
+        named = {name: getattr(sizes, name) for name in ("layers", "width", "intermediate", "heads", "vocabulary")}
+        other = other_config(config.shape.kind, named, config.context, tokenizer)
+        return new_other(other, origin.seed, DTYPES[origin.model.dtype])
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     made = decoder_config(
         config.shape.kind,
@@ -96,12 +103,12 @@ def passes(reading: Reading, config: PretrainConfig, recipe: Recipe, batch: int)
     return [lines_row(some, owner) for some, owner in pairs]
 
 
-def learn(model: Any, updater: Updater, rows: list[Row], z_loss: float) -> float:
+def learn(model: Any, updater: Updater, rows: list[Any], z_loss: float) -> float:
     """Gather the gradients of one step's passes; returns its loss in nats per token, without the z-loss."""
     total, targets = 0.0, sum(len(row.targets) for row in rows)
     for row, weight in parallel.share(rows):
         parallel.halt()
-        logprobs, price = _outputs(model, to_device(row, model.device), z_loss)
+        logprobs, price = _outputs(model, row, z_loss)
         loss = -weight * logprobs.sum() / targets
         (loss + weight * price / targets).backward()  # type: ignore[no-untyped-call]
         updater.gather()
@@ -109,10 +116,11 @@ def learn(model: Any, updater: Updater, rows: list[Row], z_loss: float) -> float
     return sum(parallel.add(total))
 
 
-def _outputs(model: Any, row: Row, z_loss: float) -> tuple[Tensor, Tensor | float]:
+def _outputs(model: Any, row: Row | MaskedRows, z_loss: float) -> tuple[Tensor, Tensor | float]:
     """(log p of the row's targets, z-loss summed over them)."""
-    if not z_loss:
-        return response_logprobs(model, row, entropy=False)[0], 0.0
+    if not z_loss or isinstance(row, MaskedRows):
+        return outputs(model, row), 0.0
+    row = to_device(row, model.device)
 
     def compute() -> tuple[Tensor, Tensor]:
         states, head = family_of(model).target_states(model, row), model.get_output_embeddings().weight
@@ -139,15 +147,19 @@ def prepare_texts(text: Text, config: PretrainConfig) -> dict[str, HeldOut]:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation looks at."""
+class Reciting:
+    """The causal objective: what is read, and what an evaluation looks at."""
 
+    key: ClassVar[str] = "eval_bpb"
     model: Any
     tokenizer: Any
     texts: Mapping[str, HeldOut]
     samples: int
 
-    def bits(self) -> dict[str, Any]:
+    def passes(self, reading: Reading, config: PretrainConfig, recipe: Recipe, batch: int) -> list[Row]:
+        return passes(reading, config, recipe, batch)
+
+    def quick(self) -> dict[str, Any]:
         found = bits_per_byte(self.model, self.texts)
         by_source = {f"eval_bpb_{name}": value for name, value in found.items() if name and len(self.texts) > 1}
         return {"eval_bpb": found[""], **by_source}
@@ -156,7 +168,28 @@ class Evaluation:
         every = [ids for of in self.texts.values() for ids in of.beginnings]
         step = max(1, len(every) // max(1, self.samples))
         chosen = every[::step][: self.samples]
-        return self.bits() | ({"samples": samples(self.model, self.tokenizer, chosen, SAMPLE)} if chosen else {})
+        return self.quick() | ({"samples": samples(self.model, self.tokenizer, chosen, SAMPLE)} if chosen else {})
+
+
+Aim = Reciting | Asking
+
+
+def objective(origin: Origin[PretrainConfig], model: Any, text: Text) -> Aim:
+    """What the model learns."""
+    config = origin.config
+    if is_causal(config):
+        return Reciting(model, text.tokenizer, prepare_texts(text, config), config.samples)
+    asking = Asking(model, text.tokenizer, config, origin.seed)
+    asking.hold_out(text.validation, text.reading.shares)
+    return asking
+
+
+def load(base: Path, origin: Origin[PretrainConfig]) -> Any:
+    """A model to go on with."""
+    dtype = origin.model.dtype
+    if origin.config.shape.kind in ("bert", "modernbert"):
+        return AutoModelForMaskedLM.from_pretrained(base, dtype=DTYPES[dtype])
+    return load_causal(base, dtype)
 
 
 def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path | Sizes) -> dict[str, Any]:
@@ -165,14 +198,17 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
     Resumes by itself.
     """
     config, device = origin.config, pick_device(origin.model.device)
+    masked = config.shape.kind in ("bert", "modernbert")
+    if parallel.size() > 1 and masked:
+        raise ValueError("encoders are pretrained by one process; expected --processes 1")
     if parallel.size() > 1 and config.updates.optimizer == "muon":
         raise ValueError("Muon needs whole matrices: --set pretrain.updates.optimizer=adamw, or --processes 1")
     keep_freed_memory()
-    texts = prepare_texts(text, config)
     new = isinstance(base, Sizes)
-    model = build(origin, base, text.tokenizer) if isinstance(base, Sizes) else load_causal(base, origin.model.dtype)
-    model = use_packed_rows(model).to(device)
-    shard(model)
+    model = build(origin, base, text.tokenizer) if isinstance(base, Sizes) else load(base, origin)
+    model = (model if masked else use_packed_rows(model)).to(device).train()
+    if not masked:
+        shard(model)
     kept = config.resume
     folder = StageFolder(
         origin.output, origin.stage, origin.recorded, origin.inputs, kept.save_seconds, kept.keep_checkpoints
@@ -184,56 +220,58 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
             model, lr=recipe.lr, weight_decay=recipe.weight_decay, grad_clip=config.updates.grad_clip, rules=chosen
         )
         steps = Trajectory(session, updater, recipe)
-        evaluate = Evaluation(model, text.tokenizer, texts, config.samples)
+        evaluate = objective(origin, model, text)
         if "before" not in steps.kept:
-            steps.kept["before"] = evaluate.bits()
+            steps.kept["before"] = evaluate.quick()
         _train(session, steps, text.reading, evaluate)
         return _finish(session, steps, evaluate, {"new": new, **text.reading.shares})
 
 
-def _train(session: Session[PretrainConfig, Any], steps: Trajectory, reading: Reading, evaluate: Evaluation) -> None:
+def _train(session: Session[PretrainConfig, Any], steps: Trajectory, reading: Reading, evaluate: Aim) -> None:
     config, recipe = session.origin.config, steps.recipe
     evaluated = evenly_spaced(recipe.steps, config.evals)
     for batch in steps:
-        loss = learn(session.model, steps.updater, passes(reading, config, recipe, batch), config.updates.z_loss)
+        rows = evaluate.passes(reading, config, recipe, batch)
+        loss = learn(session.model, steps.updater, rows, config.updates.z_loss)
         metrics: dict[str, Any] = steps.update(loss)
         metrics |= {"tokens": recipe.batch_tokens}
         if "loss" in metrics and steps.updates in evaluated:
             with stopping.held():  # a point of this step must have its line
                 metrics |= evaluate()
         speed = session.speed(recipe.batch_tokens)
-        shown = {"bpb": metrics["eval_bpb"]} if "eval_bpb" in metrics else {}
+        shown = {"held_out": metrics[evaluate.key]} if evaluate.key in metrics else {}
         session.write(steps.done, metrics, {"tokens_per_second": speed}, loss=loss, tok_s=round(speed), **shown)
 
 
 def _finish(
-    session: Session[PretrainConfig, Any], steps: Trajectory, evaluate: Evaluation, about: dict[str, Any]
+    session: Session[PretrainConfig, Any], steps: Trajectory, evaluate: Aim, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Evaluate, keep the averaged weights where they are better, save, and write the manifest."""
-    before, after = steps.kept["before"], evaluate()
+    before, after, key = steps.kept["before"], evaluate(), evaluate.key
     metrics: dict[str, Any] = dict(after)
     state = None
     if steps.average is not None:
         with held(steps.updater, steps.average.weights, lambda: None):
-            averaged = evaluate.bits()
-            better = averaged["eval_bpb"] < after["eval_bpb"]
+            averaged = evaluate.quick()
+            better = averaged[key] < after[key]
             if better:
                 state = {n: p.detach().clone() for n, p in session.model.named_parameters(remove_duplicate=False)}
-        metrics |= {"average_bpb": averaged["eval_bpb"], "averaged": better}
+        metrics |= {"average": averaged[key], "averaged": better}
         note(
-            f"pretrain: bits per byte {after['eval_bpb']:.4f}, of the averaged weights {averaged['eval_bpb']:.4f}: "
+            f"pretrain: {SAID[key]} {after[key]:.4f}, of the averaged weights {averaged[key]:.4f}: "
             f"{'the average is' if better else 'the last weights are'} kept"
         )
         after = averaged if better else after
-    session.write(steps.done + 1, {**metrics, "eval_bpb_before": before["eval_bpb"]})
+    session.write(steps.done + 1, {**metrics, f"{key}_before": before[key]})
     session.save(session.model, evaluate.tokenizer, state)
-    bits = {name.removeprefix("eval_"): round(v, 5) for name, v in after.items() if name.startswith("eval_bpb")}
+    found = {name.removeprefix("eval_"): round(v, 5) for name, v in after.items() if name.startswith(key)}
     recipe = steps.recipe
     return session.finish(
         {
-            "bpb_before": round(before["eval_bpb"], 5),
-            **bits,
-            "loss": round(steps.losses[-1], 5),
+            f"{key.removeprefix('eval_')}_before": round(before[key], 5),
+            **found,
+            "train_loss": round(steps.losses[-1], 5),
+            "kind": session.origin.config.shape.kind,
             "steps": recipe.steps,
             "tokens": recipe.tokens,
             "batch_tokens": recipe.batch_tokens,

@@ -11,25 +11,43 @@ from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
-from steersman.train.dial import HEAD, Recipe, Sizes
+from steersman.train.denoising import OF_KIND
+from steersman.train.dial import DECODERS, HEAD, Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
 from steersman.train.speed import UNCERTAINTY, operations_per_second
-from steersman.weights.folders import DTYPES, pick_device
+from steersman.weights.folders import DTYPES, pick_device, read_config
 
 
 def sizes_of(base: Path, vocabulary: int) -> Sizes:
-    """Of a model's folder. ValueError where it is no decoder whose sizes are known, or has fewer entries."""
-    shape = shape_in(base)
-    if shape.vocabulary < vocabulary:
+    """Of a model's folder. ValueError where it is a decoder whose sizes are not known, or has fewer entries."""
+    kind = kind_of(base)
+    if kind in DECODERS:
+        shape = shape_in(base)
+        found = Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind)
+    else:
+        c = read_config(base)
+        inner = next(int(getattr(c, n)) for n in ("intermediate_size", "d_ff", "encoder_ffn_dim") if hasattr(c, n))
+        found = Sizes(c.num_hidden_layers, c.hidden_size, inner, c.vocab_size, True, kind)
+    if found.vocabulary < vocabulary:
         raise ValueError(
-            f"{base}: has {shape.vocabulary} entries, the corpus's tokenizer {vocabulary}; expected its own"
+            f"{base}: has {found.vocabulary} entries, the corpus's tokenizer {vocabulary}; expected its own"
         )
-    return Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied)
+    return found
+
+
+def kind_of(base: Path) -> str:
+    """What a folder's model can learn, as one of the architectures that a new one may have."""
+    config = read_config(base)
+    if config.is_encoder_decoder:
+        return "bart" if config.model_type == "bart" else "t5"
+    masked = any("MaskedLM" in name for name in config.architectures or ())
+    return config.model_type if masked and config.model_type in OF_KIND else "bert" if masked else "qwen3"
 
 
 def _shape(sizes: Sizes, context: int) -> Shape:
+    layers = sizes.layers * (2 if sizes.kind in ("t5", "bart") else 1)
     return Shape(
-        layers=sizes.layers,
+        layers=layers,
         vocabulary=sizes.vocabulary,
         hidden=sizes.width,
         intermediate=sizes.intermediate,
@@ -44,9 +62,9 @@ def _shape(sizes: Sizes, context: int) -> Shape:
         norm_offset=0.0,
         qk_norm=True,
         tied=sizes.tied,
-        windows=(0,) * sizes.layers,
-        thetas=(10000.0,) * sizes.layers,
-        rope_scalings=({},) * sizes.layers,
+        windows=(0,) * layers,
+        thetas=(10000.0,) * layers,
+        rope_scalings=({},) * layers,
         context=context,
     )
 

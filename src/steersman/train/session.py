@@ -29,6 +29,7 @@ from torch import Tensor
 from steersman.artifact.stage_folder import StageFolder
 from steersman.config import (
     DpoConfig,
+    EncoderConfig,
     KtoConfig,
     ModelConfig,
     PpoConfig,
@@ -42,13 +43,14 @@ from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
 from steersman.train.schedule import Schedule
-from steersman.train.update import Updater, keep_freed_memory
+from steersman.train.update import Rule, Updater, keep_freed_memory
 from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 
 M = TypeVar("M")
 C = TypeVar("C", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig)
-S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig)
+S = TypeVar("S", bound=SftConfig | RewardConfig | DpoConfig | KtoConfig | PpoConfig | PretrainConfig | EncoderConfig)
+Rules = Callable[[str, Tensor], Rule]
 Point = tuple[Mapping[str, Tensor], Mapping[str, Any]]
 """(tensors, state) that a stage can go on from."""
 
@@ -160,8 +162,15 @@ def opened(
 
     `sizes`: tokens of each document; `models`: see `budget.setting_of`. Raises ValueError where the stage cannot start.
     """
-    keep_freed_memory()
     check_memory(base, origin.config, lengths_of(sizes), origin.model, **models)
+    with working(origin, load) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]:
+    """`opened` for a stage whose memory is not predicted."""
+    keep_freed_memory()
     model = load()
     kept = origin.config.resume
     identity = origin.stage, origin.recorded, origin.inputs
@@ -173,7 +182,8 @@ def opened(
 class Steps:
     """The optimizer steps of a stage that trains one model, from the newest resume point on."""
 
-    def __init__(self, session: Session[Any, Any], total: int) -> None:
+    def __init__(self, session: Session[Any, Any], total: int, rules: Rules | None = None) -> None:
+        """`rules`: see `Updater`."""
         config = session.origin.config
         self.session, self.total, self.done = session, total, 0
         self.updater = Updater(
@@ -181,6 +191,7 @@ class Steps:
             lr=config.optimizer.lr,
             weight_decay=config.optimizer.weight_decay,
             grad_clip=config.optimizer.grad_clip,
+            rules=rules,
         )
         self.schedule = Schedule(
             total, round(config.optimizer.warmup_fraction * total), config.optimizer.final_lr_fraction

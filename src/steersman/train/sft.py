@@ -19,8 +19,9 @@ from steersman.config import ModelConfig, SftConfig
 from steersman.distributed import parallel
 from steersman.families.outputs import response_logprobs
 from steersman.progress import activity, note, picture
+from steersman.text.length import without_middle
 from steersman.text.lesson import examine, shown
-from steersman.text.template import DAY, Template
+from steersman.text.template import DAY, Rendered, Template
 from steersman.train.cautions import cautions
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.session import Origin, Steps, opened, trainable
@@ -28,6 +29,8 @@ from steersman.train.update import Updater
 from steersman.types import Conversation
 from steersman.weights.folders import check_folder, load_causal, load_tokenizer
 from steersman.weights.lora import settle
+
+LEFT_OUT = "exchanges left out of dialogues longer than a row, but for the first and the newest"
 
 
 def to_trees(
@@ -43,13 +46,18 @@ def to_trees(
             raise ValueError(f"demonstration '{conversation.id}': ends with the user; expected an answer to learn from")
         rows = template.examples(conversation)
         untaught += not rows
-        longest = max((len(row.ids) for row in rows), default=0)
+        longest = _longest(rows)
         if longest > row_tokens and long_dialogues == "error":
             raise ValueError(
                 f"demonstration '{conversation.id}': {longest} tokens; expected at most sft.row_tokens = "
-                f"{row_tokens}; raise it, or set sft.long_dialogues to skip or keep_end"
+                f"{row_tokens}; raise it, or set sft.long_dialogues to skip, keep_end or keep_turns"
             )
-        if longest > row_tokens and long_dialogues == "skip":
+        if longest > row_tokens and long_dialogues == "keep_turns":
+            shorter = without_middle(conversation, lambda c: _longest(template.examples(c)) <= row_tokens)
+            rows = () if shorter is None else template.examples(shorter)
+            longest = _longest(rows) if rows else longest
+            template.notes[LEFT_OUT] = template.notes.get(LEFT_OUT, 0) + bool(rows)
+        if longest > row_tokens and long_dialogues in ("skip", "keep_turns"):
             skipped += 1
             continue
         # nothing comes before a row's first token, so it cannot be a target
@@ -62,6 +70,10 @@ def to_trees(
             "learned"
         )
     return trees, skipped
+
+
+def _longest(rows: Sequence[Rendered]) -> int:
+    return max((len(row.ids) for row in rows), default=0)
 
 
 def tell(base: Path, template: Template, record: Conversation) -> None:

@@ -35,7 +35,7 @@ from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
-from steersman.weights.gguf import completed
+from steersman.weights.gguf import completed, cut_words
 
 Model = Any
 """A transformers model; its classes carry no usable types."""
@@ -65,7 +65,7 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Switch off transformers' own progress bars and advice inside the context."""
     from transformers.utils import logging as hf_logging
 
@@ -101,7 +101,7 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
     except ValueError:
         tensors = 1 << 12  # a config without weights; code that needs weights reports their absence
     checks.check_config(folder, tensors)
-    with _quiet():
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
             text_config(config)
@@ -110,7 +110,8 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
             raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer as it is. Raises ValueError where there is none that works."""
     checks.check_files(folder)
     checks.check_replacements(folder)
     if (folder / "config.json").is_file():  # transformers reads the config to find the tokenizer's class
@@ -118,7 +119,7 @@ def _read_tokenizer(folder: Path) -> Any:
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"):
         if (folder / name).is_file():
             checks.read_object(folder / name)
-    with _quiet():
+    with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
             ids = tokenizer("a 1\n您é😀")["input_ids"]
@@ -136,7 +137,7 @@ def _read_tokenizer(folder: Path) -> Any:
 @functools.lru_cache(maxsize=64)
 def _tokens(folder: Path, *_version: int) -> tuple[int, dict[int, str]]:
     """Rows that an embedding needs for the folder's tokenizer, and the tokens that were added to it, by their ids."""
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder)
     added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
     return max(tokenizer.get_vocab().values(), default=-1) + 1, added
 
@@ -152,7 +153,7 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
 
     `template`: the chat template for a tokenizer without one (`text.bases`); "auto" adds none for unknown tokenizers.
     """
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder)
     if not tokenizer.chat_template:
         try:
             name = TEXT2TEXT if template == "auto" and _is_encoder_decoder(folder) else template
@@ -200,7 +201,7 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
             config.num_labels = options.pop("num_labels")
         _compare(kind, config, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    with _quiet(), activity(f"loading {folder.name}", about=size / LOADED):
+    with quiet(), activity(f"loading {folder.name}", about=size / LOADED):
         try:
             model, info = kind.from_pretrained(str(folder), output_loading_info=True, **options)
         except Exception as error:  # a bad folder may raise errors of many types
@@ -222,7 +223,7 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
 def _compare(kind: Any, config: Any, folder: Path) -> None:
     """ValueError unless the weights' names and shapes match the config; compared without loading either."""
     file = folder / "config.json"
-    with _quiet(), torch.device("meta"):
+    with quiet(), torch.device("meta"):
         try:
             model = kind(copy.deepcopy(config))
         except Exception as error:  # the same attention as on loading
@@ -321,14 +322,14 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         state = {**{n: x for n, x in model.state_dict().items() if n not in parameters}, **state}
     folder.mkdir(parents=True, exist_ok=True)
-    use_cache, model.config.use_cache = model.config.use_cache, True
+    use_cache, model.config.use_cache = getattr(model.config, "use_cache", True), True
     if tokenizer.chat_template:
         agree_on_ends(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     size = sum(x.nbytes for x in (state or model.state_dict()).values())
-    with _quiet(), naming(folder), activity("saving the model", about=size / SAVED):
+    with quiet(), naming(folder), activity("saving the model", about=size / SAVED):
         model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
     for weights in folder.glob("*.safetensors"):
@@ -358,12 +359,12 @@ def convert_gguf(file: Path, folder: Path) -> None:
 
     where, name = str(file.parent), file.name
     reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a progress bar that ignores transformers' settings
-    with _quiet():
+    with quiet():
         try:
             settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
             if settings.is_encoder_decoder:
                 raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name))
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )

@@ -13,6 +13,8 @@ import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from steersman.families.outputs import context_of
+from steersman.progress import note
+from steersman.weights.gguf_words import cut_as_said
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -34,6 +36,8 @@ def completed(file: Path, config: Any) -> Any:
     architecture = "" if general is None else str(general.contents())
     if of("attention.key_length") and hasattr(config, "head_dim"):
         config.head_dim = int(of("attention.key_length"))
+    if architecture == "gpt2" and of("context_length"):
+        config.n_positions = int(of("context_length"))
     rope = dict(getattr(config, "rope_parameters", None) or {})
     factors = next((t.data for t in reader.tensors if t.name == "rope_freqs.weight"), None)
     kind = of("rope.scaling.type") or "none"
@@ -47,6 +51,20 @@ def completed(file: Path, config: Any) -> Any:
     elif kind != "none":
         raise ValueError(f"{architecture}.rope.scaling.type: '{kind}' is not known; expected none, linear or yarn")
     return config
+
+
+def cut_words(file: Path, tokenizer: Any) -> Any:
+    """The tokenizer of a file, cutting texts into words as the file says; told where it cannot."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(file)
+    model, pre = (reader.get_field(f"tokenizer.ggml.{name}") for name in ("model", "pre"))
+    if model is None or pre is None or model.contents() != "gpt2" or pre.contents() == "default":
+        return tokenizer
+    said = cut_as_said(tokenizer, str(pre.contents()))
+    if said is None:
+        note(f"{file.name}: words cut as '{pre.contents()}' are not known here; numbers and signs may be other tokens")
+    return said or tokenizer
 
 
 def _set_llama3(file: Path, config: Any, rope: dict[str, Any], factors: torch.Tensor) -> None:

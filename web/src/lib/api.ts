@@ -193,13 +193,16 @@ export class ApiError extends Error {
   readonly param: string | null
   /** Seconds after which it may be tried again, where the server says so. */
   readonly wait: number
+  /** Of `feedback_not_learned`: how many pieces of feedback. */
+  readonly records: number
 
-  constructor(message: string, status: number, code: string | null = null, param: string | null = null, wait = 0) {
+  constructor(message: string, status: number, code: string | null = null, param: string | null = null, wait = 0, records = 0) {
     super(message)
     this.status = status
     this.code = code
     this.param = param
     this.wait = wait
+    this.records = records
   }
 }
 
@@ -231,7 +234,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     location.assign(addressOf(`/login?next=${back}${someone ? '&ended=1' : ''}`))
   }
   const wait = Number(response.headers.get('Retry-After')) || 0
-  throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait)
+  throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait, said?.records)
 }
 
 export async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -270,7 +273,8 @@ export const api = {
     json<{ question: Message; answers: Message[]; duel: Duel }>('POST', `${at(id)}/side-by-side`, { ...question, models }),
   vote: (question: Id, choice: Choice | null, labeler: string | null, seconds: number) =>
     json<{ duel: Duel }>('POST', message(question, 'vote'), { choice, labeler, seconds }),
-  remove: (id: Id) => json<unknown>('DELETE', at(id)),
+  /** `anyway`: also with feedback that no round has learned. */
+  remove: (id: Id, anyway = false) => json<unknown>('DELETE', `${at(id)}${anyway ? '?feedback=delete' : ''}`),
   say: (id: Id, question: Question, signal: AbortSignal) => stream('POST', `${at(id)}/messages`, question, signal),
   answer: (question: Id, shorten: boolean, signal: AbortSignal) =>
     stream('POST', message(question, 'answer'), { shorten }, signal),

@@ -36,6 +36,11 @@ export interface Invitation {
   name: string
   expires: string
 }
+export interface Owned {
+  held: Record<string, number>
+  not_learned: number
+  rounds: number[]
+}
 export interface Entry {
   number: number
   at: string
@@ -59,6 +64,13 @@ export const account = {
     kept.forget('draft.')
     location.assign(at('/login'))
   },
+  /** How much of what somebody has; of oneself without an id. */
+  owned: (id?: string) => json<Owned>('GET', id ? `${person(id)}/owned` : '/api/me/owned'),
+  /** Of a ZIP with everything. */
+  exported: (id?: string) => (id ? `${person(id)}/export` : '/api/me/export'),
+  /** Deletes somebody for good, with feedback that no round has learned. */
+  remove: (id: string) => json<unknown>('DELETE', `${person(id)}?feedback=delete`),
+  leave: (password: string) => json<unknown>('POST', '/api/me/leave', { password, feedback: 'delete' }),
   /** The provider's address, where signing in accepts the invitation. */
   acceptElsewhere: (token: string) => json<{ url: string }>('POST', '/api/oidc/start', { token }),
   changePassword: (old: string, new_: string) => json<unknown>('PUT', '/api/me/password', { old, new: new_ }),

@@ -49,6 +49,8 @@ def cued(text: str) -> list[Message] | None:
             pieces = re.split(rf"(?:^|\s)({re.escape(user)}|{re.escape(assistant)})\s?[:：]", text)  # on one line
         if assistant not in pieces[1::2]:
             continue
+        if user == "用户" and re.search(rf"\\n(?:{user}|{assistant})\s?[:：]", text):  # ChatYuan writes newlines so
+            pieces = [piece.replace("\\n", "\n").replace("\\t", "\t") for piece in pieces]
         roles: dict[str, Role] = {user: "user", assistant: "assistant"}
         said = zip(pieces[1::2], pieces[2::2], strict=True)
         turns = [Message(roles[who], trimmed(_unmarked(words) if user == "[Human]" else words)) for who, words in said]

@@ -24,9 +24,9 @@ Item = tuple[int, Kind, Any]
 """(request's id, kind, value); of a piece (answer's number, text), of an end (number, Completion, policy version); what
 another client told all: (its number, anything), of one that left (its number, None)."""
 
-ABILITIES = ("prompt_logprobs", "embed", "call_form", "load_adapter", "unload_adapter")
+ABILITIES = ("prompt_logprobs", "embed", "classify", "call_form", "load_adapter", "unload_adapter")
 """Methods that some engines have besides `Engine`'s."""
-FACTS = ("takes_images", "max_slots", "kernel")
+FACTS = ("labels", "takes_images", "max_slots", "kernel")
 """Attributes of some engines."""
 GATHER_SECONDS = 0.004
 """Time for what comes from one step to go in one message."""

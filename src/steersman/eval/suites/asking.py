@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +139,8 @@ class Folder:
         for choice in item.choices:
             if not choice.context:
                 before = self._prompt_ids(item.prompt)
-                whole.append((*before, *template.content(choice.continuation)))
+                said = template.answer_ids if choice.ends else template.content
+                whole.append((*before, *said(choice.continuation)))
                 begins.append(len(before))
                 continue
             context = choice.context.rstrip(" ")
@@ -247,11 +249,20 @@ def _likeliest(item: Item, logprobs: Sequence[float], by_length: bool) -> int:
     return max(range(len(sizes)), key=lambda k: (logprobs[k] / sizes[k], -k))
 
 
+def expression(labels: Sequence[str]) -> str:
+    """A regular expression that matches the labels and nothing else."""
+    return "|".join(re.escape(label).replace("\\ ", " ") for label in sorted(labels, key=len, reverse=True))
+
+
 def _generated(suite: Suite, model: Model, folder: Path, manner: Manner) -> Iterator[list[Completion]]:
     """The answers to the turns of each item without choices, in order."""
     asked = [item for item in suite.items if not item.choices]
     most = suite.max_tokens or manner.max_tokens
     dialogues, answers = [item.prompt for item in asked], [[] for _ in asked]  # type: list[Conversation], list[list[Completion]]
+    sets = {item.allowed for item in asked}
+    if len(sets) > 1:
+        raise ValueError(f"{suite.name}: answers of several label sets; expected one for by=constrained, or by=logprob")
+    regex = expression(sets.pop()) if sets and any(sets) else None
     turn, live = 0, list(range(len(asked)))
     folder.mkdir(parents=True, exist_ok=True)
     while live:
@@ -259,7 +270,7 @@ def _generated(suite: Suite, model: Model, folder: Path, manner: Manner) -> Iter
             lambda: _Put(model.engine()),  # type: ignore[arg-type, return-value]
             [dialogues[i] for i in live],
             folder / f"turn-{turn:02d}.jsonl",
-            SamplingParams(max_tokens=most, temperature=manner.temperature, stop=suite.stop),
+            SamplingParams(max_tokens=most, temperature=manner.temperature, stop=suite.stop, regex=regex),
             group=manner.batch,
             seed=manner.seed + turn,
             title=f"{suite.name.partition(',')[0]} {model.name}" + (f", turn {turn + 1}" if turn else ""),

@@ -12,6 +12,7 @@ input, target, answer_choices            pCLUE
 prompt, instruction_id_list, kwargs      verifiable instructions (IFEval, IFBench)
 prompt, label safe or unsafe             refusals (XSTest)
 prompt or messages, with not_like, must or must_not   a regression suite of the user's
+messages, meta with task          a test split of `steersman tasks build`, scored by its kind's metric
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 from steersman.data.reading import Reading
 from steersman.data.sources import scan
-from steersman.eval.suites import instructions, refusal_suite, regressions
+from steersman.eval.suites import instructions, refusal_suite, regressions, task_forms
 from steersman.eval.suites.questions import LETTERS, Asking, Question, item_of
 from steersman.eval.suites.suite import Item, Spec, Suite, different_ids, spread
 from steersman.progress import note
@@ -34,7 +35,8 @@ OPTIONS = {
     "n": "at most so many prompts, evenly from the whole file",
     "shots": "so many solved examples first",
     "examples": "the file they come from; default: the same file, never the question itself",
-    "by": "logprob or generation: how a choice is made",
+    "by": "logprob, generation, or constrained to the labels (task sets): how a choice is made",
+    "norm": "characters or none: whether log-probabilities of choices are compared per character",
     "style": "chat or text: a dialogue, or text to be continued",
     "cot": "1: reason first",
     "task": "only records of this task, group or subject",
@@ -65,7 +67,8 @@ def read(text: str, folder: Path | None = None) -> Suite:
     kept = different_ids(spread(items, spec.number("n")))
     margin = float(spec.options.get("margin", "0") or 0)
     kind = KINDS.get(form, "task")
-    by_length = any(i.choices for i in kept) and form in BY_LENGTH
+    norm = spec.one_of("norm", ("characters", "none") if form in BY_LENGTH else ("none", "characters"))
+    by_length = any(i.choices for i in kept) and norm == "characters"
     return Suite(
         text,
         kept,
@@ -273,6 +276,14 @@ def _refused(question: Question, value: Json) -> str:
     return ""
 
 
+def _task_set(records: list[tuple[int, Json]], spec: Spec, path: Path, folder: Path | None) -> list[Made]:
+    source = _place(spec.options["examples"], folder) if spec.options.get("examples") else task_forms.examples_of(path)
+    pool = (records if source == path else list(_records(source, ""))) if spec.number("shots") else []
+    asking = task_forms.asking_of(spec, pool, source)
+    constrained = spec.options.get("by") == "constrained"
+    return [task_forms.item(value, f"{path}:{line}", asking, constrained) for line, value in records]
+
+
 FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"prompt", "instruction_id_list"}), instructions.of_records),
     (frozenset({"not_like"}), regressions.of_records),
@@ -291,6 +302,7 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"input", "golden"}), _questions(_golden)),
     (frozenset({"input", "target"}), pclue := _questions(_pclue)),
     (frozenset({"question", "answer"}), _questions(_worked)),
+    (frozenset({"messages", "meta"}), _task_set),
 )
 """The first whose fields a record has all is its form."""
 BY_LENGTH = (query, pclue, endings)

@@ -27,6 +27,8 @@ class Choice:
 
     context: str
     continuation: str
+    ends: bool = False
+    """The answer's end counts too: then no label is likelier for being the beginning of another."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Item:
     """The right answer, for people who read the results."""
     parts: Mapping[str, Scorer] = field(default_factory=dict)
     """Named parts of the score, shown beside it."""
+    allowed: tuple[str, ...] = ()
+    """A generated answer is one of these; empty: any."""
 
 
 @dataclass(frozen=True)

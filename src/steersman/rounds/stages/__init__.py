@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steersman.rounds.registry import Stage
-from steersman.rounds.stages import gathered, ppo, preference, rank, report, reward, sample, sft
+from steersman.rounds.stages import encoder, gathered, ppo, preference, rank, report, reward, sample, sft
 
 ENTRIES: tuple[Stage, ...] = (
     sft.STAGE,
@@ -16,5 +16,6 @@ ENTRIES: tuple[Stage, ...] = (
     ppo.RLOO,
     preference.DPO,
     preference.KTO,
+    encoder.STAGE,
     report.STAGE,
 )

@@ -1,0 +1,241 @@
+"""A model of many kinds of tasks from ../shared/data: data by the verbs, training by `sft`, figures beside baselines.
+
+    python bench/task_kinds.py build tasks-demo
+    python bench/task_kinds.py mix tasks-demo --count 4000
+    steersman -w tasks-demo sft                       # or with --set; staged: two mixtures, one after the other
+    python bench/task_kinds.py eval tasks-demo --model sft --questions 60
+
+Some files hold no record of a task as it stands; `PREPARED` makes such records of them, by rules that are below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from steersman.cold.typos import typing
+
+DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+Row = dict[str, Any]
+
+
+def rows(name: str) -> Iterator[Row]:
+    with lzma.open(DATA / f"{name}.jsonl.xz", "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def needs() -> Iterator[Row]:
+    """CrossWOZ: what a dialogue's goal says and the user's first words say too."""
+    for row in rows("customer/zh_crosswoz_val_test"):
+        text = row["turns"][0][1]
+        found = [
+            f"{slot}：{value}"
+            for _, _, slot, value, _ in row["goal"]
+            if isinstance(value, str) and value and value in text
+        ]
+        found += [f"{slot}：{v}" for _, _, slot, vs, _ in row["goal"] if isinstance(vs, list) for v in vs if v in text]
+        if found:
+            yield {"text": text, "items": list(dict.fromkeys(found))}
+
+
+def entities() -> Iterator[Row]:
+    """KgCLUE: the entity that a question names."""
+    for row in rows("rag/kgclue_qa"):
+        entity = re.sub(r"（.*?）", "", row["answer"].split(" ||| ")[0]).strip()
+        if entity and entity in row["question"]:
+            yield {"text": row["question"], "wanted": "实体", "items": [entity]}
+
+
+def facts() -> Iterator[Row]:
+    """KgCLUE: the answer's value."""
+    for row in rows("rag/kgclue_qa"):
+        yield {"question": row["question"], "answer": row["answer"].split(" ||| ")[-1]}
+
+
+def lines() -> Iterator[Row]:
+    """LibreOffice's help: lines of pages that have as many lines in both languages."""
+    pages: dict[str, dict[str, list[str]]] = {}
+    for row in rows("pretrain/libreoffice_help_en_zh"):
+        pages.setdefault(row["id"], {})[row["lang"][:2]] = row["text"].split("\n")
+    for page in pages.values():
+        if len(page) == 2 and len(page["en"]) == len(page["zh"]):
+            for en, zh in zip(page["en"], page["zh"], strict=True):
+                if 15 < len(en) < 120 and re.search(r"[\u4e00-\u9fff]{4}", zh):
+                    yield {"english": en, "chinese": zh}
+
+
+def free() -> Iterator[Row]:
+    """CRUD: questions on a news article that it answers."""
+    for row in rows("rag/crud_qa_1doc_linked"):
+        for question, answer in zip(row["questions"], row["answers"], strict=False):
+            if answer != "无法推断" and "doc" in row:
+                yield {"context": row["doc"], "question": question, "answer": answer}
+
+
+def wrong() -> Iterator[Row]:
+    """Sentences of news with the errors that people type."""
+    for number, row in zip(range(6000), rows("pretrain/zh_crud_news"), strict=False):
+        found = [s for s in re.findall(r"[^。！？\n]+[。！？]", row["text"]) if 12 <= len(s) <= 40]
+        if found:
+            rng = random.Random(f"typos/{number}")
+            right = rng.choice(found).strip()
+            yield {"text": typing(right, rng), "corrected": right}
+
+
+def titles() -> Iterator[Row]:
+    """CSL: a title and the first sentence of its abstract."""
+    for row in rows("sft/zh_csl_scientific"):
+        if row["task"] == "ts":
+            yield {"title": row["target"], "text": re.match(r"[^。.]+[。.]?", row["text"])[0]}  # type: ignore[index]
+
+
+def slots() -> Iterator[Row]:
+    """Bitext: the entity of an utterance."""
+    for row in rows("customer/en_bitext_intents"):
+        if row["entity_value"] and row["entity_value"] in row["utterance"]:
+            yield {
+                "text": row["utterance"],
+                "wanted": row["entity_type"].replace("_", " "),
+                "items": [row["entity_value"]],
+            }
+
+
+PREPARED: dict[str, Callable[[], Iterator[Row]]] = {
+    f.__name__: f for f in (needs, entities, facts, lines, free, wrong, titles, slots)
+}
+SETS: dict[str, tuple[str, str, str]] = {
+    # set: kind, file, options
+    "cic": ("intent", "customer/zh_cic_ecommerce_intents", "--field text=sentence --field label=label_des"),
+    "tnews": ("news", "sft/zh_dataclue_tasks", "--where task=tnews --field text=sentence --field label=label_des"),
+    "eprstmt": ("sentiment", "sft/zh_fewclue_train_dev", "--where task=eprstmt --field text=sentence --split 0,0,1"),
+    "cold": ("moderation", "safety/zh_coldataset", ""),
+    "ocnli": ("inference", "sft/zh_ocnli_train10k", "--field premise=sentence1 --field hypothesis=sentence2"),
+    "simclue": ("similarity", "rag/simclue_pairs", "--field first=sentence1 --field second=sentence2"),
+    "qbqtc": ("relevance", "rag/qbqtc_dev_20k", "--field text=title"),
+    "cluewsc": (
+        "coreference",
+        "sft/zh_fewclue_train_dev",
+        "--where task=cluewsc --field noun=target.span1_text --field pronoun=target.span2_text --split 0.6,0,0.4",
+    ),
+    "chid": ("cloze", "sft/zh_fewclue_train_dev", "--where task=chid --field text=content --split 0.7,0.05,0.25"),
+    "csl-check": (
+        "keyword_check",
+        "sft/zh_fewclue_train_dev",
+        "--where task=csl --field text=abst --field keywords=keyword --split 0.6,0,0.4",
+    ),
+    "csl-topic": ("topic", "sft/zh_csl_scientific", "--where task=cls_ctg --field label=target"),
+    "iflytek": (
+        "topic",
+        "sft/zh_fewclue_train_dev",
+        "--where task=iflytek --field text=sentence --field label=label_des",
+    ),
+    "cmrc": ("reading", "rag/cmrc2018_dev_trial_zh", "--field answer=answers"),
+    "crud": ("reading_free", "free", ""),
+    "csl-title": ("summary", "sft/zh_csl_scientific", "--where task=ts --field summary=target"),
+    "help-zh": ("translate_to_zh", "lines", ""),
+    "help-en": ("translate_to_en", "lines", ""),
+    "kgclue-entity": ("extraction", "entities", ""),
+    "crosswoz": ("needs", "needs", ""),
+    "csl-keywords": ("keywords", "sft/zh_csl_scientific", "--where task=kg --field items=target --list items=_"),
+    "drcd": ("question_generation", "rag/drcd_dev_test_zhtw", "--field answer=answers"),
+    "csl-article": ("article", "titles", ""),
+    "paraphrase": (
+        "rewriting",
+        "rag/simclue_pairs",
+        "--where label=1 --field text=sentence1 --field rewritten=sentence2",
+    ),
+    "modern": ("to_modern", "sft/zh_classical_modern_20k", ""),
+    "classical": ("to_classical", "sft/zh_classical_modern_20k", ""),
+    "typos": ("correction", "wrong", ""),
+    "kgclue": ("knowledge", "facts", ""),
+    "huatuo": (
+        "medical_questions",
+        "sft/zh_misc",
+        "--where source=huatuo_med --field question=instruction --field answer=output",
+    ),
+    "kefu": ("service", "customer/zh_kefu_qa", ""),
+    "banking77": ("intent", "customer/en_banking77_train", "--field label=category"),
+    "clinc150": ("intent", "customer/en_clinc150", "--field label=intent"),
+    "bitext": ("intent", "customer/en_bitext_intents", "--field text=utterance --field label=intent"),
+    "bitext-slots": ("extraction", "slots", ""),
+    "p3": ("", "sft/en_p3_t0_50k", ""),
+    "pclue": ("", "eval/pclue_train9_sample_705", "--split 0,0,1"),
+}
+HELD_OUT = ("eprstmt", "chid", "pclue")
+"""Sets that nothing is trained on."""
+
+
+def steersman(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "steersman", *words], check=True)
+
+
+def build(space: Path, most: int, characters: int) -> None:
+    if not (space / "steersman.toml").exists():
+        steersman("init", str(space))
+    made = space / "prepared"
+    made.mkdir(exist_ok=True)
+    for name, (kind, source, options) in SETS.items():
+        path = DATA / f"{source}.jsonl.xz"
+        if source in PREPARED:
+            path = made / f"{source}.jsonl"
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in PREPARED[source]())
+        chosen = ["--kind", kind] if kind else []
+        sizes = ["--most", str(most), "--most-characters", str(characters), "--prompts", "1"]
+        steersman(
+            "tasks",
+            "build",
+            str(path),
+            "--into",
+            name,
+            *chosen,
+            *options.split(),
+            *sizes,
+            "--replace",
+            "-w",
+            str(space),
+        )
+
+
+def mix(space: Path, count: int) -> None:
+    names = [f"{name}-train" for name in SETS if name not in HELD_OUT]
+    words = ["--smoothing", "0.3", "--count", str(count), "--into", "tasks", "--replace", "-w", str(space)]
+    steersman("data", "mix", *names, *words)
+
+
+def evaluate(space: Path, models: list[str], questions: int, output: str, by: str) -> None:
+    words = [word for model in models for word in ("--model", model)]
+    sizes = ["-n", str(questions), "--max-tokens", "40", "--by", by]
+    steersman("tasks", "eval", *SETS, *words, *sizes, "-o", str(space / output), "-w", str(space))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("build", "mix", "eval"))
+    parser.add_argument("space", type=Path)
+    parser.add_argument("--most", type=int, default=2000, help="records of each set")
+    parser.add_argument("--characters", type=int, default=200)
+    parser.add_argument("--count", type=int, default=4000, help="demonstrations of the mixture")
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--by", default="logprob")
+    parser.add_argument("--output", default="bench-tasks")
+    given = parser.parse_args()
+    if given.what == "build":
+        build(given.space, given.most, given.characters)
+    elif given.what == "mix":
+        mix(given.space, given.count)
+    else:
+        evaluate(given.space, given.model, given.questions, given.output, given.by)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# A model of about 7 million parameters from nothing to PPO's report, meant for 15 minutes on two cores. It learns to
+# answer in the shop's form and little else: a check of the whole way, not an assistant.
+export TEXTS="${TEXTS:-en_docs.jsonl.xz zh_docs.jsonl.xz libreoffice_help_en_zh.jsonl.xz}" STEPS="${STEPS:-exact,language,quality}"
+export VOCABULARY="${VOCABULARY:-8192}" CHARACTERS="${CHARACTERS:-5000000}" DEPTH="${DEPTH:-4}" TOKENS="${TOKENS:-1500K}"
+export SETTINGS="${SETTINGS:-pretrain.evals=4 data.demonstrations=600 data.ranking_prompts=150 data.eval_prompts=60 \
+sft.epochs=3 sft.optimizer.lr=1e-3 sft.rows.row_tokens=512 sample.max_tokens=48 reward.optimizer.lr=3e-4 \
+reward.rows.row_tokens=512 ppo.iterations=4 ppo.rollouts.max_tokens=48 ppo.rows.row_tokens=512 \
+ppo.selection.eval_prompts=32 ppo.selection.eval_every=2 eval.prompts=60 eval.max_tokens=48}"
+exec "$(dirname "${BASH_SOURCE[0]}")/from-scratch.sh"

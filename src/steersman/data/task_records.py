@@ -1,0 +1,187 @@
+"""Records of any file -> questions of a kind of task, before they are put into prompts.
+
+A record's fields are those that the kind names, or others that the user maps to them. Records that are text-to-text
+already (pCLUE: input, target, answer_choices, type; P3: prompt, completion, template) are taken as they are. What is
+left out or cut is counted by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from steersman.data.clean import language_of
+from steersman.data.readers import Record
+from steersman.data.task_kinds import ITEMS, Kind, filled
+
+END = re.compile(r"(?:<\|endoftext\|>|</s>|<eos>)\s*$")
+"""End tokens by name, as P3's completions have them."""
+
+
+class Dropped(Exception):
+    """Why a record gives no question."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A record as a task's fields, or as a ready prompt."""
+
+    id: str
+    key: str
+    """Questions with the same key stay in one split."""
+    values: Mapping[str, str]
+    language: str
+    answers: tuple[str, ...]
+    """Right answers; the first is learned. Of a closed kind the value that the data has."""
+    choices: tuple[str, ...] = ()
+    """The record's own label set."""
+    kind: str = ""
+    """Of a ready record: what it says its kind is."""
+
+    @property
+    def ready(self) -> str:
+        """The prompt of a ready record; '' of others."""
+        return self.values.get("", "")
+
+
+@dataclass(frozen=True)
+class Taking:
+    """How a kind's fields are read."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The kind's field -> the record's, with dots for fields within fields."""
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Only records with these values."""
+    lists: Mapping[str, str] = field(default_factory=dict)
+    """Field whose text is a list -> what stands between its items."""
+    most_characters: int = 1000
+    """A field longer than that is cut at its end; an answer is never cut, its record is left out."""
+
+
+@dataclass
+class Counts:
+    """What became of the records."""
+
+    read: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+
+
+def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, counts: Counts) -> Iterator[Question]:
+    """A question of every record that gives one; `kind` None: ready records. ValueError where a record is unreadable or
+    none has the fields."""
+    seen: set[str] = set()
+    for record in records:
+        if record.error or not isinstance(record.value, dict):
+            raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
+        if any(str(_at(record.value, name)) != value for name, value in taking.where.items()):
+            counts.left_out["not of --where"] += 1
+            continue
+        counts.read += 1
+        seen |= record.value.keys()
+        try:
+            yield _ready(record, taking, counts) if kind is None else _question(record, kind, taking, counts)
+        except Dropped as why:
+            counts.left_out[str(why)] += 1
+    missing = sum(n for why, n in counts.left_out.items() if why.startswith("no field"))
+    if counts.read and missing == counts.read:
+        wanted = ", ".join(kind.fields) if kind else "input and target, or prompt and completion"
+        raise ValueError(
+            f"no record has the fields {wanted}; the records have {', '.join(sorted(seen))}: say which is which by "
+            "--field NAME=FIELD"
+        )
+
+
+def _at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _ready(record: Record, taking: Taking, counts: Counts) -> Question:
+    value = record.value
+    prompt, target = (value.get(a, value.get(b)) for a, b in (("input", "prompt"), ("target", "completion")))
+    if not isinstance(prompt, str) or target is None:
+        raise Dropped("no field input or prompt, target or completion")
+    answer = END.sub("", str(target)).strip()
+    if answer != str(target).strip():
+        counts.changed["an end token's name cut off answers"] += 1
+    if not prompt.strip() or not answer:
+        raise Dropped("nothing asked or answered")
+    if taking.most_characters and len(prompt) > taking.most_characters:
+        raise Dropped(f"prompts of more than {taking.most_characters} characters (--most-characters)")
+    given = value.get("answer_choices") or ()
+    choices = tuple(map(str, json.loads(given) if isinstance(given, str) and given.startswith("[") else given))
+    kind = str(value.get("type") or value.get("template") or "")
+    also = choices if answer in choices else ()
+    key = " ".join(prompt.casefold().split())
+    return Question(str(record.line), key, {"": prompt.strip()}, language_of(prompt), (answer,), also, kind)
+
+
+def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Question:
+    raw = {name: _at(record.value, taking.fields.get(name, name)) for name in kind.fields}
+    choices = tuple(map(str, _listed(raw, kind.labels, taking))) if kind.labels in kind.fields else ()
+    language = language_of(_text(raw[kind.fields[0]]))
+    language = language if language in ITEMS else "zh"
+    values: dict[str, str] = {}
+    answers: tuple[str, ...] = ()
+    for name in kind.fields:
+        if raw[name] is None:
+            raise Dropped(f"no field {taking.fields.get(name, name)}")
+        items = [text for item in _listed(raw, name, taking) if (text := _text(item))]
+        if not items:
+            raise Dropped(f"nothing in {taking.fields.get(name, name)}")
+        if name == kind.answer_field:
+            answers = (ITEMS[language].join(items),) if kind.metric == "entities" else tuple(dict.fromkeys(items))
+            values[name] = answers[0]
+            continue
+        values[name] = _cut(ITEMS[language].join(items), name, taking, counts)
+    answers = answers or (filled(kind.target, values),)
+    if choices:
+        answers = (_among(answers[0], choices),)
+    if taking.most_characters and max(map(len, answers)) > taking.most_characters:
+        raise Dropped(f"answers of more than {taking.most_characters} characters (--most-characters)")
+    if kind.metric == "span" and not any(answer in values[kind.fields[0]] for answer in answers):
+        raise Dropped(f"the answer is not in {kind.fields[0]}, or not in what is left of it")
+    return Question(
+        str(record.line), " ".join(values[kind.fields[0]].casefold().split()), values, language, answers, choices
+    )
+
+
+def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:
+    value = raw[name]
+    if isinstance(value, list | tuple):
+        return value
+    if name in taking.lists and isinstance(value, str):
+        return value.split(taking.lists[name])
+    return [] if value is None else [value]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):  # {"answer_start": ..., "text": ...}
+        return _text(value.get("text", ""))
+    return "" if value is None else str(value).strip()
+
+
+def _among(answer: str, choices: Sequence[str]) -> str:
+    """The choice that an answer is: by its words, or by its number from 0."""
+    if answer in choices:
+        return answer
+    if answer.isdecimal() and int(answer) < len(choices):
+        return choices[int(answer)]
+    raise Dropped("the answer is none of the record's choices")
+
+
+def _cut(text: str, name: str, taking: Taking, counts: Counts) -> str:
+    if not taking.most_characters or len(text) <= taking.most_characters:
+        return text
+    counts.changed[f"{name} cut to {taking.most_characters} characters (--most-characters)"] += 1
+    return text[: taking.most_characters].rstrip()

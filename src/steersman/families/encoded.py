@@ -1,0 +1,53 @@
+"""What models with heads compute of texts: logits of labels, of the ends of spans, and vectors. Padded passes.
+
+A decoder's classifier reads its last token's state, as transformers' does; its vectors are means too, or that state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from steersman.compute.padding import mask_of, padded
+from steersman.text.marked import Marked
+
+
+def run(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
+    """(transformers' output, mask [B, L]) of texts padded behind."""
+    ids, device = [row.ids for row in rows], model.device
+    mask = mask_of(ids, device)
+    given = {"input_ids": padded(ids, model.config.pad_token_id or 0, device), "attention_mask": mask}
+    if getattr(model.config, "type_vocab_size", 0) > 1 and all(row.types is not None for row in rows):
+        given["token_type_ids"] = padded([row.types or () for row in rows], 0, device)
+    return model(**given), mask
+
+
+def logits(model: Any, rows: Sequence[Marked]) -> Tensor:
+    """[B, labels] float32."""
+    found: Tensor = run(model, rows)[0].logits
+    return found.float()
+
+
+def ends(model: Any, rows: Sequence[Marked]) -> tuple[Tensor, Tensor]:
+    """(start, end) [B, L] float32 logits; -inf behind a row's end."""
+    output, mask = run(model, rows)
+    outside = mask == 0
+    return tuple(x.float().masked_fill(outside, -torch.inf) for x in (output.start_logits, output.end_logits))
+
+
+def vectors(model: Any, rows: Sequence[Marked], pooling: str) -> Tensor:
+    """[B, hidden] float32 of length 1. `pooling`: mean, cls (the first token's state) or last."""
+    output, mask = run(model, rows)
+    states = output.last_hidden_state.float()
+    if pooling == "cls":
+        pooled = states[:, 0]
+    elif pooling == "last":
+        pooled = states[torch.arange(len(rows), device=states.device), mask.sum(1) - 1]
+    else:
+        weights = mask[..., None].float()
+        pooled = (states * weights).sum(1) / weights.sum(1)
+    return F.normalize(pooled, dim=-1)

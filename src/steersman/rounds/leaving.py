@@ -1,0 +1,85 @@
+"""A person leaves: all that is theirs is deleted, from the store and from files that rounds made of it.
+
+What no round has learned is said before it is lost; of what rounds have learned the ids remain in their indexes, so
+that `steersman lineage ID` names rounds and models that know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from steersman.artifact.media import Media
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
+from steersman.rounds.forget import erase
+from steersman.rounds.provenance import holders, rounds_of, unlearned
+from steersman.store import NotLearned, Store
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a person has, or had."""
+
+    held: dict[str, int]
+    not_learned: int
+    """Pieces of feedback that no round has learned."""
+    rounds: tuple[int, ...]
+    """Rounds that learned some of it."""
+    models: tuple[str, ...]
+    """Promoted models that have learned some of it."""
+    files: tuple[str, ...] = ()
+    """Files that are without it now."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        lines = [", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.held.items()) or "nothing"]
+        lines.append(f"{self.not_learned} pieces of feedback that no round has learned")
+        lines += [f"learned by rounds {', '.join(map(str, self.rounds))}"] if self.rounds else []
+        lines += [f"known to {name}" for name in self.models]
+        return "\n".join([*lines, *(f"no longer in {name}" for name in self.files)])
+
+
+def space_at(folder: Path | None) -> Workspace | None:
+    """The workspace in the folder, if there is one."""
+    return Workspace.open(folder) if folder is not None and (folder / CONFIG_NAME).is_file() else None
+
+
+def not_learned(space: Workspace | None, store: Store, records: Collection[str]) -> list[str]:
+    """Those of the records that count and that no round has learned."""
+    found = store.standing(records)
+    return found if space is None else unlearned(space, found)
+
+
+def look(space: Workspace | None, store: Store, user_id: str) -> Left:
+    """What a person has, before anything is deleted."""
+    records = store.owned.records(user_id)
+    rounds: set[int] = set()
+    models: list[str] = []
+    if space is not None:
+        rounds = {of["round"] for record in records for of in rounds_of(space, record) if of["learned"]}
+        models = list(dict.fromkeys(entry["path"] for entry in holders(space, records))) if records else []
+    lost = len(not_learned(space, store, records))
+    return Left(store.owned.counts(user_id), lost, tuple(sorted(rounds)), tuple(models))
+
+
+def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) -> Left:
+    """Delete a person. NotLearned where feedback would be lost and `anyway` does not say that this is meant.
+
+    The store is last, so that after a kill the same call finds everything again. ValueError where a stage reads one of
+    the files.
+    """
+    found = look(space, store, user_id)
+    if found.not_learned and not anyway:
+        raise NotLearned(found.not_learned)
+    store.owned.check_leaving(user_id)
+    files = erase(space, store.owned.records(user_id)) if space is not None else []
+    _, images = store.owned.delete(user_id)
+    if images and space is not None:
+        media = Media(space.root)
+        with media.writing():
+            media.drop_unused(store.without_named(images))
+    return Left(found.held, found.not_learned, found.rounds, found.models, tuple(files))

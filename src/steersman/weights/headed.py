@@ -1,0 +1,161 @@
+"""Models with a head for labels or spans, or without one for vectors: transformers' own classes, loaded and saved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.artifact.files import write_json
+from steersman.families.encoder import headed_class
+from steersman.progress import activity, note
+from steersman.weights import checks
+from steersman.weights.folders import (
+    DTYPES,
+    LOADED,
+    Model,
+    check_folder,
+    quiet,
+    read_config,
+    text_config,
+    use_plain_attention,
+)
+
+POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+"""How states become one vector -> its name in the files of sentence-transformers."""
+POOLING = "1_Pooling"
+NORMALIZE = "2_Normalize"
+HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
+"""End of a class's name in config.json -> what its head computes."""
+
+
+def task_of(folder: Path) -> str:
+    """What the folder's model was trained for: a name of `families.encoder.TASKS`; embedding where it has no head.
+
+    Raises ValueError for a reward model, and for a model without the labels' names.
+    """
+    config = checks.read_object(folder / "config.json")
+    if "objectives" in config or "reward_shift" in config:
+        raise ValueError(f"{folder}: a reward model; expected a classifier or a model of embeddings")
+    names = config.get("architectures") or [""]
+    head = next((task for end, task in HEADS.items() if str(names[0]).endswith(end)), "embedding")
+    if head != "classifier":
+        return head
+    kinds = {"multi_label_classification": "multi_label", "regression": "regression"}
+    return kinds.get(str(config.get("problem_type")), "single_label")
+
+
+def load_headed(
+    folder: Path,
+    task: str,
+    dtype: str = "float32",
+    labels: Sequence[str] = (),
+    trust_remote_code: bool = False,
+    seed: int | None = None,
+) -> Model:
+    """A model for a task: with `seed` its head is new where the folder has none for these labels, else an error.
+
+    Raises ValueError on a missing or damaged folder, and where transformers has no such class.
+    """
+    check_folder(folder)
+    config = text_config(read_config(folder, trust_remote_code))
+    _check_backbone(config, folder)
+    if labels:
+        config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
+    try:
+        kind = headed_class(config, task)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
+    options: dict[str, Any] = {"config": config, "dtype": DTYPES[dtype], "output_loading_info": True}
+    options |= _unpooled(kind) if task == "embedding" else {}
+    if any(name.startswith("model.") for name in checks.stored_tensors(folder)) and kind.base_model_prefix != "model":
+        options["key_mapping"] = {r"^model\.": f"{kind.base_model_prefix}."}  # Llama's class for spans
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    with quiet(), activity(f"loading {folder.name}", about=size / LOADED), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        try:
+            model, info = kind.from_pretrained(str(folder), ignore_mismatched_sizes=seed is not None, **options)
+        except Exception as error:  # a bad folder may raise errors of many types
+            raise ValueError(f"{folder}: transformers cannot load it: {checks.said(error)}") from None
+    _check_heads(model, info, folder, seed is not None)
+    checks.check_finite(model, folder)
+    use_plain_attention(model)
+    model.config.use_cache = False
+    return model.eval()
+
+
+def _unpooled(kind: Any) -> dict[str, bool]:
+    """Arguments that leave out the backbone's own pooler, which masked language models lack and vectors do not need."""
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+
+
+def _check_backbone(config: Any, folder: Path) -> None:
+    """ValueError unless the weights below the head are of the sizes that config.json says."""
+    kind = headed_class(config, "embedding")
+    with quiet(), torch.device("meta"):
+        try:
+            body = kind(config, **_unpooled(kind))
+        except Exception as error:
+            told = f"transformers cannot build this model: {checks.said(error)}"
+            raise ValueError(f"{folder / 'config.json'}: {told}") from None
+    prefixes = {rf"^{body.base_model_prefix}\.": "", r"\.gamma$": ".weight", r"\.beta$": ".bias"}
+    checks.check_shapes(body, checks.stored_tensors(folder), prefixes, folder / "config.json")
+
+
+def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
+    """ValueError where the backbone lacks weights, or a head that must be there does; a new head is said."""
+    wrong = {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
+    missing = set(info["missing_keys"]) | wrong
+    body = f"{model.base_model_prefix}." if model.base_model is not model else ""
+    below = sorted(name for name in missing if name.startswith(body) and ".pooler." not in f".{name}")
+    if below:
+        raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(below[:3])}")
+    if missing and not new:
+        raise ValueError(f"{folder}: no trained head ({', '.join(sorted(missing)[:3])}); train it: steersman encoder")
+    if missing:
+        parts = ", ".join(dict.fromkeys(name.removeprefix(body).split(".")[0] for name in sorted(missing)))
+        note(f"{folder.name}: new weights, drawn by the seed: {parts}")
+    if unused := sorted(info["unexpected_keys"]):
+        parts = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in unused))
+        note(f"{folder.name}: {len(unused)} tensors of another head are left out ({parts[:200]})")
+
+
+# pooling, in the files of sentence-transformers
+
+
+def pooling_of(folder: Path) -> str:
+    """How the folder's states become one vector: as its files say, else their mean.
+
+    Raises ValueError for a way that is not one of `POOLINGS`.
+    """
+    path = folder / POOLING / "config.json"
+    if not path.is_file():
+        return "mean"
+    said = checks.read_object(path)
+    mode = said.get("pooling_mode")  # newer files name it
+    chosen = (
+        [str(mode)] if mode else [key for key, on in said.items() if key.startswith("pooling_mode_") and on is True]
+    )
+    found = {key: name for name, key in POOLINGS.items()} | {name: name for name in POOLINGS} | {"lasttoken": "last"}
+    if len(chosen) != 1 or chosen[0] not in found:
+        raise ValueError(f"{path}: expected one of {', '.join(POOLINGS.values())}, got {', '.join(chosen) or 'none'}")
+    return found[chosen[0]]
+
+
+def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:
+    """What sentence-transformers needs to load the folder: states -> one vector -> of length 1."""
+    path = "sentence_transformers.models"
+    modules = [("", "Transformer"), (POOLING, "Pooling"), (NORMALIZE, "Normalize")]
+    made = [
+        {"idx": i, "name": str(i), "path": place, "type": f"{path}.{kind}"} for i, (place, kind) in enumerate(modules)
+    ]
+    write_json(folder / "modules.json", made)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": most, "do_lower_case": False})
+    (folder / POOLING).mkdir(exist_ok=True)
+    (folder / NORMALIZE).mkdir(exist_ok=True)
+    modes = {key: name == pooling for name, key in POOLINGS.items()}
+    write_json(folder / POOLING / "config.json", {"word_embedding_dimension": width, **modes})
+    write_json(folder / NORMALIZE / "config.json", {})

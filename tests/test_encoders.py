@@ -1,0 +1,284 @@
+"""Encoders: numbers of every kind of learning against transformers' own heads and losses; the stage from end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from encoder_folders import encoder_folder
+from steersman.config import EncoderConfig, ModelConfig, replaced
+from steersman.data.examples import Example, Examples
+from steersman.families import encoder as family
+from steersman.families.known import family_of
+from steersman.text.marked import Marks
+from steersman.train import encoding
+from steersman.train.label_task import PROBLEMS, LabelTask
+from steersman.train.span_task import SpanTask
+from steersman.train.vector_task import VectorTask
+from steersman.weights.folders import load_causal, read_tokenizer
+from steersman.weights.headed import load_headed, pooling_of, save_pooling, task_of
+
+CONFIG = EncoderConfig()
+TEXTS = ["where is my order", "我要退款", "how much is the card", "我的订单在哪里", "cancel it please", "发票"]
+LABELS = ["order", "refund", "card", "order", "refund", "invoice"]
+PAIRS = [("我要退款", "退款"), ("where is my order", "when will it arrive"), ("天气", "发票")]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoder_folder(tmp_path_factory.mktemp("bert"))
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def same(model: Any, ours: float, theirs: torch.Tensor, taken: dict[str, torch.Tensor]) -> None:
+    theirs.backward()
+    assert ours == pytest.approx(float(theirs.detach()), rel=1e-5)
+    wanted = gradients(model)
+    assert taken.keys() >= {n for n, g in wanted.items() if g.abs().max() > 0}
+    for name, gradient in wanted.items():
+        if gradient.abs().max() > 0:
+            torch.testing.assert_close(taken[name], gradient, rtol=2e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def nothing(*_: Any) -> None:
+    return None
+
+
+@pytest.mark.parametrize("kind", sorted(family.TESTED))
+def test_a_step_of_a_classifier_is_transformers_step(kind: str, tmp_path: Path) -> None:
+    folder = encoder_folder(tmp_path, kind)
+    model = load_headed(folder, "single_label", "float32", sorted(set(LABELS)), seed=1)
+    assert family_of(model) is family
+    assert len(family.layers(model)) == 2
+    words = read_tokenizer(folder)
+    task = LabelTask("single_label", sorted(set(LABELS)), Marks(words, 64), replaced(CONFIG, row_tokens=30))
+    examples = [Example(str(i), t, labels=(l,)) for i, (t, l) in enumerate(zip(TEXTS, LABELS, strict=True))]
+    loss = task.learn(model, task.items(examples, False), nothing)
+    taken = gradients(model)
+    given = words(TEXTS, padding=True, return_tensors="pt")
+    given = {name: given[name] for name in ("input_ids", "attention_mask")}
+    same(model, loss, model(**given, labels=torch.tensor([sorted(set(LABELS)).index(l) for l in LABELS])).loss, taken)
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "regression"])
+def test_a_step_of_other_labels_is_transformers_step(kind: str, bert: Path) -> None:
+    names = ["a", "b", "c"] if kind == "multi_label" else []
+    model = load_headed(bert, kind, "float32", names or ["score"], seed=1)
+    model.config.problem_type = PROBLEMS[kind]
+    words = read_tokenizer(bert)
+    task = LabelTask(kind, names, Marks(words, 64), CONFIG)
+    examples = [
+        Example("1", *PAIRS[0], labels=("a", "c"), score=4.5),
+        Example("2", *PAIRS[1], labels=(), score=1.0),
+        Example("3", *PAIRS[2], labels=("b",), score=0.0),
+    ]
+    loss = task.learn(model, task.items(examples, True), nothing)
+    taken = gradients(model)
+    given = words(*map(list, zip(*PAIRS, strict=True)), padding=True, return_tensors="pt")
+    target = torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]]) if names else torch.tensor([[4.5], [1.0], [0.0]])
+    same(model, loss, model(**given, labels=target).loss, taken)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+def test_a_step_of_spans_is_transformers_step(kind: str, tmp_path: Path) -> None:
+    folder = encoder_folder(tmp_path, kind)
+    model = load_headed(folder, "span", "float32", seed=1)
+    task = SpanTask(Marks(read_tokenizer(folder), 64), CONFIG)
+    passages = ["北京是中国的首都,有2000万人口", "the order will arrive when it is lost"]
+    examples = [
+        Example("1", "中国的首都是哪里?", passages[0], answers=((0, "北京"),)),
+        Example("2", "what is it", passages[1]),
+    ]
+    items = task.items(examples, True)
+    assert items[1].targets == ((0, 0),)
+    loss = task.learn(model, items, nothing)
+    taken, losses = gradients(model), []
+    for item in items:  # one by one: transformers' loss also gives padding a share
+        marked = item.windows[0].marked
+        given: dict[str, Any] = {"input_ids": torch.tensor([marked.ids])}
+        if marked.types is not None and getattr(model.config, "type_vocab_size", 0) > 1:
+            given["token_type_ids"] = torch.tensor([marked.types])
+        ends = [torch.tensor([x]) for x in item.targets[0]]
+        losses.append(model(**given, start_positions=ends[0], end_positions=ends[1]).loss)
+    same(model, loss, torch.stack(losses).mean(), taken)
+
+
+def test_a_step_of_vectors_is_infonce_over_the_batch(bert: Path) -> None:
+    model = load_headed(bert, "embedding", "float32", seed=1)
+    words = read_tokenizer(bert)
+    task = VectorTask(Marks(words, 64), replaced(CONFIG, row_tokens=40), "mean")
+    examples = [
+        Example("1", "我要退款", "退款", negatives=("发票",)),
+        Example("2", "where is my order", "when will it arrive"),
+        Example("3", "refund please", "退款"),
+    ]
+    loss = task.learn(model, task.items(examples, True), nothing)
+    taken = gradients(model)
+
+    def vectors(texts: list[str]) -> torch.Tensor:
+        given = words(texts, padding=True, return_tensors="pt")
+        states, mask = model(**given).last_hidden_state, given["attention_mask"][..., None]
+        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+    scores = vectors([e.text for e in examples]) @ vectors([*(e.second for e in examples), "发票"]).T / 0.05
+    scores[0, 2] = scores[2, 0] = -torch.inf  # the same second text is no negative
+    same(model, loss, F.cross_entropy(scores, torch.arange(3)), taken)
+
+
+@pytest.mark.parametrize("how", ["balanced", "sqrt"])
+def test_rare_classes_weigh_more(how: str, bert: Path) -> None:
+    config = replaced(CONFIG, class_weights=how)
+    model = load_headed(bert, "single_label", "float32", ["a", "b"], seed=1)
+    task = LabelTask("single_label", ["a", "b"], Marks(read_tokenizer(bert), 64), config)
+    examples = [Example(str(i), t, labels=("b" if i == 0 else "a",)) for i, t in enumerate(TEXTS[:5])]
+    items = task.items(examples, False)
+    task.weigh(items)
+    assert task.weights is not None
+    assert task.weights.tolist() == pytest.approx([1.0, 4.0 if how == "balanced" else 2.0])
+    loss = task.learn(model, items, nothing)
+    given = read_tokenizer(bert)(TEXTS[:5], padding=True, return_tensors="pt")
+    logits = model(**given).logits
+    assert loss == pytest.approx(
+        float(F.cross_entropy(logits.detach(), torch.tensor([1, 0, 0, 0, 0]), task.weights)), rel=1e-5
+    )
+
+
+def test_long_passages_are_read_in_windows(bert: Path) -> None:
+    marks = Marks(read_tokenizer(bert), 40)
+    passage = "the order " * 30 + "北京" + " is lost" * 20
+    task = SpanTask(marks, replaced(CONFIG, text_tokens=40, stride=8))
+    (item,) = task.items([Example("1", "where", passage, answers=((passage.index("北京"), "北京"),))], True)
+    assert len(item.windows) > 2
+    assert task.cut == 1
+    found = [(w, t) for w, t in zip(item.windows, item.targets, strict=True) if t != (0, 0)]
+    assert found
+    for window, (first, last) in found:
+        start, end = window.places[first], window.places[last]
+        assert start is not None
+        assert end is not None
+        assert passage[start[0] : end[1]] == "北京"
+
+
+def intents(count: int = 60) -> Examples:
+    told = {"order": "where is my order", "refund": "我要退款", "invoice": "发票 please"}
+    names = list(told)
+    records = [
+        Example(str(i), f"{told[names[i % 3]]} {i}", labels=(names[i % 3],), split="test" if i % 5 == 4 else "")
+        for i in range(count)
+    ]
+    return Examples("single_label", records)
+
+
+def learn(base: Path, output: Path, examples: Examples, dtype: str = "float32", **settings: Any) -> dict[str, Any]:
+    settings = {"epochs": 4, "batch_examples": 8, "lr": 3e-3, "lr_factor": 1.0, "evals": 3, **settings}
+    return encoding.run(
+        base=base,
+        examples=examples,
+        output=output,
+        config=replaced(CONFIG, **settings),
+        model_config=ModelConfig(dtype=dtype, device="cpu"),
+        seed=3,
+        inputs={},
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_intents_are_learned_and_the_folder_is_transformers(dtype: str, bert: Path, tmp_path: Path) -> None:
+    report = learn(bert, tmp_path / "out", intents(), dtype)
+    assert report["test"]["accuracy"]["value"] > 0.9
+    assert report["baselines"]["commonest"]["accuracy"]["value"] < 0.6
+    assert report["lead"]["commonest"]["low"] > 0
+    assert report["test"]["accuracy"]["low"] <= report["test"]["accuracy"]["value"]
+    assert task_of(tmp_path / "out") == "single_label"
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    words = AutoTokenizer.from_pretrained(tmp_path / "out")
+    given = words(["我要退款 9", "where is my order 8"], padding=True, return_tensors="pt")
+    said = [model.config.id2label[i] for i in model(**given).logits.argmax(-1).tolist()]
+    assert said == ["refund", "order"]
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(bert: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    learn(bert, tmp_path / "whole", intents())
+    real, seen = LabelTask.learn, []
+
+    def failing(self: Any, *given: Any) -> float:
+        seen.append(1)
+        if len(seen) == 11:
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    monkeypatch.setattr(LabelTask, "learn", failing)
+    with pytest.raises(KeyboardInterrupt):
+        learn(bert, tmp_path / "again", intents(), save_seconds=0.0)
+    learn(bert, tmp_path / "again", intents(), save_seconds=0.0)
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_learning_stops_when_the_held_out_measure_no_longer_rises(bert: Path, tmp_path: Path) -> None:
+    report = learn(bert, tmp_path / "out", intents(), lr=0.0, evals=8, patience=2, baseline=False)
+    assert report["best_step"] < report["steps"] < 4 * 6
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sum("eval_accuracy" in json.loads(line) for line in lines) == 3
+
+
+def test_the_test_is_not_learned_and_strange_labels_are_said(bert: Path, tmp_path: Path) -> None:
+    examples = intents()
+    examples.records.append(dataclasses.replace(examples.records[4], id="again", split="train"))
+    examples.records.append(Example("odd", "天气", labels=("weather",), split="test"))
+    report = learn(bert, tmp_path / "out", examples, epochs=1)
+    assert any("1 examples stand in the held-out ones or the test too" in text for text in report["cautions"])
+    assert any("1 of 13 test examples have labels that no learned one has" in text for text in report["cautions"])
+
+
+def test_vectors_are_saved_as_sentence_transformers_reads_them(bert: Path, tmp_path: Path) -> None:
+    pairs = Examples("embedding", [Example(str(i), f"where {i}", f"order {i}") for i in range(24)])
+    report = learn(bert, tmp_path / "out", pairs, epochs=2, pooling="cls")
+    assert report["held_out"] == 2
+    out = tmp_path / "out"
+    assert pooling_of(out) == "cls"
+    assert [m["type"].rpartition(".")[2] for m in json.loads((out / "modules.json").read_text())] == [
+        "Transformer",
+        "Pooling",
+        "Normalize",
+    ]
+    AutoModel.from_pretrained(out)
+    assert task_of(out) == "embedding"
+
+
+def test_a_pooling_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    save_pooling(tmp_path, 32, "last", 64)
+    assert pooling_of(tmp_path) == "last"
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(ValueError, match="expected one of pooling_mode_mean_tokens"):
+        pooling_of(tmp_path)
+
+
+def test_an_encoder_writes_no_answers(bert: Path) -> None:
+    with pytest.raises(ValueError, match="'bert' is an encoder, which writes no answers"):
+        load_causal(bert)
+    with pytest.raises(ValueError, match=r"no trained head \(.*\); train it: steersman encoder"):
+        load_headed(bert, "single_label")
+
+
+def test_a_decoder_learns_labels_and_spans_too(tmp_path: Path) -> None:
+    from steersman.train.pace import random_model
+
+    base = random_model(tmp_path / "base", vocab_size=300, hidden_size=36, intermediate_size=48, num_hidden_layers=2)
+    report = learn(base, tmp_path / "out", intents(30), epochs=2, train_layers=1)
+    assert report["test"]["examples"] == 6
+    passage = "北京是中国的首都"
+    spans = [Example(str(i), f"首都{i}", f"{passage}{i}", answers=((0, "北京"),)) for i in range(8)]
+    assert learn(base, tmp_path / "spans", Examples("span", spans), epochs=1)["held_out"] == 1

@@ -1,0 +1,238 @@
+"""What a person owns: exported, counted and deleted, on each database; and what no round has learned is not lost
+without a word."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from server_double import FakeEngine
+from steersman.artifact.manifest import write_manifest
+from steersman.cli.framework import build
+from steersman.config import AccountsConfig
+from steersman.rounds.gather import GATHERED, INDEX
+from steersman.server.app import create_app
+from steersman.server.team import Team
+from steersman.store import NotFound, Store, StoreError
+from steersman.store.desk import Asker, NewTask, Submission
+from steersman.store.owned import NAMING
+from steersman.store.responses import StoredResponse
+from steersman.store.roles import Role
+from steersman.store.schema import Base
+from steersman.types import Candidates, Completion, Conversation, Message
+
+HERE = "http://127.0.0.1:8000"
+SECRET = "the person's own words 我的话"
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    with Store.open(store_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "w"
+    assert CliRunner().invoke(build(), ["init", str(root), "--set", "project.domain=none"]).exit_code == 0
+    return root
+
+
+def live_of(store: Store) -> dict[str, Any]:
+    """Ben, who has one or more of everything, and ada, an admin, of whose chat he said something too."""
+    ada, ben = store.accounts.add("ada", Role.ADMIN), store.accounts.add("ben", Role.LABELER)
+    said = []
+    for owner in (ben, ada):
+        chat = store.create_conversation(SECRET, owner=owner.id)
+        question = store.add_question(chat.id, SECRET)
+        answer = store.add_answer(question.id, Completion("An answer", (1,), (0.0,), "stop", "v"))
+        store.add_feedback(answer.id, "like", user=ben.id)
+        store.shelf.share(chat.id, answer.id)
+        said.append((chat.id, answer.id))
+    store.add_feedback(said[0][1], "dislike", user=ben.id)  # takes the like's place
+    store.add_feedback(said[0][1], "edit", edited=SECRET, user=ben.id)
+    prompt = Conversation("p", (Message("user", "Hi"),))
+    answers = tuple(Completion(text, (), (), "stop", "v") for text in "ab")
+    store.add_candidates(1, [Candidates(prompt, answers, {})])
+    (task,) = store.tasks()
+    store.add_ranking(task.id, ranks=[1, 2], labeler=ben.id)
+    store.add_ranking(task.id, ranks=[2, 1], labeler=ada.id)
+    store.skip_task(task.id, ben.id, SECRET)
+    store.desk.add([NewTask("vote", {"messages": [{"role": "user", "content": "Q"}], "answer": "A"})] * 2)
+    votes = [store.desk.take(Asker(ben.id), "vote") for _ in range(1)]
+    assert votes[0] is not None
+    store.desk.submit(votes[0].id, Submission(ben.id, value={"vote": "good"}, seconds=1))
+    store.responses.add(StoredResponse("resp_1", ben.id, None, {"output": SECRET}, []))
+    store.credentials.begin(ben.id, 1)
+    _, key = store.credentials.add_key(ben.id, "program", ["chat"])
+    store.credentials.spent(ben.id, 7)
+    store.accounts.invite(Role.CHATTER, by=ben.id)
+    store.accounts.invite(Role.CHATTER, by=ada.id, user_id=ben.id)
+    store.audit.add(ben.id, "signed in", how="password", address="203.0.113.5")
+    store.audit.add(ada.id, "role changed", ben.id, before="chatter", after="labeler")
+    store.audit.add(ada.id, "key revoked", "sk-1", of=ben.id)
+    return {"ada": ada, "ben": ben, "chat": said[0][0], "answer": said[0][1], "others": said[1], "key": key}
+
+
+def test_every_column_that_names_a_person_is_known() -> None:
+    naming = {"owner", "user", "labeler", "user_id", "who"}
+    found = {(t.name, c.name) for t in Base.metadata.sorted_tables for c in t.columns if c.name in naming}
+    assert {(column.class_.__tablename__, column.key) for column in NAMING.values()} == found
+    by = {(t.name, c.name) for t in Base.metadata.sorted_tables for c in t.columns if c.name.endswith("by")}
+    assert by == {("invitations", "invited_by")}
+
+
+def test_export(store: Store, tmp_path: Path) -> None:
+    known = live_of(store)
+    counts = store.owned.export(known["ben"].id, tmp_path / "ben.zip")
+    with zipfile.ZipFile(tmp_path / "ben.zip") as file:
+        told = json.loads(file.read("everything.json"))
+    assert told["account"]["name"] == "ben"
+    assert {name: len(rows) for name, rows in told.items() if rows and name != "account"} == counts
+    assert counts["chats"] == counts["responses"] == counts["rankings"] == 1
+    assert counts["feedback"] == 4
+    assert counts["messages"] == 2
+    assert counts["labels"] == 3  # a ranking and a skipped task are labels too
+    text = json.dumps(told, ensure_ascii=False)
+    assert SECRET in text
+    assert known["key"] not in text
+    assert not any(word in text for word in ("digest", '"password":'))
+    assert known["others"][0] not in text  # the chat of another
+
+
+def test_deletion(store: Store, tmp_path: Path) -> None:
+    known = live_of(store)
+    ben = known["ben"]
+    counts, images = store.owned.delete(ben.id)
+    assert counts["feedback"] == 4
+    assert images == []
+    with pytest.raises(NotFound):
+        store.accounts.named("ben")
+    assert store.credentials.key(known["key"]) is None
+    assert [chat.id for chat in store.conversations()] == [known["others"][0]]
+    assert list(store.feedback()) == []
+    assert [ranking.labeler for ranking in store.rankings()] == [known["ada"].id]
+    assert store.responses.get("resp_1", ben.id) is None
+    assert [one.invited_by for one in store.accounts.invitations()] == [""]
+    # no table names him any more, and the log has all its lines
+    with store._db.read() as session:
+        rows = [
+            str(value)
+            for table in Base.metadata.sorted_tables
+            for row in session.execute(table.select())
+            for value in row
+        ]
+    assert not any(ben.id in value for value in rows)
+    log = store.audit.page()
+    assert [entry.action for entry in log] == ["key revoked", "role changed", "signed in"]
+    assert log[2].who.startswith("deleted-")
+    assert log[2].who == log[1].about == log[0].details["of"]
+    assert "address" not in log[2].details
+    with pytest.raises(StoreError, match="one admin to remain"):
+        store.owned.delete(known["ada"].id)
+    assert store.accounts.named("ada") == known["ada"]
+
+
+def learned(root: Path, *records: str) -> None:
+    """Round 1 has learned these."""
+    folder = root / "rounds/001" / GATHERED
+    folder.mkdir(parents=True)
+    rows = [{"id": id_, "rule": "label", "by": "ben", "used": True} for id_ in records]
+    (folder / INDEX).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_manifest(folder, GATHERED, {}, {}, {}, ())
+
+
+def app_of(store: Store, root: Path) -> Any:
+    team = Team(store, AccountsConfig())
+    return create_app(FakeEngine(), store, name="S", language="en", team=team, workspace=root)
+
+
+def signed_in(store: Store, app: Any, id_: str) -> TestClient:
+    client = TestClient(app, base_url=HERE, headers={"x-steersman": "1"})
+    client.cookies.set("steersman_8000", store.credentials.begin(id_, 1), domain="127.0.0.1")
+    return client
+
+
+def test_a_chat_with_feedback_that_nothing_has_learned(store: Store, workspace: Path) -> None:
+    known = live_of(store)
+    client = signed_in(store, app_of(store, workspace), known["ben"].id)
+    place = f"/api/conversations/{known['chat']}"
+    refused = client.delete(place)
+    told = refused.json()["error"]
+    assert (refused.status_code, told["code"], told["records"]) == (409, "feedback_not_learned", 2)
+    assert client.get(place).status_code == 200
+    # a round learns one of the two: the dislike
+    learned(workspace, store.standing(store.records(chat=known["chat"]))[0])
+    assert client.delete(place).json()["error"]["records"] == 1
+    assert client.delete(place, params={"feedback": "all"}).status_code == 400
+    assert client.delete(place, params={"feedback": "delete"}).status_code == 200
+    assert client.get(place).status_code == 404
+    empty = client.post("/api/conversations", json={}).json()["id"]
+    assert client.delete(f"/api/conversations/{empty}").status_code == 200
+    # what was taken back is no loss
+    chat = store.create_conversation(owner=known["ben"].id)
+    answer = store.add_answer(store.add_question(chat.id, "q").id, Completion("a", (1,), (0.0,), "stop", "v"))
+    store.add_feedback(answer.id, "like", user=known["ben"].id)
+    store.add_feedback(answer.id, "clear", user=known["ben"].id)
+    assert client.delete(f"/api/conversations/{chat.id}").status_code == 200
+
+
+def test_by_an_admin_and_by_oneself(store: Store, workspace: Path) -> None:
+    known = live_of(store)
+    ada, ben = known["ada"].id, known["ben"].id
+    records = store.owned.records(ben)
+    learned(workspace, *store.standing(records)[:2])
+    app = app_of(store, workspace)
+    admin, himself = signed_in(store, app, ada), signed_in(store, app, ben)
+    told = admin.get(f"/api/people/{ben}/owned").json()
+    assert told["held"]["chats"] == 1
+    assert told["rounds"] == [1]
+    assert told["not_learned"] == len(store.standing(records)) - 2 > 0
+    assert himself.get("/api/me/owned").json() == told
+    assert SECRET not in json.dumps(told)
+    answer = admin.get(f"/api/people/{ben}/export")
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as file:
+        assert SECRET in file.read("everything.json").decode()
+    assert himself.get("/api/me/export").status_code == 200
+    refused = admin.delete(f"/api/people/{ben}")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "feedback_not_learned")
+    assert admin.delete(f"/api/people/{ada}").status_code == 400
+    assert himself.post("/api/me/leave", json={}).json()["error"]["code"] == "feedback_not_learned"
+    left = himself.post("/api/me/leave", json={"feedback": "delete"})
+    assert left.status_code == 200
+    assert left.json()["rounds"] == [1]
+    assert himself.get("/api/me/owned").status_code == 401
+    assert admin.get(f"/api/people/{ben}/owned").status_code == 404
+    # rounds still say that they learned it, of nobody
+    shown = CliRunner().invoke(build(), ["lineage", store_record(workspace), "-w", str(workspace), "--json"])
+    assert json.loads(shown.stdout)["learned_by"][0]["round"] == 1
+    assert ben not in (workspace / "rounds/001" / GATHERED / INDEX).read_text()
+    last = signed_in(store, app, ada).post("/api/me/leave", json={"feedback": "delete"})
+    assert last.status_code == 400
+    assert store.accounts.user(ada)
+
+
+def store_record(root: Path) -> str:
+    first = (root / "rounds/001" / GATHERED / INDEX).read_text().split("\n")[0]
+    return str(json.loads(first)["id"])
+
+
+def test_leaving_takes_the_password(store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steersman.server import passwords
+
+    monkeypatch.setattr(passwords, "verify", lambda stored, given: (given == "right password", ""))
+    ada, eve = store.accounts.add("ada", Role.ADMIN), store.accounts.add("eve", Role.CHATTER)
+    store.accounts.set_password(eve.id, "hash")
+    client = signed_in(store, app_of(store, workspace), eve.id)
+    assert client.post("/api/me/leave", json={"password": "wrong"}).status_code == 401
+    assert client.post("/api/me/leave", json={"password": "right password"}).status_code == 200
+    assert [user.id for user in store.accounts.users()] == [ada.id]

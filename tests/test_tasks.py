@@ -1,0 +1,285 @@
+"""Tasks of many kinds: records become prompts, splits keep texts apart, answers are scored as they should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import test_train as stages
+from seq2seq import make_folder, sentences
+from steersman.cli.framework import build as cli
+from steersman.config import replaced
+from steersman.data.reading import Reading
+from steersman.data.sources import scan_all
+from steersman.data.task_building import Building, Built, build
+from steersman.data.task_kinds import kinds
+from steersman.data.task_records import Counts, Taking, questions
+from steersman.engine.load import load_engine
+from steersman.engine.protocol import Refused
+from steersman.eval.suites import answer_metrics as metrics
+from steersman.eval.suites import forms
+from steersman.eval.suites.asking import expression
+from steersman.eval.task_verdicts import beside
+from steersman.eval.tasks import suite_of
+from steersman.train import sft
+from steersman.types import Conversation, Message, SamplingParams
+from tiny import make_model, write_jsonl
+
+NAMED = """intent news sentiment inference reading reading_free summary translate_to_zh translate_to_en extraction
+resume medical_extraction needs similarity question_generation coreference keywords article rewriting correction
+knowledge"""
+ALL = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def made(
+    path: Path, kind: str, taking: Taking | None = None, folder: Path | None = None, **how: Any
+) -> tuple[Built, Counts]:
+    counts = Counts()
+    chosen = kinds(folder)[kind] if kind else None
+    found = list(questions(scan_all([path], Reading(encoding="auto")), chosen, taking or Taking(), counts))
+    return build(found, chosen, Building("set", 17, **{"fractions": ALL, "least": 10, **how}), counts), counts
+
+
+def test_the_kinds_that_promptclue_has_are_there() -> None:
+    found = kinds()
+    assert set(NAMED.split()) <= set(found)
+    for name, kind in found.items():
+        assert kind.templates["zh"], name
+        assert kind.title["zh"] != name != kind.title["en"]
+
+
+def test_a_kind_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        '[urgency]\nfields = ["text", "level"]\ntarget = "{level}"\nmetric = "accuracy"\n'
+        'labels = ["急", "不急"]\nzh = ["{text}\\n急不急？{options}"]\n',
+        encoding="utf-8",
+    )
+    path = write_jsonl(
+        tmp_path / "a.jsonl", [{"text": f"第{i}单", "level": "急" if i % 3 else "不急"} for i in range(50)]
+    )
+    built, _ = made(path, "urgency", folder=tmp_path)
+    assert {c.messages[1].text for c in built.splits["test"]} <= {"急", "不急"}
+    assert built.splits["test"][0].meta["task"]["common"] == "急"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[x]\nfields = []", "fields: expected a list of texts"),
+        ('[x]\nfields = ["a"]\nmetric = "bleu"\nzh = ["{a}"]', "metric: expected one of accuracy"),
+        ('[x]\nfields = ["a"]\nmetric = "f1"\nzh = ["{b}"]', "no field b"),
+        ('[x]\nfields = ["a"]\nmetric = "f1"\nzh = ["{a}"]\nlabel = 1', "label: expected one of"),
+        ('[x]\nfields = ["a"]\nmetric = "f1"\nzh = ["{a}"]\nlabels = "some"', "labels: expected"),
+        ("x = ", "expected TOML"),
+    ],
+)
+def test_a_wrong_kind_is_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "k.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=told):
+        kinds(tmp_path)
+
+
+def test_prompts_options_and_splits(tmp_path: Path) -> None:
+    """Two hypotheses of one premise are in one split; the options come in changing order, equal for equal seeds."""
+    labels = ("entailment", "neutral", "contradiction")
+    rows = [
+        {"sentence1": f"前提之{i // 2}，天气很好", "hypothesis": f"假设{i}", "label": labels[i % 3]} for i in range(240)
+    ]
+    rows += [
+        {"sentence1": "坏", "hypothesis": "坏", "label": "-"},
+        {"sentence1": "", "hypothesis": "空", "label": "neutral"},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    taking = Taking({"premise": "sentence1"})
+    built, counts = made(path, "inference", taking)
+    assert counts.left_out == {"nothing in sentence1": 1, "the label '-' is none of the set": 1}
+    premises = [{line for c in part for line in c.messages[0].text.split("，")[:1]} for part in built.splits.values()]
+    train, _, test = ({c.id.split("-")[1] for c in part} for part in built.splits.values())
+    pairs = {(int(i) - 1) // 2 for i in train} & {(int(i) - 1) // 2 for i in test}
+    assert not pairs, premises
+    assert len(built.splits["train"]) == 2 * len(train), "two prompts each"
+    assert len(built.splits["test"]) == len(test), "one prompt each"
+    shown = Counter(c.messages[0].text.partition("选项：")[2].partition("\n")[0] for c in built.splits["train"])
+    assert len(shown) == 6
+    assert built.splits == made(path, "inference", taking)[0].splits
+
+
+def test_large_label_sets_are_not_listed(tmp_path: Path) -> None:
+    rows = [{"text": f"how do I do thing {i} today", "label": f"intent_{i % 30}"} for i in range(600)]
+    built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "intent")
+    assert not any("Options" in c.messages[0].text for c in built.splits["train"])
+    assert len(built.splits["test"][0].meta["task"]["labels"]) == 30
+
+
+def test_what_is_cut_must_keep_the_answer(tmp_path: Path) -> None:
+    rows = [{"context": "甲" * 30 + "答案", "question": f"问{i}？", "answer": ["答案"]} for i in range(20)]
+    rows += [{"context": "答案是乙。" + "甲" * 40, "question": "问？", "answer": ["答案", "乙"]}] * 2
+    built, counts = made(
+        write_jsonl(tmp_path / "a.jsonl", rows), "reading", Taking(most_characters=20), fractions={"test": 1}
+    )
+    assert counts.left_out["the answer is not in context, or not in what is left of it"] == 20
+    assert counts.left_out["repeated prompts"] + len(built.splits["test"]) == 2
+    task = built.splits["test"][0].meta["task"]
+    assert (task["answers"], task["lead"], task["metric"]) == (["答案", "乙"], "答案是乙。", "span")
+
+
+def test_ready_forms(tmp_path: Path) -> None:
+    """pCLUE's choices and P3's templates, whose few completions are their label set."""
+    rows: list[dict[str, Any]] = [
+        {"input": f"判断{i}\n答案：", "target": "是" if i % 2 else "否", "answer_choices": ["是", "否"], "type": "nli"}
+        for i in range(20)
+    ]
+    rows += [
+        {"template": "yes_no", "prompt": f"Is it {i}?", "completion": f"{'Yes' if i % 2 else 'No'}<|endoftext|>"}
+        for i in range(20)
+    ]
+    built, counts = made(write_jsonl(tmp_path / "a.jsonl", rows), "", fractions={"test": 1})
+    assert counts.changed["an end token's name cut off answers"] == 20
+    sets = {c.meta["task"]["kind"]: c.meta["task"]["labels"] for c in built.splits["test"]}
+    assert sets == {"nli": ["是", "否"], "yes_no": ["No", "Yes"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "rouge", "f1", "span"),
+    [
+        # rouge-score 0.1.2, rougeL without stemmer
+        ("the cat sat on the mat", "the cat lay on a mat", 4 / 6, 4 / 6, 2 / 6),
+        ("police killed the gunman", "the gunman police killed", 0.5, 1.0, 0.5),
+        ("It's 3.5 metres, isn't it?", "it is 3.5 metres", 0.6153846153846153, 0.6153846153846153, 0.46153846153846156),
+        ("今天天气好", "今天的天气很好", 10 / 12, 10 / 12, 4 / 12),
+        ("", "答案", 0.0, 0.0, 0.0),
+    ],
+)
+def test_measures_of_texts(answer: str, gold: str, rouge: float, f1: float, span: float) -> None:
+    assert metrics.rouge_l(answer, gold) == pytest.approx(rouge)
+    assert metrics.f1(answer, gold) == pytest.approx(f1)
+    assert metrics.span(answer, gold) == pytest.approx(span)
+
+
+def test_measures_of_items_and_labels() -> None:
+    assert metrics.entities("北京、上海，广州", "上海、北京") == pytest.approx(0.8)
+    assert metrics.item_counts("a; b", "B") == (1, 2, 1)
+    assert metrics.accuracy("蕴含。\n因为", "蕴含") == 1
+    # a: said twice, right once of two; b: said once, right once of two; c is said and never right
+    assert metrics.macro_f1(["a", "a", "b", "c"], ["a", "b", "b", "a"]) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_constrained_answers_are_labels() -> None:
+    import re
+
+    pattern = re.compile(expression(["a b", "a", "c+?"]))
+    assert [bool(pattern.fullmatch(text)) for text in ("a b", "a", "c+?", "a bc", "b")] == [1, 1, 1, 0, 0]
+
+
+def evaluated(tmp_path: Path) -> Path:
+    """A workspace's file of a test split of 40 questions, with its training split beside it."""
+    rows = [{"text": f"parcel {i} is late", "label": "bad" if i % 4 else "good"} for i in range(80)]
+    built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "topic", fractions={"train": 0.5, "test": 0.5})
+    for split, part in built.splits.items():
+        write_jsonl(tmp_path / f"set-{split}.jsonl", [c.to_json() for c in part])
+    return tmp_path / "set-test.jsonl"
+
+
+def test_a_set_is_a_suite_of_eval_tasks(tmp_path: Path) -> None:
+    path = evaluated(tmp_path)
+    suite = suite_of(f"{path},shots=2", tmp_path)
+    item = suite.items[0]
+    lines = (tmp_path / "set-train.jsonl").read_text(encoding="utf-8").splitlines()
+    learned = {json.loads(line)["messages"][0]["content"] for line in lines}
+    assert len(item.prompt.messages) == 5
+    assert {m.text for m in item.prompt.messages[:-1] if m.role == "user"} <= learned
+    assert [c.continuation for c in item.choices] == ["bad", "good"]
+    assert not suite.by_length
+    assert suite_of(f"{path},norm=characters").by_length
+    constrained = suite_of(f"{path},by=constrained").items[0]
+    assert (constrained.choices, constrained.allowed) == ((), ("bad", "good"))
+    reasoned = suite_of(f"{path},cot=1").items[0]
+    assert reasoned.score([f"It is late. Answer: {reasoned.expected}"]) == 1
+
+
+def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
+    suite = forms.read(str(evaluated(tmp_path)))
+    right = [item.expected for item in suite.items]
+    found = beside(suite, ("set", "model", 0), right, [1.0] * len(right), 1000, 17)
+    assert (found.baseline, found.word, found.kind) == ("common", "better", "topic")
+    assert found.bar.value == right.count("bad") / len(right)
+    assert found.whole["macro_f1"].value == 1
+    same = beside(suite, ("set", "model", 0), ["bad"] * len(right), [float(r == "bad") for r in right], 1000, 17)
+    assert same.word == "no evidence"
+    few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
+    rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
+    assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    """Built, mixed with smoothing, and evaluated with two numbers of examples."""
+    run = lambda *words: CliRunner().invoke(cli(), [*words])  # noqa: E731
+    space = tmp_path / "space"
+    assert run("init", str(space)).exit_code == 0
+    rows = [{"text": f"parcel {i} is late", "label": "bad" if i % 4 else "good"} for i in range(60)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    words = ["--kind", "topic", "--split", "0.5,0,0.5", "-w", str(space)]
+    for name in ("one", "two"):
+        found = run("tasks", "build", str(path), "--into", name, *words, "--most", "60" if name == "one" else "30")
+        assert found.exit_code == 0, found.output
+    mixed = run(
+        "data",
+        "mix",
+        "one-train",
+        "two-train",
+        "--smoothing",
+        "0",
+        "--count",
+        "40",
+        "--into",
+        "m",
+        "-w",
+        str(space),
+        "--json",
+    )
+    assert mixed.exit_code == 0, mixed.output
+    assert sum(json.loads(mixed.stdout)["taken"].values()) == pytest.approx(40, abs=1)
+    refused = run("tasks", "build", str(path), "--into", "x", "--kind", "inference", "-w", str(space))
+    assert refused.exit_code == 2
+    assert "the records have label, text" in refused.output
+    model = make_model(tmp_path / "model")
+    output = tmp_path / "out"
+    evals = ["tasks", "eval", "one", "--model", f"tiny={model}", "--shots", "0,1", "-o", str(output), "-w", str(space)]
+    found = run(*evals, "-n", "12", "--json", "--set", "model.dtype=float32")
+    assert found.exit_code == 0, found.output
+    tasks = json.loads((output / "tasks.json").read_text(encoding="utf-8"))["tasks"]
+    assert [(of["shots"], of["baseline"], of["score"]["n"]) for of in tasks] == [(0, "common", 12), (1, "common", 12)]
+    page = (output / "tasks.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "the most frequent answer" in page
+
+
+def test_a_t5_goes_from_tasks_to_an_answer(tmp_path: Path) -> None:
+    """Tasks, SFT, rankings, reward model, PPO and an engine under ChatYuan's form, by the stages' own code."""
+    rows = [{"question": f"您好，订单{i % 7}什么时候到？", "answer": "预计明天送达"} for i in range(24)]
+    built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "service", prompts=1)
+    learned = built.splits["train"]
+    base = make_folder("T5", sentences(), tmp_path / "base")
+    config = replaced(stages.SFT, epochs=1)
+    about: dict[str, Any] = {"model_config": stages.FLOAT, "seed": 3, "inputs": {}}
+    made_sft = sft.run(
+        base=base, demonstrations=learned, validation=[], output=tmp_path / "sft", config=config, **about
+    )
+    assert made_sft["eval_loss"] < made_sft["eval_loss_before"]
+    stages.run_reward(tmp_path / "sft", tmp_path / "reward", epochs=1, lora_rank=2)
+    once = {"iterations": 1, "critic_warmup_iterations": 0}
+    stages.run_ppo(tmp_path / "sft", tmp_path / "reward", tmp_path / "ppo", **once)
+    engine = load_engine(tmp_path / "ppo", dtype="float32")
+    turns = Conversation("x", (Message("user", "您好"), Message("assistant", "请问"), Message("user", "订单")))
+    answer = engine.generate([turns], SamplingParams(max_tokens=4, temperature=0))[0][0]
+    assert answer.token_ids
+    with pytest.raises(Refused, match=r"regex: this model's tokenizer cannot be followed"):
+        engine.generate([turns], SamplingParams(max_tokens=4, regex="是|否"))
+    suite = forms.read(str(write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])))
+    assert suite.items[0].score(["预计明天送达"]) == 1

@@ -1,0 +1,13 @@
+/** What somebody has, in words: to be read before it is deleted. */
+import { ui } from '../lib/ui.svelte'
+import type { Owned } from './account'
+
+const COUNTED = ['chats', 'messages', 'feedback', 'rankings', 'labels', 'keys'] as const
+
+export function toldOwned({ held, not_learned, rounds }: Owned): string {
+  const counts = COUNTED.filter((name) => held[name]).map((name) => ui.t(`people_has_${name}`, { n: held[name] ?? 0 }))
+  const told = [counts.join(ui.t('people_comma')) || ui.t('people_has_nothing')]
+  if (not_learned) told.push(ui.t('delete_not_learned', { n: not_learned }))
+  if (rounds.length) told.push(ui.t('people_learned_by', { rounds: rounds.join(ui.t('people_comma')) }))
+  return told.join(' ')
+}
