@@ -1,5 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vitest/config'
+import { sources } from './sources.ts'
 
 const server = 'http://127.0.0.1:8000'
 
@@ -12,7 +13,7 @@ const woff2Alone = {
 }
 
 export default defineConfig({
-  plugins: [woff2Alone, svelte()],
+  plugins: [woff2Alone, svelte(), sources],
   base: './', // the server says under which path it is offered
   build: {
     outDir: '../src/steersman/server/static',

@@ -10,7 +10,15 @@ import typer
 KEY_VARIABLE = "STEERSMAN_KEY"
 EndpointOption = Annotated[
     str,
-    typer.Option("--endpoint", metavar="URL", help="Take answers from this OpenAI-compatible endpoint."),
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        envvar="STEERSMAN_ENDPOINT",
+        help="Take answers from this OpenAI-compatible endpoint; its key is STEERSMAN_ENDPOINT_KEY.",
+    ),
+]
+EndpointModelOption = Annotated[
+    str, typer.Option("--endpoint-model", envvar="STEERSMAN_ENDPOINT_MODEL", help="The model's name there.")
 ]
 KeyOption = Annotated[
     str, typer.Option("--key", envvar=KEY_VARIABLE, help="Answer only who sends this key; default: serve.key.")

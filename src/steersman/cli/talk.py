@@ -190,6 +190,7 @@ def serve(
     keyfile: given.KeyfileOption = "",
     trusted_proxy: given.ProxyOption = "",
     endpoint: given.EndpointOption = "",
+    endpoint_model: given.EndpointModelOption = "",
     workers: given.WorkersOption = 0,
     store: given.StoreOption = "",
 ) -> None:
@@ -198,8 +199,8 @@ def serve(
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
-    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy}
-    told |= {"certfile": certfile, "keyfile": keyfile, "endpoint": endpoint}
+    told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy, "certfile": certfile}
+    told |= {"keyfile": keyfile, "endpoint": endpoint, "endpoint_model": endpoint_model}
     if store:  # workers, and stages that are started from the browser, have it from here
         os.environ[STORE_VARIABLE] = store
     space = open_workspace(workspace, [*(settings or []), *given.as_settings("serve", told)])
@@ -208,13 +209,12 @@ def serve(
 
         begun = start(space, *read_choice(canary), share)
         say(f"{begun.version} answers {100 * share:g} % of new chats: steersman canary status")
-    root = space.config.serve.root_path
     run_server(
         space,
         model,
         host,
         port,
-        lambda url: emit(as_json, {"url": url}, _where(url + root)),
+        lambda url: emit(as_json, {"url": url}, _where(url + space.config.serve.root_path)),
         dtype,
         key,
         also=also or (),
