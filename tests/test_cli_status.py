@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,23 @@ def test_status_shows_other_settings_without_calling_it_stale(space: Workspace) 
     write_manifest(folder, "report", {**to_dict(space.config.eval), "seed": 17, "dtype": "bfloat16"}, {})
     assert stages(space)["report"]["changed_settings"] == [], "no tasks were known when older reports were made"
     assert stages(space, "--set", 'eval.tasks=["sums"]')["report"]["changed_settings"] == ["eval.tasks"]
+
+
+def test_a_stage_at_work_may_take_its_files_away_meanwhile(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = space.root / "rounds/001/sft.partial"
+    partial.mkdir(parents=True)
+    for name in ("a.json", "b.json"):
+        (partial / name).write_text("{}")
+    stat = Path.stat
+
+    def vanishing(self: Path, **options: Any) -> Any:
+        found = stat(self, **options)
+        if self.name == "b.json":
+            os.unlink(self)  # between a look at the folder and one at the file
+        return found
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    assert stages(space)["sft"]["resume"].startswith("a.json, saved ")
 
 
 def test_status_shows_the_resume_point(space: Workspace) -> None:

@@ -12,6 +12,7 @@ Names in a manifest's `inputs`, and the present value that each hash is compared
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -117,14 +118,17 @@ def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tupl
 
 def _resume_point(partial: Path) -> str:
     """An unfinished run's resume point in words: the saved step, or the newest file."""
-    files = [
-        p for p in partial.rglob("*") if p.is_file() and p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256")
-    ]
+    files: dict[Path, float] = {}
+    with contextlib.suppress(FileNotFoundError):  # the stage may be at work: points go, and at its end the folder
+        for p in partial.rglob("*"):
+            if p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256") and p.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    files[p] = p.stat().st_mtime
     if not files:
         return "nothing saved yet"
-    points = sorted(partial.glob(POINTS))
-    newest = points[-1] if points else max(files, key=lambda p: p.stat().st_mtime)
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(newest.stat().st_mtime))
+    points = [p for p in sorted(partial.glob(POINTS)) if p in files]
+    newest = points[-1] if points else max(files, key=files.__getitem__)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(files[newest]))
     place = _saved_step(newest) if points else ""
     return f"{place or newest.relative_to(partial)}, saved {when}"
 
