@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -314,7 +313,7 @@ def test_a_stage_at_work_may_take_its_files_away_meanwhile(space: Workspace, mon
     def vanishing(self: Path, **options: Any) -> Any:
         found = stat(self, **options)
         if self.name == "b.json":
-            os.unlink(self)  # between a look at the folder and one at the file
+            self.unlink()  # between a look at the folder and one at the file
         return found
 
     monkeypatch.setattr(Path, "stat", vanishing)
