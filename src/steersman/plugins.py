@@ -161,8 +161,9 @@ def admit(folder: Path) -> None:
     _admitted.extend(dict.fromkeys((folder, folder.resolve())))  # it may stand in sys.path under its other name
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
-    for known in [p for p in sys.path_importer_cache if any(Path(p).is_relative_to(of) for of in _admitted)]:
-        del sys.path_importer_cache[known]
+    for known in list(sys.path_importer_cache):  # a copy: other threads import meanwhile
+        if any(Path(known).is_relative_to(of) for of in _admitted):
+            sys.path_importer_cache.pop(known, None)
     sys.path.append(str(folder))
     importlib.invalidate_caches()
 
