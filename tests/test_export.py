@@ -80,6 +80,20 @@ def test_a_file_read_back_is_the_model(variant: str, tmp_path: Path) -> None:
     assert theirs.eos_token == "<|im_end|>"
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text"])
+def test_gemmas_attention_is_scaled_by_the_heads_size(kind: str, tmp_path: Path) -> None:
+    """No file says so, and the class's default is that of the published sizes alone."""
+    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 32}
+    sizes |= {"num_hidden_layers": 6, "num_key_value_heads": 1, "query_pre_attn_scalar": 32, "sliding_window": 8}
+    sizes |= {"vocab_size": 350, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **sizes))
+    save_model(model.to(torch.bfloat16), small.tokenizer(), tmp_path / "m")
+    convert_gguf(write_gguf(tmp_path / "m", tmp_path / "m.gguf", "bf16").path, tmp_path / "back")
+    own, theirs = (load_causal(tmp_path / name, "float32")(IDS).logits for name in ("m", "back"))
+    torch.testing.assert_close(theirs[..., :350], own, atol=1e-4, rtol=1e-3)  # transformers' Gemma adds a <mask>
+
+
 def test_gpt2_is_turned_and_read_back(tmp_path: Path) -> None:
     config = transformers.GPT2Config(
         n_embd=64, n_layer=2, n_head=2, vocab_size=350, n_positions=128, bos_token_id=1, eos_token_id=2

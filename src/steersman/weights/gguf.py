@@ -18,6 +18,9 @@ from steersman.weights.gguf_words import cut_as_said
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
+GEMMA_27B = {"gemma2": 46, "gemma3": 62}
+"""Layers of the size of each whose attention is not scaled by the head's size."""
+
 
 def completed(file: Path, config: Any) -> Any:
     """transformers' config of a file, with the missing settings added.
@@ -36,6 +39,9 @@ def completed(file: Path, config: Any) -> Any:
     architecture = "" if general is None else str(general.contents())
     if of("attention.key_length") and hasattr(config, "head_dim"):
         config.head_dim = int(of("attention.key_length"))
+    if architecture in GEMMA_27B:  # the scale of attention is in no file: llama.cpp derives it so
+        wide = config.num_hidden_layers == GEMMA_27B[architecture]
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if wide else config.head_dim
     if architecture == "gpt2" and of("context_length"):
         config.n_positions = int(of("context_length"))
     rope = dict(getattr(config, "rope_parameters", None) or {})
