@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Buckets:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        if self._file is None:
+        if self._file is None or sys.platform == "win32":  # there no descriptors are handed on: one web process
             yield
             return
         import fcntl
