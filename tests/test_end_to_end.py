@@ -346,7 +346,7 @@ def test_serve_and_what_a_like_leaves_behind(root: Path) -> None:
         assert (config["model"], config["policy_version"], config["report"]) == ("tester", "001/ppo", True)
 
         with OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
-            assert [m.id for m in client.models.list()] == ["tester", "001/ppo"]
+            assert [m.id for m in client.models.list()] == ["tester", "001/ppo", "001/sft", "base"]
             asked: Any = {
                 "model": "tester",
                 "messages": [{"role": "user", "content": "Where is it?"}],

@@ -214,7 +214,7 @@ def test_gradients_are_summed_in_float32_over_rows(family: str, tmp_path: Path) 
         response_logprobs(model, row)[0].sum().backward()
         updater.gather()
     response_logprobs(peer, row)[0].sum().backward()
-    assert {id(p) for p in updater.parameters if p.dim() == 2} == {id(wide.parameter) for wide in updater.wide}
+    assert {id(p) for p in updater.parameters if p.dim() == 2} == {id(wide.parameter) for wide, _ in updater.wide}
     for mine, theirs in zip(model.parameters(), peer.parameters(), strict=True):
         if mine.dim() == 2:
             assert mine.grad is None
@@ -294,4 +294,4 @@ def test_steps_are_those_of_pytorchs_adamw(tmp_path: Path) -> None:
     for parameter, mine, expected in zip(updater.parameters, updater.masters, masters, strict=True):
         torch.testing.assert_close(mine, expected.detach(), atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(parameter.detach(), mine.bfloat16(), atol=0, rtol=0)
-    assert not any(wide.gradient.any() for wide in updater.wide)
+    assert not any(wide.gradient.any() for wide, _ in updater.wide)

@@ -16,6 +16,8 @@ HEAD_DEVIATION = 0.001
 WAYS_OUT = ("o_proj", "down_proj")
 """Matrices that write into the residual stream: zero at first, so that every layer begins as the identity."""
 
+ENCODERS = ("bert", "modernbert")
+
 
 def decoder_config(kind: str, layers: int, width: int, intermediate: int, heads: int, **more: Any) -> Any:
     """The config of a decoder with as many key heads as query heads, of `width` / `heads` numbers each."""
@@ -103,6 +105,14 @@ def _encoder(kind: str, sizes: Mapping[str, int], context: int, **more: Any) -> 
         **drop,
         **more,
     )
+
+
+def kind_of(config: Any) -> str:
+    """What a model can learn, as the one of the kinds of new models that learns the same."""
+    if config.is_encoder_decoder:
+        return "bart" if config.model_type == "bart" else "t5"
+    masked = any("MaskedLM" in name for name in config.architectures or ())
+    return config.model_type if masked and config.model_type in ENCODERS else "bert" if masked else "qwen3"
 
 
 def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: Any) -> Any:

@@ -122,10 +122,11 @@ def _text(inputs: Mapping[str, str]) -> dict[str, str]:
 
 def of_kind(space: Workspace, base: Path) -> Workspace:
     """The settings for going on with a model: its own architecture."""
-    from steersman.train.pretraining_plan import kind_of
+    from steersman.families.fresh import kind_of
+    from steersman.weights.folders import read_config
 
     section = space.config.pretrain
-    section = replace(section, shape=replace(section.shape, kind=kind_of(base)))
+    section = replace(section, shape=replace(section.shape, kind=kind_of(read_config(base))))
     return replace(space, config=replace(space.config, pretrain=section))
 
 

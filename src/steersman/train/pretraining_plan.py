@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from steersman.config import ModelConfig, PretrainConfig
+from steersman.families.fresh import kind_of
 from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
-from steersman.train.denoising import OF_KIND
 from steersman.train.dial import DECODERS, HEAD, Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
 from steersman.train.speed import UNCERTAINTY, operations_per_second
@@ -20,7 +20,7 @@ from steersman.weights.folders import DTYPES, pick_device, read_config
 
 def sizes_of(base: Path, vocabulary: int) -> Sizes:
     """Of a model's folder. ValueError where it is a decoder whose sizes are not known, or has fewer entries."""
-    kind = kind_of(base)
+    kind = kind_of(read_config(base))
     if kind in DECODERS:
         shape = shape_in(base)
         found = Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind)
@@ -33,15 +33,6 @@ def sizes_of(base: Path, vocabulary: int) -> Sizes:
             f"{base}: has {found.vocabulary} entries, the corpus's tokenizer {vocabulary}; expected its own"
         )
     return found
-
-
-def kind_of(base: Path) -> str:
-    """What a folder's model can learn, as one of the architectures that a new one may have."""
-    config = read_config(base)
-    if config.is_encoder_decoder:
-        return "bart" if config.model_type == "bart" else "t5"
-    masked = any("MaskedLM" in name for name in config.architectures or ())
-    return config.model_type if masked and config.model_type in OF_KIND else "bert" if masked else "qwen3"
 
 
 def _shape(sizes: Sizes, context: int) -> Shape:

@@ -55,7 +55,7 @@ def push(folder: Path, target: str, public: bool = False) -> str:
         try:
             return send(folder, repo, token, public)
         except Exception as error:  # the hubs' and the HTTP libraries' errors share no base class
-            first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            first = next(iter(str(error).strip().split("\n")), "") or type(error).__name__
             raise ValueError(f"{target}: not sent, and what was made stays in {folder}: {first}") from None
 
 
