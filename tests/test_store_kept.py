@@ -87,6 +87,7 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_kill_amid_a_restore_leaves_the_store_whole(tmp_path: Path) -> None:
     place, file = tmp_path / "store.db", tmp_path / "copy.db"
@@ -114,6 +115,7 @@ def test_a_kill_amid_a_restore_leaves_the_store_whole(tmp_path: Path) -> None:
     assert cut, "no kill came amid the work"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_kill_amid_a_migration_leaves_the_store_whole(tmp_path: Path) -> None:
     first = migrating.steps()[0].version

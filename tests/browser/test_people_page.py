@@ -34,7 +34,15 @@ from steersman.types import Completion
 
 PASSWORD = "correct horse battery"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-BOTH = pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("zh", PHONE)], ids=["en-desktop", "zh-phone"])
+_EN = pytest.param("en", DESKTOP, id="en-desktop")
+_ZH = pytest.param("zh", PHONE, id="zh-phone")
+MOSTLY_EN, MOSTLY_ZH = (
+    pytest.mark.parametrize(
+        ("language", "size"), [quick, pytest.param(*other.values, id=other.id, marks=pytest.mark.slow)]
+    )
+    for quick, other in ((_EN, _ZH), (_ZH, _EN))
+)
+"""Both, one of them in `make test-slow` alone."""
 SCRIPT = "<img src=x onerror=alert(1)>"
 WAIT = 20_000
 
@@ -105,7 +113,7 @@ def enter(page: Page, language: str, password: str) -> None:
     button(page, "Sign in" if en else "登录").click()
 
 
-@BOTH
+@MOSTLY_ZH
 def test_signing_in_and_out(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     page = opened(site, "/desk", language, size)
@@ -133,7 +141,7 @@ def test_signing_in_and_out(team: Callable[..., TeamSite], language: str, size: 
     assert site.complaints == []
 
 
-@BOTH
+@MOSTLY_EN
 def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     token = site.store.accounts.invite(Role.LABELER, by="")
@@ -160,7 +168,7 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     assert site.complaints == []
 
 
-@BOTH
+@MOSTLY_EN
 def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     page = opened(site, "/", language, size, "chloe")
@@ -188,7 +196,7 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     assert site.complaints == []
 
 
-@BOTH
+@MOSTLY_ZH
 def test_ones_own_account(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     page = opened(site, "/people", language, size, "chloe")
@@ -220,7 +228,7 @@ def test_ones_own_account(team: Callable[..., TeamSite], language: str, size: di
     assert site.complaints == []
 
 
-@BOTH
+@MOSTLY_EN
 def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     page = opened(site, "/people", language, size, "ada")
@@ -264,7 +272,7 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     assert site.complaints == []
 
 
-@BOTH
+@MOSTLY_ZH
 def test_what_is_lost_is_said_before(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     chloe = site.store.accounts.named("chloe").id

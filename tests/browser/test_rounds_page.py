@@ -82,6 +82,7 @@ def look(rounds: Site, path: str, **form: Any) -> Page:
     return page
 
 
+@pytest.mark.slow
 def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     quick += [4.0]
     page, beside = (look(rounds, "/rounds", english=True, **DESKTOP) for _ in range(2))
@@ -209,7 +210,13 @@ def test_from_an_answer_to_its_lineage(rounds: Site) -> None:
     expect(page.locator("main")).to_contain_text("learned it")
 
 
-@pytest.mark.parametrize(("language", "form"), [("zh", PHONE), ("en", DESKTOP)], ids=["zh-phone-dark", "en-desktop"])
+@pytest.mark.parametrize(
+    ("language", "form"),
+    [
+        pytest.param("zh", PHONE, id="zh-phone-dark"),
+        pytest.param("en", DESKTOP, id="en-desktop", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_is_accessible_and_fits(rounds: Site, language: str, form: dict[str, Any]) -> None:
     answer = rounds.store.messages(rounds.store.conversations()[0].id)[-1].id
     page = look(rounds, "/", english=language == "en", **form)
