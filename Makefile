@@ -38,13 +38,16 @@ test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)
 	@STEERSMAN_PAGE_LANGUAGE=zh $(BIN)/pytest tests/browser
 
+# Types are checked for three systems at a time
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check src tests bench recipes deploy
 	@$(BIN)/ruff check --preview --select PLW1514 src bench deploy
 	@$(BIN)/ruff format --check src tests bench recipes deploy
-	@$(BIN)/mypy
-	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
-	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	@$(BIN)/mypy & here=$$!; \
+	 $(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 & windows=$$!; \
+	 $(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin; mac=$$?; \
+	 wait $$here; here=$$?; wait $$windows; windows=$$?; \
+	 exit $$(( here | windows | mac ))
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
