@@ -20,7 +20,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
-from steersman.rounds.provenance import holders, rounds_of
+from steersman.rounds.provenance import holders, learned_in
 
 ERASED = "records that people deleted are no longer in it"
 
@@ -64,16 +64,12 @@ def find_records(space: Workspace, ids: Collection[str], by: str | None) -> list
 
 def forget(space: Workspace, records: Collection[str]) -> Forgotten:
     """Delete the records everywhere, the store last, so that after a kill the same call finds them again."""
-    learned = [of["round"] for of in _learned(space, records)]
+    learned = learned_in(space, records)
     models = tuple(dict.fromkeys(entry["path"] for entry in holders(space, records)))
     files = erase(space, records)
     with open_store(space) as store:
         rows = store.erase(records)
-    return Forgotten(tuple(records), rows, tuple(files), tuple(sorted(set(learned))), models)
-
-
-def _learned(space: Workspace, records: Collection[str]) -> list[dict[str, Any]]:
-    return [of for record in records for of in rounds_of(space, record) if of["learned"]]
+    return Forgotten(tuple(records), rows, tuple(files), learned, models)
 
 
 def erase(space: Workspace, records: Collection[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from steersman.artifact.media import Media
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.rounds.forget import erase
-from steersman.rounds.provenance import holders, rounds_of, unlearned
+from steersman.rounds.provenance import holders, learned_in, unlearned
 from steersman.store import NotLearned, Store
 
 
@@ -57,13 +57,13 @@ def not_learned(space: Workspace | None, store: Store, records: Collection[str])
 def look(space: Workspace | None, store: Store, user_id: str) -> Left:
     """What a person has, before anything is deleted."""
     records = store.owned.records(user_id)
-    rounds: set[int] = set()
+    rounds: tuple[int, ...] = ()
     models: list[str] = []
     if space is not None:
-        rounds = {of["round"] for record in records for of in rounds_of(space, record) if of["learned"]}
+        rounds = learned_in(space, records)
         models = list(dict.fromkeys(entry["path"] for entry in holders(space, records))) if records else []
     lost = len(not_learned(space, store, records))
-    return Left(store.owned.counts(user_id), lost, tuple(sorted(rounds)), tuple(models))
+    return Left(store.owned.counts(user_id), lost, rounds, tuple(models))
 
 
 def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) -> Left:

@@ -154,7 +154,7 @@ def _lineage(space: Workspace, entry: provenance.Entry) -> str:
         lines += [f"- round {source.round}: {what}" for what in source.unknown]
     if rules:
         lines.append("- records of the store: " + ", ".join(f"{n} {rule}" for rule, n in sorted(rules.items())))
-    for name, folder in _stages(space, entry["round"], space.root / entry["path"], set()):
+    for name, folder in stages_of(space, entry["round"], space.root / entry["path"], set()):
         made = read_manifest(folder)
         lines.append(f"- {name}: made {made.created} by version {made.code_version}")
         lines += [f"  - note: {note}" for note in made.notes]
@@ -163,7 +163,7 @@ def _lineage(space: Workspace, entry: provenance.Entry) -> str:
     return "\n".join([*lines, ""])
 
 
-def _stages(space: Workspace, round_: int, folder: Path, seen: set[Path]) -> Iterator[tuple[str, Path]]:
+def stages_of(space: Workspace, round_: int, folder: Path, seen: set[Path]) -> Iterator[tuple[str, Path]]:
     """The model's own stage and those that it was made from."""
     if folder in seen or not (folder / MANIFEST_NAME).is_file():
         return
@@ -173,7 +173,7 @@ def _stages(space: Workspace, round_: int, folder: Path, seen: set[Path]) -> Ite
     for name in made.inputs:
         of = artifact_of(name)
         if of is not None:
-            yield from _stages(space, of[0] or round_, space.stage_dir(of[1].name, of[0] or round_), seen)
+            yield from stages_of(space, of[0] or round_, space.stage_dir(of[1].name, of[0] or round_), seen)
 
 
 def _limits(told: Told) -> str:

@@ -140,9 +140,7 @@ def rounds_of(space: Workspace, record: str) -> list[dict[str, Any]]:
     """The rounds that learned a record (or any record about an answer or ranking task), whether it is still stored."""
     found = []
     for number in space.rounds():
-        index = space.stage_dir(GATHERED, number) / INDEX
-        rows = read_lines(index) if index.is_file() else of_round(space, number).records
-        mine = [row for row in rows if record in (row["id"], message_of(row["id"]))]
+        mine = [row for row in _rows(space, number) if record in (row["id"], message_of(row["id"]))]
         if mine:
             began = opened(space, number)
             learned_in = [row for row in mine if row.get("used", True)]
@@ -162,10 +160,24 @@ def unlearned(space: Workspace, records: Collection[str]) -> list[str]:
     """Those of the records that no round has learned."""
     known: set[str] = set()
     for number in space.rounds() if records else ():
-        index = space.stage_dir(GATHERED, number) / INDEX
-        rows = read_lines(index) if index.is_file() else of_round(space, number).records
-        known |= {row["id"] for row in rows if row.get("used", True)}
+        known |= {row["id"] for row in _rows(space, number) if row.get("used", True)}
     return [id_ for id_ in records if id_ not in known]
+
+
+def learned_in(space: Workspace, records: Collection[str]) -> tuple[int, ...]:
+    """The rounds that learned one of the records, or one about an answer or ranking task of that id."""
+    wanted = set(records)
+
+    def has(number: int) -> bool:
+        return any(wanted & {row["id"], message_of(row["id"])} for row in _rows(space, number) if row.get("used", True))
+
+    return tuple(number for number in (space.rounds() if wanted else ()) if has(number))
+
+
+def _rows(space: Workspace, number: int) -> list[dict[str, Any]]:
+    """What a round knows of records: of each whether it was learned, where that is noted."""
+    index = space.stage_dir(GATHERED, number) / INDEX
+    return read_lines(index) if index.is_file() else of_round(space, number).records
 
 
 def holders(space: Workspace, records: Collection[str]) -> list[Entry]:

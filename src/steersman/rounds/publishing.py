@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steersman.artifact.files import write_json
-from steersman.artifact.manifest import MANIFEST_NAME, identity, verify
+from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest, verify
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import model_card
-from steersman.rounds.inputs import resolved
+from steersman.rounds.inputs import base_model, model_hash, resolved
 from steersman.rounds.registry import artifact_of
 
 if TYPE_CHECKING:
@@ -86,12 +86,13 @@ def write(
     from steersman.weights.folders import check_folder, read_config
 
     name = wanted.name or model.name
+    base = wanted.base or _base(space, model)
     check_folder(model.folder)
     config = read_config(model.folder)
     files: list[tuple[str, int, str]] = []
     notes: list[str] = []
     if wanted.adapter:
-        files += _copy_adapter(model.folder, into, wanted.base or _base(space, model))
+        files += _copy_adapter(model.folder, into, base)
     elif wanted.safetensors:
         files += _copy_folder(model.folder, into, str(config.dtype or "").removeprefix("torch."))
     made = _write_gguf(model.folder, into, name, wanted.gguf, tell)
@@ -100,8 +101,8 @@ def write(
     languages = _languages(model.folder)
     told = model_card.Told(
         name,
-        wanted.base or _base(space, model),
-        wanted.licence or _licence(wanted.base or _base(space, model)),
+        base,
+        wanted.licence or _licence(base),
         _context(config),
         languages,
         tuple(files),
@@ -119,7 +120,6 @@ def write(
 
 def identity_of(folder: Path) -> str:
     """A hash of a stage's model, or of its weights alone."""
-    from steersman.artifact.manifest import read_manifest
     from steersman.weights.lora import weights_hash
 
     return identity(read_manifest(folder)) if (folder / MANIFEST_NAME).is_file() else weights_hash(folder)
@@ -192,8 +192,9 @@ def _languages(folder: Path) -> tuple[str, ...]:
 
 
 def _base(space: Workspace | None, model: Chosen) -> str:
-    """The base as the settings name it: a known name's address on the hub; of a folder its name alone."""
-    if space is None or model.entry is None:
+    """The base as the settings name it, where the model began from that one: a known name's address on the hub; of a
+    folder its name alone. '' where the settings name another now."""
+    if space is None or model.entry is None or not _began_from_base(space, model.entry, model.folder):
         return ""
     from steersman.weights.resolve import KNOWN
 
@@ -201,6 +202,15 @@ def _base(space: Workspace | None, model: Chosen) -> str:
     if named in KNOWN:
         return next((s.partition(":")[2] for s in KNOWN[named].sources if s.startswith("hf:")), named)
     return Path(named).name if Path(named).exists() else named.removeprefix("hf:").removeprefix("modelscope:")
+
+
+def _began_from_base(space: Workspace, entry: Mapping[str, Any], folder: Path) -> bool:
+    made = (read_manifest(of).inputs for _, of in model_card.stages_of(space, entry["round"], folder, set()))
+    recorded = next((inputs["base"] for inputs in made if "base" in inputs), None)
+    try:
+        return recorded is not None and recorded == model_hash(base_model(space))
+    except (ValueError, OSError):  # the base is gone
+        return False
 
 
 def _licence(base: str) -> str:

@@ -121,6 +121,11 @@ class Answers:
     def of_chat(self, chat: str) -> list[Answer]:
         return [answer for answer in self._live.values() if answer.question.conversation_id == chat]
 
+    def cancel(self, chat: str) -> None:
+        """End the answers of a chat that is gone."""
+        for answer in self.of_chat(chat):
+            answer.generation.cancel()
+
     def of_question(self, id_: str) -> Answer | None:
         return next((answer for answer in self._live.values() if answer.question.id == id_), None)
 

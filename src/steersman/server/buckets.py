@@ -74,4 +74,5 @@ def address_of(scope: Scope) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host[:64]
+    address = getattr(address, "ipv4_mapped", None) or address  # a socket for both kinds says IPv4 so
     return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

@@ -119,8 +119,7 @@ async def delete_conversation(
     `feedback=delete` says that this is meant."""
     await run_in_threadpool(functools.partial(delete_chat, ctx, id, anyway=feedback == "delete"))
     await run_in_threadpool(audit, ctx, who, "chat deleted", id)
-    for answer in ctx.answers.of_chat(id):
-        answer.generation.cancel()
+    ctx.answers.cancel(id)
     return {"ok": True}
 
 

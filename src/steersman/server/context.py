@@ -27,7 +27,7 @@ from steersman.server.team import Team
 from steersman.store import Store
 from steersman.types import Conversation
 
-_COUNTING = 2
+_COUNTING, _OPENING = 2, 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Context:
     counting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
     """Limits concurrent tokenising, so that the event loop gets its turn."""
 
-    opening: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COUNTING))
+    opening: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_OPENING))
     """Limits requests that load a model, so that the others get their threads."""
 
     def __post_init__(self) -> None:
@@ -96,7 +96,8 @@ class Context:
                 message = f"The model `{name[:100]}` cannot be loaded: {error}"
                 raise ApiError(409, message, param="model", code="model_not_loaded") from None
         if found is None:
-            there = ", ".join(f"`{known}`" for known in self.models.names()[:10])
+            names = await to_thread.run_sync(self.models.names)
+            there = ", ".join(f"`{known}`" for known in names[:10])
             message = f"The model `{name[:100]}` does not exist; this server has {there}"
             raise ApiError(404, message, param="model", code="model_not_found")
         return found

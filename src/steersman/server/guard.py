@@ -24,12 +24,11 @@ from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import Door
 from steersman.server.errors import INTERNAL, error_response
-from steersman.server.key import Key
+from steersman.server.key import HEALTH, Key
 from steersman.server.people import EVERYBODY, SCOPE
 from steersman.server.reach import HERE, Reach, is_loopback
 
 ALLOWED = "serve.allowed_hosts"
-HEALTH = ("/healthz", "/readyz")
 PATH_LIMIT = 2_000
 QUERY_LIMIT = 8_000
 """Most bytes of a request's path, and of its query."""
@@ -143,7 +142,7 @@ class Guard:
 
     def _too_often(self, scope: Scope) -> Response | None:
         """Counts what this machine does not ask itself, and who has no limit of their own."""
-        known = self._door is not None and scope[SCOPE] is not None
+        known = self._door is not None and scope[SCOPE] not in (None, EVERYBODY)
         if not self._rate or known or scope["path"] in HEALTH or is_loopback((scope.get("client") or ("",))[0]):
             return None
         wait = self._buckets.take(f"address {address_of(scope)}", self._rate)

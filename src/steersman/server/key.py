@@ -19,7 +19,7 @@ from starlette.types import Scope
 from steersman.server.cookies import ROOT, cookie_of, is_secure, path_of
 from steersman.server.errors import error_response
 
-_OPEN = ("/healthz", "/readyz")
+HEALTH = ("/healthz", "/readyz")
 _MONTH = 30 * 24 * 3600
 _LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</title>
 <body style='font:16px/1.5 sans-serif;max-width:26em;margin:4em auto;padding:0 1em'>
@@ -42,7 +42,7 @@ class Key:
     def answer(self, scope: Scope, headers: Headers, body: bytes) -> Response | None:
         """None where the request may pass; else the login page for a browser, or 401."""
         path, method = scope["path"], scope["method"]
-        if path in _OPEN:
+        if path in HEALTH:
             return None
         if method == "POST" and path == "/login":
             form = parse_qs(body.decode("utf-8", "replace"))

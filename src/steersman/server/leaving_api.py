@@ -20,7 +20,7 @@ from steersman.rounds.leaving import Left, leave, look, space_at
 from steersman.server import passwords
 from steersman.server.audit import Us
 from steersman.server.buckets import address_of
-from steersman.server.context import Ctx
+from steersman.server.context import Context, Ctx
 from steersman.server.cookies import delete_cookie
 from steersman.server.errors import ApiError
 from steersman.server.people import Who
@@ -58,7 +58,7 @@ async def leave_myself(us: Us, ctx: Ctx, who: Who, request: Request, body: Leavi
     """Delete oneself with all that one owns. 409 `feedback_not_learned` as for a chat."""
     if await run_in_threadpool(us.store.accounts.password, who.name) is not None:
         await us.sign_in(who.name, body.password, address_of(request.scope))
-    left = await run_in_threadpool(_leave, us, ctx.workspace, who.id, "", body.feedback)
+    left = await _leave(us, ctx, who.id, "", body.feedback)
     answer = JSONResponse(left.to_json())
     delete_cookie(request, answer)
     return answer
@@ -77,11 +77,11 @@ def export_theirs(us: Us, ctx: Ctx, who: Who, id: str) -> FileResponse:
 
 
 @router.delete("/people/{id}")
-def delete_person(us: Us, ctx: Ctx, who: Who, id: str, feedback: Feedback = "keep") -> dict[str, Any]:
+async def delete_person(us: Us, ctx: Ctx, who: Who, id: str, feedback: Feedback = "keep") -> dict[str, Any]:
     """Delete a person with all that they own. 409 `feedback_not_learned` as for a chat."""
     if id == who.id:
         raise ApiError(400, "You leave by /api/me/leave; another admin can delete you", param="id")
-    return _leave(us, ctx.workspace, id, who.id, feedback).to_json()
+    return (await _leave(us, ctx, id, who.id, feedback)).to_json()
 
 
 def _exported(us: Team, workspace: Path | None, id_: str, by: str) -> FileResponse:
@@ -99,11 +99,18 @@ def _exported(us: Team, workspace: Path | None, id_: str, by: str) -> FileRespon
     return FileResponse(file, media_type="application/zip", filename=shown, background=BackgroundTask(file.unlink))
 
 
-def _leave(us: Team, workspace: Path | None, id_: str, by: str, feedback: Feedback) -> Left:
-    try:
-        left = leave(space_at(workspace), us.store, id_, anyway=feedback == "delete")
-    except Busy as error:
-        raise ApiError(409, f"{error}; try again then", code="busy") from None
-    us.store.audit.add(by, "user deleted", rows=sum(left.held.values()), feedback=left.not_learned)
-    us.door.forget()
+async def _leave(us: Team, ctx: Context, id_: str, by: str, feedback: Feedback) -> Left:
+    def deleted() -> tuple[list[str], Left]:
+        chats = [chat.id for chat in us.store.conversations((id_,))]
+        try:
+            left = leave(space_at(ctx.workspace), us.store, id_, anyway=feedback == "delete")
+        except Busy as error:
+            raise ApiError(409, f"{error}; try again then", code="busy") from None
+        us.store.audit.add(by, "user deleted", rows=sum(left.held.values()), feedback=left.not_learned)
+        us.door.forget()
+        return chats, left
+
+    chats, left = await run_in_threadpool(deleted)
+    for chat in chats:
+        ctx.answers.cancel(chat)
     return left

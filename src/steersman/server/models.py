@@ -50,6 +50,7 @@ class Models:
         self._on_demand = on_demand
         self._candidate: tuple[Canary, Engine] | None = None
         self._old: list[weakref.ref[Engine]] = []
+        self._freeing = threading.Lock()
 
     @property
     def canary(self) -> Canary | None:
@@ -62,19 +63,20 @@ class Models:
         return list(dict.fromkeys([*self._named(), *(self._on_demand.names() if self._on_demand else ())]))
 
     def find(self, name: str) -> Found | None:
-        """The model of this name; None where there is none, or it is not loaded."""
-        found = self._named().get(name)
-        if found is None and self._on_demand and (engine := self._on_demand.loaded(name)):
-            return Found(name, engine)
-        return found
+        """The model of this name that is served all the time; None where there is none."""
+        return self._named().get(name)
 
     def open(self, name: str) -> Found | None:
-        """The model, loaded where it is one of a round; None where there is none. ValueError, OSError or NoRoom."""
+        """A round's model, loaded where it is not; None where there is none. ValueError, OSError or NoRoom."""
         if self._on_demand is None or name not in self._on_demand.names():
-            return self.find(name)
-        engine, gone = self._on_demand.open(name)
-        self._old += map(weakref.ref, gone)
-        return Found(name, engine)
+            return None
+        return Found(name, self._on_demand.open(name, self._retire))
+
+    def _retire(self, engines: list[Engine]) -> None:
+        with self._freeing:
+            self._old += map(weakref.ref, engines)
+        engines.clear()
+        self.free()
 
     def _named(self) -> dict[str, Found]:
         current = self.current
@@ -102,22 +104,25 @@ class Models:
 
     def serve(self, engine: Engine) -> None:
         """New requests go to `engine` from now on."""
-        self._old.append(weakref.ref(self.current))
+        with self._freeing:
+            self._old.append(weakref.ref(self.current))
         self.current = engine
 
     def compare(self, canary: Canary | None, engine: Engine | None = None) -> None:
         """New requests of the canary's chats go to `engine`; None: there is no candidate any more."""
         if self._candidate:
-            self._old.append(weakref.ref(self._candidate[1]))
+            with self._freeing:
+                self._old.append(weakref.ref(self._candidate[1]))
         self._candidate = None if canary is None or engine is None else (canary, engine)
 
     def free(self) -> None:
         """Free the memory of engines that nobody uses any more. The server's objects are exempt from collection."""
-        self._old = [old for old in self._old if old() is not None]
-        if self._old:
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+        with self._freeing:
+            self._old = [old for old in self._old if old() is not None]
+            if self._old:
+                gc.unfreeze()
+                gc.collect()
+                gc.freeze()
 
 
 @dataclass

@@ -198,7 +198,8 @@ async def _claims(team: Team, code: str, verifier: str, nonce: str) -> dict[str,
         nonce={"essential": True, "value": nonce},
     )
     wanted.validate(claims)
-    if claims.get("azp", s.oidc_client_id if isinstance(claims["aud"], str) else None) != s.oidc_client_id:
+    alone = claims["aud"] in (s.oidc_client_id, [s.oidc_client_id])  # only one of several must say who asked
+    if claims.get("azp", s.oidc_client_id if alone else None) != s.oidc_client_id:
         raise ValueError("the token is another client's")
     if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"]) <= _SUBJECT:
         raise ValueError(f"the token's subject is no text of 1 to {_SUBJECT} characters")

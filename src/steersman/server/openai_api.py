@@ -57,20 +57,19 @@ def list_models(ctx: Ctx) -> dict[str, Any]:
 
 @router.get("/models/{name:path}")
 async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
-    if name not in [*ctx.models.names(), *ctx.encoders.names]:
-        await ctx.named(name)
+    if name not in [*await run_in_threadpool(ctx.models.names), *ctx.encoders.names]:
+        await ctx.named(name)  # 404, with the names there are
     return _model_json(name)
 
 
 @router.post("/chat/completions", responses={200: {"content": {"text/event-stream": {}}}})
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     named = await ctx.named(body.model)
-    found = await ctx.for_user(named, body.user, body.safety_identifier, body.beginning)
     refuse_unsupported(body)
+    named, route = await _routed(ctx, body, named)
+    found = await ctx.for_user(named, body.user, body.safety_identifier, body.beginning)
     if body.logprobs:
         check_tokens(found.engine)
-
-    found, route = await _routed(ctx, body, found)
 
     def read() -> Asked:
         dialogue = to_prompt(body, (route and route.to.system_prompt) or ctx.system_prompt)
