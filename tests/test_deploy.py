@@ -31,7 +31,7 @@ ENDS_WITHIN = configs.ServeConfig().grace_seconds + END_SECONDS
 SERVE: Any = typer.main.get_command(framework.build()).commands["serve"]  # type: ignore[attr-defined]
 OTHERS = {"STEERSMAN_STORE", KEY_VARIABLE, users.OIDC_SECRET, "PGPASSWORD"}
 """Variables that no option of `serve` stands for, and libpq's."""
-IMAGE = {"POSTGRES_PASSWORD", "STEERSMAN_NAME"}
+IMAGE = {"POSTGRES_PASSWORD", "STEERSMAN_HOST", "STEERSMAN_NAME"}
 """Those of compose.yaml's database, and of entrypoint.sh."""
 
 
@@ -107,6 +107,9 @@ def test_compose_waits_for_the_database_and_gives_answers_time_to_end() -> None:
     url = server["environment"]["STEERSMAN_STORE"]
     assert url == f"postgresql://{database['environment']['POSTGRES_USER']}@db/{database['environment']['POSTGRES_DB']}"
     assert {*server["environment"]} <= known()
+    given = accepted([re.sub(r"\$\{STEERSMAN_HOST:.*\}", "chat.example.com", word) for word in server["command"]])
+    assert (given["host"], given["port"], given["auth"]) == ("0.0.0.0", PORT, True)
+    assert given["trusted_proxy"] == compose["networks"]["default"]["ipam"]["config"][0]["gateway"]
     assert {*compose["volumes"]} == {"workspace", "database"}
 
 
@@ -125,13 +128,13 @@ def test_the_manifests_fit_each_other_and_the_image() -> None:
     given = accepted(container["args"])
     (port,) = container["ports"]
     assert (given["host"], given["port"], given["auth"]) == ("0.0.0.0", port["containerPort"], True)
-    assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"]) == str(PORT)
+    assert port["containerPort"] == PORT
     for probe, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": port["name"]}
     pause = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert pod["spec"]["terminationGracePeriodSeconds"] > pause + ENDS_WITHIN
     assert pod["spec"]["securityContext"]["runAsUser"] == pod["spec"]["securityContext"]["fsGroup"] == USER
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {PLACE, "/tmp"}
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {f"{PLACE}/workspace", "/tmp"}
     claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
     assert claims == [volume["metadata"]["name"]]
     labels = pod["metadata"]["labels"]
@@ -145,6 +148,11 @@ def test_the_manifests_fit_each_other_and_the_image() -> None:
     there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"secret.example.yaml", "kustomization.yaml"}
     assert {*kustomization["resources"]} - {"secret.yaml"} == there - {"secret.yaml"}
     assert kustomization["images"][0]["name"] == container["image"]
+    (job,) = documents("admin/job.yaml")
+    (users_add,) = job["spec"]["template"]["spec"]["containers"]
+    image = kustomization["images"][0]
+    assert users_add["image"] == f"{image['newName']}:{image['newTag']}"
+    assert users_add["envFrom"] == container["envFrom"]
 
 
 def test_the_unit_serves_loopback_behind_a_proxy_and_is_let_end() -> None:

@@ -229,6 +229,9 @@ def test_pushed_to_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         def upload_folder(self, **how: Any) -> None:
             calls.append(("upload", how))
 
+        def model_info(self, repo: str) -> types.SimpleNamespace:
+            return types.SimpleNamespace(private=repo != "a/known")
+
     (tmp_path / "README.md").write_text("card", encoding="utf-8")
     monkeypatch.delenv("MODELSCOPE_API_TOKEN", raising=False)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
@@ -238,6 +241,9 @@ def test_pushed_to_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "secret")
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     assert hubs.push(tmp_path, "hf:a/b") == "https://huggingface.co/a/b"
+    with pytest.raises(ValueError, match="hf:a/known: not sent.*it is there and public; expected --public"):
+        hubs.push(tmp_path, "hf:a/known")
+    assert not any(name == "upload" and how.get("repo_id") == "a/known" for name, how in calls)
     assert calls[0] == ("token", "secret")
     assert calls[1][1][1]["private"] is True
     assert calls[2][1]["folder_path"] == tmp_path

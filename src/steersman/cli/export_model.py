@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from steersman import locks
-from steersman.artifact.workspace import Workspace
+from steersman.cli.bench import found_space
 from steersman.cli.cleaning import listed
-from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, say
 from steersman.cli.import_options import ReplaceOption
 
 
@@ -19,8 +19,9 @@ def export(
         str, typer.Argument(metavar="[MODEL]", help="sft, 2/ppo, a folder or a name; default: the promoted model.")
     ] = "",
     gguf: Annotated[
-        str, typer.Option("--gguf", metavar="KINDS", help="GGUF files: f32, bf16, f16, q8_0, q4_k; or none.")
-    ] = "q8_0",
+        str,
+        typer.Option("--gguf", metavar="KINDS", help="GGUF: f32, bf16, f16, q8_0, q4_k; or none. Default: q8_0."),
+    ] = "",
     adapter: Annotated[bool, typer.Option("--adapter", help="The LoRA adapter in place of merged weights.")] = False,
     safetensors: Annotated[
         bool, typer.Option("--safetensors/--no-safetensors", help="The folder for transformers and vLLM.")
@@ -48,20 +49,20 @@ def export(
     from steersman.weights.hubs import target_of, token_for
     from steersman.weights.quantise import KINDS
 
-    kinds = () if gguf == "none" else tuple(listed(gguf))
+    kinds = () if gguf == "none" or (adapter and not gguf) else tuple(listed(gguf or "q8_0"))
     if odd := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"--gguf {odd[0]}: expected some of {', '.join(KINDS)}, or none")
-    if adapter and (kinds and gguf != "q8_0"):
+    if adapter and kinds:
         raise ValueError("--adapter and --gguf: expected one of them; a GGUF file holds merged weights")
     for target in push or ():
         token_for(target_of(target)[0])
-    space = _workspace(workspace, model)
+    space = found_space(workspace, ())
     found = publishing.chosen(space, model)
     called = name or found.name
     check_name(called)
     folder = into or (space.root / "exports" / called if space else Path(called))
     _check_free(folder, replace, publishing.ABOUT)
-    wanted = publishing.Wanted(() if adapter else kinds, safetensors, adapter, called, licence, base)
+    wanted = publishing.Wanted(kinds, safetensors, adapter, called, licence, base)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locks.making(folder), whole_folder(folder) as partial:
         about = publishing.write(space, found, wanted, partial, say)
@@ -81,16 +82,6 @@ def _check_free(folder: Path, replace: bool, about: str) -> None:
         raise ValueError(f"{folder}: is there already; --replace it, or take another --into")
     if folder.exists() and not (folder / about).is_file() and any(folder.iterdir()):
         raise ValueError(f"{folder}: is no export; expected a folder to make, or one that steersman export made")
-
-
-def _workspace(given: Path | None, model: str) -> Workspace | None:
-    """None where a model from elsewhere is exported outside of any workspace."""
-    try:
-        return open_workspace(given)
-    except ValueError:
-        if given is not None or not model:
-            raise
-        return None
 
 
 def register(app: typer.Typer) -> None:

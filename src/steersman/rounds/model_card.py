@@ -48,7 +48,7 @@ def card(told: Told, space: Workspace | None, entry: provenance.Entry | None) ->
 
 def _front(told: Told, languages: Sequence[str], entry: provenance.Entry | None) -> str:
     """JSON strings are YAML strings."""
-    licence = told.licence or "other"
+    licence = told.licence or "unknown"
     lines = ["---", f"license: {json.dumps(licence)}"]
     if languages:
         lines.append(f"language: {json.dumps(list(languages))}")

@@ -14,7 +14,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest, 
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import model_card
 from steersman.rounds.inputs import base_model, model_hash, resolved
-from steersman.rounds.registry import artifact_of
+from steersman.rounds.registry import artifact_of, models
 
 if TYPE_CHECKING:
     from steersman.rounds.provenance import Entry
@@ -23,6 +23,8 @@ ABOUT = "export.json"
 CONTEXT = 8192
 """Most tokens that a Modelfile asks Ollama for, whose memory is taken at once."""
 FOLDER_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+OTHERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM")
+"""Ends of the names of classes that write no answers."""
 OWN_FILES = (MANIFEST_NAME, ABOUT, "training.json")
 
 
@@ -59,9 +61,11 @@ def chosen(space: Workspace | None, named: str) -> Chosen:
         if not history:
             raise ValueError("no model is promoted; expected a MODEL such as sft, 2/ppo or a folder")
         return _of_round(space, dict(history[-1]))
-    if space is not None and (space.root / "models" / named / "config.json").is_file() and "/" not in named:
-        return Chosen(space.root / "models" / named, named, None)
+    if space is not None and (own := space.named(named)) != named:
+        return Chosen(Path(own), named, None)
     if space is not None and (of := artifact_of(named)) is not None and not Path(named, "config.json").is_file():
+        if of[1] not in models():
+            raise ValueError(f"{named}: no model that answers; expected one of {', '.join(s.name for s in models())}")
         round_, stage = of[0] or space.round, of[1].name
         folder = space.stage_dir(stage, round_)
         if not space.has(stage, round_):
@@ -89,6 +93,8 @@ def write(
     base = wanted.base or _base(space, model)
     check_folder(model.folder)
     config = read_config(model.folder)
+    if str((config.architectures or [""])[0]).endswith(OTHERS) or (model.folder / "modules.json").is_file():
+        raise ValueError(f"{model.folder}: no model that answers; its folder can be handed on as it is")
     files: list[tuple[str, int, str]] = []
     notes: list[str] = []
     if wanted.adapter:

@@ -40,8 +40,7 @@ def completed(file: Path, config: Any) -> Any:
     if of("attention.key_length") and hasattr(config, "head_dim"):
         config.head_dim = int(of("attention.key_length"))
     if architecture in GEMMA_27B:  # the scale of attention is in no file: llama.cpp derives it so
-        wide = config.num_hidden_layers == GEMMA_27B[architecture]
-        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if wide else config.head_dim
+        config.query_pre_attn_scalar = attention_scale(config, config.head_dim)
     if architecture == "gpt2" and of("context_length"):
         config.n_positions = int(of("context_length"))
     rope = dict(getattr(config, "rope_parameters", None) or {})
@@ -57,6 +56,12 @@ def completed(file: Path, config: Any) -> Any:
     elif kind != "none":
         raise ValueError(f"{architecture}.rope.scaling.type: '{kind}' is not known; expected none, linear or yarn")
     return config
+
+
+def attention_scale(config: Any, head: int) -> int:
+    """The query_pre_attn_scalar that llama.cpp takes for a Gemma: the head's size, but for the largest models."""
+    wide = config.num_hidden_layers == GEMMA_27B[config.model_type.removesuffix("_text")]
+    return int(config.hidden_size // config.num_attention_heads) if wide else head
 
 
 def cut_words(file: Path, tokenizer: Any) -> Any:

@@ -6,6 +6,7 @@ than the model was trained is refused, never written.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -18,11 +19,13 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from steersman.artifact.files import naming
 from steersman.families.outputs import context_of
 from steersman.progress import activity
 from steersman.text.template import Template
 from steersman.weights import checks
 from steersman.weights.folders import TEXT_PART, check_folder, load_tokenizer, read_config, text_config
+from steersman.weights.gguf import attention_scale
 from steersman.weights.gguf_words import PROBES, Words, words_of
 from steersman.weights.quantise import KINDS, stored, type_of
 
@@ -36,6 +39,8 @@ ARCHITECTURES = {
     "gpt2": "gpt2",
 }
 """transformers' model types -> llama.cpp's architectures."""
+SEEING = ("vision", "model.vision", "model.multi_modal", "multi_modal")
+"""Beginnings of the names of tensors that see images."""
 FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7, "q4_k": 14}
 WRITTEN = 30e6
 """Bytes of weights per second."""
@@ -52,9 +57,6 @@ class Written:
     """How many tensors took each type."""
     words: Words | None = None
     notes: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"file": self.path.name, "kind": self.kind, "bytes": self.bytes, "tensors": dict(self.types)}
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ def write_gguf(folder: Path, path: Path, kind: str, name: str = "") -> Written:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"{folder}: model type '{config.model_type}' is not written as GGUF; expected one of {known}")
     tokenizer = load_tokenizer(folder)
-    parts = _parts(folder, config, architecture)
+    parts, seeing = _parts(folder, config, architecture)
     rows = next(part.shape[0] for part in parts if part.name == "token_embd.weight")
     words = words_of(tokenizer, rows)
     done = Written(path, kind, words=words)
+    if seeing:
+        done.notes.append(f"{seeing} tensors that see images are left out: the file takes text alone")
     partial = path.with_name(f"{path.name}.partial")
     writer = GGUFWriter(str(partial), architecture)
     try:
@@ -104,10 +108,13 @@ def write_gguf(folder: Path, path: Path, kind: str, name: str = "") -> Written:
         _write_sizes(writer, config, rows, done)
         factors = _write_positions(writer, config)
         _write_words(writer, tokenizer, words)
-        _write_tensors(writer, parts, factors, done)
+        with naming(path):
+            _write_tensors(writer, parts, factors, done)
+            writer.close()  # what it holds is written now, before the file takes its name
         partial.replace(path)
     finally:
-        writer.close()
+        with contextlib.suppress(OSError):  # of a full disk it was said above
+            writer.close()
         partial.unlink(missing_ok=True)
     done.bytes = path.stat().st_size
     done.notes += _notes(done)
@@ -126,13 +133,14 @@ def _notes(done: Written) -> list[str]:
     return notes
 
 
-def _parts(folder: Path, config: Any, architecture: str) -> list[_Part]:
+def _parts(folder: Path, config: Any, architecture: str) -> tuple[list[_Part], int]:
+    """The tensors to write, and how many see images and are not written. ValueError where another has no place."""
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
 
     arch = next(key for key, value in MODEL_ARCH_NAMES.items() if value == architecture)
     assert isinstance(arch, MODEL_ARCH)
     names = get_tensor_name_map(arch, config.num_hidden_layers)
-    out, lost = [], []
+    out, lost, seeing = [], [], 0
     for source, tensor in sorted(checks.stored_tensors(folder).items()):
         own = source
         for pattern, to in TEXT_PART.items():
@@ -140,17 +148,18 @@ def _parts(folder: Path, config: Any, architecture: str) -> list[_Part]:
         tied = config.tie_word_embeddings and own == "lm_head.weight"
         if tied or own.endswith(("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")):
             continue
+        if own.startswith(SEEING):
+            seeing += 1
+            continue
         name = names.get_name(own, try_suffixes=(".weight", ".bias"))
         if name is None:
             lost.append(source)
             continue
         change, shape = _change(name, tensor.shape, config, architecture)
         out.append(_Part(name, tensor.file, source, shape, change))
-    if lost and not all(
-        name.startswith(("vision", "model.vision", "model.multi_modal", "multi_modal")) for name in lost
-    ):
+    if lost:
         raise ValueError(f"{folder}: llama.cpp's {architecture} has no place for {', '.join(lost[:3])} ({len(lost)})")
-    return out
+    return out, seeing
 
 
 def _change(
@@ -182,6 +191,9 @@ def _write_sizes(writer: Any, config: Any, rows: int, done: Written) -> None:
             raise ValueError(f"activation_function '{config.activation_function}': llama.cpp's gpt2 has gelu_new alone")
         return
     head = _head_size(config)
+    computed = "gelu_pytorch_tanh" if config.model_type.startswith("gemma") else "silu"
+    if (own := getattr(config, "hidden_activation", None) or config.hidden_act) != computed:
+        raise ValueError(f"hidden_act '{own}': llama.cpp computes {computed} in {config.model_type}")
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(head)
@@ -210,8 +222,8 @@ def _check_gemma(config: Any, head: int) -> None:
     whole = [kind == "full_attention" for kind in config.layer_types]
     if whole != [number % every == every - 1 for number in range(len(whole))]:
         raise ValueError(f"layer_types: llama.cpp's {config.model_type} attends to all in every {every}th layer alone")
-    if config.query_pre_attn_scalar != head:
-        raise ValueError(f"query_pre_attn_scalar = {config.query_pre_attn_scalar}: expected the head's size, {head}")
+    if config.query_pre_attn_scalar != (scale := attention_scale(config, head)):
+        raise ValueError(f"query_pre_attn_scalar = {config.query_pre_attn_scalar}: llama.cpp takes {scale}")
 
 
 def _write_positions(writer: Any, config: Any) -> Tensor | None:

@@ -64,6 +64,8 @@ def _to_hugging_face(folder: Path, repo: str, token: str, public: bool) -> str:
 
     api = HfApi(token=token)
     made: Any = api.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
+    if not public and not api.model_info(repo).private:
+        raise ValueError("it is there and public; expected --public, or another name")
     api.upload_folder(repo_id=repo, folder_path=folder, repo_type="model", commit_message="Model of steersman export")
     return str(made)
 
