@@ -68,6 +68,8 @@ def pretrain(
     from steersman.rounds import pretrained
     from steersman.rounds.inputs import resolved
 
+    if base and (depth or params or kind):
+        raise ValueError("--from: the model keeps its size and kind; leave out --depth, --params and --kind")
     space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
@@ -76,7 +78,7 @@ def pretrain(
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
     check_name(wanted.name)
-    made = pretrained.planned(space.config.pretrain, wanted, space.config.model, say)
+    made = pretrained.planned(space.config.pretrain, wanted, space.config.model)
     if plan:
         emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
         return

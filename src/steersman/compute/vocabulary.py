@@ -173,6 +173,8 @@ def token_logprobs(
         chunks = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
         parts = [checkpoint(_shaped, h, weight, t, temperature, cap, bias, use_reentrant=False) for h, t in chunks]
         return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])
+    if not torch.is_grad_enabled():  # else logits would be kept for a backward pass that never comes
+        weight = weight.detach()
     if ops.multiplies(hidden) and ops.serves(hidden, len(weight)):
         logprobs, entropies = _TiledLogprobs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
     else:

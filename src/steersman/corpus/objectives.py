@@ -7,12 +7,13 @@ Why so: decision 81 in docs/LOG.md.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from steersman import installed
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 SHARE, SPAN = 0.15, 3.0
@@ -110,11 +111,10 @@ class Words:
     """Finds the word of each token of a row: Chinese words by a dictionary, others by letters, digits and spaces."""
 
     def __init__(self, tokenizer: Any) -> None:
-        from tokenizers.pre_tokenizers import ByteLevel
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
 
         self.tokenizer = tokenizer
-        self._bytes = {sign: number for number, sign in enumerate(_alphabet())}
-        assert set(self._bytes) == set(ByteLevel.alphabet())
+        self._bytes = {sign: byte for byte, sign in bytes_to_unicode().items()}
 
     def __call__(self, tokens: Numbers) -> Numbers:
         """[L]: numbers that are equal where tokens are of one word. A token belongs to the word of its last byte."""
@@ -138,20 +138,12 @@ def _cut(run: str) -> list[str]:
     try:
         import rjieba
     except ImportError as error:
-        raise ValueError("whole Chinese words need another package: pip install 'steersman[corpus]'") from error
+        raise ValueError(f"whole Chinese words need another package: {installed.command('corpus')}") from error
     return list(rjieba.cut(run))
 
 
-@functools.cache
-def _alphabet() -> list[str]:
-    """The sign that byte-level tokenizers write for each byte."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    shifted = iter(range(256, 512))
-    return [chr(b) if b in plain else chr(next(shifted)) for b in range(256)]
-
-
-def shares_of(text: str, known: Sequence[str]) -> dict[str, float]:
-    """'span=0.7,prefix=0.3' -> shares that add up to 1. ValueError where a name is not known."""
+def shares_of(text: str, known: Sequence[str], setting: str = "objectives") -> dict[str, float]:
+    """'span=0.7,prefix=0.3' -> shares that add up to 1. ValueError, naming the setting, where a name is not known."""
     out = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
@@ -161,10 +153,10 @@ def shares_of(text: str, known: Sequence[str]) -> dict[str, float]:
             out[name] = -1.0
         if name not in known or not out[name] >= 0:
             expected = f"some of {', '.join(known)}, such as {known[0]}=1"
-            raise ValueError(f"pretrain.objectives: expected {expected}, got {part!r}")
+            raise ValueError(f"pretrain.{setting}: expected {expected}, got {part!r}")
     total = sum(out.values())
     if not total:
-        raise ValueError("pretrain.objectives: expected a share above 0")
+        raise ValueError(f"pretrain.{setting}: expected a share above 0")
     return {name: value / total for name, value in out.items()}
 
 

@@ -108,11 +108,13 @@ def _encoder(kind: str, sizes: Mapping[str, int], context: int, **more: Any) -> 
 
 
 def kind_of(config: Any) -> str:
-    """What a model can learn, as the one of the kinds of new models that learns the same."""
+    """The kind of new models that learns what this one can. ValueError where there is none."""
     if config.is_encoder_decoder:
         return "bart" if config.model_type == "bart" else "t5"
     masked = any("MaskedLM" in name for name in config.architectures or ())
-    return config.model_type if masked and config.model_type in ENCODERS else "bert" if masked else "qwen3"
+    if masked and config.model_type not in ENCODERS:
+        raise ValueError(f"'{config.model_type}': expected an encoder of {', '.join(ENCODERS)} to go on with")
+    return str(config.model_type) if masked else "qwen3"
 
 
 def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: Any) -> Any:

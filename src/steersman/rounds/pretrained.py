@@ -5,7 +5,7 @@ They belong to no round: a base is made once, in hours, and every round begins f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,15 +98,15 @@ def draw(space: Workspace, folder: Path, lines: list[str]) -> Path:
     from steersman.eval import pretraining_page
     from steersman.train.log import read_metrics
 
-    mine = read_manifest(folder)
-    others = [p.parent for p in sorted(folder.parent.glob(f"*/{MANIFEST_NAME}")) if p.parent != folder]
-    alike = [other for other in others if _text(read_manifest(other).inputs) == _text(mine.inputs)]
+    made = {path.parent: read_manifest(path.parent) for path in sorted(folder.parent.glob(f"*/{MANIFEST_NAME}"))}
+    mine = made[folder]
+    alike = [other for other in made if other != folder and _text(made[other].inputs) == _text(mine.inputs)]
     runs = {}
     for other in (folder, *alike):
-        batch = read_manifest(other).metrics["batch_tokens"]
+        batch = made[other].metrics["batch_tokens"]
         rows = read_metrics(other)
         evals = [row for row in rows if "eval_bpb_before" in row or "eval_loss_before" in row]
-        key = "eval_bpb" if "bpb" in read_manifest(other).metrics else "eval_loss"
+        key = "eval_bpb" if "bpb" in made[other].metrics else "eval_loss"
         start = [{"tokens_read": 0, key: evals[-1][f"{key}_before"]}] if evals else []
         runs[other.name] = [*start, *({**row, "tokens_read": row["step"] * batch} for row in rows)]
     facts = {**mine.inputs, **{f"plan {i}": line for i, line in enumerate(lines, 1)}, "made": mine.created}
@@ -145,7 +145,7 @@ def ready(tokenizer: Any, section: PretrainConfig) -> Any:
     return tokenizer
 
 
-def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[str], None]) -> Plan:
+def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     """Sizes, rates and steps, with the memory and time that they take. ValueError where it does not fit.
 
     `model`: the [model] section. A continued model keeps its shape; its rate, where none is set, is a tenth of a new
@@ -160,14 +160,11 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any, say: Callable[[
 
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
     objectives_of(section)  # a wrong name is told before anything is read
-    if wanted.base is None:
-        tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
-        sizes = dial.sizes(section, max(shards["vocabulary"], len(tokenizer)))
-        recipe = dial.recipe(section, sizes)
-    else:
-        sizes = sizes_of(wanted.base, shards["vocabulary"])
-        recipe = dial.recipe(section, sizes)
-        recipe = recipe if section.updates.lr else replace(recipe, lr=recipe.lr / 10)
+    vocabulary = max(shards["vocabulary"], len(ready(load_tokenizer(wanted.tokenizer_folder), section)))
+    sizes = dial.sizes(section, vocabulary) if wanted.base is None else sizes_of(wanted.base, vocabulary)
+    recipe = dial.recipe(section, sizes)
+    if wanted.base is not None and not section.updates.lr:
+        recipe = replace(recipe, lr=recipe.lr / 10)
     have = tokens_of(wanted.corpus.documents(wanted.tokenizer), "train")
     shares = wanted.mixture.shares(have, recipe.tokens)
     mixed = (f"{s} {share:.1%} (read {share * recipe.tokens / have[s]:.2f} times)" for s, share in shares.items())

@@ -55,7 +55,7 @@ class Average:
         self.weights: list[Tensor] = [m.clone() for m in updater.masters]
 
     @torch.no_grad()
-    def update(self, _step: int = 0) -> None:
+    def update(self, step: int = 0) -> None:
         torch._foreach_lerp_(self.weights, self.updater.masters, 1 - self.decay)
 
     def state(self) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ class Average:
             weight.copy_(parallel.part(tensors[f"average.{name}"], parameter))
 
 
-class LastPoints:
+class LastPoints(Average):
     """The mean of the weights after the last `count` steps of those that are `every` apart and end at `total`."""
 
     def __init__(self, updater: Updater, total: int, count: int, every: int) -> None:
@@ -76,14 +76,7 @@ class LastPoints:
         self.weights: list[Tensor] = [torch.zeros_like(m) for m in updater.masters]
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
+    def update(self, step: int = 0) -> None:
         """To be called after each step with its number."""
         if step in self.steps:
             torch._foreach_lerp_(self.weights, self.updater.masters, 1 / sum(s <= step for s in self.steps))
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"average.{name}": weight for name, weight in zip(self.updater.names, self.weights, strict=True)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, weight in zip(self.updater.names, self.weights, strict=True):
-            weight.copy_(tensors[f"average.{name}"])

@@ -20,7 +20,7 @@ from steersman.corpus import objectives
 from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
 from steersman.families.outputs import response_logprobs
-from steersman.progress import activity
+from steersman.progress import activity, note
 from steersman.train.bits import ids_of
 from steersman.train.dial import DECODERS, Recipe
 
@@ -37,7 +37,9 @@ def objectives_of(config: PretrainConfig) -> tuple[dict[str, float], dict[str, f
     """Shares of the objectives at the beginning and at the end. ValueError where the architecture has no such one."""
     known = OF_KIND.get(config.shape.kind, ("causal",))
     first = objectives.shares_of(config.objectives or known[0], known)
-    return first, objectives.shares_of(config.last_objectives, known) if config.last_objectives else first
+    return first, objectives.shares_of(
+        config.last_objectives, known, "last_objectives"
+    ) if config.last_objectives else first
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Asking:
                 ids += [*ids_of(self.tokenizer, text), self.tokenizer.eos_token_id]
                 if len(ids) >= wanted:
                     break
+            if len(ids) < length:
+                note(
+                    f"pretrain: source {source} has less held-out text than a row of {length} tokens: none of its loss"
+                )
             rows += [ids[at : at + length] for at in range(0, min(len(ids), wanted) - length + 1, length)]
         if not rows:
             raise ValueError(

@@ -187,7 +187,7 @@ def run(
         steps = Steps(session, len(batches), rules_of(session.model, config))
         choice = Choice([(int(a), float(b)) for a, b in steps.kept.get("seen", ())])
         _learn(session, steps, task, batches, (items, parts.held, held), choice)
-        report = _report(session, task, parts, held, paired, choice)
+        report = _report(session, steps.done, task, parts, held, paired, choice)
         session.save(session.model, tokenizer)
         _write_head(session, task)
         report["cautions"] += cautions(len(batches), session.path)
@@ -251,7 +251,13 @@ def _learn(
 
 
 def _report(
-    session: Session[Any, Any], task: Task, parts: Parts, held: Sequence[Any], paired: bool, choice: Choice
+    session: Session[Any, Any],
+    done: int,
+    task: Task,
+    parts: Parts,
+    held: Sequence[Any],
+    paired: bool,
+    choice: Choice,
 ) -> dict[str, Any]:
     """The manifest's metrics: of the best weights the held-out measures, and of the test beside the baselines."""
     model, config = session.model, session.origin.config
@@ -260,7 +266,7 @@ def _report(
         model.load_state_dict(session.folder.load_best()[0], strict=False)
     report: dict[str, Any] = {"task": task.kind, "examples": len(parts.train), "held_out": len(held)}
     report |= {"labels": len(task.labels)} if task.labels else {}
-    report |= {"steps": choice.seen[-1][0] if choice.seen else None, "best_step": best[0] if best else None}
+    report |= {"steps": done, "best_step": best[0] if best else done}
     report |= {"cut": task.cut, "cautions": [*parts.said, *_few(task, parts)]}
     if held:
         found = measured(model, task, parts.held, held, "held-out examples")

@@ -9,7 +9,6 @@ Why so: decision 81 in docs/LOG.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
 from steersman import stopping
-from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Row, lines_row, to_device
 from steersman.compute.vocabulary import log_sums, token_logprobs
 from steersman.config import PretrainConfig
@@ -34,9 +32,9 @@ from steersman.train.bits import HeldOut, bits_per_byte, held_out, samples
 from steersman.train.denoising import Asking, MaskedRows, is_causal, outputs
 from steersman.train.dial import Recipe, Sizes
 from steersman.train.order import evenly_spaced
-from steersman.train.session import Origin, Session
+from steersman.train.session import Origin, Session, working
 from steersman.train.trajectory import Trajectory
-from steersman.train.update import Rule, Updater, keep_freed_memory
+from steersman.train.update import Rule, Updater
 from steersman.weights.folders import DTYPES, load_causal, pick_device, use_packed_rows
 
 SAID = {"eval_bpb": "bits per byte", "eval_loss": "held-out loss"}
@@ -203,18 +201,16 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
         raise ValueError("encoders are pretrained by one process; expected --processes 1")
     if parallel.size() > 1 and config.updates.optimizer == "muon":
         raise ValueError("Muon needs whole matrices: --set pretrain.updates.optimizer=adamw, or --processes 1")
-    keep_freed_memory()
-    new = isinstance(base, Sizes)
-    model = build(origin, base, text.tokenizer) if isinstance(base, Sizes) else load(base, origin)
-    model = (model if masked else use_packed_rows(model)).to(device).train()
-    if not masked:
-        shard(model)
-    kept = config.resume
-    folder = StageFolder(
-        origin.output, origin.stage, origin.recorded, origin.inputs, kept.save_seconds, kept.keep_checkpoints
-    )
-    with ExitStack() as contexts:
-        session = Session[PretrainConfig, Any](origin, model, folder, contexts)
+
+    def ready() -> Any:
+        model = build(origin, base, text.tokenizer) if isinstance(base, Sizes) else load(base, origin)
+        model = (model if masked else use_packed_rows(model)).to(device).train()
+        if not masked:
+            shard(model)
+        return model
+
+    with working(origin, ready) as session:
+        model = session.model
         chosen = rules(model, config, recipe.weight_decay)
         updater = Updater(
             model, lr=recipe.lr, weight_decay=recipe.weight_decay, grad_clip=config.updates.grad_clip, rules=chosen
@@ -224,7 +220,7 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
         if "before" not in steps.kept:
             steps.kept["before"] = evaluate.quick()
         _train(session, steps, text.reading, evaluate)
-        return _finish(session, steps, evaluate, {"new": new, **text.reading.shares})
+        return _finish(session, steps, evaluate, {"new": isinstance(base, Sizes), **text.reading.shares})
 
 
 def _train(session: Session[PretrainConfig, Any], steps: Trajectory, reading: Reading, evaluate: Aim) -> None:
@@ -255,7 +251,8 @@ def _finish(
             averaged = evaluate.quick()
             better = averaged[key] < after[key]
             if better:
-                state = {n: p.detach().clone() for n, p in session.model.named_parameters(remove_duplicate=False)}
+                named = session.model.named_parameters(remove_duplicate=False)
+                state = {name: parallel.whole(weight.detach()).clone() for name, weight in named}
         metrics |= {"average": averaged[key], "averaged": better}
         note(
             f"pretrain: {SAID[key]} {after[key]:.4f}, of the averaged weights {averaged[key]:.4f}: "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from steersman.compute.vocabulary import keeps
 from steersman.config import ModelConfig, PretrainConfig
 from steersman.families.fresh import kind_of
 from steersman.families.shape import Shape
@@ -60,10 +61,15 @@ def _shape(sizes: Sizes, context: int) -> Shape:
     )
 
 
+def _row(config: PretrainConfig, recipe: Recipe) -> int:
+    """Tokens of one pass."""
+    return min(max(config.pass_tokens, config.context), recipe.batch_tokens)
+
+
 def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig) -> dict[str, int]:
     """Bytes of each part at the peak."""
     dtype, device = DTYPES[model.dtype], pick_device(model.device)
-    row = min(max(config.pass_tokens, config.context), recipe.batch_tokens)
+    row = _row(config, recipe)
     setting = Setting(
         stage="sft",
         row_tokens=row,
@@ -93,7 +99,8 @@ def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfi
             "start it as it is: --set model.memory_check=false"
         )
     speed = operations_per_second(DTYPES[model.dtype], device)
-    again = 2 * sizes.head * recipe.tokens  # logits are made twice
+    row, itemsize = _row(config, recipe), DTYPES[model.dtype].itemsize
+    again = 0 if keeps(row, sizes.vocabulary, itemsize) else 2 * sizes.head * recipe.tokens  # logits are made twice
     return [
         f"memory: up to {shown(peak)}, {shown(free)} are free",
         f"time: about {duration((recipe.operations + again) / speed)} on this machine, right within a factor of "

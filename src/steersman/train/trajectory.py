@@ -138,7 +138,7 @@ class Trajectory:
         return {**self._tensors(), **back}, {**counts, "losses": self.losses, "spikes": self.spikes, **self.kept}
 
 
-def _average(config: PretrainConfig, updater: Updater, steps: int) -> Average | LastPoints | None:
+def _average(config: PretrainConfig, updater: Updater, steps: int) -> Average | None:
     kept = config.kept
     if kept.average == "ema":
         return Average(updater, kept.ema_decay)

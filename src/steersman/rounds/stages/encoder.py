@@ -53,15 +53,14 @@ class Labelled(Source):
             {f"{self.name}:{k}": v for k, v in hashes(paths).items()}, lambda: self._read(paths, config, encoding)
         )
 
-    def _read(self, paths: list[Path], config: Config, encoding: str) -> Examples | list[Any]:
+    def _read(self, paths: list[Path], config: Config, encoding: str) -> Examples | None:
         from steersman.data.examples import load
         from steersman.data.reading import Reading
 
         if not paths:
-            return []
+            return None
         reading = Reading(encoding, max_line_mb=config.data.max_line_mb, max_unpacked_mb=config.data.max_unpacked_mb)
-        found = load(paths, reading, columns_of(config), config.encoder.task)
-        return found if self.name == "examples" else found.records
+        return load(paths, reading, columns_of(config), config.encoder.task)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Base(Model):
     def of_round(self, space: Workspace) -> Found:
         if not space.config.encoder.model:
             return super().of_round(space)
-        folder = resolved(space.config.encoder.model)
+        folder = resolved(space.named(space.config.encoder.model))
         return Found({self.name: model_hash(folder)}, lambda: folder)
 
 
@@ -86,7 +85,16 @@ def run(task: Task) -> Any:
 
     examples = task.values["examples"]
     for split in ("validation", "test"):
-        examples.records += [dataclasses.replace(e, split=split) for e in task.values[split]]
+        if not (found := task.values[split]):
+            continue
+        if found.kind != examples.kind:
+            raise ValueError(
+                f"--{split}: holds {found.kind} examples, --data {examples.kind} ones; expected one kind: "
+                "encoder.task says which"
+            )
+        examples.records += [dataclasses.replace(e, split=split) for e in found.records]
+        examples.left_out += found.left_out
+        examples.notes += found.notes
     return encoding.run(base=task.values["base"], examples=examples, **task.common)
 
 
