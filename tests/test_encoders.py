@@ -11,8 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from typer.testing import CliRunner
 
 from encoder_folders import encoder_folder
+from steersman.cli.framework import build
 from steersman.config import EncoderConfig, ModelConfig, replaced
 from steersman.data.examples import Example, Examples
 from steersman.families import encoder as family
@@ -271,6 +273,21 @@ def test_an_encoder_writes_no_answers(bert: Path) -> None:
         load_causal(bert)
     with pytest.raises(ValueError, match=r"no trained head \(.*\); train it: steersman encoder"):
         load_headed(bert, "single_label")
+
+
+def test_files_of_one_run_hold_one_kind(bert: Path, tmp_path: Path) -> None:
+    """Known before anything is trained."""
+    learned, tested = tmp_path / "scores.jsonl", tmp_path / "labels.jsonl"
+    learned.write_text(
+        "".join(f'{{"sentence1": "lamp {i}", "sentence2": "light", "score": {i}.5}}\n' for i in range(8)),
+        encoding="utf-8",
+    )
+    tested.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n', encoding="utf-8")
+    command = ["encoder", "--model", str(bert), "--data", str(learned), "--test", str(tested)]
+    ran = CliRunner().invoke(build(), [*command, "--output", str(tmp_path / "out")])
+    assert ran.exit_code == 2, ran.stderr
+    assert "--test: holds single_label examples, --data regression ones" in ran.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_decoder_learns_labels_and_spans_too(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_pushed_to_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "secret")
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     assert hubs.push(tmp_path, "hf:a/b") == "https://huggingface.co/a/b"
-    with pytest.raises(ValueError, match="hf:a/known: not sent.*it is there and public; expected --public"):
+    with pytest.raises(ValueError, match=r"hf:a/known: not sent.*it is there and public; expected --public"):
         hubs.push(tmp_path, "hf:a/known")
     assert not any(name == "upload" and how.get("repo_id") == "a/known" for name, how in calls)
     assert calls[0] == ("token", "secret")

@@ -143,6 +143,11 @@ def test_a_client_without_a_secret(store: Store, provider: Provider) -> None:
     assert signs_in(browser_of(store, provider)) == "/"
 
 
+def test_an_audience_that_is_a_list_of_one(store: Store, provider: Provider) -> None:
+    provider.claims |= {"aud": [CLIENT]}
+    assert signs_in(browser_of(store, provider)) == "/"
+
+
 def test_a_secret_in_the_form(store: Store, provider: Provider) -> None:
     provider.discovery = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     assert signs_in(browser_of(store, provider)) == "/login?failed=oidc"  # the double wants Basic: it was not sent

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -65,22 +67,57 @@ def test_a_rounds_model_answers_when_it_is_asked_for(space: Workspace, tmp_path:
             assert "I am 002/sft" in answer.text
 
 
-def test_two_who_want_the_same_model_load_it_once(space: Workspace) -> None:
-    loads, begun, go = [], threading.Event(), threading.Event()
+def test_loading_keeps_nobody_else_waiting(space: Workspace) -> None:
+    loads: list[str] = []
+    begun, go = threading.Event(), threading.Event()
 
     def load(name: str) -> Engine:
         loads.append(name)
-        begun.set()
-        assert go.wait(30)
+        if len(loads) > 1:
+            begun.set()
+            assert go.wait(30)
         return FakeEngine(policy_version=name)
 
-    shelf = OnDemand(space, load, 1)
-    threads = [threading.Thread(target=shelf.open, args=("002/kto",)) for _ in range(3)]
+    shelf = OnDemand(space, load, 2)
+    gone: list[Engine] = []
+    first = shelf.open("002/sft", gone.extend)
+    threads = [threading.Thread(target=shelf.open, args=("002/kto", gone.extend)) for _ in range(3)]
     for thread in threads:
         thread.start()
     assert begun.wait(30)
+    assert shelf.open("002/sft", gone.extend) is first  # while the other is loaded
     go.set()
     for thread in threads:
         thread.join()
-    assert loads == ["002/kto"]
+    assert (loads, gone) == (["002/sft", "002/kto"], [])  # three wanted it, one loaded it
+    shelf.open("base", gone.extend)
+    assert gone == [first]  # used longest ago
     assert OnDemand(space, load, 0).names() == []
+
+
+def test_a_model_that_was_made_again_is_loaded_again(space: Workspace) -> None:
+    shelf = OnDemand(space, lambda name: FakeEngine(policy_version=name), 2)
+    gone: list[Engine] = []
+    old = shelf.open("002/sft", gone.extend)
+    assert shelf.open("002/sft", gone.extend) is old
+    manifest = space.stage_dir("sft", 2) / "manifest.json"
+    os.utime(manifest, ns=(1, 1))
+    assert shelf.open("002/sft", gone.extend) is not old
+    assert gone == [old]
+
+
+def test_what_gives_way_is_freed_though_the_next_one_cannot_be_loaded(space: Workspace) -> None:
+    def load(name: str) -> Engine:
+        if name == "base":
+            raise ValueError("no such weights")
+        return FakeEngine(policy_version=name)
+
+    models = Models(FakeEngine(policy_version="001/sft"), on_demand=OnDemand(space, load, 1))
+    found = models.open("002/sft")
+    assert found is not None
+    engine = weakref.ref(found.engine)
+    del found
+    with pytest.raises(ValueError, match="no such weights"):
+        models.open("base")
+    models.free()
+    assert engine() is None

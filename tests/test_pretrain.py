@@ -334,6 +334,8 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     verb(*asked, "--tokens", "1K")
     assert "is up to date" in verb(*asked, "--tokens", "1K")[0]
     assert "a model of other text or settings is there" in verb(*asked, "--tokens", "2K", code=2)[1]
+    again = verb("pretrain", "c", "--from", "first", "--into", "second", "--depth", "2", code=2)[1]
+    assert "--from: the model keeps its size and kind" in again
     said, told = verb("pretrain", "c", "--from", "first", "--into", "second", "--tokens", "1K", *small)
     assert "a tenth of a new model's" in told
     assert "model.base=second" in said

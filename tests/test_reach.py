@@ -167,6 +167,7 @@ def test_addresses_that_are_none(store: Store) -> None:
             "'; DROP TABLE audit; --": "'; DROP TABLE audit; --",
             "<script>" * 50: "<script>" * 8,
             "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+            "::ffff:192.0.2.7": "192.0.2.7",  # as a socket for both kinds of address says IPv4
             "": "127.0.0.1",
         }.items():
             answer = httpx.post(f"{url}/api/session", json=WRONG, headers=PAGE | {"X-Forwarded-For": said})
