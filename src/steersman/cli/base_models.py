@@ -21,8 +21,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import ReplaceOption
-
-MASKED = ("bert", "modernbert")
+from steersman.config.pretraining import ENCODERS
 
 if TYPE_CHECKING:
     from steersman.rounds.pretrained import Made
@@ -118,7 +117,7 @@ def _text(outcome: Made, page: str) -> str:
         head,
         f"{what} {parts['before']:.3f} -> {m[key]:.3f}{f' ({by})' if by else ''}; "
         f"{m['parameters']:,} parameters, {m['tokens']:,} tokens in {m['steps']:,} steps{spikes}",
-        *([] if m["kind"] in MASKED else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
+        *([] if m["kind"] in ENCODERS else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
     ]
     return "\n".join(lines)
 

@@ -146,7 +146,7 @@ def data_import(
         )
         records, summary = _cleaned(found, objective, label)
         about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
-        about["source_sha256"] = _source_hash(paths, every=bool(importer))
+        about["source_sha256"] = source_hash(paths, every=bool(importer))
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
         parts = planned(records, shares, LEAST if split == "auto" else 0), records
@@ -193,7 +193,7 @@ def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
     return out | ({"encodings": others} if others else {})
 
 
-def _source_hash(paths: Sequence[Path], every: bool = False) -> str:
+def source_hash(paths: Sequence[Path], every: bool = False) -> str:
     """The file's hash; for several files or a folder one hash of all files read, or with `every` of all files."""
 
     def inside(folder: Path) -> list[Path]:
@@ -219,18 +219,30 @@ def write_splits(
 ) -> list[DatasetInfo]:
     """One data set per split that has records (`called`: name and kind); names get the split's name where there are
     several."""
-    (stem, kind), (plan, records) = called, parts
-    several = len(plan.fractions) > 1
+    plan, records = parts
+    alone = len(plan.fractions) == 1
+    of = {split: plan.of(records, split) if plan.sizes[split] or alone else None for split in plan.fractions}
+    return write_each(space, called, of, origin, how)
+
+
+def write_each(
+    space: Workspace,
+    called: tuple[str, str],
+    parts: Mapping[str, Iterable[Parsed] | None],
+    origin: Mapping[str, Any],
+    how: Mapping[str, Any],
+) -> list[DatasetInfo]:
+    """A data set of each split that is not None; all appear, or none does."""
+    (stem, kind), several = called, len(parts) > 1
     infos: list[DatasetInfo] = []
     before = {path.stem for path in space.data.glob("*.jsonl")}
     try:
-        for split in plan.fractions:
-            if plan.sizes[split] or not several:
-                name = f"{stem}-{split}" if several else stem
-                of = plan.of(records, split)
-                infos.append(dataset.write_dataset(space.data, name, kind, split, of, config=how, **origin))
-            else:
+        for split, of in parts.items():
+            if of is None:
                 say(f"note: no record fell into {split}")
+                continue
+            name = f"{stem}-{split}" if several else stem
+            infos.append(dataset.write_dataset(space.data, name, kind, split, of, config=how, **origin))
     except BaseException:  # a full disk or Ctrl-C between two splits: none of them stays
         for info in infos:
             if info.name not in before:

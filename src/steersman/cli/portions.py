@@ -106,7 +106,8 @@ def _smoothed(parts: Sequence[Part], count: int, smoothing: float) -> list[int]:
         raise ValueError(f"--count {count}: expected at most {total}, what the sets have")
     weights = {p.info.name: p.weight for p in parts}
     shares = Mixture(weights, smoothing, 1.0).shares(have, count or total)
-    return [min(p.most, round(shares[p.info.name] * (count or total))) for p in parts]
+    exact = [shares[p.info.name] * (count or total) for p in parts]
+    return mixing.whole(exact, [p.most for p in parts], count or total)
 
 
 def _setting(text: str, where: str, by: str) -> tuple[str, float]:

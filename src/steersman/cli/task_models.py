@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import (
     DATA,
     JsonOption,
@@ -22,7 +21,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import EncodingOption, ReplaceOption, SplitOption
-from steersman.data.task_kinds import Kind, kind_of, kinds, with_labels
+from steersman.data.task_kinds import LANGUAGES, Kind, kind_of, kinds, with_labels
 
 if TYPE_CHECKING:
     from steersman.data.task_building import Building, Built
@@ -102,6 +101,8 @@ def tasks_preview(
         emit(as_json, {"kind": _told(chosen)}, "\n\n".join([*every, f"answer: {chosen.target}"]))
         return
     taking = _taking(fields, where, lists, characters)
+    _check_language(language, chosen)
+    _check_fields(chosen, taking.fields | taking.lists)
     found, counts = _read([source], chosen, taking, "auto", 400)
     how = _building("preview", 0, {"train": 1.0}, language, (99, 20, 0))
     shown = _built(found, chosen, how, counts).splits["train"]
@@ -137,15 +138,14 @@ def tasks_build(
     Without --kind records are taken as they are: pCLUE's input, target, answer_choices and type, or P3's prompt,
     completion and template. Mix sets with `steersman data mix --smoothing`, train with `steersman sft`.
     """
-    from steersman.cli.data import LEAST, parse_split
+    from steersman.cli.data import LEAST, parse_split, write_each
     from steersman.data.dataset import check_name
 
     space = open_workspace(workspace, settings)
     check_name(into)
-    if language not in ("auto", "zh", "en", "both"):
-        raise ValueError(f"--language {language}: expected auto, zh, en or both")
     chosen = with_labels(kind_of(kind, kinds(space.root / FOLDER)), _pairs(labels, "--label")) if kind else None
     taking = _taking(fields, where, lists, characters)
+    _check_language(language, chosen)
     _check_fields(chosen, taking.fields | taking.lists)
     found, counts = _read(sources, chosen, taking, encoding, 0)
     seed = space.config.project.seed if seed is None else seed
@@ -153,7 +153,8 @@ def tasks_build(
     built = _built(found, chosen, how, counts)
     about = {"task": kind or "ready", "taking": dataclasses.asdict(taking), "language": language, "seed": seed}
     about |= {"prompts": prompts, "options": options, "most": most, "split": split, "changed": dict(counts.changed)}
-    infos = _written(space, built, (how, sources), counts, about, replace)
+    splits = {split: of or None for split, of in built.splits.items()}
+    infos = write_each(space, (into, "demonstrations"), splits, _origin(sources, counts, replace), about)
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos]
     few = list(built.labels.items())[:4]
     lines += [f"  labels ({code}): {', '.join(of) if len(of) <= options else len(of)}" for code, of in few]
@@ -184,10 +185,18 @@ def _taking(fields: list[str] | None, where: list[str] | None, lists: list[str] 
     return Taking(_pairs(fields, "--field"), _pairs(where, "--where"), _pairs(lists, "--list"), most)
 
 
+def _check_language(language: str, kind: Kind | None) -> None:
+    known = ("auto", "both", *(kind.templates if kind else LANGUAGES))
+    if language not in known:
+        raise ValueError(f"--language {language}: expected one of {', '.join(known)}")
+
+
 def _check_fields(kind: Kind | None, named: Mapping[str, str]) -> None:
     known = kind.fields if kind else ()
     if unknown := sorted(set(named) - set(known)):
-        raise ValueError(f"--field {unknown[0]}: expected one of the kind's fields {', '.join(known) or '(none)'}")
+        raise ValueError(
+            f"--field or --list {unknown[0]}: expected one of the kind's fields {', '.join(known) or '(none)'}"
+        )
 
 
 def _building(
@@ -219,41 +228,15 @@ def _built(found: Sequence[Question], kind: Kind | None, how: Building, counts: 
     return build(found, kind, how, counts)
 
 
-def _written(
-    space: Workspace,
-    built: Built,
-    of: tuple[Building, Sequence[Path]],
-    counts: Counts,
-    about: Mapping[str, Any],
-    replace: bool,
-) -> list[Any]:
-    """A data set of every split with records; all appear, or none does."""
-    from steersman.artifact.files import file_sha256, hash_json
-    from steersman.data import dataset
+def _origin(sources: Sequence[Path], counts: Counts, replace: bool) -> dict[str, Any]:
+    from steersman.cli.data import source_hash
 
-    how, sources = of
-    infos: list[Any] = []
-    before = {path.stem for path in space.data.glob("*.jsonl")}
-    hashes = [file_sha256(path) for path in sources if path.is_file()]
-    several = len(how.fractions) > 1
-    try:
-        for split, records in built.splits.items():
-            if not records:
-                say(f"note: no record fell into {split}")
-                continue
-            name = f"{how.name}-{split}" if several else how.name
-            infos.append(
-                dataset.write_dataset(
-                    space.data, name, "demonstrations", split, records, ", ".join(map(str, sources)), about,
-                    replace=replace, source_sha256=hash_json(hashes), skipped=dict(counts.left_out),
-                )
-            )  # fmt: skip
-    except BaseException:
-        for info in infos:
-            if info.name not in before:
-                dataset.remove_dataset(info)
-        raise
-    return infos
+    return {
+        "source": ", ".join(map(str, sources)),
+        "source_sha256": source_hash(sources),
+        "skipped": dict(counts.left_out),
+        "replace": replace,
+    }
 
 
 def _said(counts: Counts) -> list[str]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from steersman.config.components import ResumeConfig
 from steersman.config.declared import opt
 
+DECODERS, ENCODER_DECODERS, ENCODERS = ("qwen3", "llama"), ("t5", "bart"), ("bert", "modernbert")
+"""Kinds of models that can be trained from nothing."""
+
 
 @dataclass(frozen=True)
 class ShapeConfig:
@@ -18,7 +21,7 @@ class ShapeConfig:
         "qwen3",
         "Architecture, of transformers: decoders (qwen3 normalises queries and keys), encoder-decoders (t5, bart; so "
         "many layers on each side) and encoders (bert, modernbert).",
-        ("qwen3", "llama", "t5", "bart", "bert", "modernbert"),
+        (*DECODERS, *ENCODER_DECODERS, *ENCODERS),
     )
     tied: bool = opt(False, "One matrix serves as embedding and as head: fewer parameters, the same work.")
 

@@ -6,13 +6,13 @@ import csv
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steersman.data.containers import Part, parts
 from steersman.data.example_fields import ROLES, Row, plain
-from steersman.data.readers import lines_of
+from steersman.data.readers import Line, lines_of
 from steersman.data.reading import Reading
 from steersman.data.sources import BY_SUFFIX, JSON_START, scan_part
 from steersman.data.tables import column_names, delimiter_of
@@ -57,7 +57,8 @@ def _table(part: Part, reading: Reading, wanted: set[str], left_out: Counter[str
     lines = lines_of(part, reading)
     head = list(itertools.islice(lines, PEEK))
     delimiter = delimiter_of([line for line in head if not line.error], part.suffix)
-    texts = (line.text for line in itertools.chain(head, lines) if not line.error)
+    csv.field_size_limit(reading.line_bytes)  # csv has only this global setting; its default is 128 KB
+    texts = _readable(itertools.chain(head, lines), left_out)
     cells = (row for row in _cells(texts, delimiter, part.name) if any(cell.strip() for cell in row))
     first = list(itertools.islice(cells, PEEK))
     if not first:
@@ -72,6 +73,14 @@ def _table(part: Part, reading: Reading, wanted: set[str], left_out: Counter[str
             yield dict(zip(names, row, strict=True))
         else:
             left_out[f"of {len(row)} columns where {len(names)} were expected"] += 1
+
+
+def _readable(lines: Iterable[Line], left_out: Counter[str]) -> Iterator[str]:
+    for line in lines:
+        if line.error:
+            left_out[f"unreadable ({line.error[:60]})"] += 1
+        else:
+            yield line.text
 
 
 def _cells(lines: Iterator[str], delimiter: str, name: str) -> Iterator[list[str]]:

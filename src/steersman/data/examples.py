@@ -48,10 +48,6 @@ class Examples:
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def paired(self) -> bool:
-        return any(r.second for r in self.records)
-
     def of(self, *splits: str) -> list[Example]:
         return [r for r in self.records if r.split in splits]
 
@@ -84,8 +80,7 @@ def load(
 
 def _of_file(path: Path, reading: Reading, columns: Mapping[str, str], kind: str) -> Examples:
     out = Examples("")
-    rows = list(rows_in(path, reading, columns, out.left_out, out.notes))
-    good = [row for row in rows if isinstance(row, Mapping)]
+    good = list(rows_in(path, reading, columns, out.left_out, out.notes))
     if not good:
         told = "; ".join(f"{n} {why}" for why, n in out.left_out.items())
         raise ValueError(f"{path}: expected labelled records, found none{f' ({told})' if told else ''}")

@@ -59,10 +59,14 @@ def shares(parts: Sequence[Part], count: int = 0) -> list[int]:
             f"{short.weight / total:.1%}; lower its weight, or add records to it"
         )
     exact = [(count or most) * p.weight / total for p in parts]
-    out = [int(x + 1e-9) for x in exact]
-    wanted = count or int(sum(exact) + 1e-9)
-    for i in sorted(range(len(parts)), key=lambda i: out[i] - exact[i]):  # the largest remainders
-        if sum(out) < wanted and out[i] < parts[i].most:
+    return whole(exact, [p.most for p in parts], count or int(sum(exact) + 1e-9))
+
+
+def whole(exact: Sequence[float], most: Sequence[int], wanted: int) -> list[int]:
+    """Whole numbers near `exact`, `wanted` together, none above `most`: by the largest remainders."""
+    out = [min(limit, int(x + 1e-9)) for x, limit in zip(exact, most, strict=True)]
+    for i in sorted(range(len(out)), key=lambda i: out[i] - exact[i]):
+        if sum(out) < wanted and out[i] < most[i]:
             out[i] += 1
     return out
 

@@ -7,14 +7,15 @@ left out or cut is counted by reason.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from steersman.data.clean import language_of
+from steersman.data.example_fields import labels_of
 from steersman.data.readers import Record
 from steersman.data.task_kinds import ITEMS, Kind, filled
 
@@ -116,12 +117,11 @@ def _ready(record: Record, taking: Taking, counts: Counts) -> Question:
         raise Dropped("nothing asked or answered")
     if taking.most_characters and len(prompt) > taking.most_characters:
         raise Dropped(f"prompts of more than {taking.most_characters} characters (--most-characters)")
-    given = value.get("answer_choices") or ()
-    choices = tuple(map(str, json.loads(given) if isinstance(given, str) and given.startswith("[") else given))
+    choices = labels_of(value.get("answer_choices") or [], several=True) or ()
     kind = str(value.get("type") or value.get("template") or "")
     also = choices if answer in choices else ()
     key = " ".join(prompt.casefold().split())
-    return Question(str(record.line), key, {"": prompt.strip()}, language_of(prompt), (answer,), also, kind)
+    return Question(_id(record), key, {"": prompt.strip()}, language_of(prompt), (answer,), also, kind)
 
 
 def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Question:
@@ -150,8 +150,13 @@ def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Que
     if kind.metric == "span" and not any(answer in values[kind.fields[0]] for answer in answers):
         raise Dropped(f"the answer is not in {kind.fields[0]}, or not in what is left of it")
     return Question(
-        str(record.line), " ".join(values[kind.fields[0]].casefold().split()), values, language, answers, choices
+        _id(record), " ".join(values[kind.fields[0]].casefold().split()), values, language, answers, choices
     )
+
+
+def _id(record: Record) -> str:
+    """Its line, with the file where several are read as one."""
+    return f"{Path(record.file).name}-{record.line}" if record.file else str(record.line)
 
 
 def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:

@@ -24,6 +24,8 @@ from steersman.stats import Interval, bootstrap_mean, proportion_interval
 
 BASELINES = ("common", "copy", "lead")
 LEVEL = 0.95
+RESAMPLES = 500
+"""Of measures that are no means."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def beside(
         chosen,
         _mean(bar, resamples, seed),
         difference,
-        sign_flip_p([a - b for a, b in zip(scores, bar, strict=True)]),
-        word_of(difference),
-        _whole(suite.items, texts, metrics, resamples, seed),
+        sign_flip_p([a - b for a, b in zip(scores, bar, strict=True)]) if bars else 1.0,
+        word_of(difference) if bars else "no evidence",
+        _whole(suite.items, texts, metrics, seed),
     )
 
 
@@ -104,9 +106,7 @@ def _bar(items: Sequence[Item], baseline: str) -> list[float]:
     return [item.score([str(answer)]) for item, answer in zip(items, answers, strict=True)]
 
 
-def _whole(
-    items: Sequence[Item], texts: Sequence[str], metrics: set[str], resamples: int, seed: int
-) -> dict[str, Interval]:
+def _whole(items: Sequence[Item], texts: Sequence[str], metrics: set[str], seed: int) -> dict[str, Interval]:
     golds = [item.expected for item in items]
     if metrics == {"accuracy"} and any(task_of(item.prompt).get("labels") for item in items):
         return {
@@ -125,9 +125,9 @@ def _whole(
     return {}
 
 
-def _resampled(measure: Callable[[Sequence[int]], float], n: int, seed: int, resamples: int = 500) -> Interval:
+def _resampled(measure: Callable[[Sequence[int]], float], n: int, seed: int) -> Interval:
     """Percentile bootstrap over questions of a measure that is no mean."""
     rng = np.random.default_rng(seed)
-    drawn = sorted(measure(rng.integers(0, n, n).tolist()) for _ in range(resamples))
-    low, high = (drawn[round(q * (resamples - 1))] for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    drawn = sorted(measure(rng.integers(0, n, n).tolist()) for _ in range(RESAMPLES))
+    low, high = (drawn[round(q * (RESAMPLES - 1))] for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(measure(range(n)), low, high, n)

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
+from steersman.config.pretraining import ENCODER_DECODERS, ENCODERS
+
 DEVIATION = 0.02
 """Of embeddings; steps of the optimizer soon decide on their length."""
 HEAD_DEVIATION = 0.001
 """Of the head, so that every token is about as likely at first."""
 WAYS_OUT = ("o_proj", "down_proj")
 """Matrices that write into the residual stream: zero at first, so that every layer begins as the identity."""
-
-ENCODERS = ("bert", "modernbert")
 
 
 def decoder_config(kind: str, layers: int, width: int, intermediate: int, heads: int, **more: Any) -> Any:
@@ -121,7 +121,7 @@ def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: A
     """The config of an encoder-decoder (t5, bart) or an encoder (bert, modernbert)."""
     names = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id")
     more = {name: getattr(tokenizer, name, None) for name in names} | {"vocab_size": sizes["vocabulary"]}
-    if kind in ("t5", "bart"):
+    if kind in ENCODER_DECODERS:
         more = {name: value for name, value in more.items() if name not in ("cls_token_id", "sep_token_id")}
         return _t5(sizes, **more) if kind == "t5" else _bart(sizes, context, **more)
     return _encoder(kind, sizes, context, **more)

@@ -15,6 +15,7 @@ from steersman.artifact.files import hash_json, read_object
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep
 from steersman.artifact.workspace import Workspace
 from steersman.config import PretrainConfig
+from steersman.config.pretraining import ENCODER_DECODERS, ENCODERS
 
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
@@ -136,10 +137,10 @@ def ready(tokenizer: Any, section: PretrainConfig) -> Any:
     from steersman.text.bases import add_chat_template
 
     kind = section.shape.kind
-    if kind in ("t5", "bart"):
+    if kind in ENCODER_DECODERS:
         prepare(tokenizer, masked=False)
         add_chat_template(tokenizer, "text2text")
-    elif kind in ("bert", "modernbert"):
+    elif kind in ENCODERS:
         prepare(tokenizer, masked=True)
         tokenizer.chat_template = None
     return tokenizer

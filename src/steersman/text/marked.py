@@ -34,8 +34,6 @@ class Marks:
         self._tokenizer, self._most = tokenizer, most
         self._parted = tokenizer.sep_token_id is not None
         self._typed = "token_type_ids" in tokenizer.model_input_names
-        self.extra = len(tokenizer("").input_ids)
-        """Marks around one text."""
 
     def texts(self, firsts: Sequence[str], seconds: Sequence[str] | None = None) -> list[Marked]:
         """A text, or a pair where `seconds` are given, of each; a model without a mark between them gets a newline."""

@@ -16,13 +16,14 @@ from torch import Tensor
 from steersman.compute.packing import Row, Tree, build_row, to_device
 from steersman.compute.vocabulary import token_logprobs
 from steersman.config import PretrainConfig
+from steersman.config.pretraining import DECODERS, ENCODERS
 from steersman.corpus import objectives
 from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
 from steersman.families.outputs import response_logprobs
 from steersman.progress import activity, note
 from steersman.train.bits import ids_of
-from steersman.train.dial import DECODERS, Recipe
+from steersman.train.dial import Recipe
 
 OF_KIND = {
     "t5": ("span", "denoise", "prefix"),
@@ -70,7 +71,7 @@ class Asking:
     def __init__(self, model: Any, tokenizer: Any, config: PretrainConfig, seed: int) -> None:
         self.model, self.tokenizer, self.config, self.seed = model, tokenizer, config, seed
         self.first, self.last = objectives_of(config)
-        self.masks = config.shape.kind in ("bert", "modernbert")
+        self.masks = config.shape.kind in ENCODERS
         self.words = objectives.Words(tokenizer) if self.masks else None
         self.ask = None if self.masks else objectives.asker(tokenizer)
         self.held: Any = np.zeros((0, config.context), np.int64)

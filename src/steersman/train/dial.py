@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from steersman.config import PretrainConfig
+from steersman.config.pretraining import DECODERS, ENCODER_DECODERS
 
 HEAD = 64
 MULTIPLE = 64
 LEAST_STEPS = 20
 """A batch is never so large that the tokens are read in fewer steps."""
 DEEPEST = 64
-DECODERS = ("qwen3", "llama")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -64,7 +64,7 @@ class Sizes:
 
     def operations(self, context: int) -> float:
         """Per token of training: 6 for each parameter that multiplies, and attention over half of the context."""
-        sides = 2 if self.kind in ("t5", "bart") else 1  # a token goes through one of them
+        sides = 2 if self.kind in ENCODER_DECODERS else 1  # a token goes through one of them
         return 6 * (self.matrices / sides + self.head) + 6 * self.layers * self.width * context
 
 

@@ -21,6 +21,7 @@ from steersman import stopping
 from steersman.compute.packing import Row, lines_row, to_device
 from steersman.compute.vocabulary import log_sums, token_logprobs
 from steersman.config import PretrainConfig
+from steersman.config.pretraining import ENCODERS
 from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
 from steersman.families.fresh import decoder_config, new_decoder, new_other, other_config
@@ -185,7 +186,7 @@ def objective(origin: Origin[PretrainConfig], model: Any, text: Text) -> Aim:
 def load(base: Path, origin: Origin[PretrainConfig]) -> Any:
     """A model to go on with."""
     dtype = origin.model.dtype
-    if origin.config.shape.kind in ("bert", "modernbert"):
+    if origin.config.shape.kind in ENCODERS:
         return AutoModelForMaskedLM.from_pretrained(base, dtype=DTYPES[dtype])
     return load_causal(base, dtype)
 
@@ -196,7 +197,7 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
     Resumes by itself.
     """
     config, device = origin.config, pick_device(origin.model.device)
-    masked = config.shape.kind in ("bert", "modernbert")
+    masked = config.shape.kind in ENCODERS
     if parallel.size() > 1 and masked:
         raise ValueError("encoders are pretrained by one process; expected --processes 1")
     if parallel.size() > 1 and config.updates.optimizer == "muon":

@@ -8,12 +8,13 @@ import torch
 
 from steersman.compute.vocabulary import keeps
 from steersman.config import ModelConfig, PretrainConfig
+from steersman.config.pretraining import DECODERS, ENCODER_DECODERS
 from steersman.families.fresh import kind_of
 from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
-from steersman.train.dial import DECODERS, HEAD, Recipe, Sizes
+from steersman.train.dial import HEAD, Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
 from steersman.train.speed import UNCERTAINTY, operations_per_second
 from steersman.weights.folders import DTYPES, pick_device, read_config
@@ -37,7 +38,7 @@ def sizes_of(base: Path, vocabulary: int) -> Sizes:
 
 
 def _shape(sizes: Sizes, context: int) -> Shape:
-    layers = sizes.layers * (2 if sizes.kind in ("t5", "bart") else 1)
+    layers = sizes.layers * (2 if sizes.kind in ENCODER_DECODERS else 1)
     return Shape(
         layers=layers,
         vocabulary=sizes.vocabulary,

@@ -84,7 +84,9 @@ def read(text: str, folder: Path | None = None) -> Suite:
 def files_of(text: str, folder: Path | None = None) -> list[Path]:
     """The files that a task reads: its own, and that of its examples."""
     spec = Spec.parse(text, OPTIONS)
-    return [_place(name, folder) for name in (spec.name, spec.options.get("examples", "")) if name]
+    own, named = _place(spec.name, folder), spec.options.get("examples", "")
+    examples = _place(named, folder) if named else task_forms.examples_of(own) if spec.number("shots") else own
+    return list(dict.fromkeys((own, examples)))
 
 
 def _place(name: str, folder: Path | None) -> Path:
