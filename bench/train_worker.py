@@ -22,7 +22,7 @@ import train_plain as plain
 from harness import own_peak_mib
 from steersman.compute.packing import Tree, build_row, fill_rows
 from steersman.config import ModelConfig, PpoConfig, SftConfig, replaced
-from steersman.engine.load import engine_of
+from steersman.engine.loaded import engine_of
 from steersman.engine.serving import Serving
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs, train_last_layers
 from steersman.rl.losses import kwise_loss

@@ -6,6 +6,8 @@ A file may be longer where its first lines say why ("Longer than 400 lines becau
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import statistics
 from collections import Counter
@@ -69,6 +71,19 @@ def test_decisions_are_named_and_there() -> None:
     }
     assert named <= set(numbers)
     assert not set(numbers) - named, f"no code names decisions {sorted(set(numbers) - named)}"
+
+
+def test_scripts_import_names_that_are_there() -> None:
+    folders = [ROOT / name for name in ("bench", "recipes", "deploy")]
+    missing = []
+    for path in sorted(file for folder in folders for file in folder.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("steersman"):
+                module = importlib.import_module(str(node.module))
+                parts = {info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))}
+                names = [alias.name for alias in node.names]
+                missing += [(path.name, node.module, n) for n in names if not hasattr(module, n) and n not in parts]
+    assert not missing
 
 
 def test_the_architecture_is_a_page() -> None:
