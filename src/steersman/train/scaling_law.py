@@ -35,7 +35,7 @@ class Law:
     """The operations of the smallest run"""
 
     def loss(self, operations: float) -> float:
-        return self.floor + self.scale * (operations / self.unit) ** -self.slope
+        return self.floor + self.scale * math.pow(operations / self.unit, -self.slope)
 
     def __str__(self) -> str:
         return f"{self.floor:.3f} + {self.scale:.3f} * (operations / {self.unit:.3g}) ** -{self.slope:.3f}"
