@@ -122,7 +122,7 @@ def running() -> Iterator[Server]:
 
 
 def _ended_with_us(server: Server) -> subprocess.Popen[bytes]:
-    """A process that stops the server and removes its folder once its input ends: here, or where this process is killed."""
+    """A process that stops the server and removes its folder once its input ends, also where this process is killed."""
     script = 'cat; "$1" -D "$2/data" -m immediate stop; rm -rf "$2"'
     command = ["sh", "-c", script, "sh", f"{programs()}/pg_ctl", str(server.folder)]
     nowhere: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
