@@ -16,7 +16,7 @@ from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, Na
 from starlette.testclient import TestClient
 
 from server_double import FakeEngine
-from steersman.data import documents
+from steersman.data import file_words
 from steersman.server import attachments_api
 from steersman.server.app import create_app
 from steersman.store import Store
@@ -72,14 +72,14 @@ def endless() -> bytes:
 
 
 def test_words_of_pages_paragraphs_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = documents.read(pdf("Returns take 30 days.", "", "Shipping is free."))
+    found = file_words.read(pdf("Returns take 30 days.", "", "Shipping is free."))
     assert found == {"text": "Returns take 30 days.\n\nShipping is free.", "pages": 3, "unread": [2], "cut": 0}
-    assert documents.read(word()) == {"text": "退货政策\nShoes | 30 days\nEnd.", "pages": 0, "unread": [], "cut": 0}
-    monkeypatch.setattr(documents, "PAGES", 2)
-    monkeypatch.setattr(documents, "TEXT", 20)
-    found = documents.read(pdf("one", "two", "three", "four"))
+    assert file_words.read(word()) == {"text": "退货政策\nShoes | 30 days\nEnd.", "pages": 0, "unread": [], "cut": 0}
+    monkeypatch.setattr(file_words, "PAGES", 2)
+    monkeypatch.setattr(file_words, "TEXT", 20)
+    found = file_words.read(pdf("one", "two", "three", "four"))
     assert (found["text"], found["pages"], found["unread"]) == ("one\n\ntwo", 4, [3, 4])
-    assert documents.read(word())["cut"] == 5
+    assert file_words.read(word())["cut"] == 5
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_words_of_pages_paragraphs_and_tables(monkeypatch: pytest.MonkeyPatch) -
         (pdf("Hello")[:200], "damaged"),
         (b"%PDF-1.7\n" + b"\x00\xff" * 500, "damaged"),
         (endless(), "damaged|no words"),
-        (zipped(word_document_xml=b"a" * (documents.UNPACKED + 1)), "unpacks to more than 100 MB"),
+        (zipped(word_document_xml=b"a" * (file_words.UNPACKED + 1)), "unpacks to more than 100 MB"),
         (zipped(xl_workbook_xml=b"<a/>"), "expected a PDF or a Word file"),
         (zipped(word_document_xml=b"<!DOCTYPE a [<!ENTITY b 'cc'>]><a>&b;</a>"), "damaged"),
         (b"plain text", "expected a PDF or a Word file"),
@@ -100,7 +100,7 @@ def test_words_of_pages_paragraphs_and_tables(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_what_cannot_be_read_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
-        raise AssertionError(documents.read(content)["refused"])
+        raise AssertionError(file_words.read(content)["refused"])
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_the_page_is_told_what_a_file_says(client: TestClient, monkeypatch: pyte
 
 
 def test_a_file_that_takes_too_long_is_refused_in_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "PATIENCE", 0.05)
+    monkeypatch.setattr(file_words, "PATIENCE", 0.05)
     answer = sent(client, pdf("x"))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "data")
     assert "takes more than 0.05 s" in answer.text
@@ -139,4 +139,4 @@ def test_a_file_that_takes_too_long_is_refused_in_time(client: TestClient, monke
 def test_a_bomb_ends_by_its_limits() -> None:
     """40 MB of operators in a page of 40 kB: the process's limit of time ends it."""
     with pytest.raises(ValueError, match=r"takes more than|damaged|no words"):
-        documents.words_of(pdf("x", compressed=b"BT /F1 12 Tf (a) Tj ET\n" * 2_000_000))
+        file_words.words_of(pdf("x", compressed=b"BT /F1 12 Tf (a) Tj ET\n" * 2_000_000))

@@ -85,7 +85,7 @@ SHOWN = (
         for name in ("all_rounds", "canary", "consequences", "data_sets", "export", "gate", "inputs")
     ),
     *(f"rounds/{name}.py" for name in ("inputs", "lineage", "loop", "make", "opened", "other_process")),
-    *("rounds/provenance.py", "rounds/uploads.py", "artifact/unfinished.py", "data/documents.py"),
+    *("rounds/provenance.py", "rounds/uploads.py", "artifact/unfinished.py", "data/file_words.py"),
     *("rounds/stage_settings.py", "rounds/stages/sample.py", "rounds/stages/sft.py", "train/cautions.py"),
     *(f"train/{name}.py" for name in ("monitors", "preference", "reward", "sample", "update")),
     *(f"server/{name}.py" for name in ("canary_api", "data_api", "rounds_api")),

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from steersman.data import documents
+from steersman.data import file_words
 from steersman.server.body import FILE_LIMIT
 from steersman.server.errors import ApiError
 from steersman.server.request_text import Text
@@ -44,7 +44,7 @@ async def words(body: File) -> dict[str, Any]:
     if _reading >= AT_ONCE:
         raise ApiError(429, f"{AT_ONCE} files are being read; try again in a moment", code="busy", retry_after=5)
     _reading += 1
-    reading = asyncio.ensure_future(run_in_threadpool(documents.words_of, content))
+    reading = asyncio.ensure_future(run_in_threadpool(file_words.words_of, content))
     reading.add_done_callback(_done)  # also where the client has gone
     try:
         found = await asyncio.shield(reading)
@@ -53,7 +53,7 @@ async def words(body: File) -> dict[str, Any]:
     return {"text": found.text, "pages": found.pages, "unread": list(found.unread), "cut": found.cut}
 
 
-def _done(reading: asyncio.Future[documents.Words]) -> None:
+def _done(reading: asyncio.Future[file_words.Words]) -> None:
     global _reading
     _reading -= 1
     if not reading.cancelled():

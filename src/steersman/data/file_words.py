@@ -35,7 +35,7 @@ class Words:
 
 def words_of(content: bytes) -> Words:
     """ValueError where the file is of another kind, encrypted, damaged, without words, or takes too long."""
-    command = [sys.executable, "-m", "steersman.data.documents"]
+    command = [sys.executable, "-m", "steersman.data.file_words"]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
