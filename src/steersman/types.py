@@ -99,7 +99,11 @@ class SamplingParams:
             ("top_logprobs", 0 <= self.top_logprobs <= 100, "an integer from 0 to 100"),
             ("regex", self.regex is None or self.json_schema is None, "either 'regex' or 'json_schema'"),
             ("choices", not isinstance(self.choices, str) and all(self.choices), "a tuple of texts that are not empty"),
-            ("choices", not self.choices or self.regex == self.json_schema, "no 'regex' or 'json_schema' beside it"),
+            (
+                "choices",
+                not (self.choices and (self.regex or self.json_schema)),
+                "no regex or json_schema too",
+            ),
         ):
             expect(good, f"sampling.{name}", expected, getattr(self, name))
 
