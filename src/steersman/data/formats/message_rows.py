@@ -80,23 +80,26 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
 
     `hours`: silence that parts the dialogues of one customer, where rows name no conversation.
     """
-    first = next(records, None)
-    if first is None:
-        return
-    tree = is_tree_row(first.value)
-    is_row = is_tree_row if tree else _row
-    if not is_row(first.value):
-        yield first
-        yield from records
-        return
-    gathering = Trees(notes) if tree else Rows(notes, hours)
-    for record in itertools.chain([first], records):
-        if record.error or not is_row(record.value):
-            yield record
+    files: dict[str, Trees | Rows | None] = {}
+    trees: Trees | None = None
+    rows: Rows | None = None
+    for record in records:
+        if record.file not in files:  # a file's first record tells what its records are
+            if is_tree_row(record.value):
+                files[record.file] = trees = trees or Trees(notes)
+            else:
+                rows = rows or (Rows(notes, hours) if _row(record.value) is not None else None)
+                files[record.file] = rows if _row(record.value) is not None else None
+        gathering = None if record.error else files[record.file]
+        if isinstance(gathering, Trees) and is_tree_row(record.value):
+            gathering.add(record.line, record.value)
+        elif isinstance(gathering, Rows) and (row := _row(record.value)) is not None:
+            gathering.add(record.line, row)
         else:
-            gathering.add(record.line, usual(record.value) or record.value)
-    for line, value in gathering.gathered():
-        yield Row(line, value, "")
+            yield record
+    for gathered in (trees, rows):
+        for line, value in gathered.gathered() if gathered is not None else ():
+            yield Row(line, value, "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
