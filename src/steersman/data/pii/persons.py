@@ -2,6 +2,7 @@
 
 Lists of first and family names are Faker's, which is kept for many countries; a Chinese name is a family name with one
 or two characters behind it. A name that was found once is then looked for in the rest of the dialogue by `again`.
+Why a tagger has a say: decision 86 in docs/LOG.md.
 """
 
 from __future__ import annotations
