@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from server_double import FakeEngine
+from server_double import FakeEngine, live
 from steersman.artifact.manifest import write_manifest
 from steersman.cli.framework import build
 from steersman.config import AccountsConfig
@@ -219,6 +220,35 @@ def test_by_an_admin_and_by_oneself(store: Store, workspace: Path) -> None:
     last = signed_in(store, app, ada).post("/api/me/leave", json={"feedback": "delete"})
     assert last.status_code == 400
     assert store.accounts.user(ada)
+
+
+def test_a_person_who_is_deleted_while_an_answer_is_written(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    ada, ben = store.accounts.add("ada", Role.ADMIN), store.accounts.add("ben", Role.CHATTER)
+    engine = FakeEngine(endless=True)
+    app = create_app(engine, store, name="S", language="en", team=Team(store, AccountsConfig()))
+    with live(app) as url, httpx.Client(base_url=url, timeout=60, headers={"x-steersman": "1"}) as client:
+
+        def by(id_: str) -> dict[str, str]:
+            return {"cookie": f"steersman_{client.base_url.port}={store.credentials.begin(id_, 1)}"}
+
+        his, hers = by(ben.id), by(ada.id)
+        chat = client.post("/api/conversations", json={}, headers=his).json()["id"]
+        asked = client.stream("POST", f"/api/conversations/{chat}/messages", json={"content": SECRET}, headers=his)
+        with asked as answer:
+            lines = answer.iter_lines()
+            assert any("delta" in line for line in lines)
+            deleted = client.delete(f"/api/people/{ben.id}", headers=hers)
+            assert deleted.status_code == 200, deleted.text
+            rest = "".join(lines)  # ends, though the engine would go on for ever
+        assert '"type":"done"' in rest.replace(" ", "")
+        assert engine.closed.wait(60)
+        assert client.get(f"/api/conversations/{chat}", headers=his).status_code == 401
+        assert client.get("/api/people", headers=hers).json()["people"][0]["name"] == "ada"
+    assert [user.name for user in store.accounts.users()] == ["ada"]
+    with pytest.raises(NotFound):
+        store.messages(chat)
+    assert SECRET not in caplog.text
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def store_record(root: Path) -> str:

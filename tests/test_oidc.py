@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -195,8 +196,9 @@ def test_what_is_wrong_is_refused(store: Store, provider: Provider, what: str) -
     assert back(client, answer) == "/login?failed=oidc"
     assert client.get("/api/config").status_code == 401
     assert store.accounts.users() == users
-    new = store.audit.page()[: -len(last) or None]
-    assert [(entry.action, entry.details["how"]) for entry in new] == [("sign-in refused", "oidc")]
+    # a new line, or one more counted on a line of this minute
+    (said,) = [entry for entry in store.audit.page() if entry not in last]
+    assert (said.action, said.details["how"]) == ("sign-in refused", "oidc")
 
 
 def test_another_state_and_a_code_used_twice(store: Store, provider: Provider) -> None:
@@ -232,6 +234,58 @@ def test_who_is_unknown_or_disabled(store: Store, provider: Provider) -> None:
     assert store.accounts.password(user.name) is None  # nobody signs in with a password that was never chosen
 
 
+GROUPS = {"oidc_claim": "realm.roles", "oidc_groups": "ou=leads,o=x=manager; root=admin; raters=labeler"}
+
+
+def test_groups_decide_on_the_role_at_each_sign_in(store: Store, provider: Provider) -> None:
+    def role_by(*groups: Any, **settings: Any) -> str:
+        provider.claims = {"realm": {"roles": groups[0] if len(groups) == 1 else list(groups)}}
+        client = browser_of(store, provider, **GROUPS | settings)
+        led = signs_in(client)
+        return str(client.get("/api/config").json()["me"]["role"]) if led == "/" else led
+
+    assert role_by("others", "raters") == "labeler"
+    assert role_by("raters", "ou=leads,o=x") == "manager"
+    (_, changed, *_) = store.audit.page()
+    assert (changed.action, changed.details) == (
+        "role changed",
+        {"before": "labeler", "after": "manager", "how": "oidc"},
+    )
+    assert role_by("raters") == "labeler"  # a text in place of a list
+    assert role_by("others") == "chatter"  # accounts.oidc_role
+    assert role_by("others", oidc_role="") == "/login?failed=unknown"
+    assert role_by("root") == "admin"
+    for odd in ({"a": 1}, 7, None, ["root ", ["root"], 3], "ROOT"):
+        assert role_by(odd) == "chatter"
+    assert role_by("root", oidc_claim="", oidc_groups="") == "chatter"  # as it was: no claim is asked
+
+
+def test_the_last_admin_stays_one(tmp_path: Path, provider: Provider) -> None:
+    with Store.open(tmp_path / "own.db") as own:
+        provider.claims = {"groups": ["root"]}
+        settings = {"oidc_claim": "groups", "oidc_groups": "root=admin"}
+        config = {"oidc_issuer": provider.url, "oidc_client_id": CLIENT, "public_url": HERE, "oidc_role": "chatter"}
+        team = Team(own, AccountsConfig(**config, oidc_client_secret=SECRET, **settings))
+        app = create_app(FakeEngine(), own, name="S", language="en", team=team)
+        for groups in (["root"], ["others"]):
+            provider.claims = {"groups": groups}
+            client = TestClient(app, base_url=HERE, follow_redirects=False)
+            assert signs_in(client) == "/"
+            assert client.get("/api/config").json()["me"]["role"] == "admin"
+        assert [entry.action for entry in own.audit.page()][:2] == ["signed in", "role kept"]
+
+
+def test_refused_sign_ins_do_not_flood_the_log(store: Store) -> None:
+    before = len(store.audit.page(most=1000))
+    for address in ["10.0.0.1"] * 50 + ["10.0.0.2"]:
+        store.audit.refused("", how="oidc", why="oidc", address=address)
+    new = store.audit.page(most=1000)[: -before or None]
+    assert [(entry.details["address"], entry.details.get("times")) for entry in new] == [
+        ("10.0.0.2", None),
+        ("10.0.0.1", 50),
+    ]
+
+
 @pytest.mark.parametrize(
     ("claims", "name"),
     [
@@ -265,8 +319,11 @@ def test_a_provider_that_is_gone(store: Store, provider: Provider, caplog: pytes
         ({"oidc_issuer": "http://id.example"}, "accounts.oidc_issuer: expected an https address"),
         ({"oidc_client_id": ""}, "accounts.oidc_client_id: expected a value"),
         ({"public_url": ""}, "accounts.public_url: expected a value"),
+        ({"oidc_claim": "groups", "oidc_groups": "a=boss"}, "expected GROUP=ROLE with a role of chatter"),
+        ({"oidc_claim": "groups", "oidc_groups": "admin"}, "expected GROUP=ROLE"),
+        ({"oidc_claim": "groups"}, "expected both or none"),
     ],
 )
-def test_settings(store: Store, provider: Provider, settings: dict[str, str], told: str) -> None:
+def test_settings(store: Store, provider: Provider, settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         browser_of(store, provider, **settings)

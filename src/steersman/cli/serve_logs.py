@@ -1,4 +1,4 @@
-"""Logs of `serve`: without words, or as JSON."""
+"""Logs of `serve`: without words, or as JSON; its traces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from steersman.cli.framework import say
 from steersman.terminal import safe
 
 
@@ -25,6 +26,13 @@ class Wordless(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return safe(super().format(record))
+
+
+def set_up_traces() -> None:
+    from steersman.server import traces
+
+    if why_none := traces.begin(os.environ):
+        say(why_none)
 
 
 def set_up_logs(as_json: bool) -> None:

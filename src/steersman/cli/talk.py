@@ -22,7 +22,7 @@ from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
-from steersman.cli.serve_logs import set_up_logs
+from steersman.cli.serve_logs import set_up_logs, set_up_traces
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -257,6 +257,7 @@ def run_server(
     if worker is None and config.workers > 1:
         _serve_by_workers(space, model, dtype, place, reach, ready)
         return
+    set_up_traces()
     with contextlib.ExitStack() as stack:
         if worker is not None and worker.link is not None:
             opened = opener(worker.link)

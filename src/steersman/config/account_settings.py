@@ -26,6 +26,13 @@ class AccountsConfig:
     oidc_client_id: str = opt("", "This server's name at the provider.")
     oidc_client_secret: str = opt("", "Its secret there; rather set STEERSMAN_OIDC_SECRET.")
     oidc_role: str = opt("", "Role of who comes from the provider for the first time; empty: refused.", ("", *ROLES))
+    oidc_claim: str = opt(
+        "", "Claim of the provider's token with a person's groups or roles, such as groups or realm_access.roles."
+    )
+    oidc_groups: str = opt(
+        "",
+        "Which of them give which role, such as 'leads=manager; it=admin'; the highest counts, at each sign-in.",
+    )
     public_url: str = opt(
         "", "Where people reach this server, such as https://chat.example.com: needed for OpenID Connect."
     )

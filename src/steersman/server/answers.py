@@ -150,7 +150,8 @@ class Answers:
 
         def keep(completion: Completion) -> None:
             if completion.text or completion.finish_reason != "cancelled":
-                stored.append(self._store.add_answer(question.id, completion, sampling, id_))
+                with contextlib.suppress(NotFound):  # the chat was deleted, maybe with its owner
+                    stored.append(self._store.add_answer(question.id, completion, sampling, id_))
 
         generation = Generation(engine, prompt, params, keep)
         answer = Answer(question, blank, generation)

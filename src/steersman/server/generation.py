@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 
 from steersman.engine.protocol import Engine, Prompt
+from steersman.server import traces
 from steersman.server.errors import ApiError
 from steersman.server.metrics import Metrics
 from steersman.server.people import Person
@@ -213,10 +214,12 @@ class Generations:
         self._live.add(generation)
         place.hold()
         watch, pieces, tokens = self.metrics.watch(), Counter[int](), 0
+        span = traces.Answer(generation.engine.policy_version, generation.params.n)
         try:
             async with contextlib.aclosing(generation.items(left)) as items:
                 async for number, item in items:
                     watch.see(item)
+                    span.see(item)
                     if isinstance(item, Completion):
                         # an endpoint's, and a cancelled one, have no tokens: pieces are about as many
                         tokens += len(item.token_ids) or pieces[number]
@@ -225,6 +228,7 @@ class Generations:
                         pieces[number] += bool(item)
                     yield number, item
         finally:
+            span.end(tokens + pieces.total())
             if self.limits is not None:
                 self.limits.spend(place.person, tokens + pieces.total())
 

@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its numbers in `/metrics`.
+"""Around every request: its id, its line in the log, its numbers in `/metrics`, its span.
 
 The id is the caller's `X-Request-Id` where it is a plain one, else a new one; it is in the response and in every line
 that the request logs. A line holds the route's pattern and numbers, no text of the request.
@@ -15,7 +15,7 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steersman.server import logs
+from steersman.server import logs, traces
 from steersman.server.cookies import ROOT
 from steersman.server.metrics import Metrics
 
@@ -53,16 +53,18 @@ class Observe:
             await send(message)
 
         token = logs.request.set(id_)
-        try:
-            told = {"path": self._below(scope["path"]), ROOT: self._root, "seen": seen}
-            await self.app({**scope, **told}, receive, sent)
-        finally:
-            seconds = time.monotonic() - begun
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            route = seen.get("route", "refused")
-            self._metrics.answered(method, route, status, seconds)
-            logs.answered(method=method, route=route, status=status, ms=round(1000 * seconds), bytes=size)
-            logs.request.reset(token)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        with traces.request(scope, method) as span:
+            try:
+                told = {"path": self._below(scope["path"]), ROOT: self._root, "seen": seen}
+                await self.app({**scope, **told}, receive, sent)
+            finally:
+                seconds = time.monotonic() - begun
+                route = seen.get("route", "refused")
+                self._metrics.answered(method, route, status, seconds)
+                traces.answered(span, method=method, route=route, status=status, id_=id_)
+                logs.answered(method=method, route=route, status=status, ms=round(1000 * seconds), bytes=size)
+                logs.request.reset(token)
 
     def _below(self, path: str) -> str:
         """The path without `root_path`, which some proxies leave in front of it and others take off."""

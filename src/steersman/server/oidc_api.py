@@ -5,7 +5,7 @@ verifier; an answer that does not fit it is refused, so that nobody can be signe
 
 A person is the provider's subject, never a name or address, which people choose themselves: a subject that is known
 signs in; an unknown one becomes the person of the invitation that it came with, else a new one of `accounts.oidc_role`,
-else nobody.
+else nobody. Where `accounts.oidc_claim` is set, groups decide on the role (`oidc_roles`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from steersman.server.audit import Us
 from steersman.server.buckets import address_of
 from steersman.server.cookies import cookie_name, cookie_of, delete_cookie, set_cookie
 from steersman.server.errors import ApiError
+from steersman.server.oidc_roles import role_for, table, taken_over
 from steersman.server.reach import is_loopback
 from steersman.server.session_api import Shown, signed_in
 from steersman.server.team import Team
 from steersman.store import StoreError
 from steersman.store.accounts import User
-from steersman.store.roles import to_role
 
 router = APIRouter(prefix="/api/oidc")
 _MINUTES = 10
@@ -53,6 +53,7 @@ def check_settings(team: Team) -> None:
     s = team.settings
     if not s.oidc_issuer:
         return
+    table(s)
     place = urlsplit(s.oidc_issuer)
     if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.hostname or "")):
         raise ValueError(f"accounts.oidc_issuer: expected an https address, got {s.oidc_issuer[:200]!r}")
@@ -155,9 +156,7 @@ async def callback(us: Us, request: Request, state: str = "", code: str = "", er
         if not unknown:
             _log(problem)
         why = "unknown" if unknown else "oidc"
-        await run_in_threadpool(
-            us.store.audit.add, "", "sign-in refused", how="oidc", why=why, address=address_of(request.scope)
-        )
+        await run_in_threadpool(us.store.audit.refused, "", how="oidc", why=why, address=address_of(request.scope))
         return _away(request, f"/login?failed={why}")
     return await signed_in(us, request, user, _away(request, "/"), "oidc")
 
@@ -220,11 +219,11 @@ def _user(team: Team, issuer: str, claims: dict[str, Any], invitation: str) -> U
     names = (claims.get(name) for name in ("preferred_username", "name", "email"))
     plain = (_line(name) for name in names if isinstance(name, str))
     name = next(filter(None, plain), "member")
-    role = to_role(team.settings.oidc_role) if team.settings.oidc_role else None
+    role = role_for(team.settings, claims)
     user = team.store.accounts.external(json.dumps([issuer, claims["sub"]]), name, role, invitation)
     if user.disabled:
         raise StoreError("This account is disabled; ask an admin")
-    return user
+    return taken_over(team.store, user, role) if team.settings.oidc_claim else user
 
 
 def _line(text: str) -> str:

@@ -16,7 +16,7 @@ from steersman.server import logs
 from steersman.server.buckets import Buckets
 from steersman.server.errors import ApiError
 from steersman.server.people import Person
-from steersman.store import Store
+from steersman.store import NotFound, Store
 from steersman.store.credentials import today
 from steersman.store.roles import Role, to_role
 
@@ -91,7 +91,9 @@ class Limits:
     def _write(self, person_id: str, tokens: int) -> None:
         try:
             self._store.credentials.spent(person_id, tokens)
-        except Exception as error:  # the person is gone, or the disk is full: nobody waits for this
+        except NotFound:  # the person was deleted meanwhile
+            pass
+        except Exception as error:  # such as a full disk: nobody waits for this
             logs.failed("counting a person's tokens failed", error)
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ class Team:
         right, anew = passwords.verify(found[1] if found else None, password)
         if found is None or not right:
             credentials.failed(name, address, since)
-            self.store.audit.add(found[0] if found else "", "sign-in refused", address=address)
+            self.store.audit.refused(found[0] if found else "", address=address)
             raise ApiError(401, WRONG, code="sign_in_refused")
         credentials.forgive(name, address)
         if anew:

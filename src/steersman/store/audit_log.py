@@ -1,7 +1,8 @@
-"""Who did what, when: appended, never changed. No texts that people wrote."""
+"""Who did what, when: appended, never changed, but for the count of refused sign-ins. No texts that people wrote."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,10 @@ from sqlalchemy import select
 from steersman.store.database import Database
 from steersman.store.schema import iso, utc_now
 from steersman.store.schema_accounts import AuditRow
+
+_MINUTE = dt.timedelta(minutes=1)
+_LOOKED = 200
+"""Lines of a minute among which one is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,17 @@ class AuditLog:
         row = AuditRow(at=utc_now(), who=who, action=action, about=about[:200], details=details)
         with self._db.write() as session:
             session.add(row)
+
+    def refused(self, who: str, **details: str) -> None:
+        """A sign-in that failed: a line a minute for the same person, address and reason, with their number."""
+        action, time = "sign-in refused", utc_now()
+        recent = select(AuditRow).where(AuditRow.action == action, AuditRow.who == who, AuditRow.at > time - _MINUTE)
+        with self._db.write() as session:
+            for row in session.scalars(recent.order_by(AuditRow.seq.desc()).limit(_LOOKED)):
+                if {name: value for name, value in row.details.items() if name != "times"} == details:
+                    row.details = {**row.details, "times": row.details.get("times", 1) + 1}
+                    return
+            session.add(AuditRow(at=time, who=who, action=action, about="", details=details))
 
     def page(self, before: int | None = None, most: int = 100) -> list[Entry]:
         """The last entries, or those before a number, the newest first."""

@@ -1,0 +1,67 @@
+"""Roles by what an OpenID Connect provider says of a person: a claim of groups or roles, and a table of ours.
+
+The claim is asked again at each sign-in, so a role that was given here by hand lasts until the next one. Who has none
+of the named groups has `accounts.oidc_role`, and where that is empty is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steersman.config.account_settings import ROLES, AccountsConfig
+from steersman.store import Store, StoreError
+from steersman.store.accounts import User
+from steersman.store.roles import Role, to_role
+
+_NAME = "accounts.oidc_groups"
+
+
+def table(settings: AccountsConfig) -> dict[str, Role]:
+    """Group -> role, of a text such as 'desk-leads=manager; it=admin'. ValueError for anything else."""
+    found = {}
+    for entry in filter(str.strip, settings.oidc_groups.split(";")):
+        group, sign, role = entry.rpartition("=")
+        if not sign or not group.strip() or role.strip() not in ROLES:
+            raise ValueError(f"{_NAME}: expected GROUP=ROLE with a role of {', '.join(ROLES)}, got {entry[:200]!r}")
+        found[group.strip()] = to_role(role.strip())
+    if bool(found) != bool(settings.oidc_claim):
+        raise ValueError(f"{_NAME} and accounts.oidc_claim: expected both or none")
+    return found
+
+
+def role_for(settings: AccountsConfig, claims: Mapping[str, Any]) -> Role | None:
+    """The highest role of the person's groups, else `oidc_role`; None: the person is to be refused."""
+    groups = _claim(claims, settings.oidc_claim) if settings.oidc_claim else ()
+    groups = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
+    by_group = table(settings)
+    roles = [by_group[group] for group in groups if isinstance(group, str) and group in by_group]
+    return max(roles, default=to_role(settings.oidc_role) if settings.oidc_role else None)  # type: ignore[type-var]
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim of that name, or where 'a.b' names none, b of a."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def taken_over(store: Store, user: User, role: Role | None) -> User:
+    """The user with the role that the provider's groups give now, which the log says. StoreError where they give none.
+
+    The last admin keeps that role: somebody must be able to mend the table.
+    """
+    if role is None:
+        raise StoreError("None of the groups that the provider names has a role here")
+    if user.role == role:
+        return user
+    try:
+        changed = store.accounts.set_role(user.id, role)
+    except StoreError:
+        store.audit.add("", "role kept", user.id, role=user.role.word, how="oidc")
+        return user
+    store.audit.add("", "role changed", user.id, before=user.role.word, after=role.word, how="oidc")
+    return changed
