@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,9 +92,9 @@ def pretrain(
 
 def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
     """The options as settings, which are checked with the others; depth and params exclude each other."""
-    sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
-    more = {"tokens": tokens, "shape.kind": kind}
-    return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
+    more = {"tokens": tokens, "shape.kind": kind} | ({"shape.params": params} if depth or params else {})
+    texts = [f"pretrain.{name}={json.dumps(value)}" for name, value in more.items() if value or name == "shape.params"]
+    return [*([f"pretrain.shape.depth={depth}"] if depth or params else []), *texts]  # "256" is a text to them too
 
 
 def _only(corpus: Any, start: Any) -> str:

@@ -14,9 +14,9 @@ from steersman import locks
 from steersman.artifact.workspace import Workspace
 from steersman.cli.cleaning import listed
 from steersman.cli.corpus import WeightsOption, read_weights
+from steersman.cli.extend_vocabulary import tokenizer_extend
 from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.import_options import ReplaceOption
-from steersman.cli.vocabulary import tokenizer_extend
 from steersman.progress import activity
 
 if TYPE_CHECKING:
