@@ -2,7 +2,8 @@
 
     python bench/big_corpus.py 1000 out/ --source a.jsonl.xz --source b.jsonl.xz
 
-Writes out/{plain,lines,tables,pages,notes}: long text files, JSON lines, parquet, HTML and Markdown, a fifth of the size each.
+Writes out/{plain,lines,tables,pages,notes}: long text files, JSON lines, parquet, HTML, Markdown, a fifth of the size
+each.
 Every document is made of paragraphs of three real ones with other numbers in them, so that most are new to a deduplicator;
 one in twenty repeats an earlier one exactly, one in twenty with a sentence more.
 """
@@ -53,36 +54,36 @@ def said_again(texts: list[str], seed: int) -> Iterator[Doc]:
             start = chance.randrange(max(1, len(parts) // 2))
             few = parts[start : start + 4 + chance.randrange(40)]
             chance.shuffle(few)
-            moved = re.sub(r"\d{2,}", lambda m: str((int(m[0][:9]) * 7 + number) % 10 ** len(m[0][:9])), "\n\n".join(few))
-            last = f"Document {number}", moved
+            last = f"Document {number}", re.sub(r"\d{2,9}", lambda m: _other(m[0], number), "\n\n".join(few))
         yield last
 
 
-def _folders(root: Path, ending: str, write: Callable[[Path, Doc], int], size: int, docs: Iterator[Doc]) -> None:
+def _other(digits: str, by: int) -> str:
+    return str((int(digits) * 7 + by) % 10 ** len(digits))
+
+
+def _folders(root: Path, ending: str, write: Callable[[Path, Doc], None], size: int, docs: Iterator[Doc]) -> None:
     written = 0
     for number, doc in enumerate(docs):
         folder = root / f"{number // FOLDER:04d}"
         folder.mkdir(parents=True, exist_ok=True)
-        written += write(folder / f"{number % FOLDER:03d}{ending}", doc)
+        path = folder / f"{number % FOLDER:03d}{ending}"
+        write(path, doc)
+        written += path.stat().st_size
         if written >= size:
             return
 
 
-def _page(path: Path, doc: Doc) -> int:
+def _page(path: Path, doc: Doc) -> None:
     body = "\n".join(f"<p>{html.escape(p)}</p>" for p in doc[1].split("\n\n"))
     menu = "".join(f'<li><a href="/{i}">Menu {i}</a></li>' for i in range(12))
-    head = f'<!doctype html><html><head><meta charset="utf-8"><title>{doc[0]}</title></head><body><nav><ul>{menu}</ul></nav>'
-    return path.write_text(f"{head}<main><article><h1>{doc[0]}</h1>\n{body}</article></main></body></html>", "utf-8")
+    head = f'<!doctype html><html><head><meta charset="utf-8"><title>{doc[0]}</title></head><body><nav>'
+    main_part = f"<main><article><h1>{doc[0]}</h1>\n{body}</article></main>"
+    path.write_text(f"{head}<ul>{menu}</ul></nav>{main_part}</body></html>", "utf-8")
 
 
-def _note(path: Path, doc: Doc) -> int:
+def _note(path: Path, doc: Doc) -> None:
     path.write_text(f"# {doc[0]}\n\n{doc[1]}\n", "utf-8")
-    return path.stat().st_size
-
-
-def _page_size(path: Path, doc: Doc) -> int:
-    _page(path, doc)
-    return path.stat().st_size
 
 
 def _lines(root: Path, size: int, docs: Iterator[Doc]) -> None:
@@ -133,12 +134,12 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     texts, size = real(given.source), int(given.mb * 1e6 / 5)
-    of = lambda part: said_again(texts, given.seed * 10 + part)  # noqa: E731
-    _plain(given.folder / "plain", size, of(0))
-    _lines(given.folder / "lines", size, of(1))
-    _tables(given.folder / "tables", size, of(2))
-    _folders(given.folder / "pages", ".html", _page_size, size, of(3))
-    _folders(given.folder / "notes", ".md", _note, size, of(4))
+    docs = [said_again(texts, given.seed * 10 + part) for part in range(5)]
+    _plain(given.folder / "plain", size, docs[0])
+    _lines(given.folder / "lines", size, docs[1])
+    _tables(given.folder / "tables", size, docs[2])
+    _folders(given.folder / "pages", ".html", _page, size, docs[3])
+    _folders(given.folder / "notes", ".md", _note, size, docs[4])
     for path in sorted(given.folder.iterdir()):
         files = [p for p in path.rglob("*") if p.is_file()]
         print(f"{path}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
