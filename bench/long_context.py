@@ -1,6 +1,6 @@
 """Texts for a small model that learns to find needles: documents with facts and, behind them, questions and answers.
 
-    python bench/long_context.py texts SOURCE.jsonl.xz LANGUAGE OUT.jsonl --documents 20000 --characters 300:8000
+python bench/long_context.py texts SOURCE.jsonl.xz LANGUAGE OUT.jsonl --documents 20000 --characters 300:8000
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from steersman.eval.needles import needles, sentences
 
 def read(path: Path) -> Iterator[str]:
     """The texts of JSON lines, packed or not."""
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
-    with opened as file:
+    with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)["text"]
 

@@ -38,6 +38,10 @@ def pretrain(
         typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
     ] = "",
     base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
+    context: Annotated[int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context.")] = 0,
+    rope: Annotated[
+        str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")
+    ] = "",
     kind: Annotated[
         str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
     ] = "",
@@ -69,7 +73,9 @@ def pretrain(
 
     if base and (depth or params or kind):
         raise ValueError("--from: the model keeps its size and kind; leave out --depth, --params and --kind")
-    space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
+    space = open_workspace(
+        workspace, [*(settings or ()), *_settings(depth, params, tokens=tokens, context=context, rope=rope, kind=kind)]
+    )
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
@@ -89,10 +95,10 @@ def pretrain(
     emit(as_json, data, _text(outcome, page.name))
 
 
-def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
+def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str]:
     """The options as settings, which are checked with the others; depth and params exclude each other."""
     sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
-    more = {"tokens": tokens, "shape.kind": kind}
+    more |= {"shape.kind": kind}
     return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
 
 
@@ -127,5 +133,6 @@ def register(app: typer.Typer) -> None:
         "steersman pretrain mixed --tokenizer mixed --depth 4",
         "steersman pretrain mixed --params 15M --tokens 20M --into small --plan",
         "steersman pretrain domain --from models/small --tokens 5M --into small-domain",
+        "steersman pretrain books --from small --context 32768 --rope yarn --tokens 5M --into small-32k",
     ]
     add(app, pretrain, panel=MODELS, examples=examples, slow=True)

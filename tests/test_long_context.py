@@ -1,0 +1,167 @@
+"""Longer contexts: rotary scalings, attention in blocks, whole documents in rows, needles and losses by position."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+import tiny
+from steersman.compute import packing
+from steersman.compute.attention import attend
+from steersman.compute.packing import Tree, build_row
+from steersman.families.longer import METHODS, extend, lengthen
+from steersman.families.outputs import response_logprobs
+from steersman.weights.folders import load_causal, use_packed_rows
+
+
+def config_of(kind: str, **more: object) -> object:
+    usual = tiny.config(kind).to_dict() | {"max_position_embeddings": 64, "rope_parameters": None} | more
+    usual.pop("model_type")
+    if kind == "mistral":
+        usual["sliding_window"] = None
+    return AutoConfig.for_model(kind, **{k: v for k, v in usual.items() if v is not None or k == "sliding_window"})
+
+
+def formula(method: str, theta: float, factor: float, original: int, dimensions: int) -> list[float]:
+    """Frequencies as the papers write them, one pair at a time."""
+    if method == "ntk":
+        theta = theta * factor ** (dimensions / (dimensions - 2))
+    found = []
+    for pair in range(dimensions // 2):
+        plain = theta ** (-2 * pair / dimensions)
+        if method == "linear":
+            plain /= factor
+        if method == "yarn":  # turns within the original context: above 32 as before, below 1 interpolated
+
+            def place(turns: float) -> float:
+                return dimensions * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+            low, high = max(math.floor(place(32)), 0), min(math.ceil(place(1)), dimensions - 1)
+            share = min(max((pair - low) / (high - low), 0.0), 1.0)
+            plain = plain / factor * share + plain * (1 - share)
+        found.append(plain)
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral", "gemma3_text"])
+def test_frequencies_are_those_of_the_papers_and_of_transformers(kind: str, method: str) -> None:
+    config = config_of(kind, max_position_embeddings=2048)
+    before = copy.deepcopy(config.rope_parameters)
+    assert extend(config, 32768, method) == 16
+    assert config.max_position_embeddings == 32768
+    again = type(config)(**config.to_dict())
+    config.validate_rope()
+    nested = "full_attention" in config.rope_parameters
+    part = again.rope_parameters["full_attention"] if nested else again.rope_parameters
+    theta = before["full_attention"]["rope_theta"] if nested else before["rope_theta"]
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    wanted = formula(method, theta, 16.0, 2048, head)
+    model = AutoModelForCausalLM.from_config(again)
+    rotary = model.model.rotary_emb
+    used = rotary.full_attention_inv_freq if nested else rotary.inv_freq
+    torch.testing.assert_close(used.double(), torch.tensor(wanted, dtype=torch.float64), rtol=2e-6, atol=0)
+    if method != "ntk":
+        theirs, sharper = ROPE_INIT_FUNCTIONS[method](again, layer_type="full_attention" if nested else None)
+        torch.testing.assert_close(used, theirs)
+        assert sharper == pytest.approx(0.1 * math.log(16) + 1 if method == "yarn" else 1.0)
+    else:
+        assert part["rope_type"] == "default"
+    if nested:  # local layers never look that far
+        assert config.rope_parameters["sliding_attention"] == before["sliding_attention"]
+
+
+WRONG = [
+    ("gpt2", {}, 4096, "yarn", "no rotary positions"),
+    ("bloom", {}, 4096, "yarn", "no rotary positions"),
+    ("t5", {}, 4096, "ntk", "no rotary positions"),
+    ("phi3", {}, 8192, "yarn", "known of"),
+    ("mistral", {"sliding_window": 4096}, 1 << 18, "yarn", "last 4096 tokens alone"),
+    ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}, 1 << 17, "yarn", "share their rotary positions"),
+    ("llama", {"max_position_embeddings": 2048}, 2048, "linear", "above the model's 2048, got 2048"),
+    ("llama", {"max_position_embeddings": 2048}, 1024, "linear", "above the model's 2048, got 1024"),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}},
+        8192,
+        "ntk",
+        "scaled already",
+    ),
+    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, 8192, "ntk", "already"),
+    ("llama", {}, 8192, "longrope", "expected one of linear, ntk, yarn"),
+]
+
+
+@pytest.mark.parametrize(("kind", "more", "context", "method", "said"), WRONG)
+def test_what_cannot_be_extended_says_why(kind: str, more: dict, context: int, method: str, said: str) -> None:
+    config = AutoConfig.for_model(kind, **more)
+    before = config.to_dict()
+    with pytest.raises(ValueError, match=said):
+        extend(config, context, method)
+    assert config.to_dict() == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_loss_and_gradients_beyond_the_old_context_are_those_of_transformers(
+    kind: str, method: str, tmp_path: Path
+) -> None:
+    config = config_of(kind)
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    tiny.tokenizer().save_pretrained(tmp_path / "base")
+    ours = use_packed_rows(lengthen(load_causal(tmp_path / "base", "float32"), 256, method))
+    extend(config, 256, method)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "base", config=config)
+    ids = torch.randint(5, 300, (256,), generator=torch.Generator().manual_seed(2))
+    row = build_row([Tree(tuple(ids.tolist()), learn=(False, *[True] * 255))])
+    logprobs, _ = response_logprobs(ours, row)
+    logits = theirs(input_ids=ids[None]).logits[0, :-1]
+    wanted = -F.cross_entropy(logits, ids[1:], reduction="none")
+    torch.testing.assert_close(logprobs, wanted, atol=3e-5, rtol=1e-4)
+    (-logprobs.mean()).backward()
+    (-wanted.mean()).backward()
+    of = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, of[name].grad, atol=2e-6, rtol=2e-3, msg=name)
+
+
+@pytest.mark.parametrize("window", [None, 7])
+@pytest.mark.parametrize("branches", [(), ((3,) * 9, (4,) * 30)])
+def test_attention_in_blocks_is_attention(
+    window: int | None, branches: tuple[tuple[int, ...], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = build_row([Tree((1,) * 150, branches), Tree((2,) * 10)])
+    t, heads, d = len(row.ids), 4, 16
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, grad = (torch.randn(t, n, d, generator=generator) for n in (heads, 2, 2, heads))
+    found = {}
+    for most in (1 << 26, 1):
+        monkeypatch.setattr(packing, "MOST_SCORES", most)
+        leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+        out = attend(*leaves, row.__class__(**vars_of(row)), d**-0.5, window)
+        out.backward(grad)
+        found[most] = [out.detach(), *(x.grad for x in leaves)]
+    mask = row.mask[0, 0]
+    if window:
+        mask = mask & ((row.positions[:, None] - row.positions[None]) < window)
+    leaves = [x.double().requires_grad_() for x in (q, k, v)]
+    scores = torch.einsum("thd,shd->hts", leaves[0], leaves[1].repeat_interleave(2, 1)) * d**-0.5
+    p = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+    plain = torch.einsum("hts,shd->thd", p, leaves[2].repeat_interleave(2, 1))
+    plain.backward(grad.double())
+    for got in found.values():
+        for a, b in zip(got, [plain.detach(), *(x.grad for x in leaves)], strict=True):
+            torch.testing.assert_close(a.double(), b, atol=2e-6, rtol=1e-4)
+
+
+def vars_of(row: packing.Row) -> dict:
+    """A row's fields without what it has computed of them."""
+    return {name: getattr(row, name) for name in packing.Row.__dataclass_fields__}
