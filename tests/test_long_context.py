@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import random
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from typer.testing import CliRunner
 
 import tiny
+from steersman.cli.framework import build as command_line
 from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
+from steersman.eval import context_page, long_context
+from steersman.eval.needles import Haystack, haystack, ids_of, sentences
 from steersman.families.longer import METHODS, extend, lengthen
 from steersman.families.outputs import response_logprobs
-from steersman.weights.folders import load_causal, use_packed_rows
+from steersman.weights.folders import load_causal, save_model, use_packed_rows
 
 
 def config_of(kind: str, **more: object) -> object:
@@ -165,3 +171,105 @@ def test_attention_in_blocks_is_attention(
 def vars_of(row: packing.Row) -> dict:
     """A row's fields without what it has computed of them."""
     return {name: getattr(row, name) for name in packing.Row.__dataclass_fields__}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a context of 256."""
+    folder = tmp_path_factory.mktemp("short") / "base"
+    torch.manual_seed(4)
+    model = AutoModelForCausalLM.from_config(config_of("llama", max_position_embeddings=256))
+    save_model(model, tiny.tokenizer(), folder)
+    return folder
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_haystack_has_its_length_its_needles_and_its_depths(language: str) -> None:
+    tokenizer = tiny.tokenizer()
+    text = "Some words. And more of them!\n" * 400 if language == "en" else "一些文字。还有更多文字！\n" * 300
+    pieces = [ids_of(tokenizer, piece) for piece in sentences(text, language)]
+    assert "".join(sentences(text, language)) == text
+    made = haystack(tokenizer, pieces, language, 2000, random.Random(3))
+    assert len(made.trunk) + max(len(q) + len(a) for q, a in made.branches) == 2000
+    assert made.depths[0] == 0
+    assert made.depths[-1] > 0.9
+    assert all(abs(depth - i / 9) < 0.1 for i, depth in enumerate(made.depths))
+    whole = tokenizer.decode(made.trunk)
+    answers = [tokenizer.decode(answer).strip() for _, answer in made.branches]
+    assert len(set(answers)) == 10
+    places = [whole.index(answer) for answer in answers]
+    assert places == sorted(places)
+    for question, answer in made.branches:
+        fact = tokenizer.decode([*question, *answer]).strip()
+        assert fact in whole
+    assert haystack(tokenizer, pieces, language, 2000, random.Random(3)) == made
+    with pytest.raises(ValueError, match="too short for a haystack"):
+        haystack(tokenizer, pieces[:20], language, 2000, random.Random(3))
+    with pytest.raises(ValueError, match="expected room for 10 needles"):
+        haystack(tokenizer, pieces, language, 300, random.Random(3))
+
+
+def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None:
+    """Each question alone behind the text; a needle is found where greedy decoding writes the answer."""
+    tokenizer = tiny.tokenizer()
+    theirs = AutoModelForCausalLM.from_pretrained(short)
+    ours = use_packed_rows(load_causal(short, "float32"))
+    text = tuple(ids_of(tokenizer, tiny.CORPUS[0] * 4))
+    branches = []
+    for start in (3, 9, 20):
+        question = text[start : start + 4]
+        said = theirs.generate(torch.tensor([[*text, *question]]), max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        branches.append((question, tuple(said[0, -3:].tolist())))
+    wrong = (branches[0][0], (*branches[0][1][:2], branches[0][1][2] + 1))
+    made = Haystack(text, (*branches, wrong), (0.0,) * 4)
+    assert long_context.found(ours, made) == [True, True, True, False]
+    ids = (text * 3)[:128]
+    logits = theirs(torch.tensor([ids])).logits[0, :-1]
+    nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").tolist()
+    wanted = [sum(nats[max(0, low - 1) : high - 1]) / (high - max(1, low)) for low, high in ((0, 32), (32, 128))]
+    assert long_context.losses(ours, ids, [0, 32, 128]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_decoder_is_extended_and_measured_by_the_verbs(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{tiny.CORPUS[n % 2]} Number {n} is here. " * (1 + 40 * (n % 5 == 0)) for n in range(30)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
+    verb("init", tmp_path / "work", "--set", "project.domain=none")
+    monkeypatch.chdir(tmp_path / "work")
+    verb("corpus", "build", "en=../t.jsonl", "--into", "c", "--steps", "length", "--validation", 0.2)
+    verb("corpus", "tokenize", "c", "--tokenizer", short)
+    asked = ["pretrain", "c", "--from", short, "--into", "long", "--tokens", 2048, "--epochs", 0, "-s"]
+    asked += ["pretrain.samples=0", "-s", "pretrain.evals=0", "-s", "pretrain.checkpointing=true"]
+    assert "is beyond its 256" in verb(*asked, "--context", 1024, code=2)[1]
+    assert "expected a context above the model's 256" in verb(*asked, "--context", 256, "--rope", "ntk", code=2)[1]
+    assert "expected --from MODEL" in verb(*asked[:2], "--tokenizer", short, "--depth", 1, "--rope", "yarn", code=2)[1]
+    _, told = verb(*asked, "--context", 1024, "--rope", "yarn")
+    assert "context: 256 -> 1024, yarn by 4" in told
+    config = AutoConfig.from_pretrained("models/long")
+    assert config.max_position_embeddings == 1024
+    assert config.rope_parameters["rope_type"] == "yarn"
+    assert config.rope_parameters["original_max_position_embeddings"] == 256
+    assert AutoTokenizer.from_pretrained("models/long").model_max_length == 1024
+    assert "scaled already" in verb(*asked[:2], "--from", "long", "--context", 2048, "--rope", "yarn", code=2)[1]
+    measure = ["context", f"plain={short}", f"untrained={short}@yarn", "long", "-o", "seen", "--windows", 2]
+    said, _ = verb(*measure, "--length", 1024, "--length", 512, "--haystacks", 1, "--text", "../t.jsonl")
+    assert "long (context 1024)" in said
+    assert "en needles found, by length: 512: " in said
+    result = json.loads(Path("seen/context.json").read_text(encoding="utf-8"))
+    assert sorted(result["models"]) == ["long", "plain", "untrained"]
+    assert result["positions"] == [0, 16, 32, 64, 128, 256, 512, 1024]
+    assert len(result["models"]["long"]["loss"]["en"]["nats"]) == 7
+    assert result["models"]["long"]["loss"]["en"]["rise"]["from"] == 256
+    page = Path("seen/context.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert context_page.EN.keys() == context_page.ZH.keys()
+    context_page.draw(tmp_path / "zh.html", result, "zh")
+    assert "大海捞针" in (tmp_path / "zh.html").read_text(encoding="utf-8")
+
+
+def verb(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """stdout and stderr of a command."""
+    result = CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,9 +98,9 @@ def pretrain(
 
 def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str]:
     """The options as settings, which are checked with the others; depth and params exclude each other."""
-    sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
-    more |= {"shape.kind": kind}
-    return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
+    sizes: dict[str, str | int] = {"shape.depth": depth, "shape.params": params} if depth or params else {}
+    given = {name: value for name, value in {**more, "shape.kind": kind}.items() if value}
+    return [f"pretrain.{name}={json.dumps(value)}" for name, value in (sizes | given).items()]
 
 
 def _only(corpus: Any, start: Any) -> str:

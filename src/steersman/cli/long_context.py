@@ -85,8 +85,8 @@ def _asked(given: str, space: Workspace | None) -> Asked:
     model, at, rope = what.rpartition("@")
     if not at or rope not in METHODS:
         model, rope = what, ""
-    own = space is not None and model == "base"
-    folder = base_model(space) if space and own else resolved(space.named(model) if space else model)
+    found = space.named(model) if space else model
+    folder = base_model(space) if space and found == "base" else resolved(found)
     return Asked(name if equals else f"{Path(model).name}{f'@{rope}' if rope else ''}", folder, rope)
 
 

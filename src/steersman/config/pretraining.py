@@ -66,15 +66,15 @@ class PretrainConfig:
     context: int = opt(512, "Tokens of a row, a multiple of 64: the model's context.", low=64)
     rope: str = opt(
         "",
-        "How a model that is gone on with is extended to a longer context: its rotary positions divided (linear), their "
-        "base raised (ntk), or yarn; empty: it is not.",
+        "How a model that is gone on with is extended to a longer context: its rotary positions divided (linear), "
+        "their base raised (ntk), or yarn; empty: it is not.",
         ("", "linear", "ntk", "yarn"),
         late=True,
     )
     documents: str = opt(
         "",
-        "How documents lie in rows: end to end, cut where a row ends (line), or long ones first and uncut, then short "
-        "ones (whole); empty: whole where a model is extended.",
+        "How documents lie in rows: end to end, cut where a row ends (line), or long ones first and uncut, then "
+        "short ones (whole); empty: whole where a model is extended.",
         ("", "line", "whole"),
         late=True,
     )

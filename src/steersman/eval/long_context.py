@@ -161,7 +161,6 @@ class _Loaded:
             model = lengthen(model, longest, asked.rope)
         return _Loaded(use_packed_rows(model).to(pick_device(config.device)), load_tokenizer(asked.folder))
 
-    @torch.no_grad()
     def measured(self, unit: Unit, texts: Texts, seed: int) -> Any:
         """Of a haystack: whether each needle is found and at which depth; of a window: nats summed between edges."""
         rng = random.Random(f"{seed} {unit.kind} {unit.language} {unit.length} {unit.number}")
@@ -180,6 +179,7 @@ class _Loaded:
         return {"found": found(self.model, made), "depths": [round(depth, 4) for depth in made.depths]}
 
 
+@torch.no_grad()
 def losses(model: Any, ids: Sequence[int], bounds: Sequence[int]) -> list[float]:
     """Nats per token between consecutive bounds of position; the first token is not predicted."""
     row = to_device(build_row([Tree(tuple(ids), learn=(False, *[True] * (len(ids) - 1)))]), model.device)
@@ -188,6 +188,7 @@ def losses(model: Any, ids: Sequence[int], bounds: Sequence[int]) -> list[float]
     return [float(nats[max(0, low - 1) : high - 1].mean()) for low, high in itertools.pairwise(bounds)]
 
 
+@torch.no_grad()
 def found(model: Any, made: Haystack) -> list[bool]:
     """Whether each answer would be written by greedy decoding: every token of it is the likeliest."""
     row = to_device(build_row([made.tree()]), model.device)

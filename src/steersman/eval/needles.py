@@ -20,12 +20,12 @@ EN = (
     "library station harbour museum castle market bakery hospital factory theatre stadium airport garden temple "
     "tower bridge school cinema palace prison chapel embassy laboratory warehouse lighthouse windmill brewery "
     "greenhouse monastery observatory gallery workshop"
-).split()
+)
 ZH = (
     "图书馆 火车站 码头 博物馆 城堡 市场 面包房 医院 工厂 剧院 体育场 机场 花园 寺庙 高塔 大桥 学校 电影院 "
     "宫殿 监狱 教堂 大使馆 实验室 仓库 灯塔 磨坊 酒厂 温室 修道院 天文台 画廊 车间"
-).split()
-PLACES = {"en": EN, "zh": ZH}
+)
+PLACES = {"en": EN.split(), "zh": ZH.split()}
 FACTS = {"en": "The access code of the {place} is {code}.", "zh": "{place}的门禁密码是{code}。"}
 QUESTIONS = {"en": "\n\nThe access code of the {place} is", "zh": "\n\n{place}的门禁密码是"}
 ANSWERS = {"en": " {code}", "zh": "{code}"}

@@ -165,8 +165,8 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
     objectives_of(section)  # a wrong name is told before anything is read
     vocabulary = max(shards["vocabulary"], len(ready(load_tokenizer(wanted.tokenizer_folder), section)))
-    sizes = dial.sizes(section, vocabulary) if wanted.base is None else sizes_of(wanted.base, vocabulary)
     longer = lengthened(section, wanted.base)
+    sizes = dial.sizes(section, vocabulary) if wanted.base is None else sizes_of(wanted.base, vocabulary)
     recipe = dial.recipe(section, sizes)
     if wanted.base is not None and not section.updates.lr:
         recipe = replace(recipe, lr=recipe.lr / 10)
