@@ -28,21 +28,27 @@ if TYPE_CHECKING:
     from steersman.rounds.pretrained import Made
 
 
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards.")
+]
+ContextOption = Annotated[
+    int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context (512).")
+]
+RopeOption = Annotated[
+    str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")
+]
+
+
 def pretrain(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The model's name; default: the corpus's.")] = "",
     depth: Annotated[int, typer.Option("--depth", min=0, help="The dial: layers; all else follows from it.")] = 0,
     params: Annotated[str, typer.Option("--params", help="Or the model's size, such as 15M.")] = "",
     tokens: Annotated[str, typer.Option("--tokens", help="Tokens to train on, such as 20M; default: by size.")] = "",
-    tokenizer: Annotated[
-        str,
-        typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
-    ] = "",
+    tokenizer: TokenizerOption = "",
     base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
-    context: Annotated[int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context.")] = 0,
-    rope: Annotated[
-        str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")
-    ] = "",
+    context: ContextOption = 0,
+    rope: RopeOption = "",
     kind: Annotated[
         str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
     ] = "",

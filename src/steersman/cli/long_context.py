@@ -56,6 +56,7 @@ def context(
     """
     space = found_space(workspace, settings or [])
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
+    from steersman.corpus.documents import files_of
     from steersman.eval import context_texts, long_context
     from steersman.eval.context_verdict import text as said
 
@@ -69,7 +70,7 @@ def context(
     manner = long_context.Manner(tuple(sorted(set(manner.lengths))), haystacks, windows, seed)
     inputs = {f"model {one.name}": model_hash(one.folder) for one in asked}
     for path in text or []:
-        for file in context_texts.files_of(path)[0]:
+        for file in files_of(path)[0]:
             inputs[f"text {file.name}"] = file_sha256(file)
     result = long_context.run(asked, texts, manner, config.model, output, inputs)
     where = output / long_context.PAGE

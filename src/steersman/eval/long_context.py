@@ -194,7 +194,7 @@ def found(model: Any, made: Haystack) -> list[bool]:
     row = to_device(build_row([made.tree()]), model.device)
     states = family_of(model).target_states(model, row)
     head = model.get_output_embeddings()
-    best = torch.cat([head(part).argmax(-1) for part in states.split(256)])
+    best = torch.cat([head(part).argmax(-1) for part in torch.split(states, 256)])
     right = (best == row.target_ids).tolist()
     out, at = [], 0
     for question, answer in made.branches:

@@ -38,7 +38,7 @@ def extend(config: Any, context: int, method: str) -> float:
             f"rope={method}: expected a context above the model's {original}, got {context}; leave rope out to train "
             "within it"
         )
-    factor = context / original
+    factor: float = context / original
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     for parameters in parts:
         _scale(parameters, method, factor, original, int(head * parameters.get("partial_rotary_factor", 1.0)))
