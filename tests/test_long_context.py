@@ -20,7 +20,7 @@ from steersman.cli.framework import build as command_line
 from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
-from steersman.eval import context_page, long_context
+from steersman.eval import context_measure, context_page
 from steersman.eval.needles import Haystack, haystack, ids_of, sentences
 from steersman.families.longer import METHODS, extend, lengthen
 from steersman.families.outputs import response_logprobs
@@ -222,12 +222,12 @@ def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None
         branches.append((question, tuple(said[0, -3:].tolist())))
     wrong = (branches[0][0], (*branches[0][1][:2], branches[0][1][2] + 1))
     made = Haystack(text, (*branches, wrong), (0.0,) * 4)
-    assert long_context.found(ours, made) == [True, True, True, False]
+    assert context_measure.found(ours, made) == [True, True, True, False]
     ids = (text * 3)[:128]
     logits = theirs(torch.tensor([ids])).logits[0, :-1]
     nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").tolist()
     wanted = [sum(nats[max(0, low - 1) : high - 1]) / (high - max(1, low)) for low, high in ((0, 32), (32, 128))]
-    assert long_context.losses(ours, ids, [0, 32, 128]) == pytest.approx(wanted, abs=1e-5)
+    assert context_measure.losses(ours, ids, [0, 32, 128]) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_decoder_is_extended_and_measured_by_the_verbs(

@@ -34,6 +34,9 @@ TokenizerOption = Annotated[
 ContextOption = Annotated[
     int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context (512).")
 ]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
+]
 RopeOption = Annotated[
     str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")
 ]
@@ -49,9 +52,7 @@ def pretrain(
     base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
     context: ContextOption = 0,
     rope: RopeOption = "",
-    kind: Annotated[
-        str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
-    ] = "",
+    kind: KindOption = "",
     weights: WeightsOption = None,
     smoothing: Annotated[
         float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")

@@ -16,7 +16,7 @@ from steersman.rounds.inputs import base_model, model_hash, resolved
 
 if TYPE_CHECKING:
     from steersman.artifact.workspace import Workspace
-    from steersman.eval.long_context import Asked
+    from steersman.eval.context_measure import Asked
 
 
 def context(
@@ -57,7 +57,7 @@ def context(
     space = found_space(workspace, settings or [])
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
     from steersman.corpus.documents import files_of
-    from steersman.eval import context_texts, long_context
+    from steersman.eval import context_measure, context_texts
     from steersman.eval.context_verdict import text as said
 
     asked = [_asked(one, space) for one in models]
@@ -66,19 +66,19 @@ def context(
     page = "zh" if config.project.language == "zh" else "en"
     seed = config.project.seed
     texts = context_texts.of_files(text, page) if text else context_texts.bundled(seed, page)
-    manner = long_context.Manner(tuple(length or _lengths(asked)), haystacks, windows, seed)
-    manner = long_context.Manner(tuple(sorted(set(manner.lengths))), haystacks, windows, seed)
+    manner = context_measure.Manner(tuple(length or _lengths(asked)), haystacks, windows, seed)
+    manner = context_measure.Manner(tuple(sorted(set(manner.lengths))), haystacks, windows, seed)
     inputs = {f"model {one.name}": model_hash(one.folder) for one in asked}
     for path in text or []:
         for file in files_of(path)[0]:
             inputs[f"text {file.name}"] = file_sha256(file)
-    result = long_context.run(asked, texts, manner, config.model, output, inputs)
-    where = output / long_context.PAGE
+    result = context_measure.run(asked, texts, manner, config.model, output, inputs)
+    where = output / context_measure.PAGE
     emit(as_json, {**result, "output": str(output)}, f"{said(result)}\n{where}")
 
 
 def _asked(given: str, space: Workspace | None) -> Asked:
-    from steersman.eval.long_context import Asked
+    from steersman.eval.context_measure import Asked
     from steersman.families.longer import METHODS
 
     name, equals, what = given.partition("=")
