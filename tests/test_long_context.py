@@ -22,6 +22,7 @@ from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
 from steersman.eval import context_measure, context_page
 from steersman.eval.needles import Haystack, haystack, ids_of, sentences
+from steersman.eval.suites import needle_suite
 from steersman.families.longer import METHODS, extend, lengthen
 from steersman.families.outputs import response_logprobs
 from steersman.weights.folders import load_causal, save_model, use_packed_rows
@@ -273,3 +274,14 @@ def verb(*arguments: object, code: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result.stdout, result.stderr
+
+
+def test_needles_are_asked_of_engines_too() -> None:
+    items = needle_suite.suite().items
+    assert len(items) == 60
+    assert len({item.prompt.messages[0].text.rpartition("\n\n")[0] for item in items}) == 6  # prefixes that are shared
+    for item in items[::7]:
+        text = item.prompt.messages[0].text
+        assert item.expected in text
+        assert item.score([f"It is {item.expected}."]) == 1
+        assert item.score(["It is 1."]) == 0

@@ -7,13 +7,15 @@ likeliest, which is what greedy decoding would write.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from steersman.compute.packing import Tree
 
+T = TypeVar("T", str, Sequence[int])
 DEPTHS = 10
 DIGITS = 5
 EN = (
@@ -91,26 +93,44 @@ def haystack(
     ValueError where the sentences are too few, or the length leaves no room.
     """
     hidden = needles(rng, language, count)
-    facts = [ids_of(tokenizer, _set_in(n.fact(language), language)) for n in hidden]
+    facts = [ids_of(tokenizer, set_in(n.fact(language), language)) for n in hidden]
     branches = tuple(_branch(tokenizer, n, language) for n in hidden)
     room = length - max(len(q) + len(a) for q, a in branches) - sum(map(len, facts))
     if room < 4 * count:
         raise ValueError(f"length {length}: expected room for {count} needles and a question")
-    text = _taken(pieces, room)
-    wanted = [round(room * i / max(1, count - 1)) for i in range(count)]
-    trunk: list[int] = []
-    depths: list[float] = []
-    seen = 0
-    for piece in [*text, ()]:
-        while len(depths) < count and (seen >= wanted[len(depths)] or not piece):
-            depths.append(len(trunk))
-            trunk.extend(facts[len(depths) - 1])
-        trunk.extend(piece)
+    laid, before = hide(pieces, facts, room)
+    trunk = tuple(itertools.chain.from_iterable(laid))
+    return Haystack(trunk, branches, tuple(n / len(trunk) for n in before))
+
+
+def hide(pieces: Sequence[T], facts: Sequence[T], room: int) -> tuple[list[T], list[int]]:
+    """The first pieces, `room` long in all, with the facts between them at even depths; and what is before each fact.
+
+    ValueError where the pieces are too few.
+    """
+    wanted = [round(room * i / max(1, len(facts) - 1)) for i in range(len(facts))]
+    laid: list[T] = []
+    before: list[int] = []
+    seen = size = 0
+
+    def lay(piece: T) -> None:
+        nonlocal size
+        laid.append(piece)
+        size += len(piece)
+
+    for piece in _taken(pieces, room):
+        while len(before) < len(facts) and seen >= wanted[len(before)]:
+            before.append(size)
+            lay(facts[len(before) - 1])
+        lay(piece)
         seen += len(piece)
-    return Haystack(tuple(trunk), branches, tuple(depth / len(trunk) for depth in depths))
+    for fact in facts[len(before) :]:
+        before.append(size)
+        lay(fact)
+    return laid, before
 
 
-def _set_in(fact: str, language: str) -> str:
+def set_in(fact: str, language: str) -> str:
     return f" {fact}" if language == "en" else fact
 
 
@@ -122,9 +142,9 @@ def _branch(tokenizer: Any, needle: Needle, language: str) -> tuple[tuple[int, .
     return tuple(whole[:at]), tuple(whole[at:])
 
 
-def _taken(pieces: Sequence[Sequence[int]], room: int) -> list[Sequence[int]]:
-    """The first sentences, the last one cut, of `room` tokens in all."""
-    found: list[Sequence[int]] = []
+def _taken(pieces: Sequence[T], room: int) -> list[T]:
+    """The first sentences, the last one cut, `room` long in all."""
+    found: list[T] = []
     for piece in pieces:
         if room <= 0:
             break
