@@ -87,7 +87,7 @@ def pretrain(
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
-    name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
+    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
     check_name(wanted.name)
@@ -110,7 +110,7 @@ def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str
     return [f"pretrain.{name}={json.dumps(value)}" for name, value in (sizes | given).items()]
 
 
-def _only(corpus: Any, start: Any) -> str:
+def only_tokenizer(corpus: Any, start: Any) -> str:
     """The tokenizer meant where none is named: the continued model's, or the one that the corpus has shards of."""
     if start is not None:
         return str(start)

@@ -8,7 +8,7 @@
 
 Of models with local and global layers (Gemma 3) the global ones are scaled: the others never look that far.
 
-Why so: decision 85 in docs/LOG.md.
+Why so: decision 87 in docs/LOG.md.
 """
 
 from __future__ import annotations
