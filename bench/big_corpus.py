@@ -4,8 +4,8 @@
 
 Writes out/{plain,lines,tables,pages,notes}: long text files, JSON lines, parquet, HTML, Markdown, a fifth of the size
 each.
-Every document is made of paragraphs of three real ones with other numbers in them, so that most are new to a deduplicator;
-one in twenty repeats an earlier one exactly, one in twenty with a sentence more.
+Every document is made of paragraphs of three real ones with other numbers in them, so that most are new to a
+deduplicator; one in twenty repeats an earlier one exactly, one in twenty with a sentence more.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def said_again(texts: list[str], seed: int) -> Iterator[Doc]:
             start = chance.randrange(max(1, len(parts) // 2))
             few = parts[start : start + 4 + chance.randrange(40)]
             chance.shuffle(few)
-            last = f"Document {number}", re.sub(r"\d{2,9}", lambda m: _other(m[0], number), "\n\n".join(few))
+            last = f"Document {number}", _renumbered("\n\n".join(few), number)
         yield last
 
 
-def _other(digits: str, by: int) -> str:
-    return str((int(digits) * 7 + by) % 10 ** len(digits))
+def _renumbered(text: str, by: int) -> str:
+    return re.sub(r"\d{2,9}", lambda m: str((int(m[0]) * 7 + by) % 10 ** len(m[0])), text)
 
 
 def _folders(root: Path, ending: str, write: Callable[[Path, Doc], None], size: int, docs: Iterator[Doc]) -> None:
