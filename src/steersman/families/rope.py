@@ -85,7 +85,7 @@ def _ramp(low: float, high: float, count: int) -> Tensor:
 
 
 def _yarn(theta: float, scaling: dict[str, Any], d: int) -> Tensor:
-    """Dimensions that turn more than `beta_fast` times within the original length stay; below `beta_slow` they stretch."""
+    """Dimensions that turn more than `beta_fast` times within the original length stay, below `beta_slow` stretch."""
     original = scaling["original_max_position_embeddings"]
     low, high = (
         d * math.log(original / (scaling[turns] * 2 * math.pi)) / (2 * math.log(theta))
