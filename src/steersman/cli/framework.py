@@ -63,7 +63,7 @@ MODULES = (
         "users",
         "eval_reward",
     ),
-    *("bench", "compare_answers", "promotion", "canaries", "export_model", "store", "status", "doctor"),
+    *("bench", "long_context", "compare_answers", "promotion", "canaries", "export_model", "store", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
