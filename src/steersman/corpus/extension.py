@@ -5,6 +5,8 @@ other texts each new entry stands for just the old tokens that it was merged fro
 tokenizer the ids stay, and a text is cut otherwise where a new entry is likelier than the old ones.
 
 The tokenizers library learns the merges; to it each old token is one character (`_Letters`).
+
+Why so: decision 89 in docs/LOG.md.
 """
 
 from __future__ import annotations
