@@ -304,6 +304,7 @@ def test_a_decoder_learns_labels_and_spans_too(tmp_path: Path) -> None:
     spans = [Example(str(i), f"首都{i}", f"{passage}{i}", answers=((0, "北京"),)) for i in range(8)]
     assert learn(base, tmp_path / "spans", Examples("span", spans), epochs=1)["held_out"] == 1
 
+
 @pytest.mark.parametrize("kind", sorted(family.TESTED))
 def test_a_head_that_reads_means_is_transformers_head_over_the_mean(kind: str, tmp_path: Path) -> None:
     folder = encoder_folder(tmp_path, kind)
@@ -329,7 +330,7 @@ def test_a_head_that_reads_means_is_transformers_head_over_the_mean(kind: str, t
         torch.testing.assert_close(logits, wanted[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("bert", "float32"), ("bert", "bfloat16"), ("distilbert", "float32")])
+@pytest.mark.parametrize(("kind", "dtype"), [("bert", "bfloat16"), ("distilbert", "float32")])
 def test_the_fitted_head_is_logistic_regression_on_the_frozen_states(kind: str, dtype: str, tmp_path: Path) -> None:
     folder = encoder_folder(tmp_path, kind)
     names = sorted(set(LABELS))
@@ -351,13 +352,13 @@ def test_the_fitted_head_is_logistic_regression_on_the_frozen_states(kind: str, 
             model(input_ids=torch.tensor([item.marked.ids]))
     handle.remove()
     x = torch.cat(taken)
-    x = ((x - x.mean(0)) / x.std(0, correction=0)).double()
+    x = ((x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6)).double()
     weight = torch.zeros(x.shape[1], 4, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     best = []
     for price in head_start.PRICES:
-        optimizer = torch.optim.Adam([weight, bias], lr=0.05)
-        for _ in range(400):
+        optimizer = torch.optim.Adam([weight, bias], lr=0.1)
+        for _ in range(120):
             optimizer.zero_grad()
             (F.cross_entropy(x @ weight + bias, truth) + price * weight.square().sum() / len(x)).backward()
             optimizer.step()

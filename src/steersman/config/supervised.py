@@ -110,7 +110,7 @@ class EncoderConfig:
     columns: list[str] = names(
         'What columns mean where their names do not say, such as ["text=utterance", "label=kind"].'
     )
-    epochs: int = opt(3, "Passes over the examples; 0: of labels the head alone is fitted (a linear probe).")
+    epochs: int = opt(6, "Passes over the examples; 0: of labels the head alone is fitted (a linear probe).")
     eval_fraction: float = opt(0.1, "Share of the examples held out where they name no validation split.", high=0.9)
     evals: int = opt(6, "Held-out evaluations on the way, evenly spaced; the best weights are kept.")
     eval_examples: int = opt(2000, "Held-out examples that an evaluation looks at, drawn by the seed.", low=1)

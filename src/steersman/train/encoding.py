@@ -1,8 +1,8 @@
 """Fine-tuning for labels, pairs, spans and vectors; held-out examples choose the weights, the test is looked at once.
 
-examples -> split, overlaps left out -> tokens -> a head fitted to the frozen states -> shuffled batches -> padded passes
-of similar length -> the head's loss -> AdamW under a cosine schedule; the best weights by the held-out measure are kept,
-those of the beginning among them, and the test is measured with them.
+examples -> split, overlaps left out -> tokens -> a head fitted to the frozen states -> shuffled batches -> padded
+passes of similar length -> the head's loss -> AdamW under a cosine schedule; the best weights by the held-out measure,
+those of the beginning among them, are kept, and the test is measured with them.
 
 Why so: decision 83 in docs/LOG.md.
 """
@@ -189,7 +189,7 @@ def run(
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]
     with working(origin, lambda: headed(base, task, origin)) as session:
         session.model.config.pad_token_id = tokenizer.pad_token_id
-        if isinstance(task, LabelTask) and _fitted(task, config) and session.folder.load() is None:
+        if _fitted(task, config) and session.folder.load() is None:
             fit_head(session.model, task, items, seed)
         steps = Steps(session, len(batches), rules_of(session.model, config))
         choice = Choice([(int(a), float(b)) for a, b in steps.kept.get("seen", ())])
@@ -197,7 +197,7 @@ def run(
         report = _report(session, steps.done, task, parts, held, paired, choice)
         session.save(session.model, tokenizer, saved_names(session.model))
         _write_head(session, task)
-        report["cautions"] += cautions(len(batches), session.path)
+        report["cautions"] += cautions(len(batches), session.path) if batches else []
         return session.finish(report, tuple(examples.notes))
 
 

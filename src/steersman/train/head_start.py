@@ -3,6 +3,8 @@
 A random head spends its first steps turning states that were good (Kumar et al. 2022: fit the head, then tune all).
 The fit goes through every class of transformers alike: what its last linear layer is given is collected, standardised
 and fitted with the task's own loss; mean and deviation are folded into the layer's weights.
+
+Why so: decision 84 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ def last_linear(model: Any) -> torch.nn.Linear:
     return next(m for m in reversed(parts) if m.out_features == model.config.num_labels)
 
 
-def fit_head(model: Any, task: LabelTask, items: Sequence[Item], seed: int) -> None:
-    """Set the last linear layer's weights; everything below it stays as it is."""
+def fit_head(model: Any, task: Any, items: Sequence[Any], seed: int) -> None:
+    """Set the last linear layer's weights for a `LabelTask` and its items; everything below it stays as it is."""
     chosen = [items[i] for i in shuffled(len(items), f"{seed}/encoder/head")[:MOST]]
     with activity("states of the texts", len(chosen), task.unit) as shown:
         states = _states(model, task, chosen, shown.update)
@@ -47,7 +49,9 @@ def fit_head(model: Any, task: LabelTask, items: Sequence[Item], seed: int) -> N
         cut = max(1, len(chosen) // 5)
         price = 10.0
         if len(chosen) >= 10:
-            tried = [(_loss(task, x[:cut], chosen[:cut], *_fit(task, x[cut:], chosen[cut:], layer, p)), p) for p in PRICES]
+            tried = [
+                (_loss(task, x[:cut], chosen[:cut], *_fit(task, x[cut:], chosen[cut:], layer, p)), p) for p in PRICES
+            ]
             price = min(tried)[1]
         weight, bias = _fit(task, x, chosen, layer, price)
     with torch.no_grad():

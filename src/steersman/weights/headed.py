@@ -160,6 +160,17 @@ def pooling_of(folder: Path, usual: str = "mean") -> str:
     return found[chosen[0]]
 
 
+def prompts_of(folder: Path) -> tuple[str, str]:
+    """What the model wants before questions and before passages, as its files of sentence-transformers say."""
+    path = folder / "config_sentence_transformers.json"
+    said = checks.read_object(path).get("prompts") if path.is_file() else None
+    named = said if isinstance(said, dict) else {}
+    found = [
+        next((str(named[n]) for n in names if named.get(n)), "") for names in (("query",), ("passage", "document"))
+    ]
+    return found[0], found[1]
+
+
 def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:
     """What sentence-transformers needs to load the folder: states -> one vector -> of length 1."""
     path = "sentence_transformers.models"
