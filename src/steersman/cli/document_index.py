@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +88,8 @@ def _passages(
         if others:
             say(f"note: {source}: {others} files of other kinds are not read")
         for document in placed(files, reading, left_out, field, pair_of):
-            yield from passages(document, *sizes)
+            place = document.place.removeprefix(f"{source.parent}{os.sep}")
+            yield from passages(dataclasses.replace(document, place=place), *sizes)
 
 
 def _model(name: str, config: Any, prefixes: tuple[str, str] = ("", "")) -> Vectors:
@@ -131,14 +134,12 @@ def index_search(
     as_json: JsonOption = False,
 ) -> None:
     """Show the passages that fit a question best."""
-    from dataclasses import asdict
-
     index = _opened(folder, model, how, settings or [])
     hits = index.search(question, most, how)
     lines = [
         f"{i}. {h.passage.document} {h.passage.title} ({h.score:.4f})\n{h.passage.text}" for i, h in enumerate(hits, 1)
     ]
-    found = [{"score": hit.score, **asdict(hit.passage)} for hit in hits]
+    found = [{"score": hit.score, **dataclasses.asdict(hit.passage)} for hit in hits]
     emit(as_json, {"how": how or index.usual, "found": found}, "\n\n".join(lines) or "nothing found")
 
 
@@ -157,9 +158,15 @@ def index_eval(
     found = measure.measured(index, asked, ["bm25"] if index.usual == "bm25" else ["bm25", "dense", "hybrid"])
     lines = [f"{len(asked)} questions, {index.count} passages of {index.about['documents']} documents"]
     for way, values in found.items():
-        cells = [f"{name} {v['value']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for name, v in values.items()]
+        cells = [f"{name} {_figure(value)}" for name, value in values.items()]
         lines.append(f"{way}: {', '.join(cells)}")
     emit(as_json, {"questions": len(asked), **found}, "\n".join(lines))
+
+
+def _figure(value: Mapping[str, Any]) -> str:
+    if value["low"] is None:  # one question has no interval
+        return f"{value['value']:.3f}"
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def register(app: typer.Typer) -> None:

@@ -138,6 +138,8 @@ class Index:
 
     def __init__(self, folder: Path, embed: Embed | None = None) -> None:
         """`embed`: of the model that it was made with; without it BM25 alone."""
+        if not (folder / FILE).is_file():
+            raise ValueError(f"{folder}: expected an index that `steersman index build` made; found no {FILE}")
         self.about = read_object(folder / FILE, "an index")
         self.name, self._folder, self._embed = folder.name, folder, embed
         self.count = int(self.about["passages"])
