@@ -73,7 +73,7 @@ def pretrain(
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
-    name, folder, _ = shards_of(space, found, tokenizer or _only(found, start))
+    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
     check_name(wanted.name)
@@ -96,7 +96,7 @@ def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
     return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
 
 
-def _only(corpus: Any, start: Any) -> str:
+def only_tokenizer(corpus: Any, start: Any) -> str:
     """The tokenizer meant where none is named: the continued model's, or the one that the corpus has shards of."""
     if start is not None:
         return str(start)
