@@ -8,7 +8,7 @@
 Flat search: every vector is looked at, and both rankings are joined by the reciprocals of their places (Cormack et al.
 2009).
 
-Why so: decision 87 in docs/LOG.md.
+Why so: decision 89 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A random head spends its first steps turning states that were good (Kumar et al.
 The fit goes through every class of transformers alike: what its last linear layer is given is collected, standardised
 and fitted with the task's own loss; mean and deviation are folded into the layer's weights.
 
-Why so: decision 87 in docs/LOG.md.
+Why so: decision 89 in docs/LOG.md.
 """
 
 from __future__ import annotations
