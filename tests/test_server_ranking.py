@@ -142,3 +142,36 @@ def test_what_to_judge_by_is_shown_and_kept(store: Store, tmp_path: Path) -> Non
             assert task["objective"] == "礼貌"
             client.post(f"/api/rank/{task['id']}", json={"labeler": "安", "all_bad": True})
     assert [r.objective for r in store.rankings()] == ["礼貌"]
+
+
+def test_flags_of_single_answers_while_ranking(client: TestClient, store: Store) -> None:
+    task = next_task(client, "安")["task"]
+    keys = {answer["text"]: answer["key"] for answer in task["answers"]}
+    ranks = {key: i + 1 for i, key in enumerate(keys.values())}
+
+    def submit(flags: Any) -> int:
+        body = {"labeler": "安", "ranks": ranks, "flags": flags}
+        return client.post(f"/api/rank/{task['id']}", json=body).status_code
+
+    for wrong in ({"nobody": ["wrong"]}, {keys["answer 1"]: ["rude"]}, {keys["answer 1"]: ["wrong"] * 2}, ["wrong"]):
+        assert submit(wrong) == 400
+    assert list(store.rankings()) == []
+    assert submit({keys["answer 1"]: ["private", "wrong"], keys["answer 2"]: ["harmful"]}) == 200
+    said = {one.answer: one for one in store.feedback() if one.kind == "flag"}
+    assert {answer: one.flags for answer, one in said.items()} == {
+        "answer 1": ("wrong", "private"),
+        "answer 2": ("harmful",),
+    }
+    one = said["answer 1"]
+    assert (one.policy_version, one.user, one.prompt.messages[-1].text[:2]) == ("secret-1", "安", "问题")
+    # said anew: one is taken back, the other not named and kept
+    assert submit({keys["answer 1"]: []}) == 200
+    assert [one.answer for one in store.feedback() if one.kind == "flag"] == ["answer 2"]
+    # the desk's own way to a ranking
+    task = client.post("/api/desk/next", json={"labeler": "ben", "kind": "ranking"}).json()["task"]
+    value = {"all_bad": True, "flags": {task["answers"][0]["key"]: ["off-topic"]}}
+    place = f"/api/desk/tasks/{task['id']}/label"
+    assert client.post(place, json={"labeler": "ben", "value": value | {"flags": {"x": []}}}).status_code == 400
+    assert client.post(place, json={"labeler": "ben", "value": value}).status_code == 200
+    (last,) = [one for one in store.feedback() if one.user == "ben"]
+    assert (last.answer, last.flags) == (task["answers"][0]["text"], ("off-topic",))

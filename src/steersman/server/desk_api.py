@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from steersman.server import ranking_flags
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.desk_schema import Asked, Draft, Label, Labeler, Next, Read, Suggest, label_json, task_json
 from steersman.server.errors import ApiError
@@ -154,7 +155,9 @@ def submit(ctx: Ctx, who: Who, id: str, body: Label) -> dict[str, Any]:
     """Label a task, skip it, or say that its prompt is bad. A later label of the same person replaces this one."""
     name = labeler_of(who, body.labeler)
     task = ctx.store.desk.task(id, name)
+    flags = ranking_flags.flagged(task.ranking, (body.value or {}).get("flags", {})) if task.ranking is not None else []
     label = ctx.store.desk.submit(id, submission(task, name, body))
+    ranking_flags.keep(ctx.store, name, flags, body.guidelines)
     return {"label": label_json(label, task), "queues": ctx.store.desk.waiting(asker_of(ctx, name))}
 
 

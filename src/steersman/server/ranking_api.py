@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from steersman.server import ranking_flags
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.people import Who
@@ -32,6 +33,8 @@ class Submission(BaseModel):
     ranks: Annotated[dict[Text, Annotated[StrictInt, WHOLE]], _NAMED] | None = None
     grades: Annotated[dict[Text, Grade], _NAMED] | None = None
     all_bad: StrictBool = False
+    flags: Annotated[dict[Text, list[Literal["harmful", "wrong", "off-topic", "private"]]], _NAMED] | None = None
+    """What is wrong with single answers, beside their order."""
     skip: StrictBool = False
     reason: Annotated[Text, Field(max_length=2000)] = ""
     seconds: Annotated[Number, Field(ge=0)] | None = None
@@ -77,6 +80,7 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
     labeler = who.id or body.labeler
     task = ctx.store.task(task_id, labeler)
     said = body.ranks is not None or body.grades is not None or body.all_bad
+    flags = ranking_flags.flagged(task, body.flags or {})
     if body.skip and said:
         raise ApiError(400, "skip: a task is either skipped or ranked", param="skip")
     if body.skip:
@@ -90,4 +94,5 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
             labeler=labeler,
             seconds=body.seconds,
         )
+    ranking_flags.keep(ctx.store, labeler, flags)
     return {"ok": True, "progress": _progress(ctx, labeler)}

@@ -239,6 +239,13 @@ class Desk:
                 what = replace(what, value=desk_labels.with_origins(what.value, suggested))
             return desk_labels.submit(session, task_id, what, self.objective or "")
 
+    def say(self, task: NewTask, what: Submission) -> DeskLabel:
+        """Label a task that the desk did not hand out, such as an answer met while ranking; added where it is new."""
+        with self._db.write() as session:
+            (id_,), _ = desk_tasks.add_tasks(session, [task])
+            desk_tasks.hold(session, id_, what.labeler)
+            return desk_labels.submit(session, id_, what, self.objective or "")
+
     def labels(
         self, *, labeler: str | None = None, tasks: Collection[str] = (), kinds: Collection[str] = ()
     ) -> list[DeskLabel]:

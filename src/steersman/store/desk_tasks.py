@@ -237,6 +237,13 @@ def release(session: Session, task_id: str, labeler: str) -> None:
         session.execute(delete(table).where(table.task_id == task_id, table.labeler == labeler))
 
 
+def hold(session: Session, task_id: str, labeler: str) -> None:
+    """Give the task to somebody for the moment of a label."""
+    if _lease_of(session, task_id, labeler) is None:
+        session.add(DeskLeaseRow(task_id=task_id, labeler=labeler, expires=utc_now()))
+        session.flush()
+
+
 def check_mine(session: Session, task_id: str, labeler: str) -> DeskTaskRow:
     """The task, where this person has or had it in hand or has labeled it; NotYours otherwise."""
     row = row_of(session, task_id)

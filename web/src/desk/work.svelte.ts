@@ -31,6 +31,7 @@ export class Work {
       ranks: Record<string, number>
       grades: Record<string, Grade>
       all_bad: boolean
+      answer_flags: Record<string, string[]>
       messages: Turn[]
       text: string
       flags: string[]
@@ -44,6 +45,7 @@ export class Work {
     Object.assign(this.sheet.ranks, value.ranks)
     Object.assign(this.sheet.grades, value.grades)
     this.sheet.allBad = value.all_bad ?? false
+    Object.assign(this.sheet.flags, value.answer_flags)
     if (value.messages) this.turns = value.messages
     if (value.text !== undefined) this.text = value.text
     if (value.flags) this.flags = value.flags
@@ -96,6 +98,7 @@ export class Work {
       if (Object.keys(sheet.ranks).length) begun.ranks = { ...sheet.ranks }
       if (Object.keys(sheet.grades).length) begun.grades = { ...sheet.grades }
       if (sheet.allBad) begun.all_bad = true
+      if (Object.keys(sheet.flags).length) begun.answer_flags = { ...sheet.flags }
     } else if (task.kind === 'demonstration') {
       const now = this.turns.map((turn) => ({ ...turn }))
       if (JSON.stringify(now) !== JSON.stringify(task.messages)) begun.messages = now

@@ -182,6 +182,7 @@ export interface RankVerdict {
   ranks?: Record<string, number>
   grades?: Record<string, Grade>
   all_bad?: boolean
+  flags?: Record<string, string[]>
   skip?: boolean
   seconds?: number
 }

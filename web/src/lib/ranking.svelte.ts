@@ -2,6 +2,8 @@
 import type { Grade, RankTask, RankVerdict } from './api'
 
 export const GRADES: readonly Grade[] = ['good', 'average', 'poor']
+/** What may be wrong with a single answer, with the key for it. */
+export const PROBLEMS = { h: 'harmful', w: 'wrong', o: 'off-topic', p: 'private' } as const
 export type Mode = 'rank' | 'grade'
 
 /** A, B, C … in the order shown; says nothing of where an answer came from. */
@@ -11,6 +13,8 @@ export class Sheet {
   readonly task: RankTask
   ranks = $state<Record<string, number>>({})
   grades = $state<Record<string, Grade>>({})
+  /** Key -> what is wrong with the answer; an empty list where that was taken back. */
+  flags = $state<Record<string, string[]>>({})
   allBad = $state(false)
   selected = $state(0)
   /** Milliseconds that the task was in sight. */
@@ -60,6 +64,20 @@ export class Sheet {
     else delete this.grades[key]
   }
 
+  flag(key: string, flag: string) {
+    const now = this.flags[key] ?? []
+    this.flags[key] = now.includes(flag) ? now.filter((other) => other !== flag) : [...now, flag]
+  }
+
+  /** A key pressed for the selected answer: whether it was one of `PROBLEMS`. */
+  flagKey(name: string): boolean {
+    const flag = PROBLEMS[name as keyof typeof PROBLEMS]
+    const answer = this.task.answers[this.selected]
+    if (!flag || !answer) return false
+    this.flag(answer.key, flag)
+    return true
+  }
+
   /** Selects the next answer that has nothing assigned, if there is one. */
   advance(mode: Mode) {
     const n = this.task.answers.length
@@ -73,6 +91,7 @@ export class Sheet {
   verdict(mode: Mode, labeler: string): RankVerdict {
     const ordered = this.missing(mode) === 0
     const said = !ordered ? {} : mode === 'rank' ? { ranks: { ...this.ranks } } : { grades: { ...this.grades } }
-    return { labeler, ...said, all_bad: this.allBad, seconds: this.seconds }
+    const flags = Object.keys(this.flags).length ? { flags: { ...this.flags } } : {}
+    return { labeler, ...said, ...flags, all_bad: this.allBad, seconds: this.seconds }
   }
 }
