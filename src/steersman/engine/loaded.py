@@ -85,7 +85,13 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if serving.cache_mib is None else serving.cache_mib << 20
     decoder = Decoder(
-        model.config, model.dtype, model.device, int8=serving.int8, cache_bytes=budget, native=serving.native
+        model.config,
+        model.dtype,
+        model.device,
+        int8=serving.int8,
+        cache_bytes=budget,
+        cache_int8=serving.cache_int8,
+        native=serving.native,
     )
     decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
     return LocalEngine(decoder, tokenizer, serving)

@@ -95,7 +95,8 @@ def _yarn(theta: float, scaling: dict[str, Any], d: int) -> Tensor:
         low, high = math.floor(low), math.ceil(high)
     wavelengths = theta ** (torch.arange(0, d, 2).float() / d)
     kept = 1 - _ramp(max(low, 0), min(high, d - 1), d // 2)
-    return 1.0 / (scaling["factor"] * wavelengths) * (1 - kept) + 1.0 / wavelengths * kept
+    mixed: Tensor = 1.0 / (scaling["factor"] * wavelengths) * (1 - kept) + 1.0 / wavelengths * kept
+    return mixed
 
 
 def rotations(scaling: dict[str, Any], head_dim: int, long: bool = False) -> tuple[Tensor, float]:

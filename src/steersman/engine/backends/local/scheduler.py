@@ -21,7 +21,7 @@ from torch import Tensor
 
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.backends.local.adapters import Adapter
-from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.cache import Saved, rounded
 from steersman.engine.backends.local.forward import ALIGN, Decoder, room
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.protocol import Refused
@@ -33,8 +33,8 @@ AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
 
 
-Hit = tuple[Tensor | None, int]
-"""(keys and values kept of a prompt's beginning, in the form of `Cache.read`; number of tokens used)."""
+Hit = tuple[Saved | None, int]
+"""(keys and values kept of a prompt's beginning, number of tokens used)."""
 
 
 @dataclass
