@@ -39,6 +39,8 @@ def load(
         return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
     serving = Serving(backend=backend, int8=dtype == "int8", **given)
     tokenizer = load_tokenizer(folder, template)
+    if backend == "vllm" and serving.cache_int8:
+        raise ValueError("serve.kv_cache 'int8': vLLM has its own setting, kv_cache_dtype; expected 'model'")
     if backend == "vllm":
         return VllmEngine(
             str(folder),
@@ -73,6 +75,8 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
         backend = "reference" if _not_local(model.config) else "local"
     if serving.int8 and backend != "local":
         raise ValueError("dtype 'int8': expected a model that the local backend computes")
+    if serving.cache_int8 and backend != "local":
+        raise ValueError("serve.kv_cache 'int8': expected a model that the local backend computes")
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")

@@ -31,12 +31,14 @@ def bucket(count: int, unit: int = 1) -> int:
     return unit * (3 * power // 4 if count <= unit * (3 * power // 4) else power)
 
 
-def default_budget(device: torch.device) -> int:
-    """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free."""
+def default_budget(device: torch.device, others: int = 0) -> int:
+    """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free.
+
+    `others`: bytes that will be taken before."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(0.8 * free)
-    return int(min(0.4 * total_memory(), 0.8 * free_memory()))
+        return int(0.8 * max(0, free - others))
+    return int(min(0.4 * total_memory(), 0.8 * max(0, free_memory() - others)))
 
 
 def token_bytes(shape: Shape, dtype: torch.dtype, int8: bool = False) -> int:
