@@ -3,8 +3,8 @@
     .venv/bin/python bench/kv_cache.py                          # speed, some minutes
     .venv/bin/python bench/kv_cache.py --texts FILE...          # and quality, one document a line (jsonl or plain)
 
-Both sides in turns, in processor time. Of each text but its first 64 tokens: perplexity, and how often the likeliest next
-token is the same.
+Both sides in turns, in processor time. Of each text but its first 64 tokens: perplexity, and how often the likeliest
+next token is the same.
 """
 
 from __future__ import annotations

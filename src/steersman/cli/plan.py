@@ -56,7 +56,9 @@ class Planned(NamedTuple):
 def plan(
     stage: Annotated[
         str,
-        typer.Argument(metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}, serve; default: those of the loop."),
+        typer.Argument(
+            metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}, serve; default: those of the loop."
+        ),
     ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,

@@ -24,14 +24,14 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     from steersman.engine.backends.local.cache import default_budget, token_bytes
     from steersman.engine.room import Room
     from steersman.train.budget import shape_in
-    from steersman.train.memory import parameters
+    from steersman.train.memory import model_parameters
     from steersman.weights.folders import DTYPES, pick_device
 
     options = serving_options(config)
     shape, device = shape_in(folder, config.model.trust_remote_code), pick_device(config.model.device)
-    int8 = options["dtype"] == "int8"
-    dtype = torch.bfloat16 if int8 else DTYPES[options["dtype"]]
-    weights = parameters(shape) * (1 if int8 else dtype.itemsize)
+    rounded = options["dtype"] not in DTYPES
+    dtype = torch.bfloat16 if rounded else DTYPES[options["dtype"]]
+    weights = model_parameters(shape, head=True) * (1 if rounded else dtype.itemsize)
     free_for_both = None if free is None else max(0, free - weights)
     budget = default_budget(device, weights) if free_for_both is None else int(0.8 * free_for_both)
     slots = max(config.serve.streams, 128)
@@ -45,5 +45,5 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     )
     if not options["cache_int8"]:
         half = Room(token_bytes(shape, dtype, True), budget, shape.context, slots, True)
-        text += f"with serve.kv_cache = \"int8\": {half}\n"
+        text += f'with serve.kv_cache = "int8": {half}\n'
     return facts, text

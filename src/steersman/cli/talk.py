@@ -22,8 +22,8 @@ from steersman.cli import serve_options as given
 from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
-from steersman.cli.serving_plan import serving_options
 from steersman.cli.serve_logs import set_up_logs
+from steersman.cli.serving_plan import serving_options
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -49,7 +49,7 @@ ModelChoice = Annotated[
 ]
 WORKER = "STEERSMAN_WORKER"
 """The number of one of several web processes (`steersman.server.workers`)."""
-DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
+DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32, int8 or int4; default: serve.dtype.")]
 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ factors: a sequence longer than the original length turns by the second one, fro
 NTK turns by another base for every length beyond max_position_embeddings, which cached keys cannot follow; up to there,
 which is the context of a model here, it turns as if it were not scaled.
 
-Why so: decision 93 in docs/LOG.md.
+Why so: decision 88 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -271,28 +271,22 @@ class Decoder:
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, layer, *rotations[layer])
             # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
-            states = q, cache.seen(k), cache.seen(v)
+            seen = q, cache.seen(k), cache.seen(v)
             if tiled and whole:
-                tensors = *(part.contiguous() for part in states), attended.view(q.shape), torch.empty(q.shape[:2])
-                kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
+                states = *(part.contiguous() for part in seen), attended.view(q.shape), torch.empty(q.shape[:2])
+                kernels.Attention(states, places, s.scale, s.windows[layer]).forward()
             for rows, slots, start, shape, masks in groups:
-                end = start + shape[1]
-                fresh = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
+                fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
-                cache.put(layer, (slots, slice(None), slice(start, end)), *fresh)
+                cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
                 if tiled and not start:
                     continue
-                queries, *past = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
+                queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
                 if start:
-                    past = [*cache.take(layer, (slots, slice(None), slice(end)))]
-                mask = masks[s.windows[layer]]
+                    keys, values = cache.take(layer, (slots, slice(None), slice(start + shape[1])))
+                mask, grouped = masks[s.windows[layer]], s.heads != s.kv_heads
                 a = F.scaled_dot_product_attention(
-                    queries,
-                    *past,
-                    attn_mask=mask,
-                    is_causal=mask is None,
-                    scale=s.scale,
-                    enable_gqa=s.heads != s.kv_heads,
+                    queries, keys, values, mask, is_causal=mask is None, scale=s.scale, enable_gqa=grouped
                 )
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
