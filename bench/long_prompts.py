@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import threading
 import time
 from typing import Any
@@ -47,7 +48,7 @@ def pauses(engine: Any, tokens: int) -> tuple[float, float]:
     asked.join()
     stream.close()
     engine.scheduler.step = step
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     usual = sorted(gaps[1 : before - 1])
     return usual[len(usual) // 2], max(gaps[before - 1 :])
 

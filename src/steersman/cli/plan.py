@@ -56,9 +56,7 @@ class Planned(NamedTuple):
 def plan(
     stage: Annotated[
         str,
-        typer.Argument(
-            metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}, serve; default: those of the loop."
-        ),
+        typer.Argument(metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}, serve; default: the loop's."),
     ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -85,11 +83,11 @@ def plan(
     from steersman.weights.resolve import resolve
 
     base = space.named(config.model.base) if space else config.model.base
-    if stage == "serve":
-        chosen = choose(space, "")[0] if space else resolve(model or base, say=say)
-        emit(as_json, *serving_memory(config, chosen, free))
+    serves = stage == "serve"
+    folder = choose(space, "")[0] if serves and space else resolve(model or base, say=say)
+    if serves:
+        emit(as_json, *serving_memory(config, folder, free))
         return
-    folder = resolve(model or base, say=say)
     shape = shape_in(folder, config.model.trust_remote_code)
     plans: list[Planned] = []
     for entry in wanted:
@@ -104,11 +102,7 @@ def plan(
         )
     device = pick_device(config.model.device)
     speed = operations_per_second(DTYPES[config.model.dtype], device)
-    emit(
-        as_json,
-        {"model": str(folder), "stages": [_json(p, speed) for p in plans]},
-        _text(plans, speed),
-    )
+    emit(as_json, {"model": str(folder), "stages": [_json(p, speed) for p in plans]}, _text(plans, speed))
     stuck = [p for p in plans if p.plan.chosen is None]
     for p in stuck:
         say(f"{p.stage}: {p.plan.advice}")

@@ -39,8 +39,8 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     facts = {"model": str(folder), "weights_bytes": weights, "kept_bytes": budget // 4, "cache": room.to_json()}
     text = (
         f"weights: {weights / 2**30:.2f} GiB\n{room}\n"
-        f"finished dialogues that may go on: at most {budget / 2**32:.1f} GiB beside that; the tokens of running ones are "
-        "taken from the system as they are written\n"
+        f"finished dialogues that may go on: at most {budget / 2**32:.1f} GiB beside that; those of running ones are "
+        "taken from the system as tokens are written\n"
         "a prompt that fits the context but not the cache is refused with 400, one that fits later waits\n"
     )
     if not options["cache_int8"]:

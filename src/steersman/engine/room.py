@@ -49,7 +49,5 @@ class Room:
             f"{self.slots} dialogues of {each:,} tokens at a time"
         )
         if self.longest < self.context:
-            return (
-                f"{said}; one of the whole context ({self.context:,} tokens) does not fit, {self.longest:,} tokens do"
-            )
+            return f"{said}; the whole context ({self.context:,} tokens) does not fit, one of {self.longest:,} does"
         return f"{said}, {self.whole} of {self.context:,} tokens" if self.whole < self.slots else said

@@ -245,8 +245,7 @@ class Decoder:
         tiled = self._tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
-        positions = torch.zeros_like(ids)
-        turned = torch.zeros_like(ids)
+        positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
         for slot, (prompt, begin, start) in enumerate(zip(prompts, begins, starts, strict=False), first_slot):
             size = sizes[slot - first_slot]
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
@@ -273,8 +272,9 @@ class Decoder:
             # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
             seen = q, cache.seen(k), cache.seen(v)
             if tiled and whole:
-                states = *(part.contiguous() for part in seen), attended.view(q.shape), torch.empty(q.shape[:2])
-                kernels.Attention(states, places, s.scale, s.windows[layer]).forward()
+                query, key, value = (part.contiguous() for part in seen)
+                tensors = query, key, value, attended.view(q.shape), torch.empty(q.shape[:2])
+                kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
             for rows, slots, start, shape, masks in groups:
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
