@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tiny as t
+from families import FAMILIES, make_folder
+from steersman.cli.framework import build
 from steersman.engine.backends.local.cache import quantised, token_bytes
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.load import load_engine
-from steersman.families.shape import shape_of
+from steersman.engine.protocol import DoesNotFit
+from steersman.engine.room import Room
 from steersman.kernels.capabilities import Capabilities
 from steersman.types import SamplingParams
 from steersman.weights.folders import load_causal
@@ -76,8 +81,42 @@ def test_answers_do_not_depend_on_who_shares_chunks_and_prefixes(tiny: Path) -> 
     assert [c.token_ids for (c,) in engine.generate([LONG, *SHORT], params)] == expected
 
 
-def test_about_half_the_memory() -> None:
-    config = t.config("llama")
-    config.head_dim = 64
-    shape = shape_of(config)
-    assert token_bytes(shape, torch.bfloat16, True) / token_bytes(shape, torch.bfloat16) == 68 / 128
+def test_what_a_server_holds_is_planned(tiny: Path) -> None:
+    """The plan's bytes are those that the cache takes, and what it says fits is answered, one token more refused."""
+    engine: Any = load_engine(tiny, cache_int8=True, cache_mib=1, max_slots=4)
+    config = engine.decoder.shape
+    assert token_bytes(config, torch.bfloat16, True) / token_bytes(config, torch.bfloat16) == (16 + 4) / 32
+    engine.decoder.cache.budget = 3 * 64 * engine.room.token
+    room = engine.room
+    assert (room.longest, room.whole, room.to_json()["full_slots_tokens"]) == (192, 0, 48)
+    assert "the whole context (512 tokens) does not fit, one of 192 does" in str(room)
+    params = SamplingParams(max_tokens=32, temperature=0, ignore_end=True)
+    ((answer,),) = engine.generate([[5] * 160], params)
+    assert len(answer.token_ids) == 32
+    cache = engine.decoder.cache
+    assert sum(x.nbytes for part in cache.parts.values() for x in part) == 192 * room.token == cache.budget
+    with pytest.raises(DoesNotFit, match="Expected a shorter prompt"):
+        engine.generate([[5] * 161], params)
+    assert str(Room(1024, 2**30, 4096, 8)).endswith("at most 1.0 GiB: 8 dialogues of 4,096 tokens at a time")
+
+
+def test_the_plan_of_a_server(tiny: Path) -> None:
+    def planned(*arguments: str) -> Any:
+        said = CliRunner().invoke(
+            build(), ["plan", "serve", "--model", str(tiny), "-s", "model.device=cpu", *arguments]
+        )
+        assert said.exit_code == 0, said.output
+        return said.stdout
+
+    assert 'with serve.kv_cache = "int8": keys and values' in planned()
+    usual, int8 = (json.loads(planned("--json", *more)) for more in ((), ("-s", "serve.kv_cache=int8")))
+    engine: Any = load_engine(tiny)
+    assert usual["cache"]["token_bytes"] == engine.room.token
+    assert usual["weights_bytes"] == sum(x.nbytes for x in load_causal(tiny, "bfloat16").parameters())
+    assert int8["cache"]["token_bytes"] / usual["cache"]["token_bytes"] == 20 / 32
+
+
+def test_int8_is_refused_where_it_is_not_computed(tmp_path: Path) -> None:
+    folder = make_folder(next(f for f in FAMILIES if f.name == "SmolLM3"), t.tokenizer(), tmp_path / "m")
+    with pytest.raises(ValueError, match=r"serve\.kv_cache 'int8': expected a model that the local backend computes"):
+        load_engine(folder, cache_int8=True)
