@@ -2,6 +2,8 @@
 
 rankings -> one tree per prompt (the prompt once, K answers as branches) -> scores [K] of the ranking's objective
 -> kwise_loss over all pairs of the prompt -> AdamW; then shifted so that demonstrations score 0 on average
+
+The head begins at random, or solved for the rankings (`linear_head.py`); without epochs that is all.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from steersman.text.length import fit_rankings
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
+from steersman.train.linear_head import solve_heads
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
@@ -248,6 +251,7 @@ def run(
 
     The further members of an ensemble, and the validator, are trained first, each a stage of its own.
     """
+    check_epochs(config)
     origin = Origin("reward", output, config, model_config, seed, inputs)
 
     shared: list[FrozenStates] | None = [] if config.validator or config.members > 1 else None
@@ -264,6 +268,13 @@ def run(
     return train(base, rankings, demonstrations, origin, 1, further, shared)
 
 
+def check_epochs(config: RewardConfig) -> None:
+    """Raises ValueError where nothing would be learned."""
+    for name, passes in (("epochs", config.epochs), ("validator_epochs", config.validator and config.validator_epochs)):
+        if passes is not False and not passes and config.head_init != "solved":
+            raise ValueError(f"reward.{name} = 0 learns nothing: expected 1 or more, or reward.head_init = 'solved'")
+
+
 def states_of(
     model: Any, every: Sequence[Tree], mine: Sequence[Tree], config: RewardConfig, shared: list[FrozenStates] | None
 ) -> FrozenStates:
@@ -273,7 +284,8 @@ def states_of(
     """
     if shared:
         return shared[0]
-    lasting = every if shared is not None else mine if config.epochs > 1 else []
+    again = config.epochs + (config.head_init == "solved") > 1
+    lasting = every if shared is not None else mine if again else []
     states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
     if shared is not None:
         shared.append(states)
@@ -306,10 +318,15 @@ def train(
     trees = [item.tree for item in examples.items]
     every = [item.tree for item in to_ranked_trees(template, fitted.records, context)[0]]
     evaluated = evenly_spaced(len(batches), config.evals)
+    solution: dict[str, Any] = {}
 
     with opened(origin, base, [tree.size for tree in trees], lambda: new_model(base, origin, member)) as session:
-        model, steps = session.model, Steps(session, len(batches))
+        model = session.model
         states = states_of(model, every, trees, config, shared)
+        if config.head_init == "solved":
+            order = f"{origin.seed}/reward/folds"
+            solution = solve_heads(model, examples.items, config.rows.row_tokens, config.margin, order, states)
+        steps = Steps(session, len(batches))
         for step in steps:
             loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
@@ -333,9 +350,10 @@ def train(
             **examples.counts(),
             **counts,
             **fitted.counts(),
+            **solution,
             "normalised_on": len(demonstrations),
             "pairs_per_second": session.mean_speed(2),
-            "cautions": [*cautions(len(batches), session.path), *fitted.cautions("reward")],
+            "cautions": [*(cautions(len(batches), session.path) if batches else []), *fitted.cautions("reward")],
         }
         session.finish(report, notes)
         shutil.rmtree(nursery(origin.output), ignore_errors=True)
