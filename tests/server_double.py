@@ -102,7 +102,7 @@ class FakeEngine:
     def _pieces(self) -> Iterator[str]:
         thread = threading.get_ident()
         if self.turn is not None:
-            assert self.turn.wait(10)
+            assert self.turn.wait(60)
         while True:
             for piece in self.pieces:
                 assert threading.get_ident() == thread, "an engine's iterator stays in one thread"

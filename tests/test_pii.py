@@ -186,3 +186,20 @@ def test_precision_and_recall_hold_on_labelled_dialogues(bench: Any, language: s
     assert total.found + total.missed > 150
     assert total.precision >= 0.95, errors[:10]
     assert total.recall >= 0.9, errors[:10]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("电话是010-56877587,010-56877158。", [("phone", "010-56877587"), ("phone", "010-56877158")]),
+        ("Their number is 01223464550 .", [("phone", "01223464550")]),
+        ("The number is 1,234,567 in all", []),
+        ("地址在北京市东城区故宫博物院宁寿宫内，门票60元。", [("address", "北京市东城区故宫博物院宁寿宫内")]),
+        ("地址是什么？", []),
+        ("他与同学张美瑶参加了演员训练班", [("name", "张美瑶")]),
+        ("马头琴、高水平、全聚德烤鸭店和王府井", []),
+        ("推荐您去梅兰芳大剧院", []),
+    ],
+)
+def test_what_real_dialogues_and_news_were_misread_in(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected

@@ -60,7 +60,6 @@ def test_a_corrupted_text_and_its_target_are_the_text() -> None:
 
 
 def test_whole_words_are_masked() -> None:
-    pytest.importorskip("rjieba")
     tokenizer = tiny.tokenizer()
     text = "您的包裹明天送达，请耐心等待。 Your parcel was shipped on 3 May."
     tokens = np.array(tokenizer(text, add_special_tokens=False).input_ids)
@@ -121,8 +120,6 @@ def test_masked_logprobs_are_those_of_transformers(kind: str) -> None:
     [("t5", "span=2,prefix=1", "prefix"), ("bart", "denoise", ""), ("bert", "", ""), ("modernbert", "", "")],
 )
 def test_each_is_learned_and_saved_as_transformers_reads_it(kind: str, asked: str, last: str, tmp_path: Path) -> None:
-    if kind in ("bert", "modernbert"):
-        pytest.importorskip("rjieba")
     settings = config(
         shape=ShapeConfig(kind=kind), objectives=asked, last_objectives=last, evals=0, updates=UpdatesConfig(lr=0.005)
     )

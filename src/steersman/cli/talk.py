@@ -48,7 +48,7 @@ ModelChoice = Annotated[
 ]
 WORKER = "STEERSMAN_WORKER"
 """The number of one of several web processes (`steersman.server.workers`)."""
-DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32 or int8; default: serve.dtype.")]
+DtypeChoice = Annotated[str, typer.Option("--dtype", help="bfloat16, float32, int8 or int4; default: serve.dtype.")]
 
 
 def choose(space: Workspace, model: str) -> tuple[Path, str]:

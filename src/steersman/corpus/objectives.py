@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steersman import installed
-
 Numbers = np.ndarray[Any, np.dtype[Any]]
 SHARE, SPAN = 0.15, 3.0
 """Tokens that span corruption takes out, and the mean length of a span (Raffel et al. 2020)."""
@@ -134,11 +132,9 @@ def _words(text: str) -> list[str]:
 
 
 def _cut(run: str) -> list[str]:
-    """Chinese words. ValueError without the library that knows them."""
-    try:
-        import rjieba
-    except ImportError as error:
-        raise ValueError(f"whole Chinese words need another package: {installed.command('corpus')}") from error
+    """Chinese words."""
+    import rjieba
+
     return list(rjieba.cut(run))
 
 

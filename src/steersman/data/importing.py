@@ -13,12 +13,13 @@ from typing import Any
 
 from steersman.data import chatlog, formats, sources
 from steersman.data.clean import words_of
-from steersman.data.formats import Fields, Parsed
+from steersman.data.formats import Fields, Parsed, exports
 from steersman.data.formats.expand import expanded
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
 from steersman.data.formats.message_rows import joined, speaks_alone
 from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
+from steersman.data.formats.turns import ROLES
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
@@ -26,6 +27,7 @@ from steersman.data.shelves import MakePile, Pile, in_order
 from steersman.data.unused import Content, check_content, check_mapping
 from steersman.types import Conversation, Ranking
 
+ONE_SIDED = "tickets and chats in which one side alone speaks (--kind prompts takes their questions)"
 ORDERS = ("", "best-first", "worst-first")
 
 
@@ -262,7 +264,20 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
     if len(pieces) > 1:
         got.notes["records that hold several taken apart"] += 1
     for value in pieces:
-        yield dataclasses.replace(record, value=value)
+        desk = exports.DESK in value
+        value = {key: item for key, item in value.items() if key != exports.DESK} if desk else value
+        if desk and kind in (None, "demonstrations") and _one_sided(value["messages"], options):
+            got.left_out[ONE_SIDED] += 1
+        else:
+            yield dataclasses.replace(record, value=value)
+
+
+def _one_sided(turns: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> bool:
+    """Whether all speakers are known and nobody asked, or nobody answered."""
+    sides, anybody = options["speakers"], options["speakers"].get("*")
+    names = {str(turn["role"]).casefold() for turn in turns}
+    roles = {sides.get(name) or ROLES.get(name) or anybody for name in names}
+    return None not in roles and not {"user", "assistant"} <= roles
 
 
 def _gather(
@@ -276,7 +291,7 @@ def _gather(
     found = name or formats.detect_fields(fields)
     if kind == "texts" and found == "transcript":
         found = "text"
-    if found == "text" and not (name or kind) and (who := speaks_alone(fields.record)) is not None:
+    if found == "text" and kind != "texts" and not name and (who := speaks_alone(fields.record)) is not None:
         raise ValueError(
             f"record: expected a text by itself, or a dialogue, got one message (of '{who}'); put the messages of a "
             "dialogue together (rows are gathered by a column conversation_id), or import it with --kind texts"

@@ -12,6 +12,7 @@ from typing import Any
 from steersman.data import formats, messengers
 from steersman.data.containers import Part, parts
 from steersman.data.formats import exports
+from steersman.data.formats.desk_messages import usual
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -24,7 +25,7 @@ _WRAPPERS = """
     data items examples example rows records record conversations dialogs dialogues chats results result entries
     samples instances questions qas qa pairs faq faqs tickets issues threads train training validation valid val dev
     test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
-    对话 列表
+    ticket payload _results im_logs ticket_events 对话 列表
 """
 WRAPPERS = frozenset(_WRAPPERS.split())
 """Fields whose value, in an object around a whole data set, is the list of records."""
@@ -216,7 +217,7 @@ def _is_record(item: Any, name: str) -> bool:
 
 def _known(value: Mapping[str, Any]) -> bool:
     try:
-        return exports.is_export(value) or bool(formats.detect(value))
+        return exports.is_export(value) or usual(value) is not None or bool(formats.detect(value))
     except ValueError:
         return False
 

@@ -22,7 +22,8 @@ from typing import Any
 from steersman.data import chatlog, encodings
 from steersman.data.chatlog import Said, Speakers
 from steersman.data.containers import Part
-from steersman.data.formats.exports import THREAD_DAYS, body_of
+from steersman.data.formats.exports import THREAD_DAYS
+from steersman.data.formats.markup import text_of
 from steersman.data.readers import SHOWN, Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
@@ -157,10 +158,7 @@ def _text(mail: EmailMessage, notes: Counter[str]) -> str:
         return ""
     text = _decoded(part, notes)
     if part.get_content_type() == "text/html":
-        text = re.sub(r"(?is)<(style|script|head)\b.*?</\1>", "", text)
-        text = re.sub(r"(?i)<blockquote\b[^>]*>", "\n<blockquote>\n", text)
-        text = _quoted(text)
-        text = body_of({"body": re.sub(r"\s*\n\s*", " ", text).replace("\x00", "\n> ")})
+        text = text_of(text)
     return re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip()
 
 
@@ -176,21 +174,6 @@ def _decoded(part: MIMEPart, notes: Counter[str]) -> str:
         found = guesses[0].encoding if encodings.sure(guesses) else "utf-8"
         notes[f"mails that name no encoding or a wrong one, read as {found}"] += 1
         return raw.decode(found, "replace")
-
-
-def _quoted(text: str) -> str:
-    """What stands in HTML's quotes as lines with '>'."""
-    out, depth = [], 0
-    for piece in re.split(r"(?i)(</?blockquote>)", text):
-        if piece.casefold() in ("<blockquote>", "</blockquote>"):
-            depth = max(0, depth + (-1 if "/" in piece else 1))
-            out.append("<br>")
-        elif depth:
-            lines = re.split(r"(?i)<br\s*/?>|</p>|</div>|\n", re.sub(r"[ \t]+", " ", piece))
-            out += [f"<br>\x00{line.strip()}" for line in lines if re.sub(r"<[^>]+>", "", line).strip()]
-        else:
-            out.append(piece)
-    return "".join(out)
 
 
 def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:

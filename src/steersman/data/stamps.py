@@ -45,7 +45,10 @@ LEADING = re.compile(
     rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
 )
 """Pattern of a stamp at the start of a line, and the rest."""
-NAME = r"(?P<who>[^\[\]()（）\n:：]{1,60}?(?:[(（][^()（）\n]{1,30}[)）]|<[^<>\s]+@[^<>\s]+>)?)"
+NAME = (
+    r"(?P<who>(?:[^\[\]()（）\n:：]|(?<=[^\W\d_]):(?=[^\W\d_])){1,60}?"
+    r"(?:[(（][^()（）\n]{1,30}[)）]|<[^<>\s]+@[^<>\s]+>)?)"
+)
 TRAILING = re.compile(
     rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
     r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",

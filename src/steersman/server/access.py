@@ -96,6 +96,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/messages/{id}/stop"): Need.CHAT,
     ("POST", "/api/messages/{id}/feedback"): Need.CHAT,
     ("GET", "/api/media/{folder}/{name}"): Need.CHAT,
+    ("POST", "/api/attachments"): Need.CHAT,
     ("GET", "/api/search"): Need.CHAT,
     ("GET", "/api/conversations/{id}/export"): Need.CHAT,
     ("GET", "/api/conversations/{id}/shares"): Need.CHAT,

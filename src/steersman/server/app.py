@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from steersman import __version__
 from steersman.engine.protocol import Engine
 from steersman.server import (
+    attachments_api,
     canary_api,
     chat_api,
     chat_duels,
@@ -59,6 +60,7 @@ _ROUTERS = (
     chat_shelf.router,
     chat_duels.router,
     chat_images.router,
+    attachments_api.router,
     ranking_api.router,
     desk_api.router,
     desk_manage.router,

@@ -20,7 +20,7 @@ COMMENT = re.compile(r"Comment(?: \(\d+\))?")
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    return _jira(record) or _jira_row(record) or _freshdesk(record)
+    return _jira(record) or _request(record) or _jira_row(record) or _freshdesk(record) or _salesforce(record)
 
 
 def _jira(record: Record) -> Record | None:
@@ -44,6 +44,36 @@ def _jira(record: Record) -> Record | None:
             if isinstance(c, Mapping)
         ],
     }
+
+
+def _request(record: Record) -> Record | None:
+    """A request of Jira Service Management's own API, with its comments beside it."""
+    comments, asked = record.get("comments", record.get("comment")), _account(record.get("reporter"))
+    found = comments.get("values", ()) if isinstance(comments, Mapping) else comments
+    if "issueKey" not in record or not asked or not isinstance(found, list | tuple):
+        return None
+    given = [f for f in record.get("requestFieldValues") or () if isinstance(f, Mapping)]
+    texts = {f.get("fieldId"): _adf(f.get("value")) for f in given}
+    return {
+        "id": record["issueKey"],
+        "description": texts.get("description") or texts.get("summary") or record.get("summary"),
+        "comments": [
+            {**c, "body": _adf(c.get("body")), "incoming": _account(c.get("author")) == asked}
+            for c in found
+            if isinstance(c, Mapping)
+        ],
+    }
+
+
+def _salesforce(record: Record) -> Record | None:
+    """A case of Salesforce with what a query of its comments or mails put inside."""
+    inside = [record[k] for k in ("EmailMessages", "CaseComments") if isinstance(record.get(k), Mapping)]
+    if "CaseNumber" not in record or not inside:
+        return None
+    items = [m for one in inside for m in one.get("records") or () if isinstance(m, Mapping)]
+    mails = any("TextBody" in m for m in items)
+    asked = record.get("Description") or record.get("Subject")
+    return {"id": record["CaseNumber"], "comments": items} | ({} if mails else {"description": asked})
 
 
 def _account(person: Any) -> str:

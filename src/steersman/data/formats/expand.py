@@ -28,7 +28,7 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
         rest = {k: v for k, v in record.items() if k != "instances"}
         return [_numbered(rest | dict(one), i) for i, one in enumerate(instances)]
     if (exported := exports.as_turns(record, fields)) is not None:
-        return exports.parted(exported, fields)
+        return [{**piece, exports.DESK: True} for piece in exports.parted(exported, fields)]
     if (other := _scored(record, fields) or _nested(record)) is not None:
         return [other]
     if (rows := _columns(record, fields)) is not None:

@@ -1,27 +1,34 @@
-"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, HubSpot,
-Jira, osTicket) -> records with turns."""
+"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, what
+`desks` and `desk_messages` know) -> records with turns."""
 
 from __future__ import annotations
 
 import datetime
-import html
 import itertools
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats import desks
+from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.fields import Fields
+from steersman.data.formats.markup import MARKUP, text_of
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
-LISTS = ("comments", "conversations", "messages", "events", "conversation_parts", "thread")
+LISTS = (
+    *("comments", "conversations", "messages", "events", "conversation_parts", "thread", "threads", "articles"),
+    *("history", "Article", "conv_content", "chat", "_embedded"),
+)
 """Fields that hold a ticket's messages, or an object that holds them."""
+INSIDE = (*LISTS, "records", "values")
+DESK = "\0desk"
+"""Key of records that a help desk's export gave: nobody need have answered there."""
+TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
-SIDES = {"user": "user", "visitor": "user", "bot": "assistant", "team": "assistant", **ROLES}
+SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
 DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
 
 
@@ -30,7 +37,7 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
     record = desks.as_ticket(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
-    elif isinstance(chat := record.get("chat"), Mapping) and isinstance(chat.get("messages"), list):
+    elif isinstance(chat := record.get("chat"), Mapping) and _have_roles(chat.get("messages")):
         turns = [{"role": m.get("role"), "content": m.get("content")} for m in chat["messages"]]
     elif (found := _of_desk(record, fields)) is not None:
         turns = found
@@ -38,6 +45,10 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
         return None
     name = next((record[k] for k in ("id", "conversation_id", "uuid") if k in record), None)
     return {"messages": turns} | ({"id": name} if name is not None else {})
+
+
+def _have_roles(turns: Any) -> bool:
+    return isinstance(turns, list) and any(isinstance(turn, Mapping) and "role" in turn for turn in turns)
 
 
 def is_export(record: Any) -> bool:
@@ -75,9 +86,11 @@ def _branch(record: Record, fields: Fields) -> list[dict[str, Any]]:
 def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
     items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
+    if items is None and {"requester_id", "subject", "description"} <= record.keys():  # a ticket without its comments
+        return [{"role": "user", "content": body_of(record)}]
     if items is None or any("role" in item for item in items):
         return None
-    items = _in_order(items, fields)
+    items = _in_order([usual(item) or item for item in items], fields)
     said = [(_side(item, record), item) for item in items]
     if not any(side for side, _ in said):
         return None
@@ -90,17 +103,27 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     last: datetime.datetime | None = None
     for side, item in said:
         text, at = body_of(item), _at(item)
-        if is_internal(item):
-            fields.note("internal notes left out of tickets")
-        elif not text:
-            fields.note("messages without text left out of tickets")
-        elif side is None:
-            fields.note("messages of others (in copy, systems) left out of tickets")
-        else:
+        if (role := role_of(side, item, text, fields.notes)) is not None:
             apart = {"parted": "1"} if last and at and at - last > datetime.timedelta(days=THREAD_DAYS) else {}
-            turns.append({"role": side, "content": text} | apart)
+            turns.append({"role": role, "content": text} | apart)
             last = at or last
     return answered(turns, fields.notes)
+
+
+def role_of(side: str | None, item: Record, text: str, notes: Counter[str]) -> str | None:
+    """Whose turn a message is; None (counted) where it is none of a dialogue's."""
+    if side == NOTE or is_internal(item):
+        notes["internal notes left out of tickets"] += 1
+    elif not text:
+        notes["messages without text left out of tickets"] += 1
+    elif side in (None, SYSTEM):
+        notes["messages of others (in copy, systems) left out of tickets"] += 1
+    elif side == BOT:
+        notes["messages of bots taken for the assistant's"] += 1
+        return "assistant"
+    else:
+        return side
+    return None
 
 
 def is_internal(item: Record) -> bool:
@@ -108,17 +131,23 @@ def is_internal(item: Record) -> bool:
     marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
     no, yes = ("false", "0", "no"), ("true", "1", "yes")
     hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
-    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes or marks.get("part_type") == "note"
+    hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") == "agents"
+    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes
 
 
 def _at(item: Record) -> datetime.datetime | None:
-    """When a message was written, where it says so in the usual form."""
-    text = next((item[k] for k in ("created_at", "created", "date", "timestamp") if isinstance(item.get(k), str)), "")
+    """When a message was written, where it says so in the usual forms."""
+    value = next((item[k] for k in TIMES if item.get(k)), "")
+    if isinstance(value, Mapping):
+        value = value.get("iso8601", "")
+    if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit()):
+        seconds = float(value) / (1000 if float(value) > 1e11 else 1)
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC) if 0 < seconds < 1e11 else None
     try:
-        at = datetime.datetime.fromisoformat(text)
+        at = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+    return at if at is None or at.tzinfo else at.replace(tzinfo=datetime.UTC)
 
 
 def _in_order(items: list[Record], fields: Fields) -> list[Record]:
@@ -145,7 +174,8 @@ def parted(record: Record, fields: Fields) -> list[Record]:
 
 def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
     """Turns up to the last answer; all of them where there is none."""
-    answered = max((i for i, turn in enumerate(turns) if SIDES.get(turn["role"].casefold()) == "assistant"), default=-1)
+    sides = [SIDES.get(turn["role"].casefold()) for turn in turns]
+    answered = max((i for i, side in enumerate(sides) if side in ("assistant", BOT)), default=-1)
     if 0 <= answered < len(turns) - 1:
         notes["last turns of the user cut off"] += 1
         return turns[: answered + 1]
@@ -155,13 +185,18 @@ def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str,
 def _listed(value: Any) -> list[Record] | None:
     """Messages of a list, or of an object around it (Intercom's conversation_parts, LiveChat's thread)."""
     if isinstance(value, Mapping):
-        value = next((value[k] for k in LISTS if isinstance(value.get(k), list)), None)
+        value = next((value[k] for k in INSIDE if isinstance(value.get(k), list)), None)
     good = isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
     return value if good else None
 
 
 def _side(item: Record, record: Record) -> str | None:
-    """'user' or 'assistant' from any field on a message's author; None for other authors."""
+    """'user' or 'assistant' from any field on a message's author, or as `usual` says; None for other authors."""
+    if isinstance(side := item.get("side"), str):
+        return side
+    channel = item["via"].get("channel") if isinstance(item.get("via"), Mapping) else ""
+    if item.get("type") in ("VoiceComment", "system_message") or channel in ("rule", "system"):
+        return None
     for key, asks in (("incoming", True), ("inbound", True), ("from_agent", False), ("is_customer", True)):
         if isinstance(item.get(key), bool):
             return "user" if item[key] == asks else "assistant"
@@ -183,13 +218,13 @@ def _side(item: Record, record: Record) -> str | None:
 
 def _known(kind: str) -> str | None:
     role = SIDES.get(kind.casefold())
-    return role if role in ("user", "assistant") else None
+    return role if role in ("user", "assistant", BOT) else None
 
 
 def body_of(item: Record) -> str:
-    """A message's text without markup."""
-    text = next((item[k] for k in BODY if isinstance(item.get(k), str) and item[k].strip()), "")
-    if not re.search(r"</?(?:p|br|div|span|a|ul|li|b|strong|em)\b[^>]*>", text, re.I):
-        return text.strip()
-    text = re.sub(r"\s*<(?:br|/p|/div|/li)\b[^>]*>\s*", "\n", text, flags=re.I)
-    return html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\xa0", " ").strip()
+    """A message's text without markup; of HTML and the same on one line the HTML, which shows what is quoted."""
+    found = [item[k] for k in (*BODY, "body_html") if isinstance(item.get(k), str) and item[k].strip()]
+    text = found[0] if found else ""
+    if "\n" not in text.strip() and not MARKUP.search(text):
+        text = next((other for other in found[1:3] if MARKUP.search(other)), text)
+    return text_of(text) if MARKUP.search(text) else text.strip()

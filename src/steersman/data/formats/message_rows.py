@@ -10,30 +10,36 @@ from typing import Any
 
 from steersman.data import stamps
 from steersman.data.formats import desks
+from steersman.data.formats.desk_messages import FIRST, SYSTEM, usual
 from steersman.data.formats.expand import Trees, is_tree_row
-from steersman.data.formats.exports import DIRECTIONS, THREAD_DAYS, answered, body_of, is_internal
+from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
 
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid 会话id 会话编号 工单号 对话id
+    threadid ticketid parentid parent_id case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
-    role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author author_id
-    发送方 角色 发言人 发送者
+    side role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author
+    author_id
+    角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
 """Columns of a table with one message per row: conversation, speaker, text."""
-SAID = ("text", "message", "content", "body", "utterance", "value", "body_text", "内容", "消息", "消息内容")
+TOLD = ("role", "speaker", "author_role")
+"""Columns in which a system may speak: elsewhere it tells of what happened."""
+_SAID = "text message content body utterance value body_text 内容 消息 消息内容 聊天内容 发送内容"
+SAID = tuple(_SAID.split())
 _PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
 PEOPLE = tuple(_PEOPLE.split())
 """Columns that name a customer, whose messages are parted by time where no conversation is named."""
-_TIMES = "created_at created timestamp time datetime sent_at date 时间 发送时间 消息时间 创建时间 日期"
+_TIMES = "created_at created timestamp time datetime sent_at date created_date 时间 发送时间 消息时间 创建时间 日期"
 TIMES = tuple(_TIMES.split())
 
 
@@ -41,7 +47,8 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
     if not isinstance(record, Mapping):
         return None
-    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
+    record = usual(record) or record
+    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
     if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
         return None
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
@@ -53,9 +60,17 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     return found[0], found[1], found[2]  # type: ignore[return-value]
 
 
+def _row(record: Any) -> Record | None:
+    """The record in which `columns_of_messages` finds a message: of a known system as `usual` says it."""
+    found = usual(record) or record
+    return found if columns_of_messages(found) is not None else None
+
+
 def speaks_alone(record: Record) -> str | None:
     """The field that shows a text to be one person's message, rather than a text by itself."""
     keys = {plain(str(key)): key for key in record}
+    if usual(record) is not None:
+        return next(iter(record))
     names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
 
@@ -65,23 +80,26 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
 
     `hours`: silence that parts the dialogues of one customer, where rows name no conversation.
     """
-    first = next(records, None)
-    if first is None:
-        return
-    tree = is_tree_row(first.value)
-    is_row = is_tree_row if tree else columns_of_messages
-    if not is_row(first.value):
-        yield first
-        yield from records
-        return
-    gathering = Trees(notes) if tree else Rows(notes, hours)
-    for record in itertools.chain([first], records):
-        if record.error or not is_row(record.value):
-            yield record
-        else:
+    files: dict[str, Trees | Rows | None] = {}
+    trees: Trees | None = None
+    rows: Rows | None = None
+    for record in records:
+        if record.file not in files:  # a file's first record tells what its records are
+            if is_tree_row(record.value):
+                files[record.file] = trees = trees or Trees(notes)
+            else:
+                rows = rows or (Rows(notes, hours) if _row(record.value) is not None else None)
+                files[record.file] = rows if _row(record.value) is not None else None
+        gathering = None if record.error else files[record.file]
+        if isinstance(gathering, Trees) and is_tree_row(record.value):
             gathering.add(record.line, record.value)
-    for line, value in gathering.gathered():
-        yield Row(line, value, "")
+        elif isinstance(gathering, Rows) and (row := _row(record.value)) is not None:
+            gathering.add(record.line, row)
+        else:
+            yield record
+    for gathered in (trees, rows):
+        for line, value in gathered.gathered() if gathered is not None else ():
+            yield Row(line, value, "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,10 +135,13 @@ class Rows:
         assert found is not None
         counted, dated = self._times(row)
         group, who, text = (str(row[key]) for key in found)
-        if (side := desks.entry_side(row, found[1])) == "note" or is_internal(row):
-            self._notes["internal notes left out of tickets"] += 1
+        column, of_desk = plain(str(found[1])), "side" in row
+        side = row["side"] if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
+        text = body_of({"body": text}) if of_desk or side != who else text.strip()
+        if ROLES.get(side.casefold()) == "system" and column not in TOLD:
+            side = SYSTEM
+        if (role := role_of(side, row, text, self._notes)) is None:
             return
-        role, text = side or _role(plain(str(found[1])), who), body_of({"body": text}) if side else text
         people = plain(str(found[0])) in PEOPLE
         self._count += 1
         number = self._groups.get_or(group, self._count)
@@ -155,9 +176,14 @@ class Rows:
         for number, piece in enumerate(_parted(_by_time(said, self._notes), pause), 1):
             if number > 1:
                 self._notes["conversations parted where nobody spoke for long"] += 1
-            turns = [{"role": s.role, "content": s.text} for s in piece]
+            turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]
             name = group if number == 1 else f"{group}-{number}"
-            yield piece[0].line, {"id": name, "messages": answered(turns, self._notes)}
+            yield piece[0].line, {"id": name, "messages": answered(turns, self._notes), DESK: True}
+
+
+def _known(name: str, first: str) -> str:
+    """A speaker's role, where only who spoke first tells it."""
+    return name if not name.startswith(FIRST) else "user" if name == first else "assistant"
 
 
 def _role(column: str, who: str) -> str:

@@ -19,6 +19,8 @@ ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "bing", "bard", "model", "bot"), "assistant"),
     **dict.fromkeys(("chatbot", "ai", "claude", "gemini", "llm", "agent", "counselor", "answer", "sys"), "assistant"),
     **dict.fromkeys(("operator", "admin", "staff", "representative", "rep", "employee", "consultant"), "assistant"),
+    **dict.fromkeys(("访客", "游客", "会员", "网友"), "user"),
+    **dict.fromkeys(("人工客服", "智能客服", "在线客服", "坐席", "商家", "卖家", "店铺", "店小二"), "assistant"),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),

@@ -128,7 +128,18 @@ ZH_GAP = re.compile(rf"[A-Za-z0-9{HAN} （(·-]{{0,12}}")
 """Between two parts of one address: 建国路88号 SOHO 现代城3号楼."""
 
 
+ZH_SAID = re.compile(
+    rf"地址(?:呢)?(?:是|在|为|：|:|就是|就在|改成|改为|写)\s?(?P<place>[{HAN}A-Za-z0-9（）()·、 -]{{4,45}})(?=[，。；;,!！?？\n]|\Z)"
+)
+ZH_PLACE = re.compile(r"[省市区县镇乡村街路道巷弄号楼栋室苑园里门口座层州旗屯庄城]")
+ZH_ELSE = re.compile(r"什么|哪|多少|不|错|吗|呢|您|你|我|他|要|请|可以|了")
+"""What is no address though the word stands before it."""
+
+
 def _chinese(text: str) -> Iterator[Span]:
+    for m in ZH_SAID.finditer(text):
+        if ZH_PLACE.search(m["place"]) and not ZH_ELSE.search(m["place"]):
+            yield Span("address", *m.span("place"), CUED + 4)
     if not ZH_PART.search(text):
         return
     start = end = -1

@@ -57,8 +57,8 @@ NUMBERED = re.compile(
 )
 """Forms in which orders and parcels are numbered."""
 PHONE = re.compile(
-    r"(?<![\w@#＃$€£¥￥.,+/-])(?:\+|＋|00(?=[1-9]))?[(（]?\d[\d()（）]*(?:[ \u00a0./·–-]{1,3}[\d()（）]+)*(?<=\d)"
-    r"(?![A-Za-z@%°]|[.,:]\d|\s?(?:€|£|元|块|岁|件|个|条|次|天|年|月|日|点|人|克|公里|米|kg\b|km\b|cm\b|mm\b|EUR\b|USD\b|CHF\b|Euro\b|dollars?\b|Stück\b|Uhr\b|percent\b))".replace(
+    r"(?:(?<![\w@#＃$€£¥￥.,+/-])|(?<=\d{6},))(?:\+|＋|00(?=[1-9]))?[(（]?\d[\d()（）]*(?:[ \u00a0./·–-]{1,3}[\d()（）]+)*(?<=\d)"
+    r"(?![A-Za-z@%°\d]|[.:]\d|,\d{1,3}(?![\d-])|\s?(?:€|£|元|块|岁|件|个|条|次|天|年|月|日|点|人|克|公里|米|kg\b|km\b|cm\b|mm\b|EUR\b|USD\b|CHF\b|Euro\b|dollars?\b|Stück\b|Uhr\b|percent\b))".replace(
         r"\w@", r"A-Za-z0-9ÄÖÜäöüß@"
     )
 )
@@ -177,6 +177,13 @@ def _issued(number: str) -> bool:
     return (number[0] in "69" or first in ("35", "50", "56", "57", "58")) and 16 <= n <= 19
 
 
+NUMBER_IS = re.compile(
+    r"(?i:\b(?:their|the|its|his|her|my|our|your) number(?: there)?(?: is|'s|:)|\bcall (?:them|us|me|it|him|her)\b[^.?!\d]{0,30}|"
+    r"\bdie nummer (?:ist|lautet))[\s:,]*\Z"
+)
+"""The end of a text after which a number of a telephone's form is one."""
+
+
 def phones(text: str, language: str, before: str) -> Iterator[Span]:
     for m in PHONE.finditer(text):
         start, end = m.span()
@@ -198,6 +205,8 @@ def phones(text: str, language: str, before: str) -> Iterator[Span]:
         ):
             said = ""  # nobody orders by such a number, whatever was asked before
         score = _phone(written, n, language, said)
+        if not score and not said and NUMBER_IS.search(text, max(0, start - 40), start):
+            score = FORMED if n >= 9 and any(_valid(written, r) for r in ("GB", "US", "DE", "CN")) else 0
         if score == FORMED and not here and before:
             score = CUED + 1
         if score:

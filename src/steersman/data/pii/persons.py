@@ -2,6 +2,7 @@
 
 Lists of first and family names are Faker's, which is kept for many countries; a Chinese name is a family name with one
 or two characters behind it. A name that was found once is then looked for in the rest of the dialogue by `again`.
+Why a tagger has a say: decision 86 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import importlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+
+import rjieba
 
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, LONG, Span
 
@@ -122,7 +125,7 @@ GIVEN = frozenset(
     "婵娥媚嫦嫔婕娴嫻姝姣娣妙如好玫瑰丽莎莎琦淇祺棋麒启奇骐琛琨珏瑞瑛璟璋琮尧舜禹汤桓苒冉染冶治涛泰岱桥乔巍魏蔚卫蓝澜岚斓芊阡倩茵音殷寅胤颜妍岩彦晏艳砚希曦汐夕熙禧西犀茜喜玺思斯丝诗师实时石识拾"
 )
 _ZH_STOP = """
-    周围 毕业 胡思 管不 王国 白盒 高三 高一 高二 原子 苏州 周一 周二 周三 周四 周五 周六 周日 任首 何止 关怀 金三 师和 王妃 高兴 方便 安全 时间 金额 周末 任何 黄色 白色 高级 高中 高端 高度 石家 马上 马路 万一 万元 向您 向你 和您 和你 应该 成功 全部 全国 全额 关于 关注 关闭 关机 单独 单号 单子 单据 明天 明白
+    马头 马力 马达 周围 毕业 胡思 管不 王国 白盒 高三 高一 高二 原子 苏州 周一 周二 周三 周四 周五 周六 周日 任首 何止 关怀 金三 师和 王妃 高兴 方便 安全 时间 金额 周末 任何 黄色 白色 高级 高中 高端 高度 石家 马上 马路 万一 万元 向您 向你 和您 和你 应该 成功 全部 全国 全额 关于 关注 关闭 关机 单独 单号 单子 单据 明天 明白
     白天 白云 文件 文字 文化 文明 安装 安排 安心 安静 安卓 金卡 金色 金属 连接 连续 包裹 包邮 包装 包括 应当 时候 时尚 时代 时效 解决 解释 解除 解绑 查询 查看 查收 查到 査询 房间 房子 房东 路线 路上 路过 费用 费心
     商品 商家 商城 师傅 原因 原来 原价 官网 官方 官旗 管理 管用 东西 东方 平时 平台 平安 平常 任意 任务 项目 简单 简直 米色 席位 司机 申请 申报 方法 方式 方面 方案 方向 方形 车子 车票 车辆 车站 全新 全额 全款 全套 全程 全场 党员 边上 边框 冷静 冷水 冷藏
     从来 南京 南方 南瓜 封面 游戏 游客 游泳 满意 满减 满足 满额 温度 温馨 温柔 温和 温暖 常用 常见 常州 常规 经常 华为 华丽 宝贝 康复 汤圆 钱包 钱款 段时间 段落 江苏 江南 江西 江北 宁波 宁夏 海南 海口 武汉 成都 成本 成员 成分 成立 易碎 易购 易买 左右 左边 左侧 左手
@@ -319,10 +322,29 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
         taken = (left in GIVES or (left == "是" and right == "帮")) and _perhaps(said) and left + said[0] != "下周"
         if taken or _surely(said):
             yield Span("name", m.start("name"), end, LIKELY)
+    yield from _tagged(text)
     if re.search("姓名|名字|收件人|收货人|联系人|称呼|持卡人|户名", before[-40:]) and len(text) <= 20:
         answer = re.match(rf"\s*(?:是|叫)?(?P<name>{ZH_NAME})", text)
         if answer and answer["name"][:2] not in ZH_STOP:
             yield Span("name", answer.start("name"), _trimmed_zh(answer["name"], text, answer.end("name")), CUED)
+
+
+ZH_PLACES = re.compile("故居|艺术馆|大剧院|纪念|酒店|[店路街桥村寺奖杯县市区镇乡号]|大厦|公园|国际|广场")
+"""What makes a name the name of a place."""
+
+
+def _tagged(text: str) -> Iterator[Span]:
+    """What jieba's tagger calls a person and what looks like one: a usual family name before two characters of which
+    one is usual in given names. Shorter and rarer ones would be words too often."""
+    at = 0
+    for word, kind in rjieba.tag(text):
+        start = text.find(word, at)
+        if start < 0:
+            continue
+        at = start + len(word)
+        named = kind == "nr" and len(word) == 3 and word[0] in ZH_OFTEN and _nothing_else(word)
+        if named and any(c in GIVEN for c in word[1:]) and not ZH_PLACES.match(text, at):
+            yield Span("name", start, at, LIKELY)
 
 
 def _like_name(said: str) -> bool:

@@ -1,0 +1,211 @@
+"""One message of a help desk or a chat tool, whatever its fields are called -> side, text, time and conversation.
+
+Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce;
+NetEase Qiyu, Sobot, Meiqia, Udesk, WeCom's archive, WeChat's tables. Why so: decision 85 in docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+Said = tuple[str, Any, Any, Any]
+"""Side, text, time and conversation of a message."""
+USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
+FIRST = "by "
+"""Before the name of an author of whom nothing says on which side: who speaks first is the customer."""
+_SIDES = {
+    USER: "customer client visitor contact v user guest enduser end-user 0 incoming inbound 访客 客户 用户 会员 买家",
+    ANSWER: "agent user_agent operator admin staff a 2 outgoing outbound kefu 客服 人工客服 坐席 卖家",
+    BOT: "robot bot agentbot agent_bot agentbot 1 机器人 智能客服",
+    SYSTEM: "system s sys activity template event trigger 系统 系统消息",
+}
+SIDES = {name: side for side, names in _SIDES.items() for name in names.split()}
+
+
+def side_of(value: Any) -> str:
+    return SIDES.get(str(value).strip().casefold(), SYSTEM)
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """The fields by their names in small letters without '_' and spaces."""
+    return {re.sub(r"[\W_]", "", str(key)).casefold(): value for key, value in record.items()}
+
+
+def _yes(value: Any) -> bool:
+    return str(value).strip().casefold() in ("true", "1", "yes", "1.0")
+
+
+def _of(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _inner(value: Any) -> Any:
+    """The words of a message that is itself JSON; '' where it has none (pictures, cards)."""
+    text = str(value or "").strip()
+    if not (text.startswith("{") and text.endswith("}")):
+        return value
+    try:
+        inside = json.loads(text)
+    except ValueError:
+        return value
+    data = inside.get("data", inside)
+    found = [data.get(name) for name in ("content", "text", "label")] if isinstance(data, Mapping) else [data]
+    return next((words for words in found if isinstance(words, str)), "")
+
+
+def _chatwoot(m: Record) -> Said:
+    kinds = {"0": USER, "incoming": USER, "1": ANSWER, "outgoing": ANSWER}
+    side = NOTE if m["private"] is True else kinds.get(str(m["messagetype"]), SYSTEM)
+    bot = "bot" in str(m.get("sendertype") or _of(m.get("sender"), "type")).casefold()
+    return BOT if bot and side == ANSWER else side, m["content"], m.get("createdat"), m.get("conversationid")
+
+
+def _helpscout(m: Record) -> Said:
+    kind, author = str(m["type"]), _of(m["createdby"], "type")
+    sides = {"note": NOTE, "lineitem": SYSTEM, "customer": USER, "message": ANSWER, "reply": ANSWER}
+    side = sides.get(kind) or (USER if author == "customer" else ANSWER)
+    side = SYSTEM if m.get("state") in ("draft", "hidden") else side
+    return side, m.get("body"), m.get("createdat"), m.get("conversationid")
+
+
+def _zammad(m: Record) -> Said:
+    return NOTE if _yes(m["internal"]) else side_of(m["sender"]), m["body"], m.get("createdat"), m.get("ticketid")
+
+
+def _otrs(m: Record) -> Said:
+    seen = m.get("isvisibleforcustomer", "0" if "int" in str(m.get("articletype")) else "1")
+    return side_of(m["sendertype"]) if _yes(seen) else NOTE, m["body"], m.get("createtime"), m.get("ticketid")
+
+
+def _front(m: Record) -> Said:
+    side = SYSTEM if m.get("isdraft") else USER if m["isinbound"] else ANSWER
+    body = m["text"] if not m.get("body") else m["body"]
+    return side, body, m.get("createdat"), _of(m.get("links"), "related", "conversation")
+
+
+def _crisp(m: Record) -> Said:
+    side = NOTE if m["type"] == "note" else side_of(m["from"])
+    side = BOT if side == ANSWER and m.get("automated") is True else side
+    return side, m["content"] if m["type"] in ("text", "note") else "", m["timestamp"], m.get("sessionid")
+
+
+def _tawk(m: Record) -> Said:
+    return side_of(_of(m["sender"], "t")), m["msg"], m.get("time"), None
+
+
+def _zopim(m: Record) -> Said:
+    side = USER if not str(m["nick"]).startswith("agent") else ANSWER
+    if str(m["type"]) != "chat.msg":
+        side = SYSTEM
+    elif str(m["nick"]).startswith("agent:trigger") or str(m.get("sendertype")).casefold() == "trigger":
+        side = BOT
+    return side, m.get("msg"), m.get("timestamp"), None
+
+
+def _hubspot(m: Record) -> Said:
+    sides = {"INCOMING": USER, "OUTGOING": ANSWER}
+    side = {"MESSAGE": sides.get(str(m.get("direction")), SYSTEM), "COMMENT": NOTE}.get(str(m["type"]), SYSTEM)
+    return side, m.get("richtext") or m.get("text"), m.get("createdat"), m["conversationsthreadid"]
+
+
+def _mail(m: Record) -> Said:
+    side = SYSTEM if _yes(m.get("isdeleted")) else USER if _yes(m["incoming"]) else ANSWER
+    return side, m["textbody"] or m.get("htmlbody"), m.get("createddate") or m.get("messagedate"), m.get("parentid")
+
+
+def _comment(m: Record) -> Said:
+    side = ANSWER if _yes(m["ispublished"]) else NOTE
+    return side, m["commentbody"], m.get("createddate"), m.get("parentid")
+
+
+def _event(m: Record) -> Said:
+    child = next((c for c in m["childevents"] if isinstance(c, Mapping) and c.get("body")), {})
+    side = NOTE if child.get("public") is False else f"{FIRST}{child.get('author_id', m['updaterid'])}"
+    machine = str(m.get("via")).casefold() in ("rule", "trigger", "automation")
+    return SYSTEM if machine or not child else side, child.get("body"), m.get("timestamp"), m["ticketid"]
+
+
+def _qiyu(m: Record) -> Said:
+    text = _inner(m["content"]) if str(m.get("type", m.get("mtype", "text"))) in ("text", "richtext", "1", "qa") else ""
+    return USER if _yes(m["fromuser"]) else ANSWER, text, m.get("time"), m.get("sessionid")
+
+
+def _sobot(m: Record) -> Said:
+    text = _inner(m["content"]) if str(m.get("msgtype", "0")) in ("0", "text", "None") else ""
+    return side_of(m["sendertype"]), text, m.get("t") or m.get("sendtime"), m["cid"]
+
+
+def _meiqia(m: Record) -> Said:
+    side = side_of(m["from"]) if m["type"] == "message" else SYSTEM
+    return side, _inner(m.get("content")), m["timestamp"], m.get("convid")
+
+
+def _udesk(m: Record) -> Said:
+    return side_of(m["sender"]), _inner(m["content"]), m.get("createdat"), m["imsubsessionid"]
+
+
+def _wecom(m: Record) -> Said:
+    """WeCom names customers by ids that begin with wm or wo, robots with wb."""
+    who = str(m["from"])
+    side = USER if who.startswith(("wm", "wo")) else BOT if who.startswith("wb") else ANSWER
+    if m.get("action", "send") != "send":
+        side = SYSTEM
+    kind = str(m["msgtype"])
+    text = _of(m.get(kind), "content") if kind in ("text", "markdown") else ""
+    return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, m["tolist"][:1])]))
+
+
+def _wechat(m: Record) -> Said:
+    text = m["strcontent"] if str(m.get("type")) == "1" else ""
+    return ANSWER if _yes(m["issender"]) else USER, text, m.get("createtime"), m["talkerid"]
+
+
+FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
+    ("messagetype private content", _chatwoot),
+    ("conversationsthreadid type", _hubspot),
+    ("fromuser sessionid content", _qiyu),
+    ("imsubsessionid sender content", _udesk),
+    ("msgid msgtype tolist from msgtime", _wecom),
+    ("talkerid issender strcontent", _wechat),
+    ("cid sendertype content", _sobot),
+    ("ticketid childevents updaterid", _event),
+    ("sendertype body", _otrs),
+    ("sender body internal contenttype", _zammad),
+    ("isinbound recipients", _front),
+    ("nick msg type", _zopim),
+    ("nick type timestamp channel", _zopim),
+    ("sender msg type", _tawk),
+    ("incoming textbody parentid", _mail),
+    ("commentbody ispublished", _comment),
+    ("type createdby createdat", _helpscout),
+    ("from type content timestamp fingerprint", _crisp),
+    ("from type content timestamp sessionid", _crisp),
+    ("from type content timestamp", _meiqia),
+)
+"""Fields by which a system's messages are known, and their reader."""
+KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
+SESSIONS = (_wecom, _wechat)
+"""Conversations that last for years: parted where nobody spoke for some hours."""
+
+
+def usual(record: Any) -> Record | None:
+    """{"side", "body", "created_at", "conversation_id"} of a message of a known system; None for other records."""
+    if not isinstance(record, Mapping) or "role" in record or len(record) < 3:
+        return None
+    plain = _plain(record)
+    read = next((read for needed, read in KNOWN if needed <= plain.keys()), None)
+    if read is None or (read is _tawk and not isinstance(plain["sender"], Mapping)):
+        return None
+    if read is _helpscout and not isinstance(plain["createdby"], Mapping):
+        return None
+    side, text, at, group = read(plain)
+    words = text if isinstance(text, str) else ""
+    at = int(at) if isinstance(at, float) else at
+    key = "contact_id" if read in SESSIONS else "conversation_id"
+    return {"side": side, "body": words, "created_at": at} | ({key: str(group)} if group is not None else {})

@@ -1,0 +1,92 @@
+"""HTML of mails and tickets -> text: a line a block, '> ' before what is quoted, '-- ' above signatures."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+from collections.abc import Sequence
+
+MARKUP = re.compile(
+    r"</?(?:p|br|div|span|a|ul|ol|li|b|strong|em|blockquote|table|t[rdh]|font|html|body|img|h[1-6])\b[^<>]*>", re.I
+)
+"""Pattern of a tag by which a text is HTML."""
+_BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
+BLOCKS = frozenset(_BLOCKS.split())
+HIDDEN = frozenset(("style", "script", "head", "title", "template"))
+_VOID = "br hr img input meta link col wbr area base"
+VOID = frozenset(_VOID.split())
+QUOTED = re.compile(r"(?:gmail|freshdesk|yahoo|protonmail|moz|front|helpscout)[\w-]*quote\w*|OLK_SRC_BODY", re.I)
+SIGNED = re.compile(r"(?:^|[\s_-])signature|\bfront-signature", re.I)
+"""Classes of elements that hold a quoted mail, and a signature."""
+QUOTE, SIGNATURE, NONE = "quote", "signature", ""
+
+
+class _Text(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.lines: list[tuple[bool, str]] = []
+        self._open: list[tuple[str, str]] = []
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        if tag in BLOCKS:
+            self._flush(gap=tag in ("p", "h1", "h2", "h3"))
+        if tag == "li":
+            self._text = "- "
+        if tag in VOID:
+            return
+        given = dict(attrs)
+        classes = f"{given.get('class') or ''} {given.get('id') or ''}"
+        kind = QUOTE if tag == "blockquote" or QUOTED.search(classes) else NONE
+        if not kind and (SIGNED.search(classes) or "data-signature" in given):
+            kind = SIGNATURE
+            self._flush()
+            self._line("-- ")
+        if kind == QUOTE:
+            self._flush()
+        self._open.append((tag, kind))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in BLOCKS:
+            self._flush(gap=tag in ("p", "h1", "h2", "h3"))
+        names = [name for name, _ in self._open]
+        if tag in names:
+            at = len(names) - 1 - names[::-1].index(tag)
+            if any(kind for _, kind in self._open[at:]):
+                self._flush()
+            del self._open[at:]
+
+    def handle_data(self, data: str) -> None:
+        if any(name in HIDDEN for name, _ in self._open):
+            return
+        if any(name == "pre" for name, _ in self._open):
+            *whole, last = data.split("\n")
+            for line in whole:
+                self._text += line
+                self._flush()
+            self._text += last
+        else:
+            self._text += re.sub(r"\s+", " ", data)
+
+    def _flush(self, gap: bool = False) -> None:
+        if self._text.strip():
+            self._line(self._text.replace("\xa0", " ").strip())
+        self._text = ""
+        if gap and self.lines and self.lines[-1][1]:
+            self._line("")
+
+    def _line(self, text: str) -> None:
+        self.lines.append((any(kind == QUOTE for _, kind in self._open), text))
+
+    def close(self) -> None:
+        super().close()
+        self._flush()
+
+
+def text_of(value: str) -> str:
+    """The words of HTML."""
+    page = _Text()
+    page.feed(value)
+    page.close()
+    text = "\n".join(f"> {line}".rstrip() if quoted and line else line for quoted, line in page.lines)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
