@@ -55,7 +55,7 @@ class Comparisons:
         """Mean over rankings of `kwise_loss`, or of `label_loss`, of the answers' scores [N]."""
         against = torch.where(self.worse < 0, torch.zeros_like(scores[self.better]), scores[self.worse])
         lead = self.sign * (scores[self.better] - against) - self.margin
-        return -(self.weight * F.logsigmoid(lead)).sum() / max(1, len(self.item.unique()))
+        return -(self.weight * F.logsigmoid(lead)).sum() / max(1, len(torch.unique(self.item)))
 
 
 def comparisons(items: Sequence[RankedTree], margin: float) -> Comparisons:
@@ -97,7 +97,7 @@ def fitted(features: Tensor, told: Comparisons, order: str) -> tuple[Tensor, flo
     """
     deviation = features.std(dim=0, unbiased=False).clamp(min=1e-6)
     scaled = (features - features.mean(dim=0)) / deviation
-    present = told.item.unique().tolist()
+    present = torch.unique(told.item).tolist()
     fold = torch.zeros(max(present) + 1, dtype=torch.int64)
     for place, i in enumerate(shuffled(len(present), order)):
         fold[present[i]] = place % FOLDS
@@ -124,7 +124,9 @@ def last_states(model: Any, trees: Sequence[Tree], row_tokens: int, states: Froz
             parallel.halt()
             row = to_device(build_row([trees[i] for i in group]), model.device)
             row = states.beneath(row, [trees[i] for i in group])
-            for i, part in zip(group, branch_features(model, row).cpu().split([counts[i] for i in group]), strict=True):
+            for i, part in zip(
+                group, torch.split(branch_features(model, row).cpu(), [counts[i] for i in group]), strict=True
+            ):
                 out[i] = part
             shown.update(done)
     return torch.cat(out).double()
