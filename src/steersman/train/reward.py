@@ -157,6 +157,10 @@ class RankedPrompts:
     batches: list[list[int]]
     """Numbers of the items of each optimizer step."""
 
+    def said(self, batch: Sequence[int]) -> int:
+        """Pairs and labels of a step."""
+        return sum(len(item.pairs) + abs(item.label) for item in (self.items[i] for i in batch))
+
     def counts(self) -> dict[str, int]:
         labels = sum(abs(item.label) for item in self.items)
         return {"all_ties": self.ties} | ({"labels": labels} if labels else {})
@@ -292,6 +296,17 @@ def states_of(
     return states
 
 
+def solve(
+    model: Any, items: Sequence[RankedTree], origin: Origin[RewardConfig], states: FrozenStates
+) -> dict[str, Any]:
+    """Begin with a solved head, where that is wanted; returns what it says of itself."""
+    config = origin.config
+    if config.head_init != "solved":
+        return {}
+    order = f"{origin.seed}/reward/folds"
+    return solve_heads(model, items, config.rows.row_tokens, config.margin, order, states)
+
+
 def train(
     base: Path,
     rankings: Sequence[Ranking],
@@ -314,24 +329,18 @@ def train(
     short = [d for d in demonstrations if to_tree(template, d).size <= context]
     demonstrations = [short[i] for i in shuffled(len(short), f"{origin.seed}/reward/zero")[:ZEROED]]
     examples = prepare(template, fitted.records, origin, context, member)
-    held, batches = examples.held, examples.batches
-    trees = [item.tree for item in examples.items]
+    held, batches, trees = examples.held, examples.batches, [item.tree for item in examples.items]
     every = [item.tree for item in to_ranked_trees(template, fitted.records, context)[0]]
     evaluated = evenly_spaced(len(batches), config.evals)
-    solution: dict[str, Any] = {}
 
     with opened(origin, base, [tree.size for tree in trees], lambda: new_model(base, origin, member)) as session:
         model = session.model
         states = states_of(model, every, trees, config, shared)
-        if config.head_init == "solved":
-            order = f"{origin.seed}/reward/folds"
-            solution = solve_heads(model, examples.items, config.rows.row_tokens, config.margin, order, states)
-        steps = Steps(session, len(batches))
+        solution, steps = solve(model, examples.items, origin, states), Steps(session, len(batches))
         for step in steps:
             loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
-            pairs = sum(len(item.pairs) + abs(item.label) for item in (examples.items[i] for i in batches[step]))
-            accuracy = right / pairs
+            accuracy = right / (pairs := examples.said(batches[step]))
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
