@@ -6,7 +6,7 @@ mean over prompts of kwise_loss + price * |weights|^2 -> the price by cross-vali
 Few rankings bear few parameters: the features are those of SFT, and ridge holds what noise would fit. Training the
 layers may follow, and then begins with a head that says something (Kumar et al. 2022).
 
-Why so: decision 95 in docs/LOG.md.
+Why so: decision 91 in docs/LOG.md.
 """
 
 from __future__ import annotations
