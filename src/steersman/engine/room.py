@@ -1,6 +1,6 @@
 """How many dialogues the keys and values of a server hold: said before it starts, and by `steersman plan serve`.
 
-Why so: decision 94 in docs/LOG.md.
+Why so: decision 92 in docs/LOG.md.
 """
 
 from __future__ import annotations
