@@ -24,7 +24,7 @@ from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.best_of import best_answers, best_of_kl
-from steersman.eval.judges import Judge
+from steersman.eval.judges import Judge, judge_of_all
 from steersman.eval.kept import MODELS, PROMPTS, VERDICT, About, compared, draw
 from steersman.eval.maker import UNKNOWN, Evaluated
 from steersman.eval.suites.task_scores import task_scores
