@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 from typer.testing import CliRunner
 
 import test_train as stages
 from seq2seq import make_folder, sentences
 from steersman.cli.framework import build as cli
-from steersman.config import replaced
+from steersman.config import ModelConfig, replaced
 from steersman.data.reading import Reading
 from steersman.data.sources import scan_all
 from steersman.data.task_building import Building, Built, build
 from steersman.data.task_kinds import kinds
 from steersman.data.task_records import Counts, Taking, questions
+from steersman.engine.choices import expression
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
-from steersman.eval.suites.asking import expression
+from steersman.eval.suites.asking import Folder, Manner, ask
 from steersman.eval.task_verdicts import beside
 from steersman.eval.tasks import suite_of
 from steersman.train import sft
 from steersman.types import Conversation, Message, SamplingParams
+from steersman.weights.folders import load_template
 from tiny import make_model, write_jsonl
 
 NAMED = """intent news sentiment inference reading reading_free summary translate_to_zh translate_to_en extraction
@@ -184,6 +188,48 @@ def evaluated(tmp_path: Path) -> Path:
     for split, part in built.splits.items():
         write_jsonl(tmp_path / f"set-{split}.jsonl", [c.to_json() for c in part])
     return tmp_path / "set-test.jsonl"
+
+
+@pytest.mark.parametrize("kind", ["T5", "BART"])
+def test_an_encoder_decoder_says_a_label_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    """By token ids, without a grammar: SentencePiece's tokenizers have none. Checked against plain transformers."""
+    path, folder = evaluated(tmp_path), make_folder(kind, sentences(), tmp_path / "model")
+    suite = forms.read(f"{path},by=constrained,n=6")
+    model = Folder("m", folder, ModelConfig(dtype="float32", template="chatyuan"))
+    answers = ask(suite, model, tmp_path / "answers", Manner(16))
+    assert set(answers.finish) == {"stop"}
+    prompts = load_template(folder, model.config)
+    plain: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
+    opening = [t for t in (plain.config.decoder_start_token_id, plain.generation_config.forced_bos_token_id) if t]
+    opening = opening or [plain.config.decoder_start_token_id]
+    labels = {label: prompts.answer_ids(label) for label in ("bad", "good")}
+    for item, said in zip(suite.items, answers.texts, strict=True):
+        asked, left, ids = torch.tensor([prompts.prompt_ids(item.prompt)]), dict(labels), list(opening)
+        while len(left) > 1:
+            with torch.no_grad():
+                scores = plain(input_ids=asked, decoder_input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            place = len(ids) - len(opening)
+            token = max({of[place] for of in left.values()}, key=lambda t: float(scores[t]))
+            left, ids = {name: of for name, of in left.items() if of[place] == token}, [*ids, token]
+        assert said == [next(iter(left))]
+
+
+def test_questions_with_label_sets_of_their_own_are_constrained_too(tmp_path: Path) -> None:
+    texts = [f"第{i}句，他很#idiom#。" for i in range(30)]
+    rows = [{"text": t, "candidates": ["高兴", f"难过{i % 2}", "生气"], "answer": 0} for i, t in enumerate(texts)]
+    built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "cloze", fractions={"test": 1.0})
+    path = write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])
+    suite = forms.read(f"{path},by=constrained")
+    model = Folder("m", make_model(tmp_path / "model"), ModelConfig(dtype="float32"))
+    answers = ask(suite, model, tmp_path / "answers", Manner(32))
+    assert all(said[-1] in item.allowed for item, said in zip(suite.items, answers.texts, strict=True))
+    assert len({item.allowed for item in suite.items}) == 2
+    assert model.engine().generate(["x"], SamplingParams(max_tokens=32, choices=(" 甲", " 乙丙")))[0][0].text in (
+        " 甲",
+        " 乙丙",
+    )
+    with pytest.raises(ValueError, match="choices: expected no regex"):
+        SamplingParams(choices=("a",), regex="a")
 
 
 def test_a_set_is_a_suite_of_eval_tasks(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ class SamplingParams:
     """The answer is JSON of this schema."""
     regex: str | None = None
     """The whole answer matches this expression."""
+    choices: tuple[str, ...] = ()
+    """The whole answer is one of these texts; needs no grammar."""
     ignore_end: bool = False
     """Go on to `max_tokens` whatever the model says; for measurements."""
     adapter: str | None = None
@@ -96,6 +98,12 @@ class SamplingParams:
             ("logit_bias", all(abs(b) <= 100 for b in self.logit_bias.values()), "numbers from -100 to 100"),
             ("top_logprobs", 0 <= self.top_logprobs <= 100, "an integer from 0 to 100"),
             ("regex", self.regex is None or self.json_schema is None, "either 'regex' or 'json_schema'"),
+            ("choices", not isinstance(self.choices, str) and all(self.choices), "a tuple of texts that are not empty"),
+            (
+                "choices",
+                not (self.choices and (self.regex or self.json_schema)),
+                "no regex or json_schema too",
+            ),
         ):
             expect(good, f"sampling.{name}", expected, getattr(self, name))
 

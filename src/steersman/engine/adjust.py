@@ -28,6 +28,7 @@ def adjusts(params: SamplingParams) -> bool:
         or params.frequency_penalty
         or params.json_schema is not None
         or params.regex is not None
+        or params.choices
     )
 
 

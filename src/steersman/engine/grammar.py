@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from steersman import installed
+from steersman.engine.choices import Choice, choice_of
 from steersman.engine.protocol import Refused
 from steersman.types import SamplingParams
 
@@ -88,13 +89,18 @@ class Grammar:
 class Grammars:
     """Makes `Grammar`s for one tokenizer, whose vocabulary is prepared once."""
 
-    def __init__(self, tokenizer: Any, ends: Collection[int], vocabulary: int) -> None:
-        self._tokenizer, self._ends, self._vocabulary = tokenizer, sorted(ends), vocabulary
+    def __init__(
+        self, tokenizer: Any, ends: Collection[int], vocabulary: int, said: Callable[[str], Sequence[int]]
+    ) -> None:
+        """`said`: token ids of an answer."""
+        self._tokenizer, self._ends, self._vocabulary, self._said = tokenizer, sorted(ends), vocabulary, said
         self._lock = threading.Lock()
         self._prepared: Any = None
 
-    def of(self, params: SamplingParams) -> Grammar | None:
+    def of(self, params: SamplingParams) -> Grammar | Choice | None:
         """The answer's grammar, None without constraints. Raises Refused for an unsupported schema or expression."""
+        if params.choices:
+            return choice_of([self._said(text) for text in params.choices], self._ends)
         if params.json_schema is None and params.regex is None:
             return None
         name = "json_schema" if params.json_schema is not None else "regex"
@@ -120,7 +126,7 @@ class Grammars:
             if "decoder type" in str(error):
                 raise Refused(
                     f"sampling.{name}: this model's tokenizer cannot be followed by a grammar (its words are "
-                    "SentencePiece's); expected one of bytes"
+                    "SentencePiece's); expected one of bytes, or a list of choices"
                 ) from None
             raise Refused(f"sampling.{name}: {_brief(str(error))}") from None
         if matcher.is_error():

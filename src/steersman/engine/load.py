@@ -24,8 +24,9 @@ def load_engine(
 ) -> Engine:
     """Load a model for generation.
 
-    `model`: a folder, a GGUF file, or a name as `model.base` takes it. `dtype`: 'bfloat16', 'float32', or 'int8'
-    (bfloat16 with int8 weight matrices; local backend). `device`: 'auto', 'cpu' or 'cuda'. `backend`:
+    `model`: a folder, a GGUF file, or a name as `model.base` takes it. `dtype`: 'bfloat16', 'float32', 'int8' (bfloat16
+    with int8 weight matrices) or 'int4' (of the reference backend alone, so for encoder-decoders). `device`: 'auto',
+    'cpu' or 'cuda'. `backend`:
 
     - 'auto': local where it computes the model, else reference
     - 'local': the fast engine; Llama, Mistral, Qwen2/2.5/3, Gemma 3

@@ -10,6 +10,7 @@ from steersman.engine.backends.labelling import headed_engine
 from steersman.engine.backends.local.engine import LocalEngine
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.reference import ReferenceEngine
+from steersman.engine.backends.rounded import round_layers
 from steersman.engine.backends.vllm import VllmEngine
 from steersman.engine.protocol import Engine
 from steersman.engine.serving import Serving
@@ -24,20 +25,22 @@ from steersman.weights.folders import (
 from steersman.weights.lora import merged, named_weights
 from steersman.weights.resolve import Say, resolve
 
+BITS = {"int8": 8, "int4": 4}
+
 
 def load(
     model: str, dtype: str, device: str, backend: str, say: Say, given: dict[str, Any], vllm_options: dict[str, Any]
 ) -> Engine:
     """See `load_engine`; `given`: its options, those of vLLM's own class apart."""
-    if dtype not in DTYPES and dtype != "int8":
-        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)} or int8")
+    if dtype not in DTYPES and dtype not in BITS:
+        raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)}, {' or '.join(BITS)}")
     trust, template = given.pop("trust_remote_code", False), given.pop("template", "auto")
     folder = resolve(model, say=say)
     given["name"] = given.get("name") or folder.name
     given["version"] = given.get("version") or given["name"]
     if backend == "headed":
         return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
-    serving = Serving(backend=backend, int8=dtype == "int8", **given)
+    serving = Serving(backend=backend, bits=BITS.get(dtype, 0), **given)
     tokenizer = load_tokenizer(folder, template)
     if backend == "vllm":
         return VllmEngine(
@@ -51,7 +54,7 @@ def load(
             today=serving.today,
             **vllm_options,
         )
-    loaded = load_causal(folder, "bfloat16" if serving.int8 else dtype, trust)  # which holds config.json against bounds
+    loaded = load_causal(folder, "bfloat16" if serving.bits else dtype, trust)  # which holds config.json against bounds
     if backend == "auto" and (reason := _not_local(loaded.config)):
         say(f"{serving.name}: answered by the reference engine, a sequence at a time, since {reason}")
     return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
@@ -71,13 +74,17 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
     backend, name = serving.backend, serving.name
     if backend == "auto":
         backend = "reference" if _not_local(model.config) else "local"
-    if serving.int8 and backend != "local":
-        raise ValueError("dtype 'int8': expected a model that the local backend computes")
+    if serving.bits == 4 and backend == "local":
+        raise ValueError(
+            f"{name}: dtype 'int4': expected int8, or a GGUF file of 4 bits for llama.cpp (steersman export); int4 is "
+            "for models that only the reference engine computes"
+        )
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
         own = copy.deepcopy(merged(model))
         use_plain_attention(own)
+        own = round_layers(own, serving.bits) if serving.bits else own
         return ReferenceEngine(
             own, tokenizer, model_name=name, version=serving.version, thinking=serving.thinking, today=serving.today
         )
@@ -85,7 +92,7 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if serving.cache_mib is None else serving.cache_mib << 20
     decoder = Decoder(
-        model.config, model.dtype, model.device, int8=serving.int8, cache_bytes=budget, native=serving.native
+        model.config, model.dtype, model.device, int8=serving.bits == 8, cache_bytes=budget, native=serving.native
     )
     decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
     return LocalEngine(decoder, tokenizer, serving)

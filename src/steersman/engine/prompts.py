@@ -52,6 +52,12 @@ class Prompts:
             return tuple(self._tokenizer(prompt)["input_ids"])
         return tuple(prompt)
 
+    def said(self, text: str) -> tuple[int, ...]:
+        """Token ids of a whole answer, without its end; of text that begins with a space as it continues a prompt."""
+        if self.template is None:
+            return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.template.content(text) if text[:1].isspace() else self.template.answer_ids(text)[:-1]
+
     @functools.cached_property
     def call_form(self) -> CallForm | None:
         """How the model writes calls of tools; None where it does not, or not so that they could be told from words."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from steersman.engine.adjust import adjusts
+from steersman.engine.choices import Choice
 from steersman.engine.detokenize import Growing, Stops, ending_whole, shown
 from steersman.engine.grammar import Grammar
 from steersman.types import Completion, FinishReason, SamplingParams
@@ -35,7 +36,7 @@ class Answer:
     max_tokens: int
     rng: random.Random
     growing: Growing
-    grammar: Grammar | None = None
+    grammar: Grammar | Choice | None = None
     streamed: bool = False
     keep: bool = False
     """Keep the cache for later prompts that begin the same way."""

@@ -26,8 +26,8 @@ class Serving:
     """Which finished sequences stay cached for later prompts that extend them (see `LocalEngine`)."""
     independent: bool = False
     """Prefill every prompt alone, so that an answer does not depend on the rest of its batch."""
-    int8: bool = False
-    """Weight matrices in int8; local engine."""
+    bits: int = 0
+    """Of the weight matrices: 8, or in the reference engine 4; 0: as loaded."""
     native: bool = True
     """Decode few sequences by step.c, which is compiled on first use, or on a GPU by CUDA graphs."""
     thinking: str = "keep"

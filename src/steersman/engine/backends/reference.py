@@ -44,7 +44,7 @@ class ReferenceEngine:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)
         self.model_name, self.policy_version = model_name, version
-        self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary)
+        self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
         self._lock = threading.Lock()
 
     @property

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from steersman.artifact.media import to_url
+from steersman.engine.choices import regex_of
 from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
 from steersman.parts import Citation, Image
 from steersman.text.call_form import CallForm
@@ -314,8 +315,8 @@ def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, d
     if params.json_schema is not None:
         schema = {"name": "answer", "schema": dict(params.json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if params.regex is not None:
-        body["regex"] = params.regex
+    if (regex := regex_of(params)) is not None:
+        body["regex"] = regex
     if params.adapter is not None:
         body["adapter"] = params.adapter
     if params.top_logprobs:

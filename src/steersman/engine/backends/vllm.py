@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steersman import installed
+from steersman.engine.choices import regex_of
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer
@@ -187,9 +188,9 @@ def _translated(vllm: Any, params: SamplingParams, place: int, streamed: bool) -
     if params.adapter is not None:
         raise Refused("sampling.adapter: the vllm backend has no adapters here; expected None")
     structured = None
-    if params.json_schema is not None or params.regex is not None:
+    if params.json_schema is not None or regex_of(params) is not None:
         structured = vllm.sampling_params.StructuredOutputsParams(
-            json=None if params.json_schema is None else dict(params.json_schema), regex=params.regex
+            json=None if params.json_schema is None else dict(params.json_schema), regex=regex_of(params)
         )
     kinds = vllm.sampling_params.RequestOutputKind
     return vllm.SamplingParams(

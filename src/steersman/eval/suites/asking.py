@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,20 +248,16 @@ def _likeliest(item: Item, logprobs: Sequence[float], by_length: bool) -> int:
     return max(range(len(sizes)), key=lambda k: (logprobs[k] / sizes[k], -k))
 
 
-def expression(labels: Sequence[str]) -> str:
-    """A regular expression that matches the labels and nothing else."""
-    return "|".join(re.escape(label).replace("\\ ", " ") for label in sorted(labels, key=len, reverse=True))
-
-
 def _generated(suite: Suite, model: Model, folder: Path, manner: Manner) -> Iterator[list[Completion]]:
     """The answers to the turns of each item without choices, in order."""
     asked = [item for item in suite.items if not item.choices]
+    sets = list(dict.fromkeys(item.allowed for item in asked))
+    if len(sets) > 1:
+        yield from _by_label_set(dataclasses.replace(suite, items=tuple(asked)), sets, model, folder, manner)
+        return
     most = suite.max_tokens or manner.max_tokens
     dialogues, answers = [item.prompt for item in asked], [[] for _ in asked]  # type: list[Conversation], list[list[Completion]]
-    sets = {item.allowed for item in asked}
-    if len(sets) > 1:
-        raise ValueError(f"{suite.name}: answers of several label sets; expected one for by=constrained, or by=logprob")
-    regex = expression(sets.pop()) if sets and any(sets) else None
+    choices = sets[0] if sets else ()
     turn, live = 0, list(range(len(asked)))
     folder.mkdir(parents=True, exist_ok=True)
     while live:
@@ -270,7 +265,7 @@ def _generated(suite: Suite, model: Model, folder: Path, manner: Manner) -> Iter
             lambda: _Put(model.engine()),  # type: ignore[arg-type, return-value]
             [dialogues[i] for i in live],
             folder / f"turn-{turn:02d}.jsonl",
-            SamplingParams(max_tokens=most, temperature=manner.temperature, stop=suite.stop, regex=regex),
+            SamplingParams(max_tokens=most, temperature=manner.temperature, stop=suite.stop, choices=choices),
             group=manner.batch,
             seed=manner.seed + turn,
             title=f"{suite.name.partition(',')[0]} {model.name}" + (f", turn {turn + 1}" if turn else ""),
@@ -288,3 +283,15 @@ def _generated(suite: Suite, model: Model, folder: Path, manner: Manner) -> Iter
         turn += 1
         live = [i for i in following if model.fits(dataclasses.replace(asked[i], prompt=dialogues[i]), most)]
     yield from answers
+
+
+def _by_label_set(
+    suite: Suite, sets: Sequence[tuple[str, ...]], model: Model, folder: Path, manner: Manner
+) -> Iterator[list[Completion]]:
+    """As `_generated`, where questions have label sets of their own: each set is a call."""
+    found: dict[int, list[Completion]] = {}
+    for number, labels in enumerate(sets):
+        mine = [i for i, item in enumerate(suite.items) if item.allowed == labels]
+        part = dataclasses.replace(suite, items=tuple(suite.items[i] for i in mine))
+        found |= zip(mine, _generated(part, model, folder / f"set-{number:03d}", manner), strict=True)
+    yield from (found[i] for i in range(len(suite.items)))

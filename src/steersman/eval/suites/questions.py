@@ -97,7 +97,12 @@ def _choices(question: Question, text: str) -> tuple[Choice, ...]:
     if question.contexts:
         return tuple(Choice(context, f" {question.text}") for context in question.contexts)
     shown = LETTERS[: len(question.choices)] if question.lettered else question.choices
-    return tuple(Choice(text, f"{'' if not text or text[-1].isspace() else ' '}{choice}") for choice in shown)
+    return tuple(Choice(text, f"{joint(text)}{choice}") for choice in shown)
+
+
+def joint(text: str) -> str:
+    """What stands between a text to be continued and its answer."""
+    return "" if not text or text[-1].isspace() or text.endswith("：") else " "
 
 
 def _asked(question: Question, asking: Asking) -> str:
@@ -161,7 +166,7 @@ def _plain_text(question: Question, shots: Sequence[Question], asking: Asking) -
         given = _said(of, asking)
         given = re.sub(r"^(?:答案：|Answer: )", "", given)
         begin = shown(of)
-        return f"{begin}{'' if begin.endswith('：') else ' '}{given}"
+        return f"{begin}{joint(begin)}{given}"
 
     return "\n\n".join([*map(solved, shots), shown(question)])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.eval.suites.answer_metrics import METRICS, best
-from steersman.eval.suites.questions import Asking, Question, item_of
+from steersman.eval.suites.questions import Asking, Question, item_of, joint
 from steersman.eval.suites.suite import Item, Spec, last
 from steersman.types import Conversation
 
@@ -62,6 +62,7 @@ def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool
     golds = tuple(task.get("answers") or (question.answer,))
     made = item_of(question, asking)
     found = {**made.prompt.meta, "task": dict(task)}
+    between = joint(str(made.prompt.meta.get("text", "")))
     score = functools.partial(_score, task["metric"], golds, asking.cot)
     return dataclasses.replace(
         made,
@@ -69,7 +70,7 @@ def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool
         score=last(score),
         choices=tuple(dataclasses.replace(choice, ends=True) for choice in made.choices),
         expected=golds[0],
-        allowed=question.choices if constrained and not asking.cot else (),
+        allowed=tuple(f"{between}{c}" for c in question.choices) if constrained and not asking.cot else (),
     )
 
 

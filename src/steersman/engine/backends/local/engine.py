@@ -26,6 +26,7 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.backends.local.prompt_scores import mean_state, prompt_scores
 from steersman.engine.backends.local.scheduler import Scheduler
+from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone
@@ -55,7 +56,7 @@ class _Call:
     """Shared by the answers of one call: their parameters, the grammar they begin with, and errors."""
 
     params: SamplingParams
-    grammar: Grammar | None
+    grammar: Grammar | Choice | None
     faults: list[Exception]
 
 
@@ -80,7 +81,7 @@ class LocalEngine:
         self.decoder = decoder
         self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, serving.thinking, serving.today)
         self.model_name, self.reuse, self.max_slots = serving.name, serving.reuse, serving.max_slots
-        self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary)
+        self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary, self._prompts.said)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
         self.scheduler = Scheduler(
             decoder,

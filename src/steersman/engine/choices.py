@@ -1,0 +1,58 @@
+"""Answers that are one of a few texts: a trie over their token ids, for any tokenizer and without a grammar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.types import SamplingParams
+
+Trie = dict[int, Any]
+END = -1
+"""Key of a node where a text is complete."""
+
+
+class Choice:
+    """Where one answer stands among its texts; used as `Grammar` is."""
+
+    def __init__(self, node: Trie, ends: Collection[int]) -> None:
+        self._node, self._ends = node, ends
+
+    def copy(self) -> Choice:
+        return Choice(self._node, self._ends)
+
+    def allowed(self, vocabulary: int, device: torch.device) -> Tensor:
+        """bool [vocabulary]: tokens that may come next; the end of turn where a text is complete."""
+        following = [token for token in self._node if token != END]
+        following += [token for token in self._ends if END in self._node and token < vocabulary]
+        mask = torch.zeros(vocabulary, dtype=torch.bool)
+        mask[following] = True
+        return mask.to(device)
+
+    def accept(self, token: int) -> None:
+        self._node = self._node[token]
+
+
+def choice_of(texts: Sequence[Sequence[int]], ends: Collection[int]) -> Choice:
+    """`texts`: the token ids of each, without an end."""
+    root: Trie = {}
+    for ids in texts:
+        node = root
+        for token in ids:
+            node = node.setdefault(token, {})
+        node[END] = {}
+    return Choice(root, ends)
+
+
+def expression(choices: Sequence[str]) -> str:
+    """A regular expression that matches these texts and nothing else."""
+    return "|".join(re.escape(text).replace("\\ ", " ") for text in sorted(choices, key=len, reverse=True))
+
+
+def regex_of(params: SamplingParams) -> str | None:
+    """What an engine that is told an expression is told."""
+    return expression(params.choices) if params.choices else params.regex
