@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import threading
@@ -17,9 +18,11 @@ from steersman.engine.backends.local.cache import Cache
 from steersman.engine.backends.local.prefixes import Prefixes, common
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import DoesNotFit
+from steersman.families.shape import shape_of
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
 LONG = t.conversation("Where is the blue kettle that I ordered on 3 May? " * 6)
+PLAIN = (None, False)
 SHORT = [t.conversation("Hi"), t.conversation("Where is my order?"), t.conversation("我想退货")]
 
 
@@ -112,14 +115,14 @@ def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
     prefixes = Prefixes(budget=3 * 40)
     keys = [tuple(range(i, i + 40)) for i in range(0, 400, 100)]
     for key in keys[:3]:
-        prefixes.put(key, None, saved)
-    assert prefixes.find((*keys[0], 1), None)[1] == 40  # type: ignore[index]
-    assert prefixes.find(keys[0], None)[1] == 39, "one token is left to compute"  # type: ignore[index]
-    assert prefixes.find(keys[0], "adapter") is None
-    prefixes.put(keys[3], None, saved)
+        prefixes.put(key, PLAIN, saved)
+    assert prefixes.find((*keys[0], 1), PLAIN)[1] == 40  # type: ignore[index]
+    assert prefixes.find(keys[0], PLAIN)[1] == 39, "one token is left to compute"  # type: ignore[index]
+    assert prefixes.find(keys[0], ("adapter", False)) is None
+    prefixes.put(keys[3], PLAIN, saved)
     assert len(prefixes) == 3
-    assert prefixes.find(keys[1], None) is None
-    prefixes.put((*keys[0], 5, 6), None, saved)
+    assert prefixes.find(keys[1], PLAIN) is None
+    prefixes.put((*keys[0], 5, 6), PLAIN, saved)
     assert len(prefixes) == 3, "the shorter turn is replaced"
 
 
@@ -146,7 +149,8 @@ def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> 
 
 
 def test_the_cache_keeps_what_it_holds_when_it_grows() -> None:
-    cache = Cache(2, 2, 4, torch.float32, torch.device("cpu"), 10**9)
+    shape = dataclasses.replace(shape_of(t.config("llama")), layers=2, kv_heads=2, head_dim=4)
+    cache = Cache(shape, torch.float32, torch.device("cpu"), 10**9)
     cache.reserve(1, 10, 0, 8)
     cache.keys[1][0, :, :10] = torch.randn(2, 10, 4)
     before = cache.read(0, 10)

@@ -189,6 +189,10 @@ class ServeConfig:
         "Questions that an empty chat offers. Empty: some with which dialogues of the validation data begin."
     )
     embeddings: str = opt("", "Model of /v1/embeddings beside the served one, by its folder's name; see `encoder`.")
+    indexes: list[str] = names(
+        "Folders of `steersman index build` that /v1/vector_stores searches, by vectors too where serve.embeddings is "
+        "the model that made them."
+    )
     moderation: str = opt("", "Classifier that /v1/moderations asks beside the word lists; see `encoder`.")
     moderation_least: float = opt(0.5, "Probability from which its categories are flagged.", high=1)
     moderation_fine: list[str] = names("Its labels that mean nothing is wrong; none: safe, normal, 0 and the like.")

@@ -80,6 +80,7 @@ class Model(ctypes.Structure):
         *_pointers("embed final_norm"),
         ("head", Matrix),
         ("layer", ctypes.POINTER(Layer)),
+        ("turns", c_void_p),
     ]
 
 

@@ -133,7 +133,7 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
     for (int64_t u = 0; u < n * kv; u++) {
         int64_t i = u / kv, which = u % kv, last = positions[i], first = first_seen(l, last);
         float *of = s->qkv + i * all * d;
-        const bf16 *cos = l->cos + last * d, *sin = l->sin + last * d;
+        const bf16 *cos = l->cos + (last + m->turns[i]) * d, *sin = l->sin + (last + m->turns[i]) * d;
         bf16 *keys = l->keys + u * m->capacity * d, *values = l->values + u * m->capacity * d;
         float *value = of + (heads + kv + which) * d;
         for (int64_t g = 0; g < group; g++)

@@ -41,6 +41,7 @@ typedef struct {
     const bf16 *embed, *final_norm;
     Matrix head;
     const Layer *layer;
+    const int64_t *turns; /* [slots]: rows of cos and sin before those of a sequence's positions */
 } Model;
 
 #endif

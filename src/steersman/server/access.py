@@ -177,6 +177,8 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/v1/messages/count_tokens"): Need.CHAT,
     ("POST", "/v1/embeddings"): Need.CHAT,
     ("POST", "/v1/moderations"): Need.CHAT,
+    ("GET", "/v1/vector_stores"): Need.CHAT,
+    ("POST", "/v1/vector_stores/{name}/search"): Need.CHAT,
 }
 
 

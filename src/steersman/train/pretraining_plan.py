@@ -56,7 +56,6 @@ def _shape(sizes: Sizes, context: int) -> Shape:
         qk_norm=True,
         tied=sizes.tied,
         windows=(0,) * layers,
-        thetas=(10000.0,) * layers,
         rope_scalings=({},) * layers,
         context=context,
     )

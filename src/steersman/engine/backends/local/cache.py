@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steersman.families.shape import Shape
 from steersman.machine import free_memory, total_memory
 
 STEP = 64
@@ -40,16 +41,25 @@ def default_budget(device: torch.device) -> int:
 class Cache:
     """`budget`: most bytes of keys and values."""
 
-    def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, budget: int
-    ) -> None:
-        self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
+    def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device, budget: int) -> None:
+        self.shape = shape
+        self.layers, self.kv_heads, self.head_dim = shape.layers, shape.kv_heads, shape.head_dim
         self.dtype, self.device, self.budget = dtype, device, budget
         self.buckets = 0
         """Up to this number of slots, slots and capacity are rounded to a few sizes."""
         self.slots, self.capacity = 0, 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
+        self.turns = torch.zeros(0, dtype=torch.long)
+        """[slots]: where in the tables of rotations a sequence begins: 0, or `Shape.switch` if it is long."""
+
+    def beside(self) -> Cache:
+        """An empty cache of this kind, which may become as large as this one."""
+        return Cache(self.shape, self.dtype, self.device, self.budget)
+
+    def turn(self, slot: int, tokens: int) -> None:
+        """Choose a slot's rotations, before it is filled, by the sequence's tokens so far."""
+        self.turns[slot] = self.shape.switch if tokens > self.shape.switch else 0
 
     @property
     def token_bytes(self) -> int:
@@ -97,7 +107,9 @@ class Cache:
                     cache[layer] = fresh
                 else:
                     cache.append(fresh)
-        self.slots, self.capacity = slots, capacity
+        turns = torch.zeros(slots, dtype=torch.long)
+        turns[:live] = self.turns[:live]
+        self.slots, self.capacity, self.turns = slots, capacity, turns
 
     def clear(self) -> None:
         """Free all memory."""
@@ -113,6 +125,7 @@ class Cache:
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a sequence's first `length` cached tokens from one slot to another."""
+        self.turns[target] = self.turns[source]
         for cache in (self.keys, self.values):
             for layer in cache:
                 layer[target, :, :length] = layer[source, :, :length]

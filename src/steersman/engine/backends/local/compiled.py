@@ -114,8 +114,8 @@ class NativeStep:
         for i in range(s.layers):
             cos, sin = self._decoder.ropes[i]
             # a table may have more rows (positions) than the cache
-            if len(cos) < cache.capacity or len(sin) < cache.capacity:
-                raise ValueError(f"rotations: expected {cache.capacity} positions or more, got {len(cos)}")
+            if len(cos) < s.switch + cache.capacity or len(sin) < s.switch + cache.capacity:
+                raise ValueError(f"rotations: expected {s.switch + cache.capacity} positions or more, got {len(cos)}")
             layers[i] = entries.Layer(
                 **{name: _matrix(w.matrices(name)[i], name, *shape) for name, shape in shapes.items()},
                 **{name: _at(w.norms[n][i], f"{name}:b[hidden]", sizes) for name, n in _NORMS.items() if n in w.norms},
@@ -136,6 +136,7 @@ class NativeStep:
             _at(w.final_norm, "final_norm:b[hidden]", sizes),
             _matrix(w.head, "head", s.vocabulary, s.hidden),
             layers,
+            _at(cache.turns, "turns:l[slots]", sizes),
         )
         self._groups = {0: (self._model, layers)}
         needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads)
@@ -159,6 +160,7 @@ class NativeStep:
                 layer.keys, layer.values = keys[slot].data_ptr(), values[slot].data_ptr()
             model = entries.Model.from_buffer_copy(self._model)
             model.slots, model.layer = cache.slots - slot, later
+            model.turns = cache.turns[slot:].data_ptr()
             self._groups[slot] = model, later
         return self._groups[slot][0]
 
