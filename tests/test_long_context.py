@@ -265,6 +265,7 @@ def test_a_decoder_is_extended_and_measured_by_the_verbs(
     assert result["models"]["long"]["loss"]["en"]["rise"]["from"] == 256
     page = Path("seen/context.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    assert "<image" not in page  # the page's policy loads none
     assert context_page.EN.keys() == context_page.ZH.keys()
     context_page.draw(tmp_path / "zh.html", result, "zh")
     assert "大海捞针" in (tmp_path / "zh.html").read_text(encoding="utf-8")
