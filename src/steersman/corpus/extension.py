@@ -6,7 +6,7 @@ tokenizer the ids stay, and a text is cut otherwise where a new entry is likelie
 
 The tokenizers library learns the merges; to it each old token is one character (`_Letters`).
 
-Why so: decision 93 in docs/LOG.md.
+Why so: decision 90 in docs/LOG.md.
 """
 
 from __future__ import annotations
