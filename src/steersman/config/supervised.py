@@ -31,13 +31,22 @@ class SftConfig:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    epochs: int = opt(1, "Passes over the rankings; more overfits (published: 1).", low=1)
+    epochs: int = opt(
+        1, "Passes over the rankings; more overfits (published: 1). 0: the layers stay; needs head_init = 'solved'."
+    )
+    head_init: str = opt(
+        "random",
+        "How the head begins: at random (Ziegler 2019), or as the best linear one for the rankings over the SFT "
+        "model's states (ridge; price by cross-validation).",
+        ("random", "solved"),
+        late=True,
+    )
     holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
     validator: bool = opt(
         True, "Learn a second model from the held-out rankings alone, by which PPO chooses its checkpoint."
     )
-    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer.", low=1)
+    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer; 0 as in epochs.")
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     objectives: dict[str, float] = weights(
         "Objectives that rankings name, with weights, such as {helpful = 1.0, harmless = 0.5}; a head each."
