@@ -21,6 +21,7 @@ from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
 from steersman.cli.serve_logs import set_up_logs
+from steersman.cli.serving_plan import serving_options
 from steersman.cli.small_models import beside, made_of
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
@@ -79,11 +80,7 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
     """The model's engine, by `opened`; else in this process, for the terminal."""
     from steersman.engine.apart.wire import Wanted
 
-    options = space.config.model.loading | {"today": True}
-    dtype = dtype or space.config.serve.dtype
-    if dtype != "model":
-        options["dtype"] = dtype
-    options |= {"name": space.config.project.name, "version": version}
+    options = serving_options(space.config, dtype) | {"version": version}
 
     def made() -> Engine:
         if opened is not None:
@@ -99,6 +96,8 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
         if made_of(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
             before = made_of(folder)
             engine = made()
+    if opened is not None and (room := getattr(engine, "room", None)) is not None:
+        say(f"{version}: {room}")
     return engine
 
 

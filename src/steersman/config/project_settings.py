@@ -256,6 +256,12 @@ class ServeConfig:
         "Weights of chat and serve: as model.dtype, or int8 (half the memory of bfloat16), int4 (T5, BART: a quarter).",
         ("model", "bfloat16", "float32", "int8", "int4"),
     )
+    kv_cache: str = opt(
+        "model",
+        "Keys and values of chat and serve: in the dtype that is computed in, or int8 with a scale per token and head: "
+        "about half the memory, so twice the dialogues or the length.",
+        ("model", "int8"),
+    )
 
 
 @dataclass(frozen=True)

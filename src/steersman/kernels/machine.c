@@ -74,7 +74,8 @@ int64_t steersman_layout(int64_t *out, int64_t most) {
 #undef STRUCT
 #define STRUCT Layer
         sizeof(STRUCT), AT(qkv), AT(out), AT(gate_up), AT(down), AT(bias), AT(input_norm), AT(post_norm),
-        AT(pre_mlp_norm), AT(post_mlp_norm), AT(q_norm), AT(k_norm), AT(cos), AT(sin), AT(keys), AT(values), AT(window),
+        AT(pre_mlp_norm), AT(post_mlp_norm), AT(q_norm), AT(k_norm), AT(cos), AT(sin), AT(keys), AT(values),
+        AT(key_scales), AT(value_scales), AT(window),
 #undef STRUCT
 #define STRUCT Model
         sizeof(STRUCT), AT(layers), AT(hidden), AT(intermediate), AT(heads), AT(kv_heads), AT(head_dim), AT(gelu),

@@ -60,13 +60,14 @@ class Decoder:
         *,
         int8: bool = False,
         cache_bytes: int | None = None,
+        cache_int8: bool = False,
         native: bool = True,
     ) -> None:
         self.shape = s = family_of(config).shape(config)
         self.dtype, self.device = dtype, device
         self.weights = Weights(s, dtype, device, int8)
         budget = default_budget(device) if cache_bytes is None else cache_bytes
-        self.cache = Cache(s, dtype, device, budget)
+        self.cache = Cache(s, dtype, device, budget, cache_int8)
         self.ropes = self._rope_tables(FIRST_ROPE_LENGTH)
         self.adapter: Adapter | None = None
         """Applied by every step until it is changed."""
@@ -244,8 +245,7 @@ class Decoder:
         tiled = self._tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
-        positions = torch.zeros_like(ids)
-        turned = torch.zeros_like(ids)
+        positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
         for slot, (prompt, begin, start) in enumerate(zip(prompts, begins, starts, strict=False), first_slot):
             size = sizes[slot - first_slot]
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
@@ -268,24 +268,25 @@ class Decoder:
             at += n
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            states = self._qkv(h, layer, *rotations[layer])
+            q, k, v = self._qkv(h, layer, *rotations[layer])
+            # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
+            seen = q, cache.seen(k), cache.seen(v)
             if tiled and whole:
-                q, k, v = (part.contiguous() for part in states)
-                tensors = q, k, v, attended.view(q.shape), torch.empty(q.shape[:2])
+                query, key, value = (part.contiguous() for part in seen)
+                tensors = query, key, value, attended.view(q.shape), torch.empty(q.shape[:2])
                 kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
             for rows, slots, start, shape, masks in groups:
-                end = start + shape[1]
-                q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
+                fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
-                cache.keys[layer][slots, :, start:end] = k
-                cache.values[layer][slots, :, start:end] = v
+                cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
                 if tiled and not start:
                     continue
+                queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
                 if start:
-                    k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
-                mask = masks[s.windows[layer]]
+                    keys, values = cache.take(layer, (slots, slice(None), slice(start + shape[1])))
+                mask, grouped = masks[s.windows[layer]], s.heads != s.kv_heads
                 a = F.scaled_dot_product_attention(
-                    q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
+                    queries, keys, values, mask, is_causal=mask is None, scale=s.scale, enable_gqa=grouped
                 )
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
@@ -328,12 +329,10 @@ class Decoder:
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, layer, *rotations[layer])
-            cache.keys[layer][rows, :, positions] = k
-            cache.values[layer][rows, :, positions] = v
+            cache.put(layer, (rows, slice(None), positions), k, v)
             a = F.scaled_dot_product_attention(
                 q.view(n, s.kv_heads, group, s.head_dim),
-                cache.keys[layer][:n, :, :longest],
-                cache.values[layer][:n, :, :longest],
+                *cache.take(layer, (slice(n), slice(None), slice(longest))),
                 attn_mask=masks[s.windows[layer]].expand(n, s.kv_heads, group, longest),
                 scale=s.scale,
             )

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from steersman.engine.backends.local.cache import Saved
 
 SHORTEST = 32
 """Tokens; a shorter common beginning is not worth a copy."""
@@ -22,12 +22,11 @@ Kind = tuple[str | None, bool]
 @dataclass(frozen=True)
 class Kept:
     tokens: tuple[int, ...]
-    saved: Tensor
-    """Keys and values in the form of `Cache.read`."""
+    saved: Saved
 
     @property
     def nbytes(self) -> int:
-        return self.saved.numel() * self.saved.element_size()
+        return sum(part.nbytes for part in self.saved)
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -64,7 +63,7 @@ class Prefixes:
         self._kept.move_to_end(best)
         return self._kept[best], length
 
-    def put(self, tokens: tuple[int, ...], kind: Kind, saved: Tensor) -> None:
+    def put(self, tokens: tuple[int, ...], kind: Kind, saved: Saved) -> None:
         """Keep a sequence; earlier entries that are its beginnings are dropped."""
         kept = Kept(tokens, saved)
         if kept.nbytes > self.budget or len(tokens) < SHORTEST:

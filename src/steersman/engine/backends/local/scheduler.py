@@ -21,7 +21,7 @@ from torch import Tensor
 
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.backends.local.adapters import Adapter
-from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.cache import Saved, rounded
 from steersman.engine.backends.local.forward import ALIGN, Decoder, room
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.protocol import Refused
@@ -31,10 +31,10 @@ from steersman.types import SamplingParams
 
 AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
-
-
-Hit = tuple[Tensor | None, int]
-"""(keys and values kept of a prompt's beginning, in the form of `Cache.read`; number of tokens used)."""
+DEEP = 4096
+"""Tokens of a prompt, the attention to which takes about as long as the rest of a layer."""
+Hit = tuple[Saved | None, int]
+"""(keys and values kept of a prompt's beginning, number of tokens used)."""
 
 
 @dataclass
@@ -223,8 +223,10 @@ class Scheduler:
         """Prefill one chunk of a prompt; after the last chunk, start its answers."""
         request, slot = partial.request, len(self.active)
         budget = self.prefill_tokens
-        if self.independent or any(a.streamed for a in self.active):
+        if self.independent:
             budget = self.chunk_tokens
+        elif any(a.streamed for a in self.active):  # the deeper in a prompt, the longer a token takes
+            budget = max(ALIGN, room(self.chunk_tokens // (1 + partial.done // DEEP)))
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
         logits = self.decoder.prefill([chunk], slot, [partial.done])
