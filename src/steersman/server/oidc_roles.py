@@ -36,7 +36,7 @@ def role_for(settings: AccountsConfig, claims: Mapping[str, Any]) -> Role | None
     groups = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
     by_group = table(settings)
     roles = [by_group[group] for group in groups if isinstance(group, str) and group in by_group]
-    return max(roles, default=to_role(settings.oidc_role) if settings.oidc_role else None)  # type: ignore[type-var]
+    return max(roles, default=to_role(settings.oidc_role) if settings.oidc_role else None)
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:

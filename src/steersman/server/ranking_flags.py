@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from steersman.server.errors import ApiError
 from steersman.store import RankingTask, Store
-from steersman.store.desk import NewTask, Submission
+from steersman.store.desk_labels import Submission
+from steersman.store.desk_tasks import NewTask
 from steersman.store.desk_values import FLAG, FLAGS, clean_content, clean_value
 
 
