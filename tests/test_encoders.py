@@ -298,6 +298,9 @@ def test_a_decoder_learns_labels_and_spans_too(tmp_path: Path) -> None:
     from steersman.train.pace import random_model
 
     base = random_model(tmp_path / "base", vocab_size=300, hidden_size=36, intermediate_size=48, num_hidden_layers=2)
+    ends = [dataclasses.replace(e, text=e.text[::-1]) for e in intents(30).records]  # the last token tells the label
+    probe = learn(base, tmp_path / "probe", Examples("single_label", ends), epochs=0, baseline=False)
+    assert probe["test"]["accuracy"]["value"] == 1.0
     report = learn(base, tmp_path / "out", intents(30), epochs=2, train_layers=1)
     assert report["test"]["examples"] == 6
     passage = "北京是中国的首都"

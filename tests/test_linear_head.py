@@ -72,6 +72,7 @@ def test_the_price_follows_what_rankings_left_out_say() -> None:
         if not noise:
             agreed = F.cosine_similarity(weights * features.std(dim=0), truth, dim=0)
             assert agreed > 0.98, "features of any scale count alike"
+            assert loss is not None
             assert loss < 0.4
         else:
             assert loss == pytest.approx(0.693, abs=0.03), "chance"
@@ -99,7 +100,6 @@ def test_without_epochs_the_layers_stay_and_the_order_is_learned(tmp_path: Path)
     model = t.make_model(tmp_path / "tiny")
     metrics = run(model, tmp_path / "reward", epochs=0, validator_epochs=0)
     assert metrics["accuracy"]["value"] > 0.9
-    assert metrics["validation"]["accuracy"]["value"] > 0.9 if "validation" in metrics else True
     before, after = load_file(model / "model.safetensors"), load_file(tmp_path / "reward" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before if name in after)
     further = run(model, tmp_path / "further", epochs=2, validator=False)
@@ -113,3 +113,5 @@ def test_nothing_to_learn_is_refused(tmp_path: Path) -> None:
         run(tmp_path, tmp_path / "out", epochs=0, head_init="random")
     with pytest.raises(ValueError, match=r"reward\.validator_epochs = 0 learns nothing"):
         run(tmp_path, tmp_path / "out", epochs=1, validator_epochs=0, head_init="random")
+    with pytest.raises(ValueError, match=r"reward\.members = 2: without epochs"):
+        run(tmp_path, tmp_path / "out", epochs=0, validator_epochs=0, members=2)

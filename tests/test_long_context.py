@@ -247,6 +247,7 @@ def test_a_decoder_is_extended_and_measured_by_the_verbs(
     assert "expected --from MODEL" in verb(*asked[:2], "--tokenizer", short, "--depth", 1, "--rope", "yarn", code=2)[1]
     _, told = verb(*asked, "--context", 1024, "--rope", "yarn")
     assert "context: 256 -> 1024, yarn by 4" in told
+    assert "weight decay 0 (none where a model is extended)" in told
     config = AutoConfig.from_pretrained("models/long")
     assert config.max_position_embeddings == 1024
     assert config.rope_parameters["rope_type"] == "yarn"
@@ -264,6 +265,7 @@ def test_a_decoder_is_extended_and_measured_by_the_verbs(
     assert result["models"]["long"]["loss"]["en"]["rise"]["from"] == 256
     page = Path("seen/context.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    assert "<image" not in page  # the page's policy loads none
     assert context_page.EN.keys() == context_page.ZH.keys()
     context_page.draw(tmp_path / "zh.html", result, "zh")
     assert "大海捞针" in (tmp_path / "zh.html").read_text(encoding="utf-8")

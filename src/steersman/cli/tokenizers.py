@@ -40,6 +40,9 @@ def tokenizer_train(
     spaces: Annotated[str, typer.Option("--spaces", help="White space in runs, or single.")] = "runs",
     special: Annotated[str, typer.Option("--special", help="Special tokens, the first ends a text.")] = SPECIAL,
     characters: Annotated[int, typer.Option("--characters", help="Read of all sources, at most.")] = 50_000_000,
+    beside: Annotated[
+        str, typer.Option("--beside", help="Measured beside these, or none; default: gpt2, smollm2-135m, gemma3-270m.")
+    ] = "",
     weights: WeightsOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
@@ -68,7 +71,7 @@ def tokenizer_train(
         made = making.train(read_portions(found, parts), wanted)
     if len(made) < vocabulary:
         say(f"note: the texts give {len(made)} entries, not {vocabulary}")
-    measured = measured_on(space, {name: made}, found)
+    measured = measured_on(space, {name: made, **_beside(space, beside)}, found)
     about = {"corpus": found.about["identity"], "made": now(), "characters": parts}
     about["wanted"] = dataclasses.asdict(wanted)
     with locks.making(folder), whole_folder(folder) as partial:
@@ -111,7 +114,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     ValueError where there is none. The name is good for a folder of shards.
     """
     from steersman.weights.folders import load_tokenizer as load
-    from steersman.weights.resolve import resolve
+    from steersman.weights.published import fetched
 
     if not named:
         raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
@@ -120,12 +123,27 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
         return named, own, load(own)
     named = space.named(named)
     local = (Path(named) / "tokenizer.json").is_file()
-    path = Path(named) if local else resolve(named, say=say)
+    path = Path(named) if local else fetched(named, say)
     name = named if Path(named).name == named else path.resolve().name
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-")
     if (space.root / "tokenizers" / safe).exists():  # another's name
         safe += "-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
     return safe, path, load(path)
+
+
+def _beside(space: Workspace, names: str) -> dict[str, PreTrainedTokenizerBase]:
+    """The named tokenizers; without names those of published models that are on this machine."""
+    from steersman.weights.folders import load_tokenizer as load
+    from steersman.weights.published import BESIDE, here
+
+    if names == "none":
+        return {}
+    if names:
+        return {name: load_tokenizer(space, name)[2] for name in listed(names)}
+    there = {name: path for name in BESIDE if (path := here(name)) is not None}
+    if missing := [name for name in BESIDE if name not in there]:
+        say(f"note: not measured beside {', '.join(missing)}; --beside {','.join(BESIDE)} fetches them")
+    return {name: load(path) for name, path in there.items()}
 
 
 def portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> dict[str, int]:

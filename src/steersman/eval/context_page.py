@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.eval import figures
+from steersman.eval.context_verdict import difference
 from steersman.eval.figures import Panel, Series
 from steersman.eval.report import write_page
 
@@ -28,6 +29,7 @@ EN = {
     "position": "position up to",
     "perplexity": "perplexity",
     "rise": "last stretch against the one within the first context, nats per token",
+    "against": "last stretch against the first model's",
     "rises": "rises",
     "falls": "falls",
     "no evidence of a rise": "no evidence of a rise",
@@ -49,6 +51,7 @@ ZH = {
     "position": "位置上限",
     "perplexity": "困惑度",
     "rise": "最后一段与原上下文之内一段之差（每词元奈特）",
+    "against": "最后一段与第一个模型之差",
     "rises": "上升",
     "falls": "下降",
     "no evidence of a rise": "未见上升",
@@ -81,7 +84,12 @@ def draw(path: Path, result: Mapping[str, Any], language: str) -> None:
         "shares": [[m, lang, *(_share(row["found"]) for row in of)] for m, lang, of in rows],
         "curves": _curves(result, t),
         "rises": [
-            (m, lang, _rise(loss["rise"], loss["windows"], t))
+            (
+                m,
+                lang,
+                f"{difference(loss['rise'])}: {t[loss['rise']['word']]}",
+                difference(loss["against"][-1]) if "against" in loss else "",
+            )
             for m, model in models.items()
             for lang, loss in model["loss"].items()
             if "rise" in loss
@@ -93,11 +101,6 @@ def draw(path: Path, result: Mapping[str, Any], language: str) -> None:
 
 def _share(found: Mapping[str, float]) -> str:
     return f"{found['value']:.0%} [{100 * found['low']:.0f}, {100 * found['high']:.0f}]"
-
-
-def _rise(rise: Mapping[str, Any], windows: int, t: Mapping[str, str]) -> str:
-    bounds = f" [{rise['low']:+.3f}, {rise['high']:+.3f}]" if windows > 1 else ""
-    return f"{rise['value']:+.3f}{bounds}: {t[rise['word']]}"
 
 
 def _curves(result: Mapping[str, Any], t: Mapping[str, str]) -> Any:

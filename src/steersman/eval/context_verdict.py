@@ -20,7 +20,7 @@ def results(
     seed: int,
 ) -> dict[str, Any]:
     """What `context.json` holds."""
-    out: dict[str, Any] = {"format": 1, "positions": list(bounds), "models": {}}
+    out: dict[str, Any] = {"format": 1, "positions": list(bounds), "first": names[0], "models": {}}
     languages = list(dict.fromkeys(u.language for u in units))
     lengths = sorted({u.length for u in units if u.kind == "needles"})
     for name in names:
@@ -68,6 +68,12 @@ def word(rise: Interval) -> str:
     return "rises" if rise.low > 0 else "falls" if rise.high < 0 else "no evidence of a rise"
 
 
+def difference(of: Mapping[str, Any]) -> str:
+    """With its interval, where there is more than one window."""
+    sure = f" [{of['low']:+.3f}, {of['high']:+.3f}]" if of["n"] > 1 else ""
+    return f"{of['value']:+.3f}{sure}"
+
+
 def text(result: Mapping[str, Any]) -> str:
     """As the command prints it."""
     lines = []
@@ -85,7 +91,8 @@ def text(result: Mapping[str, Any]) -> str:
             each = (f"to {high}: {math.exp(n['value']):.1f}" for high, n in zip(bounds[1:], loss["nats"], strict=True))
             lines.append(f"  {language} perplexity, by position: {', '.join(each)}")
             if rise := loss.get("rise"):
-                sure = f" [{rise['low']:+.3f}, {rise['high']:+.3f}]" if loss["windows"] > 1 else ""
-                said = f"{rise['value']:+.3f} nats{sure}: {rise['word']}"
+                said = f"{difference(rise)} nats: {rise['word']}"
                 lines.append(f"    last stretch against the one to {rise['from']}: {said}")
+            if against := loss.get("against"):
+                lines.append(f"    last stretch against that of {result['first']}: {difference(against[-1])} nats")
     return "\n".join(lines)

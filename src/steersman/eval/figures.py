@@ -308,10 +308,11 @@ def heat(
     def paint(axes: Any) -> None:
         for ax, (title, shares) in zip(axes.flat, panels, strict=False):
             table = np.asarray(shares, dtype=np.float64).T
-            ax.imshow(table, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
+            ax.pcolormesh(table, cmap="RdYlGn", vmin=0, vmax=1, edgecolors=GRID, linewidth=0.5)  # paths: no image loads
+            ax.invert_yaxis()
             depths = [round(100 * i / max(1, len(table) - 1)) for i in range(len(table))]
-            ax.set_yticks(range(0, len(table), 3), depths[::3])
-            ax.set_xticks(range(len(x)), x)
+            ax.set_yticks([i + 0.5 for i in range(0, len(table), 3)], depths[::3])
+            ax.set_xticks([i + 0.5 for i in range(len(x))], x)
             ax.set(title=title, xlabel=y[1], ylabel=y[0])
             ax.grid(visible=False)
         for ax in axes.flat[len(panels) :]:

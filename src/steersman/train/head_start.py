@@ -25,7 +25,7 @@ from steersman.train.order import shuffled
 
 MOST = 20_000
 """Examples that are looked at, drawn by the seed."""
-PRICES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+PRICES = (1000.0, 100.0, 10.0, 1.0, 0.1)
 """Of the squares of the weights, over standardised states; the one with the least loss on a fifth is taken."""
 STEPS = 60
 
@@ -46,19 +46,25 @@ def fit_head(model: Any, task: Any, items: Sequence[Any], seed: int) -> None:
     spread = (states - middle).square().mean(0).sqrt().clamp_min(1e-6)
     x = (states - middle) / spread
     with activity("fitting the head to them"):
-        cut = max(1, len(chosen) // 5)
-        price = 10.0
-        if len(chosen) >= 10:
-            tried = [
-                (_loss(task, x[:cut], chosen[:cut], *_fit(task, x[cut:], chosen[cut:], layer, p)), p) for p in PRICES
-            ]
-            price = min(tried)[1]
-        weight, bias = _fit(task, x, chosen, layer, price)
+        weight, bias = _chosen(task, x, chosen, layer)
     with torch.no_grad():
         layer.weight.copy_((weight / spread[:, None]).T)
         if layer.bias is not None:  # with the weights as they were rounded
             moved = bias - layer.weight.float().cpu() @ middle
             layer.bias.copy_(moved - moved.mean() if task.kind == "single_label" else moved)
+
+
+def _chosen(task: LabelTask, x: Tensor, items: Sequence[Item], layer: torch.nn.Linear) -> tuple[Tensor, Tensor]:
+    """The fit by the best price: from the highest down until the loss on a fifth rises, each from the one before."""
+    found = torch.zeros(x.shape[1], layer.out_features), torch.zeros(layer.out_features)
+    cut, best, price = len(items) // 5, float("inf"), 10.0
+    for lower in PRICES if cut > 1 else ():
+        tried = _fit(task, x[cut:], items[cut:], layer, lower, found)
+        loss = float(task.loss(x[:cut] @ tried[0] + tried[1], items[:cut])) / task.share(items[:cut])
+        if loss >= best:
+            break
+        found, best, price = tried, loss, lower
+    return _fit(task, x, items, layer, price, found)
 
 
 @torch.no_grad()
@@ -88,11 +94,15 @@ def _states(model: Any, task: LabelTask, items: Sequence[Item], tick: Any) -> Te
 
 
 def _fit(
-    task: LabelTask, x: Tensor, items: Sequence[Item], layer: torch.nn.Linear, price: float
+    task: LabelTask,
+    x: Tensor,
+    items: Sequence[Item],
+    layer: torch.nn.Linear,
+    price: float,
+    start: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """(weight [width, labels], bias [labels]) of the least loss."""
-    weight = torch.zeros(x.shape[1], layer.out_features, requires_grad=True)
-    bias = torch.zeros(layer.out_features, requires_grad=layer.bias is not None)
+    """(weight [width, labels], bias [labels]) of the least loss, looked for from `start` on."""
+    weight, bias = start[0].clone().requires_grad_(), start[1].clone().requires_grad_(layer.bias is not None)
     parameters = [weight, bias] if layer.bias is not None else [weight]
     optimizer = torch.optim.LBFGS(parameters, max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe")
 
@@ -104,7 +114,3 @@ def _fit(
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
-
-
-def _loss(task: LabelTask, x: Tensor, items: Sequence[Item], weight: Tensor, bias: Tensor) -> float:
-    return float(task.loss(x @ weight + bias, items)) / task.share(items)

@@ -90,8 +90,8 @@ def solved(features: Tensor, told: Comparisons, price: float) -> Tensor:
     return weights.detach()
 
 
-def fitted(features: Tensor, told: Comparisons, order: str) -> tuple[Tensor, float, float]:
-    """(weights [d], the price of least loss on rankings left out, that loss in nats per pair).
+def fitted(features: Tensor, told: Comparisons, order: str) -> tuple[Tensor, float, float | None]:
+    """(weights [d], the price of least loss on rankings left out, that loss in nats per pair; None of a lone ranking).
 
     `order` names how rankings are divided among the folds.
     """
@@ -104,7 +104,7 @@ def fitted(features: Tensor, told: Comparisons, order: str) -> tuple[Tensor, flo
     held = fold[told.item]
     folds = sorted(set(held.tolist()))
     if len(folds) < 2:  # a lone ranking leaves nothing to choose by
-        return solved(scaled, told, PRICES[-1]) / deviation, PRICES[-1], float("nan")
+        return solved(scaled, told, PRICES[-1]) / deviation, PRICES[-1], None
     losses = {
         price: sum(float(told.of(held == k).loss(scaled @ solved(scaled, told.of(held != k), price))) for k in folds)
         / len(folds)

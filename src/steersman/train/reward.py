@@ -277,6 +277,8 @@ def check_epochs(config: RewardConfig) -> None:
     for name, passes in (("epochs", config.epochs), ("validator_epochs", config.validator and config.validator_epochs)):
         if passes is not False and not passes and config.head_init != "solved":
             raise ValueError(f"reward.{name} = 0 learns nothing: expected 1 or more, or reward.head_init = 'solved'")
+    if not config.epochs and config.members > 1:
+        raise ValueError(f"reward.members = {config.members}: without epochs all would be one model; expected 1")
 
 
 def states_of(
