@@ -104,6 +104,7 @@ def running() -> Iterator[Server]:
         options["group"] = pwd.getpwnam(options["user"]).pw_gid
         shutil.chown(folder, options["user"])
     server = Server(folder, options)
+    end = _ended_with_us(server)
     try:
         made = [f"{programs()}/initdb", "-D", str(folder / "data"), "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
@@ -112,13 +113,17 @@ def running() -> Iterator[Server]:
         with open(folder / "data" / "postgresql.conf", "a") as file:
             file.write("\n".join(["", *told, "max_connections = 200", "shared_buffers = 32MB"]))
         server.start()
-        try:
-            server.say(f"CREATE DATABASE {TEMPLATE}")
-            Store.open(server.url(TEMPLATE)).close()
-            server.say(f"CREATE DATABASE {SHARED} TEMPLATE {TEMPLATE}")
-            yield server
-        finally:
-            with contextlib.suppress(AssertionError):  # a test may have stopped it
-                server.stop("immediate")
+        server.say(f"CREATE DATABASE {TEMPLATE}")
+        Store.open(server.url(TEMPLATE)).close()
+        server.say(f"CREATE DATABASE {SHARED} TEMPLATE {TEMPLATE}")
+        yield server
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        end.communicate()
+
+
+def _ended_with_us(server: Server) -> subprocess.Popen[bytes]:
+    """A process that stops the server and removes its folder once its input ends, also where this process is killed."""
+    script = 'cat; "$1" -D "$2/data" -m immediate stop; rm -rf "$2"'
+    command = ["sh", "-c", script, "sh", f"{programs()}/pg_ctl", str(server.folder)]
+    nowhere: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **nowhere, **server.options)

@@ -127,6 +127,7 @@ def test_the_cleaned_set_takes_the_originals_place(root: Path) -> None:
     run_json("data", "clean", "chats", "--into", "good")
     assert [p.stem for p in find(space, "demonstrations", "train")] == ["good"]
     assert run_json("data", "list")["superseded"] == {"chats": ["good"]}
+    assert [info["name"] for info in run_json("status")["datasets"] if info["name"] in ("chats", "good")] == ["good"]
     run_json("data", "remove", "good", "--yes")
     assert [p.stem for p in find(space, "demonstrations", "train")] == ["chats"]
     assert sorted(p.name for p in (root / "data").iterdir() if p.name.startswith("good")) == []

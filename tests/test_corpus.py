@@ -104,7 +104,9 @@ def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_pa
     assert (space / "corpus/text/corpus.json").stat().st_mtime_ns == before
     assert "--replace" in CliRunner().invoke(command_line(), [*asked, "--near", "0.9"]).stderr
 
-    told = json.loads(run("tokenizer", "train", "text", "--into", "ours", "--vocabulary", "600", "--json"))
+    told = json.loads(
+        run("tokenizer", "train", "text", "--beside", "none", "--into", "ours", "--vocabulary", "600", "--json")
+    )
     assert told["entries"] == 600
     assert told["measured"]["source raw"]["ours"]["lossless"]
     shards = json.loads(run("corpus", "tokenize", "text", "--tokenizer", "ours", "--json"))["shards"]
@@ -191,10 +193,10 @@ def test_two_builds_of_one_corpus_do_not_meet(space: Path, tmp_path: Path) -> No
 def test_shards_of_another_tokenizer_are_made_again_and_it_is_said(space: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(" ".join(ENGLISH.format(i, i, i) for i in range(3)), encoding="utf-8")
     run("corpus", "build", str(tmp_path / "a.txt"), "--validation", "0")
-    run("tokenizer", "train", "text", "--into", "t", "--vocabulary", "270")
+    run("tokenizer", "train", "text", "--beside", "none", "--into", "t", "--vocabulary", "270")
     tokenise = ["corpus", "tokenize", "text", "--tokenizer", "t"]
     assert "made again" not in CliRunner().invoke(command_line(), tokenise).stderr
-    run("tokenizer", "train", "text", "--into", "t", "--vocabulary", "275", "--replace")
+    run("tokenizer", "train", "text", "--beside", "none", "--into", "t", "--vocabulary", "275", "--replace")
     assert "made again" in CliRunner().invoke(command_line(), tokenise).stderr
 
 

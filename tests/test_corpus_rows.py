@@ -116,3 +116,24 @@ def test_every_block_of_rows_has_the_shares_and_each_source_goes_on_where_it_was
 
 def test_ids_take_two_bytes_where_they_fit() -> None:
     assert [dtype_of(n) for n in (50_000, 65_536, 65_537)] == ["<u2", "<u2", "<u4"]
+
+
+def test_long_documents_are_laid_whole_and_nothing_is_left_out(tmp_path: Path) -> None:
+    """Rows of 32: what has 4 to 32 tokens is in one row, unless nothing short is left to fill up with."""
+    draw = np.random.default_rng(1)
+    sizes = tuple(draw.choice([1, 2, 3, 10, 20, 25, 32, 75], 300, p=[0.2] * 3 + [0.08] * 5).tolist())
+    found = documents(tmp_path, sizes, size=5000)
+    rows_of: dict[bool, dict[int, set[int]]] = {}
+    for whole in (True, False):
+        line = Line(found, 32, 3, whole)
+        rows = [line[k] for k in range(line.rows)]
+        tokens = np.concatenate([row.tokens for row in rows])
+        assert len(np.unique(tokens)) == len(tokens) > sum(sizes) - 32
+        assert Line(found, 32, 3, whole)[line.rows // 2].tokens.tolist() == rows[line.rows // 2].tokens.tolist()
+        for k, row in enumerate(rows):
+            assert ((np.diff(row.tokens) != 1) == (np.diff(row.document) != 0)).all()
+            for token in row.tokens.tolist():
+                rows_of.setdefault(whole, {}).setdefault(token // 100, set()).add(k)
+    cut = {how: [i for i, at in of.items() if 4 <= sizes[i] <= 32 and len(at) > 1] for how, of in rows_of.items()}
+    assert len(cut[True]) <= 1
+    assert len(cut[False]) > 20

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -17,10 +19,12 @@ from encoder_folders import encoder_folder
 from steersman.cli.framework import build
 from steersman.config import EncoderConfig, ModelConfig, replaced
 from steersman.data.examples import Example, Examples
+from steersman.engine.backends.labelling import LabelEngine, headed_engine
+from steersman.families import encoded
 from steersman.families import encoder as family
 from steersman.families.known import family_of
 from steersman.text.marked import Marks
-from steersman.train import encoding
+from steersman.train import encoding, head_start
 from steersman.train.label_task import PROBLEMS, LabelTask
 from steersman.train.span_task import SpanTask
 from steersman.train.vector_task import VectorTask
@@ -294,8 +298,97 @@ def test_a_decoder_learns_labels_and_spans_too(tmp_path: Path) -> None:
     from steersman.train.pace import random_model
 
     base = random_model(tmp_path / "base", vocab_size=300, hidden_size=36, intermediate_size=48, num_hidden_layers=2)
+    ends = [dataclasses.replace(e, text=e.text[::-1]) for e in intents(30).records]  # the last token tells the label
+    probe = learn(base, tmp_path / "probe", Examples("single_label", ends), epochs=0, baseline=False)
+    assert probe["test"]["accuracy"]["value"] == 1.0
     report = learn(base, tmp_path / "out", intents(30), epochs=2, train_layers=1)
     assert report["test"]["examples"] == 6
     passage = "北京是中国的首都"
     spans = [Example(str(i), f"首都{i}", f"{passage}{i}", answers=((0, "北京"),)) for i in range(8)]
     assert learn(base, tmp_path / "spans", Examples("span", spans), epochs=1)["held_out"] == 1
+
+
+@pytest.mark.parametrize("kind", sorted(family.TESTED))
+def test_a_head_that_reads_means_is_transformers_head_over_the_mean(kind: str, tmp_path: Path) -> None:
+    folder = encoder_folder(tmp_path, kind)
+    model = load_headed(folder, "single_label", "float32", ["a", "b", "c"], seed=1)
+    rows = Marks(read_tokenizer(folder), 64).texts(TEXTS)
+    first = encoded.logits(model, rows)
+    model.config.classifier_pooling = "mean"
+    found = encoded.logits(model, rows)
+    assert not torch.allclose(found, first)
+    for row, logits in zip(rows, found, strict=True):
+        ids = torch.tensor([row.ids])
+        states = model.base_model(ids).last_hidden_state.mean(1, keepdim=True)
+        if kind == "bert":
+            wanted = model.classifier(model.bert.pooler(states))
+        elif kind == "distilbert":
+            wanted = model.classifier(model.pre_classifier(states[:, 0]).relu())
+        elif kind == "deberta-v2":
+            wanted = model.classifier(model.pooler(states))
+        elif kind == "modernbert":
+            wanted = model.classifier(model.head(states[:, 0]))
+        else:
+            wanted = model.classifier(states)
+        torch.testing.assert_close(logits, wanted[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("bert", "bfloat16"), ("distilbert", "float32")])
+def test_the_fitted_head_is_logistic_regression_on_the_frozen_states(kind: str, dtype: str, tmp_path: Path) -> None:
+    folder = encoder_folder(tmp_path, kind)
+    names = sorted(set(LABELS))
+    model = load_headed(folder, "single_label", dtype, names, seed=1)
+    task = LabelTask("single_label", names, Marks(read_tokenizer(folder), 64), replaced(CONFIG, row_tokens=30))
+    texts = [f"{text} {i}" for i in range(8) for text in TEXTS]
+    items = task.items([Example(str(i), t, labels=(LABELS[i % 6],)) for i, t in enumerate(texts)], False)
+    body = {n: p.clone() for n, p in model.named_parameters()}
+    head_start.fit_head(model, task, items, 0)
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, body[n])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    found = task.outputs(model, items, nothing)
+    truth = torch.tensor([int(i.target[0]) for i in items])
+    # the same by a plain loop of gradient descent, from the states of a pass without padding
+    taken: list[torch.Tensor] = []
+    handle = model.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0].float()))
+    with torch.no_grad():
+        for item in items:
+            model(input_ids=torch.tensor([item.marked.ids]))
+    handle.remove()
+    x = torch.cat(taken)
+    x = ((x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6)).double()
+    weight = torch.zeros(x.shape[1], 4, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    best = []
+    for price in head_start.PRICES:
+        optimizer = torch.optim.Adam([weight, bias], lr=0.1)
+        for _ in range(120):
+            optimizer.zero_grad()
+            (F.cross_entropy(x @ weight + bias, truth) + price * weight.square().sum() / len(x)).backward()
+            optimizer.step()
+        best.append((x @ weight + bias).softmax(-1).float().detach())
+    tolerance = 0.01 if dtype == "float32" else 0.06
+    assert min((found.softmax(-1) - p).abs().max() for p in best) < tolerance
+
+
+def test_a_probe_alone_is_saved_with_a_head_that_only_its_own_reader_takes(bert: Path, tmp_path: Path) -> None:
+    save_pooling(bert, 32, "mean", 64)
+    try:
+        report = learn(bert, tmp_path / "out", intents(), epochs=0)
+    finally:
+        shutil.rmtree(bert / "1_Pooling")
+    assert report["steps"] == 0
+    assert report["test"]["accuracy"]["value"] > 0.9
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
+        assert {"mean_pooled.classifier.weight", "bert.pooler.dense.weight"} <= set(file.keys())
+    engine = headed_engine(tmp_path / "out", "float32", "cpu", False, "m", "1")
+    assert isinstance(engine, LabelEngine)
+    (said,) = engine.classify(["我要退款 9"])
+    assert max(said, key=lambda name: said[name]) == "refund"
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert not torch.equal(model.classifier.weight, engine.model.classifier.weight)  # new, and transformers says so
+
+
+def test_weights_of_the_beginning_stay_where_learning_makes_them_worse(bert: Path, tmp_path: Path) -> None:
+    report = learn(bert, tmp_path / "out", intents(), lr=1.0, evals=2, baseline=False)
+    assert report["best_step"] == 0
+    assert report["eval_accuracy"] > 0.9

@@ -55,7 +55,7 @@ def check(folder: Path, language: str, longest: int, most: int, chunk: int, monk
     scheduler.chunk_tokens = scheduler.prefill_tokens = chunk
     shared, long, chunks = [], [], []
     write, begin, go_on = scheduler._write, scheduler._begin_partial, scheduler._continue
-    monkeypatch.setattr(scheduler, "_write", lambda hit, slot: (shared.append(hit[1] > 0), write(hit, slot)))
+    monkeypatch.setattr(scheduler, "_write", lambda *a: (shared.append(a[1][1] > 0), write(*a)))
     monkeypatch.setattr(scheduler, "_begin_partial", lambda *a: (long.append(1), begin(*a)))
     monkeypatch.setattr(scheduler, "_continue", lambda p: (chunks.append(p.done), go_on(p)))
     prompts = real_prompts(language, longest)

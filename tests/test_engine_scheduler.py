@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import threading
@@ -17,9 +18,11 @@ from steersman.engine.backends.local.cache import Cache
 from steersman.engine.backends.local.prefixes import Prefixes, common
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import DoesNotFit
+from steersman.families.shape import shape_of
 from steersman.types import Completion, Conversation, Message, SamplingParams
 
 LONG = t.conversation("Where is the blue kettle that I ordered on 3 May? " * 6)
+PLAIN = (None, False)
 SHORT = [t.conversation("Hi"), t.conversation("Where is my order?"), t.conversation("我想退货")]
 
 
@@ -108,19 +111,40 @@ def test_prompts_that_begin_as_others_did_are_begun_together(tiny: Path, monkeyp
 
 def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
     assert [common((1, 2, 3), x) for x in ((1, 2, 3), (1, 2), (1, 9, 3), (9,), ())] == [3, 2, 1, 0, 0]
-    saved = torch.zeros(10)
+    saved = (torch.zeros(10),)
     prefixes = Prefixes(budget=3 * 40)
     keys = [tuple(range(i, i + 40)) for i in range(0, 400, 100)]
     for key in keys[:3]:
-        prefixes.put(key, None, saved)
-    assert prefixes.find((*keys[0], 1), None)[1] == 40  # type: ignore[index]
-    assert prefixes.find(keys[0], None)[1] == 39, "one token is left to compute"  # type: ignore[index]
-    assert prefixes.find(keys[0], "adapter") is None
-    prefixes.put(keys[3], None, saved)
+        prefixes.put(key, PLAIN, saved)
+    assert prefixes.find((*keys[0], 1), PLAIN)[1] == 40  # type: ignore[index]
+    assert prefixes.find(keys[0], PLAIN)[1] == 39, "one token is left to compute"  # type: ignore[index]
+    assert prefixes.find(keys[0], ("adapter", False)) is None
+    prefixes.put(keys[3], PLAIN, saved)
     assert len(prefixes) == 3
-    assert prefixes.find(keys[1], None) is None
-    prefixes.put((*keys[0], 5, 6), None, saved)
+    assert prefixes.find(keys[1], PLAIN) is None
+    prefixes.put((*keys[0], 5, 6), PLAIN, saved)
     assert len(prefixes) == 3, "the shorter turn is replaced"
+
+
+def test_chunks_get_smaller_the_deeper_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a step takes as long at the end of a long prompt as at its beginning; alone a prompt comes in whole."""
+    monkeypatch.setattr("steersman.engine.backends.local.scheduler.DEEP", 64)
+    engine = small(load_engine(tiny, dtype="float32"), 64, 512)
+    chunks: list[int] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (chunks.append(len(p[0])), prefill(p, *a))[1])
+    stream = engine.stream(SHORT[0], SamplingParams(max_tokens=400, ignore_end=True, seed=1))
+    next(stream)
+    chunks.clear()
+    one = SamplingParams(max_tokens=4, temperature=0)
+    beside = engine.generate([[5] * 300], one)
+    stream.close()
+    assert chunks[:2] == [64, 32]
+    assert chunks[2:] == sorted(chunks[2:], reverse=True)
+    assert sum(chunks) == 300
+    chunks.clear()
+    assert ids(engine.generate([[5] * 300], one)) == ids(beside)
+    assert chunks == [300]
 
 
 def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> None:
@@ -142,22 +166,28 @@ def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> 
     with pytest.raises(DoesNotFit, match=r"MiB; the budget is .* MiB"):
         engine.generate([LONG], SamplingParams(max_tokens=300))
     cache = engine.decoder.cache
-    assert sum(x.numel() * x.element_size() for x in (*cache.keys, *cache.values)) <= cache.budget
+    assert sum(x.numel() * x.element_size() for part in cache.parts.values() for x in part) <= cache.budget
 
 
-def test_the_cache_keeps_what_it_holds_when_it_grows() -> None:
-    cache = Cache(2, 2, 4, torch.float32, torch.device("cpu"), 10**9)
+def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_the_cache_keeps_what_it_holds_when_it_grows(int8: bool) -> None:
+    shape = dataclasses.replace(shape_of(t.config("llama")), layers=2, kv_heads=2, head_dim=4)
+    cache = Cache(shape, torch.float32, torch.device("cpu"), 10**9, int8)
     cache.reserve(1, 10, 0, 8)
-    cache.keys[1][0, :, :10] = torch.randn(2, 10, 4)
+    cache.put(1, (0, slice(None), slice(10)), torch.randn(2, 10, 4), torch.randn(2, 10, 4))
     before = cache.read(0, 10)
     assert cache.reserve(3, 200, 1, 8)
     assert (cache.slots, cache.capacity) == (4, 256)
-    assert torch.equal(cache.read(0, 10), before)
+    assert same(cache.read(0, 10), before)
     assert not cache.reserve(4, 256, 1, 8)
     cache.move(0, 2, 10)
     cache.write(3, before, 10)
-    assert torch.equal(cache.read(2, 10), before)
-    assert torch.equal(cache.read(3, 10), before)
+    assert same(cache.read(2, 10), before)
+    assert same(cache.read(3, 10), before)
     cache.budget = 2 * 512 * cache.token_bytes
     cache.reserve(2, 512, 1, 8)
     assert (cache.slots, cache.capacity) == (2, 512), "slots are given up for length where the budget demands it"

@@ -23,7 +23,7 @@ import tiny as t
 from families import FAMILIES, random_model
 from kernels_off import each_way
 from steersman.engine.load import load_engine
-from steersman.families.shape import inverse_frequencies
+from steersman.families.rope import rotations
 from steersman.text.template import CHATML, Template
 from steersman.types import SamplingParams
 from steersman.weights import folders as loading
@@ -319,8 +319,8 @@ def test_llama_3s_positions_stand_in_a_tensor(tmp_path: Path) -> None:
     """transformers reads the file without them: a model that computes, and wrongly."""
     scaling = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 32.0, "low_freq_factor": 1.0}
     scaling |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-    plain = inverse_frequencies(10000.0, {}, 64)
-    factors = (plain / inverse_frequencies(10000.0, scaling, 64)).numpy()
+    plain, _ = rotations({"rope_theta": 10000.0}, 64)
+    factors = (plain / rotations(scaling, 64)[0]).numpy()
     write_gguf(tmp_path / "m.gguf", "llama", Kind.F16, factors)
     model = load_causal(resolve(str(tmp_path / "m.gguf"), cache=tmp_path / "cache"), "float32")
     assert model.config.rope_parameters == scaling

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from steersman.config import RoundConfig
+from steersman.rounds import registry
 from steersman.rounds.decision import conditions
 
 LANG = Path(__file__).parents[1] / "web/src/lang"
@@ -73,6 +76,89 @@ def test_what_the_rounds_say_is_said_in_the_language(language: str) -> None:
         verdict = {"pairs": [pair], "tasks": [*tasks, {"name": "x", "pairs": []}]}
         said += [check.text for check in conditions(verdict, "ppo", "sft", RoundConfig())]
     assert [text for text in said if not _fits(text, sentences)] == []
+
+
+PACKAGE = LANG.parents[2] / "src/steersman"
+SHOWN = (
+    *(
+        f"rounds/{name}.py"
+        for name in ("all_rounds", "canary", "consequences", "data_sets", "export", "gate", "inputs")
+    ),
+    *(f"rounds/{name}.py" for name in ("inputs", "lineage", "loop", "make", "opened", "other_process")),
+    *("rounds/provenance.py", "rounds/uploads.py", "artifact/unfinished.py", "data/file_words.py"),
+    *("rounds/stage_settings.py", "rounds/stages/sample.py", "rounds/stages/sft.py", "train/cautions.py"),
+    *(f"train/{name}.py" for name in ("monitors", "preference", "reward", "sample", "update")),
+    *(f"server/{name}.py" for name in ("canary_api", "data_api", "rounds_api")),
+)
+"""Whose sentences the rounds page shows: refusals, ends of jobs, warnings."""
+INNER = "not a job:|--dropped|data export|resume point|policy: expected|sample.model|optimizer step7|unfinished run7"
+"""Of damaged files that nobody but this program writes, and of the command line's options."""
+
+
+def _sentences(source: str) -> Iterator[str]:
+    """What the code raises, adds to a list or keeps under a name, as a text with 7 for each value."""
+    for node in ast.walk(ast.parse(source)):
+        found: list[ast.expr] = []
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found = node.exc.args
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+            found = node.args
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Dict):
+            found = node.value.values
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+            found = [node.value]
+        for each in found:
+            parts = each.values if isinstance(each, ast.JoinedStr) else [each]
+            said = "".join(str(p.value) if isinstance(p, ast.Constant) else "7" for p in parts)
+            if " " in said and said.count("7") < len(said) // 4:
+                yield re.sub(r"'?\b7'?", "7", said)
+
+
+@pytest.mark.parametrize("language", sorted(file.stem for file in (LANG.parent / "said").glob("*.json")))
+def test_what_jobs_and_refusals_say_is_said_in_the_language(language: str) -> None:
+    sentences = json.loads((LANG.parent / f"said/{language}.json").read_text(encoding="utf-8"))
+    plain = {english.replace("'", ""): own for english, own in sentences.items()}
+    said = [(name, text) for name in SHOWN for text in _sentences((PACKAGE / name).read_text(encoding="utf-8"))]
+    assert len(said) > 80
+    assert [one for one in said if not re.search(INNER, one[1]) and not _fits(one[1].replace("'", ""), plain)] == []
+
+
+FEW = "only 1 optimizer step: expect no visible change from so few"
+ACCURACY = {
+    **{"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}, "n_pairs": 90, "n_prompts": 30, "simulated": 3},
+    **{"length_baseline": {"value": 0.5, "low": None, "high": None}, "lead_over_length": {"low": None}},
+    **{"accuracies": [0.6, 0.7], "ensemble_accuracy": 0.7, "chosen": 0.2, "rejected": -0.1},
+}
+LOOKED = {key: ACCURACY[key] for key in ("accuracy", "n_pairs", "n_prompts", "length_baseline")}
+OUTCOMES = {
+    "sft": [{"kept": True}, *({"held_out": n, "eval_loss_before": 2.0, "eval_loss": 1.5} for n in (0, 5))],
+    "samples": [{"answers": 4, "prompts": 9, "cautions": [FEW]}],
+    "reward": [
+        ACCURACY
+        | {"objectives": {"helpful": {"weight": 0.5, "sum": LOOKED["accuracy"], **LOOKED}}, "validator": LOOKED}
+    ],
+    "dpo": [ACCURACY, {"accuracy": None, "n_train_prompts": 8}],
+    "ppo": [
+        {
+            **{"best": {"iteration": 2, "eval_reward": 1.0, "eval_kl": 3.0}, "iterations": 5, "confidence": 0.95},
+            **{"kept": kept, "gain": {"iteration": 2, "low": 0.1, "value": 0.3, "kl": 3.0}, "judge": judge},
+            **{"kl": {"target": 6.0, "last": 5.0}, "start": {"ratio_error": 0.0, "kl_error": 0.0, "engine_error": 0.0}},
+            **{"warnings": {}, "stopped": "stopped at iteration 3: KL 31.0 nats passed the ceiling of 30"},
+        }
+        for kept, judge in (("sft", "validator"), ("ppo", "reward"))
+    ],
+}
+
+
+@pytest.mark.parametrize("language", sorted(file.stem for file in (LANG.parent / "said").glob("*.json")))
+def test_what_a_stage_came_to_is_said_in_the_language(language: str) -> None:
+    sentences = json.loads((LANG.parent / f"said/{language}.json").read_text(encoding="utf-8"))
+    outcomes = [
+        (registry.get(name), {"demonstrations": 9, "steps": 3} | of) for name in OUTCOMES for of in OUTCOMES[name]
+    ]
+    said = [line for stage, metrics in outcomes for line in stage.tell(metrics).splitlines()]
+    assert len(said) > 20
+    assert [line for line in said if not _fits(line, sentences)] == []
 
 
 def test_every_link_goes_below_the_servers_path() -> None:

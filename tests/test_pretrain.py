@@ -324,7 +324,7 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     verb("init", tmp_path / "work", "--set", "project.domain=none")
     monkeypatch.chdir(tmp_path / "work")
     verb("corpus", "build", "shop=../texts.jsonl", "--into", "c", "--steps", "length", "--validation", 0.2)
-    verb("tokenizer", "train", "c", "--vocabulary", 300)
+    verb("tokenizer", "train", "c", "--vocabulary", 300, "--beside", "none")
     small = ["--epochs", 0, "-s", "pretrain.context=64", "-s", "pretrain.samples=0", "-s", "pretrain.evals=0"]
     asked = ("pretrain", "c", "--depth", 1, "--into", "first", *small)
     plan, _ = verb(*asked, "--tokens", "1K", "--tokenizer", "c", "--plan")

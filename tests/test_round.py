@@ -256,6 +256,9 @@ def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path)
     assert verb(root, "round")["round"] is None
     assert "expected promoted or base" in verb(root, "round", "--from", "sft", code=2)["error"]
     corrected(root, {"Where?": "OK."})
+    told = verb(root, "round", "--set", "project.judge=", code=2)["error"]
+    assert "nobody can judge the next model" in told
+    assert "of 20 ranked prompts that one is learned from there are 1;" in told
     for path in (root / "data").glob("tests.*"):
         path.unlink()
     assert "no test prompts" in verb(root, "round", "--from", "base", code=2)["error"]

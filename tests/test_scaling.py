@@ -60,7 +60,7 @@ def test_the_verb_trains_fits_predicts_and_goes_on(tmp_path: Path, monkeypatch: 
     verb("init", tmp_path / "work", "--set", "project.domain=none")
     monkeypatch.chdir(tmp_path / "work")
     verb("corpus", "build", "shop=../texts.jsonl", "--into", "c", "--steps", "length", "--validation", 0.2)
-    verb("tokenizer", "train", "c", "--vocabulary", 300)
+    verb("tokenizer", "train", "c", "--vocabulary", 300, "--beside", "none")
     quick = ["context=64", "samples=0", "evals=0", "tokens_per_parameter=0.001", "batch_tokens=64"]
     asked = ["scaling", "c", "--tokenizer", "c", "--epochs", 0, *(x for q in quick for x in ("-s", f"pretrain.{q}"))]
     assert "expected at least 4 depths" in verb(*asked, "--depths", "1,2,3", code=2).stderr

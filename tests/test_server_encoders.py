@@ -17,8 +17,10 @@ from steersman.data.examples import Example, Examples
 from steersman.engine.apart.wire import Wanted
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Classifies, Embeds, Refused
+from steersman.retrieval.index import Vectors, build
+from steersman.retrieval.passages import Passage
 from steersman.server.app import create_app
-from steersman.server.encoders import Encoders, open_encoders
+from steersman.server.encoders import Encoders, open_encoders, open_indexes
 from steersman.server.models import Models
 from steersman.store import Store
 from test_encoders import intents, learn
@@ -164,3 +166,31 @@ def test_groups_of_prompts_may_use_a_model_of_vectors(folders: dict[str, Path]) 
     assert found.shape == (3, 32)
     assert float(found[0] @ found[2]) == pytest.approx(1, abs=1e-5)
     assert float((found[1] ** 2).sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_indexes_are_searched(folders: dict[str, Path], tmp_path: Path) -> None:
+    encoders = opened(folders, embeddings="vectors")
+    model: Any = encoders.embeddings
+    passages = [Passage("a:1", "Orders", 0, "where is my order"), Passage("b", "", 7, "怎么退款")]
+    build(tmp_path / "help", passages, {}, Vectors("m", "h", lambda texts: [v for v, _ in model.embed(list(texts))]))
+    build(tmp_path / "words", passages, {}, None)
+    folders_of = [tmp_path / "help", tmp_path / "words"]
+    with client(tmp_path, open_indexes(folders_of, encoders, "h")) as http:
+        stores = http.get("/v1/vector_stores").json()["data"]
+        assert [(s["id"], s["file_counts"]["total"]) for s in stores] == [("help", 2), ("words", 2)]
+        for how in ("hybrid", "dense", "bm25", None):
+            asked = {"query": "怎么退款", "max_num_results": 1, "how": how}
+            (found,) = http.post("/v1/vector_stores/help/search", json=asked).json()["data"]
+            assert (found["file_id"], found["attributes"], found["content"][0]["text"]) == (
+                "b",
+                {"start": 7},
+                "怎么退款",
+            )
+        dense = http.post("/v1/vector_stores/words/search", json={"query": "x", "how": "dense"})
+        assert (dense.status_code, dense.json()["error"]["param"]) == (400, "how")
+        assert http.post("/v1/vector_stores/none/search", json={"query": "x"}).status_code == 404
+        assert http.post("/v1/vector_stores/help/search", json={"query": ""}).status_code == 400
+    with pytest.raises(ValueError, match="is another model"):
+        open_indexes(folders_of, encoders, "other")
+    with pytest.raises(ValueError, match="expected an index"):
+        open_indexes([tmp_path], encoders, "h")

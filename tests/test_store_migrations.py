@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Boolean, Connection, DateTime, Table, insert, select
 from typer.testing import CliRunner
@@ -150,3 +155,20 @@ def test_verbs(tmp_path: Path) -> None:
     assert (checked.exit_code, "expected" in checked.output) == (1, True)
     assert "as it was before" in run("store", "migrate").output
     assert run("store", "backup", str(tmp_path / "copy.db")).exit_code == 0
+
+
+def test_a_killed_test_run_leaves_no_server(postgresql: Any) -> None:
+    code = "import postgres\nwith postgres.running() as one:\n    print(one.folder, flush=True)\n    input()"
+    paths = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | paths
+    ) as run:
+        assert run.stdout is not None
+        folder = Path(run.stdout.readline().strip())
+        server = psutil.Process(int((folder / "data/postmaster.pid").read_text().split()[0]))
+        run.kill()
+    server.wait(timeout=30)
+    end = time.monotonic() + 30
+    while folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,20 +28,31 @@ if TYPE_CHECKING:
     from steersman.rounds.pretrained import Made
 
 
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards.")
+]
+ContextOption = Annotated[
+    int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context (512).")
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
+]
+RopeOption = Annotated[
+    str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")
+]
+
+
 def pretrain(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The model's name; default: the corpus's.")] = "",
     depth: Annotated[int, typer.Option("--depth", min=0, help="The dial: layers; all else follows from it.")] = 0,
     params: Annotated[str, typer.Option("--params", help="Or the model's size, such as 15M.")] = "",
     tokens: Annotated[str, typer.Option("--tokens", help="Tokens to train on, such as 20M; default: by size.")] = "",
-    tokenizer: Annotated[
-        str,
-        typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
-    ] = "",
+    tokenizer: TokenizerOption = "",
     base: Annotated[str, typer.Option("--from", metavar="MODEL", help="Go on from this model instead.")] = "",
-    kind: Annotated[
-        str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
-    ] = "",
+    context: ContextOption = 0,
+    rope: RopeOption = "",
+    kind: KindOption = "",
     weights: WeightsOption = None,
     smoothing: Annotated[
         float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
@@ -69,7 +81,9 @@ def pretrain(
 
     if base and (depth or params or kind):
         raise ValueError("--from: the model keeps its size and kind; leave out --depth, --params and --kind")
-    space = open_workspace(workspace, [*(settings or ()), *_settings(depth, params, tokens, kind)])
+    space = open_workspace(
+        workspace, [*(settings or ()), *_settings(depth, params, tokens=tokens, context=context, rope=rope, kind=kind)]
+    )
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
@@ -89,11 +103,11 @@ def pretrain(
     emit(as_json, data, _text(outcome, page.name))
 
 
-def _settings(depth: int, params: str, tokens: str, kind: str) -> list[str]:
+def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str]:
     """The options as settings, which are checked with the others; depth and params exclude each other."""
-    sizes = [f"shape.depth={depth}", f"shape.params={params}"] if depth or params else []
-    more = {"tokens": tokens, "shape.kind": kind}
-    return [f"pretrain.{text}" for text in (*sizes, *(f"{name}={value}" for name, value in more.items() if value))]
+    sizes: dict[str, str | int] = {"shape.depth": depth, "shape.params": params} if depth or params else {}
+    given = {name: value for name, value in {**more, "shape.kind": kind}.items() if value}
+    return [f"pretrain.{name}={json.dumps(value)}" for name, value in (sizes | given).items()]
 
 
 def only_tokenizer(corpus: Any, start: Any) -> str:
@@ -127,5 +141,6 @@ def register(app: typer.Typer) -> None:
         "steersman pretrain mixed --tokenizer mixed --depth 4",
         "steersman pretrain mixed --params 15M --tokens 20M --into small --plan",
         "steersman pretrain domain --from models/small --tokens 5M --into small-domain",
+        "steersman pretrain books --from small --context 32768 --rope yarn --tokens 5M --into small-32k",
     ]
     add(app, pretrain, panel=MODELS, examples=examples, slow=True)

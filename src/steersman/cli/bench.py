@@ -39,7 +39,7 @@ def bench(
         list[str],
         typer.Argument(
             metavar="TASK...",
-            help="instructions, refusals, closed, dialogues, repetition, sums, a FILE of test questions, or "
+            help="instructions, refusals, closed, dialogues, repetition, needles, sums, a FILE of test questions, or "
             "module:function. Options follow a file's name: FILE,shots=5,examples=FILE,by=generation,style=text,cot=1.",
         ),
     ],

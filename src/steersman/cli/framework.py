@@ -51,19 +51,9 @@ STAGES, DATA, PEOPLE, MODELS, PROJECT = "The loop", "Data", "People", "Models", 
 """Headings under which `steersman --help` lists verbs."""
 MODULES = (
     *("demo", "project", "trust", "data", "cold", "stages", "plan", "search", "trials", "background", "round_verbs"),
-    *(
-        "corpus",
-        "tokenizers",
-        "base_models",
-        "scaling",
-        "task_models",
-        "rank",
-        "desk_verbs",
-        "talk",
-        "users",
-        "eval_reward",
-    ),
-    *("bench", "compare_answers", "promotion", "canaries", "export_model", "store", "status", "doctor"),
+    *("corpus", "tokenizers", "document_index", "base_models", "scaling", "task_models", "rank", "desk_verbs", "talk"),
+    *("users", "eval_reward", "bench", "long_context", "compare_answers", "promotion", "canaries", "export_model"),
+    *("store", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)

@@ -25,6 +25,8 @@ from steersman.cli.framework import (
     open_workspace,
     say,
 )
+from steersman.cli.serving_plan import serving_memory
+from steersman.cli.talk import choose
 from steersman.rounds import registry
 from steersman.rounds.registry import Stage
 
@@ -54,7 +56,7 @@ class Planned(NamedTuple):
 def plan(
     stage: Annotated[
         str,
-        typer.Argument(metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}; default: those of the loop."),
+        typer.Argument(metavar="STAGE", help=f"{', '.join(s.verb for s in planned())}, serve; default: the loop's."),
     ] = "",
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
@@ -64,14 +66,14 @@ def plan(
         str, typer.Option("--memory", help="Plan for this much memory, such as 8G; default: what is free here.")
     ] = "",
 ) -> None:
-    """Predict a training stage's memory and time, and say what to set where it does not fit.
+    """Predict a training stage's memory and time, and say what to set where it does not fit; or a server's memory.
 
     Reads config.json and the lengths of the data; no weights are loaded. Without a workspace rows count as full.
     Exit code 2 where nothing that can be set would fit.
     """
     wanted = [s for s in planned() if s.verb == stage or (not stage and s.in_loop)]
-    if not wanted:
-        raise ValueError(f"stage '{stage}': expected {', '.join(s.verb for s in planned())}")
+    if not wanted and stage != "serve":
+        raise ValueError(f"stage '{stage}': expected {', '.join(s.verb for s in planned())}, serve")
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
@@ -81,7 +83,11 @@ def plan(
     from steersman.weights.resolve import resolve
 
     base = space.named(config.model.base) if space else config.model.base
-    folder = resolve(model or base, say=say)
+    serves = stage == "serve"
+    folder = choose(space, "")[0] if serves and space else resolve(model or base, say=say)
+    if serves:
+        emit(as_json, *serving_memory(config, folder, free))
+        return
     shape = shape_in(folder, config.model.trust_remote_code)
     plans: list[Planned] = []
     for entry in wanted:
@@ -96,11 +102,7 @@ def plan(
         )
     device = pick_device(config.model.device)
     speed = operations_per_second(DTYPES[config.model.dtype], device)
-    emit(
-        as_json,
-        {"model": str(folder), "stages": [_json(p, speed) for p in plans]},
-        _text(plans, speed),
-    )
+    emit(as_json, {"model": str(folder), "stages": [_json(p, speed) for p in plans]}, _text(plans, speed))
     stuck = [p for p in plans if p.plan.chosen is None]
     for p in stuck:
         say(f"{p.stage}: {p.plan.advice}")
@@ -216,6 +218,7 @@ def register(app: typer.Typer) -> None:
     examples = [
         "steersman plan",
         "steersman plan ppo --memory 8G",
+        "steersman plan serve -s serve.kv_cache=int8",
         "steersman plan sft --model smollm2-135m -s sft.rows.row_tokens=2048 --json",
     ]
     add(app, plan, panel=STAGES, examples=examples, slow=True)

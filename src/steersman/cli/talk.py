@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import os
 import re
 import sys
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steersman import progress
-from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import STORE_VARIABLE, Workspace, renamed
 from steersman.cli import serve_options as given
@@ -23,6 +21,8 @@ from steersman.cli import users
 from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.serve_endpoint import endpoint_engine
 from steersman.cli.serve_logs import set_up_logs
+from steersman.cli.serving_plan import serving_options
+from steersman.cli.small_models import beside, made_of
 from steersman.rounds import registry
 from steersman.rounds.inputs import base_model, need, resolved
 from steersman.terminal import safe
@@ -80,11 +80,7 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
     """The model's engine, by `opened`; else in this process, for the terminal."""
     from steersman.engine.apart.wire import Wanted
 
-    options = space.config.model.loading | {"today": True}
-    dtype = dtype or space.config.serve.dtype
-    if dtype != "model":
-        options["dtype"] = dtype
-    options |= {"name": space.config.project.name, "version": version}
+    options = serving_options(space.config, dtype) | {"version": version}
 
     def made() -> Engine:
         if opened is not None:
@@ -95,18 +91,14 @@ def _loaded(space: Workspace, folder: Path, version: str, dtype: str, opened: Op
         return load_engine(folder, say=say, **options)
 
     with progress.activity(f"loading {version}"):
-        before = _manifest(folder)
+        before = made_of(folder)
         engine = made()
-        if _manifest(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
-            before = _manifest(folder)
+        if made_of(folder) != before:  # made anew meanwhile: the reading may have mixed both versions
+            before = made_of(folder)
             engine = made()
+    if opened is not None and (room := getattr(engine, "room", None)) is not None:
+        say(f"{version}: {room}")
     return engine
-
-
-def _manifest(folder: Path) -> str:
-    """What says that a folder's model is another."""
-    path = folder / MANIFEST_NAME
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def chat(
@@ -237,7 +229,6 @@ def run_server(
 ) -> None:
     """Load the models and serve until Ctrl-C: in this process, or by several that this one keeps alive."""
     from steersman.engine.apart.process import engines, opener
-    from steersman.server.encoders import open_encoders
     from steersman.server.models import Following, Models
     from steersman.server.on_demand import OnDemand
     from steersman.server.reach import reach_of
@@ -265,7 +256,7 @@ def run_server(
         load_other = loader(space, dtype, opened)
         on_demand = OnDemand(space, load_other, config.on_demand)
         models = Models(load(space, model, dtype, opened), {name: load_other(name) for name in also}, on_demand)
-        encoders = open_encoders(config, small(space, opened), lambda name: models.find(name) is not None)
+        encoders = beside(space, opened, lambda name: models.find(name) is not None)
         served = history[-1]["identity"] if history else ""
         follow = functools.partial(Following, space, models=models, load=load_other, served=served, follow=not fixed)
         _serve(space, follow, models, encoders, place, reach, ready, key, worker)
@@ -366,22 +357,6 @@ def loader(space: Workspace, dtype: str, opened: Open) -> Callable[[str], Engine
         round_, stage = read_choice(which)
         there = dataclasses.replace(space, pinned=round_)
         return _loaded(there, need(there, stage), f"{round_:03d}/{stage}", dtype, opened)
-
-    return made
-
-
-def small(space: Workspace, opened: Open) -> Callable[[str], Engine]:
-    """The engine of a model that serve.embeddings, serve.moderation or serve.router names: a folder, seen from the
-    workspace too, or what model.base takes."""
-    from steersman.engine.apart.wire import Wanted
-
-    def made(name: str) -> Engine:
-        own = space.root / name
-        folder = own if own.is_dir() else resolved(name)
-        names = {"name": folder.name, "version": folder.name}
-        options = {"backend": "headed", "dtype": space.config.model.dtype, "device": space.config.model.device, **names}
-        with progress.activity(f"loading {folder.name}"):
-            return opened(Wanted(str(folder), options, _manifest(folder)), True)
 
     return made
 

@@ -1,4 +1,4 @@
-"""`steersman tokenizer train | eval`: a tokenizer of a corpus, and how well tokenizers suit texts."""
+"""`steersman tokenizer train | extend | eval`: a tokenizer of a corpus, and how well tokenizers suit texts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from steersman import locks
 from steersman.artifact.workspace import Workspace
 from steersman.cli.cleaning import listed
 from steersman.cli.corpus import WeightsOption, read_weights
+from steersman.cli.extend_vocabulary import tokenizer_extend
 from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.progress import activity
@@ -39,6 +40,9 @@ def tokenizer_train(
     spaces: Annotated[str, typer.Option("--spaces", help="White space in runs, or single.")] = "runs",
     special: Annotated[str, typer.Option("--special", help="Special tokens, the first ends a text.")] = SPECIAL,
     characters: Annotated[int, typer.Option("--characters", help="Read of all sources, at most.")] = 50_000_000,
+    beside: Annotated[
+        str, typer.Option("--beside", help="Measured beside these, or none; default: gpt2, smollm2-135m, gemma3-270m.")
+    ] = "",
     weights: WeightsOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
@@ -62,18 +66,18 @@ def tokenizer_train(
     folder = space.root / "tokenizers" / name
     if folder.exists() and not replace:
         raise ValueError(f"{folder}: a tokenizer is there; --replace it, or take another --into")
-    parts = _portions(found, characters, read_weights(weights or ()))
+    parts = portions(found, characters, read_weights(weights or ()))
     with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
-        made = making.train(_read(found, parts), wanted)
+        made = making.train(read_portions(found, parts), wanted)
     if len(made) < vocabulary:
         say(f"note: the texts give {len(made)} entries, not {vocabulary}")
-    measured = _measured(space, {name: made}, found)
+    measured = measured_on(space, {name: made, **_beside(space, beside)}, found)
     about = {"corpus": found.about["identity"], "made": now(), "characters": parts}
     about["wanted"] = dataclasses.asdict(wanted)
     with locks.making(folder), whole_folder(folder) as partial:
         made.save_pretrained(str(partial))
         write_json(partial / "training.json", about | {"measured": measured})
-    lines = [f"{folder}: {len(made)} entries", *_table(measured)]
+    lines = [f"{folder}: {len(made)} entries", *table(measured)]
     emit(as_json, {"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
 
 
@@ -100,8 +104,8 @@ def tokenizer_eval(
     chosen = corpus_of(space, corpus) if corpus else known[0] if known and not files else None
     if chosen is None and not files:
         raise ValueError("expected --corpus NAME or --file FILE: texts to measure on")
-    measured = _measured(space, named, chosen, files or ())
-    emit(as_json, {"measured": measured}, "\n".join(_table(measured)))
+    measured = measured_on(space, named, chosen, files or ())
+    emit(as_json, {"measured": measured}, "\n".join(table(measured)))
 
 
 def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedTokenizerBase]:
@@ -110,7 +114,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     ValueError where there is none. The name is good for a folder of shards.
     """
     from steersman.weights.folders import load_tokenizer as load
-    from steersman.weights.resolve import resolve
+    from steersman.weights.published import fetched
 
     if not named:
         raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
@@ -119,7 +123,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
         return named, own, load(own)
     named = space.named(named)
     local = (Path(named) / "tokenizer.json").is_file()
-    path = Path(named) if local else resolve(named, say=say)
+    path = Path(named) if local else fetched(named, say)
     name = named if Path(named).name == named else path.resolve().name
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-")
     if (space.root / "tokenizers" / safe).exists():  # another's name
@@ -127,7 +131,22 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     return safe, path, load(path)
 
 
-def _portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> dict[str, int]:
+def _beside(space: Workspace, names: str) -> dict[str, PreTrainedTokenizerBase]:
+    """The named tokenizers; without names those of published models that are on this machine."""
+    from steersman.weights.folders import load_tokenizer as load
+    from steersman.weights.published import BESIDE, here
+
+    if names == "none":
+        return {}
+    if names:
+        return {name: load_tokenizer(space, name)[2] for name in listed(names)}
+    there = {name: path for name in BESIDE if (path := here(name)) is not None}
+    if missing := [name for name in BESIDE if name not in there]:
+        say(f"note: not measured beside {', '.join(missing)}; --beside {','.join(BESIDE)} fetches them")
+    return {name: load(path) for name, path in there.items()}
+
+
+def portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> dict[str, int]:
     """Characters to read of each source: in proportion to its size and weight, no more than it has."""
     from steersman.corpus.mixture import Mixture
 
@@ -137,7 +156,7 @@ def _portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> 
     return {source: round(share * wanted) for source, share in shares.items()}
 
 
-def _read(corpus: Corpus, parts: Mapping[str, int]) -> Iterator[str]:
+def read_portions(corpus: Corpus, parts: Mapping[str, int]) -> Iterator[str]:
     for source, left in parts.items():
         for text in corpus.texts(source, "train"):
             yield text[:left]
@@ -146,7 +165,7 @@ def _read(corpus: Corpus, parts: Mapping[str, int]) -> Iterator[str]:
                 break
 
 
-def _measured(
+def measured_on(
     space: Workspace,
     named: Mapping[str, PreTrainedTokenizerBase],
     corpus: Corpus | None,
@@ -174,7 +193,7 @@ def _measured(
         return making.compared(named, {**texts, **dict(sorted(by_language.items()))})
 
 
-def _table(measured: Mapping[str, Any]) -> list[str]:
+def table(measured: Mapping[str, Any]) -> list[str]:
     lines = ["bytes per token on texts held out (95 % interval over documents):"] if measured else []
     for where, each in measured.items():
         cells = []
@@ -190,6 +209,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Tokenizers: trained on a corpus, and measured.")
     trains = ["steersman tokenizer train mixed", "steersman tokenizer train mixed --vocabulary 16384 --weight news=0.2"]
     add(group, tokenizer_train, name="train", panel=MODELS, examples=trains)
+    extends = ["steersman tokenizer extend HuggingFaceTB/SmolLM2-135M chinese --entries 8192 --into smollm-zh"]
+    add(group, tokenizer_extend, name="extend", panel=MODELS, examples=extends, slow=True)
     evals = ["steersman tokenizer eval mixed HuggingFaceTB/SmolLM2-135M --corpus mixed"]
     add(group, tokenizer_eval, name="eval", panel=MODELS, examples=evals)
     app.add_typer(group, name="tokenizer", rich_help_panel=MODELS)

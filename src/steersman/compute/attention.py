@@ -1,9 +1,9 @@
 """Attention over packed rows, document by document.
 
 A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
-waste most of its T x T products. Here each document is its own small dense problem. In bfloat16 on a CPU it is
-computed by kernels/rows.c. Without kernels the forward pass is PyTorch's fused kernel and the
-backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
+waste most of its T x T products. Here each document is its own small dense problem, a long one in blocks of queries.
+In bfloat16 on a CPU it is computed by kernels/rows.c. Without kernels the forward pass is PyTorch's fused kernel and
+the backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
 NVIDIA GPUs it is flash attention over sequences, each branch behind a copy of its trunk's keys, in bfloat16; what that
 does not take goes through scaled_dot_product_attention with a mask of the whole row.
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
-from steersman.compute.packing import Row
+from steersman.compute.packing import DocumentMasks, Row
 from steersman.kernels import ops
 
 NAME = "steersman_rows"
@@ -31,37 +31,65 @@ FLASH_HEAD = 256
 
 
 class _Dense(torch.autograd.Function):
-    """softmax(q k^T * scale + mask) v; the weights are remade in the backward pass instead of kept."""
+    """softmax(q k^T * scale + mask) v of one tree; the weights are remade in the backward pass instead of kept.
+
+    Blocks of queries, so that the memory of a long tree grows with its length.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(q, k, v, mask)
-        ctx.scale = scale
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, masks: DocumentMasks, window: int | None, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.rest = masks, window, scale
         gqa = q.shape[0] != k.shape[0]
-        fused = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask, scale=scale, enable_gqa=gqa)
-        return fused[0]
+        parts = []
+        for rows, keys, mask in masks.blocks(window, q.dtype, q.shape[0]):
+            some = q[None, :, rows], k[None, :, keys], v[None, :, keys]
+            parts.append(F.scaled_dot_product_attention(*some, attn_mask=mask, scale=scale, enable_gqa=gqa)[0])
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        q, k, v, mask = ctx.saved_tensors
-        heads, length, d = q.shape
-        kv_heads = k.shape[0]
-        stacked = (kv_heads, heads // kv_heads * length, d)
-        scaled = (q * ctx.scale).reshape(stacked)
-        grad, k, v = grad.reshape(stacked), k.contiguous(), v.contiguous()
-        scores = torch.bmm(scaled, k.transpose(1, 2))
-        scores.view(heads, length, length).add_(mask)
-        p = scores.softmax(-1)
-        grad_v = torch.bmm(p.transpose(1, 2), grad)
-        grad_p = torch.bmm(grad, v.transpose(1, 2))
-        grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
-        grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale).view(heads, length, d)
-        return grad_q, torch.bmm(grad_scores.transpose(1, 2), scaled), grad_v, None, None
+        q, k, v = ctx.saved_tensors
+        masks, window, scale = ctx.rest
+        k, v = k.contiguous(), v.contiguous()
+        parts: list[Tensor] = []
+        grad_k = grad_v = None
+        for rows, keys, mask in masks.blocks(window, q.dtype, q.shape[0]):
+            of_q, of_k, of_v = _dense_backward(grad[:, rows], q[:, rows] * scale, k[:, keys], v[:, keys], mask)
+            parts.append(of_q.mul_(scale))
+            if grad_k is None or grad_v is None:
+                if of_k.shape == k.shape:
+                    grad_k, grad_v = of_k, of_v
+                    continue
+                grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
+            grad_k[:, keys] += of_k
+            grad_v[:, keys] += of_v
+        assert grad_k is not None
+        assert grad_v is not None
+        return torch.cat(parts, 1), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None, None
 
 
-def dense_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """q [heads, L, d], k, v [kv_heads, L, d], additive mask [L, L] of q's dtype -> [heads, L, d]."""
-    result: Tensor = _Dense.apply(q, k, v, mask, scale)  # type: ignore[no-untyped-call]
+def _dense_backward(grad: Tensor, scaled: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q (without the scale), k and v; query heads that share a key head are stacked."""
+    heads, length, d = scaled.shape
+    kv_heads = k.shape[0]
+    stacked = (kv_heads, heads // kv_heads * length, d)
+    scaled, grad = scaled.reshape(stacked), grad.reshape(stacked)
+    scores = torch.bmm(scaled, k.transpose(1, 2))
+    scores.view(heads, length, -1).add_(mask)
+    p = scores.softmax(-1)
+    grad_v = torch.bmm(p.transpose(1, 2), grad)
+    grad_p = torch.bmm(grad, v.transpose(1, 2))
+    grad_scores = torch._softmax_backward_data(grad_p, p, -1, p.dtype)
+    grad_q = torch.bmm(grad_scores, k).view(heads, length, d)
+    return grad_q, torch.bmm(grad_scores.transpose(1, 2), scaled), grad_v
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, masks: DocumentMasks, window: int | None, scale: float) -> Tensor:
+    """q [heads, L, d], k, v [kv_heads, L, d] of one tree -> [heads, L, d]."""
+    result: Tensor = _Dense.apply(q, k, v, masks, window, scale)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -129,7 +157,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, row: Row, scale: float, window: int 
     lengths = [end - start for start, end, _ in row.documents]
     split = (torch.split(x, lengths, dim=1) for x in (q, k, v))
     pieces = [
-        dense_attention(q, k, v, masks.get(window, q.dtype), scale).transpose(0, 1)
+        dense_attention(q, k, v, masks, window, scale).transpose(0, 1)
         for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
     ]
     return torch.cat(pieces)
@@ -158,10 +186,11 @@ def _attend_plainly(
     """`attend` for what no fused kernel computes, on any device."""
     lengths = [end - start for start, end, _ in row.documents]
     split = (torch.split(x.transpose(0, 1), lengths, dim=1) for x in (q, k, v))
-    pieces = [
-        _plain(q, k, v, masks.get(window, q.dtype).to(q.device), scale, cap, sinks).transpose(0, 1)
-        for q, k, v, (_, _, masks) in zip(*split, row.documents, strict=True)
-    ]
+    pieces = []
+    for q_, k_, v_, (_, _, masks) in zip(*split, row.documents, strict=True):
+        for rows, keys, mask in masks.blocks(window, q.dtype, q_.shape[0]):
+            some = q_[:, rows], k_[:, keys], v_[:, keys]
+            pieces.append(_plain(*some, mask.to(q.device), scale, cap, sinks).transpose(0, 1))
     return torch.cat(pieces)
 
 

@@ -32,9 +32,14 @@ GELU = {"SiLUActivation": False, "GELUTanh": True}
 
 
 def is_known(config: Any) -> bool:
-    """Whether these layers, and the local engine, compute this model exactly."""
+    """Whether these layers compute this model exactly, over packed rows."""
+    return has_known_layers(config) and not turns_by_length(config)
+
+
+def has_known_layers(config: Any) -> bool:
+    """Whether these layers and the local engine compute this model, but for how positions turn."""
     unusual = getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", False)
-    return config.model_type in FAMILIES and not unusual and not turns_by_length(config)
+    return config.model_type in FAMILIES and not unusual
 
 
 def turns_by_length(config: Any) -> bool:

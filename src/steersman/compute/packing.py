@@ -10,7 +10,7 @@ Why so: decision 7 in docs/LOG.md.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from torch import Tensor
 
 MULTIPLE = 64
 """Rows end in padding up to a multiple of this: matrix kernels are made per shape, and so are reused."""
+MOST_SCORES = 1 << 26
+"""Numbers that attention makes at once, all heads together; trees of more are computed in blocks of queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,43 @@ class Tree:
 
 
 class DocumentMasks:
-    """Additive [L, L] masks of one tree, by attention window and dtype; made once per row, used by every layer."""
+    """Additive masks of one tree, by attention window and dtype.
+
+    A short tree's is made once per row and used by every layer; a long one's is made in blocks of queries and not kept.
+    """
 
     def __init__(self, positions: Tensor, branch: Tensor) -> None:
         self._positions, self._branch = positions, branch
+        self._trunk_alone = bool((branch == -1).all())
         self._made: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
-    def get(self, window: int | None, dtype: torch.dtype) -> Tensor:
+    def blocks(self, window: int | None, dtype: torch.dtype, heads: int) -> Iterator[tuple[slice, slice, Tensor]]:
+        """(queries, keys, mask [queries, keys]): keys that no query of the block sees are left out."""
+        n = self._positions.shape[0]
+        if heads * n * n <= MOST_SCORES:
+            yield slice(0, n), slice(0, n), self._get(window, dtype)
+            return
+        size = max(MULTIPLE, MOST_SCORES // (heads * n) // MULTIPLE * MULTIPLE)
+        for start in range(0, n, size):
+            first = max(0, start - window + 1) if window and self._trunk_alone else 0
+            queries, keys = slice(start, min(n, start + size)), slice(first, min(n, start + size))
+            yield queries, keys, self._mask(window, dtype, queries, keys)
+
+    def _get(self, window: int | None, dtype: torch.dtype) -> Tensor:
         if (window, dtype) not in self._made:
-            n = self._positions.shape[0]
-            visible = torch.ones(n, n, dtype=torch.bool).tril_()
-            visible &= (self._branch[None] == -1) | (self._branch[:, None] == self._branch[None])
-            if window:
-                visible &= (self._positions[:, None] - self._positions[None]) < window
-            self._made[window, dtype] = torch.zeros(n, n, dtype=dtype).masked_fill_(~visible, float("-inf"))
+            everything = slice(0, self._positions.shape[0])
+            self._made[window, dtype] = self._mask(window, dtype, everything, everything)
         return self._made[window, dtype]
+
+    def _mask(self, window: int | None, dtype: torch.dtype, queries: slice, keys: slice) -> Tensor:
+        rows, columns = queries.stop - queries.start, keys.stop - keys.start
+        visible = torch.ones(rows, columns, dtype=torch.bool).tril_(queries.start - keys.start)
+        if not self._trunk_alone:
+            branch = self._branch[keys][None]
+            visible &= (branch == -1) | (self._branch[queries][:, None] == branch)
+        if window:
+            visible &= (self._positions[queries][:, None] - self._positions[keys][None]) < window
+        return torch.zeros(rows, columns, dtype=dtype).masked_fill_(~visible, float("-inf"))
 
 
 @dataclass(frozen=True)

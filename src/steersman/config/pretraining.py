@@ -64,6 +64,23 @@ class PretrainConfig:
     tokens: str = opt("", "Tokens to train on, such as 20M; empty: tokens_per_parameter of the model's matrices.")
     tokens_per_parameter: float = opt(20.0, "Tokens for each parameter of matrices and head (Hoffmann et al. 2022).")
     context: int = opt(512, "Tokens of a row, a multiple of 64: the model's context.", low=64)
+    rope: str = opt(
+        "",
+        "How a model that is gone on with is extended to a longer context: its rotary positions divided (linear), "
+        "their base raised (ntk), or yarn; empty: it is not.",
+        ("", "linear", "ntk", "yarn"),
+        late=True,
+    )
+    documents: str = opt(
+        "",
+        "How documents lie in rows: end to end, cut where a row ends (line), or long ones first and uncut, then "
+        "short ones (whole); empty: whole where a model is extended.",
+        ("", "line", "whole"),
+        late=True,
+    )
+    checkpointing: bool = opt(
+        False, "Keep less for the backward pass and compute it again: less memory, more time.", late=True
+    )
     batch_tokens: int = opt(0, "Tokens of an optimizer step; 0: by compute (DeepSeek LLM 2024).")
     pass_tokens: int = opt(4096, "Tokens of a forward and backward pass, whole rows: a matter of memory.", low=64)
     attention: str = opt("document", "What a token sees: its document in the row, or the row.", ("document", "row"))
@@ -80,3 +97,7 @@ class PretrainConfig:
     updates: UpdatesConfig = UpdatesConfig()
     kept: KeptConfig = KeptConfig()
     resume: ResumeConfig = ResumeConfig()
+
+    @property
+    def lays_whole(self) -> bool:
+        return self.documents == "whole" or (not self.documents and bool(self.rope))

@@ -189,6 +189,10 @@ class ServeConfig:
         "Questions that an empty chat offers. Empty: some with which dialogues of the validation data begin."
     )
     embeddings: str = opt("", "Model of /v1/embeddings beside the served one, by its folder's name; see `encoder`.")
+    indexes: list[str] = names(
+        "Folders of `steersman index build` that /v1/vector_stores searches, by vectors too where serve.embeddings is "
+        "the model that made them."
+    )
     moderation: str = opt("", "Classifier that /v1/moderations asks beside the word lists; see `encoder`.")
     moderation_least: float = opt(0.5, "Probability from which its categories are flagged.", high=1)
     moderation_fine: list[str] = names("Its labels that mean nothing is wrong; none: safe, normal, 0 and the like.")
@@ -251,6 +255,12 @@ class ServeConfig:
         "model",
         "Weights of chat and serve: as model.dtype, or int8 (half the memory of bfloat16), int4 (T5, BART: a quarter).",
         ("model", "bfloat16", "float32", "int8", "int4"),
+    )
+    kv_cache: str = opt(
+        "model",
+        "Keys and values of chat and serve: in the dtype that is computed in, or int8 with a scale per token and head: "
+        "about half the memory, so twice the dialogues or the length.",
+        ("model", "int8"),
     )
 
 

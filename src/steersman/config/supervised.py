@@ -31,13 +31,22 @@ class SftConfig:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    epochs: int = opt(1, "Passes over the rankings; more overfits (published: 1).", low=1)
+    epochs: int = opt(
+        1, "Passes over the rankings; more overfits (published: 1). 0: the layers stay; needs head_init = 'solved'."
+    )
+    head_init: str = opt(
+        "random",
+        "How the head begins: at random (Ziegler 2019), or as the best linear one for the rankings over the SFT "
+        "model's states (ridge; price by cross-validation).",
+        ("random", "solved"),
+        late=True,
+    )
     holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
     validator: bool = opt(
         True, "Learn a second model from the held-out rankings alone, by which PPO chooses its checkpoint."
     )
-    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer.", low=1)
+    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer; 0 as in epochs.")
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     objectives: dict[str, float] = weights(
         "Objectives that rankings name, with weights, such as {helpful = 1.0, harmless = 0.5}; a head each."
@@ -85,13 +94,14 @@ class HeadConfig:
     class_weights: str = opt(
         "none", "Weights of classes by how rare they are: 1 / n, or its root; all alike.", ("none", "sqrt", "balanced")
     )
-    lr_factor: float = opt(10.0, "By how much the head's learning rate is higher: it begins as noise.", low=0.01)
+    fit: bool = opt(True, "Labels: fit the head to the frozen states before all is learned; false: it begins as noise.")
+    lr_factor: float = opt(10.0, "By how much the head's learning rate is higher than that of the layers.", low=0.01)
     label_smoothing: float = opt(0.0, "Share of a single label's probability that is spread over the others.", high=0.9)
     temperature: float = opt(0.05, "Embeddings: likeness is divided by it before the softmax (InfoNCE).", low=1e-3)
     negatives: int = opt(1, "Embeddings: hard negatives of an example that are used, where it has some.")
     pooling: str = opt(
         "auto",
-        "Embeddings: how states become one vector; auto: as the model's files say, else the mean.",
+        "How states become one vector; auto: as the model's files say, else the mean (embeddings), the first (labels).",
         ("auto", "mean", "cls", "last"),
     )
     answer_tokens: int = opt(40, "Spans: most tokens of an answer.", low=1)
@@ -109,7 +119,7 @@ class EncoderConfig:
     columns: list[str] = names(
         'What columns mean where their names do not say, such as ["text=utterance", "label=kind"].'
     )
-    epochs: int = opt(3, "Passes over the examples.", low=1)
+    epochs: int = opt(6, "Passes over the examples; 0: of labels the head alone is fitted (a linear probe).")
     eval_fraction: float = opt(0.1, "Share of the examples held out where they name no validation split.", high=0.9)
     evals: int = opt(6, "Held-out evaluations on the way, evenly spaced; the best weights are kept.")
     eval_examples: int = opt(2000, "Held-out examples that an evaluation looks at, drawn by the seed.", low=1)

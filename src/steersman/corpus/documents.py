@@ -7,7 +7,7 @@ file of more than PIECE characters is cut into several at an empty line.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,15 @@ class LeftOut:
         return {"dropped": dict(self.dropped), "changed": dict(self.changed), "examples": self.examples}
 
 
+@dataclass(frozen=True)
+class Document:
+    """`place`: the file, and the line of a record; `record`: its fields, none of a whole file."""
+
+    place: str
+    text: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
 def files_of(path: Path) -> tuple[list[Path], int]:
     """The files that are read of a file or folder, in order of their names, and how many others a folder has.
 
@@ -62,33 +71,55 @@ def files_of(path: Path) -> tuple[list[Path], int]:
 
 
 def documents(paths: Sequence[Path], reading: Reading, left_out: LeftOut, name: str = "") -> Iterator[str]:
-    """The documents of files, normalised; `name`: the field of the text, by default one of FIELDS.
+    """The texts of `placed`."""
+    return (document.text for document in placed(paths, reading, left_out, name))
+
+
+def placed(
+    paths: Sequence[Path],
+    reading: Reading,
+    left_out: LeftOut,
+    name: str = "",
+    other: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+) -> Iterator[Document]:
+    """The documents of files, normalised; `name`: the field of the text, by default one of FIELDS; `other` gives the
+    text of a record that has none of them.
 
     A record without text is counted in `left_out`. ValueError where a file is of no readable kind.
     """
     for path in paths:
         for part in parts(path, reading):
-            for text in _texts(part, reading, left_out, name):
+            for place, text, record in _texts(part, reading, left_out, name, other):
                 cleaned = normalise(text)
                 if cleaned:
-                    yield cleaned
+                    yield Document(place, cleaned, record)
                 else:
                     left_out.add("empty documents", part.name)
 
 
-def _texts(part: Part, reading: Reading, left_out: LeftOut, name: str) -> Iterator[str]:
+def _texts(
+    part: Part,
+    reading: Reading,
+    left_out: LeftOut,
+    name: str,
+    other: Callable[[Mapping[str, Any]], str | None],
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(place, text, record)"""
     if part.kind == "text" and part.suffix in PAGES:
-        yield _page(part, reading, left_out)
+        yield part.name, _page(part, reading, left_out), {}
     elif part.kind == "text" and part.suffix in (*TEXT, *MARKDOWN):
-        yield from _pieces(part, reading, left_out)
+        for number, piece in enumerate(_pieces(part, reading, left_out)):
+            yield f"{part.name}#{number + 1}" if number else part.name, piece, {}
     else:
         for record in scan_part(part, reading):
             place = f"{record.file or part.name}:{record.line}"
-            text = record.value if isinstance(record.value, str) else _field(record.value, name)
+            fields = record.value if isinstance(record.value, dict) else {}
+            text = record.value if isinstance(record.value, str) else _field(fields, name)
+            text = other(fields) if text is None else text
             if text is None:
                 left_out.add(record.error or f"records without a text ({name or ', '.join(FIELDS[:4])}, ...)", place)
             else:
-                yield text
+                yield place, text, fields
 
 
 def _field(value: Any, name: str) -> str | None:

@@ -33,16 +33,24 @@ class Reading:
 
 
 def reading(
-    documents: Mapping[tuple[str, str], Documents], mixture: Mixture, tokens: int, length: int, seed: int
+    documents: Mapping[tuple[str, str], Documents],
+    mixture: Mixture,
+    tokens: int,
+    length: int,
+    seed: int,
+    whole: bool = False,
 ) -> Reading:
-    """`tokens` of the sources in rows of `length`. ValueError where a source has less than a row, or all too little."""
+    """`tokens` of the sources in rows of `length`; `whole`: long documents are not cut.
+
+    ValueError where a source has less than a row, or all too little.
+    """
     training = {source: docs for (source, split), docs in documents.items() if split == "train"}
     have = {source: int(docs.lengths.sum()) for source, docs in training.items()}
     shares = mixture.shares(have, tokens)
     lines = []
     for number, source in enumerate(shares):
         try:
-            lines.append(Line(training[source], length, seed + number))
+            lines.append(Line(training[source], length, seed + number, whole))
         except ValueError as error:
             raise ValueError(f"source {source}: {error}") from None
     epochs = {source: share * tokens / have[source] for source, share in shares.items()}

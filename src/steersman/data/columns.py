@@ -114,7 +114,7 @@ def scan_parquet(part: Part, reading: Reading) -> Iterator[Record]:
     with part.seekable() as file:
         size = file.seek(0, 2)
         try:
-            table = pyarrow.parquet.ParquetFile(file)
+            table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)  # else all that was read stays in memory
             groups = table.metadata
             total = sum(groups.row_group(i).total_byte_size for i in range(groups.num_row_groups))
             if total > reading.max_unpacked_mb * 1024 * 1024 or (total > BOMB_MB << 20 and total > BOMB_RATIO * size):

@@ -33,7 +33,7 @@ LEAST = 8
 BATCH = 512
 FORGET = 16 * BATCH
 """Texts read at random after which their pages are given back."""
-CHARACTERS = 1 << 21
+CHARACTERS = 1 << 20
 """Of texts whose runs are in memory at a time: some 100 bytes each."""
 T = TypeVar("T")
 Numbers = np.ndarray[Any, np.dtype[Any]]

@@ -36,7 +36,7 @@ def load_engine(
     - 'openai': the endpoint at `url`, with `api_key`; `model` is its name there, `max_context` its context
 
     `options`: `steersman.engine.serving.Loading`, explained at `Serving` there: name, version, max_slots, cache_mib,
-    reuse, independent, native, thinking, today, trust_remote_code, template, url, api_key, max_context.
+    cache_int8, reuse, independent, native, thinking, today, trust_remote_code, template, url, api_key, max_context.
     Raises ValueError on anything that cannot be loaded.
     """
     given: dict[str, Any] = dict(options)

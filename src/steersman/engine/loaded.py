@@ -42,6 +42,8 @@ def load(
         return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
     serving = Serving(backend=backend, bits=BITS.get(dtype, 0), **given)
     tokenizer = load_tokenizer(folder, template)
+    if backend == "vllm" and serving.cache_int8:
+        raise ValueError("serve.kv_cache 'int8': vLLM has its own setting, kv_cache_dtype; expected 'model'")
     if backend == "vllm":
         return VllmEngine(
             str(folder),
@@ -79,6 +81,8 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
             f"{name}: dtype 'int4': expected int8, or a GGUF file of 4 bits for llama.cpp (steersman export); int4 is "
             "for models that only the reference engine computes"
         )
+    if serving.cache_int8 and backend != "local":
+        raise ValueError("serve.kv_cache 'int8': expected a model that the local backend computes")
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
@@ -92,7 +96,13 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if serving.cache_mib is None else serving.cache_mib << 20
     decoder = Decoder(
-        model.config, model.dtype, model.device, int8=serving.bits == 8, cache_bytes=budget, native=serving.native
+        model.config,
+        model.dtype,
+        model.device,
+        int8=serving.bits == 8,
+        cache_bytes=budget,
+        cache_int8=serving.cache_int8,
+        native=serving.native,
     )
     decoder.load((weight, parallel.whole(tensor)) for weight, tensor in named_weights(model))
     return LocalEngine(decoder, tokenizer, serving)

@@ -72,6 +72,8 @@ class Series:
     colour: str
     dots: bool = False
     """Draw markers too: for values measured only now and then."""
+    band: Sequence[tuple[float, float]] = ()
+    """Ends of each point's interval, drawn where they are given."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Panel:
     series: tuple[Series, ...]
     from_zero: bool = False
     """The vertical scale starts at 0, so that a flat line looks flat."""
+    doubling: bool = False
+    """The horizontal scale is by powers of two."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,12 @@ def curves(name: str, label: str, panels: Sequence[Panel], columns: int = 3) -> 
                     *zip(*line, strict=True), color=s.colour, label=s.label, marker="o" if few else "", markersize=4
                 )
             ax.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+            if panel.doubling:
+                ax.set_xscale("log", base=2)
+                ax.xaxis.set_major_formatter("{x:.0f}")
+            for s in panel.series:
+                if s.band:
+                    ax.fill_between([p[0] for p in s.points], *zip(*s.band, strict=True), color=s.colour, alpha=0.15)
             if panel.from_zero:
                 top = max(y for s in panel.series for _, y in s.points)
                 ax.set_ylim(0, 1.12 * top if top > 0 else 1)
@@ -283,6 +293,32 @@ def trials(
             ax.set_axis_off()
 
     return _draw(name, label, (WIDTH / 3 * columns, 2.7 * rows), paint, (rows, columns))
+
+
+def heat(
+    name: str, label: str, panels: Sequence[tuple[str, Sequence[Sequence[float]]]], x: Sequence[str], y: tuple[str, str]
+) -> Markup:
+    """Shares from 0 to 1 as coloured fields, a row of a panel for each depth from 0 to 100 % and a column for each `x`.
+
+    `y`: what rows and columns are.
+    """
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+
+    def paint(axes: Any) -> None:
+        for ax, (title, shares) in zip(axes.flat, panels, strict=False):
+            table = np.asarray(shares, dtype=np.float64).T
+            ax.pcolormesh(table, cmap="RdYlGn", vmin=0, vmax=1, edgecolors=GRID, linewidth=0.5)  # paths: no image loads
+            ax.invert_yaxis()
+            depths = [round(100 * i / max(1, len(table) - 1)) for i in range(len(table))]
+            ax.set_yticks([i + 0.5 for i in range(0, len(table), 3)], depths[::3])
+            ax.set_xticks([i + 0.5 for i in range(len(x))], x)
+            ax.set(title=title, xlabel=y[1], ylabel=y[0])
+            ax.grid(visible=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_axis_off()
+
+    return _draw(name, label, (WIDTH / 3 * columns, 2.55 * rows), paint, (rows, columns))
 
 
 def bars(name: str, label: str, rows: Sequence[tuple[str, int]], x: str) -> Markup:

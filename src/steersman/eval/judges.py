@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from steersman.config import ProjectConfig
@@ -59,6 +59,13 @@ def judge_for(domain: str) -> Judge | None:
 def judge_of(project: ProjectConfig) -> Judge | None:
     """The judge that `project.judge` names, else the domain's."""
     return named_judge(project.judge) if project.judge else judge_for(project.domain)
+
+
+def judge_of_all(prompts: Iterable[Conversation], project: ProjectConfig) -> Judge | None:
+    """The judge, if it knows what a right answer to each of these prompts is: a domain's rules know its own alone."""
+    judge = judge_of(project)
+    known = project.judge or all(p.meta.get("domain") == project.domain for p in prompts)
+    return judge if known else None
 
 
 def prefers(difference: float, tie_margin: float) -> int:

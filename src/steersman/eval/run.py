@@ -24,7 +24,7 @@ from steersman.config import Config, ModelConfig, to_dict
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.eval.best_of import best_answers, best_of_kl
-from steersman.eval.judges import Judge, judge_of
+from steersman.eval.judges import Judge, judge_of_all
 from steersman.eval.kept import MODELS, PROMPTS, VERDICT, About, compared, draw
 from steersman.eval.maker import UNKNOWN, Evaluated
 from steersman.eval.suites.task_scores import task_scores
@@ -287,13 +287,7 @@ def run(
 
 def _judge_of(prompts: Sequence[Conversation], config: Config, reward: Path | None, has_sft: bool) -> Judge | None:
     """The judge of these prompts. Raises ValueError where nothing can score, or best-of-N lacks a model."""
-    judge = judge_of(config.project)
-    if (
-        judge is not None
-        and not config.project.judge
-        and not all(p.meta.get("domain") == config.project.domain for p in prompts)
-    ):
-        judge = None  # prompts from elsewhere: the domain's rules do not know what a right answer is
+    judge = judge_of_all(prompts, config.project)
     if config.eval.best_of and (reward is None or not has_sft):
         raise ValueError("eval.best_of needs a model named sft and a reward model; make them, or set it to 0")
     if judge is None and reward is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from steersman.eval.maker import Maker
-from steersman.eval.suites import closed, forms, instructions, long_dialogues, refusal_suite, repetition
+from steersman.eval.suites import closed, forms, instructions, long_dialogues, needle_suite, refusal_suite, repetition
 from steersman.eval.suites.suite import Item, Kind, Suite, last
 from steersman.plugin_calls import task_of
 from steersman.plugins import is_file
@@ -112,6 +112,7 @@ SUITES: Mapping[str, Callable[[], Suite]] = {
     "closed": closed.suite,
     "dialogues": long_dialogues.suite,
     "repetition": repetition.suite,
+    "needles": needle_suite.suite,
 }
 BUILT_IN: dict[str, Callable[..., Any]] = {"sums": sums, **SUITES}
 

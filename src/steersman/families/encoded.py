@@ -5,7 +5,8 @@ A decoder's classifier reads its last token's state, as transformers' does; its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steersman.compute.padding import mask_of, padded
+from steersman.families import encoder
 from steersman.text.marked import Marked
 
 
@@ -23,7 +25,31 @@ def run(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
     given = {"input_ids": padded(ids, model.config.pad_token_id or 0, device), "attention_mask": mask}
     if getattr(model.config, "type_vocab_size", 0) > 1 and all(row.types is not None for row in rows):
         given["token_type_ids"] = padded([row.types or () for row in rows], 0, device)
-    return model(**given), mask
+    with _averaged(model, mask) if encoder.averages(model.config) else contextlib.nullcontext():
+        return model(**given), mask
+
+
+@contextlib.contextmanager
+def _averaged(model: Any, mask: Tensor) -> Iterator[None]:
+    """Behind the last layer the first state is the mean of the text's: what transformers' heads then read."""
+
+    def hook(_layer: Any, _given: Any, output: Any) -> Any:
+        states = output[0] if isinstance(output, tuple) else output
+        pooled = mean(states.float(), mask).to(states.dtype)
+        states = torch.cat([pooled[:, None], states[:, 1:]], dim=1)
+        return (states, *output[1:]) if isinstance(output, tuple) else states
+
+    handle = encoder.layers(model)[-1].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def mean(states: Tensor, mask: Tensor) -> Tensor:
+    """[B, L, width] -> [B, width]: over the tokens that are there."""
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
 
 
 def logits(model: Any, rows: Sequence[Marked]) -> Tensor:
@@ -48,6 +74,5 @@ def vectors(model: Any, rows: Sequence[Marked], pooling: str) -> Tensor:
     elif pooling == "last":
         pooled = states[torch.arange(len(rows), device=states.device), mask.sum(1) - 1]
     else:
-        weights = mask[..., None].float()
-        pooled = (states * weights).sum(1) / weights.sum(1)
+        pooled = mean(states, mask)
     return F.normalize(pooled, dim=-1)

@@ -82,6 +82,12 @@ def prepare(model: Any) -> None:
 # parts
 
 
+def averages(config: Any) -> bool:
+    """Whether a classifier reads the mean of the states where transformers' class reads the first; ModernBERT's own
+    class knows the setting."""
+    return getattr(config, "classifier_pooling", "cls") == "mean" and config.model_type != "modernbert"
+
+
 def layers(model: Any) -> Sequence[Any]:
     body = model.base_model
     for part in (body, *(getattr(body, name) for name in STACKS if hasattr(body, name))):

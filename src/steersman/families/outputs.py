@@ -45,6 +45,12 @@ def branch_heads(model: Any, row: Row) -> Tensor:
     return _heads(model, family_of(model).branch_states, row)
 
 
+def branch_features(model: Any, row: Row) -> Tensor:
+    """[B, d] float32: what the heads read of each branch."""
+    states = family_of(model).branch_states
+    return parallel.call(model, lambda: states(model, row).float())
+
+
 def _heads(model: Any, states: Callable[[Any, Row], Tensor], row: Row) -> Tensor:
     """The heads in float32: scores are differences of near numbers, which bfloat16 would round away."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from steersman.compute.layers import FAMILIES, is_known
+from steersman.compute.layers import FAMILIES, has_known_layers
+from steersman.families.rope import scalings_of, switch_of
+from steersman.families.traits import context_of
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,14 @@ class Shape:
     tied: bool
     windows: tuple[int, ...]
     """Per layer: how many past tokens it attends to; 0 is all."""
-    thetas: tuple[float, ...]
     rope_scalings: tuple[dict[str, Any], ...]
+    """Per layer, as `rope.rotations` takes them."""
     context: int
+
+    @property
+    def switch(self) -> int:
+        """See `rope.switch_of`."""
+        return switch_of(self.rope_scalings)
 
 
 def shape_of(config: Any) -> Shape:
@@ -45,16 +49,11 @@ def shape_of(config: Any) -> Shape:
     Raises ValueError for a model that the local engine does not compute exactly; use the reference backend there.
     """
     kind = config.model_type
-    if not is_known(config):
+    if not has_known_layers(config):
         raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}, or a variant of it")
     layers = config.num_hidden_layers
     gemma = kind == "gemma3_text"
-    rope = config.rope_parameters
     types = getattr(config, "layer_types", None) or ["full_attention"] * layers
-    per_type = rope if "full_attention" in rope else dict.fromkeys(set(types), rope)
-    for parameters in per_type.values():
-        if parameters.get("rope_type", "default") not in ("default", "linear", "llama3"):
-            raise ValueError(f"rope type '{parameters['rope_type']}' is not supported")
     window = getattr(config, "sliding_window", None) or 0
     if kind in ("llama", "qwen2", "qwen3") and not (kind != "llama" and getattr(config, "use_sliding_window", False)):
         window = 0
@@ -77,22 +76,6 @@ def shape_of(config: Any) -> Shape:
         qk_norm=kind in ("qwen3", "gemma3_text"),
         tied=bool(config.tie_word_embeddings),
         windows=tuple(window if s else 0 for s in sliding),
-        thetas=tuple(float(per_type[t]["rope_theta"]) for t in types),
-        rope_scalings=tuple(dict(per_type[t]) for t in types),
-        context=config.max_position_embeddings,
+        rope_scalings=tuple(scalings_of(config, head_dim)),
+        context=context_of(config),
     )
-
-
-def inverse_frequencies(theta: float, scaling: dict[str, Any], head_dim: int) -> Tensor:
-    """[head_dim / 2] rotation frequencies, float32; linear and Llama 3 scaling as in their papers."""
-    inverse: Tensor = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
-    kind = scaling.get("rope_type", "default")
-    if kind == "linear":
-        inverse = inverse / scaling["factor"]
-    if kind == "llama3":
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        wavelength = 2 * torch.pi / inverse
-        smooth = (scaling["original_max_position_embeddings"] / wavelength - low) / (high - low)
-        smooth = smooth.clamp(0, 1)
-        inverse = smooth * inverse + (1 - smooth) * inverse / scaling["factor"]
-    return inverse

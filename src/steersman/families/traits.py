@@ -83,11 +83,12 @@ def head_scale(config: Any) -> float:
 
 
 def context_of(config: Any) -> int:
-    """Most tokens of prompt and answer together.
-
-    32,768 where the config names no limit.
-    """
+    """Most tokens of prompt and answer together: with YaRN its original length times its factor, even where the config
+    states the original alone (as Qwen tells users to write it). 32,768 where the config names no limit."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+    stretched = int(original * factor) if rope.get("rope_type") == "yarn" and original and factor else 0
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         if getattr(config, name, None):
-            return int(getattr(config, name))
+            return max(int(getattr(config, name)), stretched)
     return 32768

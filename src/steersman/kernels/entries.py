@@ -68,7 +68,8 @@ class Matrix(ctypes.Structure):
 class Layer(ctypes.Structure):
     _fields_ = [
         *((name, Matrix) for name in ("qkv", "out", "gate_up", "down")),
-        *_pointers("bias input_norm post_norm pre_mlp_norm post_mlp_norm q_norm k_norm cos sin keys values"),
+        *_pointers("bias input_norm post_norm pre_mlp_norm post_mlp_norm q_norm k_norm cos sin keys values key_scales"),
+        *_pointers("value_scales"),
         ("window", c_int64),
     ]
 
@@ -80,6 +81,7 @@ class Model(ctypes.Structure):
         *_pointers("embed final_norm"),
         ("head", Matrix),
         ("layer", ctypes.POINTER(Layer)),
+        ("turns", c_void_p),
     ]
 
 

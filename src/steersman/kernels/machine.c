@@ -74,12 +74,13 @@ int64_t steersman_layout(int64_t *out, int64_t most) {
 #undef STRUCT
 #define STRUCT Layer
         sizeof(STRUCT), AT(qkv), AT(out), AT(gate_up), AT(down), AT(bias), AT(input_norm), AT(post_norm),
-        AT(pre_mlp_norm), AT(post_mlp_norm), AT(q_norm), AT(k_norm), AT(cos), AT(sin), AT(keys), AT(values), AT(window),
+        AT(pre_mlp_norm), AT(post_mlp_norm), AT(q_norm), AT(k_norm), AT(cos), AT(sin), AT(keys), AT(values),
+        AT(key_scales), AT(value_scales), AT(window),
 #undef STRUCT
 #define STRUCT Model
         sizeof(STRUCT), AT(layers), AT(hidden), AT(intermediate), AT(heads), AT(kv_heads), AT(head_dim), AT(gelu),
         AT(sandwich), AT(slots), AT(capacity), AT(packed_from), AT(eps), AT(scale), AT(embed_scale), AT(norm_offset),
-        AT(embed), AT(final_norm), AT(head), AT(layer),
+        AT(embed), AT(final_norm), AT(head), AT(layer), AT(turns),
     };
     int64_t count = sizeof places / sizeof *places;
     for (int64_t i = 0; i < count && i < most; i++) out[i] = places[i];

@@ -78,6 +78,25 @@ static void place(const Model *m, const float *x, const bf16 *weight, const bf16
     }
 }
 
+/* Row `at` of keys or values [places, d]: as it is, or as the nearest 127ths of its largest number */
+static void keep(const bf16 *x, int64_t d, int64_t at, void *rows, float *scales) {
+    if (!scales) {
+        memcpy((bf16 *)rows + at * d, x, d * sizeof *x);
+        return;
+    }
+    float most = 0;
+    for (int64_t j = 0; j < d; j++) most = fmaxf(most, fabsf(wide(x[j])));
+    float inverse = most > 0 ? 127.0f / most : 0.0f;
+    scales[at] = most / 127.0f;
+    int8_t *to = (int8_t *)rows + at * d;
+    for (int64_t j = 0; j < d; j++) to[j] = (int8_t)rintf(wide(x[j]) * inverse);
+}
+
+/* Keys or values of a sequence's head, row `first` of `places` a head */
+static inline Rows rows_from(void *at, float *scales, int64_t first, int64_t d) {
+    return (Rows){(char *)at + first * d * (scales ? 1 : 2), scales ? scales + first : 0};
+}
+
 /* Rows of a product, acc[r * MOST + i] -> out[i * stride + r], added to what is there, or with a bias */
 static void put(const float *acc, int rows, int n, int add, const bf16 *bias, float *out, int64_t stride) {
     int r = 0;
@@ -133,16 +152,21 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
     for (int64_t u = 0; u < n * kv; u++) {
         int64_t i = u / kv, which = u % kv, last = positions[i], first = first_seen(l, last);
         float *of = s->qkv + i * all * d;
-        const bf16 *cos = l->cos + last * d, *sin = l->sin + last * d;
-        bf16 *keys = l->keys + u * m->capacity * d, *values = l->values + u * m->capacity * d;
+        const bf16 *cos = l->cos + (last + m->turns[i]) * d, *sin = l->sin + (last + m->turns[i]) * d;
+        int64_t begin = u * m->capacity;
+        bf16 *one = in->widened + group * d;
         float *value = of + (heads + kv + which) * d;
         for (int64_t g = 0; g < group; g++)
             place(m, of + (which * group + g) * d, l->q_norm, cos, sin, row, in->widened + g * d);
-        place(m, of + (heads + which) * d, l->k_norm, cos, sin, row, keys + last * d);
-        for (int64_t j = 0; j < d; j++) values[last * d + j] = narrow(value[j]);
+        place(m, of + (heads + which) * d, l->k_norm, cos, sin, row, one);
+        keep(one, d, begin + last, l->keys, l->key_scales);
+        for (int64_t j = 0; j < d; j++) one[j] = narrow(value[j]);
+        keep(one, d, begin + last, l->values, l->value_scales);
         int64_t after = u + 1 < n * kv ? first_seen(l, positions[(u + 1) / kv]) : 0;
-        attend(in->widened, keys + first * d, values + first * d, d, last - first + 1, (int)group, m->scale, scores,
-               s->attended + (i * heads + which * group) * d, keys + (m->capacity + after) * d);
+        attend(in->widened, rows_from(l->keys, l->key_scales, begin + first, d),
+               rows_from(l->values, l->value_scales, begin + first, d), d, last - first + 1, (int)group, m->scale, scores,
+               s->attended + (i * heads + which * group) * d,
+               rows_from(l->keys, l->key_scales, begin + m->capacity + after, d).at);
     }
     meet(in->all);
 }

@@ -32,7 +32,8 @@ typedef struct { const void *values; const float *scales; int64_t rows, columns;
 typedef struct {
     Matrix qkv, out, gate_up, down;
     const bf16 *bias, *input_norm, *post_norm, *pre_mlp_norm, *post_mlp_norm, *q_norm, *k_norm, *cos, *sin;
-    bf16 *keys, *values;
+    void *keys, *values; /* bfloat16, or int8 where scales are given */
+    float *key_scales, *value_scales;
     int64_t window;
 } Layer;
 typedef struct {
@@ -41,6 +42,7 @@ typedef struct {
     const bf16 *embed, *final_norm;
     Matrix head;
     const Layer *layer;
+    const int64_t *turns; /* [slots]: rows of cos and sin before those of a sequence's positions */
 } Model;
 
 #endif

@@ -16,8 +16,8 @@ from steersman import locks
 from steersman.artifact.files import atomic_write, now, read_object, write_json
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.data.dataset import find
-from steersman.eval.judges import judge_of
+from steersman.data.dataset import find, load_conversations
+from steersman.eval.judges import Judge, judge_of_all
 from steersman.progress import note as say
 from steersman.rounds import registry
 from steersman.rounds.decision import Check, Decision, conditions, told_data
@@ -103,17 +103,31 @@ def _begin(space: Workspace, from_base: bool, without: Collection[str]) -> Opene
     if material.new < space.config.round.min_new and not asked:
         say(f"round: {material.new} new records; expected at least {space.config.round.min_new}")
         return None
-    _check(space)
+    _check(space, {r.prompt.messages for one in material.used for r in one.comparisons})
     open_round(space, entry, served, asked)
     return opened(space)
 
 
-def _check(space: Workspace) -> None:
-    """ValueError, before anything is computed, for what the end of the round would miss."""
+def _check(space: Workspace, ranked: Collection[Any]) -> None:
+    """ValueError, before anything is computed, for what the end of the round would miss. `ranked`: prompts."""
     if not find(space, "prompts", "test"):
         raise ValueError(
             f"{space.data}: no test prompts; expected some for the gate: steersman data import --split test"
         )
+    judges = _judge(space) is not None or any(space.has(REWARD, round_) for round_ in space.rounds())
+    if not judges and len(ranked) < ENOUGH_RANKED:
+        raise ValueError(
+            "nobody can judge the next model: the test prompts are of no domain with rules (project.domain = "
+            f"'{space.config.project.domain}'), no reward model was made, and of {ENOUGH_RANKED} ranked prompts that "
+            f"one is learned from there are {len(ranked)}; rank some (steersman sample, then steersman rank or /rank), "
+            "or name a function as project.judge"
+        )
+
+
+def _judge(space: Workspace) -> Judge | None:
+    """The judge of the test prompts, if there is one."""
+    files = find(space, "prompts", "test")
+    return judge_of_all((p for path in files for p in load_conversations(path, "prompts")), space.config.project)
 
 
 def _origin(space: Workspace, from_base: bool, without: Collection[str]) -> tuple[Any, Any]:
@@ -149,7 +163,7 @@ def _train(space: Workspace) -> str:
     """Make the stages of the round; returns the name of the one whose model is the candidate."""
     policy, ranked = policy_of(space)
     names = {"sft", *policy.parents, policy.name, "report"}
-    if judge_of(space.config.project) is None and ranked >= ENOUGH_RANKED:
+    if _judge(space) is None and ranked >= ENOUGH_RANKED:
         names.add(REWARD)  # somebody must judge
     make_all(space, simulated=False, only=[stage for stage in registry.stages() if stage.name in names and stage.run])
     return policy.name

@@ -61,8 +61,9 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
 
 
 def collect(space: Workspace, round_: int) -> dict[str, Any]:
-    """Everything that status shows, as JSON."""
+    """Everything that status shows, as JSON; of the data sets those that others were not made of."""
     infos = dataset.datasets(space)
+    gone = dataset.superseded(infos)
     states = round_states(space, round_)
     history = space.history()
     return {
@@ -72,7 +73,9 @@ def collect(space: Workspace, round_: int) -> dict[str, Any]:
         "stages": [_stage_json(state) for state in states],
         "current": history[-1] if history else None,
         "datasets": [
-            {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")} for i in infos
+            {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")}
+            for i in infos
+            if i.name not in gone
         ],
         "rankings": ranking_counts(space, round_),
         "feedback": feedback_counts(space),

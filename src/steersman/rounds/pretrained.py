@@ -15,7 +15,7 @@ from steersman.artifact.files import hash_json, read_object
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep
 from steersman.artifact.workspace import Workspace
 from steersman.config import PretrainConfig
-from steersman.config.pretraining import ENCODER_DECODERS, ENCODERS
+from steersman.config.pretraining import DECODERS, ENCODER_DECODERS, ENCODERS
 
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
@@ -88,9 +88,12 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
             if not wanted.replace:
                 raise ValueError(f"{output}: a model of other text or settings is there; --replace, or another --into")
         documents = wanted.corpus.documents(wanted.tokenizer)
-        tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed)
+        tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed, section.lays_whole)
         texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
-        text = pretrain.Text(ready(load_tokenizer(wanted.tokenizer_folder), section), tokens, texts)
+        tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
+        if section.rope:
+            tokenizer.model_max_length = section.context
+        text = pretrain.Text(tokenizer, tokens, texts)
         return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
 
 
@@ -162,6 +165,7 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
     objectives_of(section)  # a wrong name is told before anything is read
     vocabulary = max(shards["vocabulary"], len(ready(load_tokenizer(wanted.tokenizer_folder), section)))
+    longer = lengthened(section, wanted.base)
     sizes = dial.sizes(section, vocabulary) if wanted.base is None else sizes_of(wanted.base, vocabulary)
     recipe = dial.recipe(section, sizes)
     if wanted.base is not None and not section.updates.lr:
@@ -172,5 +176,31 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     lines = [*recipe.lines(sizes, section), f"text: {', '.join(mixed)}"]
     if wanted.base is not None and not section.updates.lr:
         lines.append(f"rate: {recipe.lr:.3g}, a tenth of a new model's, as {wanted.base} goes on")
-    lines += cost(section, sizes, recipe, model)
+    lines += [*longer, *cost(section, sizes, recipe, model)]
     return Plan(recipe, sizes, wanted.base or sizes, lines)
+
+
+def lengthened(section: PretrainConfig, base: Path | None) -> list[str]:
+    """What becomes of a continued model's context, said. ValueError where it cannot be extended."""
+    from steersman.families.longer import extend
+    from steersman.families.outputs import context_of
+    from steersman.weights.folders import read_config, text_config
+
+    if base is None:
+        if section.rope:
+            raise ValueError(f"pretrain.rope={section.rope}: extends a model; expected --from MODEL")
+        return []
+    config = text_config(read_config(base))
+    before = context_of(config)
+    if section.rope:
+        try:
+            factor = extend(config, section.context, section.rope)
+        except ValueError as error:
+            raise ValueError(f"{base}: {error}") from None
+        return [f"context: {before} -> {section.context}, {section.rope} by {factor:g}"]
+    if section.shape.kind in DECODERS and section.context > before:
+        raise ValueError(
+            f"{base}: pretrain.context={section.context} is beyond its {before}; expected at most that, or --rope "
+            "linear, ntk or yarn"
+        )
+    return []

@@ -96,6 +96,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/messages/{id}/stop"): Need.CHAT,
     ("POST", "/api/messages/{id}/feedback"): Need.CHAT,
     ("GET", "/api/media/{folder}/{name}"): Need.CHAT,
+    ("POST", "/api/attachments"): Need.CHAT,
     ("GET", "/api/search"): Need.CHAT,
     ("GET", "/api/conversations/{id}/export"): Need.CHAT,
     ("GET", "/api/conversations/{id}/shares"): Need.CHAT,
@@ -176,6 +177,8 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/v1/messages/count_tokens"): Need.CHAT,
     ("POST", "/v1/embeddings"): Need.CHAT,
     ("POST", "/v1/moderations"): Need.CHAT,
+    ("GET", "/v1/vector_stores"): Need.CHAT,
+    ("POST", "/v1/vector_stores/{name}/search"): Need.CHAT,
 }
 
 

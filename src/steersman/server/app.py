@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from steersman import __version__
 from steersman.engine.protocol import Engine
 from steersman.server import (
+    attachments_api,
     canary_api,
     chat_api,
     chat_duels,
@@ -31,6 +32,7 @@ from steersman.server import (
     reports_api,
     responses_api,
     rounds_api,
+    search_api,
     session_api,
     settings_api,
     training,
@@ -55,10 +57,12 @@ _ROUTERS = (
     responses_api.router,
     messages_api.router,
     embeddings_api.router,
+    search_api.router,
     chat_api.router,
     chat_shelf.router,
     chat_duels.router,
     chat_images.router,
+    attachments_api.router,
     ranking_api.router,
     desk_api.router,
     desk_manage.router,

@@ -15,6 +15,10 @@ BODY_LIMIT = 1_000_000
 """Most bytes of a request's body."""
 IMAGES_LIMIT = 28_000_000
 """The same where the engine takes images: the largest one (`artifact.media`) in base64, with room for words."""
+FILE_LIMIT = 10_000_000
+"""Most bytes of a file whose words are asked for."""
+LARGER = {"/api/attachments": FILE_LIMIT * 4 // 3 + 1000}
+"""Path -> most bytes of its bodies, where they are more than others."""
 BODY_SECONDS = 20.0
 """Seconds within which the whole body must arrive."""
 

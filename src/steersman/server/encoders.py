@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from steersman.config import RouteConfig, ServeConfig
 from steersman.data.cleaning.unsafe import WORDS, flags
 from steersman.engine.protocol import Classifies, Embeds, Engine
 from steersman.messages import Message
+from steersman.retrieval.index import Index
 from steersman.types import Conversation
 
 FINE = ("0", "safe", "none", "normal", "neutral", "ok", "clean", "non-offensive", "non-toxic", "安全", "正常", "无")
@@ -44,6 +46,8 @@ class Encoders:
     """Score from which a text is flagged."""
     router: Classifies | None = None
     routes: Mapping[str, RouteConfig] = dataclasses.field(default_factory=dict)
+    indexes: Mapping[str, Index] = dataclasses.field(default_factory=dict)
+    """Of documents, by their folders' names."""
 
     async def route(self, dialogue: Conversation) -> Route | None:
         """Of the last question; None where its label has no entry, or is less likely than that wants."""
@@ -99,6 +103,31 @@ def with_prompt(dialogue: Conversation, prompt: str, usual: str) -> Conversation
         return dialogue
     rest = turns[1:] if turns and turns[0].role == "system" else turns
     return dataclasses.replace(dialogue, messages=(Message("system", prompt), *rest))
+
+
+def open_indexes(folders: Sequence[Path], encoders: Encoders, hashed: str) -> Encoders:
+    """With the indexes that serve.indexes names; `hashed`: the hash of serve.embeddings, '' without it.
+
+    Raises ValueError for a folder that is none, and for one that another model made.
+    """
+    out: dict[str, Index] = {}
+    engine = encoders.embeddings
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        assert isinstance(engine, Embeds)
+        return [vector for vector, _ in engine.embed(list(texts))]
+
+    for folder in folders:
+        index = Index(folder, embed if hashed else None)
+        if index.name in out:
+            raise ValueError(f"serve.indexes: two folders are named {index.name}; expected different names")
+        if hashed and index.about["dimensions"] and index.about["hash"] != hashed:
+            raise ValueError(
+                f"serve.indexes: {folder} was made with {index.about['model']}, serve.embeddings is another model; "
+                "expected the same"
+            )
+        out[index.name] = index
+    return dataclasses.replace(encoders, indexes=out)
 
 
 def open_encoders(config: ServeConfig, load: Callable[[str], Engine], known: Callable[[str], bool]) -> Encoders:

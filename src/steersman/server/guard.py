@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
-from steersman.server.body import BODY_LIMIT, BodyRefused, read_body, replay
+from steersman.server.body import BODY_LIMIT, LARGER, BodyRefused, read_body, replay
 from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import Door
@@ -119,7 +119,7 @@ class Guard:
         answer = self._too_often(scope) or answer
         if answer is None:
             try:
-                body = await read_body(headers, receive, self._limit)
+                body = await read_body(headers, receive, max(self._limit, LARGER.get(scope["path"], 0)))
             except BodyRefused as refused:
                 # the rest of the body is not read, so the connection cannot be reused
                 answer = error_response(refused.status, str(refused), headers={"Connection": "close"})

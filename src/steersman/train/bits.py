@@ -21,7 +21,9 @@ from steersman.families.outputs import response_logprobs
 from steersman.progress import activity
 
 CHARACTERS = 8_000
-"""Of a text are read, from its beginning, so that one book is not all."""
+"""Of a text are read, from its beginning, so that one book is not all; of long rows as many as fill one."""
+LONGEST_TOKEN = 4
+"""Characters of a token, on average, at most."""
 DOCUMENTS = 2_000
 """Texts of a source are looked at, at most."""
 
@@ -47,7 +49,7 @@ def held_out(texts: Iterable[str], tokenizer: Any, tokens: int, context: int, pa
     size = count = 0
     end = tokenizer.eos_token_id
     for text in itertools.islice(texts, DOCUMENTS):
-        text = text[:CHARACTERS]
+        text = text[: max(CHARACTERS, LONGEST_TOKEN * context)]
         ids = ids_of(tokenizer, text)
         beginnings.append(tuple(ids[:16]))
         size += len(text.encode())

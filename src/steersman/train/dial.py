@@ -110,6 +110,8 @@ class Recipe:
         own = {True: "as set", False: "by compute (DeepSeek LLM 2024)"}
         muon = ", Muon for matrices" if u.optimizer == "muon" else ""
         by_decay = "as set" if u.weight_decay >= 0 else "by tokens per parameter (Bergsma et al. 2025)"
+        if config.rope and u.weight_decay < 0:
+            by_decay = "none where a model is extended"
         tokens = "as set" if config.tokens else f"{config.tokens_per_parameter:g} wanted, Hoffmann et al. 2022"
         return [
             f"model: {sizes.parameters:,} parameters ({sizes.matrices:,} in matrices, {sizes.head:,} in the head"
@@ -140,6 +142,8 @@ def recipe(config: PretrainConfig, sizes: Sizes) -> Recipe:
     steps = max(1, round(tokens / batch))
     lr = config.updates.lr or 0.3118 * operations**-0.1250
     decay = config.updates.weight_decay
-    if decay < 0:
+    if decay < 0 and config.rope:
+        decay = 0.0  # the law's, over so few tokens, would shrink what was learned
+    elif decay < 0:
         decay = 1 / (lr * steps * 1.084 * (tokens / learned) ** -0.527)
     return Recipe(steps * batch, batch, steps, lr, decay, operations)

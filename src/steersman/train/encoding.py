@@ -1,7 +1,8 @@
 """Fine-tuning for labels, pairs, spans and vectors; held-out examples choose the weights, the test is looked at once.
 
-examples -> split, overlaps left out -> tokens -> shuffled batches -> padded passes of similar length -> the head's loss
--> AdamW under a cosine schedule; the best weights by the held-out measure are kept, the test is measured with them.
+examples -> split, overlaps left out -> tokens -> a head fitted to the frozen states -> shuffled batches -> padded
+passes of similar length -> the head's loss -> AdamW under a cosine schedule; the best weights by the held-out measure,
+those of the beginning among them, are kept, and the test is measured with them.
 
 Why so: decision 83 in docs/LOG.md.
 """
@@ -24,6 +25,7 @@ from steersman.families.known import family_of
 from steersman.progress import activity, note
 from steersman.text.marked import Marks
 from steersman.train.cautions import cautions
+from steersman.train.head_start import fit_head
 from steersman.train.label_measures import Measured, lead
 from steersman.train.label_task import PROBLEMS, LabelTask, labels_of
 from steersman.train.ngram_baseline import baselines
@@ -33,7 +35,7 @@ from steersman.train.span_task import SpanTask
 from steersman.train.update import Rule
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
-from steersman.weights.headed import load_headed, pooling_of, save_pooling
+from steersman.weights.headed import load_headed, pooling_of, save_pooling, saved_names
 
 Task = LabelTask | SpanTask | VectorTask
 FEW = 20
@@ -116,6 +118,9 @@ def headed(base: Path, task: Task, origin: Origin[EncoderConfig]) -> Any:
     model = load_headed(base, task.kind, origin.model.dtype, labels, origin.model.trust_remote_code, origin.seed)
     if task.kind in PROBLEMS:
         model.config.problem_type = PROBLEMS[task.kind]
+        if family.serves(model.config):
+            pooling = config.head.pooling
+            model.config.classifier_pooling = pooling_of(base, "cls") if pooling == "auto" else pooling
     model.to(pick_device(origin.model.device))
     if config.train_layers:
         of = family_of(model)
@@ -184,13 +189,15 @@ def run(
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]
     with working(origin, lambda: headed(base, task, origin)) as session:
         session.model.config.pad_token_id = tokenizer.pad_token_id
+        if _fitted(task, config) and session.folder.load() is None:
+            fit_head(session.model, task, items, seed)
         steps = Steps(session, len(batches), rules_of(session.model, config))
         choice = Choice([(int(a), float(b)) for a, b in steps.kept.get("seen", ())])
         _learn(session, steps, task, batches, (items, parts.held, held), choice)
         report = _report(session, steps.done, task, parts, held, paired, choice)
-        session.save(session.model, tokenizer)
+        session.save(session.model, tokenizer, saved_names(session.model))
         _write_head(session, task)
-        report["cautions"] += cautions(len(batches), session.path)
+        report["cautions"] += cautions(len(batches), session.path) if batches else []
         return session.finish(report, tuple(examples.notes))
 
 
@@ -217,6 +224,10 @@ def tell(examples: Examples, parts: Parts, task: Task) -> None:
     )
 
 
+def _fitted(task: Task, config: EncoderConfig) -> bool:
+    return config.head.fit and isinstance(task, LabelTask)
+
+
 def _learn(
     session: Session[Any, Any],
     steps: Steps,
@@ -229,7 +240,19 @@ def _learn(
     items, examples, held = data
     config: EncoderConfig = session.origin.config
     evaluated = evenly_spaced(steps.total, config.evals) | {steps.total} if held else set()
+
+    def look() -> dict[str, float]:
+        found = measured(session.model, task, examples, held, "held-out examples")
+        if choice.add(steps.done, found.score):
+            named = dict(session.model.named_parameters())
+            session.folder.save_best({n: p for n, p in named.items() if p.requires_grad}, {"step": steps.done})
+        steps.kept["seen"] = choice.seen
+        return {f"eval_{name}": value.value for name, value in found.values.items()}
+
     for step in steps:
+        if evaluated and step == 0 and not choice.seen and (task.kind == "embedding" or _fitted(task, config)):
+            with stopping.held():
+                session.write(0, look())
         if config.patience and choice.stale() >= config.patience:
             break
         session.model.train(config.dropout)
@@ -240,12 +263,7 @@ def _learn(
         metrics = {"loss": loss, "lr": rate, "grad_norm": norm}
         if steps.done in evaluated:
             with stopping.held():  # a point of this step must have its line
-                found = measured(session.model, task, examples, held, "held-out examples")
-                metrics |= {f"eval_{name}": value.value for name, value in found.values.items()}
-                if choice.add(steps.done, found.score):
-                    named = dict(session.model.named_parameters())
-                    session.folder.save_best({n: p for n, p in named.items() if p.requires_grad}, {"step": steps.done})
-                steps.kept["seen"] = choice.seen
+                metrics |= look()
         speed = session.speed(len(batches[step]))
         session.write(steps.done, metrics, {"examples_per_second": speed}, loss=loss, ex_s=round(speed))
 

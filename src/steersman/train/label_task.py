@@ -82,7 +82,7 @@ class LabelTask:
 
     def learn(self, model: Any, items: Sequence[Item], gather: Any) -> float:
         """Gradients of one step, the mean loss over its items; a backward pass and `gather()` for each pass."""
-        total, whole = 0.0, self._share(items)
+        total, whole = 0.0, self.share(items)
         for group in passes([len(i.marked.ids) for i in items], self.config.rows.row_tokens):
             parallel.halt()
             chosen = [items[i] for i in group]
@@ -92,7 +92,7 @@ class LabelTask:
             total += float(loss.detach())
         return total
 
-    def _share(self, items: Sequence[Item]) -> float:
+    def share(self, items: Sequence[Item]) -> float:
         """What a sum of losses is divided by: the mean of torch's and transformers' losses."""
         if self.kind == "single_label" and self.weights is not None:
             return float(self.weights[[int(i.target[0]) for i in items]].sum())
@@ -123,7 +123,7 @@ class LabelTask:
 
     def measure(self, model: Any, examples: Sequence[Example], items: Sequence[Item], tick: Any) -> Measured:
         found: Tensor = self.outputs(model, items, tick)
-        loss = float(self.loss(found, items)) / self._share(items)
+        loss = float(self.loss(found, items)) / self.share(items)
         if self.kind == "regression":
             return measures.of_scores([e.score or 0.0 for e in examples], found[:, 0].tolist(), loss)
         truth = [e.labels for e in examples]

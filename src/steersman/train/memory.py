@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steersman.compute.packing import MULTIPLE
+from steersman.compute.packing import MOST_SCORES, MULTIPLE
 from steersman.compute.vocabulary import CHUNK, PART, keeps
 from steersman.engine.backends.local.cache import rounded
 from steersman.families.shape import Shape
@@ -138,7 +138,8 @@ def activations(shape: Shape, s: Setting) -> int:
         one += tokens * tokens * (1 + s.itemsize)
     masks = 0
     if not (s.on_gpu or s.kernels):
-        masks = len(set(shape.windows)) * tokens * min(tokens, s.longest or tokens) * s.itemsize
+        longest = min(tokens, s.longest or tokens)
+        masks = len(set(shape.windows)) * min(tokens * longest, MOST_SCORES) * s.itemsize
     kept = layers * stream + one if s.checkpointing else layers * one
     return kept + 3 * stream + masks  # the final norm's input and output, and the states that predict
 

@@ -26,7 +26,8 @@ from steersman.corpus.mixed_rows import Reading
 from steersman.distributed import parallel
 from steersman.families.fresh import decoder_config, new_decoder, new_other, other_config
 from steersman.families.known import family_of
-from steersman.families.outputs import shard
+from steersman.families.longer import lengthen
+from steersman.families.outputs import shard, use_checkpointing
 from steersman.progress import note
 from steersman.train.average import held
 from steersman.train.bits import HeldOut, bits_per_byte, held_out, samples
@@ -188,7 +189,8 @@ def load(base: Path, origin: Origin[PretrainConfig]) -> Any:
     dtype = origin.model.dtype
     if origin.config.shape.kind in ENCODERS:
         return AutoModelForMaskedLM.from_pretrained(base, dtype=DTYPES[dtype])
-    return load_causal(base, dtype)
+    model = load_causal(base, dtype)
+    return lengthen(model, origin.config.context, origin.config.rope) if origin.config.rope else model
 
 
 def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path | Sizes) -> dict[str, Any]:
@@ -206,6 +208,8 @@ def run(origin: Origin[PretrainConfig], text: Text, recipe: Recipe, base: Path |
     def ready() -> Any:
         model = build(origin, base, text.tokenizer) if isinstance(base, Sizes) else load(base, origin)
         model = (model if masked else use_packed_rows(model)).to(device).train()
+        if config.checkpointing:
+            use_checkpointing(model)
         if not masked:
             shard(model)
         return model

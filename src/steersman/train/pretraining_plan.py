@@ -56,7 +56,6 @@ def _shape(sizes: Sizes, context: int) -> Shape:
         qk_norm=True,
         tied=sizes.tied,
         windows=(0,) * layers,
-        thetas=(10000.0,) * layers,
         rope_scalings=({},) * layers,
         context=context,
     )
@@ -79,6 +78,7 @@ def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelCon
         on_gpu=device.type != "cpu",
         kernels=ops.multiplies(torch.empty(0, dtype=dtype, device=device)),
         longest=config.context,
+        checkpointing=config.checkpointing,
     )
     parts = predict(_shape(sizes, config.context), setting)
     if config.kept.spike_deviations:
@@ -96,8 +96,8 @@ def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfi
     if model.memory_check and peak > free:
         raise ValueError(
             f"pretrain: not started, since its memory is predicted to reach {shown(peak)} and {shown(free)} are free. "
-            "A smaller model, or --set pretrain.pass_tokens and pretrain.kept.spike_deviations=0 take less. To "
-            "start it as it is: --set model.memory_check=false"
+            "A smaller model, or --set pretrain.checkpointing=true, pretrain.pass_tokens and "
+            "pretrain.kept.spike_deviations=0 take less. To start it as it is: --set model.memory_check=false"
         )
     speed = operations_per_second(DTYPES[model.dtype], device)
     row, itemsize = _row(config, recipe), DTYPES[model.dtype].itemsize

@@ -2,6 +2,8 @@
 
 rankings -> one tree per prompt (the prompt once, K answers as branches) -> scores [K] of the ranking's objective
 -> kwise_loss over all pairs of the prompt -> AdamW; then shifted so that demonstrations score 0 on average
+
+The head begins at random, or solved for the rankings (`linear_head.py`); without epochs that is all.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from steersman.text.length import fit_rankings
 from steersman.text.template import Template
 from steersman.train.cautions import cautions
 from steersman.train.ensemble import agreement, nursery, train_members
+from steersman.train.linear_head import solve_heads
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.per_objective import check_objectives, check_split, objective_report, own_scores, settle_scale
 from steersman.train.rankings import (
@@ -154,6 +157,10 @@ class RankedPrompts:
     batches: list[list[int]]
     """Numbers of the items of each optimizer step."""
 
+    def said(self, batch: Sequence[int]) -> int:
+        """Pairs and labels of a step."""
+        return sum(len(item.pairs) + abs(item.label) for item in (self.items[i] for i in batch))
+
     def counts(self) -> dict[str, int]:
         labels = sum(abs(item.label) for item in self.items)
         return {"all_ties": self.ties} | ({"labels": labels} if labels else {})
@@ -248,6 +255,7 @@ def run(
 
     The further members of an ensemble, and the validator, are trained first, each a stage of its own.
     """
+    check_epochs(config)
     origin = Origin("reward", output, config, model_config, seed, inputs)
 
     shared: list[FrozenStates] | None = [] if config.validator or config.members > 1 else None
@@ -264,6 +272,15 @@ def run(
     return train(base, rankings, demonstrations, origin, 1, further, shared)
 
 
+def check_epochs(config: RewardConfig) -> None:
+    """Raises ValueError where nothing would be learned."""
+    for name, passes in (("epochs", config.epochs), ("validator_epochs", config.validator and config.validator_epochs)):
+        if passes is not False and not passes and config.head_init != "solved":
+            raise ValueError(f"reward.{name} = 0 learns nothing: expected 1 or more, or reward.head_init = 'solved'")
+    if not config.epochs and config.members > 1:
+        raise ValueError(f"reward.members = {config.members}: without epochs all would be one model; expected 1")
+
+
 def states_of(
     model: Any, every: Sequence[Tree], mine: Sequence[Tree], config: RewardConfig, shared: list[FrozenStates] | None
 ) -> FrozenStates:
@@ -273,11 +290,23 @@ def states_of(
     """
     if shared:
         return shared[0]
-    lasting = every if shared is not None else mine if config.epochs > 1 else []
+    again = config.epochs + (config.head_init == "solved") > 1
+    lasting = every if shared is not None else mine if again else []
     states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
     if shared is not None:
         shared.append(states)
     return states
+
+
+def solve(
+    model: Any, items: Sequence[RankedTree], origin: Origin[RewardConfig], states: FrozenStates
+) -> dict[str, Any]:
+    """Begin with a solved head, where that is wanted; returns what it says of itself."""
+    config = origin.config
+    if config.head_init != "solved":
+        return {}
+    order = f"{origin.seed}/reward/folds"
+    return solve_heads(model, items, config.rows.row_tokens, config.margin, order, states)
 
 
 def train(
@@ -302,19 +331,18 @@ def train(
     short = [d for d in demonstrations if to_tree(template, d).size <= context]
     demonstrations = [short[i] for i in shuffled(len(short), f"{origin.seed}/reward/zero")[:ZEROED]]
     examples = prepare(template, fitted.records, origin, context, member)
-    held, batches = examples.held, examples.batches
-    trees = [item.tree for item in examples.items]
+    held, batches, trees = examples.held, examples.batches, [item.tree for item in examples.items]
     every = [item.tree for item in to_ranked_trees(template, fitted.records, context)[0]]
     evaluated = evenly_spaced(len(batches), config.evals)
 
     with opened(origin, base, [tree.size for tree in trees], lambda: new_model(base, origin, member)) as session:
-        model, steps = session.model, Steps(session, len(batches))
+        model = session.model
         states = states_of(model, every, trees, config, shared)
+        solution, steps = solve(model, examples.items, origin, states), Steps(session, len(batches))
         for step in steps:
             loss, right = learn(model, steps.updater, config, examples, batches[step], states)
             norm, _ = steps.update()
-            pairs = sum(len(item.pairs) + abs(item.label) for item in (examples.items[i] for i in batches[step]))
-            accuracy = right / pairs
+            accuracy = right / (pairs := examples.said(batches[step]))
             metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
             if steps.done in evaluated:
                 with stopping.held():  # a point of this step must have its line
@@ -333,9 +361,10 @@ def train(
             **examples.counts(),
             **counts,
             **fitted.counts(),
+            **solution,
             "normalised_on": len(demonstrations),
             "pairs_per_second": session.mean_speed(2),
-            "cautions": [*cautions(len(batches), session.path), *fitted.cautions("reward")],
+            "cautions": [*(cautions(len(batches), session.path) if batches else []), *fitted.cautions("reward")],
         }
         session.finish(report, notes)
         shutil.rmtree(nursery(origin.output), ignore_errors=True)

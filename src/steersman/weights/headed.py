@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from steersman.artifact.files import write_json
-from steersman.families.encoder import headed_class
+from steersman.families.encoder import averages, headed_class
 from steersman.progress import activity, note
 from steersman.weights import checks
 from steersman.weights.folders import (
@@ -30,6 +31,9 @@ POOLING = "1_Pooling"
 NORMALIZE = "2_Normalize"
 HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
 """End of a class's name in config.json -> what its head computes."""
+AVERAGED = "mean_pooled."
+"""Before the names of a head's weights that read the mean of the states: transformers' class, which would give it the
+first state, says that they are missing."""
 
 
 def task_of(folder: Path) -> str:
@@ -63,6 +67,8 @@ def load_headed(
     check_folder(folder)
     config = text_config(read_config(folder, trust_remote_code))
     _check_backbone(config, folder)
+    if task in ("span", "embedding") and hasattr(config, "classifier_pooling") and averages(config):
+        del config.classifier_pooling
     if labels:
         config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
     try:
@@ -71,8 +77,9 @@ def load_headed(
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
     options: dict[str, Any] = {"config": config, "dtype": DTYPES[dtype], "output_loading_info": True}
     options |= _unpooled(kind) if task == "embedding" else {}
+    options["key_mapping"] = {rf"^{re.escape(AVERAGED)}": ""}
     if any(name.startswith("model.") for name in checks.stored_tensors(folder)) and kind.base_model_prefix != "model":
-        options["key_mapping"] = {r"^model\.": f"{kind.base_model_prefix}."}  # Llama's class for spans
+        options["key_mapping"] |= {r"^model\.": f"{kind.base_model_prefix}."}  # Llama's class for spans
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     with quiet(), activity(f"loading {folder.name}", about=size / LOADED), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
@@ -123,17 +130,25 @@ def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
         note(f"{folder.name}: {len(unused)} tensors of another head are left out ({parts[:200]})")
 
 
+def saved_names(model: Model) -> dict[str, torch.Tensor] | None:
+    """The weights as they are saved where the head reads means; None where that is as they are named."""
+    if not averages(model.config) or model.base_model is model:
+        return None
+    body = f"{model.base_model_prefix}."
+    return {name if name.startswith(body) else AVERAGED + name: x for name, x in model.state_dict().items()}
+
+
 # pooling, in the files of sentence-transformers
 
 
-def pooling_of(folder: Path) -> str:
-    """How the folder's states become one vector: as its files say, else their mean.
+def pooling_of(folder: Path, usual: str = "mean") -> str:
+    """How the folder's states become one vector: as its files say, else the `usual` way.
 
     Raises ValueError for a way that is not one of `POOLINGS`.
     """
     path = folder / POOLING / "config.json"
     if not path.is_file():
-        return "mean"
+        return usual
     said = checks.read_object(path)
     mode = said.get("pooling_mode")  # newer files name it
     chosen = (
@@ -143,6 +158,17 @@ def pooling_of(folder: Path) -> str:
     if len(chosen) != 1 or chosen[0] not in found:
         raise ValueError(f"{path}: expected one of {', '.join(POOLINGS.values())}, got {', '.join(chosen) or 'none'}")
     return found[chosen[0]]
+
+
+def prompts_of(folder: Path) -> tuple[str, str]:
+    """What the model wants before questions and before passages, as its files of sentence-transformers say."""
+    path = folder / "config_sentence_transformers.json"
+    said = checks.read_object(path).get("prompts") if path.is_file() else None
+    named = said if isinstance(said, dict) else {}
+    found = [
+        next((str(named[n]) for n in names if named.get(n)), "") for names in (("query",), ("passage", "document"))
+    ]
+    return found[0], found[1]
 
 
 def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:

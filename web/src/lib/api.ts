@@ -262,6 +262,7 @@ export const api = {
   conversation: (id: Id) => json<Conversation>('GET', at(id)),
   change: (id: Id, what: { title?: string; folder?: string; pinned?: boolean; settings?: ChatSettings }) =>
     json<ConversationInfo & { settings: ChatSettings }>('PATCH', at(id), what),
+  words: (data: string) => json<{ text: string; pages: number; unread: number[]; cut: number }>('POST', '/api/attachments', { data }),
   search: (words: string) => json<Hit[]>('GET', `/api/search?q=${part(words)}`),
   exported: (id: Id, form: 'markdown' | 'json', last: Id | null, language: string) =>
     `${at(id)}/export?form=${form}&language=${language}${last === null ? '' : `&last=${part(last)}`}`,

@@ -7,7 +7,9 @@
 export const FILE_LIMIT = 200_000
 export const FILES = 8
 /** What the file dialog offers; any file that is text may be dropped or pasted. */
-export const KINDS = '.txt,.md,.csv,.tsv,.json,.jsonl,.xml,.yaml,.yml,.toml,.ini,.log,.html,.css,.py,.js,.ts,.sql,.sh,.java,.c,.h,.cpp,.go,.rs,.rb,.php,text/*'
+export const KINDS = '.txt,.md,.csv,.tsv,.json,.jsonl,.xml,.yaml,.yml,.toml,.ini,.log,.html,.css,.py,.js,.ts,.sql,.sh,.java,.c,.h,.cpp,.go,.rs,.rb,.php,.pdf,.docx,text/*'
+/** Bytes of a PDF or Word file, whose words the server reads. */
+export const DOCUMENT_LIMIT = 10_000_000
 
 export interface Attachment {
   name: string
@@ -32,6 +34,19 @@ export function decoded(bytes: Uint8Array): string | Refusal {
     }
   }
   return 'attach_binary'
+}
+
+/** Whether the server must read the file's words: by how it begins. */
+export const isDocument = (name: string, bytes: Uint8Array) => {
+  const head = String.fromCharCode(...bytes.subarray(0, 1024))
+  return head.includes('%PDF-') || (head.startsWith('PK\u0003\u0004') && /\.docx$/i.test(name))
+}
+
+/** Base64 of any number of bytes. */
+export function base64(bytes: Uint8Array): string {
+  let text = ''
+  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000))
+  return btoa(text)
 }
 
 /** A question with its files behind it. A file that holds the closing tag gets tags with a number. */

@@ -1,6 +1,7 @@
 /**
  * What the server says in English (reasons, conditions of the gate), in the page's language: `said/LANGUAGE.json` holds
- * sentences with {values}, the first that fits is taken. What is not there is shown as it is said.
+ * sentences with {values}, the first that fits is taken; a value called {said} is a sentence itself. What is not there
+ * is shown as it is said.
  */
 import type { Language } from './i18n'
 
@@ -19,7 +20,10 @@ function form(english: string): RegExp {
 export function inLanguage(language: Language, text: string): string | undefined {
   for (const [pattern, own] of FORMS[language] ?? []) {
     const found = pattern.exec(text)
-    if (found) return own.replace(/\{(\w+)\}/g, (whole, name: string) => found.groups?.[name] ?? whole)
+    if (!found) continue
+    const { said } = found.groups ?? {}
+    const values: Record<string, string> = { ...found.groups, ...(said ? { said: inLanguage(language, said) ?? said } : {}) }
+    return own.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
   }
   return undefined
 }

@@ -7,11 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from steersman.data.contamination import units
 from steersman.data.formats import Parsed
 from steersman.messages import Conversation
 from steersman.types import Feedback, Ranking
 
+MIXED = np.int64(0x2545F4914F6CDD1D)
 RUN, RUNS, REPEATED = 6, 24, 0.5
 """A text of at least RUNS runs of RUN words (or Chinese characters), half of which were there before, repeats itself."""
 BROKEN, BROKEN_SHARE = 2, 0.002
@@ -83,10 +86,14 @@ def quality_fault(record: Parsed) -> str:
 
 
 def _repeats(words: Sequence[str]) -> bool:
-    runs = [tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
-    if len(runs) < RUNS:
+    count = len(words) - RUN + 1
+    if count < RUNS:
         return len(words) >= 12 and len(set(words)) <= 2
-    return 1 - len(set(runs)) / len(runs) > REPEATED
+    hashes = np.fromiter(map(hash, words), np.int64, len(words))  # a book has a million runs: no tuples of them
+    runs = np.zeros(count, np.int64)
+    for i in range(RUN):
+        runs = runs * MIXED + hashes[i : i + count]
+    return 1 - len(np.unique(runs)) / count > REPEATED
 
 
 def _echo(record: Conversation | Feedback) -> str:

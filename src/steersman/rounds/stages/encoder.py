@@ -110,7 +110,8 @@ def _measures(found: Mapping[str, Any]) -> str:
 
 def tell(metrics: Metrics) -> str:
     labels = f", {metrics['labels']} labels" if "labels" in metrics else ""
-    lines = [f"{metrics['task']}{labels}, {metrics['examples']} examples, the weights of step {metrics['best_step']}"]
+    kept = f"the weights of step {metrics['best_step']}" if metrics["best_step"] else "the weights before fine-tuning"
+    lines = [f"{metrics['task']}{labels}, {metrics['examples']} examples, {kept}"]
     if "held_out_measures" in metrics:
         lines.append(f"held out ({metrics['held_out']}): {_measures(metrics['held_out_measures'])}")
     if "test" in metrics:

@@ -1,18 +1,20 @@
 """Keys and values of running sequences, in slots, within a memory budget.
 
-Each layer has one [slots, kv_heads, capacity, head_dim] tensor for keys and one for values. Running sequences sit in
-slots 0..n-1, so that a step reads a plain slice and copies nothing. The rectangle grows when sequences come or get
-longer; the budget bounds it.
+Each layer has one [slots, kv_heads, capacity, head_dim] tensor for keys and one for values, as the model computes them
+or in int8 with a scale per token and head. Running sequences sit in slots 0..n-1, so that a step reads a plain slice
+and copies nothing. The rectangle grows when sequences come or get longer; the budget bounds it.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from steersman.families.shape import Shape
 from steersman.machine import free_memory, total_memory
 
 STEP = 64
@@ -29,32 +31,64 @@ def bucket(count: int, unit: int = 1) -> int:
     return unit * (3 * power // 4 if count <= unit * (3 * power // 4) else power)
 
 
-def default_budget(device: torch.device) -> int:
-    """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free."""
+def default_budget(device: torch.device, others: int = 0) -> int:
+    """Bytes: 40 % of the machine's memory (of the container's, where it has a limit), at most 80 % of what is free.
+
+    `others`: bytes that will be taken before."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(0.8 * free)
-    return int(min(0.4 * total_memory(), 0.8 * free_memory()))
+        return int(0.8 * max(0, free - others))
+    return int(min(0.4 * total_memory(), 0.8 * max(0, free_memory() - others)))
+
+
+def token_bytes(shape: Shape, dtype: torch.dtype, int8: bool = False) -> int:
+    """Bytes of one token's keys and values over all layers."""
+    row = shape.head_dim + torch.float32.itemsize if int8 else shape.head_dim * dtype.itemsize
+    return 2 * shape.layers * shape.kv_heads * row
+
+
+Saved = tuple[Tensor, ...]
+"""A sequence's part of the cache: of each of `Cache.parts` [layers, kv_heads, length, ...]."""
+Place = tuple[Any, Any, Any]
+"""Indices of slots, heads and tokens."""
+
+
+def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x [..., d] as (int8 [..., d], scales [...]): the nearest 127ths of the largest number of each row."""
+    wide = x.float()
+    most = wide.abs().amax(-1)
+    inverse = torch.where(most > 0, 127 / most, 0)
+    return (wide * inverse[..., None]).round().to(torch.int8), most / 127
 
 
 class Cache:
-    """`budget`: most bytes of keys and values."""
+    """`budget`: most bytes of keys and values; `int8`: whether they are kept so, which takes about half."""
 
-    def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, budget: int
-    ) -> None:
-        self.layers, self.kv_heads, self.head_dim = layers, kv_heads, head_dim
+    def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device, budget: int, int8: bool = False) -> None:
+        self.shape, self.int8 = shape, int8
+        self.layers, self.kv_heads, self.head_dim = shape.layers, shape.kv_heads, shape.head_dim
         self.dtype, self.device, self.budget = dtype, device, budget
         self.buckets = 0
         """Up to this number of slots, slots and capacity are rounded to a few sizes."""
         self.slots, self.capacity = 0, 0
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
+        names = ("keys", "values", "key_scales", "value_scales") if int8 else ("keys", "values")
+        self.parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        """What is kept of each layer: [slots, kv_heads, capacity, ...]."""
+        self.turns = torch.zeros(0, dtype=torch.long)
+        """[slots]: where in the tables of rotations a sequence begins: 0, or `Shape.switch` if it is long."""
+
+    def beside(self) -> Cache:
+        """An empty cache of this kind, which may become as large as this one."""
+        return Cache(self.shape, self.dtype, self.device, self.budget, self.int8)
+
+    def turn(self, slot: int, tokens: int) -> None:
+        """Choose a slot's rotations, before it is filled, by the sequence's tokens so far."""
+        self.turns[slot] = self.shape.switch if tokens > self.shape.switch else 0
 
     @property
     def token_bytes(self) -> int:
         """Bytes of one token's keys and values over all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+        return token_bytes(self.shape, self.dtype, self.int8)
 
     def sizes(self, slots: int, capacity: int) -> tuple[int, int]:
         """(slots, tokens), each rounded up to a size that the cache is allocated in."""
@@ -89,41 +123,70 @@ class Cache:
 
     def _resize(self, slots: int, capacity: int, live: int) -> None:
         kept = min(capacity, self.capacity)
-        for cache in (self.keys, self.values):
+        for name, part in self.parts.items():
+            each = (slots, self.kv_heads, capacity, *([] if "scales" in name else [self.head_dim]))
+            dtype = torch.float32 if "scales" in name else torch.int8 if self.int8 else self.dtype
             for layer in range(self.layers):
-                fresh = self._zeros((slots, self.kv_heads, capacity, self.head_dim))
-                if len(cache) == self.layers:
-                    fresh[:live, :, :kept] = cache[layer][:live, :, :kept]
-                    cache[layer] = fresh
+                fresh = self._zeros(each, dtype)
+                if len(part) == self.layers:
+                    fresh[:live, :, :kept] = part[layer][:live, :, :kept]
+                    part[layer] = fresh
                 else:
-                    cache.append(fresh)
-        self.slots, self.capacity = slots, capacity
+                    part.append(fresh)
+        turns = torch.zeros(slots, dtype=torch.long)
+        turns[:live] = self.turns[:live]
+        self.slots, self.capacity, self.turns = slots, capacity, turns
 
     def clear(self) -> None:
         """Free all memory."""
-        self.slots, self.capacity, self.keys, self.values = 0, 0, [], []
+        self.slots, self.capacity = 0, 0
+        self.parts = {name: [] for name in self.parts}
 
-    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+    def put(self, layer: int, place: Place, keys: Tensor, values: Tensor) -> None:
+        """Write a layer's keys and values [..., head_dim] into a place."""
+        for name, x in (("key", keys), ("value", values)):
+            if self.int8:
+                self.parts[f"{name}s"][layer][place], self.parts[f"{name}_scales"][layer][place] = quantised(x)
+            else:
+                self.parts[f"{name}s"][layer][place] = x
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Keys or values [..., head_dim] as `take` returns them after `put`."""
+        if not self.int8:
+            return x
+        values, scales = quantised(x)
+        return (values * scales[..., None]).to(self.dtype)
+
+    def take(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values in a place, in the model's dtype."""
+        keys, values = (self.parts[name][layer][place] for name in ("keys", "values"))
+        if not self.int8:
+            return keys, values
+        scales = (self.parts[name][layer][place][..., None] for name in ("key_scales", "value_scales"))
+        keys, values = (x * scale for x, scale in zip((keys, values), scales, strict=True))
+        return keys.to(self.dtype), values.to(self.dtype)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A tensor of zeros: a masked product with uninitialised memory could be NaN."""
         if self.device.type != "cpu":
-            return torch.zeros(shape, dtype=self.dtype, device=self.device)
+            return torch.zeros(shape, dtype=dtype, device=self.device)
         # numpy requests zeroed memory, of which the system provides each page on first use
-        count = math.prod(shape) * self.dtype.itemsize
-        return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(self.dtype).view(shape)
+        count = math.prod(shape) * dtype.itemsize
+        return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(dtype).view(shape)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a sequence's first `length` cached tokens from one slot to another."""
-        for cache in (self.keys, self.values):
-            for layer in cache:
+        self.turns[target] = self.turns[source]
+        for part in self.parts.values():
+            for layer in part:
                 layer[target, :, :length] = layer[source, :, :length]
 
-    def read(self, slot: int, length: int) -> Tensor:
-        """A copy of a slot: [2, layers, kv_heads, length, head_dim]."""
-        parts = [torch.stack([layer[slot, :, :length] for layer in cache]) for cache in (self.keys, self.values)]
-        return torch.stack(parts)
+    def read(self, slot: int, length: int) -> Saved:
+        """A copy of a slot."""
+        return tuple(torch.stack([layer[slot, :, :length] for layer in part]) for part in self.parts.values())
 
-    def write(self, slot: int, saved: Tensor, length: int) -> None:
+    def write(self, slot: int, saved: Saved, length: int) -> None:
         """Write the first `length` tokens of a result of `read` into a slot."""
-        for cache, part in zip((self.keys, self.values), saved, strict=True):
-            for layer, tensor in zip(cache, part, strict=True):
+        for part, kept in zip(self.parts.values(), saved, strict=True):
+            for layer, tensor in zip(part, kept, strict=True):
                 layer[slot, :, :length] = tensor[:, :length]

@@ -94,7 +94,7 @@ class NativeStep:
     def point(self) -> None:
         """Read and check the addresses of weights and cache again, after any tensor was replaced."""
         s, w, cache = self._decoder.shape, self._decoder.weights, self._decoder.cache
-        if not cache.keys:
+        if not cache.slots:
             return
         sizes = {
             "hidden": s.hidden,
@@ -114,8 +114,8 @@ class NativeStep:
         for i in range(s.layers):
             cos, sin = self._decoder.ropes[i]
             # a table may have more rows (positions) than the cache
-            if len(cos) < cache.capacity or len(sin) < cache.capacity:
-                raise ValueError(f"rotations: expected {cache.capacity} positions or more, got {len(cos)}")
+            if len(cos) < s.switch + cache.capacity or len(sin) < s.switch + cache.capacity:
+                raise ValueError(f"rotations: expected {s.switch + cache.capacity} positions or more, got {len(cos)}")
             layers[i] = entries.Layer(
                 **{name: _matrix(w.matrices(name)[i], name, *shape) for name, shape in shapes.items()},
                 **{name: _at(w.norms[n][i], f"{name}:b[hidden]", sizes) for name, n in _NORMS.items() if n in w.norms},
@@ -124,8 +124,7 @@ class NativeStep:
                 k_norm=_at(w.k_norm[i], "k_norm:b[d]", sizes) if s.qk_norm else None,
                 cos=_at(cos, "cos:b[positions,d]", sizes),
                 sin=_at(sin, "sin:b[positions,d]", sizes),
-                keys=_at(cache.keys[i], "keys:b[slots,heads,places,d]", sizes),
-                values=_at(cache.values[i], "values:b[slots,heads,places,d]", sizes),
+                **self._cached(i, sizes),
                 window=s.windows[i],
             )
         self._model = entries.Model(
@@ -136,11 +135,20 @@ class NativeStep:
             _at(w.final_norm, "final_norm:b[hidden]", sizes),
             _matrix(w.head, "head", s.vocabulary, s.hidden),
             layers,
+            _at(cache.turns, "turns:l[slots]", sizes),
         )
         self._groups = {0: (self._model, layers)}
         needed = self._lib.steersman_scratch(ctypes.byref(self._model), self._threads)
         if needed > self._scratch.numel():
             self._scratch = torch.zeros(needed, dtype=torch.uint8)
+
+    def _cached(self, layer: int, sizes: Sizes) -> dict[str, int | None]:
+        """The cache's fields of a layer."""
+        kind = "c" if self._decoder.cache.int8 else "b"
+        kinds = {"keys": f"{kind}[slots,heads,places,d]", "values": f"{kind}[slots,heads,places,d]"}
+        scales = dict.fromkeys(("key_scales", "value_scales"), "f[slots,heads,places]")
+        found = self._decoder.cache.parts.items()
+        return {name: _at(part[layer], f"{name}:{(kinds | scales)[name]}", sizes) for name, part in found}
 
     def decode(self, ids: Tensor, positions: Tensor) -> Tensor:
         """As `Decoder.decode`; logits are float32 [N, vocab]."""
@@ -155,10 +163,12 @@ class NativeStep:
         if slot not in self._groups:
             (_, layers), cache = self._groups[0], self._decoder.cache
             later = type(layers)(*layers)
-            for layer, keys, values in zip(later, cache.keys, cache.values, strict=True):
-                layer.keys, layer.values = keys[slot].data_ptr(), values[slot].data_ptr()
+            for name, part in cache.parts.items():
+                for layer, tensor in zip(later, part, strict=True):
+                    setattr(layer, name, tensor[slot].data_ptr())
             model = entries.Model.from_buffer_copy(self._model)
             model.slots, model.layer = cache.slots - slot, later
+            model.turns = cache.turns[slot:].data_ptr()
             self._groups[slot] = model, later
         return self._groups[slot][0]
 

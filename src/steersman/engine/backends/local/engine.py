@@ -30,6 +30,7 @@ from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone
+from steersman.engine.room import Room
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.engine.serving import Serving
 from steersman.text.call_form import CallForm
@@ -116,6 +117,12 @@ class LocalEngine:
         if self.decoder.native is not None:
             return "native"
         return "torch" if self.decoder.graphs is None else "graphs"
+
+    @property
+    def room(self) -> Room:
+        """What its cache holds."""
+        cache = self.decoder.cache
+        return Room(cache.token_bytes, cache.budget, self.max_context, self.max_slots, cache.int8)
 
     @property
     def policy_version(self) -> str:

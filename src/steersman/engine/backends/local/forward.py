@@ -26,7 +26,7 @@ from steersman.engine.backends.local.graphs import Graphs
 from steersman.engine.backends.local.matrix import MANY
 from steersman.engine.backends.local.merged import Weights
 from steersman.families.known import family_of
-from steersman.families.shape import inverse_frequencies
+from steersman.families.rope import rotations
 from steersman.kernels import ops as kernels
 
 FIRST_ROPE_LENGTH = 4096
@@ -60,18 +60,19 @@ class Decoder:
         *,
         int8: bool = False,
         cache_bytes: int | None = None,
+        cache_int8: bool = False,
         native: bool = True,
     ) -> None:
         self.shape = s = family_of(config).shape(config)
         self.dtype, self.device = dtype, device
         self.weights = Weights(s, dtype, device, int8)
         budget = default_budget(device) if cache_bytes is None else cache_bytes
-        self.cache = Cache(s.layers, s.kv_heads, s.head_dim, dtype, device, budget)
+        self.cache = Cache(s, dtype, device, budget, cache_int8)
         self.ropes = self._rope_tables(FIRST_ROPE_LENGTH)
         self.adapter: Adapter | None = None
         """Applied by every step until it is changed."""
         self.native = NativeStep.of(self) if native else None
-        self.graphs = Graphs.of(self) if native else None
+        self.graphs = Graphs.of(self) if native and not s.switch else None
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy tensors in by transformers' names. Raises ValueError on an unknown name or a wrong shape."""
@@ -82,7 +83,7 @@ class Decoder:
     def reserve(self, slots: int, capacity: int, live: int = 0, most_slots: int = 0) -> None:
         """Room in the cache, keeping slots 0..live-1; see `Cache.reserve`."""
         replaced = self.cache.reserve(slots, capacity, live, most_slots or slots)
-        if self.cache.capacity > self.ropes[0][0].shape[0]:
+        if self.cache.capacity > self.rope_length:
             self.ropes = self._rope_tables(2 * self.cache.capacity)
         if replaced and self.native is not None:
             self.native.point()
@@ -90,20 +91,30 @@ class Decoder:
             self.graphs.clear()
 
     def _rope_tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
-        """Per layer (cos, sin), each [length, head_dim]; layers of one kind share a table."""
+        """Per layer (cos, sin), each [switch + length, head_dim]: `switch` positions of short sequences, then those of
+        long ones; without a switch, `length` positions of all. Layers of one kind share a table."""
         tables: dict[str, tuple[Tensor, Tensor]] = {}
         result = []
-        for theta, scaling in zip(self.shape.thetas, self.shape.rope_scalings, strict=True):
-            key = repr((theta, scaling))
+        self.rope_length = length
+        for scaling in self.shape.rope_scalings:
+            key = repr(scaling)
             if key not in tables:
-                inverse = inverse_frequencies(theta, scaling, self.shape.head_dim)
-                angles = torch.outer(torch.arange(length).float(), inverse)
-                angles = torch.cat([angles, angles], dim=-1)
-                cos, sin = angles.cos(), angles.sin()
-                sin[:, : self.shape.head_dim // 2].neg_()  # so that rotation is x * cos + swap_halves(x) * sin
+                parts = [self._rotation_table(scaling, length, long=True)]
+                if self.shape.switch:
+                    parts.insert(0, self._rotation_table(scaling, self.shape.switch, long=False))
+                cos, sin = (torch.cat(part) for part in zip(*parts, strict=True))
                 tables[key] = (cos.to(self.device, self.dtype), sin.to(self.device, self.dtype))
             result.append(tables[key])
         return result
+
+    def _rotation_table(self, scaling: dict[str, Any], length: int, long: bool) -> tuple[Tensor, Tensor]:
+        """(cos, sin) of positions 0..length - 1, so that x is rotated to x * cos + swap_halves(x) * sin."""
+        inverse, size = rotations(scaling, self.shape.head_dim, long)
+        angles = torch.outer(torch.arange(length).float(), inverse)
+        angles = torch.cat([angles, angles], dim=-1)
+        cos, sin = angles.cos() * size, angles.sin() * size
+        sin[:, : self.shape.head_dim // 2].neg_()
+        return cos, sin
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         if kernels.serves(x, x.shape[-1]):
@@ -119,12 +130,12 @@ class Decoder:
             self.adapter.add(y, x, merged, layer)
         return y
 
-    def _rotations(self, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Per layer (cos, sin), each [rows, 1, d], of positions [rows]; made once for layers of one kind."""
+    def _rotations(self, places: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Per layer (cos, sin), each [rows, 1, d], of places [rows] in the tables; made once for layers of one kind."""
         made: dict[int, tuple[Tensor, Tensor]] = {}
         for cos, sin in self.ropes:
             if id(cos) not in made:
-                made[id(cos)] = cos.index_select(0, positions)[:, None], sin.index_select(0, positions)[:, None]
+                made[id(cos)] = cos.index_select(0, places)[:, None], sin.index_select(0, places)[:, None]
         return [made[id(cos)] for cos, _ in self.ropes]
 
     def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,7 +193,7 @@ class Decoder:
     @contextlib.contextmanager
     def beside(self, cache: Cache) -> Iterator[None]:
         """Inside, prefills use another cache, and the running sequences' is left alone."""
-        if cache.capacity > self.ropes[0][0].shape[0]:
+        if cache.capacity > self.rope_length:
             self.ropes = self._rope_tables(2 * cache.capacity)
             if self.native is not None:
                 self.native.point()
@@ -234,12 +245,15 @@ class Decoder:
         tiled = self._tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
-        positions = torch.zeros_like(ids)
-        for prompt, begin, start, size in zip(prompts, begins, starts, sizes, strict=False):
+        positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
+        for slot, (prompt, begin, start) in enumerate(zip(prompts, begins, starts, strict=False), first_slot):
+            size = sizes[slot - first_slot]
             ids[begin : begin + len(prompt)] = torch.tensor(prompt)
             positions[begin : begin + size] = torch.arange(start, start + size)
+            # padding may lie beyond the positions of short sequences; what becomes of it is overwritten
+            turned[begin : begin + len(prompt)] = positions[begin : begin + len(prompt)] + cache.turns[slot]
         positions = positions.to(self.device)
-        rotations = self._rotations(positions)
+        rotations = self._rotations(turned.to(self.device))
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
         # kernels compute the attention of prompts without cached tokens, all at once; the others take PyTorch's
@@ -254,24 +268,25 @@ class Decoder:
             at += n
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            states = self._qkv(h, layer, *rotations[layer])
+            q, k, v = self._qkv(h, layer, *rotations[layer])
+            # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
+            seen = q, cache.seen(k), cache.seen(v)
             if tiled and whole:
-                q, k, v = (part.contiguous() for part in states)
-                tensors = q, k, v, attended.view(q.shape), torch.empty(q.shape[:2])
+                query, key, value = (part.contiguous() for part in seen)
+                tensors = query, key, value, attended.view(q.shape), torch.empty(q.shape[:2])
                 kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
             for rows, slots, start, shape, masks in groups:
-                end = start + shape[1]
-                q, k, v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in states)
+                fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
-                cache.keys[layer][slots, :, start:end] = k
-                cache.values[layer][slots, :, start:end] = v
+                cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
                 if tiled and not start:
                     continue
+                queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
                 if start:
-                    k, v = cache.keys[layer][slots, :, :end], cache.values[layer][slots, :, :end]
-                mask = masks[s.windows[layer]]
+                    keys, values = cache.take(layer, (slots, slice(None), slice(start + shape[1])))
+                mask, grouped = masks[s.windows[layer]], s.heads != s.kv_heads
                 a = F.scaled_dot_product_attention(
-                    q, k, v, attn_mask=mask, is_causal=mask is None, scale=s.scale, enable_gqa=s.heads != s.kv_heads
+                    queries, keys, values, mask, is_causal=mask is None, scale=s.scale, enable_gqa=grouped
                 )
                 attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
             x = self._rest(x, attended, layer)
@@ -309,16 +324,15 @@ class Decoder:
         group = s.heads // s.kv_heads
         x = self._embed(ids)
         rows = torch.arange(n, device=self.device)
-        masks, rotations = self._decode_masks(positions, longest), self._rotations(positions)
+        places = positions + cache.turns[:n].to(self.device) if s.switch else positions
+        masks, rotations = self._decode_masks(positions, longest), self._rotations(places)
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, layer, *rotations[layer])
-            cache.keys[layer][rows, :, positions] = k
-            cache.values[layer][rows, :, positions] = v
+            cache.put(layer, (rows, slice(None), positions), k, v)
             a = F.scaled_dot_product_attention(
                 q.view(n, s.kv_heads, group, s.head_dim),
-                cache.keys[layer][:n, :, :longest],
-                cache.values[layer][:n, :, :longest],
+                *cache.take(layer, (slice(n), slice(None), slice(longest))),
                 attn_mask=masks[s.windows[layer]].expand(n, s.kv_heads, group, longest),
                 scale=s.scale,
             )

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from steersman.engine.backends.local.cache import Cache
 from steersman.engine.backends.local.driver import Driver
 from steersman.engine.backends.local.forward import Decoder, room
 from steersman.engine.protocol import DoesNotFit, PromptScores
@@ -28,10 +27,11 @@ def _read(decoder: Decoder, driver: Driver, ids: Sequence[int], see: Callable[[i
     prompt's cache alone passes the memory budget."""
     of = decoder.cache
     with _one:
-        cache = Cache(of.layers, of.kv_heads, of.head_dim, of.dtype, of.device, of.budget)
+        cache = of.beside()
         if not cache.fits(1, room(len(ids))):
             raise DoesNotFit(f"prompt: the keys and values of {len(ids)} tokens need more than {of.budget >> 20} MiB")
         cache.reserve(1, room(len(ids)), 0, 1)
+        cache.turn(0, len(ids))
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
             with driver.between_steps(), decoder.beside(cache), torch.inference_mode():

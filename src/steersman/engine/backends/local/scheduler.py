@@ -21,7 +21,7 @@ from torch import Tensor
 
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.backends.local.adapters import Adapter
-from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.cache import Saved, rounded
 from steersman.engine.backends.local.forward import ALIGN, Decoder, room
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.protocol import Refused
@@ -31,10 +31,10 @@ from steersman.types import SamplingParams
 
 AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
-
-
-Hit = tuple[Tensor | None, int]
-"""(keys and values kept of a prompt's beginning, in the form of `Cache.read`; number of tokens used)."""
+DEEP = 1024
+"""Tokens of a prompt, the attention to which takes about as long as the rest of a layer."""
+Hit = tuple[Saved | None, int]
+"""(keys and values kept of a prompt's beginning, number of tokens used)."""
 
 
 @dataclass
@@ -115,6 +115,7 @@ class Scheduler:
             self._begin()
         if self.partial is not None:
             self._continue(self.partial)
+        self._renew_long()
         if self.active:
             self._grow()
             self._use_adapter(self.active[0])
@@ -163,7 +164,8 @@ class Scheduler:
         return min(self.prefill_tokens, self.chunk_tokens * max(1, waiting - len(self.active) // 4))
 
     def _find(self, request: Request) -> Hit:
-        found = self.prefixes.find(request.prompt, request.adapter) if request.reuse else None
+        kind = request.adapter, self._is_long(len(request.prompt))
+        found = self.prefixes.find(request.prompt, kind) if request.reuse else None
         return (None, 0) if found is None else (found[0].saved, found[1] - found[1] % ALIGN)
 
     def _pop(self) -> Request:
@@ -184,8 +186,12 @@ class Scheduler:
         together = [*self.active, *answers]
         self.decoder.reserve(len(together), max(map(_first_capacity, together)), live, self.max_slots)
 
-    def _write(self, hit: Hit, slot: int) -> None:
+    def _is_long(self, tokens: int) -> bool:
+        return 0 < self.decoder.shape.switch < tokens
+
+    def _write(self, request: Request, hit: Hit, slot: int) -> None:
         saved, length = hit
+        self.decoder.cache.turn(slot, len(request.prompt))
         if saved is not None:
             self.decoder.cache.write(slot, saved, length)
 
@@ -194,8 +200,8 @@ class Scheduler:
         first = len(self.active)
         self._reserve((a for r in group for a in r.answers), first)
         self._use_adapter(group[0].answers[0])
-        for slot, hit in enumerate(hits, first):
-            self._write(hit, slot)
+        for slot, (request, hit) in enumerate(zip(group, hits, strict=True), first):
+            self._write(request, hit, slot)
         known = [length for _, length in hits]
         logits = self.decoder.prefill([r.prompt[k:] for r, k in zip(group, known, strict=True)], first, known)
         # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
@@ -210,15 +216,17 @@ class Scheduler:
 
     def _begin_partial(self, request: Request, hit: Hit) -> None:
         self._reserve(request.answers, len(self.active))
-        self._write(hit, len(self.active))
+        self._write(request, hit, len(self.active))
         self.partial = Partial(request, hit[1])
 
     def _continue(self, partial: Partial) -> None:
         """Prefill one chunk of a prompt; after the last chunk, start its answers."""
         request, slot = partial.request, len(self.active)
         budget = self.prefill_tokens
-        if self.independent or any(a.streamed for a in self.active):
+        if self.independent:
             budget = self.chunk_tokens
+        elif any(a.streamed for a in self.active):  # the deeper in a prompt, the longer a token takes
+            budget = max(ALIGN, room(self.chunk_tokens // (1 + partial.done // DEEP)))
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
         logits = self.decoder.prefill([chunk], slot, [partial.done])
@@ -238,6 +246,13 @@ class Scheduler:
         self._free()
 
     # a step
+
+    def _renew_long(self) -> None:
+        """Sequences that have become long turn by other rotations from their first token on: prefill them again."""
+        if switch := self.decoder.shape.switch:
+            turns = self.decoder.cache.turns
+            for slot in [i for i, a in enumerate(self.active) if a.length > switch and not turns[i]][::-1]:
+                self._put_back(slot)
 
     def _grow(self) -> None:
         """Make room for one more token of every running sequence; out of memory, pause the youngest."""
@@ -260,9 +275,16 @@ class Scheduler:
         else:
             assert len(self.active) > 1, "a request that cannot run alone is refused"
             youngest = max(self.active, key=lambda a: a.admitted)
-            self._leave(self.active.index(youngest))
-            request = Request((*youngest.prompt, *youngest.ids), [youngest])
+            self._put_back(self.active.index(youngest))
+            return
         # in front of the waiting requests: it came earlier
+        heapq.heappush(self._waiting, (-1, next(self._arrivals), request))
+
+    def _put_back(self, slot: int) -> None:
+        """Take out a running sequence, which is prefilled again before any waiting request."""
+        answer = self.active[slot]
+        self._leave(slot)
+        request = Request((*answer.prompt, *answer.ids), [answer])
         heapq.heappush(self._waiting, (-1, next(self._arrivals), request))
 
     def _use_adapter(self, answer: Answer) -> None:
@@ -354,7 +376,8 @@ class Scheduler:
                 continue
             if answer.keep and answer.ids:
                 tokens = (*answer.prompt, *answer.ids[:-1])
-                self.prefixes.put(tokens, answer.params.adapter, self.decoder.cache.read(slot, len(tokens)))
+                kind = answer.params.adapter, bool(self.decoder.cache.turns[slot])
+                self.prefixes.put(tokens, kind, self.decoder.cache.read(slot, len(tokens)))
             self._leave(slot)
 
     def _leave(self, slot: int) -> None:

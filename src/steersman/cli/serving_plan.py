@@ -1,0 +1,49 @@
+"""How a model of the workspace is served: what its engine is asked for, and the memory that this takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from steersman.config import Config
+
+
+def serving_options(config: Config, dtype: str = "") -> dict[str, Any]:
+    """Arguments of `load_engine`; `dtype`: in place of `serve.dtype`."""
+    options: dict[str, Any] = config.model.loading | {"today": True, "name": config.project.name}
+    dtype = dtype or config.serve.dtype
+    if dtype != "model":
+        options["dtype"] = dtype
+    return options | {"cache_int8": config.serve.kv_cache == "int8"}
+
+
+def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict[str, Any], str]:
+    """(facts, text): weights, and how many dialogues the keys and values hold, of a server over a folder's model."""
+    import torch
+
+    from steersman.engine.backends.local.cache import default_budget, token_bytes
+    from steersman.engine.room import Room
+    from steersman.train.budget import shape_in
+    from steersman.train.memory import model_parameters
+    from steersman.weights.folders import DTYPES, pick_device
+
+    options = serving_options(config)
+    shape, device = shape_in(folder, config.model.trust_remote_code), pick_device(config.model.device)
+    rounded = options["dtype"] not in DTYPES
+    dtype = torch.bfloat16 if rounded else DTYPES[options["dtype"]]
+    weights = model_parameters(shape, head=True) * (1 if rounded else dtype.itemsize)
+    free_for_both = None if free is None else max(0, free - weights)
+    budget = default_budget(device, weights) if free_for_both is None else int(0.8 * free_for_both)
+    slots = max(config.serve.streams, 128)
+    room = Room(token_bytes(shape, dtype, options["cache_int8"]), budget, shape.context, slots, options["cache_int8"])
+    facts = {"model": str(folder), "weights_bytes": weights, "kept_bytes": budget // 4, "cache": room.to_json()}
+    text = (
+        f"weights: {weights / 2**30:.2f} GiB\n{room}\n"
+        f"finished dialogues that may go on: at most {budget / 2**32:.1f} GiB beside that; those of running ones are "
+        "taken from the system as tokens are written\n"
+        "a prompt that fits the context but not the cache is refused with 400, one that fits later waits\n"
+    )
+    if not options["cache_int8"]:
+        half = Room(token_bytes(shape, dtype, True), budget, shape.context, slots, True)
+        text += f'with serve.kv_cache = "int8": {half}\n'
+    return facts, text

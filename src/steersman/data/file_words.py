@@ -1,0 +1,141 @@
+"""The words of a PDF or Word file (pypdf, python-docx), read in a process of its own with limits of time and memory.
+
+Such files come from strangers: they may be encrypted, loop, or unpack to more than any machine has.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+PAGES, TEXT = 300, 200_000
+"""Most pages that are read, and most characters that are kept; what is beyond is counted."""
+SECONDS, MEMORY, UNPACKED = 20, 1 << 30, 100_000_000
+"""Limits: seconds of processor time, bytes of memory, bytes of a Word file once unpacked."""
+PATIENCE = 45.0
+"""Wall-clock limit in seconds: longer, since other processes may use the processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    text: str
+    pages: int
+    """All that there are; of Word files 0: they have none before they are printed."""
+    unread: tuple[int, ...]
+    """Pages that are images alone, cannot be read, or come after the last one that is."""
+    cut: int
+    """Characters that were left out at the end."""
+
+
+def words_of(content: bytes) -> Words:
+    """ValueError where the file is of another kind, encrypted, damaged, without words, or takes too long."""
+    command = [sys.executable, "-m", "steersman.data.file_words"]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"the file takes more than {PATIENCE:g} s to read") from None
+    if done.returncode < 0:  # ended by a signal: the limit of time
+        raise ValueError(f"the file takes more than {SECONDS} s of processor time to read")
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise ValueError("the file cannot be read; it may be damaged") from None
+    if "refused" in found:
+        raise ValueError(found["refused"])
+    return Words(found["text"], found["pages"], tuple(found["unread"]), found["cut"])
+
+
+def read(content: bytes) -> dict[str, Any]:
+    """The fields of `Words`, or why there are none. Without limits of its own: called in the other process."""
+    try:
+        if b"%PDF-" in content[:1024]:
+            reader = _opened(content)
+            pages, total = list(_pdf(reader)), len(reader.pages)
+            unread = [i + 1 for i, text in enumerate(pages) if not text.strip()] + [*range(len(pages) + 1, total + 1)]
+            text = "\n\n".join(text.strip() for text in pages if text.strip())
+        elif content[:4] == b"PK\x03\x04":
+            text, total, unread = "\n".join(_word(content)).strip(), 0, []
+        else:
+            return {"refused": "expected a PDF or a Word file (.docx)"}
+    except _Refused as refusal:
+        return {"refused": str(refusal)}
+    except MemoryError:
+        return {"refused": f"the file takes more than {MEMORY >> 20} MiB of memory to read"}
+    except Exception as error:  # of whatever the file's damage leads the libraries to
+        return {"refused": f"the file cannot be read; it may be damaged ({type(error).__name__})"}
+    if not text:
+        return {"refused": "the file has no words; a scan must be read by other programs first (OCR)"}
+    clean = text.encode("utf-8", "replace").decode().replace("\x00", "")
+    return {"text": clean[:TEXT], "pages": total, "unread": unread, "cut": max(0, len(clean) - TEXT)}
+
+
+class _Refused(Exception):
+    pass
+
+
+def _opened(content: bytes) -> Any:
+    from pypdf import PasswordType, PdfReader
+
+    reader = PdfReader(io.BytesIO(content))
+    if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
+        raise _Refused("the file is encrypted; expected one that opens without a password")
+    return reader
+
+
+def _pdf(reader: Any) -> Iterator[str]:
+    """The words of each page; '' where it has none or they cannot be read."""
+    size = 0
+    for number, page in enumerate(reader.pages):
+        if number == PAGES or size > TEXT:
+            return
+        try:
+            text = page.extract_text()
+        except MemoryError:
+            raise
+        except Exception:  # one page's damage
+            text = ""
+        size += len(text)
+        yield text
+
+
+def _word(content: bytes) -> Iterator[str]:
+    """Paragraphs and rows of tables, in the document's order."""
+    import docx
+    from docx.table import Table
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if "word/document.xml" not in archive.namelist():
+            raise _Refused("expected a PDF or a Word file (.docx)")
+        if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
+            raise _Refused(f"the file unpacks to more than {UNPACKED // 10**6} MB")
+    for block in docx.Document(io.BytesIO(content)).iter_inner_content():
+        if isinstance(block, Table):
+            for row in block.rows:
+                yield " | ".join(" ".join(cell.text.split()) for cell in row.cells)
+        else:
+            yield block.text
+
+
+def main() -> None:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    except (ImportError, ValueError, OSError):  # not on Windows
+        pass
+    content = sys.stdin.buffer.read()
+    import logging
+
+    logging.disable()  # pypdf tells of each oddity
+    print(json.dumps(read(content)))
+
+
+if __name__ == "__main__":
+    main()
