@@ -17,6 +17,12 @@ PROCESSES="${PROCESSES:-1}"           # of the stages after pretraining
 
 command -v "$STEERSMAN" >/dev/null || { echo "error: $STEERSMAN: not there; run 'make test' in $ROOT first, or set STEERSMAN" >&2; exit 2; }
 began=$SECONDS
+clock="$(mktemp)"
+trap 'rm -f "$clock"' EXIT
+step() {  # what comes now, and what all before it took: wall-clock, and processor time (user, system)
+    times > "$clock"
+    echo; echo "== $1: $2"; echo "   so far $((SECONDS - began)) s, of the processor $(tail -1 "$clock")"
+}
 
 if [ ! -f "$WORKSPACE/steersman.toml" ]; then
     given=()
@@ -27,10 +33,21 @@ cd "$WORKSPACE"
 
 sources=()
 for name in $TEXTS; do sources+=("${name%%.*}=$DATA/pretrain/$name"); done
+step "1 of 5, corpus" "raw text of $TEXTS is cleaned ($STEPS) and kept by documents, with a report"
 "$STEERSMAN" corpus build "${sources[@]}" --into text --steps "$STEPS"
+step "2 of 5, tokenizer" "$VOCABULARY entries are learned from that text, and measured in bytes per token"
 [ -d tokenizers/ours ] || "$STEERSMAN" tokenizer train text --into ours --vocabulary "$VOCABULARY" --characters "$CHARACTERS"
+step "3 of 5, pretraining" "a decoder of $DEPTH layers learns to continue text from $TOKENS tokens; all else follows from these"
 "$STEERSMAN" pretrain text --tokenizer ours --depth "$DEPTH" --tokens "$TOKENS" --smoothing 0.7 --into ours
 
+step "4 of 5, data" "the generated shop: demonstrations, prompts to rank, prompts for PPO, test prompts nobody trains on"
 [ -d data ] && ls data/*.jsonl >/dev/null 2>&1 || "$STEERSMAN" data import shop
+step "5 of 5, the loop" "SFT on the demonstrations, 4 answers to each prompt, rankings by the rule judge (simulated), a reward model of
+   them, PPO against it, and a report that compares base, SFT and PPO on the test prompts"
 "$STEERSMAN" run --simulated --processes "$PROCESSES"
-echo "from raw text to the report in $((SECONDS - began)) s; steersman serve -w $WORKSPACE opens the chat"
+step "done" "from raw text to the report"
+asked="${ASK:-I want a cheap, quiet keyboard. What do you have?}"
+if [ -f current.json ]; then chosen=(); told="the promoted model"; else chosen=(--model sft); told="SFT's model: the gate promoted none"; fi
+echo "> $asked   ($told)"
+"$STEERSMAN" chat ${chosen[@]+"${chosen[@]}"} -m "$asked"
+echo "steersman serve -w $WORKSPACE opens the chat in a browser; the report is $WORKSPACE/rounds/001/report/report.html"

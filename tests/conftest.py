@@ -33,7 +33,10 @@ _command_of, _commands = typer.testing._get_command, {}
 
 
 def _made_once(app: typer.Typer) -> typer.core.TyperCommand | typer.core.TyperGroup:
-    """An app's commands, made once for all apps of the same verbs: a tenth of a second each, thousands of times."""
+    """An app's commands, made once for all apps of the same verbs: a tenth of a second each, thousands of times. A
+    test's own app has no groups: two with a verb of one name may do different things."""
+    if not app.registered_groups:
+        return _command_of(app)
     verbs = tuple(map(_verbs, (app, *(group.typer_instance for group in app.registered_groups))))
     if verbs not in _commands:
         _commands[verbs] = _command_of(app)

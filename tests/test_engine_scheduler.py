@@ -126,6 +126,27 @@ def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
     assert len(prefixes) == 3, "the shorter turn is replaced"
 
 
+def test_chunks_get_smaller_the_deeper_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a step takes as long at the end of a long prompt as at its beginning; alone a prompt comes in whole."""
+    monkeypatch.setattr("steersman.engine.backends.local.scheduler.DEEP", 64)
+    engine = small(load_engine(tiny, dtype="float32"), 64, 512)
+    chunks: list[int] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (chunks.append(len(p[0])), prefill(p, *a))[1])
+    stream = engine.stream(SHORT[0], SamplingParams(max_tokens=400, ignore_end=True, seed=1))
+    next(stream)
+    chunks.clear()
+    one = SamplingParams(max_tokens=4, temperature=0)
+    beside = engine.generate([[5] * 300], one)
+    stream.close()
+    assert chunks[:2] == [64, 32]
+    assert chunks[2:] == sorted(chunks[2:], reverse=True)
+    assert sum(chunks) == 300
+    chunks.clear()
+    assert ids(engine.generate([[5] * 300], one)) == ids(beside)
+    assert chunks == [300]
+
+
 def test_what_cannot_fit_is_refused_and_what_can_waits_or_pauses(tiny: Path) -> None:
     """A budget for some 300 tokens: sequences wait for each other, grow, are paused, and say the same."""
     params = SamplingParams(max_tokens=60, seed=5, ignore_end=True)

@@ -10,8 +10,9 @@ import pytest
 
 import tiny
 from steersman.artifact.workspace import Workspace
-from steersman.cli.tokenizers import load_tokenizer
+from steersman.cli.tokenizers import load_tokenizer, portions
 from steersman.config import Config
+from steersman.corpus.folder import Corpus
 from steersman.weights import published
 
 
@@ -36,3 +37,13 @@ def test_gpt2_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = load_tokenizer(Workspace(tmp_path, Config()), "gpt2")[2]
     for text in tiny.CORPUS:
         assert found(text).input_ids == like(text, add_special_tokens=False).input_ids
+
+
+def test_weights_count_where_all_text_fits() -> None:
+    kept = {s: {"kept": {"train": {"characters": n}}} for s, n in (("en", 1000), ("zh", 2000))}
+    corpus = Corpus("c", Path("c"), {"sources": kept})
+    assert portions(corpus, 10**9, {}) == {"en": 1000, "zh": 2000}
+    assert portions(corpus, 10**9, {"zh": 0.25}) == {"en": 1000, "zh": 500}
+    assert portions(corpus, 10**9, {"en": 4}) == {"en": 1000, "zh": 500}
+    assert portions(corpus, 300, {"zh": 0.25}) == {"en": 200, "zh": 100}
+    assert portions(corpus, 10**9, {"en": 0}) == {"zh": 2000}

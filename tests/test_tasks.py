@@ -174,6 +174,12 @@ def test_measures_of_items_and_labels() -> None:
     assert metrics.macro_f1(["a", "a", "b", "c"], ["a", "b", "b", "a"]) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
+def test_where_names_what_there_is(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"task": "tnews", "text": "a", "label": "b"}, {"task": "wsc"}])
+    with pytest.raises(ValueError, match=r"--where: no record has task=tnewz; task is tnews, wsc"):
+        made(path, "news", Taking(where={"task": "tnewz"}))
+
+
 def test_constrained_answers_are_labels() -> None:
     import re
 

@@ -151,7 +151,9 @@ def portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> d
     from steersman.corpus.mixture import Mixture
 
     have = {s: of["kept"]["train"]["characters"] for s, of in corpus.about["sources"].items()}
-    wanted = min(characters, sum(n for s, n in have.items() if weights.get(s, 1.0)))
+    heaviest = max((weights.get(s, 1.0) for s in have), default=1.0) or 1.0
+    # of more than this the weights would say nothing, since sources that have no more give way to others
+    wanted = min(characters, round(sum(n * weights.get(s, 1.0) / heaviest for s, n in have.items())))
     shares = Mixture(weights, 1.0, 1.0).shares(have, wanted)
     return {source: round(share * wanted) for source, share in shares.items()}
 

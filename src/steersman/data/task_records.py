@@ -76,11 +76,14 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
     """A question of every record that gives one; `kind` None: ready records. ValueError where a record is unreadable or
     none has the fields."""
     seen: set[str] = set()
+    elsewhere: dict[str, Counter[str]] = {name: Counter() for name in taking.where}
     for record in records:
         if record.error or not isinstance(record.value, dict):
             raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
         if any(str(_at(record.value, name)) != value for name, value in taking.where.items()):
             counts.left_out["not of --where"] += 1
+            for name, found in elsewhere.items():
+                found[str(_at(record.value, name))[:40]] += 1
             continue
         counts.read += 1
         seen |= record.value.keys()
@@ -88,6 +91,9 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
             yield _ready(record, taking, counts) if kind is None else _question(record, kind, taking, counts)
         except Dropped as why:
             counts.left_out[str(why)] += 1
+    if taking.where and not counts.read and counts.left_out:
+        told = "; ".join(f"{name} is {_some(found)}" for name, found in elsewhere.items())
+        raise ValueError(f"--where: no record has {' and '.join(f'{k}={v}' for k, v in taking.where.items())}; {told}")
     missing = sum(n for why, n in counts.left_out.items() if why.startswith("no field"))
     if counts.read and missing == counts.read:
         wanted = ", ".join(kind.fields) if kind else "input and target, or prompt and completion"
@@ -95,6 +101,11 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
             f"no record has the fields {wanted}; the records have {', '.join(sorted(seen))}: say which is which by "
             "--field NAME=FIELD"
         )
+
+
+def _some(found: Counter[str]) -> str:
+    most = ", ".join(value for value, _ in found.most_common(10))
+    return most + (f" and {len(found) - 10} others" if len(found) > 10 else "")
 
 
 def _at(value: Any, path: str) -> Any:

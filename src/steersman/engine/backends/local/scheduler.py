@@ -31,7 +31,7 @@ from steersman.types import SamplingParams
 
 AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
-DEEP = 4096
+DEEP = 1024
 """Tokens of a prompt, the attention to which takes about as long as the rest of a layer."""
 Hit = tuple[Saved | None, int]
 """(keys and values kept of a prompt's beginning, number of tokens used)."""
