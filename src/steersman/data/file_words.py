@@ -5,6 +5,7 @@ Such files come from strangers: they may be encrypted, loop, or unpack to more t
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -123,13 +124,12 @@ def _word(content: bytes) -> Iterator[str]:
 
 
 def main() -> None:
-    try:
+    if sys.platform != "win32":  # there only the clock and the size of the file bound it
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    except (ImportError, ValueError, OSError):  # not on Windows
-        pass
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     content = sys.stdin.buffer.read()
     import logging
 
