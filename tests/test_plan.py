@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
+from steersman.compute import packing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, replaced
 from steersman.families.outputs import branch_scores, response_logprobs, train_last_layers, use_checkpointing
@@ -58,6 +59,18 @@ def test_activations_are_those_that_autograd_keeps(family: Path, train_layers: i
     row = one_row()
     setting = memory.Setting("sft", len(row.ids), False, train_layers=train_layers, itemsize=4)
     assert memory.activations(budget.shape_in(family), setting) == pytest.approx(kept_bytes(model, row), rel=0.05)
+
+
+def test_masks_of_all_documents_of_a_row_are_kept(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shape = use_packed_rows(load_causal(tiny, "float32")), budget.shape_in(tiny)
+    for module in (packing, memory):
+        monkeypatch.setattr(module, "MOST_SCORES", shape.heads * 64 * 64)
+    row = build_row([Tree(tuple(range(3, 67)), learn=(False, *[True] * 63))] * 8)
+    response_logprobs(model, row)
+    made = sum(m.nbytes for _, _, masks in row.documents for m in masks._made.values())
+    whole = memory.Setting("sft", len(row.ids), False, itemsize=4, longest=64)
+    half = dataclasses.replace(whole, longest=32)
+    assert memory.activations(shape, whole) - memory.activations(shape, half) == made / 2
 
 
 @pytest.mark.parametrize("train_layers", [0, 1])

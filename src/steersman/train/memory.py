@@ -11,6 +11,7 @@ Why so: decision 16 in docs/LOG.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from steersman.compute.packing import MOST_SCORES, MULTIPLE
@@ -138,8 +139,8 @@ def activations(shape: Shape, s: Setting) -> int:
         one += tokens * tokens * (1 + s.itemsize)
     masks = 0
     if not (s.on_gpu or s.kernels):
-        longest = min(tokens, s.longest or tokens)
-        masks = len(set(shape.windows)) * min(tokens * longest, MOST_SCORES) * s.itemsize
+        kept_length = math.isqrt(MOST_SCORES // shape.heads)  # masks of longer documents are not kept
+        masks = len(set(shape.windows)) * tokens * min(tokens, s.longest or tokens, kept_length) * s.itemsize
     kept = layers * stream + one if s.checkpointing else layers * one
     return kept + 3 * stream + masks  # the final norm's input and output, and the states that predict
 
