@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 
 MARKUP = re.compile(
-    r"</?(?:p|br|div|span|a|ul|ol|li|b|strong|em|blockquote|table|t[rdh]|font|html|body|img|h[1-6])(?:[\s/][^<>]*)?>", re.I
+    r"</?(?:p|br|div|span|a|ul|ol|li|b|strong|em|blockquote|table|t[rdh]|font|html|body|img|h[1-6])(?:[\s/][^<>]*)?>",
+    re.I,
 )
 """Pattern of a tag by which a text is HTML."""
 _BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
