@@ -11,6 +11,8 @@ from typing import Any
 
 import docx
 import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from pypdf import PdfWriter
 from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject
 from starlette.testclient import TestClient
@@ -80,6 +82,37 @@ def test_words_of_pages_paragraphs_and_tables(monkeypatch: pytest.MonkeyPatch) -
     found = file_words.read(pdf("one", "two", "three", "four"))
     assert (found["text"], found["pages"], found["unread"]) == ("one\n\ntwo", 4, [3, 4])
     assert file_words.read(word())["cut"] == 5
+    monkeypatch.setattr(file_words, "MOST_PAGES", 3)
+    assert file_words.read(pdf("one", "two", "three", "four")) == {"refused": "the file has more than 3 pages"}
+
+
+def test_a_word_file_gives_all_that_is_to_be_read_and_that_once() -> None:
+    """Inserted under track changes, in boxes, controls, tables in tables and merged cells; not what was deleted."""
+    document, out = docx.Document(), io.BytesIO()
+    body, run = document.element.body, "<w:r><w:t>{}</w:t></w:r>".format
+
+    def made(xml: str) -> Any:
+        return parse_xml(
+            f"<w:x {nsdecls('w')} xmlns:mc='http://schemas.openxmlformats.org/markup-compatibility/2006'>{xml}</w:x>"
+        )[0]
+
+    line = document.add_paragraph("Pay ")._p
+    line.append(made(f"<w:ins w:id='1' w:author='a'>{run('50 ')}</w:ins>"))
+    line.append(made("<w:del w:id='2' w:author='a'><w:r><w:delText>40 </w:delText></w:r></w:del>"))
+    line.append(made(f"<w:sdt><w:sdtPr/><w:sdtContent>{run('euros')}</w:sdtContent></w:sdt>"))
+    body.insert(0, made(f"<w:sdt><w:sdtContent><w:p>{run('Title')}</w:p></w:sdtContent></w:sdt>"))
+    boxed = f"<w:txbxContent><w:p>{run('boxed')}</w:p></w:txbxContent>"
+    two = f"<mc:AlternateContent><mc:Choice>{boxed}</mc:Choice><mc:Fallback>{boxed}</mc:Fallback></mc:AlternateContent>"
+    document.add_paragraph()._p.append(made(f"<w:r>{two}</w:r>"))
+    table = document.add_table(2, 3)
+    for number, cell in enumerate(table.rows[0].cells):
+        cell.text = str(number)
+    table.rows[0].cells[0].add_table(1, 1).rows[0].cells[0].text = "inner"
+    table.rows[1].cells[0].merge(table.rows[1].cells[2]).text = "all"
+    table.rows[1].cells[0]._tc.tcPr.first_child_found_in("w:gridSpan").val = 3_000_000  # takes no time
+    document.save(out)
+    found = file_words.read(out.getvalue())["text"].splitlines()
+    assert [line for line in found if line] == ["Title", "Pay 50 euros", "boxed", "0 inner | 1 | 2", "all"]
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,16 @@ def test_groups_decide_on_the_role_at_each_sign_in(store: Store, provider: Provi
     assert role_by("root", oidc_claim="", oidc_groups="") == "chatter"  # as it was: no claim is asked
 
 
+def test_who_is_refused_for_lack_of_a_group_uses_up_no_invitation(store: Store, provider: Provider) -> None:
+    invitation = store.accounts.invite(Role.LABELER, by="")
+    client, users = browser_of(store, provider, **GROUPS, oidc_role=""), store.accounts.users()
+    for group, led in (("others", "/login?failed=unknown"), ("raters", "/")):
+        provider.claims = {"realm": {"roles": [group]}}
+        away = client.post("/api/oidc/start", json={"token": invitation}).json()["url"]
+        assert back(client, httpx.get(away)) == led
+        assert (store.accounts.users() == users) == (group == "others")
+
+
 def test_the_last_admin_stays_one(tmp_path: Path, provider: Provider) -> None:
     with Store.open(tmp_path / "own.db") as own:
         provider.claims = {"groups": ["root"]}

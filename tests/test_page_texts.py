@@ -78,6 +78,16 @@ def test_what_the_rounds_say_is_said_in_the_language(language: str) -> None:
     assert [text for text in said if not _fits(text, sentences)] == []
 
 
+@pytest.mark.parametrize("language", sorted(file.stem for file in (LANG.parent / "said").glob("*.json")))
+def test_the_first_sentence_that_fits_is_the_one_that_was_said(language: str) -> None:
+    """The page takes the first: a general one before a special one would leave half of it in English."""
+    sentences = json.loads((LANG.parent / f"said/{language}.json").read_text(encoding="utf-8"))
+    forms = {one: re.compile(".+?".join(map(re.escape, re.split(r"\{\w+\}", one))), re.DOTALL) for one in sentences}
+    for one in sentences:
+        text = re.sub(r"\{\w+\}", "7", one)
+        assert next(other for other, form in forms.items() if form.fullmatch(text)) == one
+
+
 PACKAGE = LANG.parents[2] / "src/steersman"
 SHOWN = (
     *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,39 @@ def test_passages_are_whole_sentences_and_nothing_is_lost(overlap: float) -> Non
     assert sum(p.text[-1] in "。.!" for p in made) >= 9
     again = sum(len(p.text) for p in made) > len(LONG)
     assert again == bool(overlap)
+
+
+def test_passages_of_many_short_lines_and_of_one_long_line_take_no_time() -> None:
+    begun = time.process_time()
+    assert len(list(passages(Document("a", "a\n" * 20_000), 200, 40))) == 63
+    assert "".join(p.text for p in passages(Document("a", "x" * 1_000_000), 200, 0)) == "x" * 1_000_000
+    assert time.process_time() - begun < 4  # half a second; it was more than ten
+
+
+def test_a_document_of_id_0() -> None:
+    (passage,) = passages(Document("f:1", "body", {"id": 0}), 60, 0)
+    assert passage.document == "0"
+
+
+def test_an_index_takes_no_other_folders_place(tmp_path: Path) -> None:
+    own = tmp_path / "docs" / "a.txt"
+    own.parent.mkdir()
+    own.write_text("My only copy.")
+    with pytest.raises(ValueError, match="holds something else"):
+        build(own.parent, some(), {}, None)
+    assert own.read_text() == "My only copy."
+    for inside in (own.parent, own.parent / "index"):
+        told = CliRunner().invoke(app(), ["index", "build", str(own.parent), "-o", str(inside)])
+        assert told.exit_code == 2
+        assert "is part of" in " ".join(told.output.split())
+
+
+def test_an_open_index_stays_whole_when_it_is_made_anew(tmp_path: Path) -> None:
+    build(tmp_path / "i", some(), {}, None)
+    held = Index(tmp_path / "i")
+    build(tmp_path / "i", [Passage("new", "", 0, "other " * 99), *some()], {}, None)
+    assert [hit.passage.text for hit in held.search("发票", 1)] == [TEXTS[2]]
+    assert Index(tmp_path / "i").passage(len(TEXTS)).text == TEXTS[-1]
 
 
 def test_titles_and_entries_of_an_faq() -> None:

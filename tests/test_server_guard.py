@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
+from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -310,3 +312,36 @@ def test_the_key_comes_from_flag_environment_or_setting(tmp_path: Path, monkeypa
     assert runner.invoke(verbs, serve, env={"STEERSMAN_KEY": "from-env"}).exit_code == 0
     assert runner.invoke(verbs, [*serve, "--key", "flag"], env={"STEERSMAN_KEY": "from-env"}).exit_code == 0
     assert seen == ["", "from-env", "flag"]
+
+
+class Whole:
+    """A client that sends a body in one piece."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __call__(self) -> dict[str, object]:
+        return {"type": "http.request", "body": self._content}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"," * 20_001 + b'"' + b'\\"' * 400_000, True),  # a string without an end: took an hour of the event loop
+        (b"," * 20_000 + b'"' + b'\\"' * 400_000 + b"\\", False),
+        (b"[" + b'"",' * 4_000_000, True),
+        (b"[" + b'"' + b"," * 900_000 + b'"]', False),
+        (b'{"a":"b"' + b',"a\\"":"b,["' * 19_999 + b"}", False),
+        (b'{"a":"b"' + b',"a":"b"' * 20_000 + b"}", True),
+    ],
+    ids=["unterminated", "backslash", "strings", "a text", "members", "too many members"],
+)
+def test_values_are_counted_outside_of_strings_in_no_time(content: bytes, told: bool) -> None:
+    begun = time.process_time()
+    refused = False
+    try:
+        asyncio.run(body.read_body(Headers({}), Whole(content), 14_000_000))
+    except body.BodyRefused as refusal:
+        refused = "values" in str(refusal)
+    assert refused == told
+    assert time.process_time() - begun < 1

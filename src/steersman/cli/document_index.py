@@ -51,7 +51,7 @@ def index_build(
 ) -> None:
     """Cut documents into passages and make an index of them; the same command goes on after a stop.
 
-    What had no text is counted. `serve.index` lets programs search it.
+    What had no text is counted. `serve.indexes` lets programs search it.
     """
     from steersman.cli.bench import found_space
     from steersman.config import Config
@@ -60,6 +60,8 @@ def index_build(
     from steersman.data.reading import Reading
     from steersman.retrieval import index
 
+    if inside := [s for s in sources if s.is_dir() and output.resolve().is_relative_to(s.resolve())]:
+        raise ValueError(f"--output {output}: is part of {inside[0]}; expected a folder that is not read itself")
     if overlap > size / 2:
         raise ValueError(f"--overlap: expected at most half of --size ({size / 2:g}), got {overlap:g}")
     space = found_space(workspace, settings or [])

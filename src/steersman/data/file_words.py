@@ -17,10 +17,17 @@ from typing import Any
 
 PAGES, TEXT = 300, 200_000
 """Most pages that are read, and most characters that are kept; what is beyond is counted."""
+MOST_PAGES = 10_000
+"""A file of more is refused: pages cost nothing, and each that is not read is told."""
 SECONDS, MEMORY, UNPACKED = 20, 1 << 30, 100_000_000
 """Limits: seconds of processor time, bytes of memory, bytes of a Word file once unpacked."""
 PATIENCE = 45.0
 """Wall-clock limit in seconds: longer, since other processes may use the processor."""
+
+
+_PLAIN = {"t": "", "tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+"""Elements of a Word file that are text -> which; '': their own."""
+_SKIPPED, _CELLS = ("del", "moveFrom", "Fallback"), ("}tc", "}sdt", "}ins", "}customXml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,13 @@ def read(content: bytes) -> dict[str, Any]:
     try:
         if b"%PDF-" in content[:1024]:
             reader = _opened(content)
-            pages, total = list(_pdf(reader)), len(reader.pages)
+            if (total := len(reader.pages)) > MOST_PAGES:
+                raise _Refused(f"the file has more than {MOST_PAGES} pages")
+            pages = list(_pdf(reader))
             unread = [i + 1 for i, text in enumerate(pages) if not text.strip()] + [*range(len(pages) + 1, total + 1)]
             text = "\n\n".join(text.strip() for text in pages if text.strip())
         elif content[:4] == b"PK\x03\x04":
-            text, total, unread = "\n".join(_word(content)).strip(), 0, []
+            text, total, unread = "".join(_word(content)).strip(), 0, []
         else:
             return {"refused": "expected a PDF or a Word file (.docx)"}
     except _Refused as refusal:
@@ -106,21 +115,33 @@ def _pdf(reader: Any) -> Iterator[str]:
 
 
 def _word(content: bytes) -> Iterator[str]:
-    """Paragraphs and rows of tables, in the document's order."""
+    """Paragraphs and rows of tables, in the document's order, then the notes; headers and footers are left out."""
     import docx
-    from docx.table import Table
+    from docx.oxml import parse_xml
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if "word/document.xml" not in archive.namelist():
             raise _Refused("expected a PDF or a Word file (.docx)")
         if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
             raise _Refused(f"the file unpacks to more than {UNPACKED // 10**6} MB")
-    for block in docx.Document(io.BytesIO(content)).iter_inner_content():
-        if isinstance(block, Table):
-            for row in block.rows:
-                yield " | ".join(" ".join(cell.text.split()) for cell in row.cells)
-        else:
-            yield block.text
+    part = docx.Document(io.BytesIO(content)).part
+    yield _within(part.element.body)
+    for relation in part.rels.values():
+        if relation.reltype.endswith(("/footnotes", "/endnotes")):
+            yield _within(parse_xml(relation.target_part.blob))
+
+
+def _within(element: Any) -> str:
+    """The words below an element: what was inserted, boxes, fields to fill in; not what was deleted or moved away."""
+    name = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""  # comments have other tags
+    if name in _PLAIN:
+        return _PLAIN[name] or element.text or ""
+    if name in _SKIPPED or name.endswith("Pr"):  # properties
+        return ""
+    if name == "tr":
+        return " | ".join(_within(cell) for cell in element if str(cell.tag).endswith(_CELLS)) + "\n"
+    words = "".join(map(_within, element))
+    return " ".join(words.split()) if name == "tc" else words + "\n" * (name == "p")
 
 
 def main() -> None:

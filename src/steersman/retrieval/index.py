@@ -62,8 +62,11 @@ class Hit:
 def build(folder: Path, passages: Iterable[Passage], about: dict[str, Any], vectors: Vectors | None) -> dict[str, Any]:
     """Make the index; goes on with its vectors where it was stopped. Returns what index.json says.
 
-    `about`: what else it is made with, for the record. ValueError where there is nothing to search.
+    `about`: what else it is made with, for the record. ValueError where there is nothing to search, and where the
+    folder holds something else, which would be gone.
     """
+    if folder.exists() and not (folder / FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: holds something else; expected a new folder, or an index to replace")
     partial = folder.with_name(f"{folder.name}.partial")
     with locks.making(folder):
         partial.mkdir(parents=True, exist_ok=True)
@@ -142,6 +145,8 @@ class Index:
             raise ValueError(f"{folder}: expected an index that `steersman index build` made; found no {FILE}")
         self.about = read_object(folder / FILE, "an index")
         self.name, self._folder, self._embed = folder.name, folder, embed
+        self._passages: Any = np.memmap(folder / PASSAGES, np.uint8, "r")
+        """Mapped too: a folder that is made anew meanwhile has other passages in other places."""
         self.count = int(self.about["passages"])
         self._lines: Any = np.load(folder / LINES, mmap_mode="r")
         self._lexical = lexical.Lexical(folder, self.count)
@@ -154,9 +159,8 @@ class Index:
         return "bm25" if self._vectors is None or self._embed is None else "hybrid"
 
     def passage(self, number: int) -> Passage:
-        with (self._folder / PASSAGES).open("rb") as file:
-            file.seek(int(self._lines[number]))
-            return Passage(**json.loads(file.readline()))
+        start, *end = self._lines[number : number + 2].tolist()
+        return Passage(**json.loads(self._passages[slice(start, *end or [None])].tobytes()))
 
     def search(self, question: str, most: int = 5, how: str = "") -> list[Hit]:
         """The best passages, the best first; `how`: one of `HOW`. By BM25 none that has no word of the question."""

@@ -34,7 +34,6 @@ def terms(text: str) -> list[str]:
     return out
 
 
-@lru_cache(maxsize=1_000_000)
 def _hash(term: str) -> int:
     return int.from_bytes(hashlib.blake2b(term.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
@@ -42,11 +41,12 @@ def _hash(term: str) -> int:
 def write(texts: Iterable[str], folder: Path) -> int:
     """Write the arrays of `NAMES` for passages in their order; returns how many terms there are."""
     keys, places, counts, lengths = array("Q"), array("I"), array("I"), []
+    hashed = lru_cache(maxsize=1_000_000)(_hash)  # not for questions: a server would keep what strangers ask
     for place, text in enumerate(texts):
         found = Counter(terms(text))
         lengths.append(sum(found.values()))
         for term, count in found.items():
-            keys.append(_hash(term))
+            keys.append(hashed(term))
             places.append(place)
             counts.append(count)
     every, where = np.frombuffer(keys, dtype=np.uint64), np.frombuffer(places, dtype=np.uint32)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,39 +54,41 @@ def passages(document: Document, most: float, overlap: float) -> Iterator[Passag
 
     A longer sentence is cut where it has to be.
     """
-    name = str(document.record.get("id") or document.record.get("doc_id") or document.place)
+    ids = (document.record.get(key) for key in ("id", "doc_id"))
+    name = str(next((id_ for id_ in ids if id_ not in (None, "")), document.place))  # 0 is one too
     title = next((v.strip() for t in TITLES if isinstance(v := document.record.get(t), str)), "")
-    held: list[tuple[int, str]] = []
-    fresh = 0.0
-    """Width of what no passage has had yet."""
+    held: deque[tuple[int, str, float]] = deque()
+    total = fresh = 0.0
+    """Width of what is held, and of that what no passage has had yet; quarters, so exact."""
     for start, sentence in _sentences(document.text, most):
         size = width(sentence)
-        if fresh and sum(width(s) for _, s in held) + size > most:
+        if fresh and total + size > most:
             yield _made(name, title, held)
-            while held and (sum(width(s) for _, s in held) > overlap or sum(width(s) for _, s in held) + size > most):
-                held.pop(0)
+            while held and (total > overlap or total + size > most):
+                total -= held.popleft()[2]
             fresh = 0.0
-        held.append((start, sentence))
+        held.append((start, sentence, size))
+        total += size
         fresh += size
-    if fresh and "".join(s for _, s in held).strip():
+    if fresh and "".join(s for _, s, _ in held).strip():
         yield _made(name, title, held)
 
 
-def _made(name: str, title: str, held: list[tuple[int, str]]) -> Passage:
-    text = "".join(sentence for _, sentence in held)
-    return Passage(name, title, held[0][0] + len(text) - len(text.lstrip()), text.strip())
+def _made(name: str, title: str, held: Iterable[tuple[int, str, float]]) -> Passage:
+    (start, *_), text = next(iter(held)), "".join(sentence for _, sentence, _ in held)
+    return Passage(name, title, start + len(text) - len(text.lstrip()), text.strip())
 
 
 def _sentences(text: str, most: float) -> Iterator[tuple[int, str]]:
     """(first character, sentence) one after the other, nothing left out; none wider than `most`."""
     for match in SENTENCE.finditer(text):
-        start, sentence = match.start(), match.group()
-        while width(sentence) > most:
-            end = _end(sentence, most)
-            yield start, sentence[:end]
-            start, sentence = start + end, sentence[end:]
-        if sentence:
-            yield start, sentence
+        start, stop = match.span()
+        while stop - start > 4 * most or width(text[start:stop]) > most:
+            end = start + _end(text[start : min(stop, start + int(4 * most) + 1)], most)
+            yield start, text[start:end]
+            start = end
+        if start < stop:
+            yield start, text[start:stop]
 
 
 def _end(sentence: str, most: float) -> int:

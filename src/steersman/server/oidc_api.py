@@ -220,10 +220,12 @@ def _user(team: Team, issuer: str, claims: dict[str, Any], invitation: str) -> U
     plain = (_line(name) for name in names if isinstance(name, str))
     name = next(filter(None, plain), "member")
     role = role_for(team.settings, claims)
+    if team.settings.oidc_claim and role is None:  # before an invitation is used up
+        raise StoreError("None of the groups that the provider names has a role here")
     user = team.store.accounts.external(json.dumps([issuer, claims["sub"]]), name, role, invitation)
     if user.disabled:
         raise StoreError("This account is disabled; ask an admin")
-    return taken_over(team.store, user, role) if team.settings.oidc_claim else user
+    return taken_over(team.store, user, role) if team.settings.oidc_claim and role is not None else user
 
 
 def _line(text: str) -> str:
