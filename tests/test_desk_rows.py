@@ -65,7 +65,7 @@ def test_what_looks_like_a_systems_message_is_read_otherwise(tmp_path: Path) -> 
         [{"conversation_id": 1, "side": 0, "text": Q}],
     )
     for rows in unread:
-        with pytest.raises(ValueError, match="expected|no known format"):
+        with pytest.raises(ValueError, match=r"expected|no known format"):
             said(tmp_path, rows)
 
 
