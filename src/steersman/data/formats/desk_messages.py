@@ -211,7 +211,7 @@ def usual(record: Any) -> Record | None:
         return None
     plain = _plain(record)
     read = next((read for needed, read in KNOWN if needed <= plain.keys()), None)
-    if read is None or not SURELY.get(read, lambda _: True)(plain):
+    if read is None or (read in SURELY and not SURELY[read](plain)):
         return None
     side, text, at, group = read(plain)
     words = text if isinstance(text, str) else ""
