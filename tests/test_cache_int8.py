@@ -114,6 +114,11 @@ def test_the_plan_of_a_server(tiny: Path) -> None:
     assert usual["cache"]["token_bytes"] == engine.room.token
     assert usual["weights_bytes"] == sum(x.nbytes for x in load_causal(tiny, "bfloat16").parameters())
     assert int8["cache"]["token_bytes"] / usual["cache"]["token_bytes"] == 20 / 32
+    weights = load_engine(tiny, dtype="int8").decoder.weights  # type: ignore[attr-defined]
+    said = json.loads(planned("--json", "-s", "serve.dtype=int8"))["weights_bytes"]
+    assert said == pytest.approx(weights.embed.nbytes + weights.nbytes, rel=0.05)
+    arguments = ["plan", "serve", "--model", str(tiny), "-s", "serve.dtype=int4"]
+    assert CliRunner().invoke(build(), arguments).exit_code == 2
 
 
 def test_int8_is_refused_where_it_is_not_computed(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from seq2seq import make_folder, sentences
-from steersman.engine.backends.rounded import GROUP, Rounded
+from steersman.engine.backends.rounded import GROUP, Rounded, round_layers
 from steersman.engine.load import load_engine
 from steersman.types import Conversation, Message, SamplingParams
 from tiny import make_model
@@ -52,6 +53,12 @@ def test_an_encoder_decoder_in_8_and_4_bits(kind: str, tmp_path: Path) -> None:
     name = next(n for n, m in engine.model.named_modules() if m is rounded)
     engine.load_weights([(f"{name}.weight", torch.ones(len(rounded.weight), rounded.columns))], "3")
     assert torch.allclose(rounded.wide().float(), torch.ones(1), atol=1e-2)
+
+
+def test_what_has_no_linear_layers_is_refused() -> None:
+    config = transformers.GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=9, bos_token_id=0, eos_token_id=0)
+    with pytest.raises(ValueError, match="dtype 'int8': 0% of this model's layers are linear"):
+        round_layers(transformers.GPT2LMHeadModel(config), 8)
 
 
 def test_a_decoder_is_not_served_in_4_bits(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from steersman.cli.framework import build as command_line
 from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
-from steersman.eval import context_measure, context_page
+from steersman.eval import context_measure, context_page, context_texts
 from steersman.eval.needles import Haystack, haystack, ids_of, sentences
 from steersman.eval.suites import needle_suite
 from steersman.families.longer import METHODS, extend, lengthen
@@ -229,6 +230,23 @@ def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None
     nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").tolist()
     wanted = [sum(nats[max(0, low - 1) : high - 1]) / (high - max(1, low)) for low, high in ((0, 32), (32, 128))]
     assert context_measure.losses(ours, ids, [0, 32, 128]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_texts_begin_as_the_tokenizer_begins_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
+    )
+    monkeypatch.setattr(context_measure, "losses", lambda _model, ids, _bounds: list(ids))
+    monkeypatch.setattr(context_measure, "found", lambda _model, made: list(made.trunk))
+    loaded = context_measure._Loaded(None, tokenizer)
+    texts = context_texts.Texts("x", {"en": [tiny.CORPUS[0] * 100]})
+    window = loaded.measured(context_measure.Unit("window", "en", 256, 0), texts, 0)
+    assert (window[0], len(window)) == (tokenizer.bos_token_id, 256)
+    text = loaded.measured(context_measure.Unit("needles", "en", 1024, 0), texts, 0)["found"]
+    assert text.index(tokenizer.bos_token_id) == 0
+    assert text.count(tokenizer.bos_token_id) == 1
+    assert 900 < len(text) < 1024
 
 
 def test_a_decoder_is_extended_and_measured_by_the_verbs(

@@ -229,6 +229,7 @@ def test_what_is_no_scaling_is_refused() -> None:
     refused("rope type 'proportional' is not one of", rope_type="proportional", factor=2.0)
     refused(r"factor: expected a number above 0, got '4'", rope_type="yarn", factor="4")
     refused(r"factor: expected a number above 0, got None", rope_type="linear")
+    refused(r"mscale: expected a number above 0, got '1'", rope_type="yarn", factor=4.0, mscale="1", mscale_all_dim=1)
     refused(r"long_factor: expected 8 numbers", rope_type="longrope", short_factor=[1.0] * 8, long_factor=[1.0] * 4)
     refused("over a part of each head", rope_type="yarn", factor=2.0, partial_rotary_factor=0.5)
     assert switch_of([{"rope_type": "default"}]) == 0

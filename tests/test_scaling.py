@@ -68,6 +68,10 @@ def test_the_verb_trains_fits_predicts_and_goes_on(tmp_path: Path, monkeypatch: 
     assert "tokens follow from size" in verb(*asked, "-s", "pretrain.tokens=1K", code=2).stderr
     assert "depth 4: model: " in verb(*asked, "--plan").stdout
     assert not Path("models").exists()
+    # what is only predicted needs neither this machine's memory nor more text
+    huge = [*asked, "--epochs", 4, "--predict", 200, "--plan"]
+    assert "depth 4: model: " in verb(*huge).stdout
+    verb(*huge, "--check", code=2)
     found = json.loads(verb(*asked, "--predict", "5", "--json").stdout)
     points = [(run["operations"], run["bpb"]) for run in found["runs"]]
     assert found["predictions"][0]["loss"] == predict(points, found["predictions"][0]["operations"]).loss

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from steersman.artifact.workspace import Workspace
     from steersman.eval.context_measure import Asked
 
+SHORTEST = 256
+"""Tokens of a text."""
+
 
 def context(
     models: Annotated[
@@ -31,7 +34,9 @@ def context(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to make.")],
     length: Annotated[
         list[int] | None,
-        typer.Option("--length", min=256, help="Tokens of a text; may be repeated. Default: to the longest context."),
+        typer.Option(
+            "--length", min=SHORTEST, help="Tokens of a text; may be repeated. Default: to the longest context."
+        ),
     ] = None,
     text: Annotated[
         list[Path] | None,
@@ -71,7 +76,7 @@ def context(
     inputs = {f"model {one.name}": model_hash(one.folder) for one in asked}
     for path in text or []:
         for file in files_of(path)[0]:
-            inputs[f"text {file.name}"] = file_sha256(file)
+            inputs[f"text {file}"] = file_sha256(file)
     result = context_measure.run(asked, texts, manner, config.model, output, inputs)
     where = output / context_measure.PAGE
     emit(as_json, {**result, "output": str(output)}, f"{said(result)}\n{where}")
@@ -97,7 +102,9 @@ def _lengths(asked: list[Asked]) -> list[int]:
     from steersman.weights.folders import read_config, text_config
 
     longest = max(context_of(text_config(read_config(one.folder))) for one in asked)
-    return [longest >> k for k in (3, 2, 1, 0) if longest >> k >= 256]
+    if longest < SHORTEST:
+        raise ValueError(f"the longest context is {longest} tokens; expected --length, {SHORTEST} or more")
+    return [longest >> k for k in (3, 2, 1, 0) if longest >> k >= SHORTEST]
 
 
 def register(app: typer.Typer) -> None:

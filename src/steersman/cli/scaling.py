@@ -73,8 +73,10 @@ def scaling(
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     plans: dict[int, tuple[Workspace, Wanted, Plan]] = {}
     for depth in (*small, *large):
-        at = _of_depth(space, depth)
-        wanted = pretrained.Wanted(f"{into or corpus}-d{depth}", found, name, folder, mixture)
+        trained = check or depth in small
+        at = _of_depth(space, depth, trained)
+        read = mixture if trained else replace(mixture, most_epochs=math.inf)
+        wanted = pretrained.Wanted(f"{into or corpus}-d{depth}", found, name, folder, read)
         check_name(wanted.name)
         plans[depth] = (at, wanted, pretrained.planned(at.config.pretrain, wanted, at.config.model))
     if plan:
@@ -107,10 +109,12 @@ def _depths(text: str, option: str, fewest: int) -> list[int]:
     return found
 
 
-def _of_depth(space: Workspace, depth: int) -> Workspace:
-    section = space.config.pretrain
+def _of_depth(space: Workspace, depth: int, trained: bool) -> Workspace:
+    """The settings of a depth; what is only predicted need not fit into this machine's memory."""
+    section, model = space.config.pretrain, space.config.model
     section = replace(section, shape=replace(section.shape, depth=depth, params=""))
-    return replace(space, config=replace(space.config, pretrain=section))
+    model = replace(model, memory_check=model.memory_check and trained)
+    return replace(space, config=replace(space.config, pretrain=section, model=model))
 
 
 def _made(space: Workspace, wanted: Wanted, plan: Plan) -> dict[str, Any]:

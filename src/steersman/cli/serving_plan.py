@@ -24,14 +24,20 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     from steersman.engine.backends.local.cache import default_budget, token_bytes
     from steersman.engine.room import Room
     from steersman.train.budget import shape_in
-    from steersman.train.memory import model_parameters
+    from steersman.train.memory import embedding_parameters, model_parameters
     from steersman.weights.folders import DTYPES, pick_device
 
     options = serving_options(config)
     shape, device = shape_in(folder, config.model.trust_remote_code), pick_device(config.model.device)
-    rounded = options["dtype"] not in DTYPES
-    dtype = torch.bfloat16 if rounded else DTYPES[options["dtype"]]
-    weights = model_parameters(shape, head=True) * (1 if rounded else dtype.itemsize)
+    if options["dtype"] == "int4":
+        raise ValueError("serve.dtype 'int4': the local engine refuses it for this model; expected int8")
+    int8 = options["dtype"] == "int8"
+    dtype = torch.bfloat16 if int8 else DTYPES[options["dtype"]]
+    weights = model_parameters(shape, head=True) * dtype.itemsize
+    if int8:  # the embedding stays in bfloat16, so a tied head is a matrix of its own
+        tables = embedding_parameters(shape)
+        layers = model_parameters(shape, head=True) - tables * (1 if shape.tied else 2)
+        weights = (dtype.itemsize + 1) * tables + layers
     free_for_both = None if free is None else max(0, free - weights)
     budget = default_budget(device, weights) if free_for_both is None else int(0.8 * free_for_both)
     slots = max(config.serve.streams, 128)

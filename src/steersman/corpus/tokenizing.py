@@ -33,8 +33,13 @@ def ends_of(tokenizer: PreTrainedTokenizerBase) -> Ends:
     """ValueError where the tokenizer has no token that ends a text."""
     if tokenizer.eos_token_id is None:
         raise ValueError("tokenizer: expected an end-of-text token (eos_token), found none")
+    return Ends(beginning(tokenizer), (int(tokenizer.eos_token_id),))
+
+
+def beginning(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer puts before every text, without which its model reads badly."""
     begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-    return Ends((int(tokenizer.bos_token_id),) if begins else (), (int(tokenizer.eos_token_id),))
+    return (int(tokenizer.bos_token_id),) if begins else ()
 
 
 @dataclass(frozen=True)

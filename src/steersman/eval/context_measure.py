@@ -24,6 +24,7 @@ from steersman.artifact.files import read_object, write_json
 from steersman.artifact.stage_folder import StageFolder
 from steersman.compute.packing import Tree, build_row, to_device
 from steersman.config import ModelConfig
+from steersman.corpus.tokenizing import beginning
 from steersman.distributed import parallel
 from steersman.eval import context_page
 from steersman.eval.context_texts import Texts, window
@@ -165,17 +166,20 @@ class _Loaded:
         """Of a haystack: whether each needle is found and at which depth; of a window: nats summed between edges."""
         rng = random.Random(f"{seed} {unit.kind} {unit.language} {unit.length} {unit.number}")
         documents = texts.documents[unit.language]
+        begin = beginning(self.tokenizer)
+        length = unit.length - len(begin)
         if unit.kind == "window":
-            ids = window(documents, lambda text: ids_of(self.tokenizer, text), unit.length, rng)
-            return losses(self.model, ids, edges(unit.length))
+            ids = window(documents, lambda text: ids_of(self.tokenizer, text), length, rng)
+            return losses(self.model, [*begin, *ids], edges(unit.length))
         text = window(
             documents,
             lambda text: [ids_of(self.tokenizer, piece) for piece in sentences(text, unit.language)],
-            unit.length,
+            length,
             rng,
             len,
         )
-        made = haystack(self.tokenizer, text, unit.language, unit.length, rng)
+        made = haystack(self.tokenizer, text, unit.language, length, rng)
+        made = dataclasses.replace(made, trunk=(*begin, *made.trunk))
         return {"found": found(self.model, made), "depths": [round(depth, 4) for depth in made.depths]}
 
 

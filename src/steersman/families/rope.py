@@ -46,7 +46,7 @@ def _filled(scaling: dict[str, Any], most: int, head_dim: int) -> dict[str, Any]
     factor = full["factor"] = _number(scaling, "factor", most / original if kind in ("yarn", "longrope") else None)
     if kind == "yarn":
         full["beta_fast"], full["beta_slow"] = _number(scaling, "beta_fast", 32), _number(scaling, "beta_slow", 1)
-        whole, each = scaling.get("mscale"), scaling.get("mscale_all_dim")
+        whole, each = (_number(scaling, n) if scaling.get(n) else 0.0 for n in ("mscale", "mscale_all_dim"))
         usual = _growth(factor, whole) / _growth(factor, each) if whole and each else _growth(factor)
         full["attention_factor"] = _number(scaling, "attention_factor", usual)
     if kind == "longrope":

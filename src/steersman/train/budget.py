@@ -32,7 +32,7 @@ from steersman.kernels import ops
 from steersman.progress import note
 from steersman.train.memory import Setting, predict
 from steersman.train.speed import operations
-from steersman.weights.folders import DTYPES, pick_device, read_config
+from steersman.weights.folders import DTYPES, pick_device, read_config, text_config
 
 Stage = SftConfig | RewardConfig | PpoConfig | DpoConfig | KtoConfig
 NAMES: dict[type[Any], str] = {
@@ -182,7 +182,7 @@ def shown(size: int) -> str:
 
 def shape_in(folder: Path, trust_remote_code: bool = False) -> Shape:
     """A model's shape from its config.json. Raises ValueError for a family that is not in `compute.layers.FAMILIES`."""
-    config = read_config(folder, trust_remote_code)
+    config = text_config(read_config(folder, trust_remote_code))
     return family_of(config).shape(config)
 
 

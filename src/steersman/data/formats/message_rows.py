@@ -22,7 +22,7 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid parentid parent_id case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
@@ -136,7 +136,7 @@ class Rows:
         counted, dated = self._times(row)
         group, who, text = (str(row[key]) for key in found)
         column, of_desk = plain(str(found[1])), "side" in row
-        side = row["side"] if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
+        side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
         text = body_of({"body": text}) if of_desk or side != who else text.strip()
         if ROLES.get(side.casefold()) == "system" and column not in TOLD:
             side = SYSTEM
@@ -173,7 +173,8 @@ class Rows:
         said = [_Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:]
         pause = (self._hours * 3600 if self._hours else float("inf")) if people else THREAD_DAYS * 86400.0
-        for number, piece in enumerate(_parted(_by_time(said, self._notes), pause), 1):
+        said = _by_time(said, self._notes)
+        for number, piece in enumerate(_parted(said, pause), 1):
             if number > 1:
                 self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]

@@ -61,8 +61,19 @@ class Rounded(nn.Module):
 
 
 def round_layers(model: Any, bits: int) -> Any:
-    """The model with its linear layers rounded, in place; its head stays."""
-    head = model.get_output_embeddings()
+    """The model with its linear layers rounded, in place; its head stays.
+
+    ValueError where most weights lie in layers of other kinds, which would be served as they are.
+    """
+    head, tables = model.get_output_embeddings(), [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    kept = {id(m.weight) for m in (head, *tables)}
+    every = sum(p.numel() for p in model.parameters() if id(p) not in kept)
+    linear = sum(m.weight.numel() for m in model.modules() if type(m) is nn.Linear and m is not head)
+    if 2 * linear < every:
+        raise ValueError(
+            f"dtype 'int{bits}': {linear / every:.0%} of this model's layers are linear ones, which can be rounded; "
+            "expected bfloat16 or float32"
+        )
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if type(layer) is nn.Linear and layer is not head:
