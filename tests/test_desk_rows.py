@@ -42,6 +42,21 @@ def test_rows_of_no_system_are_read_as_they_are(
     assert said(tmp_path, [question, {**question, **answer}]) == [("user", Q), ("assistant", A)]
 
 
+def test_tables_of_chats(tmp_path: Path) -> None:
+    """消息来源 may be a channel, and WeCom's lists and objects are JSON in tables."""
+    common = {"会话id": 1, "消息来源": "微信"}
+    rows: list[dict[str, Any]] = [{**common, "发送者": w, "消息内容": t} for w, t in (("客户", Q), ("客服", A))]
+    assert said(tmp_path, rows) == [("user", Q), ("assistant", A)]
+    rows = [
+        {
+            **{"msgid": who, "from": who, "tolist": json.dumps([to]), "msgtime": 1704186000000 + at, "msgtype": "text"},
+            "text": json.dumps({"content": text}),
+        }
+        for at, (who, to, text) in enumerate([("wm1", "ann", Q), ("ann", "wm1", A)])
+    ]
+    assert said(tmp_path, rows) == [("user", Q), ("assistant", A)]
+
+
 def test_what_looks_like_a_systems_message_is_read_otherwise(tmp_path: Path) -> None:
     turns = [{"from": who, "type": "text", "content": text, "timestamp": 1} for who, text in (("user", Q), ("gpt", A))]
     assert said(tmp_path, [{"messages": turns}]) == [("user", Q), ("assistant", A)]

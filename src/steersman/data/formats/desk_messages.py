@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from steersman.data.formats.fields import parsed_json
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
@@ -32,6 +33,11 @@ def side_of(value: Any) -> str:
     name = str(value).strip().casefold()
     role = ROLES.get(name)
     return SIDES.get(name) or (role if role in (USER, ANSWER) else SYSTEM)
+
+
+def is_side(value: Any) -> bool:
+    name = str(value).strip().casefold()
+    return name in SIDES or name in ROLES
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -160,8 +166,10 @@ def _wecom(m: Record) -> Said:
     if m.get("action", "send") != "send":
         side = SYSTEM
     kind = str(m["msgtype"])
-    text = _of(m.get(kind), "content") if kind in ("text", "markdown") else ""
-    return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, m["tolist"][:1])]))
+    text = _of(parsed_json(m.get(kind)), "content") if kind in ("text", "markdown") else ""
+    to = parsed_json(m["tolist"])  # of a table: JSON
+    to = to if isinstance(to, list) else [to]
+    return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, to[:1])]))
 
 
 def _wechat(m: Record) -> Said:

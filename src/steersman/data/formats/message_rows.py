@@ -10,7 +10,7 @@ from typing import Any
 
 from steersman.data import stamps
 from steersman.data.formats import desks
-from steersman.data.formats.desk_messages import FIRST, SYSTEM, usual
+from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, is_tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
@@ -31,6 +31,8 @@ _WHO = """
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
+ORIGIN = "消息来源"
+"""Who speaks, or by which channel."""
 """Columns of a table with one message per row: conversation, speaker, text."""
 TOLD = ("role", "speaker", "author_role")
 """Columns in which a system may speak: elsewhere it tells of what happened."""
@@ -49,6 +51,8 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
         return None
     record = usual(record) or record
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
+    if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
+        del keys[ORIGIN]
     if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
         return None
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
