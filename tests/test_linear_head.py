@@ -80,6 +80,19 @@ def test_the_price_follows_what_rankings_left_out_say() -> None:
     assert prices[1e6] == 3.0
 
 
+def test_labels_are_fitted_as_the_head_scores() -> None:
+    """The head has no bias, so single answers must not be fitted around the features' mean."""
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(4)).double() + 3
+    tree = Tree((1,), ((2,),))
+    told = comparisons([RankedTree(tree, (), (1,), label=1 if row[0] > 3 else -1) for row in features], 0.0)
+    weights, price, _ = fitted(features, told, "order")
+    weights.requires_grad_()
+    deviation = features.std(dim=0, unbiased=False)
+    loss = told.loss(features @ weights) + price * (weights * deviation).square().sum()
+    (gradient,) = torch.autograd.grad(loss, weights)
+    assert float(gradient.norm()) < 1e-4
+
+
 def run(model: Path, output: Path, **changes: Any) -> dict[str, Any]:
     prompts = [t.conversation(f"Where is parcel {i}?", id=f"p{i}") for i in range(16)]
     answers = ("On its way.", "No.", "Your parcel arrives on 6 May, thank you.", "blue kettle")

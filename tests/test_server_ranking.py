@@ -156,6 +156,8 @@ def test_flags_of_single_answers_while_ranking(client: TestClient, store: Store)
     for wrong in ({"nobody": ["wrong"]}, {keys["answer 1"]: ["rude"]}, {keys["answer 1"]: ["wrong"] * 2}, ["wrong"]):
         assert submit(wrong) == 400
     assert list(store.rankings()) == []
+    assert submit({keys["answer 1"]: []}) == 200  # set and taken back before it was sent: nothing was said
+    assert store.desk.labels(kinds=["flag"]) == []
     assert submit({keys["answer 1"]: ["private", "wrong"], keys["answer 2"]: ["harmful"]}) == 200
     said = {one.answer: one for one in store.feedback() if one.kind == "flag"}
     assert {answer: one.flags for answer, one in said.items()} == {

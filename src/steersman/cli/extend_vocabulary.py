@@ -53,7 +53,10 @@ def tokenizer_extend(
     from steersman.corpus.folder import corpus_of
     from steersman.data.dataset import check_name
     from steersman.rounds.inputs import resolved
+    from steersman.weights.new_rows import STARTS
 
+    if start not in STARTS:
+        raise ValueError(f"--start: expected one of {', '.join(STARTS)}, got {start}")
     space = open_workspace(workspace, settings)
     check_name(into)
     found, base = corpus_of(space, corpus), resolved(space.named(model))

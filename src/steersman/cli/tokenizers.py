@@ -66,12 +66,13 @@ def tokenizer_train(
     folder = space.root / "tokenizers" / name
     if folder.exists() and not replace:
         raise ValueError(f"{folder}: a tokenizer is there; --replace it, or take another --into")
+    others = _beside(space, beside)
     parts = portions(found, characters, read_weights(weights or ()))
     with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
         made = making.train(read_portions(found, parts), wanted)
     if len(made) < vocabulary:
         say(f"note: the texts give {len(made)} entries, not {vocabulary}")
-    measured = measured_on(space, {name: made, **_beside(space, beside)}, found)
+    measured = measured_on(space, {**others, name: made}, found)
     about = {"corpus": found.about["identity"], "made": now(), "characters": parts}
     about["wanted"] = dataclasses.asdict(wanted)
     with locks.making(folder), whole_folder(folder) as partial:

@@ -26,7 +26,7 @@ class Asked:
 def read(path: Path) -> list[Asked]:
     """Lines of JSON: question, and document (an id or a list of ids). ValueError for anything else."""
     out = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -32,4 +32,4 @@ def flagged(task: RankingTask, flags: object) -> list[tuple[NewTask, list[str]]]
 def keep(store: Store, labeler: str, found: list[tuple[NewTask, list[str]]], guidelines: str = "") -> None:
     """Store the flags as labels; an empty list takes back what the labeler said before."""
     for task, flags in found:
-        store.desk.say(task, Submission(labeler, value={"flags": flags}, guidelines=guidelines))
+        store.desk.say(task, Submission(labeler, value={"flags": flags}, guidelines=guidelines), back=not flags)

@@ -64,13 +64,18 @@ def ranking_row(task: Mapping[str, Any]) -> dict[str, Any]:
     return {**same, "kind": RANKING, "content": None, "gold": None, "needed": 0, "closed": False}
 
 
+def id_of(kind: str, content: Mapping[str, Any]) -> str:
+    """The id of a task with this content, which `clean_content` has seen."""
+    identity = json.dumps([kind, content], ensure_ascii=False, sort_keys=True)
+    return "desk" + hashlib.sha256(identity.encode()).hexdigest()[:24]
+
+
 def add_tasks(session: Session, tasks: Iterable[NewTask]) -> tuple[list[str], int]:
     """(ids of the tasks, how many of them are new): the same content of the same kind is one task."""
     found: dict[str, tuple[dict[str, Any], NewTask]] = {}
     for task in tasks:
         content, gold = clean_content(task.kind, task.content), clean_gold(task.kind, task.gold)
-        identity = json.dumps([task.kind, content], ensure_ascii=False, sort_keys=True)
-        id_ = "desk" + hashlib.sha256(identity.encode()).hexdigest()[:24]
+        id_ = id_of(task.kind, content)
         row = {"id": id_, "kind": task.kind, "round": 0, "content": content, "gold": gold, "needed": task.needed}
         found[id_] = (row | {"closed": False, "created": utc_now()}, task)
     ids = list(found)

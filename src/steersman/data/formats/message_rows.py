@@ -10,7 +10,7 @@ from typing import Any
 
 from steersman.data import stamps
 from steersman.data.formats import desks
-from steersman.data.formats.desk_messages import FIRST, SYSTEM, usual
+from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, is_tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
@@ -22,7 +22,7 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid parentid parent_id case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
@@ -31,6 +31,8 @@ _WHO = """
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
+ORIGIN = "消息来源"
+"""Who speaks, or by which channel."""
 """Columns of a table with one message per row: conversation, speaker, text."""
 TOLD = ("role", "speaker", "author_role")
 """Columns in which a system may speak: elsewhere it tells of what happened."""
@@ -49,6 +51,8 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
         return None
     record = usual(record) or record
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
+    if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
+        del keys[ORIGIN]
     if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
         return None
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
@@ -136,7 +140,7 @@ class Rows:
         counted, dated = self._times(row)
         group, who, text = (str(row[key]) for key in found)
         column, of_desk = plain(str(found[1])), "side" in row
-        side = row["side"] if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
+        side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
         text = body_of({"body": text}) if of_desk or side != who else text.strip()
         if ROLES.get(side.casefold()) == "system" and column not in TOLD:
             side = SYSTEM
@@ -173,7 +177,8 @@ class Rows:
         said = [_Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:]
         pause = (self._hours * 3600 if self._hours else float("inf")) if people else THREAD_DAYS * 86400.0
-        for number, piece in enumerate(_parted(_by_time(said, self._notes), pause), 1):
+        said = _by_time(said, self._notes)
+        for number, piece in enumerate(_parted(said, pause), 1):
             if number > 1:
                 self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]

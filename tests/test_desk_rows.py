@@ -1,0 +1,91 @@
+"""Rows and texts that only look like a help desk's: read as what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steersman.data.formats.exports import body_of
+from steersman.data.formats.markup import text_of
+from steersman.data.importing import parse_file
+from steersman.types import Conversation
+
+Q, A = "Where is my parcel 1234?", "It left on Monday."
+
+
+def said(tmp_path: Path, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (record,) = parse_file(path).records
+    assert isinstance(record, Conversation)
+    return [(message.role, message.text) for message in record.messages]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ({"conversation_id": 1, "sender_type": "customer", "body": Q}, {"sender_type": "agent", "body": A}),
+        ({"ticket_id": 1, "sender_type": "customer", "body": Q}, {"sender_type": "support", "body": A}),
+        ({"cid": 1, "sender_type": "user", "content": Q}, {"sender_type": "support", "content": A}),
+        (
+            {"conversation_id": 1, "from": "user", "type": "text", "content": Q, "timestamp": 1},
+            {"from": "agent", "content": A, "timestamp": 2},
+        ),
+    ],
+)
+def test_rows_of_no_system_are_read_as_they_are(
+    question: dict[str, Any], answer: dict[str, Any], tmp_path: Path
+) -> None:
+    assert said(tmp_path, [question, {**question, **answer}]) == [("user", Q), ("assistant", A)]
+
+
+def test_tables_of_chats(tmp_path: Path) -> None:
+    """消息来源 may be a channel, and WeCom's lists and objects are JSON in tables."""
+    common = {"会话id": 1, "消息来源": "微信"}
+    rows: list[dict[str, Any]] = [{**common, "发送者": w, "消息内容": t} for w, t in (("客户", Q), ("客服", A))]
+    assert said(tmp_path, rows) == [("user", Q), ("assistant", A)]
+    rows = [
+        {
+            **{"msgid": who, "from": who, "tolist": json.dumps([to]), "msgtime": 1704186000000 + at, "msgtype": "text"},
+            "text": json.dumps({"content": text}),
+        }
+        for at, (who, to, text) in enumerate([("wm1", "ann", Q), ("ann", "wm1", A)])
+    ]
+    assert said(tmp_path, rows) == [("user", Q), ("assistant", A)]
+
+
+def test_what_looks_like_a_systems_message_is_read_otherwise(tmp_path: Path) -> None:
+    turns = [{"from": who, "type": "text", "content": text, "timestamp": 1} for who, text in (("user", Q), ("gpt", A))]
+    assert said(tmp_path, [{"messages": turns}]) == [("user", Q), ("assistant", A)]
+    asked = {"requester_id": 1, "subject": "", "description": Q, "answer": A}
+    assert said(tmp_path, [asked]) == [("user", Q), ("assistant", A)]
+    told = {"conversation_id": "1", "message_type": "1"}
+    notes = [{**told, "private": "t", "content": "angry"}, {**told, "private": "f", "content": A}]
+    first = {**told, "message_type": "0", "private": "f", "content": Q}
+    assert said(tmp_path, [first, *notes]) == [("user", Q), ("assistant", A)]
+    events = [
+        {
+            **{"ticket_id": 7, "timestamp": 1704186000 + at, "updater_id": at},
+            "child_events": [{"event_type": "Comment", "author_id": at, "body": text, "public": True}],
+        }
+        for at, text in ((2, A), (1, Q))
+    ]
+    assert said(tmp_path, events) == [("user", Q), ("assistant", A)]
+    unread: tuple[list[dict[str, Any]], ...] = (
+        [{"ticket_id": 1, "child_events": None, "updater_id": 2}],
+        [{"is_inbound": True, "recipients": [], "body": ""}],
+        [{"conversation_id": 1, "side": 0, "text": Q}],
+    )
+    for rows in unread:
+        with pytest.raises(ValueError, match=r"expected|no known format"):
+            said(tmp_path, rows)
+
+
+def test_markup_of_a_few_words_leaves_the_lines() -> None:
+    assert text_of("One\n\n<b>two</b>\n- three") == "One\ntwo\n- three"
+    assert text_of("<html><head><meta charset=x><body><p>Hi</p></body></html>") == "Hi"
+    mail = "P. Smith <p.smith@example.com> wrote:\n> old\nnew"
+    assert body_of({"body": mail}) == mail
