@@ -164,6 +164,7 @@ def test_scopes_that_a_key_has_not(place: Place) -> None:
 SHARED = {
     ("GET", "/api/shared/{token}"): "a link that whoever has it may read, which only the chat's owner makes",
     ("GET", "/v1/models/{name:path}"): "models are everybody's",
+    ("POST", "/v1/vector_stores/{name}/search"): "indexes that serve.indexes names are everybody's",
     ("GET", "/api/media/{folder}/{name}"): "by the chats and tasks that show the image: test_server_images",
     ("POST", "/api/rank/{task_id}"): "tasks to rank are everybody's; the keys of the answers are one labeler's",
 }

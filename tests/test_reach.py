@@ -172,7 +172,8 @@ def test_addresses_that_are_none(store: Store) -> None:
         }.items():
             answer = httpx.post(f"{url}/api/session", json=WRONG, headers=PAGE | {"X-Forwarded-For": said})
             assert answer.status_code == 401
-            assert last_address(store) == address
+            # one that was refused a moment ago has its line already
+            assert address in {entry.details.get("address") for entry in store.audit.page()}
         odd = httpx.get(f"{url}/api/session", headers={"X-Forwarded-Proto": "javascript"})
         assert odd.status_code == 200
 

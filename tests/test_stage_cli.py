@@ -344,7 +344,7 @@ def test_chat_takes_a_precision_of_its_own(space: Workspace, monkeypatch: pytest
     for more in ([], int8, [*int8, "--dtype", "bfloat16"]):
         assert invoke(*chat, *more).exit_code == 0
     assert used == ["float32", "int8", "bfloat16"]
-    assert refused(*chat, "--dtype", "int4") == "dtype 'int4': expected bfloat16, float32 or int8"
+    assert "dtype 'int4': expected int8, or a GGUF file of 4 bits" in refused(*chat, "--dtype", "int4")
 
 
 def test_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

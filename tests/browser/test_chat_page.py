@@ -244,10 +244,10 @@ def test_attachments_are_text_with_the_question(shop: Site) -> None:
     page = shop.open()
     files: list[Any] = [
         {"name": f'a"{SCRIPT}.csv', "mimeType": "text/csv", "buffer": "名,数\n灯,2\n".encode("gb18030")},
-        {"name": "b.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n\x00\x01"},
+        {"name": "b.bin", "mimeType": "application/octet-stream", "buffer": b"\x00\x01\xff"},
     ]
     page.locator("input[type=file]").set_input_files(files)
-    expect(page.get_by_text(re.compile(r"b\.pdf.*CSV.*JSON"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"b\.bin.*CSV.*JSON"))).to_be_visible()
     expect(page.locator(".files li")).to_have_count(1)
     shop.ask(page, "Sum this up")
     expect(button(page, "Good answer")).to_be_visible()

@@ -11,9 +11,10 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from steersman.compute.packing import Tree
+if TYPE_CHECKING:
+    from steersman.compute.packing import Tree
 
 T = TypeVar("T", str, Sequence[int])
 DEPTHS = 10
@@ -82,6 +83,8 @@ class Haystack:
     """Share of the trunk before each needle."""
 
     def tree(self) -> Tree:
+        from steersman.compute.packing import Tree
+
         return Tree(self.trunk, tuple(question + answer for question, answer in self.branches))
 
 
