@@ -29,7 +29,7 @@ def _can_be_said(_: Any, body: Any) -> bool:
     if (
         "image_url" in str(body)
         or "start_index" in str(body)
-        or (isinstance(body, dict) and {"offset", "data"} == {*body})
+        or (isinstance(body, dict) and {*body} in ({"offset", "data"}, {"data"}))
     ):
         return False
     if isinstance(body, dict) and (body.get("tool_choice") not in (None, "none", "auto") or UNKNOWN & body.keys()):

@@ -114,7 +114,9 @@ def _check(space: Workspace, ranked: Collection[Any]) -> None:
         raise ValueError(
             f"{space.data}: no test prompts; expected some for the gate: steersman data import --split test"
         )
-    judges = _judge(space) is not None or any(space.has(REWARD, round_) for round_ in space.rounds())
+    wanted = space.config.round.policy
+    rewarded = wanted != "auto" and REWARD in registry.by_verb(wanted).parents  # the round makes a reward model
+    judges = rewarded or _judge(space) is not None or any(space.has(REWARD, round_) for round_ in space.rounds())
     if not judges and len(ranked) < ENOUGH_RANKED:
         raise ValueError(
             "nobody can judge the next model: the test prompts are of no domain with rules (project.domain = "
