@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from steersman.types import SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Trie = dict[int, Any]
 END = -1
@@ -27,6 +28,8 @@ class Choice:
 
     def allowed(self, vocabulary: int, device: torch.device) -> Tensor:
         """bool [vocabulary]: tokens that may come next; the end of turn where a text is complete."""
+        import torch
+
         following = [token for token in self._node if token != END]
         following += [token for token in self._ends if END in self._node and token < vocabulary]
         mask = torch.zeros(vocabulary, dtype=torch.bool)
@@ -34,7 +37,7 @@ class Choice:
         return mask.to(device)
 
     def accept(self, token: int) -> None:
-        self._node = self._node[token]
+        self._node = self._node.get(token, {END: {}})  # after an end that is ignored: ends alone
 
 
 def choice_of(texts: Sequence[Sequence[int]], ends: Collection[int]) -> Choice:
