@@ -233,7 +233,7 @@ def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None
 
 
 def test_texts_begin_as_the_tokenizer_begins_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = tiny.tokenizer()
+    tokenizer = copy.deepcopy(tiny.tokenizer())  # which others share
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
     )

@@ -69,7 +69,8 @@ def _stop() -> None:
     """At exit wait for the current step: a thread that computes while the interpreter shuts down would crash."""
     for run in list(_running):
         run.over = True
-        run.thread.join()
+        if run.thread.is_alive():
+            run.thread.join()
 
 
 class Driver:
@@ -113,11 +114,13 @@ class Driver:
         release_cores()
         with self._arriving:
             self._arrived.append(requests)
-            if self._run is None:
-                self._run = Run(self._drive)
-                _running.add(self._run)
-                self._run.thread.start()
-            return self._run
+            begins = self._run is None
+            run = self._run = self._run or Run(self._drive)
+        if begins:
+            # not under the lock: the garbage collector may close a forgotten stream in a thread that is starting
+            _running.add(run)
+            run.thread.start()
+        return run
 
     def _take_in(self) -> None:
         with self._arriving:
