@@ -159,3 +159,23 @@ import builtins; builtins.kept = stream
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["True", "True"], "")
+
+
+def test_a_stream_closed_while_the_driving_thread_starts_waits_for_nobody(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the garbage collector may close one in the thread that starts: its starter held what it needed."""
+    engine: Any = load_engine(tiny, dtype="float32")
+    start, closed = threading.Thread.start, []
+
+    def started(thread: threading.Thread) -> None:
+        if thread.name == "engine":
+            collector = threading.Thread(target=engine._driver.cancel, args=((),))
+            start(collector)
+            collector.join(5)
+            closed.append(not collector.is_alive())
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    assert engine.generate(["Hello"], SamplingParams(max_tokens=2))[0][0].token_ids
+    assert closed == [True]
