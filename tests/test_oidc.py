@@ -331,6 +331,7 @@ def test_a_provider_that_is_gone(store: Store, provider: Provider, caplog: pytes
         ({"public_url": ""}, "accounts.public_url: expected a value"),
         ({"oidc_claim": "groups", "oidc_groups": "a=boss"}, "expected GROUP=ROLE with a role of chatter"),
         ({"oidc_claim": "groups", "oidc_groups": "admin"}, "expected GROUP=ROLE"),
+        ({"oidc_claim": "groups", "oidc_groups": "a=admin; a=chatter"}, "expected each group once, got 'a' twice"),
         ({"oidc_claim": "groups"}, "expected both or none"),
     ],
 )

@@ -34,6 +34,12 @@ def test_noise_widens_what_is_predicted() -> None:
     assert np.mean([abs(one.loss - TRUE.loss(1e15)) for one in wide]) < 0.06
 
 
+def test_runs_that_follow_no_law_without_one_are_counted() -> None:
+    said = predict([(1.0, 3.0), (2.0, 2.0), (3.0, 2.4), (4.0, 2.3)], 8.0)
+    assert said.laws == 3  # without the first the largest is not better
+    assert said.low <= said.loss <= said.high
+
+
 @pytest.mark.parametrize(
     ("points", "why"),
     [

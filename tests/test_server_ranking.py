@@ -177,3 +177,16 @@ def test_flags_of_single_answers_while_ranking(client: TestClient, store: Store)
     assert client.post(place, json={"labeler": "ben", "value": value}).status_code == 200
     (last,) = [one for one in store.feedback() if one.user == "ben"]
     assert (last.answer, last.flags) == (task["answers"][0]["text"], ("off-topic",))
+
+
+def test_flags_of_a_gold_ranking_are_not_learned(client: TestClient, store: Store) -> None:
+    item = Candidates(
+        Conversation("g", (Message("user", "gold?"),)), tuple(Completion(x, (1,), (0.0,), "stop", "v") for x in "ab")
+    )
+    id_, _ = store.desk.add_ranking(1, item, gold={"ranks": [1, 2]})
+    gold = store.task(id_, "安")
+    assert gold.id in store.desk.gold()
+    ranks = dict(zip(gold.keys, (1, 2), strict=True))
+    body = {"labeler": "安", "ranks": ranks, "flags": {gold.keys[0]: ["wrong"]}}
+    assert client.post(f"/api/rank/{gold.id}", json=body).status_code == 200
+    assert store.desk.labels(kinds=["flag"]) == []

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 TokenizerOption = Annotated[
     str, typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards.")
 ]
+SmoothingOption = Annotated[
+    float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
+]
+EpochsOption = Annotated[float, typer.Option("--epochs", help="Read no source more often; 0: any number.")]
 ContextOption = Annotated[
     int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context (512).")
 ]
@@ -54,10 +58,8 @@ def pretrain(
     rope: RopeOption = "",
     kind: KindOption = "",
     weights: WeightsOption = None,
-    smoothing: Annotated[
-        float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
-    ] = 1.0,
-    epochs: Annotated[float, typer.Option("--epochs", help="Read no source more often; 0: any number.")] = 4.0,
+    smoothing: SmoothingOption = 1.0,
+    epochs: EpochsOption = 4.0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be done, its memory and time, and end.")
     ] = False,

@@ -71,8 +71,7 @@ def context(
     page = "zh" if config.project.language == "zh" else "en"
     seed = config.project.seed
     texts = context_texts.of_files(text, page) if text else context_texts.bundled(seed, page)
-    manner = context_measure.Manner(tuple(length or _lengths(asked)), haystacks, windows, seed)
-    manner = context_measure.Manner(tuple(sorted(set(manner.lengths))), haystacks, windows, seed)
+    manner = context_measure.Manner(tuple(sorted(set(length or _lengths(asked)))), haystacks, windows, seed)
     inputs = {f"model {one.name}": model_hash(one.folder) for one in asked}
     for path in text or []:
         for file in files_of(path)[0]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.base_models import only_tokenizer
+from steersman.cli.base_models import EpochsOption, SmoothingOption, TokenizerOption, only_tokenizer
 from steersman.cli.corpus import WeightsOption, read_weights, shards_of
 from steersman.cli.framework import (
     MODELS,
+    FreshOption,
     JsonOption,
     SetOption,
     WaitOption,
@@ -34,19 +35,15 @@ def scaling(
     predict: Annotated[str, typer.Option("--predict", help="Depths whose loss is predicted.")] = "6",
     check: Annotated[bool, typer.Option("--check", help="Train what is predicted too, and compare.")] = False,
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="Models are NAME-dN; default: CORPUS-dN.")] = "",
-    tokenizer: Annotated[
-        str,
-        typer.Option("--tokenizer", metavar="NAME", help="Of `tokenizer train`; default: the corpus's only shards."),
-    ] = "",
+    tokenizer: TokenizerOption = "",
     weights: WeightsOption = None,
-    smoothing: Annotated[
-        float, typer.Option("--smoothing", min=0, max=1, help="1: sources by their size, 0: all alike.")
-    ] = 1.0,
-    epochs: Annotated[float, typer.Option("--epochs", help="Read no source more often; 0: any number.")] = 4.0,
+    smoothing: SmoothingOption = 1.0,
+    epochs: EpochsOption = 4.0,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be trained, and end.")] = False,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
+    fresh: FreshOption = False,
     wait: WaitOption = False,
 ) -> None:
     """Train small models by the dial of `pretrain`, fit a law to their held-out loss, and predict larger ones.
@@ -87,7 +84,7 @@ def scaling(
     made = {depth: _made(*plans[depth]) for depth in (*small, *(large if check else ()))}
     data, law = _fitted(plans, made, small)
     page = _drawn(space, space.root / "models" / f"{into or corpus}-scaling.html", data, law)
-    emit(as_json, {**data, "page": str(page)}, _text(data, page))
+    emit(as_json, {**data, "page": str(page)}, _text(data, law, page))
 
 
 def _drawn(space: Workspace, page: Path, data: dict[str, Any], law: Any) -> Path:
@@ -149,22 +146,20 @@ def _fitted(
     return {"measure": measure, "law": vars(law), "runs": runs, "predictions": said}, law
 
 
-def _text(data: dict[str, Any], page: Path) -> str:
+def _text(data: dict[str, Any], law: Any, page: Path) -> str:
     measure = data["measure"]
     what = {"bpb": "bits per byte", "loss": "nats per token"}[measure]
     lines = [f"scaling: {page}"]
     for run in data["runs"]:
         lines.append(f"  {_run(run)}: {run[measure]:.4f} {what}")
-    law = data["law"]
-    lines.append(
-        f"law: {law['floor']:.3f} + {law['scale']:.3f} * (operations / {law['unit']:.3g}) ** -{law['slope']:.3f}"
-    )
+    lines.append(f"law: {law}")
     largest = max(run["operations"] for run in data["runs"])
     for one in data["predictions"]:
         came = "" if one["measured"] is None else f"; measured {one['measured']:.4f}"
         lines.append(
             f"  {_run(one)}, {one['operations'] / largest:.1f} times the largest run: {one['loss']:.4f} predicted, "
-            f"{one['low']:.4f} to {one['high']:.4f} where one run is left out{came}"
+            f"{one['low']:.4f} to {one['high']:.4f} where one run is left out ({one['laws']} of {len(data['runs'])} "
+            f"times the others follow a law){came}"
         )
     return "\n".join(lines)
 

@@ -157,7 +157,8 @@ def submit(ctx: Ctx, who: Who, id: str, body: Label) -> dict[str, Any]:
     task = ctx.store.desk.task(id, name)
     flags = ranking_flags.flagged(task.ranking, (body.value or {}).get("flags", {})) if task.ranking is not None else []
     label = ctx.store.desk.submit(id, submission(task, name, body))
-    ranking_flags.keep(ctx.store, name, flags, body.guidelines)
+    if task.ranking is not None:
+        ranking_flags.keep(ctx.store, task.ranking, name, flags, body.guidelines)
     return {"label": label_json(label, task), "queues": ctx.store.desk.waiting(asker_of(ctx, name))}
 
 

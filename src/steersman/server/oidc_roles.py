@@ -24,6 +24,8 @@ def table(settings: AccountsConfig) -> dict[str, Role]:
         group, sign, role = entry.rpartition("=")
         if not sign or not group.strip() or role.strip() not in ROLES:
             raise ValueError(f"{_NAME}: expected GROUP=ROLE with a role of {', '.join(ROLES)}, got {entry[:200]!r}")
+        if group.strip() in found:
+            raise ValueError(f"{_NAME}: expected each group once, got {group.strip()[:200]!r} twice")
         found[group.strip()] = to_role(role.strip())
     if bool(found) != bool(settings.oidc_claim):
         raise ValueError(f"{_NAME} and accounts.oidc_claim: expected both or none")

@@ -94,5 +94,5 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
             labeler=labeler,
             seconds=body.seconds,
         )
-    ranking_flags.keep(ctx.store, labeler, flags)
+    ranking_flags.keep(ctx.store, task, labeler, flags)
     return {"ok": True, "progress": _progress(ctx, labeler)}

@@ -29,7 +29,12 @@ def flagged(task: RankingTask, flags: object) -> list[tuple[NewTask, list[str]]]
     return found
 
 
-def keep(store: Store, labeler: str, found: list[tuple[NewTask, list[str]]], guidelines: str = "") -> None:
-    """Store the flags as labels; an empty list takes back what the labeler said before."""
+def keep(
+    store: Store, ranking: RankingTask, labeler: str, found: list[tuple[NewTask, list[str]]], guidelines: str = ""
+) -> None:
+    """Store the flags as labels; an empty list takes back what the labeler said before. Of a gold ranking none is kept:
+    its answers measure labelers and are never learned."""
+    if not found or ranking.id in store.desk.gold():
+        return
     for task, flags in found:
         store.desk.say(task, Submission(labeler, value={"flags": flags}, guidelines=guidelines), back=not flags)

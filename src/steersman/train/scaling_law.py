@@ -8,6 +8,7 @@ that one number says how large a run is. Fitted by least squares of the logarith
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Prediction:
     loss: float
     low: float
     high: float
+    laws: int
+    """How many of those there are: without one run, the others may follow none."""
 
 
 def fit(points: Sequence[Point]) -> Law:
@@ -78,8 +81,11 @@ def predict(points: Sequence[Point], operations: float) -> Prediction:
     if len(points) < FEWEST:
         raise ValueError(f"expected at least {FEWEST} runs to predict from, got {len(points)}")
     loss = fit(points).loss(operations)
-    without = [fit([*points[:i], *points[i + 1 :]]).loss(operations) for i in range(len(points))]
-    return Prediction(loss, min(loss, *without), max(loss, *without))
+    found = [loss]
+    for i in range(len(points)):
+        with contextlib.suppress(ValueError):
+            found.append(fit([*points[:i], *points[i + 1 :]]).loss(operations))
+    return Prediction(loss, min(found), max(found), len(found) - 1)
 
 
 def _listed(points: Sequence[Point]) -> str:
