@@ -154,7 +154,10 @@ def test_the_verb_makes_a_model_that_everything_reads(tmp_path: Path, monkeypatc
     by_source = told["measured"]["source zh"]
     assert by_source["extended"]["bytes_per_token"] > 1.2 * by_source["before"]["bytes_per_token"]
     assert words_of(load_tokenizer(Path("models/more")), told["rows"]).model == "gpt2"
-    for wrong, said in (({"vocab_size_per_layer_input": 9}, "embeddings in each layer"), ({}, "no .safetensors weights")):
+    for wrong, said in (
+        ({"vocab_size_per_layer_input": 9}, "embeddings in each layer"),
+        ({}, "no .safetensors weights"),
+    ):
         other = tmp_path / "other"
         shutil.copytree(base, other, dirs_exist_ok=True)
         (other / "config.json").write_text(json.dumps(json.loads((base / "config.json").read_text()) | wrong))

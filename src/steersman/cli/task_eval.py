@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.bench import KEY_VARIABLE, found_space, models_of
-from steersman.cli.framework import FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, emit
+from steersman.cli.framework import FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, emit, say
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.progress import activity
 
@@ -139,6 +139,8 @@ def _found(suites: Sequence[Suite], asked: Sequence[tuple[str, int, str]], path:
             items = tuple(item for item in suite.items if item.id in of)  # without those that were too long
             texts = [of[item.id].get("answer", "") for item in items]
             scores = [float(of[item.id]["score"]) for item in items]
+            if cut := sum(of[item.id].get("finish") == "length" for item in items):
+                say(f"note: {name}: {cut} of {len(items)} answers of {model} were cut at --max-tokens")
             called = (Path(name).stem.removesuffix("-test"), model, shots)
             left = dataclasses.replace(suite, items=items)
             out.append(beside(left, called, texts, scores, config.eval.bootstrap, config.project.seed))
