@@ -107,11 +107,17 @@ def postgresql() -> Iterator[postgres.Server]:
         yield server
 
 
+def _file(folder: Path) -> str:
+    if ON_A_SERVER:
+        pytest.skip("only with SQLite: the same test's other half is the server's")
+    return str(folder / "store.db")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database for `Store.open`, once a file, once of the server."""
     if request.param == "sqlite":
-        yield str(tmp_path / "store.db")
+        yield _file(tmp_path)
         return
     with request.getfixturevalue("postgresql").emptied() as url:
         yield url
@@ -121,7 +127,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """As `store_url`, without tables."""
     if request.param == "sqlite":
-        yield str(tmp_path / "store.db")
+        yield _file(tmp_path)
         return
     with request.getfixturevalue("postgresql").database("template0") as url:
         yield url
@@ -138,7 +144,9 @@ def stores_on_a_server(request: pytest.FixtureRequest) -> Iterator[None]:
     server = request.getfixturevalue("postgresql")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(places.SERVER, server.url("postgres"))
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "on_a_server"), prepend=os.pathsep)
+        programs = str(Path(__file__).parent / "on_a_server")
+        patch.setenv("PYTHONPATH", programs, prepend=os.pathsep)
+        patch.syspath_prepend(programs)
         end = places.install()
         yield
         end()
@@ -158,6 +166,7 @@ def its_databases(request: pytest.FixtureRequest, stores_on_a_server: None) -> I
     places.opened = lambda: said.append(("store", "postgresql"))
     yield
     places.opened = lambda: None
+    places.let_go()
     if (folder := request.node.funcargs.get("tmp_path")) is not None:
         places.drop_below(folder)
 
@@ -166,7 +175,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if ON_A_SERVER:
         reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
         there = {report.nodeid for report in reports if ("store", "postgresql") in report.user_properties}
-        terminalreporter.write_line(f"{len(there)} tests opened stores on PostgreSQL")
+        terminalreporter.write_line(f"{len(there)} tests kept something in PostgreSQL")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Python runs this as it starts where this folder is on PYTHONPATH: programs that tests start keep stores where tests do."""
+"""Run by each Python that starts with this folder on PYTHONPATH: programs of tests keep stores where tests do."""
 
 import os
 import sys
