@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steersman.stats import Interval
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
     from steersman.eval.tasks import TaskResult
     from steersman.eval.verdict import Caution, PairVerdict, Verdict
 
+_HAN = "[\u4e00-\u9fff]"
+
 EN = {
+    "label.served model": "the served model",
     "better": "{a} is better than {b}.",
     "no evidence": "There is no evidence that {a} is better than {b}.",
     "worse": "{a} is worse than {b}.",
@@ -83,6 +88,7 @@ EN = {
 }
 
 ZH = {
+    "label.served model": "正在使用的模型",
     "better": "{a} 优于 {b}。",
     "no evidence": "没有证据表明 {a} 优于 {b}。",
     "worse": "{a} 不如 {b}。",
@@ -189,9 +195,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
+def label(text: str, language: str) -> str:
+    """A model's label, in the language where it is words and no name."""
+    return texts(language).get(f"label.{text.removeprefix('the ')}", text)
+
+
+def labelled(result: Verdict, language: str) -> Verdict:
+    """The verdict with the models' labels in the language."""
+    pairs = [replace(p, a_label=label(p.a_label, language), b_label=label(p.b_label, language)) for p in result.pairs]
+    models = tuple(replace(m, label=label(m.label, language)) for m in result.models)
+    return replace(result, pairs=tuple(pairs), models=models)
+
+
 def claim(pair: PairVerdict, language: str) -> str:
     """The plain sentence: better, no evidence, or worse."""
-    return texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
+    said = texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
+    return re.sub(rf"(?<={_HAN}) (?={_HAN})", "", said)
 
 
 def headline(pair: PairVerdict, language: str) -> str:
@@ -244,7 +263,8 @@ def evidence(pair: PairVerdict, language: str) -> str:
 
 
 def caution(item: Caution, language: str) -> str:
-    return texts(language)[f"caution.{item.code}"].format(**item.values)
+    values = {key: label(value, language) if isinstance(value, str) else value for key, value in item.values.items()}
+    return texts(language)[f"caution.{item.code}"].format(**values)
 
 
 def judged_by(result: Verdict, language: str) -> str:
@@ -298,7 +318,7 @@ def _task(task: TaskResult, language: str) -> list[str]:
 
 def lines(result: Verdict, language: str) -> list[str]:
     """The terminal's text, a line each."""
-    t = texts(language)
+    t, result = texts(language), labelled(result, language)
     models = {m.name: m for m in result.models}
     out = [judged_by(result, language)]
     headline = result.headline
