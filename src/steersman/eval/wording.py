@@ -18,6 +18,7 @@ _HAN = "[\u4e00-\u9fff]"
 
 EN = {
     "label.served model": "the served model",
+    "judge.shop rules": "shop rules",
     "better": "{a} is better than {b}.",
     "no evidence": "There is no evidence that {a} is better than {b}.",
     "worse": "{a} is worse than {b}.",
@@ -89,14 +90,15 @@ EN = {
 
 ZH = {
     "label.served model": "正在使用的模型",
+    "judge.shop rules": "商店规则",
     "better": "{a} 优于 {b}。",
     "no evidence": "没有证据表明 {a} 优于 {b}。",
     "worse": "{a} 不如 {b}。",
     "word.better": "更好",
     "word.no evidence": "无证据",
     "word.worse": "更差",
-    "but worse": "但在{parts}上变差了。",
-    "worse on": "在{parts}上变差了。",
+    "but worse": "但在 {parts} 上变差了。",
+    "worse on": "在 {parts} 上变差了。",
     "and": "和",
     "comma": "、",
     "to": "{low} 至 {high}",
@@ -209,8 +211,12 @@ def labelled(result: Verdict, language: str) -> Verdict:
 
 def claim(pair: PairVerdict, language: str) -> str:
     """The plain sentence: better, no evidence, or worse."""
-    said = texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
-    return re.sub(rf"(?<={_HAN}) (?={_HAN})", "", said)
+    return closed(texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label))
+
+
+def closed(text: str) -> str:
+    """The space around a value is for names in Latin letters."""
+    return re.sub(rf"(?<={_HAN}) (?={_HAN})", "", text)
 
 
 def headline(pair: PairVerdict, language: str) -> str:
@@ -220,7 +226,7 @@ def headline(pair: PairVerdict, language: str) -> str:
         return claim(pair, language)
     key = "but worse" if pair.word == "better" else "worse on"
     gap = " " if language == "en" else ""
-    return claim(pair, language) + gap + texts(language)[key].format(parts=listed(parts, language))
+    return claim(pair, language) + gap + closed(texts(language)[key].format(parts=listed(parts, language)))
 
 
 def worse_parts(pair: PairVerdict, language: str) -> list[str]:
@@ -274,7 +280,7 @@ def judged_by(result: Verdict, language: str) -> str:
     judge = result.judge
     if by_reward:
         judge = t[f"reward judge{reward_judge(result)}"].format(by=optimisers(result))
-    return t["title"].format(n=result.n) + (t["by"].format(judge=judge) if judge else "")
+    return t["title"].format(n=result.n) + (t["by"].format(judge=t.get(f"judge.{judge}", judge)) if judge else "")
 
 
 def optimisers(result: Verdict) -> str:
@@ -327,7 +333,7 @@ def lines(result: Verdict, language: str) -> list[str]:
         a, b = models[p.a], models[p.b]
         out += ["", "  " + t["pair"].format(a=p.a_label, b=p.b_label, word=word(p, language))]
         if parts := worse_parts(p, language):
-            out.append("    " + t["worse on"].format(parts=listed(parts, language)))
+            out.append("    " + closed(t["worse on"].format(parts=listed(parts, language))))
         out.append("    " + evidence(p, language))
         rates = t["rates"].format(rate=percent(p.win_rate, language), controlled=percent(p.length_controlled, language))
         out.append("    " + rates)

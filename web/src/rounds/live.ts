@@ -24,7 +24,7 @@ function translated(language: Language, part: string): string | undefined {
   const counted = /^([\w ]+?) (\d+\/\d+)$/.exec(part)
   if (counted) return put(has('rounds_unit_', counted[1]!), counted[2]!)
   const time = /^(ETA|for|in) (\S+)$/.exec(part)
-  if (time) return translate(language, time[1] === 'ETA' ? 'rounds_eta' : 'rounds_since', { time: time[2]! })
+  if (time) return translate(language, time[1] === 'ETA' ? 'rounds_eta' : 'rounds_elapsed', { time: time[2]! })
   const measured = /^(\w+) (-?[\d.]+(?:e[+-]?\d+)?|nan|-?inf)$/.exec(part)
   if (measured) return put(has('metric_', measured[1]!), measured[2]!)
   return has('stage_', part) ?? inLanguage(language, part)
