@@ -23,7 +23,7 @@ from steersman.data import file_words
 from steersman.server import attachments_api
 from steersman.server.app import create_app
 from steersman.server.errors import ApiError
-from steersman.server.turns import Turns
+from steersman.server.taking_turns import Turns
 from steersman.store import Store
 
 

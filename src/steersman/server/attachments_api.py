@@ -21,7 +21,7 @@ from steersman.server.buckets import address_of
 from steersman.server.errors import ApiError
 from steersman.server.people import Who
 from steersman.server.request_text import Text
-from steersman.server.turns import Turns
+from steersman.server.taking_turns import Turns
 
 router = APIRouter(prefix="/api/attachments")
 TURNS = Turns(at_once=2, waiting=12, each=4)
