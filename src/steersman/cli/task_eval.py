@@ -74,18 +74,14 @@ def tasks_eval(
     asked = [
         (name, n, f"{_file(name, space.data if space else None)},shots={n},{options}") for name in sets for n in numbers
     ]
-    with activity("reading questions", len(asked), "set") as shown:
-        suites = []
-        for done, (_, _, text) in enumerate(asked, 1):
-            suites.append(forms.read(text))
-            shown.update(done)
+    with activity(f"reading {len(asked)} sets"):
+        suites = [forms.read(text) for _, _, text in asked]
     named = models_of(models or [], space, config, endpoint_key)
     inputs = {f"model {model.name}": digest for model, digest in named}
     inputs |= {f"{f}": file_sha256(f) for _, _, text in asked for f in forms.files_of(text)}
     manner = Manner(max_tokens, 0.0, config.eval.batch_prompts, config.project.seed)
     benching.run(suites, [m for m, _ in named], output, manner, inputs, config.eval.bootstrap)
-    with activity("comparing with baselines"):
-        found = _found(suites, asked, output / benching.ITEMS, config)
+    found = _found(suites, asked, output / benching.ITEMS, config)
     spoken = checked_language(language) or config.project.language
     emit(as_json, *_kept(output, found, spoken, {"options": options, **{k: v[:16] for k, v in inputs.items()}}))
 
