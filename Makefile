@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-plain test-slow lint bench gpu-check dist web clean
+.PHONY: demo test test-plain test-postgres test-slow lint bench gpu-check dist web clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -33,6 +33,10 @@ test: $(VENV)/.dev
 # The same where kernels of ours compute nothing (a test that needs them is skipped)
 test-plain: $(VENV)/.dev
 	@STEERSMAN_KERNELS=off $(BIN)/pytest -m "not slow" $(ARGS)
+
+# The same with every store on a server of its own (Debian's postgresql); what is of files alone is skipped, and says so
+test-postgres: $(VENV)/.dev
+	@STEERSMAN_TEST_STORE=postgresql $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m "not slow" -rs $(ARGS)
 
 test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)

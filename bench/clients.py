@@ -8,17 +8,24 @@
 llama-index-llms-openai-like, llm); `--node`: a folder where npm installed openai and @anthropic-ai/sdk. What is not
 installed is left out of the matrix and named. Features that need what the served model's template lacks (tools) are
 told as refused, with the server's own words: a refusal in the client's own error class is the right answer there.
+Clients whose servers do not install here are rows "(requests)": their bodies of `client_forms.py`. `--forms` runs these
+alone, and leaves the other rows as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+from client_forms import FORMS, Form, read
 
 OUT = Path(__file__).parent.parent / "docs" / "CLIENTS.md"
 SECONDS = 180
@@ -131,9 +138,34 @@ def ran(command: list[str], cwd: str | None = None) -> str:
     if done.returncode == 0:
         return "yes"
     told = done.stderr + done.stdout
+    return _refused(told or f"exit {done.returncode}")
+
+
+def _refused(told: str) -> str:
     if "expected a dialogue without tools" in told or "does not say how it calls tools" in told:
         return "refused"
-    return "no: " + (told.strip().splitlines() or [f"exit {done.returncode}"])[-1][:100].replace("|", "/")
+    return "no: " + told.strip().splitlines()[-1][:100].replace("|", "/")
+
+
+def sent(form: Form, server: Server) -> str:
+    """As `ran`, of one request."""
+    path, body = form
+    data = json.dumps(body | {"model": server.model}).encode()
+    asked = urllib.request.Request(f"{server.url}/v1/{path}", data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+            return "yes" if read(path, answer.read().decode().split("\n")) else "no: it is empty"
+    except urllib.error.HTTPError as error:
+        return _refused(error.read().decode())
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        return _refused(repr(error))
+
+
+def form_rows(server: Server) -> dict[str, dict[str, str]]:
+    return {
+        f"{client} (requests)": {feature: sent(form, server) for feature, form in forms.items()}
+        for client, forms in FORMS.items()
+    }
 
 
 def python_rows(python: str, server: Server) -> dict[str, dict[str, str]]:
@@ -199,6 +231,13 @@ def matrix(rows: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def as_they_are(text: str) -> dict[str, dict[str, str]]:
+    """The rows of the table."""
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    (_, *columns), _, *rows = cells
+    return {name: dict(zip(columns, row, strict=True)) for name, *row in rows}
+
+
 def main() -> None:
     ask = argparse.ArgumentParser()
     for name in ("--url", "--model"):
@@ -206,13 +245,18 @@ def main() -> None:
     ask.add_argument("--python", default=sys.executable)
     ask.add_argument("--aider", default="")
     ask.add_argument("--node", default="")
+    ask.add_argument("--forms", action="store_true")
     given = ask.parse_args()
     server = Server(given.url, given.model)
-    rows = python_rows(given.python, server)
-    rows |= node_rows(given.node, server) if given.node else {}
-    rows |= tool_rows(given.python, given.aider, server)
     text = OUT.read_text(encoding="utf-8")
     begin, end = "<!-- made by bench/clients.py -->", "<!-- end -->"
+    if given.forms:
+        rows = as_they_are(text[text.index(begin) : text.index(end)])
+    else:
+        rows = python_rows(given.python, server)
+        rows |= node_rows(given.node, server) if given.node else {}
+        rows |= tool_rows(given.python, given.aider, server)
+    rows |= form_rows(server)
     made = f"{begin}\n{matrix(rows)}\n{end}"
     OUT.write_text(text[: text.index(begin)] + made + text[text.index(end) + len(end) :], encoding="utf-8")
     print(matrix(rows))

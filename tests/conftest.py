@@ -29,6 +29,7 @@ from emulated_arm import arm  # noqa: E402
 from kernels_off import restricted_to, turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
 
+ON_A_SERVER = os.environ.get("STEERSMAN_TEST_STORE") == "postgresql"
 _command_of, _commands = typer.testing._get_command, {}
 
 
@@ -106,11 +107,17 @@ def postgresql() -> Iterator[postgres.Server]:
         yield server
 
 
+def _file(folder: Path) -> str:
+    if ON_A_SERVER:
+        pytest.skip("only with SQLite: the same test's other half is the server's")
+    return str(folder / "store.db")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database for `Store.open`, once a file, once of the server."""
     if request.param == "sqlite":
-        yield str(tmp_path / "store.db")
+        yield _file(tmp_path)
         return
     with request.getfixturevalue("postgresql").emptied() as url:
         yield url
@@ -120,7 +127,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """As `store_url`, without tables."""
     if request.param == "sqlite":
-        yield str(tmp_path / "store.db")
+        yield _file(tmp_path)
         return
     with request.getfixturevalue("postgresql").database("template0") as url:
         yield url
@@ -128,27 +135,47 @@ def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 @pytest.fixture(scope="session", autouse=True)
 def stores_on_a_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With STEERSMAN_TEST_STORE=postgresql every store that a test opens in a file is one on the server: the same for
-    the same file. (What looks into the file itself fails then.)"""
-    if os.environ.get("STEERSMAN_TEST_STORE") != "postgresql":
+    """With STEERSMAN_TEST_STORE=postgresql (`make test-postgres`) stores in files are databases of a server."""
+    if not ON_A_SERVER:
         yield
         return
-    from steersman.store import Store
+    import stores_on_a_server as places
 
-    server, opened = request.getfixturevalue("postgresql"), Store.open
-    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        places: dict[Path, str] = {}
-
-        def there(path_or_url: str | Path, objective: str | None = None) -> Store:
-            if "://" not in str(path_or_url) and Path(path_or_url).parent.is_dir():
-                place = Path(path_or_url).absolute()
-                if place not in places:
-                    places[place] = stack.enter_context(server.database())
-                path_or_url = places[place]
-            return opened(path_or_url, objective)
-
-        patch.setattr(Store, "open", there)
+    server = request.getfixturevalue("postgresql")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(places.SERVER, server.url("postgres"))
+        programs = str(Path(__file__).parent / "on_a_server")
+        patch.setenv("PYTHONPATH", programs, prepend=os.pathsep)
+        patch.syspath_prepend(programs)
+        end = places.install()
         yield
+        end()
+
+
+@pytest.fixture(autouse=True)
+def its_databases(request: pytest.FixtureRequest, stores_on_a_server: None) -> Iterator[None]:
+    """Those of a test are dropped after it. One that looks into the file itself is marked `sqlite`."""
+    if not ON_A_SERVER:
+        yield
+        return
+    import stores_on_a_server as places
+
+    for mark in request.node.iter_markers("sqlite"):
+        pytest.skip(f"only with SQLite: {mark.args[0]}")
+    said = request.node.user_properties
+    places.opened = lambda: said.append(("store", "postgresql"))
+    yield
+    places.opened = lambda: None
+    places.let_go()
+    if (folder := request.node.funcargs.get("tmp_path")) is not None:
+        places.drop_below(folder)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if ON_A_SERVER:
+        reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+        there = {report.nodeid for report in reports if ("store", "postgresql") in report.user_properties}
+        terminalreporter.write_line(f"{len(there)} tests kept something in PostgreSQL")
 
 
 @pytest.fixture(scope="session")

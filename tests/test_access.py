@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from steersman.store import Store
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
-    return create_app(FakeEngine(), Store.open(tmp_path / "store.db"), name="S", language="en")
+def app(tmp_path: Path) -> Iterator[FastAPI]:
+    with Store.open(tmp_path / "store.db") as store:
+        yield create_app(FakeEngine(), store, name="S", language="en")
 
 
 def test_every_route_has_a_decision_and_every_decision_a_route(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import zipfile
@@ -21,6 +22,8 @@ from server_double import FakeEngine
 from steersman.data import file_words
 from steersman.server import attachments_api
 from steersman.server.app import create_app
+from steersman.server.errors import ApiError
+from steersman.server.taking_turns import Turns
 from steersman.store import Store
 
 
@@ -156,7 +159,7 @@ def test_the_page_is_told_what_a_file_says(client: TestClient, monkeypatch: pyte
     assert refused.json()["error"]["code"] == "unreadable_file"
     assert sent(client, "no base64!").status_code == 400
     assert client.post("/api/attachments", json={"data": "A" * 14_000_000}).status_code == 413
-    monkeypatch.setattr(attachments_api, "AT_ONCE", 0)
+    monkeypatch.setattr(attachments_api.TURNS, "each", 0)
     busy = sent(client, pdf("x"))
     assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
 
@@ -166,6 +169,32 @@ def test_a_file_that_takes_too_long_is_refused_in_time(client: TestClient, monke
     answer = sent(client, pdf("x"))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "data")
     assert "takes more than 0.05 s" in answer.text
+
+
+def test_files_of_one_person_do_not_keep_the_others_out() -> None:
+    async def play() -> list[str]:
+        turns, order = Turns(at_once=2, waiting=4, each=4), list[str]()
+
+        async def one(who: str) -> None:
+            await turns.begin(who)
+            order.append(who)
+
+        begun = [asyncio.create_task(one(who)) for who in ("ann", "ann", "ann", "ann", "ben", "cy")]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="Too many"):  # a fifth of one person's
+            await turns.begin("ann")
+        with pytest.raises(ApiError, match="Too many"):  # four wait
+            await turns.begin("dan")
+        begun[2].cancel()
+        await asyncio.sleep(0)
+        for who in ("ann", "ann", "ben", "ann", "cy"):
+            turns.end(who)
+            await asyncio.sleep(0)
+        await asyncio.gather(*begun, return_exceptions=True)
+        return order
+
+    # two of the first person's; who has none; who has none by then and waits longest
+    assert asyncio.run(play()) == ["ann", "ann", "ben", "ann", "cy"]
 
 
 @pytest.mark.slow

@@ -81,6 +81,7 @@ def workspace(root: Path) -> Workspace:
     return Workspace.open(root)
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_looking_works_on_a_read_only_disk(mount: Mount) -> None:
     place = mount(4096)
     space = workspace(place / "w")
@@ -153,6 +154,7 @@ def write_until_full(store: Store) -> None:
         store.create_conversation("a" * 50, "b" * 1000 + str(number))
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_the_page_says_that_the_disk_is_full(mount: Mount) -> None:
     """507 with what is full; today's was 500 "internal"."""
     place = mount(1024)
@@ -168,6 +170,7 @@ def test_the_page_says_that_the_disk_is_full(mount: Mount) -> None:
     assert "MiB are free there" in said
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_the_api_answers_507_and_goes_on_when_there_is_room(mount: Mount) -> None:
     """What was acknowledged is there; what was not can be sent again."""
     place = mount(1024)
@@ -193,6 +196,7 @@ def test_the_api_answers_507_and_goes_on_when_there_is_room(mount: Mount) -> Non
             assert len(asked) == codes.count(200) + 1
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_a_store_that_finds_no_room_says_so(mount: Mount) -> None:
     place = mount(256)
     fill(place)
@@ -205,6 +209,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_words_are_for_their_owner_and_weights_as_the_umask_says(tiny: Path, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -226,6 +231,7 @@ def test_words_are_for_their_owner_and_weights_as_the_umask_says(tiny: Path, tmp
     assert {name: mode(space.root / name) for name in shared} == dict.fromkeys(shared, 0o640)
 
 
+@pytest.mark.sqlite("the disk of the file")
 def test_who_wants_to_share_words_can(tmp_path: Path) -> None:
     token = private.set(False)
     before = os.umask(0o002)

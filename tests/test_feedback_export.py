@@ -64,6 +64,7 @@ def test_a_like_counts_for_what_somebody_improved(space: Workspace) -> None:
     assert [(line["kind"], line["answer"]) for line in lines][-1] == ("like", "good3")
 
 
+@pytest.mark.sqlite("writes into the file")
 def test_edits_that_leave_the_words_as_they_were_are_no_pairs(
     space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

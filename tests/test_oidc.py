@@ -87,7 +87,9 @@ def test_the_whole_way(store: Store, provider: Provider) -> None:
     answer = to_the_provider(client)
     asked = provider.asked[-1]
     assert asked["redirect_uri"] == f"{HERE}/api/oidc/callback"
-    assert asked["scope"].split()[0] == "openid"
+    assert asked["scope"] == "openid profile email"
+    to_the_provider(browser_of(store, provider, oidc_scope="openid groups"))
+    assert provider.asked[-1]["scope"] == "openid groups"
     assert back(client, answer) == "/"
     me = client.get("/api/config").json()["me"]
     assert (me["name"], me["role"]) == (f"Ann 安 {provider.subject}", "chatter")
@@ -283,6 +285,17 @@ def test_the_last_admin_stays_one(tmp_path: Path, provider: Provider) -> None:
             assert signs_in(client) == "/"
             assert client.get("/api/config").json()["me"]["role"] == "admin"
         assert [entry.action for entry in own.audit.page()][:2] == ["signed in", "role kept"]
+        # also where who has no group is refused; that holds for everybody else, and once there is another admin
+        team = Team(own, AccountsConfig(**config | {"oidc_role": ""}, oidc_client_secret=SECRET, **settings))
+        client = TestClient(
+            create_app(FakeEngine(), own, name="S", language="en", team=team), base_url=HERE, follow_redirects=False
+        )
+        own.accounts.add("nobody has accepted", Role.ADMIN)
+        assert (signs_in(client), own.audit.page()[1].action) == ("/", "role kept")
+        own.accounts.set_password(own.accounts.add("ada", Role.ADMIN).id, "hash")
+        assert signs_in(client) == "/login?failed=unknown"
+        provider.subject += " another"
+        assert signs_in(client) == "/login?failed=unknown"
 
 
 def test_refused_sign_ins_do_not_flood_the_log(store: Store) -> None:
@@ -333,6 +346,7 @@ def test_a_provider_that_is_gone(store: Store, provider: Provider, caplog: pytes
         ({"oidc_claim": "groups", "oidc_groups": "admin"}, "expected GROUP=ROLE"),
         ({"oidc_claim": "groups", "oidc_groups": "a=admin; a=chatter"}, "expected each group once, got 'a' twice"),
         ({"oidc_claim": "groups"}, "expected both or none"),
+        ({"oidc_scope": "profile groups"}, "accounts.oidc_scope: expected words with openid among them"),
     ],
 )
 def test_settings(store: Store, provider: Provider, settings: dict[str, Any], told: str) -> None:

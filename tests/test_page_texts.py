@@ -28,8 +28,9 @@ def test_a_language_has_each_text_and_its_values(language: str) -> None:
             assert set(re.findall(r"\{\w+\}", given[key])) == set(re.findall(r"\{\w+\}", text)), f"{name}: {key}"
 
 
-def test_no_two_files_have_a_text_of_one_name() -> None:
-    keys = [key for texts in ENGLISH.values() for key in texts]
+def test_no_two_texts_have_one_name() -> None:
+    files = [(LANG / "en" / name).read_text(encoding="utf-8") for name in ENGLISH]
+    keys = [key for text in files for key, _ in json.loads(text, object_pairs_hook=list)]
     assert sorted(keys) == sorted(set(keys))
 
 
@@ -89,6 +90,28 @@ def test_the_first_sentence_that_fits_is_the_one_that_was_said(language: str) ->
 
 
 PACKAGE = LANG.parents[2] / "src/steersman"
+
+
+@pytest.mark.parametrize("language", sorted(file.stem for file in (LANG.parent / "said").glob("*.json")))
+def test_what_a_job_does_is_said_in_the_language(language: str) -> None:
+    """The last line of a job, part by part (`rounds/live.ts`), and why records of a data set were left out."""
+    sentences = json.loads((LANG.parent / f"said/{language}.json").read_text(encoding="utf-8"))
+    said = []
+    for room in ("train", "rounds", "eval", "weights"):
+        for file in (PACKAGE / room).rglob("*.py"):
+            said += re.findall(r'\bactivity\(f?"([^"]+)"', file.read_text(encoding="utf-8"))
+    for name in ("clean", "kinds"):
+        source = (PACKAGE / f"data/{name}.py").read_text(encoding="utf-8")
+        said += re.findall(r'(?:dropped\[|LeftOut\()"([^"]+)"', source)
+    said = [
+        re.sub(r"\{[^}]*\}", "7", text)
+        for text in said
+        if not text.startswith(("learning {", "writing {", "sending {"))
+    ]
+    assert len(said) > 30
+    assert [text for text in said if not _fits(text, sentences)] == []
+
+
 SHOWN = (
     *(
         f"rounds/{name}.py"

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,6 +24,7 @@ from steersman.cli import talk
 from steersman.cli.framework import build
 from steersman.server import body, connection
 from steersman.server.app import create_app
+from steersman.server.reach import Reach, origins_of
 from steersman.store import Store
 
 KEY = "sk-abc+/%1"
@@ -35,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-def client_of(store: Store, **settings: str) -> TestClient:
+def client_of(store: Store, **settings: Any) -> TestClient:
     app = create_app(FakeEngine(), store, name="S", language="en", **settings)
     return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False, follow_redirects=False)
 
@@ -66,13 +68,24 @@ def test_pages_of_this_machine_may_call_the_api(client: TestClient, origin: str)
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_no_other_page_may(client: TestClient) -> None:
+def test_no_other_page_may(client: TestClient, store: Store) -> None:
     for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
         for method, path in (("OPTIONS", "/v1/models"), ("GET", "/v1/models")):
             headers = {"origin": origin, "access-control-request-method": "GET"}
             answer = client.request(method, path, headers=headers)
             assert answer.status_code == 403
             assert "access-control-allow-origin" not in answer.headers
+    # one that is named: /v1 alone
+    named = client_of(store, reach=Reach(origins=origins_of("https://Chat.example/, http://10.0.0.5:3000")))
+    for origin in ("https://chat.example", "http://10.0.0.5:3000"):
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        assert named.options("/v1/models", headers=headers).headers["access-control-allow-origin"] == origin
+        assert named.get("/v1/models", headers={"origin": origin}).status_code == 200
+        assert named.get("/api/conversations", headers={"origin": origin}).status_code == 403
+        assert named.get("/v1/models", headers={"origin": origin + "0"}).status_code == 403
+    for wrong in ("*", "chat.example", "https://chat.example/path"):
+        with pytest.raises(ValueError, match=r"serve.allowed_origins: expected such as"):
+            origins_of(wrong)
     # chats are for the page alone
     answer = client.get("/api/conversations", headers={"origin": "http://localhost:3000"})
     assert "access-control-allow-origin" not in answer.headers

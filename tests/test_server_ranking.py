@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
-from steersman.store import Store
+from steersman.store import Store, desk_labels
 from steersman.types import Candidates, Completion, Conversation, Message
 
 
@@ -155,6 +155,10 @@ def test_flags_of_single_answers_while_ranking(client: TestClient, store: Store)
 
     for wrong in ({"nobody": ["wrong"]}, {keys["answer 1"]: ["rude"]}, {keys["answer 1"]: ["wrong"] * 2}, ["wrong"]):
         assert submit(wrong) == 400
+    assert list(store.rankings()) == []
+    with pytest.MonkeyPatch.context() as patch:  # the flag fails: so does the ranking
+        patch.setattr(desk_labels, "hold", lambda *_: 1 / 0)
+        assert submit({keys["answer 1"]: ["wrong"]}) == 500
     assert list(store.rankings()) == []
     assert submit({keys["answer 1"]: []}) == 200  # set and taken back before it was sent: nothing was said
     assert store.desk.labels(kinds=["flag"]) == []

@@ -110,12 +110,12 @@ def test_feedback_by_day_in_the_reader_s_time(root: Path, monkeypatch: pytest.Mo
     with Store.open(root / "store.db") as store:
         today = store.said_by_day(2)
         assert [(day["like"], day["dislike"], day["edit"]) for day in today] == [(0, 0, 0), (2, 4, 3)]
-        late = dt.datetime.now(dt.UTC).replace(hour=23, minute=30)
+        late = (dt.datetime.now(dt.UTC) + dt.timedelta(days=2)).replace(hour=23, minute=30)
         monkeypatch.setattr(by_day, "utc_now", lambda: late)
         monkeypatch.setattr("steersman.store.chats.utc_now", lambda: late)
         store.add_feedback(answered(store, "And?", "No."), "like", user="bob")
         here, there = store.said_by_day(1), store.said_by_day(1, east=60)
-        assert here[0]["like"] == 3
+        assert (here[0]["like"], here[0]["day"]) == (1, late.date().isoformat())
         assert (there[0]["like"], there[0]["day"]) == (1, (late + dt.timedelta(hours=1)).date().isoformat())
         assert store.chats_counted(7) == (7, 7)
 

@@ -48,6 +48,7 @@ def as_left_by(path: Path, revision: str) -> None:
     database.close()
 
 
+@pytest.mark.sqlite("a file is migrated when it is opened")
 def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store.open(path) as store:
@@ -61,6 +62,7 @@ def test_rankings_of_an_older_version_are_kept_on_the_whole(tmp_path: Path) -> N
         assert "objective" not in kept[0].to_json()
 
 
+@pytest.mark.sqlite("URLs of files")
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store.open(path) as store:
@@ -104,6 +106,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
         Store.open("://")
 
 
+@pytest.mark.sqlite("a file is migrated when it is opened")
 def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     Store.open(path).close()
@@ -165,6 +168,7 @@ def test_neither_store_nor_server_imports_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.sqlite("a file is migrated when it is opened")
 def test_chats_of_an_older_version_are_kept_word_for_word(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store.open(path) as store:

@@ -120,7 +120,8 @@ def test_none_without_an_endpoint_or_the_extra(monkeypatch: pytest.MonkeyPatch) 
     there = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     for told in ({}, there | {"OTEL_SDK_DISABLED": "true"}, there | {"OTEL_TRACES_EXPORTER": "none"}):
         assert traces.begin(told) == ""
-    assert "expected http/protobuf, got 'grpc'" in traces.begin(there | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
+        assert f"{name}: expected http/protobuf, got 'grpc'" in traces.begin(there | {name: "grpc"})
     real = builtins.__import__
 
     def without(name: str, *args: Any, **kwargs: Any) -> Any:

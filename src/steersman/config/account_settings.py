@@ -25,6 +25,9 @@ class AccountsConfig:
     )
     oidc_client_id: str = opt("", "This server's name at the provider.")
     oidc_client_secret: str = opt("", "Its secret there; rather set STEERSMAN_OIDC_SECRET.")
+    oidc_scope: str = opt(
+        "openid profile email", "What the provider is asked for; some name groups only where 'groups' is among it."
+    )
     oidc_role: str = opt("", "Role of who comes from the provider for the first time; empty: refused.", ("", *ROLES))
     oidc_claim: str = opt(
         "", "Claim of the provider's token with a person's groups or roles, such as groups or realm_access.roles."

@@ -203,6 +203,11 @@ class ServeConfig:
         "Other names than this machine's own that requests may name as Host, comma-separated, such as "
         "host.docker.internal or chat.example.com.",
     )
+    allowed_origins: str = opt(
+        "",
+        "Pages of other machines that may call /v1 from a browser, comma-separated, such as https://chat.example.com "
+        "(NextChat and LobeChat with an address of your own, Open WebUI's direct connections).",
+    )
     auth: bool = opt(False, "People sign in and have roles: [accounts], `steersman users`; false: who asks may do all.")
     without_accounts: bool = opt(
         False, "Listen on another address than loopback without accounts: whoever reaches it may do everything."

@@ -7,10 +7,9 @@ input gives the same bytes.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ EVOLUTION_STEPS = 6
 FIGURES = ("axes", "reward_kl", "lengths")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Shown:
     """Contents of a report beside the verdict."""
 
@@ -67,6 +66,8 @@ def write_report(
     for model in models:
         if len(model.answers) != len(prompts):
             raise ValueError(f"answers of {model.name}: expected {len(prompts)}, got {len(model.answers)}")
+    verdict = wording.labelled(verdict, shown.language)
+    models = [replace(model, label=wording.label(model.label, shown.language)) for model in models]
     write_page(path, "report.html", _context(verdict, prompts, models, shown))
 
 
@@ -261,9 +262,13 @@ def _intents(pair: PairVerdict | None, t: Mapping[str, str], language: str) -> d
 
 def _task(of: TaskResult, t: Mapping[str, str], language: str) -> dict[str, Any]:
     """A task's table: each model's mean, and its difference from the model it is compared with."""
-    rows = [(label, wording.number(i.value), wording.span(i, language)) for label, i in of.models.items()]
+
+    def own(text: str) -> str:
+        return wording.label(text, language)
+
+    rows = [(own(text), wording.number(i.value), wording.span(i, language)) for text, i in of.models.items()]
     pairs = [
-        wording.texts(language)["pair"].format(a=p.a, b=p.b, word=wording.texts(language)[f"word.{p.word}"])
+        wording.texts(language)["pair"].format(a=own(p.a), b=own(p.b), word=wording.texts(language)[f"word.{p.word}"])
         + f" ({_signed(p.difference, language)})"
         for p in of.pairs
     ]

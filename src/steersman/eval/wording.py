@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steersman.stats import Interval
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
     from steersman.eval.tasks import TaskResult
     from steersman.eval.verdict import Caution, PairVerdict, Verdict
 
+_HAN = "[\u4e00-\u9fff]"
+
 EN = {
+    "label.served model": "the served model",
+    "judge.shop rules": "shop rules",
     "better": "{a} is better than {b}.",
     "no evidence": "There is no evidence that {a} is better than {b}.",
     "worse": "{a} is worse than {b}.",
@@ -83,14 +89,16 @@ EN = {
 }
 
 ZH = {
+    "label.served model": "正在使用的模型",
+    "judge.shop rules": "商店规则",
     "better": "{a} 优于 {b}。",
     "no evidence": "没有证据表明 {a} 优于 {b}。",
     "worse": "{a} 不如 {b}。",
     "word.better": "更好",
     "word.no evidence": "无证据",
     "word.worse": "更差",
-    "but worse": "但在{parts}上变差了。",
-    "worse on": "在{parts}上变差了。",
+    "but worse": "但在 {parts} 上变差了。",
+    "worse on": "在 {parts} 上变差了。",
     "and": "和",
     "comma": "、",
     "to": "{low} 至 {high}",
@@ -189,9 +197,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
+def label(text: str, language: str) -> str:
+    """A model's label, in the language where it is words and no name."""
+    return texts(language).get(f"label.{text.removeprefix('the ')}", text)
+
+
+def labelled(result: Verdict, language: str) -> Verdict:
+    """The verdict with the models' labels in the language."""
+    pairs = [replace(p, a_label=label(p.a_label, language), b_label=label(p.b_label, language)) for p in result.pairs]
+    models = tuple(replace(m, label=label(m.label, language)) for m in result.models)
+    return replace(result, pairs=tuple(pairs), models=models)
+
+
 def claim(pair: PairVerdict, language: str) -> str:
     """The plain sentence: better, no evidence, or worse."""
-    return texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label)
+    return closed(texts(language)[pair.word].format(a=pair.a_label, b=pair.b_label))
+
+
+def closed(text: str) -> str:
+    """The space around a value is for names in Latin letters."""
+    return re.sub(rf"(?<={_HAN}) (?={_HAN})", "", text)
 
 
 def headline(pair: PairVerdict, language: str) -> str:
@@ -201,7 +226,7 @@ def headline(pair: PairVerdict, language: str) -> str:
         return claim(pair, language)
     key = "but worse" if pair.word == "better" else "worse on"
     gap = " " if language == "en" else ""
-    return claim(pair, language) + gap + texts(language)[key].format(parts=listed(parts, language))
+    return claim(pair, language) + gap + closed(texts(language)[key].format(parts=listed(parts, language)))
 
 
 def worse_parts(pair: PairVerdict, language: str) -> list[str]:
@@ -244,7 +269,8 @@ def evidence(pair: PairVerdict, language: str) -> str:
 
 
 def caution(item: Caution, language: str) -> str:
-    return texts(language)[f"caution.{item.code}"].format(**item.values)
+    values = {key: label(value, language) if isinstance(value, str) else value for key, value in item.values.items()}
+    return texts(language)[f"caution.{item.code}"].format(**values)
 
 
 def judged_by(result: Verdict, language: str) -> str:
@@ -254,7 +280,7 @@ def judged_by(result: Verdict, language: str) -> str:
     judge = result.judge
     if by_reward:
         judge = t[f"reward judge{reward_judge(result)}"].format(by=optimisers(result))
-    return t["title"].format(n=result.n) + (t["by"].format(judge=judge) if judge else "")
+    return t["title"].format(n=result.n) + (t["by"].format(judge=t.get(f"judge.{judge}", judge)) if judge else "")
 
 
 def optimisers(result: Verdict) -> str:
@@ -298,7 +324,7 @@ def _task(task: TaskResult, language: str) -> list[str]:
 
 def lines(result: Verdict, language: str) -> list[str]:
     """The terminal's text, a line each."""
-    t = texts(language)
+    t, result = texts(language), labelled(result, language)
     models = {m.name: m for m in result.models}
     out = [judged_by(result, language)]
     headline = result.headline
@@ -307,7 +333,7 @@ def lines(result: Verdict, language: str) -> list[str]:
         a, b = models[p.a], models[p.b]
         out += ["", "  " + t["pair"].format(a=p.a_label, b=p.b_label, word=word(p, language))]
         if parts := worse_parts(p, language):
-            out.append("    " + t["worse on"].format(parts=listed(parts, language)))
+            out.append("    " + closed(t["worse on"].format(parts=listed(parts, language))))
         out.append("    " + evidence(p, language))
         rates = t["rates"].format(rate=percent(p.win_rate, language), controlled=percent(p.length_controlled, language))
         out.append("    " + rates)

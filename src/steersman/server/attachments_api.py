@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from steersman.data import file_words
 from steersman.server.body import FILE_LIMIT
+from steersman.server.buckets import address_of
 from steersman.server.errors import ApiError
+from steersman.server.people import Who
 from steersman.server.request_text import Text
+from steersman.server.taking_turns import Turns
 
 router = APIRouter(prefix="/api/attachments")
-AT_ONCE = 2
-"""Files that a process reads at a time; each may take a minute of a processor and a gigabyte."""
-_reading = 0
+TURNS = Turns(at_once=2, waiting=12, each=4)
+"""Files that a process reads; each may take a minute of a processor and a gigabyte."""
 
 
 class File(BaseModel):
@@ -34,18 +37,16 @@ class File(BaseModel):
 
 
 @router.post("")
-async def words(body: File) -> dict[str, Any]:
+async def words(body: File, who: Who, request: Request) -> dict[str, Any]:
     """The file's words, the number of its pages, those that could not be read, and how many characters are left out."""
-    global _reading
     try:
         content = base64.b64decode(body.data, validate=True)
     except (binascii.Error, ValueError):
         raise ApiError(400, "data: expected base64", param="data") from None
-    if _reading >= AT_ONCE:
-        raise ApiError(429, f"{AT_ONCE} files are being read; try again in a moment", code="busy", retry_after=5)
-    _reading += 1
+    person = who.id or address_of(request.scope)
+    await TURNS.begin(person)
     reading = asyncio.ensure_future(run_in_threadpool(file_words.words_of, content))
-    reading.add_done_callback(_done)  # also where the client has gone
+    reading.add_done_callback(functools.partial(_done, person))  # also where the client has gone
     try:
         found = await asyncio.shield(reading)
     except ValueError as error:
@@ -53,8 +54,7 @@ async def words(body: File) -> dict[str, Any]:
     return {"text": found.text, "pages": found.pages, "unread": list(found.unread), "cut": found.cut}
 
 
-def _done(reading: asyncio.Future[file_words.Words]) -> None:
-    global _reading
-    _reading -= 1
+def _done(person: str, reading: asyncio.Future[file_words.Words]) -> None:
+    TURNS.end(person)
     if not reading.cancelled():
         reading.exception()  # seen, where nobody waits for it

@@ -7,6 +7,7 @@ desk did not give them, nor whether its answer is known, nor who labeled it besi
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,10 +156,10 @@ def submit(ctx: Ctx, who: Who, id: str, body: Label) -> dict[str, Any]:
     """Label a task, skip it, or say that its prompt is bad. A later label of the same person replaces this one."""
     name = labeler_of(who, body.labeler)
     task = ctx.store.desk.task(id, name)
-    flags = ranking_flags.flagged(task.ranking, (body.value or {}).get("flags", {})) if task.ranking is not None else []
-    label = ctx.store.desk.submit(id, submission(task, name, body))
+    said = submission(task, name, body)
     if task.ranking is not None:
-        ranking_flags.keep(ctx.store, task.ranking, name, flags, body.guidelines)
+        said = replace(said, flags=ranking_flags.flagged(task.ranking, (body.value or {}).get("flags", {})))
+    label = ctx.store.desk.submit(id, said)
     return {"label": label_json(label, task), "queues": ctx.store.desk.waiting(asker_of(ctx, name))}
 
 

@@ -91,7 +91,7 @@ class Guard:
         """A server that is asked from other machines is so by address; a name must still be an allowed one, since any
         name can be made to point here."""
         self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
-        self._door, self._beyond, self._rate = door, reach.beyond, reach.rate
+        self._door, self._beyond, self._rate, self._origins = door, reach.beyond, reach.rate, reach.origins
         self._buckets = buckets or Buckets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         scope = {**scope, "path": _plain(scope["path"]), SCOPE: EVERYBODY}
-        shared = _shared(scope["path"], headers.get("origin"))
+        shared = self._shared(scope["path"], headers.get("origin"))
 
         begun = False
 
@@ -113,7 +113,7 @@ class Guard:
                     given.setdefault(name, value)
             await send(message)
 
-        answer = self._refusal(scope, headers) or _preflight(scope, headers)
+        answer = self._refusal(scope, headers, bool(shared)) or _preflight(scope, headers, bool(shared))
         if answer is None and self._door is not None:
             answer = await self._door.admit(scope, headers)
         answer = self._too_often(scope) or answer
@@ -151,21 +151,35 @@ class Guard:
         told = f"At most {self._rate} requests a minute from one address; wait {wait} s"
         return error_response(429, told, headers={"Retry-After": str(wait)})
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers, shared: bool) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._trusted(_host_of(f"//{host}")):
             expected = f"by an address or a name of {ALLOWED}" if self._beyond else "on loopback only"
             return error_response(
                 403, f"This server answers {expected}, not as {host[:200]!r}", code="host_not_allowed"
             )
-        if origin is not None and not self._trusted(_host_of(origin)):
+        if origin is not None and not shared and not self._trusted(_host_of(origin)):
             return error_response(403, f"No requests from pages of {origin[:200]!r}", code="origin_not_allowed")
+        if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+            return error_response(400, "The address holds the character U+0000, which no text here may")
         if len(scope["path"].encode("utf-8", "replace")) > PATH_LIMIT or len(scope["query_string"]) > QUERY_LIMIT:
             expected = f"{PATH_LIMIT} bytes of path and {QUERY_LIMIT} of query"
             return error_response(414, f"The address is too long; expected at most {expected}")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_LIMIT:
             return error_response(431, f"The headers are too long; expected at most {HEAD_LIMIT} bytes")
         return None
+
+    def _shared(self, path: str, origin: str | None) -> dict[str, str]:
+        """CORS headers: a page of this machine, or one that is named, may read `/v1`'s answers."""
+        if origin is None or path.split("/", 2)[1:2] != ["v1"]:
+            return {}
+        if not is_loopback(_host_of(origin)) and origin.lower() not in self._origins:
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
+            "Vary": "Origin",
+        }
 
     def _trusted(self, host: str) -> bool:
         return is_loopback(host) or host in self._allowed or (self._beyond and _is_address(host))
@@ -186,20 +200,9 @@ def _plain(path: str) -> str:
     return (plain.rstrip("/") or "/") if _is_api(plain) else path
 
 
-def _shared(path: str, origin: str | None) -> dict[str, str]:
-    """CORS headers: a page of this machine may read `/v1`'s answers."""
-    if origin is None or path.split("/", 2)[1:2] != ["v1"] or not is_loopback(_host_of(origin)):
-        return {}
-    return {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
-        "Vary": "Origin",
-    }
-
-
-def _preflight(scope: Scope, headers: Headers) -> Response | None:
+def _preflight(scope: Scope, headers: Headers, shared: bool) -> Response | None:
     """Answer to a browser's preflight request, for any path; the request itself then shows whether the path exists."""
-    if scope["method"] != "OPTIONS" or not _shared(scope["path"], headers.get("origin")):
+    if scope["method"] != "OPTIONS" or not shared:
         return None
     if "access-control-request-method" not in headers:
         return None

@@ -30,7 +30,7 @@ from steersman.server.audit import Us
 from steersman.server.buckets import address_of
 from steersman.server.cookies import cookie_name, cookie_of, delete_cookie, set_cookie
 from steersman.server.errors import ApiError
-from steersman.server.oidc_roles import role_for, table, taken_over
+from steersman.server.oidc_roles import role_for, role_without_groups, table, taken_over
 from steersman.server.reach import is_loopback
 from steersman.server.session_api import Shown, signed_in
 from steersman.server.team import Team
@@ -45,7 +45,6 @@ _SUBJECT = 255
 """Most characters of a subject, by the standard."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures of public keys; never HMAC with the client's secret, never none."""
-_SCOPE = "openid profile email"
 
 
 def check_settings(team: Team) -> None:
@@ -60,6 +59,8 @@ def check_settings(team: Team) -> None:
     for name in ("oidc_client_id", "public_url"):
         if not getattr(s, name):
             raise ValueError(f"accounts.{name}: expected a value, because accounts.oidc_issuer is set")
+    if "openid" not in s.oidc_scope.split():
+        raise ValueError(f"accounts.oidc_scope: expected words with openid among them, got {s.oidc_scope[:200]!r}")
     try:
         import authlib  # noqa: F401
         import joserfc  # noqa: F401
@@ -126,7 +127,7 @@ async def _way(team: Team) -> tuple[str, str]:
     async with _http() as http:
         provider = await _provider(http, s.oidc_issuer)
     async with AsyncOAuth2Client(
-        s.oidc_client_id, redirect_uri=_callback(team), scope=_SCOPE, code_challenge_method="S256"
+        s.oidc_client_id, redirect_uri=_callback(team), scope=s.oidc_scope, code_challenge_method="S256"
     ) as client:
         url, _ = client.create_authorization_url(
             provider["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier
@@ -220,9 +221,10 @@ def _user(team: Team, issuer: str, claims: dict[str, Any], invitation: str) -> U
     plain = (_line(name) for name in names if isinstance(name, str))
     name = next(filter(None, plain), "member")
     role = role_for(team.settings, claims)
-    if team.settings.oidc_claim and role is None:  # before an invitation is used up
-        raise StoreError("None of the groups that the provider names has a role here")
-    user = team.store.accounts.external(json.dumps([issuer, claims["sub"]]), name, role, invitation)
+    subject = json.dumps([issuer, claims["sub"]])
+    if team.settings.oidc_claim and role is None:
+        role = role_without_groups(team.store, subject)  # before an invitation is used up
+    user = team.store.accounts.external(subject, name, role, invitation)
     if user.disabled:
         raise StoreError("This account is disabled; ask an admin")
     return taken_over(team.store, user, role) if team.settings.oidc_claim and role is not None else user

@@ -84,7 +84,7 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
     if body.skip and said:
         raise ApiError(400, "skip: a task is either skipped or ranked", param="skip")
     if body.skip:
-        ctx.store.skip_task(task_id, labeler, body.reason)
+        ctx.store.skip_task(task_id, labeler, body.reason, flags)
     else:
         ctx.store.add_ranking(
             task_id,
@@ -93,6 +93,6 @@ def submit(ctx: Ctx, who: Who, task_id: str, body: Submission) -> dict[str, Any]
             all_bad=body.all_bad,
             labeler=labeler,
             seconds=body.seconds,
+            flags=flags,
         )
-    ranking_flags.keep(ctx.store, task, labeler, flags)
     return {"ok": True, "progress": _progress(ctx, labeler)}

@@ -8,33 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steersman.server.errors import ApiError
-from steersman.store import RankingTask, Store
-from steersman.store.desk_labels import Submission
+from steersman.store import RankingTask
+from steersman.store.desk_labels import Flagged
 from steersman.store.desk_tasks import NewTask
 from steersman.store.desk_values import FLAG, FLAGS, clean_content, clean_value
 
 
-def flagged(task: RankingTask, flags: object) -> list[tuple[NewTask, list[str]]]:
+def flagged(task: RankingTask, flags: object) -> list[Flagged]:
     """(the answer as a task, its flags) by the keys of a ranking task's answers. ApiError where they are none."""
     good = isinstance(flags, Mapping) and all(key in task.keys and isinstance(of, list) for key, of in flags.items())
     if not good:
         raise ApiError(400, f"flags: expected lists of {', '.join(FLAGS)} by the answers' keys", param="flags")
     assert isinstance(flags, Mapping)
     turns = [{"role": turn.role, "content": turn.text} for turn in task.prompt.messages]
-    found = []
+    found: list[Flagged] = []
     for key, of in flags.items():
         at = task.keys.index(key)
         content = {"messages": turns, "answer": task.answers[at], "policy_version": task.policy_versions[at]}
         found.append((NewTask(FLAG, clean_content(FLAG, content)), clean_value(FLAG, {"flags": of})["flags"]))
     return found
-
-
-def keep(
-    store: Store, ranking: RankingTask, labeler: str, found: list[tuple[NewTask, list[str]]], guidelines: str = ""
-) -> None:
-    """Store the flags as labels; an empty list takes back what the labeler said before. Of a gold ranking none is kept:
-    its answers measure labelers and are never learned."""
-    if not found or ranking.id in store.desk.gold():
-        return
-    for task, flags in found:
-        store.desk.say(task, Submission(labeler, value={"flags": flags}, guidelines=guidelines), back=not flags)

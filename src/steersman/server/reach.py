@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from dataclasses import dataclass
 from typing import Any
 
 from steersman.config import ServeConfig
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]{1,260}")
 
 
 def is_loopback(host: str) -> bool:
@@ -32,6 +35,8 @@ class Reach:
     trusted_proxies: tuple[str, ...] = ()
     rate: int = 0
     """Most requests a minute of an address where nobody is signed in, this machine's own not counted; 0: any."""
+    origins: frozenset[str] = frozenset()
+    """Pages that may call `/v1` besides those of this machine."""
 
     @property
     def scheme(self) -> str:
@@ -41,6 +46,15 @@ class Reach:
         """uvicorn's."""
         proxies = {"proxy_headers": bool(self.trusted_proxies), "forwarded_allow_ips": list(self.trusted_proxies)}
         return proxies | {"ssl_certfile": self.certfile or None, "ssl_keyfile": self.keyfile or None}
+
+
+def origins_of(setting: str) -> frozenset[str]:
+    """The pages of `serve.allowed_origins` as browsers name them. ValueError where one is none."""
+    origins = frozenset(name.strip().rstrip("/").lower() for name in setting.split(",") if name.strip())
+    for name in sorted(origins):
+        if not _ORIGIN.fullmatch(name):
+            raise ValueError(f"serve.allowed_origins: expected such as https://chat.example.com, got {name[:200]!r}")
+    return origins
 
 
 HERE = Reach()
@@ -65,7 +79,8 @@ def reach_of(config: ServeConfig, host: str) -> Reach:
             raise ValueError(
                 f"serve.trusted_proxy: expected addresses or networks such as 10.0.0.5 or 10.0.0.0/8, got {proxy!r}"
             ) from None
-    return Reach(beyond, config.certfile, config.keyfile, proxies, config.requests_per_minute)
+    origins = origins_of(config.allowed_origins)
+    return Reach(beyond, config.certfile, config.keyfile, proxies, config.requests_per_minute, origins)
 
 
 def _check_tls(certfile: str, keyfile: str) -> None:

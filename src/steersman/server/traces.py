@@ -21,6 +21,7 @@ from steersman import __version__, installed
 from steersman.types import Completion
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _tracer: Any = None
 """None: no spans."""
 
@@ -33,9 +34,9 @@ def begin(environment: Mapping[str, str]) -> str:
     )
     if not endpoint or off:
         return ""
-    protocol = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
-    if protocol != "http/protobuf":
-        return f"no traces: OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}"
+    told = next((name for name in _PROTOCOLS if environment.get(name)), "")
+    if told and environment[told] != "http/protobuf":
+        return f"no traces: {told}: expected http/protobuf, got {environment[told]!r}"
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from steersman.parts import Citation, Image, Said
-from steersman.store import by_day, chats, copying, erasing, owning, ranking_tasks
+from steersman.store import by_day, chats, copying, desk_labels, erasing, owning, ranking_tasks
 from steersman.store import votes as voting
 from steersman.store.accounts import Accounts
 from steersman.store.audit_log import AuditLog
@@ -30,6 +30,7 @@ from steersman.store.chats import Reaction, new_id
 from steersman.store.credentials import Credentials
 from steersman.store.database import Database
 from steersman.store.desk import Desk
+from steersman.store.desk_labels import Flagged
 from steersman.store.duels import Duels
 from steersman.store.kept_chats import Shelf
 from steersman.store.owned import Owned
@@ -150,21 +151,26 @@ class Store:
         labeler: str,
         simulated: bool = False,
         seconds: float | None = None,
+        flags: Sequence[Flagged] = (),
     ) -> Ranking:
         """Record `labeler`'s ranking of a task, one rank (1 is best) or grade per answer in stored order.
 
         With `all_bad`, ranks and grades may be left out; the Ranking then says that every answer is poor.
-        A second submission for the same task is kept beside the first; the latest counts. `seconds` is how long
-        the labeler looked. Raises NotFound, or StoreError where the ranking does not fit the task.
+        A second submission for the same task is kept beside the first; the latest counts. `seconds` is how long the
+        labeler looked, `flags` what is wrong with single answers. Raises NotFound, or StoreError where the ranking
+        does not fit the task.
         """
         with self._db.write() as session:
             said = RankingSubmission(labeler, ranks, grades, all_bad, simulated, seconds, self.objective or "")
-            return ranking_tasks.add_ranking(session, task_id, said)
+            ranking = ranking_tasks.add_ranking(session, task_id, said)
+            desk_labels.add_flags(session, task_id, labeler, flags)
+            return ranking
 
-    def skip_task(self, task_id: str, labeler: str, reason: str = "") -> None:
+    def skip_task(self, task_id: str, labeler: str, reason: str = "", flags: Sequence[Flagged] = ()) -> None:
         """Do not offer this task to `labeler` again. Raises NotFound."""
         with self._db.write() as session:
             ranking_tasks.add_skip(session, task_id, labeler, reason)
+            desk_labels.add_flags(session, task_id, labeler, flags)
 
     def rankings(
         self, round: int | None = None, simulated: bool | None = None, *, overruled: bool = False

@@ -12,7 +12,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from steersman.store.chats import new_id
@@ -204,6 +204,14 @@ class Accounts:
                 raise NotFound("No user belongs to this sign-in; an admin can invite, or set accounts.oidc_role")
             row.external = subject
             return to_user(row)
+
+    def last_admin(self, subject: str) -> User | None:
+        """The user of an OIDC provider's subject, where no other admin can sign in."""
+        with self._db.read() as session:
+            admins = select(UserRow).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False))
+            able = or_(UserRow.password.is_not(None), UserRow.external.is_not(None))
+            found = list(session.scalars(admins.where(able).limit(2)))
+            return to_user(found[0]) if len(found) == 1 and found[0].external == subject else None
 
     # Invitations
 

@@ -239,17 +239,6 @@ class Desk:
                 what = replace(what, value=desk_labels.with_origins(what.value, suggested))
             return desk_labels.submit(session, task_id, what, self.objective or "")
 
-    def say(self, task: NewTask, what: Submission, back: bool = False) -> DeskLabel | None:
-        """Label a task that the desk did not hand out, such as an answer met while ranking; added where it is new.
-        `back`: only where the labeler has said something of it before."""
-        with self._db.write() as session:
-            id_ = desk_tasks.id_of(task.kind, task.content)
-            if back and desk_labels.latest(session, id_, what.labeler, None) is None:
-                return None
-            (id_,), _ = desk_tasks.add_tasks(session, [task])
-            desk_tasks.hold(session, id_, what.labeler)
-            return desk_labels.submit(session, id_, what, self.objective or "")
-
     def labels(
         self, *, labeler: str | None = None, tasks: Collection[str] = (), kinds: Collection[str] = ()
     ) -> list[DeskLabel]:

@@ -17,7 +17,18 @@ from sqlalchemy import delete, null, select
 from sqlalchemy.orm import Session
 
 from steersman.store import ranking_tasks
-from steersman.store.desk_tasks import BAD_PROMPT, LABEL, SKIP, by_objective, check_mine, row_of
+from steersman.store.desk_tasks import (
+    BAD_PROMPT,
+    LABEL,
+    SKIP,
+    NewTask,
+    add_tasks,
+    by_objective,
+    check_mine,
+    hold,
+    id_of,
+    row_of,
+)
 from steersman.store.desk_values import (
     CHANGED,
     EDIT,
@@ -37,6 +48,8 @@ from steersman.types import Conversation, Feedback, Message
 
 _PAGE = 500
 COMMENT_LIMIT = 4000
+Flagged = tuple[NewTask, Sequence[str]]
+"""An answer as a task of the queue "find problems", and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,23 @@ class Submission:
     guidelines: str = ""
     seconds: float | None = None
     adjudicated: bool = False
+    flags: Sequence[Flagged] = ()
+    """Problems of a ranking's single answers, kept with it or not at all."""
+
+
+def add_flags(session: Session, ranking: str, labeler: str, flags: Sequence[Flagged], guidelines: str = "") -> None:
+    """Label single answers of a ranking task as the queue "find problems" would; no flags take back what the labeler
+    said before. Of a gold ranking none is kept: its answers measure labelers and are never learned."""
+    gold = select(DeskTaskRow.seq).where(DeskTaskRow.id == ranking, DeskTaskRow.gold.is_not(null()))
+    if not flags or session.scalar(gold) is not None:
+        return
+    for answer, said in flags:
+        id_ = id_of(FLAG, answer.content)
+        if not said and latest(session, id_, labeler, None) is None:
+            continue
+        add_tasks(session, [answer])
+        hold(session, id_, labeler)
+        submit(session, id_, Submission(labeler, value={"flags": said}, guidelines=guidelines), "")
 
 
 def submit(session: Session, task_id: str, what: Submission, objective: str) -> DeskLabel:
@@ -101,6 +131,7 @@ def submit(session: Session, task_id: str, what: Submission, objective: str) -> 
         session.execute(delete(table).where(table.task_id == task_id, table.labeler == what.labeler))
     task.closed = task.closed or what.adjudicated
     session.flush()
+    add_flags(session, task_id, what.labeler, what.flags, what.guidelines)
     return _read(session, [(task, row)])[0]
 
 

@@ -37,8 +37,12 @@ export function known(language: Language, prefix: string, name: string): string 
   return find(language, prefix + name) ?? name
 }
 
+/** The space around a value is for names in Latin letters. */
+export const closed = (text: string) => text.replace(/(?<=\p{Script=Han}) (?=\p{Script=Han})/gu, '')
+
 export function translate(language: Language, key: Key, values: Record<string, string | number> = {}): string {
-  return (find(language, key) ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
+  const said = (find(language, key) ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
+  return closed(said)
 }
 
 function find(language: Language, key: string): string | undefined {

@@ -3,7 +3,7 @@
  * sentences with {values}, the first that fits is taken; a value called {said} is a sentence itself. What is not there
  * is shown as it is said.
  */
-import type { Language } from './i18n'
+import { closed, translate, type Language } from './i18n'
 
 const FILES = import.meta.glob<Record<string, string>>('../said/*.json', { eager: true, import: 'default' })
 const FORMS: Record<Language, [RegExp, string][]> = {}
@@ -23,7 +23,8 @@ export function inLanguage(language: Language, text: string): string | undefined
     if (!found) continue
     const { said } = found.groups ?? {}
     const values: Record<string, string> = { ...found.groups, ...(said ? { said: inLanguage(language, said) ?? said } : {}) }
-    return own.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
+    for (const name of ['a', 'b', 'against']) if (/^(the )?served model$/.test(values[name] ?? '')) values[name] = translate(language, 'rounds_side_served')
+    return closed(own.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole))
   }
   return undefined
 }

@@ -61,7 +61,7 @@ class Compared(Source):
         began = opened(space)
         name = began.against if began else "base"
         first = space.root / began.served["path"] if began and began.served else base_model(space)
-        label = "served model" if name == SERVED else name
+        label = "the served model" if name == SERVED else name
         models, inputs = {name: Evaluated(label, first, registry.maker_of(name))}, {name: model_hash(first)}
         for stage in present(space):
             assert stage.maker is not None
