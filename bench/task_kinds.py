@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000, help="demonstrations of the mixture")
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--questions", type=int, default=60)
-    parser.add_argument("--max-tokens", type=int, default=64, help="64 cut a tenth of articles and medical answers")
+    parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
     parser.add_argument("--by", default="logprob")
     parser.add_argument("--output", default="bench-tasks")
     given = parser.parse_args()
