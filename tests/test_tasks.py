@@ -284,6 +284,11 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
     rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
     assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
+    own = [{"text": f"{i}？", "candidates": [f"{w}{i}" for w in "甲乙丙丁"], "answer": f"丙{i}"} for i in range(30)]
+    built, _ = made(write_jsonl(tmp_path / "own.jsonl", own), "cloze", fractions={"test": 1})
+    suite = forms.read(str(write_jsonl(tmp_path / "own-test.jsonl", [c.to_json() for c in built.splits["test"]])))
+    found = beside(suite, ("own", "model", 0), ["丙0"] * 30, [0.25] * 30, 1000, 17)
+    assert (found.baseline, found.bar.value, found.word) == ("chance", 0.25, "no evidence")
 
 
 def test_the_verbs(tmp_path: Path) -> None:
