@@ -34,7 +34,21 @@ HINTS = {
     "dpo": ("precompute_ref_log_probs", "max_prompt_length", "dpo_alpha", "pref_loss", "rpo_alpha"),
     "sft": ("dataset_text_field", "assistant_only_loss", "completion_only_loss", "max_seq_length", "packing"),
 }
-PAIRED = frozenset("sigmoid hinge ipo exo_pair robust apo_zero apo_down discopop sppo_hard aot aot_pair".split())
+PAIRED = frozenset(
+    [
+        "sigmoid",
+        "hinge",
+        "ipo",
+        "exo_pair",
+        "robust",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+        "sppo_hard",
+        "aot",
+        "aot_pair",
+    ]
+)
 """Losses that TRL's DPO alone has."""
 _DATA = """dataset dataset_name dataset_dir dataset_mixer dataset_mixture datasets dataset_config dataset_splits
     dataset_train_split dataset_test_split dataset_config_name eval_dataset max_samples streaming mix_strategy
