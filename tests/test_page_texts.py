@@ -164,7 +164,11 @@ ACCURACY = {
 }
 LOOKED = {key: ACCURACY[key] for key in ("accuracy", "n_pairs", "n_prompts", "length_baseline")}
 OUTCOMES = {
-    "sft": [{"kept": True}, *({"held_out": n, "eval_loss_before": 2.0, "eval_loss": 1.5} for n in (0, 5))],
+    "sft": [
+        {"kept": True},
+        {"held_out": 0, "planned_steps": 9},
+        *({"held_out": n, "eval_loss_before": 2.0, "eval_loss": 1.5} for n in (0, 5)),
+    ],
     "samples": [{"answers": 4, "prompts": 9, "cautions": [FEW]}],
     "reward": [
         ACCURACY

@@ -122,15 +122,30 @@ def test_large_label_sets_are_not_listed(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_must_keep_the_answer(tmp_path: Path) -> None:
-    rows = [{"context": "甲" * 30 + "答案", "question": f"问{i}？", "answer": ["答案"]} for i in range(20)]
-    rows += [{"context": "答案是乙。" + "甲" * 40, "question": "问？", "answer": ["答案", "乙"]}] * 2
-    built, counts = made(
-        write_jsonl(tmp_path / "a.jsonl", rows), "reading", Taking(most_characters=20), fractions={"test": 1}
-    )
-    assert counts.left_out["the answer is not in context, or not in what is left of it"] == 20
-    assert counts.left_out["repeated prompts"] + len(built.splits["test"]) == 2
-    task = built.splits["test"][0].meta["task"]
-    assert (task["answers"], task["lead"], task["metric"]) == (["答案", "乙"], "答案是乙。", "span")
+    """Cut around the answer, from a sentence's beginning if there is one; by the whole text it stays in its split."""
+    text = "".join(f"第{i}句在这里说完了。" for i in range(40))
+    rows = [{"context": text, "question": f"第{i}个？", "answer": f"第{i}句"} for i in range(10, 40)]
+    rows += [{"context": text, "question": "哪个？", "answer": "不在"}]
+    for kind in ("reading", "question_generation"):
+        built, counts = made(
+            write_jsonl(tmp_path / f"{kind}.jsonl", rows), kind, Taking(most_characters=40), fractions={"test": 1}
+        )
+        assert counts.left_out["the answer is not in context"] == 1
+        assert counts.changed["context cut to 40 characters (--most-characters)"] == 30
+        leads = [c.meta["task"]["lead"] for c in built.splits["test"]]
+        assert len(leads) == 30
+        assert all(lead in text and lead.startswith("第") for lead in leads)
+        pairs = zip(rows, built.splits["test"], strict=False)
+        assert all(str(row["answer"]) in c.messages[0].text.replace(str(row["question"]), "") for row, c in pairs)
+    assert {c.id.split("-")[1] for c in built.splits["test"]} == {str(i) for i in range(1, 31)}
+    two = [
+        {"context": f"{i}" * 30 + "。" + "乙" * 50, "question": q, "answer": q[0]}
+        for i in range(20)
+        for q in (f"{i}", "乙呢")
+    ]
+    built, _ = made(write_jsonl(tmp_path / "b.jsonl", two), "reading", Taking(most_characters=20))
+    of = {int(c.id.split("-")[1]): name for name, part in built.splits.items() for c in part}
+    assert all(of[i] == of[i + 1] for i in range(1, 40, 2) if i in of and i + 1 in of)
 
 
 def test_ready_forms(tmp_path: Path) -> None:

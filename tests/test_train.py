@@ -183,6 +183,22 @@ def test_golden_sft_curve(tiny: Path, tmp_path: Path) -> None:
     assert curve == pytest.approx(plain, abs=2e-4)
 
 
+def test_a_run_ends_early_where_it_is(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stop_after` does the first of the planned steps; an unfinished run that has done more ends without another."""
+    metrics = run_sft(tiny, tmp_path / "early", stop_after=2)
+    plain = plain_sft_losses(tiny)
+    assert (metrics["steps"], metrics["planned_steps"]) == (2, len(plain))
+    losses = [m["loss"] for m in read_metrics(tmp_path / "early") if "loss" in m]
+    assert losses == pytest.approx(plain[:2], abs=2e-4)
+    with monkeypatch.context() as broken:
+        broken.setattr(sft, "settle", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+        with pytest.raises(RuntimeError):
+            run_sft(tiny, tmp_path / "cut", save_seconds=0.0)
+    ended = run_sft(tiny, tmp_path / "cut", stop_after=1, save_seconds=0.0)
+    assert 1 < ended["steps"] < len(plain) == ended["planned_steps"]
+    assert len([m for m in read_metrics(tmp_path / "cut") if "loss" in m]) == ended["steps"]
+
+
 @pytest.mark.parametrize("run", [run_sft, run_reward])
 def test_evaluations_on_the_way_change_nothing(run: Any, tiny: Path, tmp_path: Path) -> None:
     """Evenly spaced, the last equal to what the manifest says, and the same bits as without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,9 @@ def test_what_cannot_be_extended_is_said() -> None:
     ends.train_from_iterator(["a b"], trainers.BpeTrainer(end_of_word_suffix="</w>", show_progress=False))
     with pytest.raises(ValueError, match="marks the ends of words"):
         extend(PreTrainedTokenizerFast(tokenizer_object=ends), lambda: [CHINESE], 9)
+    alone = Tokenizer(models.Unigram([("a", -1.0), ("b", -2.0)]))
+    with pytest.raises(ValueError, match="neither an unknown token nor bytes"):
+        extend(PreTrainedTokenizerFast(tokenizer_object=alone), lambda: [CHINESE], 9)
     with pytest.raises(ValueError, match="at least 1"):
         extend(by_bytes(), lambda: [CHINESE], 0)
 
@@ -150,6 +154,18 @@ def test_the_verb_makes_a_model_that_everything_reads(tmp_path: Path, monkeypatc
     by_source = told["measured"]["source zh"]
     assert by_source["extended"]["bytes_per_token"] > 1.2 * by_source["before"]["bytes_per_token"]
     assert words_of(load_tokenizer(Path("models/more")), told["rows"]).model == "gpt2"
+    for wrong, said in (
+        ({"vocab_size_per_layer_input": 9}, "embeddings in each layer"),
+        ({}, "no .safetensors weights"),
+    ):
+        other = tmp_path / "other"
+        shutil.copytree(base, other, dirs_exist_ok=True)
+        (other / "config.json").write_text(json.dumps(json.loads((base / "config.json").read_text()) | wrong))
+        if not wrong:
+            (other / "model.safetensors").unlink()
+        found = run("tokenizer", "extend", str(other), "zh", "--into", "other", code=2)
+        assert "learning" not in found, found
+        assert said in found, found
     assert "a model is there" in run("tokenizer", "extend", str(base), "zh", "--into", "more", code=2)
     settings = ["-s", "pretrain.context=64", "--tokens", "256", "-s", "pretrain.batch_tokens=64"]
     made = json.loads(

@@ -17,13 +17,15 @@ from typing import Any
 from steersman.artifact.files import hash_json, write_json
 from steersman.artifact.manifest import FINGERPRINT, POINTS, SHARDS
 from steersman.artifact.workspace import RENAMED, renamed_keys
-from steersman.config import NO_MATTER
+from steersman.config import NO_MATTER as SAVING
 
 # A context variable: set once by the command, it holds for all stages that the command makes and no others.
 fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 """True: unfinished work is thrown away (--fresh)."""
 
 
+NO_MATTER = (*SAVING, "stop_after")
+"""Settings that a run may go on with changed."""
 BESIDE = {"seed": "project"} | dict.fromkeys(("dtype", "quantize", "template", "thinking"), "model")
 """Settings of other sections that stages record beside their own."""
 

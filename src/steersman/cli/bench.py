@@ -24,6 +24,7 @@ from steersman.cli.framework import (
     open_workspace,
     say,
 )
+from steersman.progress import activity
 from steersman.rounds import registry
 from steersman.rounds.inputs import artifact_hash, base_model, model_hash, need, resolved
 
@@ -126,7 +127,9 @@ def models_of(
             out.append((Endpoint(name, url, model, key), hash_json([url, model])))
         else:
             folder = resolved(what or name)
-            out.append((Folder(name if equals else folder.name, folder, config.model), model_hash(folder)))
+            with activity(f"hashing {folder.name}"):
+                digest = model_hash(folder)
+            out.append((Folder(name if equals else folder.name, folder, config.model), digest))
     names = [model.name for model, _ in out]
     if len(set(names)) < len(names):
         raise ValueError(f"--model: expected a different name for each, got {', '.join(names)}; give them: NAME=FOLDER")

@@ -94,9 +94,11 @@ def _learned(
     """The new tokenizer, measured beside the old one."""
     from steersman.cli.tokenizers import measured_on, portions, read_portions, table
     from steersman.corpus.extension import extend
-    from steersman.weights.folders import load_tokenizer
+    from steersman.weights.folders import check_causal, load_tokenizer
+    from steersman.weights.new_rows import check_growable
 
-    old = load_tokenizer(base)
+    config, old = check_causal(base), load_tokenizer(base)
+    check_growable(config, config.vocab_size, max(old.get_vocab().values()) + 1)
     parts = portions(corpus, characters, weights)
     with activity(f"learning {entries} entries of {sum(parts.values()) / 1e6:.1f} million characters"):
         extension = extend(old, lambda: read_portions(corpus, parts), entries, ascii_too)

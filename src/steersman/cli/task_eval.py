@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.bench import KEY_VARIABLE, found_space, models_of
-from steersman.cli.framework import FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, emit
+from steersman.cli.framework import FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, emit, say
 from steersman.cli.page_language import LanguageOption, checked_language
+from steersman.progress import activity
 
 if TYPE_CHECKING:
     from steersman.eval.suites.suite import Suite
@@ -73,7 +74,8 @@ def tasks_eval(
     asked = [
         (name, n, f"{_file(name, space.data if space else None)},shots={n},{options}") for name in sets for n in numbers
     ]
-    suites = [forms.read(text) for _, _, text in asked]
+    with activity(f"reading {len(asked)} sets"):
+        suites = [forms.read(text) for _, _, text in asked]
     named = models_of(models or [], space, config, endpoint_key)
     inputs = {f"model {model.name}": digest for model, digest in named}
     inputs |= {f"{f}": file_sha256(f) for _, _, text in asked for f in forms.files_of(text)}
@@ -133,6 +135,8 @@ def _found(suites: Sequence[Suite], asked: Sequence[tuple[str, int, str]], path:
             items = tuple(item for item in suite.items if item.id in of)  # without those that were too long
             texts = [of[item.id].get("answer", "") for item in items]
             scores = [float(of[item.id]["score"]) for item in items]
+            if cut := sum(of[item.id].get("finish") == "length" for item in items):
+                say(f"note: {name}: {cut} of {len(items)} answers of {model} were cut at --max-tokens")
             called = (Path(name).stem.removesuffix("-test"), model, shots)
             left = dataclasses.replace(suite, items=items)
             out.append(beside(left, called, texts, scores, config.eval.bootstrap, config.project.seed))

@@ -35,7 +35,11 @@ class UpdatesConfig:
     )
     lr: float = opt(0.0, "Peak learning rate; 0: by compute (DeepSeek LLM 2024).")
     embedding_lr: float = opt(1.0, "Rate of the embedding as a multiple of lr.")
-    weight_decay: float = opt(-1.0, "Decoupled weight decay on matrices; -1: by tokens per parameter.", low=-1)
+    weight_decay: float = opt(
+        -1.0,
+        "Decoupled weight decay on matrices; -1: by tokens per parameter, a tenth for a model that goes on.",
+        low=-1,
+    )
     warmup_fraction: float = opt(0.02, "Share of the steps in which the rate climbs.", high=1)
     decay_fraction: float = opt(0.4, "Share of the steps in which the rate falls.", high=1)
     final_lr_fraction: float = opt(0.05, "Share of the peak at the end.", high=1)

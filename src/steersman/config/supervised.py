@@ -23,6 +23,12 @@ class SftConfig:
     )
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates before and after only.")
     eval_dialogues: int = opt(1000, "Held-out dialogues that an evaluation looks at, drawn by the seed.", low=1)
+    stop_after: int = opt(
+        0,
+        "End after so many of the planned steps, at rates as planned; an unfinished run that has done them ends where "
+        "it is. 0: all.",
+        late=True,
+    )
     optimizer: OptimizerConfig = OptimizerConfig(lr=5e-5)
     rows: DialogueRowsConfig = DialogueRowsConfig()
     adapters: AdaptersConfig = AdaptersConfig()

@@ -108,6 +108,11 @@ def _parts(tokenizer: PreTrainedTokenizerBase) -> Json:
         raise ValueError(
             "a BPE of characters that cannot write all texts: expected one of bytes or that falls back on them"
         )
+    if model["type"] == "Unigram" and model.get("unk_id") is None and not model.get("byte_fallback"):
+        raise ValueError(
+            "a unigram tokenizer that has neither an unknown token nor bytes: it cannot read texts with other "
+            "characters than its own; expected one with either"
+        )
     behind = [t["content"] for t in parts["added_tokens"] if t["id"] >= len(model["vocab"])]
     if model["type"] == "Unigram" and behind:
         raise ValueError(

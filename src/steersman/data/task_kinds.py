@@ -17,7 +17,7 @@ from typing import Any
 BUILT_IN = Path(__file__).with_name("task_kinds.toml")
 METRICS = ("accuracy", "f1", "span", "entities", "rouge")
 LANGUAGES = ("zh", "en")
-KEYS = ("title", "fields", "target", "metric", "labels", "copy", "lead", *LANGUAGES)
+KEYS = ("title", "fields", "target", "metric", "labels", "copy", "lead", "within", *LANGUAGES)
 OPTIONS = "options"
 PLACE = re.compile(r"\{(\w+)\}")
 JOINT = {"zh": "，", "en": ", "}
@@ -43,6 +43,8 @@ class Kind:
     """Value in the data -> word of the answer."""
     copy: str = ""
     lead: str = ""
+    within: tuple[str, ...] = ()
+    """(field, the one that its text is found in): that one is cut around it, never without it."""
 
     @property
     def closed(self) -> bool:
@@ -106,6 +108,9 @@ def _kind(name: str, table: Any, where: str) -> Kind:
     title = table.get("title", {})
     title = dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title
     labels, words = _labels(table.get("labels", ""), fields, where)
+    within = table.get("within", [])
+    if not isinstance(within, list) or len(within) not in (0, 2) or not set(within) <= set(fields):
+        raise ValueError(f"{where}: within: expected two of {', '.join(fields)}, got {within!r}")
     kind = Kind(
         name,
         {code: str(title.get(code, name)) for code in LANGUAGES},
@@ -117,7 +122,10 @@ def _kind(name: str, table: Any, where: str) -> Kind:
         words,
         str(table.get("copy", "")),
         str(table.get("lead", "")),
+        tuple(within),
     )
+    if metric == "span" and not within and kind.answer_field:
+        kind = dataclasses.replace(kind, within=(kind.answer_field, fields[0]))
     for text in (kind.target, kind.copy, f"{{{kind.lead}}}" if kind.lead else "", *sum(templates.values(), ())):
         named = set(PLACE.findall(text)) - ({OPTIONS} if kind.closed else set())
         if unknown := sorted(named - set(fields)):

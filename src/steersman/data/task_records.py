@@ -7,6 +7,7 @@ left out or cut is counted by reason.
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from steersman.data.example_fields import labels_of
 from steersman.data.readers import Record
 from steersman.data.task_kinds import ITEMS, Kind, filled
 
+SENTENCE_ENDS = "。！？!?\n"
 END = re.compile(r"(?:<\|endoftext\|>|</s>|<eos>)\s*$")
 """End tokens by name, as P3's completions have them."""
 
@@ -60,7 +62,8 @@ class Taking:
     lists: Mapping[str, str] = field(default_factory=dict)
     """Field whose text is a list -> what stands between its items."""
     most_characters: int = 1000
-    """A field longer than that is cut at its end; an answer is never cut, its record is left out."""
+    """A field longer than that is cut at its end, or around the answer that stands in it; an answer is never cut, its
+    record is left out."""
 
 
 @dataclass
@@ -152,17 +155,18 @@ def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Que
             answers = (ITEMS[language].join(items),) if kind.metric == "entities" else tuple(dict.fromkeys(items))
             values[name] = answers[0]
             continue
-        values[name] = _cut(ITEMS[language].join(items), name, taking, counts)
+        values[name] = ITEMS[language].join(items)
+    key = " ".join(values[kind.fields[0]].casefold().split())  # of the whole text, however it is cut
+    held, place = kind.within or ("", "")
+    for name in [name for name in kind.fields if name != kind.answer_field]:
+        inner = () if name != place else answers if held == kind.answer_field else (values[held],)
+        values[name] = _cut(values[name], name, taking, counts, inner, key)
     answers = answers or (filled(kind.target, values),)
     if choices:
         answers = (_among(answers[0], choices),)
     if taking.most_characters and max(map(len, answers)) > taking.most_characters:
         raise Dropped(f"answers of more than {taking.most_characters} characters (--most-characters)")
-    if kind.metric == "span" and not any(answer in values[kind.fields[0]] for answer in answers):
-        raise Dropped(f"the answer is not in {kind.fields[0]}, or not in what is left of it")
-    return Question(
-        _id(record), " ".join(values[kind.fields[0]].casefold().split()), values, language, answers, choices
-    )
+    return Question(_id(record), key, values, language, answers, choices)
 
 
 def _id(record: Record) -> str:
@@ -196,8 +200,23 @@ def _among(answer: str, choices: Sequence[str]) -> str:
     raise Dropped("the answer is none of the record's choices")
 
 
-def _cut(text: str, name: str, taking: Taking, counts: Counts) -> str:
-    if not taking.most_characters or len(text) <= taking.most_characters:
+def _cut(text: str, name: str, taking: Taking, counts: Counts, inner: Sequence[str], key: str) -> str:
+    """The text, or what is left of it: its beginning, or where it must keep the first of `inner` that it has, a part
+    around that, at the beginning of a sentence if there is one."""
+    most = taking.most_characters
+    places = [(at, at + len(one)) for one in inner if (at := text.find(one)) >= 0]
+    if inner and not places:
+        raise Dropped(f"the answer is not in {name}")
+    if not most or len(text) <= most:
         return text
-    counts.changed[f"{name} cut to {taking.most_characters} characters (--most-characters)"] += 1
-    return text[: taking.most_characters].rstrip()
+    begin = 0
+    if places:
+        first, last = places[0]
+        if last - first > most:
+            raise Dropped(f"answers of more than {most} characters (--most-characters)")
+        # anywhere around it, so that where the answer stands says nothing
+        possible = range(max(0, last - most), min(first, len(text) - most) + 1)
+        whole = [i for i in possible if i == 0 or text[i - 1] in SENTENCE_ENDS]
+        begin = random.Random(f"{key}/{inner[0]}").choice(whole or possible)
+    counts.changed[f"{name} cut to {most} characters (--most-characters)"] += 1
+    return text[begin : begin + most].strip()

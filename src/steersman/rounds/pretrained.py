@@ -153,7 +153,7 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     """Sizes, rates and steps, with the memory and time that they take. ValueError where it does not fit.
 
     `model`: the [model] section. A continued model keeps its shape; its rate, where none is set, is a tenth of a new
-    one's.
+    one's, and so is, at any rate, what a weight decay that is not set takes off its weights.
     """
     from steersman.corpus.folder import tokens_of
     from steersman.corpus.tokenizing import FILE, shards_folder
@@ -170,6 +170,8 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     recipe = dial.recipe(section, sizes)
     if wanted.base is not None and not section.updates.lr:
         recipe = replace(recipe, lr=recipe.lr / 10)
+    elif wanted.base is not None and section.updates.weight_decay < 0:
+        recipe = replace(recipe, weight_decay=recipe.weight_decay / 10)
     have = tokens_of(wanted.corpus.documents(wanted.tokenizer), "train")
     shares = wanted.mixture.shares(have, recipe.tokens)
     mixed = (f"{s} {share:.1%} (read {share * recipe.tokens / have[s]:.2f} times)" for s, share in shares.items())

@@ -182,10 +182,11 @@ def working(origin: Origin[S], load: Callable[[], M]) -> Iterator[Session[S, M]]
 class Steps:
     """The optimizer steps of a stage that trains one model, from the newest resume point on."""
 
-    def __init__(self, session: Session[Any, Any], total: int, rules: Rules | None = None) -> None:
-        """`rules`: see `Updater`."""
+    def __init__(self, session: Session[Any, Any], total: int, rules: Rules | None = None, stop_after: int = 0) -> None:
+        """`rules`: see `Updater`; `stop_after`: the steps to do of the total, 0: all."""
         config = session.origin.config
         self.session, self.total, self.done = session, total, 0
+        self.end = min(total, stop_after or total)
         self.updater = Updater(
             session.model,
             lr=config.optimizer.lr,
@@ -205,10 +206,10 @@ class Steps:
 
     def __iter__(self) -> Iterator[int]:
         """Numbers of the steps to do. `update` must be called once for each."""
-        self.session.begin(self._point, self.total, self.done)
-        while self.done < self.total:
+        self.session.begin(self._point, max(self.end, self.done), self.done)
+        while self.done < self.end:
             yield self.done
-            if self.done < self.total:
+            if self.done < self.end:
                 self.session.keep(self._point)
 
     def update(self) -> tuple[float, float]:

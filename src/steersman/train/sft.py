@@ -201,7 +201,7 @@ def run(
     evaluated = evenly_spaced(total, config.evals) if held else set()
 
     with opened(origin, base, lessons.sizes, lambda: trainable(load_causal, base, origin, seed)) as session:
-        model, steps = session.model, Steps(session, total)
+        model, steps = session.model, Steps(session, total, stop_after=config.stop_after)
         if "loss_before" not in steps.kept:
             steps.kept["loss_before"] = mean_loss(model, held) if held else None
         for step in steps:
@@ -217,7 +217,7 @@ def run(
         settle(model, session.path, base)
         before, after = steps.kept["loss_before"], mean_loss(model, held) if held else None
         if before is not None and after is not None:
-            session.write(total + 1, {"eval_loss": after, "eval_loss_before": before})
+            session.write(steps.done + 1, {"eval_loss": after, "eval_loss_before": before})
         session.save(model, tokenizer)
         learned = len(demonstrations) - lessons.skipped
         return session.finish(
@@ -229,8 +229,9 @@ def run(
                 "skipped_long": lessons.skipped,
                 **({"date": f"{DAY:%Y-%m-%d}"} if template.dated else {}),
                 "held_out": len(lessons.held),
-                "steps": total,
+                "steps": steps.done,
+                **({"planned_steps": total} if steps.done < total else {}),
                 "tokens_per_second": session.mean_speed(),
-                "cautions": [*lessons.said, *cautions(total, session.path, before=before, after=after)],
+                "cautions": [*lessons.said, *cautions(steps.done, session.path, before=before, after=after)],
             }
         )

@@ -290,6 +290,14 @@ def load_causal(folder: Path, dtype: str = "bfloat16", trust_remote_code: bool =
     return _load(False, folder, dtype, trust_remote_code, **extra)
 
 
+def check_causal(folder: Path, trust_remote_code: bool = False) -> Any:
+    """The config of a folder that `load_causal` can load, without reading its weights. ValueError for another."""
+    check_folder(folder)
+    config = read_config(folder, trust_remote_code)
+    _class_for(False, config, folder)
+    return text_config(config)
+
+
 def use_packed_rows(model: Model) -> Model:
     """Make a model ready for rows (`steersman.families.outputs`); a decoder may take nothing else afterwards."""
     family_of(model).prepare(model)

@@ -20,6 +20,14 @@ def multiple_of(rows: int) -> int:
     return min(rows & -rows, MULTIPLE)
 
 
+def check_growable(config: Any, rows: int, entries: int) -> None:
+    """ValueError for a model whose table of embeddings cannot grow; `rows`: those of the table."""
+    if getattr(config, "vocab_size_per_layer_input", None):
+        raise ValueError("a model with embeddings in each layer: expected one with a single table")
+    if rows < entries:
+        raise ValueError(f"the model has {rows} rows for {entries} entries; expected a row for each")
+
+
 @torch.no_grad()
 def grow(model: Any, old: int, pieces: Mapping[int, Sequence[int]], start: str = "pieces", seed: int = 0) -> int:
     """Give `model` a row for each new entry, in its embedding and, where it is another, its head; returns the rows.
@@ -29,11 +37,8 @@ def grow(model: Any, old: int, pieces: Mapping[int, Sequence[int]], start: str =
     """
     if start not in STARTS:
         raise ValueError(f"start: expected one of {', '.join(STARTS)}, got {start}")
-    if getattr(model.config, "vocab_size_per_layer_input", None):
-        raise ValueError("a model with embeddings in each layer: expected one with a single table")
     before = int(model.get_input_embeddings().weight.shape[0])
-    if before < old:
-        raise ValueError(f"the model has {before} rows for {old} entries; expected a row for each")
+    check_growable(model.config, before, old)
     step = multiple_of(before)
     rows = max(before, -(-(max(pieces, default=0) + 1) // step) * step)
     if rows > before:

@@ -7,6 +7,7 @@ OpenAI-compatible endpoint. Generated answers go through `answer_prompts`, so th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -107,8 +108,12 @@ class Folder:
             self._engine = load_engine(self.path, version=self.name, **self.config.loading)
         return self._engine
 
+    @functools.cached_property
+    def _context(self) -> int:
+        return context_of(read_config(self.path, self.config.trust_remote_code))
+
     def fits(self, item: Item, room: int) -> bool:
-        context = context_of(read_config(self.path, self.config.trust_remote_code))
+        context = self._context
         if item.choices:
             whole, _ = self._ids(item)
             return max(map(len, whole)) <= context
@@ -208,7 +213,8 @@ def _put(prompt: Conversation) -> Prompt:
 def fitting(suite: Suite, models: Sequence[Model], manner: Manner) -> Suite:
     """The suite without items that are too long for one of the models; they are counted and said."""
     room = suite.max_tokens or manner.max_tokens
-    kept = [item for item in suite.items if all(model.fits(item, room) for model in models)]
+    with activity(f"measuring prompts of {Path(suite.name).name}"):
+        kept = [item for item in suite.items if all(model.fits(item, room) for model in models)]
     if gone := len(suite.items) - len(kept):
         note(f"{suite.name}: {gone} of {len(suite.items)} prompts are longer than a model's context and are not asked")
         if not kept:

@@ -64,6 +64,8 @@ def tell(metrics: Metrics) -> str:
     if metrics["held_out"]:
         loss = f"held-out loss {metrics['eval_loss_before']:.3f} -> {metrics['eval_loss']:.3f} nats per token"
     text = f"{loss}, {metrics['demonstrations']} demonstrations, {metrics['steps']} steps"
+    if planned := metrics.get("planned_steps"):
+        text += f"\nended after {metrics['steps']} of {planned} planned steps (sft.stop_after)"
     return "\n".join([text, *cautions(metrics)])
 
 
