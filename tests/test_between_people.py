@@ -6,7 +6,12 @@ import random
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
+from steersman.config import Config
+from steersman.rounds import unsure as unsure_tasks
 from steersman.rounds.between_people import Judged, agreement, alpha, kappa, measured_alpha, pairwise, places
 from steersman.rounds.desk_team import is_right, team
 from steersman.rounds.unsure import unsure
@@ -112,3 +117,27 @@ def test_known_items(tmp_path: Path) -> None:
         assert (ann.low or 9) < 0.5
         label = store.desk.labels()[0]
         assert [is_right(label, {"vote": vote}) for vote in ("bad", "good")] == [True, False]
+
+
+def test_desk_score_says_what_it_did_and_what_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Workspace.create(tmp_path / "w", Config())
+    asked = [Conversation(f"p{i}", (Message("user", f"q{i}"),)) for i in range(4)]
+    answers = tuple(Completion(text, (1,), (0.0,), "stop", "v") for text in "ab")
+    with Store.open(space.store) as store:
+        store.add_candidates(1, [Candidates(prompt, answers) for prompt in asked])
+        tasks = {task.prompt.id: task.id for task in store.tasks()}
+        store.add_ranking(tasks["p3"], ranks=[1, 2], labeler="ann")
+    said = {tasks["p0"]: [[0.0, 1.0], [0.0, 1.0]], tasks["p1"]: [[0.0, 3.0], [3.0, 0.0]]}
+    monkeypatch.setattr(Workspace, "has", lambda *_: True)
+    monkeypatch.setattr("steersman.rounds.inputs.need", lambda *_: tmp_path)
+    monkeypatch.setattr(unsure_tasks, "_scores", lambda _space, _folder, tasks: (said, 2, len(tasks) - len(said)))
+    (space.root / "rounds/001").mkdir(parents=True)
+    told = CliRunner().invoke(build(), ["desk", "score", "-w", str(space.root)])
+    assert told.exit_code == 0, told.output
+    assert "2 tasks scored by the reward model of round 1 (2 models)" in told.output
+    assert "disagree by 0.502 to 0.000 nats" in " ".join(told.output.split())
+    assert "1 that somebody has ranked keep their place" in " ".join(told.output.split())
+    assert "1 tasks are longer" in told.output
+    with Store.open(space.store) as store:
+        taken = [store.desk.take(Asker(f"labeler {i}"), "ranking") for i in range(2)]
+    assert [task.id for task in taken if task] == [tasks["p1"], tasks["p0"]]

@@ -185,3 +185,32 @@ def test_init_takes_several_files_and_says_what_became_of_each_line(tmp_path: Pa
     bad = CliRunner().invoke(build(), ["init", str(tmp_path / "v"), "--from", str(tmp_path / "none.yaml")])
     assert bad.exit_code == 2
     assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "program"),
+    [
+        (
+            "rm.sh",
+            "read -r -d '' c <<EOF\nopenrlhf.cli.train_rm --max_epochs 1\nEOF\ndeepspeed --module $c\n",
+            "OpenRLHF",
+        ),
+        ("ppo.sh", "python3 -m verl.trainer.main_ppo algorithm.kl_ctrl.kl_coef=0.001 --x 1\n", "verl"),
+        ("qlora.yml", "base_model: a/b\nmicro_batch_size: 1\nlearning_rate: 2e-4\n", "Axolotl"),
+        ("full.yaml", "model:\n  _component_: torchtune.models.llama3\nepochs: 1\n", "torchtune"),
+        ("sft.sh", "swift sft --model a/b --learning_rate 1e-4\n", "ms-swift"),
+    ],
+)
+def test_files_of_other_trainers_are_not_guessed_at(tmp_path: Path, name: str, text: str, program: str) -> None:
+    with pytest.raises(ValueError, match=f"one of {program}, which is not read"):
+        adopt(written(tmp_path, name, text), "sft")
+
+
+def test_a_loss_of_pairs_names_the_stage_and_mixtures_are_data(tmp_path: Path) -> None:
+    """As the alignment handbook writes its files."""
+    text = "learning_rate: 1e-6\nloss_type: apo_zero\ndataset_mixer:\n  org/name: 1.0\nchat_template: |\n  a\n  b\n"
+    found = adopt(written(tmp_path, "apo.yaml", text))
+    lines = {told.key: told for told in found.lines}
+    assert found.stage == "dpo"
+    assert "data are imported" in lines["dataset_mixer.org/name"].why
+    assert lines["chat_template"].value == "a b"

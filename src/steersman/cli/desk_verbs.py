@@ -93,7 +93,12 @@ def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as
     space = open_workspace(workspace, settings)
     with open_store(space) as store:
         found = score_tasks(space, store, space.round)
-    text = f"{found['scored']} tasks by the {found['by']} ({found['models']} models); the least sure come first"
+    text = f"{found['scored']} tasks scored by the {found['by']} ({found['models']} models)"
+    if found["models"] > 1 and found["unsure"]:
+        most, least = found["unsure"]
+        text += f"; the least sure come first: they disagree by {most:.3f} to {least:.3f} nats an order of two answers"
+    if found["ranked"]:
+        text += f"; {found['ranked']} that somebody has ranked keep their place"
     emit(as_json, found, text)
 
 

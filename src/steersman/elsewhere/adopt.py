@@ -34,6 +34,22 @@ HINTS = {
     "dpo": ("precompute_ref_log_probs", "max_prompt_length", "dpo_alpha", "pref_loss", "rpo_alpha"),
     "sft": ("dataset_text_field", "assistant_only_loss", "completion_only_loss", "max_seq_length", "packing"),
 }
+PAIRED = frozenset(
+    [
+        "sigmoid",
+        "hinge",
+        "ipo",
+        "exo_pair",
+        "robust",
+        "apo_zero",
+        "apo_down",
+        "discopop",
+        "sppo_hard",
+        "aot",
+        "aot_pair",
+    ]
+)
+"""Losses that TRL's DPO alone has."""
 _DATA = """dataset dataset_name dataset_dir dataset_mixer dataset_mixture datasets dataset_config dataset_splits
     dataset_train_split dataset_test_split dataset_config_name eval_dataset max_samples streaming mix_strategy
     interleave_probs tokenized_path media_dir train_file validation_file dataset_text_field text_column buffer_size"""
@@ -44,7 +60,7 @@ _PACE = """preprocessing_num_workers dataloader_num_workers dataset_num_proc ddp
     local_rollout_forward_batch_size per_device_eval_batch_size eval_accumulation_steps preprocessing_batch_size
     gradient_checkpointing_kwargs overwrite_cache use_cache torch_compile group_by_length num_machines nnodes node_rank
     mixed_precision use_fast_tokenizer padding_free padding_side remove_unused_columns dataloader_drop_last
-    activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
+    packing_strategy activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
 _RUN = """output_dir overwrite_output_dir logging_steps logging_dir logging_strategy logging_first_step log_level
     run_name
     plot_loss save_only_model do_train do_eval do_predict eval_steps eval_strategy evaluation_strategy push_to_hub
@@ -58,6 +74,8 @@ WHY = {
     **dict.fromkeys(_RUN.split(), "of that program's run; a round keeps its own folder and metrics.jsonl"),
     "trust_remote_code": "a file does not decide that: --set model.trust_remote_code=true",
     "optim": "AdamW is the only optimizer here",
+    "use_muon": "AdamW is the only optimizer here but for pretraining",
+    "eos_token": "the end of a turn is the chat template's",
     "adam_beta1": "AdamW's betas are 0.9 and 0.95 here",
     "adam_beta2": "AdamW's betas are 0.9 and 0.95 here",
     "lora_dropout": "adapters have no dropout here",
@@ -170,15 +188,20 @@ def _told(t: Taken, line: int, key: str, value: Any) -> Told:
     made, how = t.said.get(key, ({}, None))
     made = {name: v for name, v in made.items() if t.settings.get(name) == v}
     if how is None:
-        how = WHY.get(_bare(key).rpartition(".")[2], "nothing of the kind here")
-        if _bare(key) in ("stage", "training_stage"):
+        parts = _bare(key).split(".")  # dataset_mixer.NAME is one of dataset_mixer, deepspeed.x of deepspeed
+        how = next((WHY[part] for part in (parts[-1], parts[0]) if part in WHY), "nothing of the kind here")
+        if parts[0] in ("stage", "training_stage") or (parts[-1] == "assistant_only_loss" and value):
             how = SO
         if value in (None, False, "none", "", []):
             how = SO  # switched off there, not there here
     if _unset(value):
         how = "a variable that the file does not set"
-    text = str(value)
+    text = " ".join(str(value).split())
     return Told(max(1, line), key, text if len(text) <= 60 else f"{text[:57]}...", made, how)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str]:
@@ -212,6 +235,8 @@ def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
     if match := OTHERS.search(name):
         raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {match[0]} is no stage here")
     known = [stage for stage, names in HINTS.items() if any(name in values for name in names)]
+    if not known and PAIRED & {str(loss) for loss in _list(values.get("loss_type"))}:
+        known = ["dpo"]
     if known:
         return known[0]
     if match := re.search(r"(?<![a-z])(sft|dpo|kto|ppo|reward|rm)(?![a-z])", name):

@@ -30,6 +30,16 @@ WHOLE = ("deepspeed", "fsdp_config", "accelerator_config", "rope_scaling", "mode
 """Keys whose value is a table of its own, which is not taken apart."""
 
 
+OTHERS = {
+    "OpenRLHF": re.compile(r"\bopenrlhf[./]"),
+    "verl": re.compile(r"\bverl\.trainer\b|\bactor_rollout_ref\b"),
+    "ms-swift": re.compile(r"(?m)(?:^|\s)swift (?:sft|rlhf|pt)\b"),
+    "Axolotl": re.compile(r"(?ms)(?=.*^base_model:)(?=.*^(?:sequence_len|micro_batch_size|sample_packing):)"),
+    "torchtune": re.compile(r"(?m)^\s+_component_: torchtune\."),
+}
+"""Trainers whose words mean other things than those of the two that are read: nothing of theirs is guessed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One setting as it is written: its line (0: on the command line of another file), its name and its value."""
@@ -60,6 +70,8 @@ def read(path: Path) -> Given:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: expected a file of settings in UTF-8") from None
+    if other := next((name for name, words in OTHERS.items() if words.search(text)), None):
+        raise ValueError(f"{path}: expected a file of TRL or LLaMA-Factory, this is one of {other}, which is not read")
     if text.lstrip().startswith("{"):
         return Given(path, list(_json(path, text)))
     if path.suffix.lower() in (".yaml", ".yml") or not re.search(r"(?m)(?:^|\s)--[A-Za-z]", text):

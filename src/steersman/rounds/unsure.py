@@ -45,21 +45,28 @@ def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def score_tasks(space: Workspace, store: Store, round_: int) -> dict[str, Any]:
-    """Score the round's tasks that nobody has ranked: {by, models, scored, too_long}."""
-    there = [number for number in space.rounds() if space.has("reward", number)]
-    if not there:
+    """Score the round's tasks at the desk that nobody has ranked: {by, models, scored, ranked, too_long, unsure}; the
+    last is of the least and the most sure task, in nats."""
+    rounds = [number for number in space.rounds() if space.has("reward", number)]
+    if not rounds:
         raise ValueError(f"{space.stage_dir('reward')}: no round has a reward model yet; make one: steersman reward")
     from steersman.rounds.inputs import need
 
-    folder = need(dataclasses.replace(space, pinned=there[-1]), "reward")
-    by = f"reward model of round {there[-1]}"
+    folder = need(dataclasses.replace(space, pinned=rounds[-1]), "reward")
+    by = f"reward model of round {rounds[-1]}"
     ranked = {one.task for one in store.desk.labels(kinds=["ranking"]) if one.said != "skip"}
-    tasks = [task for task in store.tasks(round_) if task.id not in ranked]
+    there = [task for task in store.tasks(round_) if store.desk.has(task.id)]  # not those of somebody's chat
+    tasks = [task for task in there if task.id not in ranked]
     found, models, long = _scores(space, folder, tasks)
-    store.desk.score({id_: (unsure(each), np.mean(each, axis=0).tolist()) for id_, each in found.items()}, by)
+    doubts = {id_: unsure(each) for id_, each in found.items()}
+    store.desk.score({id_: (doubts[id_], np.mean(each, axis=0).tolist()) for id_, each in found.items()}, by)
     if long:
         say(f"note: {long} tasks are longer than the reward model's context and keep their place")
-    return {"by": by, "models": models, "scored": len(found), "too_long": long}
+    if models == 1 and found:
+        say("note: one model contradicts nobody, so the order stays; expected a validator, or reward.members = 3")
+    ends = [max(doubts.values()), min(doubts.values())] if doubts else None
+    told = {"by": by, "models": models, "scored": len(found), "ranked": len(there) - len(tasks)}
+    return told | {"too_long": long, "unsure": ends}
 
 
 Scored = dict[str, list[list[float]]]
