@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import types
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
-from steersman.eval.suites.asking import Folder, Manner, ask
+from steersman.eval.suites.asking import Folder, Manner, ask, calibrated
 from steersman.eval.task_verdicts import beside
 from steersman.eval.tasks import suite_of
 from steersman.train import sft
@@ -289,6 +291,23 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     suite = forms.read(str(write_jsonl(tmp_path / "own-test.jsonl", [c.to_json() for c in built.splits["test"]])))
     found = beside(suite, ("own", "model", 0), ["丙0"] * 30, [0.25] * 30, 1000, 17)
     assert (found.baseline, found.bar.value, found.word) == ("chance", 0.25, "no evidence")
+
+
+def test_what_a_model_says_whatever_the_text_is_is_taken_away(tmp_path: Path) -> None:
+    """`norm=batch`, beside plain sums; a preference for one label does not matter then."""
+    suite = forms.read(f"{evaluated(tmp_path)},norm=batch")
+    said = [[4.0 + (item.gold == 0), -2.0 + (item.gold == 1) + 0.01 * i] for i, item in enumerate(suite.items)]
+    shares = [[math.exp(v) / sum(map(math.exp, of)) for v in of] for of in said]
+    means = [sum(of[k] for of in shares) / len(shares) for k in (0, 1)]
+    plain = [[math.log(of[k] / means[k]) for k in (0, 1)] for of in shares]
+    assert calibrated(suite.items, said) == [pytest.approx(of) for of in plain]
+    assert calibrated(suite.items[:9], said[:9])[0][0] == pytest.approx(math.log(shares[0][0])), "too few"
+    model = cast(Any, types.SimpleNamespace(name="one", choose=lambda _: said))
+    scores = [
+        ask(one, model, tmp_path, Manner(8, 0.0, 8, 17)).scores
+        for one in (suite, dataclasses.replace(suite, batch=False))
+    ]
+    assert sum(scores[0]) > sum(scores[1]) == sum(item.gold == 0 for item in suite.items)
 
 
 def test_the_verbs(tmp_path: Path) -> None:

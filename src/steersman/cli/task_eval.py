@@ -40,7 +40,10 @@ def tasks_eval(
         str, typer.Option("--by", help="Closed kinds by logprob, generation, or constrained to the label set.")
     ] = "logprob",
     norm: Annotated[
-        str, typer.Option("--norm", help="Log-probabilities of labels as they are: none; or per characters.")
+        str,
+        typer.Option(
+            "--norm", help="Log-probabilities of labels: none, as they are; per characters; batch, beside their mean."
+        ),
     ] = "none",
     style: StyleOption = "chat",
     cot: CotOption = False,
