@@ -40,10 +40,7 @@ def tasks_eval(
         str, typer.Option("--by", help="Closed kinds by logprob, generation, or constrained to the label set.")
     ] = "logprob",
     norm: Annotated[
-        str,
-        typer.Option(
-            "--norm", help="Log-probabilities of labels: none, as they are; per characters; batch, beside their mean."
-        ),
+        str, typer.Option("--norm", help="Log-probabilities of labels: none, per characters, or batch: by their mean.")
     ] = "none",
     style: StyleOption = "chat",
     cot: CotOption = False,
