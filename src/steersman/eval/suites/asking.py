@@ -142,9 +142,9 @@ class Folder:
         """
         tokenizer, template = self._tools()
         whole, begins = [], []
+        before = () if all(choice.context for choice in item.choices) else self._prompt_ids(item.prompt)
         for choice in item.choices:
             if not choice.context:
-                before = self._prompt_ids(item.prompt)
                 said = template.answer_ids if choice.ends else template.content
                 whole.append((*before, *said(choice.continuation)))
                 begins.append(len(before))
