@@ -93,8 +93,9 @@ def wrong() -> Iterator[Row]:
 def titles() -> Iterator[Row]:
     """CSL: a title and the first sentence of its abstract."""
     for row in rows("sft/zh_csl_scientific"):
-        if row["task"] == "ts":
-            yield {"title": row["target"], "text": re.match(r"[^。.]+[。.]?", row["text"])[0]}  # type: ignore[index]
+        first = re.match(r"[^。.]+[。.]?", row["text"])
+        if row["task"] == "ts" and first and len(first[0]) > 8:  # no number of a list, "1."
+            yield {"title": row["target"], "text": first[0]}
 
 
 def slots() -> Iterator[Row]:
@@ -211,9 +212,9 @@ def mix(space: Path, count: int) -> None:
     steersman("data", "mix", *names, *words)
 
 
-def evaluate(space: Path, models: list[str], questions: int, output: str, by: str) -> None:
+def evaluate(space: Path, models: list[str], questions: int, most: int, output: str, by: str) -> None:
     words = [word for model in models for word in ("--model", model)]
-    sizes = ["-n", str(questions), "--max-tokens", "40", "--by", by]
+    sizes = ["-n", str(questions), "--max-tokens", str(most), "--by", by]
     steersman("tasks", "eval", *SETS, *words, *sizes, "-o", str(space / output), "-w", str(space))
 
 
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000, help="demonstrations of the mixture")
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
     parser.add_argument("--by", default="logprob")
     parser.add_argument("--output", default="bench-tasks")
     given = parser.parse_args()
@@ -234,7 +236,7 @@ def main() -> None:
     elif given.what == "mix":
         mix(given.space, given.count)
     else:
-        evaluate(given.space, given.model, given.questions, given.output, given.by)
+        evaluate(given.space, given.model, given.questions, given.max_tokens, given.output, given.by)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import types
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ from steersman.engine.load import load_engine
 from steersman.engine.protocol import Refused
 from steersman.eval.suites import answer_metrics as metrics
 from steersman.eval.suites import forms
-from steersman.eval.suites.asking import Folder, Manner, ask
+from steersman.eval.suites.asking import Folder, Manner, ask, calibrated
 from steersman.eval.task_verdicts import beside
 from steersman.eval.tasks import suite_of
 from steersman.train import sft
@@ -126,6 +128,7 @@ def test_what_is_cut_must_keep_the_answer(tmp_path: Path) -> None:
     text = "".join(f"第{i}句在这里说完了。" for i in range(40))
     rows = [{"context": text, "question": f"第{i}个？", "answer": f"第{i}句"} for i in range(10, 40)]
     rows += [{"context": text, "question": "哪个？", "answer": "不在"}]
+    rows[0]["answer"] = ["十句", "第10句"]  # other words for the same
     for kind in ("reading", "question_generation"):
         built, counts = made(
             write_jsonl(tmp_path / f"{kind}.jsonl", rows), kind, Taking(most_characters=40), fractions={"test": 1}
@@ -135,8 +138,9 @@ def test_what_is_cut_must_keep_the_answer(tmp_path: Path) -> None:
         leads = [c.meta["task"]["lead"] for c in built.splits["test"]]
         assert len(leads) == 30
         assert all(lead in text and lead.startswith("第") for lead in leads)
-        pairs = zip(rows, built.splits["test"], strict=False)
-        assert all(str(row["answer"]) in c.messages[0].text.replace(str(row["question"]), "") for row, c in pairs)
+        for row, c in zip(rows, built.splits["test"], strict=False):
+            question = str(row["question"])
+            assert f"{question[:-2]}句" in c.messages[0].text.replace(question, "")
     assert {c.id.split("-")[1] for c in built.splits["test"]} == {str(i) for i in range(1, 31)}
     two = [
         {"context": f"{i}" * 30 + "。" + "乙" * 50, "question": q, "answer": q[0]}
@@ -282,6 +286,28 @@ def test_a_model_beside_its_baseline(tmp_path: Path) -> None:
     few = dataclasses.replace(suite, items=tuple(i for i in suite.items if i.expected == "good"))
     rare = beside(few, ("set", "model", 0), ["good"] * len(few.items), [1.0] * len(few.items), 1000, 17)
     assert (rare.bar.value, rare.word) == (1, "no evidence"), "one label alone beats nothing, whatever training's is"
+    own = [{"text": f"{i}？", "candidates": [f"{w}{i}" for w in "甲乙丙丁"], "answer": f"丙{i}"} for i in range(30)]
+    built, _ = made(write_jsonl(tmp_path / "own.jsonl", own), "cloze", fractions={"test": 1})
+    suite = forms.read(str(write_jsonl(tmp_path / "own-test.jsonl", [c.to_json() for c in built.splits["test"]])))
+    found = beside(suite, ("own", "model", 0), ["丙0"] * 30, [0.25] * 30, 1000, 17)
+    assert (found.baseline, found.bar.value, found.word) == ("chance", 0.25, "no evidence")
+
+
+def test_what_a_model_says_whatever_the_text_is_is_taken_away(tmp_path: Path) -> None:
+    """`norm=batch`, beside plain sums; a preference for one label does not matter then."""
+    suite = forms.read(f"{evaluated(tmp_path)},norm=batch")
+    said = [[4.0 + (item.gold == 0), -2.0 + (item.gold == 1) + 0.01 * i] for i, item in enumerate(suite.items)]
+    shares = [[math.exp(v) / sum(map(math.exp, of)) for v in of] for of in said]
+    means = [sum(of[k] for of in shares) / len(shares) for k in (0, 1)]
+    plain = [[math.log(of[k] / means[k]) for k in (0, 1)] for of in shares]
+    assert calibrated(suite.items, said) == [pytest.approx(of) for of in plain]
+    assert calibrated(suite.items[:9], said[:9])[0][0] == pytest.approx(math.log(shares[0][0])), "too few"
+    model = cast(Any, types.SimpleNamespace(name="one", choose=lambda _: said))
+    scores = [
+        ask(one, model, tmp_path, Manner(8, 0.0, 8, 17)).scores
+        for one in (suite, dataclasses.replace(suite, batch=False))
+    ]
+    assert sum(scores[0]) > sum(scores[1]) == sum(item.gold == 0 for item in suite.items)
 
 
 def test_the_verbs(tmp_path: Path) -> None:

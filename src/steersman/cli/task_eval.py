@@ -40,7 +40,7 @@ def tasks_eval(
         str, typer.Option("--by", help="Closed kinds by logprob, generation, or constrained to the label set.")
     ] = "logprob",
     norm: Annotated[
-        str, typer.Option("--norm", help="Log-probabilities of labels as they are: none; or per characters.")
+        str, typer.Option("--norm", help="Log-probabilities of labels: none, per characters, or batch: by their mean.")
     ] = "none",
     style: StyleOption = "chat",
     cot: CotOption = False,

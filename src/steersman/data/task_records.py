@@ -145,6 +145,8 @@ def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Que
     language = language if language in ITEMS else "zh"
     values: dict[str, str] = {}
     answers: tuple[str, ...] = ()
+    wordings: list[str] = []
+    held, place = kind.within or ("", "")
     for name in kind.fields:
         if raw[name] is None:
             raise Dropped(f"no field {taking.fields.get(name, name)}")
@@ -156,8 +158,10 @@ def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Que
             values[name] = answers[0]
             continue
         values[name] = ITEMS[language].join(items)
+        wordings = items if name == held else wordings
     key = " ".join(values[kind.fields[0]].casefold().split())  # of the whole text, however it is cut
-    held, place = kind.within or ("", "")
+    if wordings:  # of one answer
+        values[held] = next((text for text in wordings if text in values[place]), wordings[0])
     for name in [name for name in kind.fields if name != kind.answer_field]:
         inner = () if name != place else answers if held == kind.answer_field else (values[held],)
         values[name] = _cut(values[name], name, taking, counts, inner, key)

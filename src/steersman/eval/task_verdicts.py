@@ -1,4 +1,5 @@
-"""A model on a set of tasks beside the answers that cost nothing: the most frequent one, a copy, the first sentence.
+"""A model on a set of tasks beside the answers that cost nothing: the most frequent one, a copy, the first sentence,
+a random label.
 
 The most frequent label is that of training or of the questions themselves, whichever is right more often.
 
@@ -22,7 +23,7 @@ from steersman.eval.suites.task_forms import task_of
 from steersman.eval.tasks import paired, word_of
 from steersman.stats import Interval, bootstrap_mean, proportion_interval
 
-BASELINES = ("common", "copy", "lead")
+BASELINES = ("common", "copy", "lead", "chance")
 LEVEL = 0.95
 RESAMPLES = 500
 """Of measures that are no means."""
@@ -62,6 +63,8 @@ def beside(
     """`name`: the set's, the model's, the number of examples; `texts`: the model's answers."""
     about = [task_of(item.prompt) for item in suite.items]
     bars = {b: bar for b in BASELINES if (bar := _bar(suite.items, b))}
+    if all(labels := [task.get("labels", ()) for task in about]):  # of sets of their own none is the most frequent
+        bars["chance"] = [1 / len(of) for of in labels]
     if any(task.get("labels") for task in about):  # no model beats it by saying one label alone
         most = min(counted := Counter(item.expected for item in suite.items), key=lambda a: (-counted[a], a))
         constant = [item.score([most]) for item in suite.items]

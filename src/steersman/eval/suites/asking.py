@@ -34,6 +34,8 @@ from steersman.weights.folders import (
     use_packed_rows,
 )
 
+FEW = 10
+"""Questions with the same choices, at least, whose mean means something."""
 ROW_TOKENS = 2048
 
 
@@ -227,13 +229,14 @@ def fitting(suite: Suite, models: Sequence[Model], manner: Manner) -> Suite:
 def ask(suite: Suite, model: Model, folder: Path, manner: Manner) -> Answers:
     """All answers of a model to a suite. `folder` keeps generated ones, so that the same call goes on."""
     chosen = [item for item in suite.items if item.choices]
-    logprobs = iter(model.choose(chosen) if chosen else ())
+    logprobs = model.choose(chosen) if chosen else []
+    compared = iter(calibrated(chosen, logprobs) if suite.batch else logprobs)
+    raw = iter(logprobs)
     told = iter(_generated(suite, model, folder, manner))
     out, cut = Answers([], [], [], [], []), 0
     for item in suite.items:
         if item.choices:
-            values = next(logprobs)
-            best = _likeliest(item, values, suite.by_length)
+            values, best = next(raw), _likeliest(item, next(compared), suite.by_length)
             out.add([item.choices[best].continuation.strip()], float(best == item.gold), {}, "chosen", 0, values)
             continue
         given = next(told)
@@ -246,6 +249,24 @@ def ask(suite: Suite, model: Model, folder: Path, manner: Manner) -> Answers:
     if cut:
         note(f"{suite.name}: {cut} dialogues outgrew the context of {model.name}; later turns count as unanswered")
     return dataclasses.replace(out, cut=cut)
+
+
+def calibrated(items: Sequence[Item], logprobs: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Batch calibration (Zhou et al. 2023): of each choice the log-probability among its item's choices, less the
+    logarithm of its mean probability over the items with the same choices. Nothing is known of the right ones.
+
+    It takes away what a model says of a label whatever the text is. Fewer than FEW such items stay as they are.
+    """
+    out = [torch.tensor(of, dtype=torch.float64).log_softmax(0) for of in logprobs]
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, item in enumerate(items):
+        alike.setdefault(tuple(choice.continuation for choice in item.choices), []).append(number)
+    for of in alike.values():
+        if len(of) >= FEW:
+            usual = torch.stack([out[i] for i in of]).exp().mean(0).log()
+            for i in of:
+                out[i] = out[i] - usual
+    return [of.tolist() for of in out]
 
 
 def _likeliest(item: Item, logprobs: Sequence[float], by_length: bool) -> int:

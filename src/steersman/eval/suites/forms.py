@@ -36,7 +36,8 @@ OPTIONS = {
     "shots": "so many solved examples first",
     "examples": "the file they come from; default: the same file, never the question itself",
     "by": "logprob, generation, or constrained to the labels (task sets): how a choice is made",
-    "norm": "characters or none: whether log-probabilities of choices are compared per character",
+    "norm": "characters, batch or none: whether log-probabilities of choices are compared per character, or beside "
+    "the mean probability that a choice has over all questions with the same choices",
     "style": "chat or text: a dialogue, or text to be continued",
     "cot": "1: reason first",
     "task": "only records of this task, group or subject",
@@ -67,7 +68,8 @@ def read(text: str, folder: Path | None = None) -> Suite:
     kept = different_ids(spread(items, spec.number("n")))
     margin = float(spec.options.get("margin", "0") or 0)
     kind = KINDS.get(form, "task")
-    norm = spec.one_of("norm", ("characters", "none") if form in BY_LENGTH else ("none", "characters"))
+    norms = ("characters", "none", "batch") if form in BY_LENGTH else ("none", "characters", "batch")
+    norm = spec.one_of("norm", norms)
     by_length = any(i.choices for i in kept) and norm == "characters"
     return Suite(
         text,
@@ -78,6 +80,7 @@ def read(text: str, folder: Path | None = None) -> Suite:
         dict(left),
         spec.number("max_tokens"),
         ("\n\n",) if spec.options.get("style") == "text" else (),
+        batch=norm == "batch",
     )
 
 

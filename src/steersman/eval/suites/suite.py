@@ -70,6 +70,8 @@ class Suite:
     max_tokens: int = 0
     """Most tokens of an answer; 0: as the evaluation says."""
     stop: tuple[str, ...] = ()
+    batch: bool = False
+    """Whether each choice's log-probability is compared beside its mean over the questions (`asking.calibrated`)."""
 
     @property
     def prompts(self) -> Sequence[Conversation]:
