@@ -57,7 +57,8 @@ def _filled(text: str) -> Iterator[str]:
             continue
         if match:
             values = {name: said(value)[0] if value != text else value for name, value in match.groupdict().items()}
-            yield other.format_map(values)
+            # as the page closes the spaces around values that are no names
+            yield re.sub(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])", "", other.format_map(values))
 
 
 def _pattern(text: Any, whole: bool) -> Any:

@@ -112,7 +112,7 @@ def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch:
     page.get_by_role("link", name="Overview").click()
     page.get_by_role("link", name="Round 3").click()
     expect(page.get_by_role("heading", name="What the gate said")).to_be_visible()
-    expect(page.get_by_text("yes: enough test questions")).to_be_visible()
+    expect(page.get_by_text("met: enough test questions")).to_be_visible()
     expect(page.get_by_role("link", name="Report").last).to_have_attribute("href", "/reports/3?lang=en")
     assert violations(page) == []
 

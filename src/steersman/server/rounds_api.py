@@ -6,6 +6,7 @@ Stages run in processes of their own (`steersman.rounds.jobs`): torch stays out 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -107,9 +108,13 @@ def now(ctx: Ctx) -> dict[str, Any]:
 def _now(space: Workspace) -> dict[str, Any]:
     found = [job.to_json() for job in jobs.jobs(space)]
     rounds = space.root / "rounds"
-    folders = sorted(path for path in rounds.glob("*/*") if path.is_dir())
+    folders = {}
+    for path in sorted(rounds.glob("*/*")):
+        with contextlib.suppress(FileNotFoundError):  # a stage that ends gives its folder another name meanwhile
+            if path.is_dir():
+                folders[str(path.relative_to(rounds))] = path.stat().st_mtime_ns
     seen = [space.history()[-1:], [(one["number"], one["state"]) for one in found]]
-    mark = hash_json([*seen, [(str(path.relative_to(rounds)), path.stat().st_mtime_ns) for path in folders]])
+    mark = hash_json([*seen, folders])
     return {"mark": mark[:16], "jobs": found[: -SHOWN - 1 : -1], "more": max(0, len(found) - SHOWN)}
 
 
