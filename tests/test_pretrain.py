@@ -338,6 +338,12 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     assert "--from: the model keeps its size and kind" in again
     said, told = verb("pretrain", "c", "--from", "first", "--into", "second", "--tokens", "1K", *small)
     assert "a tenth of a new model's" in told
+    rated = ("--from", "first", "--into", "third", "--tokens", "1K", *small, "-s", "pretrain.lr=0.01", "--plan")
+    going = verb("pretrain", "c", *rated)[0]
+    anew = verb(*asked[:4], "--into", "third", "--tokens", "1K", *small, "-s", "pretrain.lr=0.01", "--plan")[0]
+    decays = [float(text.partition("weight decay ")[2].partition(" ")[0]) for text in (going, anew)]
+    assert decays[0] == pytest.approx(decays[1] / 10, rel=0.02)
+    assert "a tenth of the law's" in going
     assert "model.base=second" in said
     verb("data", "import", "../chat.jsonl")
     said, _ = verb("sft", "--set", "model.base=second", "--set", "sft.epochs=1", "--set", "sft.rows.row_tokens=128")

@@ -178,6 +178,8 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     lines = [*recipe.lines(sizes, section), f"text: {', '.join(mixed)}"]
     if wanted.base is not None and not section.updates.lr:
         lines.append(f"rate: {recipe.lr:.3g}, a tenth of a new model's, as {wanted.base} goes on")
+    elif wanted.base is not None and section.updates.weight_decay < 0 and recipe.weight_decay:
+        lines.append(f"weight decay: {recipe.weight_decay:.3g}, a tenth of the law's, as {wanted.base} goes on")
     lines += [*longer, *cost(section, sizes, recipe, model)]
     return Plan(recipe, sizes, wanted.base or sizes, lines)
 
