@@ -256,14 +256,14 @@ class Decoder:
         rotations = self._rotations(turned.to(self.device))
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
-        # kernels compute the attention of prompts without cached tokens, all at once; the others take PyTorch's
+        # kernels compute the attention of prompts without cached tokens all at once, that of the others by groups
         whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
         places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
         for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
             n = len(list(same))
             rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
-            masks = {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
+            masks = {} if tiled else {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
             groups.append((rows, slots, start, (n, size), masks))
             at += n
         for layer in range(s.layers):
@@ -279,7 +279,11 @@ class Decoder:
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
                 cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
-                if tiled and not start:
+                if tiled:
+                    if start:
+                        out = attended[rows].view(-1, s.heads, s.head_dim)
+                        kept = [part[layer][slots] for part in cache.parts.values()]
+                        kernels.attend_cached(q[rows].contiguous(), out, kept, start, s.scale, s.windows[layer])
                     continue
                 queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
                 if start:
