@@ -222,12 +222,13 @@ class Decoder:
     def logits(self, states: Tensor) -> Tensor:
         """[N, vocab] of states [N, hidden] of the last layer."""
         rows = len(states)
-        if self._tiled:  # enough rows for kernels, whose results do not depend on the number of rows
+        if self.tiled:  # enough rows for kernels, whose results do not depend on the number of rows
             states = torch.cat([states, states[:1].expand(-rows % MANY, -1)])
         return self.weights.head.linear(self._norm(states, self.weights.final_norm))[:rows]
 
     @property
-    def _tiled(self) -> bool:
+    def tiled(self) -> bool:
+        """Whether prompts' attention and products are computed by kernels, whatever the number of rows."""
         return kernels.multiplies(self.weights.embed) and self.shape.head_dim % kernels.LANES == 0
 
     @torch.inference_mode()
@@ -242,7 +243,7 @@ class Decoder:
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
-        tiled = self._tiled
+        tiled = self.tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
         positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
