@@ -149,6 +149,18 @@ class Attention:
         return q, k, v
 
 
+def attend_cached(
+    q: Tensor, out: Tensor, kept: Sequence[Tensor], start: int, scale: float, window: int | None = None
+) -> None:
+    """Fill out [n * size, heads, d] with the attention of q, at positions start.. of n sequences, over what is `kept`.
+
+    kept: keys and values [n, kv_heads, capacity, d], the queries' own among them; in int8 their scales too.
+    """
+    entry = "attend_cached" if len(kept) == 2 else "attend_cached_int8"
+    parts = dict(zip(("keys", "values", "key_scales", "value_scales"), kept, strict=False))
+    _call(entry, q=q, out=out, **parts, start=start, window=window or 0, how=(scale,))
+
+
 def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
     """(x / rms(x) * (weight + offset), 1 / rms(x)) of x [n, d]."""
     out, inverse = _call("norm", x=x.contiguous(), weight=weight, how=(offset, eps))

@@ -1,20 +1,7 @@
 /* Attention over packed rows, forward and backward: each document by itself, in blocks of 32 queries and 32 keys.
    A block of queries has its scores against all its keys at hand, so the softmax is the plain one. */
 
-#include "multiply.h"
-
-static void *cut(char **from, int64_t bytes) {
-    char *at = *from;
-    *from += (bytes + 63) / 64 * 64;
-    return at;
-}
-
-/* 32 rows of a times b laid out -> c [32, 32] */
-static inline __attribute__((always_inline)) void product(First a, const Laid *b, int64_t k, float *c, int64_t stride) {
-    Waiting none = {0};
-    Part part = {a, b, k};
-    block_product(&part, 1, c, stride, 0, &none);
-}
+#include "blocks.h"
 
 /* 16 numbers of which `left` are there */
 static inline __attribute__((always_inline)) ints load_some(const int32_t *x, int64_t left) {
@@ -45,23 +32,10 @@ static inline Side head_of(const bf16 *x, int64_t start, int64_t heads, int64_t 
     return (Side){x + (start * heads + head) * d, heads * d, across};
 }
 
-static void lay_out_all(const Side *s, int64_t n, int64_t k, int second, Laid *to) {
-    lay_out(s, n, k, 0, up(n) / WIDE, second, to, up(k) * WIDE);
-}
-
 /* scores [32, up(count)] of 32 queries from `first` with keys 0 to count */
 static void scores_of(const Side *q, int64_t length, int64_t d, int64_t first, const Laid *k, int64_t count, Laid *laid, float *scores) {
     lay_out(q, length, d, first, 1, 0, laid, 0);
     for (int64_t j = 0; j < count; j += WIDE) product(first_laid_out(laid, 0), k + j * up(d), d, scores + j, up(count));
-}
-
-/* `rows` rows of c [32, 32], each times its factor, rounded to 32 or 16 columns of `to` */
-static inline void write_block(const float *c, const float *factors, int64_t rows, int64_t columns, bf16 *to, int64_t stride) {
-    for (int64_t i = 0; i < rows; i++) {
-        float factor = factors ? factors[i] : 1.0f;
-        store_narrow(to + i * stride, load(c + i * WIDE) * factor);
-        if (columns > SIDE) store_narrow(to + i * stride + SIDE, load(c + i * WIDE + SIDE) * factor);
-    }
 }
 
 /* A block of queries' scores -> p, exp(score - largest) in bfloat16, what each row's sum is divided by, and lse */

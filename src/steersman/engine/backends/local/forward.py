@@ -222,12 +222,13 @@ class Decoder:
     def logits(self, states: Tensor) -> Tensor:
         """[N, vocab] of states [N, hidden] of the last layer."""
         rows = len(states)
-        if self._tiled:  # enough rows for kernels, whose results do not depend on the number of rows
+        if self.tiled:  # enough rows for kernels, whose results do not depend on the number of rows
             states = torch.cat([states, states[:1].expand(-rows % MANY, -1)])
         return self.weights.head.linear(self._norm(states, self.weights.final_norm))[:rows]
 
     @property
-    def _tiled(self) -> bool:
+    def tiled(self) -> bool:
+        """Whether prompts' attention and products are computed by kernels, whatever the number of rows."""
         return kernels.multiplies(self.weights.embed) and self.shape.head_dim % kernels.LANES == 0
 
     @torch.inference_mode()
@@ -242,7 +243,7 @@ class Decoder:
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
-        tiled = self._tiled
+        tiled = self.tiled
         whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
         positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
@@ -256,14 +257,14 @@ class Decoder:
         rotations = self._rotations(turned.to(self.device))
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
-        # kernels compute the attention of prompts without cached tokens, all at once; the others take PyTorch's
+        # kernels compute the attention of prompts without cached tokens all at once, that of the others by groups
         whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
         places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
         for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
             n = len(list(same))
             rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
-            masks = {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
+            masks = {} if tiled else {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
             groups.append((rows, slots, start, (n, size), masks))
             at += n
         for layer in range(s.layers):
@@ -279,7 +280,11 @@ class Decoder:
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
                 cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
-                if tiled and not start:
+                if tiled:
+                    if start:
+                        out = attended[rows].view(-1, s.heads, s.head_dim)
+                        kept = [part[layer][slots] for part in cache.parts.values()]
+                        kernels.attend_cached(q[rows].contiguous(), out, kept, start, s.scale, s.windows[layer])
                     continue
                 queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
                 if start:

@@ -32,7 +32,7 @@ from steersman.types import SamplingParams
 AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
 DEEP = 1024
-"""Tokens of a prompt, the attention to which takes about as long as the rest of a layer."""
+"""Tokens of a prompt, the attention to which takes about as long as the rest of a layer; twice as many by kernels."""
 Hit = tuple[Saved | None, int]
 """(keys and values kept of a prompt's beginning, number of tokens used)."""
 
@@ -222,11 +222,10 @@ class Scheduler:
     def _continue(self, partial: Partial) -> None:
         """Prefill one chunk of a prompt; after the last chunk, start its answers."""
         request, slot = partial.request, len(self.active)
-        budget = self.prefill_tokens
-        if self.independent:
-            budget = self.chunk_tokens
-        elif any(a.streamed for a in self.active):  # the deeper in a prompt, the longer a token takes
-            budget = max(ALIGN, room(self.chunk_tokens // (1 + partial.done // DEEP)))
+        budget = self.chunk_tokens
+        if not self.independent:  # the deeper in a prompt, the longer a token takes
+            budget = budget if any(a.streamed for a in self.active) else self.prefill_tokens
+            budget = max(ALIGN, room(budget // (1 + partial.done // (DEEP << self.decoder.tiled))))
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
         logits = self.decoder.prefill([chunk], slot, [partial.done])
