@@ -24,7 +24,8 @@ from steersman.kernels.entries import Argument, arguments, call
 from steersman.weights.folders import load_causal
 
 needs_kernels = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
-SIZES = {"n": 8, "d": 32, "heads": 3, "size": 48, "vocabulary": 100, "spans": 1, "rows": 8, "kv_heads": 1, "capacity": 16}
+SIZES = {"n": 8, "d": 32, "heads": 3, "size": 48, "vocabulary": 100, "spans": 1}
+SIZES |= {"rows": 8, "kv_heads": 1, "capacity": 16}
 INTEGERS = {"low": -1, "high": 1, "gelu": 0, "first": 0, "start": 0, "window": 0}
 TABLES = sorted(name for name, text in entries.ENTRIES.items() if not any(a.pointer for a in arguments(text)))
 BREAKS: dict[str, Callable[[Tensor], Tensor]] = {
