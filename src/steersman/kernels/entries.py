@@ -99,8 +99,8 @@ ENTRIES = {
     "multiply": "terms:p count m n result:p",
     "attend": "row:p",
     "attend_backward": "row:p gradients:p",
-    "attend_cached": "q:b[rows,heads,d] out:b[rows,heads,d] keys:b[n,kv_heads,capacity,d] values:b[n,kv_heads,capacity,d]"
-    " rows heads d n kv_heads capacity start window how:r1",
+    "attend_cached": "q:b[rows,heads,d] out:b[rows,heads,d] keys:b[n,kv_heads,capacity,d]"
+    " values:b[n,kv_heads,capacity,d] rows heads d n kv_heads capacity start window how:r1",
     "attend_cached_int8": "q:b[rows,heads,d] out:b[rows,heads,d] keys:c[n,kv_heads,capacity,d]"
     " values:c[n,kv_heads,capacity,d] key_scales:f[n,kv_heads,capacity] value_scales:f[n,kv_heads,capacity]"
     " rows heads d n kv_heads capacity start window how:r1",
