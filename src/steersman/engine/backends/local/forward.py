@@ -280,22 +280,36 @@ class Decoder:
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
                 cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
-                if tiled:
-                    if start:
-                        out = attended[rows].view(-1, s.heads, s.head_dim)
-                        kept = [part[layer][slots] for part in cache.parts.values()]
-                        kernels.attend_cached(q[rows].contiguous(), out, kept, start, s.scale, s.windows[layer])
-                    continue
-                queries, keys, values = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
-                if start:
-                    keys, values = cache.take(layer, (slots, slice(None), slice(start + shape[1])))
-                mask, grouped = masks[s.windows[layer]], s.heads != s.kv_heads
-                a = F.scaled_dot_product_attention(
-                    queries, keys, values, mask, is_causal=mask is None, scale=s.scale, enable_gqa=grouped
-                )
-                attended[rows].view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
+                mine = [part[rows] for part in seen]
+                if not tiled:
+                    self._attend(layer, mine, slots, start, shape, masks, attended[rows])
+                elif start:
+                    kept = [part[layer][slots] for part in cache.parts.values()]
+                    out = attended[rows].view(mine[0].shape)
+                    kernels.attend_cached(mine[0].contiguous(), out, kept, start, s.scale, s.windows[layer])
             x = self._rest(x, attended, layer)
         return x, begins
+
+    def _attend(
+        self,
+        layer: int,
+        seen: Sequence[Tensor],
+        slots: slice,
+        start: int,
+        shape: tuple[int, int],
+        masks: dict[int, Tensor | None],
+        out: Tensor,
+    ) -> None:
+        """Attention by PyTorch of prompts of equal start and length: q, k, v [n * length, heads, d] -> out."""
+        s = self.shape
+        queries, keys, values = (part.view(*shape, -1, s.head_dim).transpose(1, 2) for part in seen)
+        if start:
+            keys, values = self.cache.take(layer, (slots, slice(None), slice(start + shape[1])))
+        mask, grouped = masks[s.windows[layer]], s.heads != s.kv_heads
+        a = F.scaled_dot_product_attention(
+            queries, keys, values, mask, is_causal=mask is None, scale=s.scale, enable_gqa=grouped
+        )
+        out.view(*shape, s.heads, s.head_dim).copy_(a.transpose(1, 2))
 
     def native_for(self, sequences: int) -> NativeStep | None:
         """The native step, if it decodes this number of sequences; else None."""
