@@ -87,5 +87,7 @@ def test_what_looks_like_a_systems_message_is_read_otherwise(tmp_path: Path) -> 
 def test_markup_of_a_few_words_leaves_the_lines() -> None:
     assert text_of("One\n\n<b>two</b>\n- three") == "One\ntwo\n- three"
     assert text_of("<html><head><meta charset=x><body><p>Hi</p></body></html>") == "Hi"
+    assert text_of("<head class=gmail_quote><body>a<b>b<blockquote>c</b>d</blockquote>") == "ab\n> c\nd"
+    assert len(text_of("<div>x" * 30_000)) == 59_999  # half a minute where work per tag grows with those that are open
     mail = "P. Smith <p.smith@example.com> wrote:\n> old\nnew"
     assert body_of({"body": mail}) == mail

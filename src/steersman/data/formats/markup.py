@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 MARKUP = re.compile(
@@ -24,19 +25,25 @@ QUOTE, SIGNATURE, NONE = "quote", "signature", ""
 
 
 class _Text(html.parser.HTMLParser):
+    """Work per tag does not grow with how many are open: a hostile mail opens a hundred thousand."""
+
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.lines: list[tuple[bool, str]] = []
         self._open: list[tuple[str, str]] = []
-        self._text = ""
+        self._count: Counter[str] = Counter()
+        """How many elements of a name, and of a kind, are open."""
+        self._parts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         if tag in BLOCKS:
             self._flush(gap=tag in ("p", "h1", "h2", "h3"))
         if tag == "li":
-            self._text = "- "
-        if tag == "body":  # a head need not be closed
+            self._parts = ["- "]
+        if tag == "body" and self._count["head"]:  # a head need not be closed
+            heads = [one for one in self._open if one[0] == "head"]
             self._open = [one for one in self._open if one[0] != "head"]
+            self._count.subtract(name for head, kind in heads for name in (head, f"/{kind}"))
         if tag in VOID:
             return
         given = dict(attrs)
@@ -49,38 +56,42 @@ class _Text(html.parser.HTMLParser):
         if kind == QUOTE:
             self._flush()
         self._open.append((tag, kind))
+        self._count.update((tag, f"/{kind}"))
 
     def handle_endtag(self, tag: str) -> None:
         if tag in BLOCKS:
             self._flush(gap=tag in ("p", "h1", "h2", "h3"))
-        names = [name for name, _ in self._open]
-        if tag in names:
-            at = len(names) - 1 - names[::-1].index(tag)
-            if any(kind for _, kind in self._open[at:]):
+        while self._count[tag]:
+            name, kind = self._open[-1]
+            if kind:
                 self._flush()
-            del self._open[at:]
+            self._open.pop()
+            self._count.subtract((name, f"/{kind}"))
+            if name == tag:
+                break
 
     def handle_data(self, data: str) -> None:
-        if any(name in HIDDEN for name, _ in self._open):
+        if any(self._count[name] for name in HIDDEN):
             return
-        if any(name == "pre" for name, _ in self._open):
+        if self._count["pre"]:
             *whole, last = data.split("\n")
             for line in whole:
-                self._text += line
+                self._parts.append(line)
                 self._flush()
-            self._text += last
+            self._parts.append(last)
         else:
-            self._text += re.sub(r"\s+", " ", data)
+            self._parts.append(re.sub(r"\s+", " ", data))
 
     def _flush(self, gap: bool = False) -> None:
-        if self._text.strip():
-            self._line(self._text.replace("\xa0", " ").strip())
-        self._text = ""
+        text = "".join(self._parts)
+        if text.strip():
+            self._line(text.replace("\xa0", " ").strip())
+        self._parts = []
         if gap and self.lines and self.lines[-1][1]:
             self._line("")
 
     def _line(self, text: str) -> None:
-        self.lines.append((any(kind == QUOTE for _, kind in self._open), text))
+        self.lines.append((self._count[f"/{QUOTE}"] > 0, text))
 
     def close(self) -> None:
         super().close()
