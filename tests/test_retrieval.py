@@ -66,6 +66,12 @@ def test_a_document_of_id_0() -> None:
     assert passage.document == "0"
 
 
+def test_documents_of_one_id_are_counted(tmp_path: Path) -> None:
+    texts = [("a", 0), ("a", 40), ("a", 0), ("b", 0), ("a", 0), ("c", 0)]
+    told = build(tmp_path / "i", (Passage(name, "", start, "words") for name, start in texts), {}, None)
+    assert (told["passages"], told["documents"], told["repeated_ids"]) == (6, 3, 2)
+
+
 def test_an_index_takes_no_other_folders_place(tmp_path: Path) -> None:
     own = tmp_path / "docs" / "a.txt"
     own.parent.mkdir()

@@ -75,6 +75,8 @@ def index_build(
     told = index.build(output, _passages(sources, reading, left_out, field, (size, overlap)), about, vectors)
     lines = [f"{output}: {told['passages']} passages of {told['documents']} documents, {told['terms']} terms"]
     lines.append(f"vectors of {told['dimensions']} numbers by {told['model']}" if vectors else "no vectors: BM25 alone")
+    if repeated := told["repeated_ids"]:
+        lines.append(f"caution: {repeated} documents have the id of another: a search counts them as one document")
     lines += [f"left out {n}: {why}" for why, n in left_out.dropped.items()]
     emit(as_json, {"index": str(output), **told, **left_out.to_json()}, "\n".join(lines))
 

@@ -13,6 +13,7 @@ Why so: decision 89 in docs/LOG.md.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -70,11 +71,11 @@ def build(folder: Path, passages: Iterable[Passage], about: dict[str, Any], vect
     partial = folder.with_name(f"{folder.name}.partial")
     with locks.making(folder):
         partial.mkdir(parents=True, exist_ok=True)
-        count, documents = _write_passages(partial, passages)
+        count, documents, repeated = _write_passages(partial, passages)
         if not count:
             raise ValueError(f"{folder}: expected documents with text, found none")
         of = {} if vectors is None else {n: getattr(vectors, n) for n in ("model", "hash", "query", "passage")}
-        told = {**about, "passages": count, "documents": documents, **of}
+        told = {**about, "passages": count, "documents": documents, "repeated_ids": repeated, **of}
         dimensions = _write_vectors(partial, told, vectors) if vectors else 0
         told |= {"dimensions": dimensions, "terms": lexical.write(_texts(partial), partial)}
         write_json(partial / FILE, told)
@@ -84,8 +85,10 @@ def build(folder: Path, passages: Iterable[Passage], about: dict[str, Any], vect
     return told
 
 
-def _write_passages(folder: Path, passages: Iterable[Passage]) -> tuple[int, int]:
-    starts, documents, place = [], set(), 0
+def _write_passages(folder: Path, passages: Iterable[Passage]) -> tuple[int, int, int]:
+    """(passages, ids of documents, documents whose id another one had)."""
+    starts, documents, place, repeated = [], set(), 0, 0
+    before = ("", -1)
     with (
         progress("passages", None, unit="passage") as shown,
         atomic_write(folder / PASSAGES, mode="wb", words=True) as file,
@@ -93,11 +96,14 @@ def _write_passages(folder: Path, passages: Iterable[Passage]) -> tuple[int, int
         for passage in passages:
             line = json.dumps(asdict(passage), ensure_ascii=False).encode() + b"\n"
             starts.append(place)
+            if passage.document != before[0] or passage.start <= before[1]:  # another document
+                repeated += passage.document in documents
+            before = passage.document, passage.start
             documents.add(passage.document)
             place += file.write(line)
             shown.update(len(starts))
     np.save(folder / LINES, np.asarray(starts, dtype=np.int64))
-    return len(starts), len(documents)
+    return len(starts), len(documents), repeated
 
 
 def _read(folder: Path) -> Iterator[Passage]:
@@ -120,11 +126,11 @@ def _write_vectors(folder: Path, told: dict[str, Any], vectors: Vectors) -> int:
         known = {}
     width = int(known.get("dimensions", 0))
     done = path.stat().st_size // (2 * width * BLOCK) * BLOCK if width and path.is_file() else 0
-    texts = [vectors.passage + text for text in _texts(folder)]
-    with progress("vectors", len(texts), start=done, unit="passage") as shown, path.open("ab") as file:
+    texts = itertools.islice(_texts(folder), done, None)
+    with progress("vectors", told["passages"], start=done, unit="passage") as shown, path.open("ab") as file:
         file.truncate(done * 2 * width)
-        while done < len(texts):
-            block = np.asarray(vectors.embed(texts[done : done + BLOCK]), dtype=np.float16)
+        while some := [vectors.passage + text for text in itertools.islice(texts, BLOCK)]:
+            block = np.asarray(vectors.embed(some), dtype=np.float16)
             if not width:
                 width = block.shape[1]
                 write_json(mark, {"identity": identity, "dimensions": width})
