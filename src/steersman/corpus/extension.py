@@ -104,11 +104,12 @@ def _parts(tokenizer: PreTrainedTokenizerBase) -> Json:
         raise ValueError(f"a tokenizer of kind {model['type']}: expected BPE or unigram, whose entries can be added to")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise ValueError("a BPE that marks the ends of words in its entries: expected one of bytes or with spaces (▁)")
-    if model["type"] == "BPE" and not (_by_bytes(parts) or model.get("byte_fallback")):
+    reads_all = _by_bytes(parts) or model.get("byte_fallback")
+    if model["type"] == "BPE" and not reads_all:
         raise ValueError(
             "a BPE of characters that cannot write all texts: expected one of bytes or that falls back on them"
         )
-    if model["type"] == "Unigram" and model.get("unk_id") is None and not model.get("byte_fallback"):
+    if model["type"] == "Unigram" and model.get("unk_id") is None and not reads_all:
         raise ValueError(
             "a unigram tokenizer that has neither an unknown token nor bytes: it cannot read texts with other "
             "characters than its own; expected one with either"
