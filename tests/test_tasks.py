@@ -142,6 +142,12 @@ def test_what_is_cut_must_keep_the_answer(tmp_path: Path) -> None:
             question = str(row["question"])
             assert f"{question[:-2]}句" in c.messages[0].text.replace(question, "")
     assert {c.id.split("-")[1] for c in built.splits["test"]} == {str(i) for i in range(1, 31)}
+    english = "".join(f"Sentence number {i} talks of matter {i}. " for i in range(40))
+    rows = [{"context": english, "question": "Which?", "answer": f"matter {i}"} for i in range(20, 30)]
+    built, _ = made(
+        write_jsonl(tmp_path / "en.jsonl", rows), "reading", Taking(most_characters=120), fractions={"test": 1}
+    )
+    assert all(c.meta["task"]["lead"].startswith("Sentence number") for c in built.splits["test"])
     two = [
         {"context": f"{i}" * 30 + "。" + "乙" * 50, "question": q, "answer": q[0]}
         for i in range(20)

@@ -220,7 +220,7 @@ def _cut(text: str, name: str, taking: Taking, counts: Counts, inner: Sequence[s
             raise Dropped(f"answers of more than {most} characters (--most-characters)")
         # anywhere around it, so that where the answer stands says nothing
         possible = range(max(0, last - most), min(first, len(text) - most) + 1)
-        whole = [i for i in possible if i == 0 or text[i - 1] in SENTENCE_ENDS]
+        whole = [i for i in possible if i == 0 or text[i - 1] in SENTENCE_ENDS or text[i - 2 : i] == ". "]
         begin = random.Random(f"{key}/{inner[0]}").choice(whole or possible)
     counts.changed[f"{name} cut to {most} characters (--most-characters)"] += 1
     return text[begin : begin + most].strip()

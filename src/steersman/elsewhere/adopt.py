@@ -34,22 +34,8 @@ HINTS = {
     "dpo": ("precompute_ref_log_probs", "max_prompt_length", "dpo_alpha", "pref_loss", "rpo_alpha"),
     "sft": ("dataset_text_field", "assistant_only_loss", "completion_only_loss", "max_seq_length", "packing"),
 }
-PAIRED = frozenset(
-    [
-        "sigmoid",
-        "hinge",
-        "ipo",
-        "exo_pair",
-        "robust",
-        "apo_zero",
-        "apo_down",
-        "discopop",
-        "sppo_hard",
-        "aot",
-        "aot_pair",
-    ]
-)
-"""Losses that TRL's DPO alone has."""
+PAIRED = frozenset(("exo_pair", "robust", "apo_zero", "apo_down", "discopop", "sppo_hard", "aot", "aot_pair"))
+"""Losses that TRL's DPO alone has; others (sigmoid, hinge, ipo) are CPO's and Online DPO's too."""
 _DATA = """dataset dataset_name dataset_dir dataset_mixer dataset_mixture datasets dataset_config dataset_splits
     dataset_train_split dataset_test_split dataset_config_name eval_dataset max_samples streaming mix_strategy
     interleave_probs tokenized_path media_dir train_file validation_file dataset_text_field text_column buffer_size"""

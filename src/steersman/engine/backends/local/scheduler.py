@@ -222,10 +222,12 @@ class Scheduler:
     def _continue(self, partial: Partial) -> None:
         """Prefill one chunk of a prompt; after the last chunk, start its answers."""
         request, slot = partial.request, len(self.active)
-        budget = self.chunk_tokens
-        if not self.independent:  # the deeper in a prompt, the longer a token takes
-            budget = budget if any(a.streamed for a in self.active) else self.prefill_tokens
-            budget = max(ALIGN, room(budget // (1 + partial.done // (DEEP << self.decoder.tiled))))
+        budget = self.prefill_tokens
+        if self.independent:
+            budget = self.chunk_tokens
+        elif any(a.streamed for a in self.active):  # the deeper in a prompt, the longer a token takes
+            depth = partial.done // (DEEP << self.decoder.tiled)
+            budget = max(ALIGN, room(self.chunk_tokens // (1 + depth)))
         self._use_adapter(request.answers[0])
         chunk = request.prompt[partial.done : partial.done + budget]
         logits = self.decoder.prefill([chunk], slot, [partial.done])
