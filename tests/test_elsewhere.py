@@ -167,6 +167,12 @@ def test_variables_of_a_script(tmp_path: Path) -> None:
         ("a.yaml", "name: shop\nport: 80\n", "expected settings of a training run"),
         ("a.sh", "python sft.py --a 1\npython dpo.py --b 2\n", r"found 2 \(lines 1, 2\)"),
         ("sft.yaml", "model_name_or_path: m\nnum_train_epochs: 2\nlearning_rate: -1\n", "sft.optimizer.lr"),
+        # trainers whose words mean other things
+        ("rm.sh", "read -d '' c <<EOF\nopenrlhf.cli.train_rm --max_epochs 1\nEOF\ndeepspeed --module $c\n", "OpenRLHF"),
+        ("ppo.sh", "python3 -m verl.trainer.main_ppo algorithm.kl_ctrl.kl_coef=0.001 --x 1\n", "one of verl"),
+        ("sft_qlora.yml", "base_model: a/b\nmicro_batch_size: 1\nlearning_rate: 2e-4\n", "one of Axolotl"),
+        ("sft.yaml", "model:\n  _component_: torchtune.models.llama3\nepochs: 1\n", "one of torchtune"),
+        ("sft.sh", "swift sft --model a/b --learning_rate 1e-4\n", "one of ms-swift"),
     ],
 )
 def test_what_is_no_such_file_says_so(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -187,25 +193,6 @@ def test_init_takes_several_files_and_says_what_became_of_each_line(tmp_path: Pa
     assert not (tmp_path / "v").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "program"),
-    [
-        (
-            "rm.sh",
-            "read -r -d '' c <<EOF\nopenrlhf.cli.train_rm --max_epochs 1\nEOF\ndeepspeed --module $c\n",
-            "OpenRLHF",
-        ),
-        ("ppo.sh", "python3 -m verl.trainer.main_ppo algorithm.kl_ctrl.kl_coef=0.001 --x 1\n", "verl"),
-        ("qlora.yml", "base_model: a/b\nmicro_batch_size: 1\nlearning_rate: 2e-4\n", "Axolotl"),
-        ("full.yaml", "model:\n  _component_: torchtune.models.llama3\nepochs: 1\n", "torchtune"),
-        ("sft.sh", "swift sft --model a/b --learning_rate 1e-4\n", "ms-swift"),
-    ],
-)
-def test_files_of_other_trainers_are_not_guessed_at(tmp_path: Path, name: str, text: str, program: str) -> None:
-    with pytest.raises(ValueError, match=f"one of {program}, which is not read"):
-        adopt(written(tmp_path, name, text), "sft")
-
-
 def test_a_loss_of_pairs_names_the_stage_and_mixtures_are_data(tmp_path: Path) -> None:
     """As the alignment handbook writes its files."""
     text = "learning_rate: 1e-6\nloss_type: apo_zero\ndataset_mixer:\n  org/name: 1.0\nchat_template: |\n  a\n  b\n"
@@ -214,3 +201,8 @@ def test_a_loss_of_pairs_names_the_stage_and_mixtures_are_data(tmp_path: Path) -
     assert found.stage == "dpo"
     assert "data are imported" in lines["dataset_mixer.org/name"].why
     assert lines["chat_template"].value == "a b"
+
+
+def test_a_comment_or_a_path_makes_no_other_trainer_of_a_file(tmp_path: Path) -> None:
+    text = "# once openrlhf.cli.train_sft\nlearning_rate: 1e-5\npacking: true\ndataset_name: /data/openrlhf/x\n"
+    assert adopt(written(tmp_path, "sft.yaml", text + "\n" * 200_000)).stage == "sft"

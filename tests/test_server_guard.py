@@ -83,7 +83,14 @@ def test_no_other_page_may(client: TestClient, store: Store) -> None:
         assert named.get("/v1/models", headers={"origin": origin}).status_code == 200
         assert named.get("/api/conversations", headers={"origin": origin}).status_code == 403
         assert named.get("/v1/models", headers={"origin": origin + "0"}).status_code == 403
-    for wrong in ("*", "chat.example", "https://chat.example/path"):
+    for wrong in (
+        "*",
+        "chat.example",
+        "https://chat.example/path",
+        "https://chat.example:443",
+        "https://a:b",
+        "http://..",
+    ):
         with pytest.raises(ValueError, match=r"serve.allowed_origins: expected such as"):
             origins_of(wrong)
     # chats are for the page alone

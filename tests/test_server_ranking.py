@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
+from steersman.server.ranking_flags import flagged
 from steersman.store import Store, desk_labels
 from steersman.types import Candidates, Completion, Conversation, Message
 
@@ -181,6 +183,15 @@ def test_flags_of_single_answers_while_ranking(client: TestClient, store: Store)
     assert client.post(place, json={"labeler": "ben", "value": value}).status_code == 200
     (last,) = [one for one in store.feedback() if one.user == "ben"]
     assert (last.answer, last.flags) == (task["answers"][0]["text"], ("off-topic",))
+
+
+def test_equal_answers_have_the_flags_of_all(store: Store) -> None:
+    task = replace(
+        store.next_task("安"), answers=("same", "same", "else"), policy_versions=("v", "v", "v"), keys=("a", "b", "c")
+    )
+    found = flagged(task, {"a": ["wrong"], "b": [], "c": []})
+    assert [(one.content["answer"], flags) for one, flags in found] == [("same", ["wrong"]), ("else", [])]
+    assert flagged(task, {"a": ["wrong"], "b": ["harmful", "wrong"]})[0][1] == ["wrong", "harmful"]
 
 
 def test_flags_of_a_gold_ranking_are_not_learned(client: TestClient, store: Store) -> None:

@@ -308,6 +308,9 @@ def test_what_a_model_says_whatever_the_text_is_is_taken_away(tmp_path: Path) ->
     plain = [[math.log(of[k] / means[k]) for k in (0, 1)] for of in shares]
     assert calibrated(suite.items, said) == [pytest.approx(of) for of in plain]
     assert calibrated(suite.items[:9], said[:9])[0][0] == pytest.approx(math.log(shares[0][0])), "too few"
+    assert calibrated(suite.items[:12], [[0.0, -800.0]] * 12) == [pytest.approx([0, 0])] * 12, (
+        "no label wins by underflow"
+    )
     model = cast(Any, types.SimpleNamespace(name="one", choose=lambda _: said))
     scores = [
         ask(one, model, tmp_path, Manner(8, 0.0, 8, 17)).scores

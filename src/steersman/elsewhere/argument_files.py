@@ -35,7 +35,7 @@ OTHERS = {
     "verl": re.compile(r"(?m)^[^#\n]*(?:\bverl\.trainer\b|\bactor_rollout_ref\b)"),
     "ms-swift": re.compile(r"(?m)^[^#\n]*\bswift (?:sft|rlhf|pt)\b"),
     "Axolotl": re.compile(r"(?ms)\A(?=.*^base_model:)(?=.*^(?:sequence_len|micro_batch_size|sample_packing):)"),
-    "torchtune": re.compile(r"(?m)^\s+_component_: torchtune\."),
+    "torchtune": re.compile(r"(?m)^[ \t]+_component_: torchtune\."),
 }
 """Trainers whose words mean other things than those of the two that are read: nothing of theirs is guessed."""
 

@@ -140,7 +140,8 @@ static int64_t attend_cached(const Cached *a, int64_t threads) {
         return BAD_SIZE;
     if (a->start < 0 || a->window < 0 || a->start + a->size > a->capacity) return BAD_POSITION;
     /* a key head's keys are laid out once for each part of its queries, so there are no more than threads need */
-    int64_t tasks = a->n * a->kv_heads, parts = tasks % threads && tasks < 4 * threads ? threads : 1;
+    int64_t tasks = a->n * a->kv_heads, parts = 1;
+    while (tasks < 4 * threads && tasks * parts % threads) parts++;
     int64_t part = (a->size + parts - 1) / parts, failed = DONE;
     char *end = NULL;
     space_of(&end, a, up(part * (a->heads / a->kv_heads)));

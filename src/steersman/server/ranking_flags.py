@@ -15,15 +15,19 @@ from steersman.store.desk_values import FLAG, FLAGS, clean_content, clean_value
 
 
 def flagged(task: RankingTask, flags: object) -> list[Flagged]:
-    """(the answer as a task, its flags) by the keys of a ranking task's answers. ApiError where they are none."""
+    """(the answer as a task, its flags) by the keys of a ranking task's answers; equal answers of one model are one
+    task, which has the flags of all. ApiError where they are none."""
     good = isinstance(flags, Mapping) and all(key in task.keys and isinstance(of, list) for key, of in flags.items())
     if not good:
         raise ApiError(400, f"flags: expected lists of {', '.join(FLAGS)} by the answers' keys", param="flags")
     assert isinstance(flags, Mapping)
     turns = [{"role": turn.role, "content": turn.text} for turn in task.prompt.messages]
-    found: list[Flagged] = []
+    found: dict[tuple[str, str], tuple[NewTask, list[str]]] = {}
     for key, of in flags.items():
         at = task.keys.index(key)
         content = {"messages": turns, "answer": task.answers[at], "policy_version": task.policy_versions[at]}
-        found.append((NewTask(FLAG, clean_content(FLAG, content)), clean_value(FLAG, {"flags": of})["flags"]))
-    return found
+        _, said = found.setdefault(
+            (task.answers[at], task.policy_versions[at]), (NewTask(FLAG, clean_content(FLAG, content)), [])
+        )
+        said += [flag for flag in clean_value(FLAG, {"flags": of})["flags"] if flag not in said]
+    return list(found.values())

@@ -10,7 +10,9 @@ from typing import Any
 
 from steersman.config import ServeConfig
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]{1,260}")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9_](?:[a-z0-9_.-]{0,250}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?")
+_USUAL = {"http": ":80", "https": ":443"}
+"""Ports that browsers leave out of an origin."""
 
 
 def is_loopback(host: str) -> bool:
@@ -52,7 +54,7 @@ def origins_of(setting: str) -> frozenset[str]:
     """The pages of `serve.allowed_origins` as browsers name them. ValueError where one is none."""
     origins = frozenset(name.strip().rstrip("/").lower() for name in setting.split(",") if name.strip())
     for name in sorted(origins):
-        if not _ORIGIN.fullmatch(name):
+        if not _ORIGIN.fullmatch(name) or name.endswith(_USUAL[name.partition(":")[0]]):
             raise ValueError(f"serve.allowed_origins: expected such as https://chat.example.com, got {name[:200]!r}")
     return origins
 

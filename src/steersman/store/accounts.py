@@ -95,11 +95,17 @@ def _new_user(session: Session, name: str, role: Role) -> UserRow:
     return row
 
 
-def keep_one_admin(session: Session, without: str = "") -> None:
-    session.flush()
-    admins = (UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False), UserRow.id != without)
-    left = session.scalar(select(func.count()).where(*admins))
-    expect(bool(left), "role: expected one admin to remain; make another person admin first")
+ABLE = or_(UserRow.password.is_not(None), UserRow.external.is_not(None))
+"""Who can sign in, unless disabled."""
+
+
+def keep_one_admin(session: Session, leaves: UserRow) -> None:
+    """StoreError where no other admin is left, or none who can sign in where this one can."""
+    others = [UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False), UserRow.id != leaves.id]
+    if not leaves.disabled and (leaves.password is not None or leaves.external is not None):
+        others.append(ABLE)
+    left = session.scalar(select(func.count()).where(*others))
+    expect(bool(left), "role: expected one admin to remain who can sign in; make another person admin first")
 
 
 def _valid(session: Session, token: str) -> InvitationRow:
@@ -160,19 +166,19 @@ class Accounts:
     def set_role(self, id_: str, role: Role) -> User:
         with self._db.write() as session:
             row = user_row(session, id_)
-            was, row.role = row.role, role.word
-            if was == Role.ADMIN.word:
-                keep_one_admin(session)
+            if row.role == Role.ADMIN.word and role != Role.ADMIN:
+                keep_one_admin(session, row)
+            row.role = role.word
             return to_user(row)
 
     def set_disabled(self, id_: str, disabled: bool) -> User:
         """A disabled user's sessions end, and the keys are refused."""
         with self._db.write() as session:
             row = user_row(session, id_)
+            if disabled and row.role == Role.ADMIN.word:
+                keep_one_admin(session, row)
             row.disabled = disabled
             if disabled:
-                if row.role == Role.ADMIN.word:
-                    keep_one_admin(session)
                 session.execute(delete(SessionRow).where(SessionRow.user_id == id_))
             return to_user(row)
 
@@ -209,8 +215,7 @@ class Accounts:
         """The user of an OIDC provider's subject, where no other admin can sign in."""
         with self._db.read() as session:
             admins = select(UserRow).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False))
-            able = or_(UserRow.password.is_not(None), UserRow.external.is_not(None))
-            found = list(session.scalars(admins.where(able).limit(2)))
+            found = list(session.scalars(admins.where(ABLE).limit(2)))
             return to_user(found[0]) if len(found) == 1 and found[0].external == subject else None
 
     # Invitations

@@ -100,7 +100,7 @@ class Owned:
         with self._db.read() as session:
             row = user_row(session, user_id)
             if row.role == Role.ADMIN.word:
-                keep_one_admin(session, without=user_id)
+                keep_one_admin(session, row)
 
     def delete(self, user_id: str) -> tuple[dict[str, int], list[Image]]:
         """Delete the person for good; returns what there was, and images that nothing names any more.
@@ -119,7 +119,7 @@ class Owned:
             session.execute(invited.values(invited_by=""))
             _hide(session, user_id)
             if row.role == Role.ADMIN.word:
-                keep_one_admin(session, without=user_id)
+                keep_one_admin(session, row)
             session.delete(row)
             return counts, without_named(session, images)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,6 +232,10 @@ def ask(suite: Suite, model: Model, folder: Path, manner: Manner) -> Answers:
     chosen = [item for item in suite.items if item.choices]
     logprobs = model.choose(chosen) if chosen else []
     compared = iter(calibrated(chosen, logprobs) if suite.batch else logprobs)
+    if suite.batch and (rest := len(suite.items) - sum(map(len, _alike(chosen)))):
+        note(
+            f"{suite.name}: norm=batch: {rest} of {len(suite.items)} stay as they are, with labels that few others have"
+        )
     raw = iter(logprobs)
     told = iter(_generated(suite, model, folder, manner))
     out, cut = Answers([], [], [], [], []), 0
@@ -258,15 +263,19 @@ def calibrated(items: Sequence[Item], logprobs: Sequence[Sequence[float]]) -> li
     It takes away what a model says of a label whatever the text is. Fewer than FEW such items stay as they are.
     """
     out = [torch.tensor(of, dtype=torch.float64).log_softmax(0) for of in logprobs]
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for number, item in enumerate(items):
-        alike.setdefault(tuple(choice.continuation for choice in item.choices), []).append(number)
-    for of in alike.values():
-        if len(of) >= FEW:
-            usual = torch.stack([out[i] for i in of]).exp().mean(0).log()
-            for i in of:
-                out[i] = out[i] - usual
+    for alike in _alike(items):
+        usual = torch.stack([out[i] for i in alike]).logsumexp(0) - math.log(len(alike))
+        for i in alike:
+            out[i] = out[i] - usual
     return [of.tolist() for of in out]
+
+
+def _alike(items: Sequence[Item]) -> list[list[int]]:
+    """The numbers of the items with the same choices, of each such choices that at least FEW have."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number, item in enumerate(items):
+        found.setdefault(tuple(choice.continuation for choice in item.choices), []).append(number)
+    return [of for of in found.values() if len(of) >= FEW]
 
 
 def _likeliest(item: Item, logprobs: Sequence[float], by_length: bool) -> int:
