@@ -120,8 +120,8 @@ def figures_of(experience: Experience, answers: Sequence[Sequence[Completion]], 
 def choose(actors: Actors, now: Iteration, minibatches: Sequence[Minibatch], config: PpoConfig) -> list[Minibatch]:
     """Keep `learned_per_prompt` of each prompt's answers, those whose rewards differ most; figures are those of all.
 
-    Returns the minibatches of what is kept. Their rows are others, so that the log-probabilities under the policy that
-    sampled are computed once more, for the first ratio to be 1 exactly.
+    Returns the minibatches of what is kept. Their rows are others and round otherwise, so the models run over them once
+    more, for the first ratio to be 1 exactly; advantages stay those among all answers.
     """
     assert now.experience is not None
     answers, kept = config.rollouts.answers_per_prompt, config.rollouts.learned_per_prompt
@@ -131,26 +131,25 @@ def choose(actors: Actors, now: Iteration, minibatches: Sequence[Minibatch], con
     experience = now.experience.chosen(chosen)
     flat = [answer for group in now.answers for answer in group]
     now.answers = [[flat[i] for i in group] for group in chosen.view(-1, kept).tolist()]
-    rest, packed = iter(now.answers), []
+    rest, packed, scored = iter(now.answers), [], []
     for minibatch in minibatches:
         own = [next(rest) for _ in minibatch.prompts]
         packing = config.rows.row_tokens, actors.policy.device, actors.trunk
         packed.append(pack(actors.template, minibatch.prompts, own, *packing))
-    old = torch.zeros_like(experience.old_logprobs)
-    old[experience.mask] = torch.cat([_sampled_with(actors, minibatch, config) for minibatch in packed])
-    now.experience = dataclasses.replace(experience, old_logprobs=old)
+        scored.append(score(actors, packed[-1], config))
+
+    def laid(parts: Sequence[Tensor]) -> Tensor:
+        out = torch.zeros_like(experience.old_logprobs)
+        out[experience.mask] = torch.cat(list(parts))
+        return out
+
+    now.experience = dataclasses.replace(
+        experience,
+        old_logprobs=laid([x for part in scored for x in part.old]),
+        ref_logprobs=laid([x for part in scored for x in part.ref]),
+        values=laid([x for part in scored for x in part.values]),
+    )
     return packed
-
-
-def _sampled_with(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Tensor:
-    """Log-probabilities of a minibatch's tokens under the policy, answer by answer [sum of their lengths]."""
-    parts = [torch.full((len(c.token_ids),), -torch.inf) for c in minibatch.answers]
-    for row in minibatch.rows:
-        parallel.halt()
-        flat, _ = response_logprobs(actors.policy, row.row, config.rollouts.temperature, entropy=False)
-        for number, part in zip(row.episodes, row.per_answer(flat), strict=True):
-            parts[number] = part.cpu()
-    return parallel.merge(torch.cat(parts))
 
 
 @dataclass(frozen=True)
