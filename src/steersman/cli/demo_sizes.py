@@ -61,7 +61,9 @@ def seconds(config: configs.Config, pace: dict[str, float]) -> float:
     rollouts, selection = ppo.rollouts, ppo.selection
     episodes = rollouts.prompts_per_iteration * rollouts.answers_per_prompt
     own = rollouts.prompts_per_iteration * PROMPT + episodes * ANSWER
-    optimise = answered(rollouts.prompts_per_iteration, episodes) + own * (1.5 * ppo.epochs / learn + 2.5 / read)
+    learned, scored = (1.5, 2.5) if ppo.advantage.method == "gae" else (1.0, 2.0)
+    optimise = answered(rollouts.prompts_per_iteration, episodes)
+    optimise += own * (learned * ppo.epochs / learn + scored / read)
     looked = selection.eval_prompts * (PROMPT + selection.eval_answers * ANSWER) * 2.1 / read
     looked += answered(selection.eval_prompts, selection.eval_prompts * selection.eval_answers)
     looks = 1 + ppo.iterations // max(1, selection.eval_every) + ppo.kl.draw_on
