@@ -35,7 +35,7 @@ BATCH = 512
 FORGET = 128
 """Pairs of texts read at random after which their pages are given back: each read maps 64 KB."""
 BLOCK = 2048
-"""Texts whose pairs are in memory at a time: some kilobytes each."""
+"""Texts whose signatures or pairs are in memory at a time: some kilobytes each."""
 CHARACTERS = 1 << 20
 """Of texts whose runs are in memory at a time: some 100 bytes each."""
 T = TypeVar("T")
@@ -157,15 +157,14 @@ def _earlier(keys: Numbers) -> tuple[Numbers, Numbers]:
 def _band(of: Signatures, places: Numbers, band: int) -> Numbers:
     """A 64-bit key of each text's band."""
     keys = np.zeros(len(places), np.uint64)
-    step = 1 << 13
-    for start in range(0, len(places), step):
-        part = of.rows[places[start : start + step], band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+    for start in range(0, len(places), BLOCK):
+        part = of.rows[places[start : start + BLOCK], band * ROWS : (band + 1) * ROWS].astype(np.uint64)
         of.forget()
         key = np.zeros(len(part), np.uint64)
         for column in part.T:
             key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)
-        keys[start : start + step] = key
+        keys[start : start + BLOCK] = key
     return keys
 
 
