@@ -303,7 +303,12 @@ def test_a_claim_that_is_mistyped_shuts_out_no_two_admins(
 ) -> None:
     """Each was refused because of the other."""
     with Store.open(tmp_path / "own.db") as own:
-        config = {"oidc_issuer": provider.url, "oidc_client_id": CLIENT, "public_url": HERE, "oidc_client_secret": SECRET}
+        config = {
+            "oidc_issuer": provider.url,
+            "oidc_client_id": CLIENT,
+            "public_url": HERE,
+            "oidc_client_secret": SECRET,
+        }
 
         def led(claim: str, person: str) -> str:
             provider.subject = person
