@@ -66,9 +66,9 @@ def tell_missing(settings: AccountsConfig, claims: Mapping[str, Any]) -> None:
         _told.add(settings)
         named = ", ".join(sorted(ascii(name)[1:-1][:100] for name in claims)[:50])
         logs.log.warning(
-            "accounts.oidc_claim: the provider's token has no claim '%s', so nobody gets a role by %s, and an admin who "
-            "signs in may lose theirs; its claims are %s. Some providers leave it out where a person has no group, and "
-            "some name groups only where accounts.oidc_scope asks for them",
+            "accounts.oidc_claim: the provider's token has no claim '%s', so %s gives no role, and admins who sign in "
+            "may lose theirs; its claims are %s. Some providers leave it out where a person has no group, some name "
+            "groups only where accounts.oidc_scope asks for them",
             settings.oidc_claim,
             _NAME,
             named,

@@ -219,8 +219,8 @@ class Accounts:
             return None if row is None else to_user(row)
 
     def is_last_admin(self, id_: str) -> bool:
-        """Whether no other admin can sign in. Whom the provider's groups shut out last, and who has no password, cannot:
-        else a claim's mistyped name would shut out two admins, each for the other's sake."""
+        """Whether no other admin can sign in. Whom the provider's groups shut out last, and who has no password,
+        cannot: else a claim's mistyped name would shut out two admins, each for the other's sake."""
         admins = select(UserRow).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False))
         with self._db.read() as session:
             able = session.scalars(admins.where(ABLE))
