@@ -26,6 +26,7 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.backends.local.prompt_scores import mean_state, prompt_scores
 from steersman.engine.backends.local.scheduler import Scheduler
+from steersman.engine.backends.local.working import CHUNK_TOKENS, PREFILL_TOKENS, working_bytes
 from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
@@ -59,10 +60,6 @@ class _Call:
     params: SamplingParams
     grammar: Grammar | Choice | None
     faults: list[Exception]
-
-
-PREFILL_TOKENS, CHUNK_TOKENS = 4096, 256
-"""Most tokens prefilled together in a step, and the same while a stream is being read."""
 
 
 class LocalEngine:
@@ -122,7 +119,8 @@ class LocalEngine:
     def room(self) -> Room:
         """What its cache holds."""
         cache = self.decoder.cache
-        return Room(cache.token_bytes, cache.budget, self.max_context, self.max_slots, cache.int8)
+        working = working_bytes(cache.shape, cache.dtype, cache.device, cache.int8)
+        return Room(cache.token_bytes, cache.budget, self.max_context, self.max_slots, cache.int8, working)
 
     @property
     def policy_version(self) -> str:

@@ -83,12 +83,18 @@ class Decoder:
     def reserve(self, slots: int, capacity: int, live: int = 0, most_slots: int = 0) -> None:
         """Room in the cache, keeping slots 0..live-1; see `Cache.reserve`."""
         replaced = self.cache.reserve(slots, capacity, live, most_slots or slots)
-        if self.cache.capacity > self.rope_length:
-            self.ropes = self._rope_tables(2 * self.cache.capacity)
+        self._reach(self.cache.capacity)
         if replaced and self.native is not None:
             self.native.point()
         if replaced and self.graphs is not None:
             self.graphs.clear()
+
+    def _reach(self, tokens: int) -> bool:
+        """Tables for so many positions; True if they were replaced."""
+        if tokens <= self.rope_length:
+            return False
+        self.ropes = self._rope_tables(max(tokens, min(2 * tokens, self.shape.context)))
+        return True
 
     def _rope_tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer (cos, sin), each [switch + length, head_dim]: `switch` positions of short sequences, then those of
@@ -193,8 +199,7 @@ class Decoder:
     @contextlib.contextmanager
     def beside(self, cache: Cache) -> Iterator[None]:
         """Inside, prefills use another cache, and the running sequences' is left alone."""
-        if cache.capacity > self.rope_length:
-            self.ropes = self._rope_tables(2 * cache.capacity)
+        if self._reach(cache.capacity):
             if self.native is not None:
                 self.native.point()
             if self.graphs is not None:
