@@ -5,7 +5,7 @@
 
 texts    documents that teach to look back: words repeated in the same order; facts among sentences of real text, asked
          for later in the text; and plain text. The facts' words and forms are not the needles' (`SAID`, `WHATS`)
-base     a tokenizer and a decoder of 3 layers, 192 wide, in rows of 1,024
+base     a tokenizer and a decoder of 3 layers, 128 wide, with four heads, in rows of 1,024
 longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
 measure  `steersman context` of the base, the three untrained and the three trained, on text held out
 """
@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steersman.eval.needles import PLACES, sentences
@@ -31,7 +32,10 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 """Characters of a token of the tokenizer that is trained, about."""
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
-SHORT, CONTEXT, LONGEST = 24, 1024, 32768
+CONTEXT, LONGEST = 1024, 32768
+KINDS = {"repeated": (0.35, 8, 96), "asked": (0.25, 24, 160), "facts": (0.2, 160, 970), "plain": (0.2, 64, 900)}
+"""Documents for the base: share of the tokens, and the least and most tokens of one. What is short is learned first."""
+HEADS = 4
 WAYS = ("linear", "ntk", "yarn")
 SAID = {
     "en": (
@@ -146,15 +150,15 @@ class Maker:
         return self.facts(characters, self.size(20, 200 if high <= CONTEXT else 1000))
 
 
-def texts(folder: Path, data: Path, million: float) -> None:
+def texts(folder: Path, data: Path, languages: list[str], million: float) -> None:
     """`million` tokens of a language for the base, and a million of long documents."""
     folder.mkdir(parents=True, exist_ok=True)
-    for seed, (language, name) in enumerate(SOURCES.items()):
+    for seed, language in enumerate(languages):
+        name = SOURCES[language]
         held = itertools.islice(read(data / name), HELD_OUT[language])
         write(folder / f"{language}-held-out.jsonl", held, math.inf)
         maker = Maker(data / name, language, seed)
-        kinds = {"repeated": (0.25, SHORT, 256), "facts": (0.5, SHORT, 0.95 * CONTEXT), "plain": (0.25, 64, 900)}
-        for kind, (share, low, high) in kinds.items():
+        for kind, (share, low, high) in KINDS.items():
             many = (maker.made(kind, low, high) for _ in itertools.count())
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
         many = (maker.made("facts", LONGEST / 8, 0.9 * LONGEST) for _ in itertools.count())
@@ -172,28 +176,54 @@ def write(path: Path, documents: Iterator[str], characters: float) -> None:
 
 
 def verb(space: Path, *given: str, **settings: object) -> None:
-    more = [part for name, value in settings.items() for part in ("--set", f"pretrain.{name.replace('__', '.')}={value}")]
+    more = [
+        part for name, value in settings.items() for part in ("--set", f"pretrain.{name.replace('__', '.')}={value}")
+    ]
     command = [sys.executable, "-m", "steersman", *given, "--workspace", str(space), *more]
     print("+", " ".join(command[2:]), flush=True)
     subprocess.run(command, check=True)
 
 
-def base(space: Path, folder: Path, million: float) -> None:
+def base(space: Path, folder: Path, languages: list[str], million: float) -> None:
     if not space.exists():
         subprocess.run([sys.executable, "-m", "steersman", "init", str(space)], check=True)
-    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in SOURCES for kind in ("repeated", "facts", "plain")]
+    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in KINDS]
     verb(space, "corpus", "build", *kinds, "--into", "looking", "--steps", "exact")
     if not (space / "tokenizers" / "tiny").exists():
-        given = ("--vocabulary", "4096", "--digits", "one", "--characters", "8000000", "--beside", "none")
+        given = ("--vocabulary", "4096", "--digits", "one", "--characters", "3000000", "--beside", "none")
         verb(space, "tokenizer", "train", "looking", "--into", "tiny", *given)
     verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")
-    given = ("--tokenizer", "tiny", "--depth", "3", "--into", "base", "--context", str(CONTEXT), "--epochs", "0")
-    settings = {"documents": "whole", "shape__tied": "true", "batch_tokens": 8192, "evals": 5, "samples": 0}
-    verb(space, "pretrain", "looking", *given, "--tokens", f"{2 * million}M", **settings, eval_tokens=16384)
+    pretrained_narrow(space, f"{len(languages) * million}M")
 
 
-def longer(space: Path, folder: Path, rows: int) -> None:
-    kinds = [f"{language}={folder / f'{language}-long.jsonl'}" for language in SOURCES]
+def pretrained_narrow(space: Path, tokens: str) -> None:
+    """`steersman pretrain looking --into base`, but for sizes that no --depth gives: heads of 32."""
+    from steersman.cli.framework import open_workspace
+    from steersman.corpus.folder import corpus_of
+    from steersman.corpus.mixture import Mixture
+    from steersman.rounds import pretrained
+    from steersman.train.dial import Sizes
+
+    @dataclass(frozen=True)
+    class Narrow(Sizes):
+        @property
+        def heads(self) -> int:
+            return HEADS
+
+    settings: dict[str, object] = {"tokens": f'"{tokens}"', "context": CONTEXT, "batch_tokens": 4096, "evals": 8}
+    settings |= {"documents": "whole", "samples": 0, "eval_tokens": 16384, "shape.depth": 3, "shape.tied": "true"}
+    settings |= {"updates.lr": 0.01, "updates.weight_decay": 0.1}
+    opened = open_workspace(space, [f"pretrain.{name}={value}" for name, value in settings.items()])
+    wanted = pretrained.Wanted(
+        "base", corpus_of(opened, "looking"), "tiny", space / "tokenizers" / "tiny", Mixture({}, most_epochs=math.inf)
+    )
+    plan = pretrained.planned(opened.config.pretrain, wanted, opened.config.model)
+    sizes = Narrow(3, 128, 384, plan.sizes.vocabulary, True)
+    print(pretrained.make(opened, wanted, replace(plan, base=sizes, sizes=sizes)).metrics, flush=True)
+
+
+def longer(space: Path, folder: Path, languages: list[str], rows: int) -> None:
+    kinds = [f"{language}={folder / f'{language}-long.jsonl'}" for language in languages]
     verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.1")
     verb(space, "corpus", "tokenize", "long", "--tokenizer", "tiny")
     for way in WAYS:
@@ -202,8 +232,8 @@ def longer(space: Path, folder: Path, rows: int) -> None:
         verb(space, "pretrain", "long", *given, "--tokens", str(rows * LONGEST), **settings)
 
 
-def measure(space: Path, folder: Path, haystacks: int, windows: int) -> None:
-    held = [part for language in SOURCES for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
+def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int) -> None:
+    held = [part for language in languages for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
     lengths = [part for length in (2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
     models = ["none=base", *(f"{way}-untrained=base@{way}" for way in WAYS), *WAYS]
     given = (*held, *lengths, "--haystacks", str(haystacks), "--windows", str(windows))
@@ -219,13 +249,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6, help="Rows of 32,768 tokens that each extension is trained on.")
     parser.add_argument("--haystacks", type=int, default=2)
     parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--languages", nargs="+", choices=tuple(SOURCES), default=["en"])
     options = parser.parse_args()
     space, folder = options.folder / "space", options.folder / "texts"
     steps = {
-        "texts": lambda: texts(folder, options.data, options.million),
-        "base": lambda: base(space, folder, options.million),
-        "longer": lambda: longer(space, folder, options.rows),
-        "measure": lambda: measure(space, folder, options.haystacks, options.windows),
+        "texts": lambda: texts(folder, options.data, options.languages, options.million),
+        "base": lambda: base(space, folder, options.languages, options.million),
+        "longer": lambda: longer(space, folder, options.languages, options.rows),
+        "measure": lambda: measure(space, folder, options.languages, options.haystacks, options.windows),
     }
     for name in options.only or steps:
         steps[name]()

@@ -1,7 +1,7 @@
-"""Prompts of up to 32k tokens through `steersman serve`: time to the first token, memory as planned and as measured, and
-how long a stream beside it waits.
+"""Prompts of up to 32k tokens through `steersman serve`: time to the first token, memory as planned and as measured,
+and how long a stream beside it waits.
 
-    python bench/long_serving.py                                            # SmolLM2, extended to 32,768 by YaRN, untrained
+    python bench/long_serving.py                                    # SmolLM2, extended to 32,768 by YaRN, untrained
     python bench/long_serving.py --model DIR/space/models/yarn --lengths 16384 32000
 
 Each length is asked for alone, then beside a stream. Seconds are the clock's and, in brackets, the engine's processor
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import subprocess
 import sys
@@ -114,7 +115,7 @@ class Beside:
 
     def longest(self, since: float) -> float:
         times = [t for t in self.moments if t >= since]
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 
 
 def prompt(tokens: int, first: int) -> list[int]:

@@ -164,7 +164,9 @@ def attend_cached(
 def cached_room(tokens: int, heads: int, kv_heads: int, d: int, int8: bool) -> int:
     """Bytes that `attend_cached` keeps, of all threads, after chunks of so many tokens."""
     library = capabilities().library
-    return int(library.steersman_cached_room(tokens, heads, kv_heads, d, int8, torch.get_num_threads())) if library else 0
+    return (
+        int(library.steersman_cached_room(tokens, heads, kv_heads, d, int8, torch.get_num_threads())) if library else 0
+    )
 
 
 def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
