@@ -68,7 +68,7 @@ def _zeroed(count: int) -> Any:
     """So many bytes, of which the system provides each page on first use.
 
     Not numpy's: those are huge pages where the system leaves it to programs, and then a prompt's first chunk, which
-    touches every head of every layer, waits for all memory that the prompt will need.
+    touches every head of every layer, waits for all memory that the prompt will need: decision 94 in docs/LOG.md.
     """
     if sys.platform != "linux":
         return np.zeros(count, dtype=np.uint8)
