@@ -70,9 +70,9 @@ class LocalEngine:
     by default `generate` and seeded requests are not affected.
 
     In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and on the prompts
-    prefilled with it where PyTorch computes; by our kernels on neither. With `independent` every prompt is prefilled alone, in chunks of one size, so that
-    (with `reuse` off) a sequence's result is the same to the bit in any batch, at the price of slower
-    prefill and, without matrix tiles, of slower decoding of few sequences.
+    prefilled with it where PyTorch computes; by our kernels on neither. With `independent` every prompt is prefilled
+    alone, in chunks of one size, so that (with `reuse` off) a sequence's result is the same to the bit in any batch, at
+    the price of slower prefill and, without matrix tiles, of slower decoding of few sequences.
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
