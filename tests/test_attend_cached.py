@@ -12,7 +12,7 @@ from torch import Tensor
 from steersman.engine.backends.local.cache import quantised
 from steersman.engine.backends.local.forward import Decoder
 from steersman.kernels import ops
-from steersman.kernels.capabilities import capabilities
+from steersman.kernels.capabilities import Capabilities, capabilities
 from steersman.weights.folders import load_causal
 
 pytestmark = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
@@ -96,10 +96,9 @@ def test_a_prompt_does_not_depend_on_how_it_is_cut(tiny: Path, int8: bool) -> No
         assert all(torch.equal(layer[0, :, :90], layer[2, :, :90]) for layer in part)
 
 
-@by_every_product
-def test_the_room_of_threads_is_what_plans_say() -> None:
+def test_the_room_of_threads_is_what_plans_say(products: Capabilities) -> None:
     """Counted apart: of 384 rows (8 tokens of 48 heads to a key head) and blocks of 512 keys of 64 numbers."""
-    size, keys = 4 if "float32" in capabilities().products else 2, 512
+    size, keys = 4 if "float32" in products.products else 2, 512
     rows = 384 * (64 * 2 + 64 * 4 + 8 + 64 * size)
     blocks = 2 * keys * 64 * size + 32 * keys * (4 + 2 + (size if size == 4 else 0))
     least = torch.get_num_threads() * (rows + blocks)
