@@ -1,79 +1,203 @@
-"""A small model that learns to find needles, for proving that its context can be extended.
+"""A small decoder that finds needles, trained here from nothing and extended to 32,768 tokens: every step by the verbs.
 
-    python bench/long_context.py texts SOURCE.jsonl.xz LANGUAGE OUT.jsonl --documents 20000 --characters 300:8000
-    python bench/long_context.py base WORKSPACE CORPUS TOKENIZER --context 2048 --tokens 4M
+    python bench/long_context.py DIR --data ../shared/data/pretrain          # all steps; goes on where it was stopped
+    python bench/long_context.py DIR --only texts base                       # some of them
 
-`texts` writes documents with facts among sentences and, behind them, each fact's question and answer, and as many
-passages that are repeated word for word, from which copying is learned first. `base` pretrains a decoder of 3 layers
-with four small heads each.
+texts    documents that teach to look back: words repeated in the same order; facts among sentences of real text, asked
+         for later in the text; and plain text. The facts' words and forms are not the needles' (`SAID`, `WHATS`)
+base     a tokenizer and a decoder of 3 layers, 128 wide, with four heads, in rows of 1,024
+longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
+measure  `steersman context` of the base, the three untrained and the three trained, on text held out
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import lzma
 import math
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steersman.eval.needles import needles, sentences
+from steersman.eval.needles import PLACES, sentences
 
+SOURCES = {"en": "en_books_public_domain.jsonl.xz", "zh": "zh_lctt_tech.jsonl.xz"}
+PER_TOKEN = {"en": 3.0, "zh": 1.4}
+"""Characters of a token of the tokenizer that is trained, about."""
+HELD_OUT = {"en": 8, "zh": 400}
+"""Documents at the beginning of a source, for measuring alone."""
+CONTEXT, LONGEST = 1024, 32768
+KINDS = {"repeated": (0.35, 8, 96), "asked": (0.25, 24, 160), "facts": (0.2, 160, 970), "plain": (0.2, 64, 900)}
+"""Documents for the base: share of the tokens, and the least and most tokens of one. What is short is learned first."""
 HEADS = 4
+WAYS = ("linear", "ntk", "yarn")
+SAID = {
+    "en": (
+        "The {what} of the {thing} is {value}",
+        "The {what} of {thing} was {value}",
+        "For {thing} the {what} is {value}",
+        "The {thing} has {what} {value}",
+        "{what} of {thing}: {value}",
+        "{thing} = {value}",
+        "In the list the {thing} stands at {value}",
+    ),
+    "zh": (
+        "{thing}的{what}是{value}",
+        "{thing}{what}为{value}",
+        "{what}方面，{thing}是{value}",
+        "{thing}：{value}",
+        "关于{thing}，{what}记作{value}",
+        "{thing}的{what}等于{value}",
+    ),
+}
+WHATS = {
+    "en": "weight,price,age,height,score,rank,page,year,speed,length,share,rate,total,level,depth,width,cost,size,mark,"
+    "serial number,telephone number,house number,mean score,second label,selling price",
+    "zh": "编号,重量,价格,年龄,高度,分数,名次,页码,年份,速度,长度,份额,比率,总数,级别,深度,宽度,费用,大小,"
+    "电话号码,门牌号,登记编号,平均分数,出厂价格",
+}
+ENDS = {"en": ".", "zh": "。"}
+JOINED = {"en": " ", "zh": ""}
 
 
 def read(path: Path) -> Iterator[str]:
-    """The texts of JSON lines, packed or not."""
-    with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file:
+    with lzma.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)["text"]
 
 
-def pieces(path: Path, language: str, longest: int) -> Iterator[str]:
-    """The sentences of all texts, one after the other, again and again."""
-    while True:
-        for text in read(path):
-            yield from (piece for piece in sentences(text, language) if len(piece) <= longest)
+def words(text: str, language: str) -> list[str]:
+    """Words that name things; the needles' own are not among them."""
+    if language == "en":
+        found = re.findall(r"\b[a-z]{4,12}\b", text)
+    else:
+        import rjieba
+
+        found = [word for word in rjieba.cut(text) if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", word)]
+    return [word for word in dict.fromkeys(found) if not any(place in word for place in PLACES[language])]
 
 
-def taken(source: Iterator[str], characters: int) -> list[str]:
-    text: list[str] = []
-    size = 0
-    while size < characters:
-        text.append(next(source))
-        size += len(text[-1])
-    return text
+class Maker:
+    """Documents in one language."""
+
+    def __init__(self, source: Path, language: str, seed: int) -> None:
+        self.language, self.rng = language, random.Random(seed)
+        self.texts = itertools.islice(read(source), HELD_OUT[language], None)
+        first = next(self.texts)
+        while len(known := words(first, language)) < 4000:
+            first += next(self.texts)
+        self.known = known
+        self.pieces = (p for text in self.texts for p in sentences(text, language) if len(p) <= 400)
+
+    def size(self, low: float, high: float) -> int:
+        """Characters of so many tokens, log-uniform."""
+        return round(PER_TOKEN[self.language] * math.exp(self.rng.uniform(math.log(low), math.log(high))))
+
+    def plain(self, characters: int) -> list[str]:
+        text: list[str] = []
+        while sum(map(len, text)) < characters:
+            text.append(next(self.pieces))
+        return text
+
+    def repeated(self, characters: int) -> str:
+        """Words in no order, and again in the same one."""
+        joined, rng = JOINED[self.language], self.rng
+        some = rng.choices(self.known, k=max(4, round(characters / 2 / (6 if joined else 2))))
+        again = joined.join(some)
+        between = "".join(self.plain(20)) if rng.random() < 0.3 else "\n"
+        return again + between + again + (between + again if rng.random() < 0.3 else "")
+
+    def value(self) -> str:
+        if self.rng.random() < 0.2:
+            return self.rng.choice(self.known)
+        return "".join(self.rng.choices("0123456789", k=self.rng.randint(3, 8)))
+
+    def facts(self, characters: int, per: int) -> str:
+        """Text with a fact for every `per` characters; half of them asked for at the end, half somewhere before."""
+        rng, language = self.rng, self.language
+        count = max(2, characters // per)
+        forms, whats = rng.sample(SAID[language], 2), rng.sample(WHATS[language].split(","), 3)
+        same = rng.random() < 0.5
+        laid: list[tuple[float, float, str]] = []
+        things = rng.sample(self.known, min(count, len(self.known)))
+        for thing in things:
+            form = forms[0] if same else rng.choice(forms)
+            what = whats[0] if same else rng.choice(whats)
+            if rng.random() < 0.3:
+                thing += JOINED[language] + rng.choice(self.known)
+            value = self.value()
+            said = form.format(what=what, thing=thing, value=value)
+            at = 0.9 * rng.random()
+            asked = 1.0 if rng.random() < 0.5 else rng.uniform(at, 1.0)
+            laid.append((at, rng.random(), JOINED[language] + said + ENDS[language]))
+            laid.append((asked, rng.random(), rng.choice(("\n\n", "\n\n", "\n", JOINED[language])) + said))
+        fillers = self.plain(max(0, characters - 2 * sum(len(said) for _, _, said in laid[::2])))
+        laid += [((i + 0.5) / len(fillers), 0.0, piece) for i, piece in enumerate(fillers)]
+        return "".join(piece for _, _, piece in sorted(laid))
+
+    def made(self, kind: str, low: float, high: float) -> str:
+        characters = self.size(low, high)
+        if kind == "repeated":
+            return self.repeated(characters)
+        if kind == "plain":
+            return "".join(self.plain(characters))
+        return self.facts(characters, self.size(20, 200 if high <= CONTEXT else 1000))
 
 
-def document(source: Iterator[str], language: str, characters: int, rng: random.Random, per: int) -> str:
-    """Sentences of about so many characters, a needle for every `per` of them, and each asked for at the end."""
-    text = taken(source, characters)
-    found = needles(rng, language, min(24, max(2, characters // per)))
-    for needle in found:
-        fact = needle.fact(language)
-        text.insert(rng.randrange(len(text) + 1), f" {fact}" if language == "en" else fact)
-    rng.shuffle(found)
-    asked = [needle.question(language) + needle.answer(language) for needle in found]
-    return "".join(text) + "".join(asked)
+def texts(folder: Path, data: Path, languages: list[str], million: float) -> None:
+    """`million` tokens of a language for the base, and a million of long documents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, language in enumerate(languages):
+        name = SOURCES[language]
+        held = itertools.islice(read(data / name), HELD_OUT[language])
+        write(folder / f"{language}-held-out.jsonl", held, math.inf)
+        maker = Maker(data / name, language, seed)
+        for kind, (share, low, high) in KINDS.items():
+            many = (maker.made(kind, low, high) for _ in itertools.count())
+            write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
+        many = (maker.made("facts", LONGEST / 8, 0.9 * LONGEST) for _ in itertools.count())
+        write(folder / f"{language}-long.jsonl", many, 1e6 * PER_TOKEN[language])
 
 
-def write(options: argparse.Namespace) -> None:
-    rng = random.Random(options.seed)
-    low, high = map(int, options.characters.split(":"))
-    source = pieces(options.source, options.language, options.longest)
-    with options.output.open("w", encoding="utf-8") as file:
-        for _ in range(options.documents):
-            size = round(math.exp(rng.uniform(math.log(low), math.log(high))))
-            if rng.random() < options.repeated:
-                made = "".join(taken(source, size // 2)) * 2
-            else:
-                made = document(source, options.language, size, rng, options.per)
-            file.write(json.dumps({"text": made}, ensure_ascii=False) + "\n")
+def write(path: Path, documents: Iterator[str], characters: float) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        size = 0
+        for text in documents:
+            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+            size += len(text)
+            if size >= characters:
+                break
 
 
-def base(options: argparse.Namespace) -> None:
+def verb(space: Path, *given: str, **settings: object) -> None:
+    more = [
+        part for name, value in settings.items() for part in ("--set", f"pretrain.{name.replace('__', '.')}={value}")
+    ]
+    command = [sys.executable, "-m", "steersman", *given, "--workspace", str(space), *more]
+    print("+", " ".join(command[2:]), flush=True)
+    subprocess.run(command, check=True)
+
+
+def base(space: Path, folder: Path, languages: list[str], million: float) -> None:
+    if not space.exists():
+        subprocess.run([sys.executable, "-m", "steersman", "init", str(space)], check=True)
+    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in KINDS]
+    verb(space, "corpus", "build", *kinds, "--into", "looking", "--steps", "exact")
+    if not (space / "tokenizers" / "tiny").exists():
+        given = ("--vocabulary", "4096", "--digits", "one", "--characters", "3000000", "--beside", "none")
+        verb(space, "tokenizer", "train", "looking", "--into", "tiny", *given)
+    verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")
+    pretrained_narrow(space, f"{len(languages) * million}M")
+
+
+def pretrained_narrow(space: Path, tokens: str) -> None:
+    """`steersman pretrain looking --into base`, but for sizes that no --depth gives: heads of 32."""
     from steersman.cli.framework import open_workspace
     from steersman.corpus.folder import corpus_of
     from steersman.corpus.mixture import Mixture
@@ -86,42 +210,56 @@ def base(options: argparse.Namespace) -> None:
         def heads(self) -> int:
             return HEADS
 
-    settings = {"shape.depth": 3, "tokens": f'"{options.tokens}"', "context": options.context, "batch_tokens": 4096}
-    settings |= {"evals": 3, "samples": 0, "updates.lr": options.lr, "updates.weight_decay": 0.1}
-    space = open_workspace(options.workspace, [f"pretrain.{name}={value}" for name, value in settings.items()])
-    folder = space.root / "tokenizers" / options.tokenizer
-    corpus = corpus_of(space, options.corpus)
-    wanted = pretrained.Wanted(options.into, corpus, options.tokenizer, folder, Mixture({}), None, True)
-    plan = pretrained.planned(space.config.pretrain, wanted, space.config.model)
-    sizes = Narrow(3, 128, 384, plan.sizes.vocabulary, False)
-    print(pretrained.make(space, wanted, replace(plan, base=sizes, sizes=sizes)).metrics)
+    settings: dict[str, object] = {"tokens": f'"{tokens}"', "context": CONTEXT, "batch_tokens": 4096, "evals": 8}
+    settings |= {"documents": "whole", "samples": 0, "eval_tokens": 16384, "shape.depth": 3, "shape.tied": "true"}
+    settings |= {"updates.lr": 0.01, "updates.weight_decay": 0.1}
+    opened = open_workspace(space, [f"pretrain.{name}={value}" for name, value in settings.items()])
+    wanted = pretrained.Wanted(
+        "base", corpus_of(opened, "looking"), "tiny", space / "tokenizers" / "tiny", Mixture({}, most_epochs=math.inf)
+    )
+    plan = pretrained.planned(opened.config.pretrain, wanted, opened.config.model)
+    sizes = Narrow(3, 128, 384, plan.sizes.vocabulary, True)
+    print(pretrained.make(opened, wanted, replace(plan, base=sizes, sizes=sizes)).metrics, flush=True)
+
+
+def longer(space: Path, folder: Path, languages: list[str], rows: int) -> None:
+    kinds = [f"{language}={folder / f'{language}-long.jsonl'}" for language in languages]
+    verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.1")
+    verb(space, "corpus", "tokenize", "long", "--tokenizer", "tiny")
+    for way in WAYS:
+        given = ("--tokenizer", "tiny", "--from", "base", "--context", str(LONGEST), "--rope", way, "--into", way)
+        settings = {"batch_tokens": LONGEST, "evals": 0, "samples": 0, "eval_tokens": 16384, "updates__lr": 0.001}
+        verb(space, "pretrain", "long", *given, "--tokens", str(rows * LONGEST), **settings)
+
+
+def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int) -> None:
+    held = [part for language in languages for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
+    lengths = [part for length in (2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
+    models = ["none=base", *(f"{way}-untrained=base@{way}" for way in WAYS), *WAYS]
+    given = (*held, *lengths, "--haystacks", str(haystacks), "--windows", str(windows))
+    verb(space, "context", *models, "-o", str(space.parent / "context"), *given)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_subparsers(required=True)
-    texts = what.add_parser("texts")
-    texts.add_argument("source", type=Path)
-    texts.add_argument("language", choices=("en", "zh"))
-    texts.add_argument("output", type=Path)
-    texts.add_argument("--documents", type=int, default=10_000)
-    texts.add_argument("--characters", default="200:6000", help="least and most, log-uniform")
-    texts.add_argument("--per", type=int, default=100, help="characters of text for a needle")
-    texts.add_argument("--longest", type=int, default=400, help="characters of a sentence that is used")
-    texts.add_argument("--repeated", type=float, default=0.0, help="share of passages repeated word for word")
-    texts.add_argument("--seed", type=int, default=0)
-    texts.set_defaults(run=write)
-    model = what.add_parser("base")
-    model.add_argument("workspace", type=Path)
-    model.add_argument("corpus")
-    model.add_argument("tokenizer")
-    model.add_argument("--into", default="base")
-    model.add_argument("--context", type=int, default=2048)
-    model.add_argument("--tokens", default="4M")
-    model.add_argument("--lr", type=float, default=0.005)
-    model.set_defaults(run=base)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/pretrain"))
+    parser.add_argument("--only", nargs="+", choices=("texts", "base", "longer", "measure"))
+    parser.add_argument("--million", type=float, default=3.0, help="Tokens of a language that the base is trained on.")
+    parser.add_argument("--rows", type=int, default=6, help="Rows of 32,768 tokens that each extension is trained on.")
+    parser.add_argument("--haystacks", type=int, default=2)
+    parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--languages", nargs="+", choices=tuple(SOURCES), default=["en"])
     options = parser.parse_args()
-    options.run(options)
+    space, folder = options.folder / "space", options.folder / "texts"
+    steps = {
+        "texts": lambda: texts(folder, options.data, options.languages, options.million),
+        "base": lambda: base(space, folder, options.languages, options.million),
+        "longer": lambda: longer(space, folder, options.languages, options.rows),
+        "measure": lambda: measure(space, folder, options.languages, options.haystacks, options.windows),
+    }
+    for name in options.only or steps:
+        steps[name]()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from steersman.engine.backends.local.cache import quantised
+from steersman.engine.backends.local.forward import Decoder
 from steersman.kernels import ops
-from steersman.kernels.capabilities import capabilities
+from steersman.kernels.capabilities import Capabilities, capabilities
+from steersman.weights.folders import load_causal
 
 pytestmark = pytest.mark.skipif(capabilities().library is None, reason="no C compiler here")
 by_every_product = pytest.mark.usefixtures("products")
@@ -72,6 +77,33 @@ def test_a_row_does_not_depend_on_how_its_prompt_is_cut() -> None:
         for first, size in ((0, 8), (8, 32), (40, 8)):
             ops.attend_cached(q[first : first + size], parts[first : first + size], kept, 640 + first, 0.1, window)
         assert torch.equal(whole, parts)
+
+
+@by_every_product
+@pytest.mark.parametrize("int8", [False, True], ids=["bfloat16", "int8"])
+def test_a_prompt_does_not_depend_on_how_it_is_cut(tiny: Path, int8: bool) -> None:
+    """The logits and all that is cached, to the bit: of prompts prefilled together, and of one in chunks."""
+    model: Any = load_causal(tiny, "bfloat16")
+    decoder = Decoder(model.config, torch.bfloat16, torch.device("cpu"), cache_int8=int8, native=False)
+    decoder.load(model.state_dict().items())
+    prompt = torch.randint(3, 300, (90,), generator=torch.Generator().manual_seed(1)).tolist()
+    decoder.reserve(3, 128)
+    whole = decoder.prefill([prompt, prompt[:17]], 0, [0, 0])[0]
+    for first, end in ((0, 8), (8, 48), (48, 90)):
+        last = decoder.prefill([prompt[first:end]], 2, [first])[0]
+    assert torch.equal(whole, last)
+    for part in decoder.cache.parts.values():
+        assert all(torch.equal(layer[0, :, :90], layer[2, :, :90]) for layer in part)
+
+
+def test_the_room_of_threads_is_what_plans_say(products: Capabilities) -> None:
+    """Counted apart: of 384 rows (8 tokens of 48 heads to a key head) and blocks of 512 keys of 64 numbers."""
+    size, keys = 4 if "float32" in products.products else 2, 512
+    rows = 384 * (64 * 2 + 64 * 4 + 8 + 64 * size)
+    blocks = 2 * keys * 64 * size + 32 * keys * (4 + 2 + (size if size == 4 else 0))
+    least = torch.get_num_threads() * (rows + blocks)
+    assert least <= ops.cached_room(8, 48, 1, 64, int8=False) <= 1.2 * least
+    assert ops.cached_room(8, 48, 1, 64, int8=True) > ops.cached_room(8, 48, 1, 64, int8=False)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 
 import tiny as t
 from families import FAMILIES, make_folder
+from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
+from steersman.cli.serve_endpoint import endpoint_engine
+from steersman.config import Config, ServeConfig
 from steersman.engine.backends.local.cache import quantised, token_bytes
 from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.load import load_engine
@@ -112,6 +115,7 @@ def test_the_plan_of_a_server(tiny: Path) -> None:
     usual, int8 = (json.loads(planned("--json", *more)) for more in ((), ("-s", "serve.kv_cache=int8")))
     engine: Any = load_engine(tiny)
     assert usual["cache"]["token_bytes"] == engine.room.token
+    assert usual["cache"]["working_bytes"] == engine.room.working > 0
     assert usual["weights_bytes"] == sum(x.nbytes for x in load_causal(tiny, "bfloat16").parameters())
     assert int8["cache"]["token_bytes"] / usual["cache"]["token_bytes"] == 20 / 32
     weights = load_engine(tiny, dtype="int8").decoder.weights  # type: ignore[attr-defined]
@@ -125,3 +129,14 @@ def test_int8_is_refused_where_it_is_not_computed(tmp_path: Path) -> None:
     folder = make_folder(next(f for f in FAMILIES if f.name == "SmolLM3"), t.tokenizer(), tmp_path / "m")
     with pytest.raises(ValueError, match=r"serve\.kv_cache 'int8': expected a model that the local backend computes"):
         load_engine(folder, cache_int8=True)
+    with pytest.raises(ValueError, match=r"serve\.kv_cache 'int8': the endpoint keeps its own"):
+        load_engine("theirs", backend="openai", url="http://127.0.0.1:9/v1", cache_int8=True)
+    with pytest.raises(ValueError, match=r"serve\.kv_cache 'int8': an encoder keeps no keys and values"):
+        load_engine(folder, backend="headed", cache_int8=True)
+
+
+def test_a_server_of_an_endpoint_does_not_ignore_int8(tmp_path: Path) -> None:
+    asked = ServeConfig(endpoint="http://127.0.0.1:9/v1", endpoint_model="theirs", kv_cache="int8")
+    space = Workspace(tmp_path, Config(serve=asked))
+    with pytest.raises(ValueError, match=r"serve\.kv_cache 'int8': the endpoint keeps its own"):
+        endpoint_engine(space, None)

@@ -15,7 +15,7 @@ pytest.importorskip("playwright", reason="the page's tests need playwright: pip 
 pytest.importorskip("axe_playwright_python", reason="it needs axe: pip install 'steersman[browser]'")
 
 from axe import violations
-from browser_site import Site, button
+from browser_site import WAIT, Site, button
 from playwright.sync_api import Browser, Page, expect
 
 from commands import Command, forking
@@ -27,7 +27,6 @@ from steersman.server import started
 from steersman.server.app import create_app
 from steersman.store import Store
 
-SOON = 30_000
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 
@@ -54,9 +53,7 @@ def rounds(browser: Browser, root: Path) -> Iterator[Site]:
         app = create_app(engine, store, name="S", language="en", workspace=root, report=lambda: report)
         with live(app) as url:
             site = Site(url, engine, store, browser, [], root, app.state.context.generations)
-            expect.set_options(timeout=SOON)
             yield site
-            expect.set_options(timeout=5000)
             for context in browser.contexts:
                 context.close()
     assert site.complaints == []
@@ -76,10 +73,8 @@ def quick(slowly: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 def look(rounds: Site, path: str, **form: Any) -> Page:
-    """A page that polls in a hurry, on a machine that may be busy."""
-    page = rounds.open(path, hurried=True, **(form or DESKTOP))
-    page.set_default_timeout(SOON)
-    return page
+    """A page that polls in a hurry."""
+    return rounds.open(path, hurried=True, **(form or DESKTOP))
 
 
 @pytest.mark.slow
@@ -108,7 +103,7 @@ def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch:
     expect(job.get_by_text("stopped", exact=True)).to_be_visible()
     button(job, "Go on").click()
     again = page.get_by_role("article", name="Job 2")
-    expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=4 * SOON)
+    expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=4 * WAIT)
     page.get_by_role("link", name="Overview").click()
     page.get_by_role("link", name="Round 3").click()
     expect(page.get_by_role("heading", name="What the gate said")).to_be_visible()

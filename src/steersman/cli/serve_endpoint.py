@@ -23,7 +23,7 @@ def endpoint_engine(space: Workspace, opened: Open | None) -> Engine:
     model = config.endpoint_model or only_model(config.endpoint, key)
     options: dict[str, Any] = {"backend": "openai", "url": config.endpoint, "api_key": key}
     options |= {"name": space.config.project.name, "max_context": config.endpoint_context}
-    options["max_slots"] = max(config.streams, 128)
+    options |= {"max_slots": max(config.streams, 128), "cache_int8": config.kv_cache == "int8"}
     say(f"answers come from {config.endpoint}, model {model}")
     return opened(Wanted(model, options), True) if opened is not None else load_engine(model, **options)
 

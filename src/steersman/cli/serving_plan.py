@@ -22,6 +22,7 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     import torch
 
     from steersman.engine.backends.local.cache import default_budget, token_bytes
+    from steersman.engine.backends.local.working import working_bytes
     from steersman.engine.room import Room
     from steersman.train.budget import shape_in
     from steersman.train.memory import embedding_parameters, model_parameters
@@ -41,7 +42,12 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     free_for_both = None if free is None else max(0, free - weights)
     budget = default_budget(device, weights) if free_for_both is None else int(0.8 * free_for_both)
     slots = max(config.serve.streams, 128)
-    room = Room(token_bytes(shape, dtype, options["cache_int8"]), budget, shape.context, slots, options["cache_int8"])
+
+    def holds(cache_int8: bool) -> Room:
+        working = working_bytes(shape, dtype, device, cache_int8)
+        return Room(token_bytes(shape, dtype, cache_int8), budget, shape.context, slots, cache_int8, working)
+
+    room = holds(options["cache_int8"])
     facts = {"model": str(folder), "weights_bytes": weights, "kept_bytes": budget // 4, "cache": room.to_json()}
     text = (
         f"weights: {weights / 2**30:.2f} GiB\n{room}\n"
@@ -50,6 +56,5 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
         "a prompt that fits the context but not the cache is refused with 400, one that fits later waits\n"
     )
     if not options["cache_int8"]:
-        half = Room(token_bytes(shape, dtype, True), budget, shape.context, slots, True)
-        text += f'with serve.kv_cache = "int8": {half}\n'
+        text += f'with serve.kv_cache = "int8": {holds(True)}\n'
     return facts, text

@@ -49,6 +49,8 @@ def load_engine(
         from steersman.engine.loaded import load
 
         return load(str(model), dtype, device, backend, say, given, others)
+    if given.get("cache_int8"):
+        raise ValueError("serve.kv_cache 'int8': the endpoint keeps its own keys and values; expected 'model'")
     if not url:
         raise ValueError("backend 'openai': expected the endpoint's url, such as http://127.0.0.1:8000/v1")
     slots, name = given.get("max_slots", 128), given.get("name") or ""

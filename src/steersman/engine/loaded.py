@@ -38,6 +38,8 @@ def load(
     folder = resolve(model, say=say)
     given["name"] = given.get("name") or folder.name
     given["version"] = given.get("version") or given["name"]
+    if backend == "headed" and given.get("cache_int8"):
+        raise ValueError("serve.kv_cache 'int8': an encoder keeps no keys and values; expected 'model'")
     if backend == "headed":
         return headed_engine(folder, dtype, device, trust, given["name"], given["version"])
     serving = Serving(backend=backend, bits=BITS.get(dtype, 0), **given)

@@ -20,6 +20,8 @@ class Room:
     slots: int
     """Most sequences that run together."""
     int8: bool = False
+    working: int = 0
+    """Bytes that a prompt takes while it comes in, beside its keys and values."""
 
     @property
     def whole(self) -> int:
@@ -35,6 +37,7 @@ class Room:
         return {
             "token_bytes": self.token,
             "budget_bytes": self.budget,
+            "working_bytes": self.working,
             "context": self.context,
             "longest": self.longest,
             "whole_contexts": self.whole,
@@ -49,5 +52,7 @@ class Room:
             f"{self.slots} dialogues of {each:,} tokens at a time"
         )
         if self.longest < self.context:
-            return f"{said}; the whole context ({self.context:,} tokens) does not fit, one of {self.longest:,} does"
-        return f"{said}, {self.whole} of {self.context:,} tokens" if self.whole < self.slots else said
+            said += f"; the whole context ({self.context:,} tokens) does not fit, one of {self.longest:,} does"
+        elif self.whole < self.slots:
+            said += f", {self.whole} of {self.context:,} tokens"
+        return f"{said}; {self.working / 2**20:,.0f} MiB more while prompts come in" if self.working else said

@@ -134,20 +134,28 @@ static void attend_part(const Cached *a, int64_t i, int64_t which, int64_t token
     }
 }
 
+/* Tokens of a task: a key head's keys are laid out once for each part of its queries, so there are no more than threads need */
+static int64_t part_of(const Cached *a, int64_t threads) {
+    int64_t tasks = a->n * a->kv_heads, parts = 1;
+    while (tasks < 4 * threads && tasks * parts % threads) parts++;
+    return (a->size + parts - 1) / parts;
+}
+
+static int64_t bytes_of(const Cached *a, int64_t part) {
+    char *end = NULL;
+    space_of(&end, a, up(part * (a->heads / a->kv_heads)));
+    return (int64_t)(uintptr_t)end + 64;
+}
+
 static int64_t attend_cached(const Cached *a, int64_t threads) {
     if (!has_products()) return NO_TILES;
     if (threads < 1 || a->n < 1 || a->size < 1 || a->d < 1 || a->d % LANES || a->kv_heads < 1 || a->heads % a->kv_heads)
         return BAD_SIZE;
     if (a->start < 0 || a->window < 0 || a->start + a->size > a->capacity) return BAD_POSITION;
-    /* a key head's keys are laid out once for each part of its queries, so there are no more than threads need */
-    int64_t tasks = a->n * a->kv_heads, parts = 1;
-    while (tasks < 4 * threads && tasks * parts % threads) parts++;
-    int64_t part = (a->size + parts - 1) / parts, failed = DONE;
-    char *end = NULL;
-    space_of(&end, a, up(part * (a->heads / a->kv_heads)));
+    int64_t tasks = a->n * a->kv_heads, part = part_of(a, threads), bytes = bytes_of(a, part), failed = DONE;
 #pragma omp parallel num_threads(threads)
     {
-        char *at = room(0, (int64_t)(uintptr_t)end + 64);
+        char *at = room(0, bytes);
         int64_t heads = all_have(at, &failed) ? tasks : 0;
         Space space = space_of(&at, a, up(part * (a->heads / a->kv_heads)));
         TileConfig before;
@@ -178,4 +186,11 @@ int64_t steersman_attend_cached_int8(const bf16 *q, bf16 *out, const int8_t *key
     if (n < 1 || rows % n) return BAD_SIZE;
     Cached a = {q, out, keys, values, key_scales, value_scales, n, rows / n, heads, kv_heads, d, capacity, start, window, how[0]};
     return attend_cached(&a, threads);
+}
+
+/* Bytes that all threads together keep for chunks of `size` tokens of one sequence */
+int64_t steersman_cached_room(int64_t size, int64_t heads, int64_t kv_heads, int64_t d, int64_t int8, int64_t threads) {
+    static const float scale;
+    Cached a = {.n = 1, .size = size, .heads = heads, .kv_heads = kv_heads, .d = d, .key_scales = int8 ? &scale : NULL};
+    return threads * bytes_of(&a, part_of(&a, threads));
 }

@@ -120,6 +120,7 @@ ROW = (
 )
 """What an `AttentionRow` points to, in its order."""
 OTHERS: dict[str, tuple[Any, ...]] = {"layout": (c_void_p, c_int64), "scratch": (c_void_p, c_int64)}
+OTHERS["cached_room"] = (c_int64,) * 6
 OTHERS |= dict.fromkeys(("tiles", "vectors", "products", "most"), ())
 """Entry points that do not compute, and their arguments."""
 

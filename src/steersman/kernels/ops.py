@@ -161,6 +161,14 @@ def attend_cached(
     _call(entry, q=q, out=out, **parts, start=start, window=window or 0, how=(scale,))
 
 
+def cached_room(tokens: int, heads: int, kv_heads: int, d: int, int8: bool) -> int:
+    """Bytes that `attend_cached` keeps, of all threads, after chunks of so many tokens."""
+    library = capabilities().library
+    return (
+        int(library.steersman_cached_room(tokens, heads, kv_heads, d, int8, torch.get_num_threads())) if library else 0
+    )
+
+
 def norm(x: Tensor, weight: Tensor, offset: float, eps: float) -> tuple[Tensor, Tensor]:
     """(x / rms(x) * (weight + offset), 1 / rms(x)) of x [n, d]."""
     out, inverse = _call("norm", x=x.contiguous(), weight=weight, how=(offset, eps))

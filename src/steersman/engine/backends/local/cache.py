@@ -7,7 +7,10 @@ and copies nothing. The rectangle grows when sequences come or get longer; the b
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,20 @@ def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
     most = wide.abs().amax(-1)
     inverse = torch.where(most > 0, 127 / most, 0)
     return (wide * inverse[..., None]).round().to(torch.int8), most / 127
+
+
+def _zeroed(count: int) -> Any:
+    """So many bytes, of which the system provides each page on first use.
+
+    Not numpy's: those are huge pages where the system leaves it to programs, and then a prompt's first chunk, which
+    touches every head of every layer, waits for all memory that the prompt will need: decision 94 in docs/LOG.md.
+    """
+    if sys.platform != "linux":
+        return np.zeros(count, dtype=np.uint8)
+    memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system that has no huge pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
 
 
 class Cache:
@@ -170,9 +187,7 @@ class Cache:
         """A tensor of zeros: a masked product with uninitialised memory could be NaN."""
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=dtype, device=self.device)
-        # numpy requests zeroed memory, of which the system provides each page on first use
-        count = math.prod(shape) * dtype.itemsize
-        return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(dtype).view(shape)
+        return torch.frombuffer(_zeroed(math.prod(shape) * dtype.itemsize), dtype=dtype).view(shape)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a sequence's first `length` cached tokens from one slot to another."""

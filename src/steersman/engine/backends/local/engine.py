@@ -26,6 +26,7 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.local.prefixes import Prefixes
 from steersman.engine.backends.local.prompt_scores import mean_state, prompt_scores
 from steersman.engine.backends.local.scheduler import Scheduler
+from steersman.engine.backends.local.working import CHUNK_TOKENS, PREFILL_TOKENS, working_bytes
 from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
@@ -61,10 +62,6 @@ class _Call:
     faults: list[Exception]
 
 
-PREFILL_TOKENS, CHUNK_TOKENS = 4096, 256
-"""Most tokens prefilled together in a step, and the same while a stream is being read."""
-
-
 class LocalEngine:
     """An `Engine` over `Decoder`.
 
@@ -72,10 +69,10 @@ class LocalEngine:
     a seed: the default), 'all', or 'off'. Reuse changes the last digits in bfloat16, depending on earlier requests;
     by default `generate` and seeded requests are not affected.
 
-    In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and, without matrix tiles,
-    on the prompts prefilled with it. With `independent` every prompt is prefilled alone, in chunks of one size, so that
-    (with `reuse` off) a sequence's result is the same to the bit in any batch, at the price of slower
-    prefill and, without matrix tiles, of slower decoding of few sequences.
+    In bfloat16 the last digits of a prompt's states depend on the chunks it is prefilled in and on the prompts
+    prefilled with it where PyTorch computes; by our kernels on neither. With `independent` every prompt is prefilled
+    alone, in chunks of one size, so that (with `reuse` off) a sequence's result is the same to the bit in any batch, at
+    the price of slower prefill and, without matrix tiles, of slower decoding of few sequences.
     """
 
     def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
@@ -122,7 +119,8 @@ class LocalEngine:
     def room(self) -> Room:
         """What its cache holds."""
         cache = self.decoder.cache
-        return Room(cache.token_bytes, cache.budget, self.max_context, self.max_slots, cache.int8)
+        working = working_bytes(cache.shape, cache.dtype, cache.device, cache.int8)
+        return Room(cache.token_bytes, cache.budget, self.max_context, self.max_slots, cache.int8, working)
 
     @property
     def policy_version(self) -> str:

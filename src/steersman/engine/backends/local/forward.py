@@ -83,12 +83,18 @@ class Decoder:
     def reserve(self, slots: int, capacity: int, live: int = 0, most_slots: int = 0) -> None:
         """Room in the cache, keeping slots 0..live-1; see `Cache.reserve`."""
         replaced = self.cache.reserve(slots, capacity, live, most_slots or slots)
-        if self.cache.capacity > self.rope_length:
-            self.ropes = self._rope_tables(2 * self.cache.capacity)
+        self._reach(self.cache.capacity)
         if replaced and self.native is not None:
             self.native.point()
         if replaced and self.graphs is not None:
             self.graphs.clear()
+
+    def _reach(self, tokens: int) -> bool:
+        """Tables for so many positions; True if they were replaced."""
+        if tokens <= self.rope_length:
+            return False
+        self.ropes = self._rope_tables(max(tokens, min(2 * tokens, self.shape.context)))
+        return True
 
     def _rope_tables(self, length: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer (cos, sin), each [switch + length, head_dim]: `switch` positions of short sequences, then those of
@@ -193,8 +199,7 @@ class Decoder:
     @contextlib.contextmanager
     def beside(self, cache: Cache) -> Iterator[None]:
         """Inside, prefills use another cache, and the running sequences' is left alone."""
-        if cache.capacity > self.rope_length:
-            self.ropes = self._rope_tables(2 * cache.capacity)
+        if self._reach(cache.capacity):
             if self.native is not None:
                 self.native.point()
             if self.graphs is not None:
@@ -257,9 +262,6 @@ class Decoder:
         rotations = self._rotations(turned.to(self.device))
         x = self._embed(ids.to(self.device))
         attended = x.new_zeros(len(ids), s.heads * s.head_dim)
-        # kernels compute the attention of prompts without cached tokens all at once, that of the others by groups
-        whole = [(begin, begin + size) for begin, size, start in zip(begins, sizes, starts, strict=False) if not start]
-        places = torch.tensor(whole).view(-1, 2), None, positions.int()
         groups, at = [], 0
         for (start, size), same in itertools.groupby(zip(starts, sizes, strict=True)):
             n = len(list(same))
@@ -271,22 +273,18 @@ class Decoder:
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, layer, *rotations[layer])
             # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
-            seen = q, cache.seen(k), cache.seen(v)
-            if tiled and whole:
-                query, key, value = (part.contiguous() for part in seen)
-                tensors = query, key, value, attended.view(q.shape), torch.empty(q.shape[:2])
-                kernels.Attention(tensors, places, s.scale, s.windows[layer]).forward()
+            seen = () if tiled else (q, cache.seen(k), cache.seen(v))
             for rows, slots, start, shape, masks in groups:
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
                 cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)
-                mine = [part[rows] for part in seen]
-                if not tiled:
-                    self._attend(layer, mine, slots, start, shape, masks, attended[rows])
-                elif start:
+                if tiled:
                     kept = [part[layer][slots] for part in cache.parts.values()]
-                    out = attended[rows].view(mine[0].shape)
-                    kernels.attend_cached(mine[0].contiguous(), out, kept, start, s.scale, s.windows[layer])
+                    query, out = q[rows].contiguous(), attended[rows].view(shape[0] * shape[1], *q.shape[1:])
+                    kernels.attend_cached(query, out, kept, start, s.scale, s.windows[layer])
+                else:
+                    mine = [part[rows] for part in seen]
+                    self._attend(layer, mine, slots, start, shape, masks, attended[rows])
             x = self._rest(x, attended, layer)
         return x, begins
 
