@@ -8,7 +8,7 @@ model. RLOO and GRPO (`advantage.method`) are the same loop without a critic: se
 compared with one another instead. The result is the policy with the largest gain over the SFT model on held-out
 prompts among those evaluated whose KL stayed under the ceiling, or the SFT model (`train/judgement.py`).
 
-Why so: decisions 20, 26 and 59 in docs/LOG.md.
+Why so: decisions 20, 26, 59 and 95 in docs/LOG.md.
 """
 
 from __future__ import annotations
