@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,14 @@ def _promoted_amid_streams(url: str) -> None:
     over, told = threading.Event(), list[tuple[float, set[str], str]]()
     """When each stream began, the versions that its chunks name, and how it ended."""
 
+    said = [{"role": "user", "content": "Where is my order?"}]
+    body: dict[str, Any] = {"model": _models(url)[0], "messages": said, "stream": True}
+    body |= {"max_tokens": 60, "temperature": 2}
+
     def ask(seed: int) -> None:
         began, versions, end = time.monotonic(), set[str](), ""
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=_body(seed), timeout=120) as answer:
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body | {"seed": seed}, timeout=120) as answer:
+            assert answer.status_code == 200
             for line in answer.iter_lines():
                 if line.startswith("data: {"):
                     chunk = json.loads(line.removeprefix("data: "))
@@ -59,28 +65,29 @@ def _promoted_amid_streams(url: str) -> None:
                 return
             ask(1000 * number + turn)
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(20)]
-    for thread in threads:
-        thread.start()
     served = []
-    for path, body, version in (
-        ("promote", {"round": 2, "stage": "kto", "force": True}, SECOND),
-        ("rollback", None, FIRST),
-    ):
-        before = len(told)
-        answer = httpx.post(f"{url}/api/rounds/{path}", json=body, headers={"X-Steersman": "1"}, timeout=120)
-        assert answer.status_code == 200, answer.text
-        deadline = time.monotonic() + 120
-        while {_served(url) for _ in range(12)} != {version}:  # by both web processes
-            assert time.monotonic() < deadline, f"{version} is not served"
-        at = time.monotonic()
-        while not any(began > at for began, _, _ in list(told)[before:]):
-            assert time.monotonic() < deadline, "nothing was answered"
-            time.sleep(0.02)
-        served.append((at, time.monotonic(), version))
-    over.set()
-    for thread in threads:
-        thread.join(120)
+    with ThreadPoolExecutor(20) as pool:
+        asking = [pool.submit(one, number) for number in range(20)]
+        try:
+            for path, wanted, version in (
+                ("promote", {"round": 2, "stage": "kto", "force": True}, SECOND),
+                ("rollback", None, FIRST),
+            ):
+                before = len(told)
+                answer = httpx.post(f"{url}/api/rounds/{path}", json=wanted, headers={"X-Steersman": "1"}, timeout=120)
+                assert answer.status_code == 200, answer.text
+                deadline = time.monotonic() + 120
+                while {_models(url)[1] for _ in range(12)} != {version}:  # by both web processes
+                    assert time.monotonic() < deadline, f"{version} is not served"
+                at = time.monotonic()
+                while not any(began > at for began, _, _ in list(told)[before:]):
+                    assert time.monotonic() < deadline, "nothing was answered"
+                    time.sleep(0.02)
+                served.append((at, time.monotonic(), version))
+        finally:
+            over.set()
+        for each in asking:
+            each.result()
     assert len(told) > 40
     assert {end for _, _, end in told} <= {"stop", "length"}
     assert all(len(versions) == 1 for _, versions, _ in told), "an answer keeps the model that began it"
@@ -88,12 +95,6 @@ def _promoted_amid_streams(url: str) -> None:
         assert {str(*versions) for began, versions, _ in told if since < began < until} == {version}
 
 
-def _body(seed: int) -> dict[str, Any]:
-    said = [{"role": "user", "content": "Where is my order?"}]
-    return {"model": "Lamp shop", "messages": said, "stream": True, "max_tokens": 60, "seed": seed, "temperature": 5}
-
-
-def _served(url: str) -> str:
-    """The served model's version, by a connection of its own."""
-    models = httpx.get(f"{url}/v1/models", timeout=120).json()["data"]
-    return str(models[1]["id"])
+def _models(url: str) -> list[str]:
+    """The assistant's name, the served version and others, by a connection of its own."""
+    return [str(model["id"]) for model in httpx.get(f"{url}/v1/models", timeout=120).json()["data"]]
