@@ -1,6 +1,6 @@
 """Large files of dialogues for measuring what imports hold in memory: real texts said again with other numbers.
 
-    python bench/big_files.py 1000 out/ --source FILE.jsonl.xz [--source ...] --kinds jsonl,csv,parquet,gz,mbox,rows
+    python bench/big_files.py 1000 out/ --source FILE.jsonl.xz [--source ...] --kinds jsonl,csv,xlsx,parquet,mbox,gz
 
 One record in twenty repeats an earlier one, one in five hundred of the JSON lines is broken, ids clash now and then.
 """
@@ -52,8 +52,8 @@ def said_again(pairs: list[Pair], seed: int) -> Iterator[tuple[str, Pair]]:
 
 def write(path: Path, kind: str, size: int, records: Iterator[tuple[str, Pair]]) -> None:
     """Records until `size` bytes of them are written."""
-    if kind == "parquet":
-        _parquet(path, size, records)
+    if kind in ("parquet", "xlsx"):
+        {"parquet": _parquet, "xlsx": _xlsx}[kind](path, size, records)
         return
     opener = gzip.open if kind == "gz" else open
     with opener(path, "wt", encoding="utf-8", newline="") as file:
@@ -107,6 +107,21 @@ def _parquet(path: Path, size: int, records: Iterator[tuple[str, Pair]]) -> None
                 rows.append({"id": name, "question": asked, "answer": said})
                 written += len(asked.encode()) + len(said.encode()) + 20
             file.write_table(pyarrow.Table.from_pylist(rows, schema))
+
+
+def _xlsx(path: Path, size: int, records: Iterator[tuple[str, Pair]]) -> None:
+    import openpyxl
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE as NO_CELL
+
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("tickets")
+    sheet.append(["id", "question", "answer"])
+    written = 0
+    while written < size:
+        name, (asked, said) = next(records)
+        sheet.append([NO_CELL.sub("", text) for text in (name, asked, said)])
+        written += len(asked.encode()) + len(said.encode()) + 20
+    book.save(path)
 
 
 def main() -> None:

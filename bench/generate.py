@@ -68,9 +68,11 @@ class Worker:
     def ask(self, prompts: list[list[int]], max_tokens: int) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.write(json.dumps({"prompts": prompts, "max_tokens": max_tokens}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
+        os.killpg(self.process.pid, signal.SIGSTOP)  # threads that spin while they wait would slow the next side
         if not line:
             self.noise.seek(0)
             raise RuntimeError(f"{self.name}: its process ended\n{self.noise.read()[-2000:]}")

@@ -4,10 +4,12 @@
     .venv/bin/python bench/load.py --streams 50 --workers 2 --repeats 3 --json out.json
     .venv/bin/python bench/load.py --without-process            # the engine inside the web process
 
-Both sides answer the same chats with the same options, in turns: the bare engine by one call of `generate` in a process
-of its own, the server by streams that are all opened at once, read by one process that parses no more than it must.
-`share` is the median, over repeats, of the ratio of their tokens per second. First words are timed from the moment at
-which all streams are begun; `late` is how long the web process kept its event loop at most (it says so at /metrics).
+Both sides answer the same chats with the same options, in turns: the bare engine by one call of `generate` in a
+process of its own, the server by streams that are all opened at once, read by one process that parses no more than it
+must. `share` is the median, over repeats, of the ratio of their tokens per second; `work` is how much processor time
+the server's processes take for a token beside the bare engine's, which other work on the machine hardly changes. First
+words are timed from the moment at which all streams are begun; `late` is how long the web process kept its event loop
+at most (it says so at /metrics).
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil
 
 from harness import machine, machine_line, median, median_ratio, say, table, write_json
 
@@ -112,18 +116,28 @@ class Bare:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def speed(self, count: int, tokens: int) -> float:
+    def speed(self, count: int, tokens: int) -> tuple[float, float]:
+        """Tokens a second, and processor seconds of a token."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        before = processor_seconds(self.process.pid)
         self.process.stdin.write(json.dumps({"count": count, "tokens": tokens}) + "\n")
         self.process.stdin.flush()
         said = json.loads(self.process.stdout.readline())
-        return float(said["tokens"] / said["seconds"])
+        worked = processor_seconds(self.process.pid) - before
+        return said["tokens"] / said["seconds"], worked / said["tokens"]
+
+
+def processor_seconds(pid: int) -> float:
+    """Of a process and those that it started."""
+    whole = psutil.Process(pid)
+    times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 @contextlib.contextmanager
-def server(model: str, folder: Path, options: argparse.Namespace) -> Iterator[str]:
-    """A workspace's server; gives its URL."""
+def server(model: str, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """A workspace's server; gives its URL and its process."""
     verb = [sys.executable, "-m", "steersman"]
     made = [*verb, "init", str(folder / "load"), "--name", "load", "--set", "project.domain=none", "--set"]
     subprocess.run([*made, f"model.base={model}"], check=True, stdout=subprocess.DEVNULL)
@@ -132,7 +146,7 @@ def server(model: str, folder: Path, options: argparse.Namespace) -> Iterator[st
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     assert process.stdout is not None
     try:
-        yield json.loads(process.stdout.readline())["url"]
+        yield json.loads(process.stdout.readline())["url"], process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -177,12 +191,13 @@ def main() -> None:
 
     model, count, tokens = str(resolve(options.model, say=say)), options.streams, options.tokens
     alone, rows = Bare(model, count), []
-    with tempfile.TemporaryDirectory() as folder, server(model, Path(folder), options) as url:
+    with tempfile.TemporaryDirectory() as folder, server(model, Path(folder), options) as (url, pid):
         asyncio.run(served(url, "load", 4, 4))
         alone.speed(4, 4)
         for repeat in range(options.repeats):
-            speed = alone.speed(count, tokens)
+            (speed, work), before = alone.speed(count, tokens), processor_seconds(pid)
             row = summary(asyncio.run(served(url, "load", count, tokens))) | {"bare": speed, "late": late(url)}
+            row["work"] = (processor_seconds(pid) - before) / row.get("tokens", 1) / work
             rows.append(row)
             say(f"  repeat {repeat + 1}: " + ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float)))
             if row["failed"]:
@@ -191,14 +206,25 @@ def main() -> None:
     facts = machine()
     share = median_ratio([r["speed"] for r in rows], [r["bare"] for r in rows])
     print(f"{count} streams of {tokens} tokens, {options.workers} web process(es); {machine_line(facts)}\n")
-    shown = ["speed", "bare", "first_least", "first_median", "first_most", "slowest_to_median", "gap_median", "late"]
+    shown = [
+        "speed",
+        "bare",
+        "work",
+        "first_least",
+        "first_median",
+        "first_most",
+        "slowest_to_median",
+        "gap_median",
+        "late",
+    ]
     print(
         table(
             ["repeat", *shown, "failed"],
             [[str(i + 1), *(f"{r[name]:.3g}" for name in shown), str(r["failed"])] for i, r in enumerate(rows)],
         )
     )
-    print(f"\nshare of the bare engine's speed: {100 * share:.0f} %")
+    work = median([row["work"] for row in rows])
+    print(f"\nshare of the bare engine's speed: {100 * share:.0f} %; processor time per token: {work:.2f} times its")
     write_json(options.json, {"machine": facts, "share": share, "rows": rows, "options": vars(options) | {"json": ""}})
 
 

@@ -97,7 +97,7 @@ def measure(
             every.append(edited(text, how, zh, rng))
             gold[i, len(every) - 1] = how
     with near.signatures(every) as found:
-        pairs = {(int(a), int(b)) for a, b in near.pairs(found, threshold)}
+        pairs = {(a, b) for block in near.pairs(found, threshold) for a, b in block.tolist()}
     counts = {how: [0, 0] for how in EDITS}
     for pair, how in gold.items():
         counts[how][pair not in pairs] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,43 @@ def test_a_file_that_takes_too_long_is_refused_in_time(client: TestClient, monke
     answer = sent(client, pdf("x"))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "data")
     assert "takes more than 0.05 s" in answer.text
+
+
+def test_who_leaves_gives_the_place_back(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of theirs is being read, which would take a minute, and another waits: both end with the page."""
+    turns = Turns(at_once=1, waiting=4, each=2)
+    monkeypatch.setattr(attachments_api, "TURNS", turns)
+    monkeypatch.setattr(file_words, "COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
+    body = b'{"data": "YWJj"}'
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/attachments", "query_string": b"", "headers": headers}
+
+    async def play() -> list[int | None]:
+        left, answered = asyncio.Event(), list[int | None]()
+
+        async def one() -> None:
+            told = [{"type": "http.request", "body": body}]
+
+            async def receive() -> Any:
+                if not told:
+                    await left.wait()
+                return told.pop() if told else {"type": "http.disconnect"}
+
+            async def send(message: Any) -> None:
+                answered.append(message.get("status"))
+
+            await client.app({**scope, "client": ("127.0.0.1", 5)}, receive, send)
+
+        both = [asyncio.create_task(one()) for _ in range(2)]
+        while not (turns._now.total() and turns._queue):
+            await asyncio.sleep(0.01)
+        left.set()
+        await asyncio.wait_for(asyncio.gather(*both), 5)
+        while turns._now.total() or turns._queue:
+            await asyncio.sleep(0.01)
+        return answered
+
+    assert [status for status in asyncio.run(asyncio.wait_for(play(), 10)) if status] == [400, 400]
 
 
 def test_files_of_one_person_do_not_keep_the_others_out() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import operator
+import random
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -215,7 +218,50 @@ def test_near_repeats_resemble_what_stays() -> None:
         assert near.repeated(found, 1.0).tolist() == [-1, 0, -1, -1, -1, -1]
     with near.signatures([]) as found:
         assert near.repeated(found).tolist() == []
-    assert near.joined(4, [(2, 3), (0, 2)]).tolist() == [0, 1, 0, 0]
+    clusters = near.Clusters(4)
+    clusters.join([(2, 3), (0, 2)])
+    assert clusters.names().tolist() == [0, 1, 0, 0]
+
+
+def _variants(n: int) -> list[str]:
+    """Texts in three groups of near repeats, and some apart."""
+    chance = random.Random(1)
+    bases = [" ".join("".join(chance.choices("abcdefgh", k=5)) for _ in range(40)) for _ in range(3)]
+    return [
+        f"{chance.choice(bases)} {chance.randrange(9**9)}" if i % 5 else str(chance.getrandbits(400)) for i in range(n)
+    ]
+
+
+def test_pairs_of_near_repeats_are_those_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "BLOCK", 7)
+    expected = set()
+    with near.signatures(_variants(60)) as found:
+        rows = found.rows.tolist()
+        for band in range(near.BANDS):
+            seen: dict[tuple[int, ...], list[int]] = {}
+            for i, row in enumerate(rows):
+                same = seen.setdefault(tuple(row[band * near.ROWS : (band + 1) * near.ROWS]), [])
+                expected |= {(a, i) for a in (same[:1] + same[-1:])}
+                same.append(i)
+        alike = {(a, b) for a, b in expected if sum(map(operator.eq, rows[a], rows[b])) >= 0.75 * len(rows[a])}
+        every = [(a, b) for block in near.pairs(found, 0.75) for a, b in block.tolist()]
+    assert len(alike) > 40
+    assert every == sorted(alike, key=lambda pair: pair[::-1])
+
+
+def test_near_repeats_of_few_texts_take_few_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "BLOCK", 64)
+
+    def most(n: int) -> int:
+        with near.signatures(_variants(n)) as found:
+            tracemalloc.start()
+            try:
+                near.repeated(found)
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    assert (most(6_000) - most(1_000)) / 5_000 < 60
 
 
 @pytest.mark.parametrize("language", ["zh", "en", "de"])
@@ -282,6 +328,9 @@ def test_a_mixture_keeps_weights_and_caps_and_is_repeatable(root: Path) -> None:
         run("data", "mix", "x:3", "y", "--count", "200", "--into", "z").stderr.split()
     )
     assert "expected data sets of one kind" in run("data", "mix", "x", "tests", "--into", "z").stderr
+    for caps in (["x=-3"], ["x=2.5"], ["x=0"], ["x=3", "x=4"]):
+        refused = run("data", "mix", "x", "y", "--into", "z", *(word for cap in caps for word in ("--cap", cap)))
+        assert (refused.exit_code, "--cap" in refused.stderr) == (2, True)
     smaller = mixing.shares(
         [mixing.Part(read_info(folder / "x.jsonl"), 3), mixing.Part(read_info(folder / "y.jsonl"))], 20
     )
@@ -319,3 +368,18 @@ def test_report_counts_what_is_there(root: Path) -> None:
     assert described["turns"] == {"2": 9}
     assert described["personal"] == {"phone": 1, "name": 1}
     assert (root / "data" / "chats.report.html").stat().st_mode & 0o077 == 0
+
+
+def test_a_sets_own_test_split_is_no_contamination_of_it(root: Path) -> None:
+    run_json("data", "split", "chats", "--shares", "0.4,0.2,0.4")
+    held = read_info(root / "data" / "chats-test.jsonl").count
+    assert held
+    result = run("data", "clean", "chats", "--steps", "contamination", "--json")
+    done = json.loads(result.stdout)
+    assert done["kept"] == len(DIALOGUES) - 1  # what the other test set asks is dropped, as ever
+    assert "note: chats-test: made of chats itself, so not compared with it" in result.stderr
+    assert "clean the training split instead" in result.stderr
+    named = run_json("data", "clean", "chats", "--into", "c", "--steps", "contamination", "--against", "chats-test")
+    assert named["kept"] == len(DIALOGUES) - held
+    trained = run("data", "clean", "chats-train", "--steps", "contamination", "--json")
+    assert "not compared" not in trained.stderr

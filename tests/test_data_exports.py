@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from steersman.data.formats.exports import body_of
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation, Ranking
 
@@ -295,3 +296,46 @@ def test_numbers_of_headings_are_no_part_of_the_question(tmp_path: Path) -> None
     assert said(read(tmp_path, page, name="faq.md"))[0][0] == ("user", "怎么退货？")
     page = "# FAQ\n\n## 1.5 litres or more?\n\nMore.\n\n## How many?\n\nTwo.\n"
     assert said(read(tmp_path, page, name="faq.md"))[0][0] == ("user", "1.5 litres or more?")
+
+
+CHAT = [
+    ("system", "Chat started"),
+    ("customer", "Where is my parcel?"),
+    ("system", "Ann joined the chat"),
+    ("agent", "It arrives tomorrow."),
+    ("system", "Chat ended by agent"),
+]
+
+
+@pytest.mark.parametrize("key", ["sender", "sender_type", "author"])
+def test_what_a_system_tells_in_a_chat_is_counted_and_no_turn(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"id": "1", "messages": [{key: who, "text": text} for who, text in CHAT]}))
+    found = parse_file(path)
+    assert [(m.role, m.text) for m in found.records[0].messages] == [  # type: ignore[union-attr]
+        ("user", "Where is my parcel?"),
+        ("assistant", "It arrives tomorrow."),
+    ]
+    assert found.changed["messages of others (in copy, systems) left out of tickets"] == 3
+    path.write_text(json.dumps({"messages": [{key: who, "text": "a"} for who in ("user", "system")]}))
+    assert [m.role for m in parse_file(path).records[0].messages] == ["user", "assistant"]  # type: ignore[union-attr]
+
+
+def test_a_history_of_tickets_is_no_dialogue(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    tickets = [{"id": 3, "subject": "Late", "description": "My parcel is late", "requester_id": 5}]
+    path.write_text(json.dumps({"question": "And now?", "answer": "Wait.", "history": tickets}))
+    found = parse_file(path)
+    assert [m.text for m in found.records[0].messages] == ["And now?", "Wait."]  # type: ignore[union-attr]
+    assert found.changed == {"'history' that lists tickets or events instead of turns: not used": 1}
+    own = {"id": 7, "requester_id": 5, "subject": "Broken", "description": "My lamp is broken."}
+    path.write_text(json.dumps({**own, "history": tickets}))
+    assert [m.text for m in parse_file(path, "prompts").records[0].messages] == ["My lamp is broken."]  # type: ignore[union-attr]
+
+
+def test_a_body_is_no_other_fields_html() -> None:
+    automatic = "<div>Automatic: your request was received</div>"
+    assert body_of({"text": "On its way.", "message": automatic}) == "On its way."
+    quoted = "<div>On its way.<blockquote>Where is it?</blockquote></div>"
+    assert body_of({"text": "On its way. Where is it?", "html_body": quoted}) == "On its way.\n> Where is it?"
+    assert body_of({"text": "?", "message": automatic}) == "?"

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from steersman.cold.legacy import stripped
@@ -80,6 +81,26 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path, kind: str) -> None:
     (small, held), (large, held_more) = peak(tmp_path, kind, FEW), peak(tmp_path, kind, MANY)
     assert large - small > 1_500_000
     assert held_more - held < 0.3 * (large - small)  # a file that is held costs more than its own size
+
+
+def test_memory_does_not_grow_with_a_workbook(tmp_path: Path) -> None:
+    def most(rows: int) -> int:
+        book = openpyxl.Workbook(write_only=True)
+        sheet = book.create_sheet("s")
+        for i in range(rows):
+            sheet.append([f"{i} question {'?' * TEXT}", f"answer {'.' * TEXT} {i}"] if i else ["question", "answer"])
+        book.save(tmp_path / f"{rows}.xlsx")
+        tracemalloc.start()
+        try:
+            found = parse_file(tmp_path / f"{rows}.xlsx", make=Shelf)
+            assert (len(found.records), found.records[0].messages[1].text[:7]) == (rows - 1, "answer ")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    most(20)  # modules
+    few, more = most(100), most(500)
+    assert more - few < 0.3 * 400 * 2 * TEXT
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from steersman.train.average import drawn_back, held
 from steersman.train.judgement import gain_over, is_kept, outcome, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import pack
+from steersman.train.ppo import next_share
 from steersman.train.ppo_state import State
 from steersman.train.rates import START, Trust
 from steersman.train.scores import measured_scales
@@ -199,12 +201,17 @@ def test_sft_is_kept_where_nothing_is_better(tiny: Path, tmp_path: Path) -> None
     assert rows[-2]["kl"] == metrics["kl"]["last"]
 
 
-def test_a_run_is_judged_by_the_validator_on_a_scale_of_its_own(tiny: Path, tmp_path: Path) -> None:
-    stages.run_reward(tiny, tmp_path / "reward", validator=True)
-    path = tmp_path / "reward" / "validator" / "manifest.json"
+def with_validator(tiny: Path, folder: Path) -> None:
+    """A reward model whose validator counts as better than chance."""
+    stages.run_reward(tiny, folder, validator=True)
+    path = folder / "validator" / "manifest.json"
     said = json.loads(path.read_text())
     said["metrics"]["accuracy"] |= {"low": 0.6}
     path.write_text(json.dumps(said))
+
+
+def test_a_run_is_judged_by_the_validator_on_a_scale_of_its_own(tiny: Path, tmp_path: Path) -> None:
+    with_validator(tiny, tmp_path / "reward")
     changes: dict[str, Any] = {"step_kl": 1e-4, "critic_step": 0.1, "iterations": 4, "max_tokens": 3}
     metrics = stages.run_ppo(tiny, tmp_path / "reward", tmp_path / "policy", **changes)
     rows = read_metrics(tmp_path / "policy")
@@ -243,7 +250,41 @@ def test_a_policy_beyond_its_kl_is_drawn_back(tiny: Path, tmp_path: Path) -> Non
     row = read_metrics(tmp_path / "held")[-1]
     assert row["share"] < 1
     assert row["eval_kl"] < last / 2
+    assert held["best"]["eval_kl"] <= 1.25 * last / 3, "what is beyond the target is not kept, whatever its reward"
     assert free["iterations"] == held["iterations"] == 3
+
+
+def test_where_a_policy_is_drawn_next() -> None:
+    config = replaced(PpoConfig(), kl_target=6.0)
+    assert next_share({"eval_kl": 5.0}, config, True) is None
+    assert next_share({"eval_kl": 7.5}, config, True) is None
+    assert next_share({"eval_kl": 24.0}, config, False) == pytest.approx(0.5)
+    assert next_share({"eval_kl": 24.0, "share": 0.8}, config, False) == pytest.approx(0.4)
+    assert next_share({"eval_kl": 3.0}, config, True) == pytest.approx(math.sqrt(2))
+    assert next_share({"eval_kl": 1.0}, config, True) == next_share({"eval_kl": 2.0}, config, True) == 1.6
+    assert next_share({"eval_kl": 9.0, "share": 1.6}, config, True) == pytest.approx(1.6 * math.sqrt(2 / 3))
+    for reason, found, changed, apart in (
+        ("the reward itself would choose", {"eval_kl": 3.0}, config, False),
+        ("it was as far as it may go", {"eval_kl": 3.0, "share": 1.6}, config, True),
+        ("it was drawn back before", {"eval_kl": 3.0, "share": 0.7}, config, True),
+        ("nothing is aimed at", {"eval_kl": 30.0}, replaced(config, kl_target=0.0), True),
+        ("it is off", {"eval_kl": 3.0}, replaced(config, kl_draw_on=False), True),
+        ("it is off", {"eval_kl": 30.0}, replaced(config, kl_draw_back=False), True),
+        ("it did not move", {"eval_kl": 0.0}, config, True),
+    ):
+        assert next_share(found, changed, apart) is None, reason
+
+
+def test_a_policy_short_of_its_kl_is_drawn_on(tiny: Path, tmp_path: Path) -> None:
+    with_validator(tiny, tmp_path / "reward")
+    changes: dict[str, Any] = {"iterations": 3, "lr": 3e-3, "confidence": 0.0, "kl_target": 60.0}
+    rows = {}
+    for name, on in (("off", False), ("on", True)):
+        stages.run_ppo(tiny, tmp_path / "reward", tmp_path / name, kl_draw_on=on, **changes)
+        rows[name] = read_metrics(tmp_path / name)[-1]
+    assert "share" not in rows["off"]
+    assert rows["on"]["share"] == 1.6
+    assert rows["on"]["eval_kl"] > 1.5 * rows["off"]["eval_kl"]
 
 
 @pytest.mark.parametrize("rank", [0, 4])

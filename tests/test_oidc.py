@@ -255,7 +255,7 @@ def test_groups_decide_on_the_role_at_each_sign_in(store: Store, provider: Provi
     )
     assert role_by("raters") == "labeler"  # a text in place of a list
     assert role_by("others") == "chatter"  # accounts.oidc_role
-    assert role_by("others", oidc_role="") == "/login?failed=unknown"
+    assert role_by("others", oidc_role="") == "/login?failed=groups"
     assert role_by("root") == "admin"
     for odd in ({"a": 1}, 7, None, ["root ", ["root"], 3], "ROOT"):
         assert role_by(odd) == "chatter"
@@ -265,7 +265,7 @@ def test_groups_decide_on_the_role_at_each_sign_in(store: Store, provider: Provi
 def test_who_is_refused_for_lack_of_a_group_uses_up_no_invitation(store: Store, provider: Provider) -> None:
     invitation = store.accounts.invite(Role.LABELER, by="")
     client, users = browser_of(store, provider, **GROUPS, oidc_role=""), store.accounts.users()
-    for group, led in (("others", "/login?failed=unknown"), ("raters", "/")):
+    for group, led in (("others", "/login?failed=groups"), ("raters", "/")):
         provider.claims = {"realm": {"roles": [group]}}
         away = client.post("/api/oidc/start", json={"token": invitation}).json()["url"]
         assert back(client, httpx.get(away)) == led
@@ -293,9 +293,43 @@ def test_the_last_admin_stays_one(tmp_path: Path, provider: Provider) -> None:
         )
         assert (signs_in(client), own.audit.page()[1].action) == ("/", "role kept")
         own.accounts.set_password(own.accounts.add("ada", Role.ADMIN).id, "hash")
-        assert signs_in(client) == "/login?failed=unknown"
+        assert signs_in(client) == "/login?failed=groups"
         provider.subject += " another"
-        assert signs_in(client) == "/login?failed=unknown"
+        assert signs_in(client) == "/login?failed=groups"
+
+
+def test_a_claim_that_is_mistyped_shuts_out_no_two_admins(
+    tmp_path: Path, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each was refused because of the other."""
+    with Store.open(tmp_path / "own.db") as own:
+        config = {
+            "oidc_issuer": provider.url,
+            "oidc_client_id": CLIENT,
+            "public_url": HERE,
+            "oidc_client_secret": SECRET,
+        }
+
+        def led(claim: str, person: str) -> str:
+            provider.subject = person
+            team = Team(own, AccountsConfig(**config, oidc_claim=claim, oidc_groups="root=admin"))
+            app = create_app(FakeEngine(), own, name="S", language="en", team=team)
+            return signs_in(TestClient(app, base_url=HERE, follow_redirects=False))
+
+        provider.claims = {"groups": ["root"], "odd \ud800\n": 1}
+        assert [led("groups", person) for person in ("amy", "ben", "cat")] == ["/"] * 3
+        assert "oidc_claim" not in caplog.text
+        refused = "/login?failed=groups"
+        assert [led("gruops", person) for person in ("amy", "ben", "cat", "amy", "cat")] == [
+            *(refused, refused, "/", refused, "/")  # the last one stays, and stays that
+        ]
+        assert [entry.action for entry in own.audit.page()][:2] == ["signed in", "role kept"]
+        (warning,) = [record.getMessage() for record in caplog.records if "oidc_claim" in record.getMessage()]
+        assert "no claim 'gruops'" in warning
+        assert "groups, iat, iss" in warning
+        assert "\n" not in warning
+        assert led("groups", "amy") == "/"
+        assert [led("gruops", "cat"), led("gruops", "amy")] == [refused, "/"]  # whoever comes last
 
 
 def test_refused_sign_ins_do_not_flood_the_log(store: Store) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 import tiny as t
+from server_double import FakeEngine
 from steersman import plugin_calls, plugins
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
@@ -22,6 +24,7 @@ from steersman.config import Config, RuleConfig, of_stage, replaced, to_dict
 from steersman.config_file import from_dict, with_overrides
 from steersman.plugins import Plugin
 from steersman.rl.rules import scorer
+from steersman.server.app import create_app
 from steersman.store import Store
 from steersman.train.scoring import check_rewards
 
@@ -215,6 +218,26 @@ def test_bytecode_links_and_data_of_a_workspace_are_never_imported(tmp_path: Pat
     for module in ("rounds.hidden", "linked.inner"):
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module(module)
+
+
+def test_code_that_changes_under_a_server_is_named_on_its_page(tmp_path: Path) -> None:
+    root = workspace(tmp_path / "w", JUDGE, mine=RAN)
+    invoke("trust", "-w", str(root))
+    with Store.open(root / "store.db") as store:
+        app = create_app(FakeEngine(), store, name="S", language="en", workspace=root)
+        client = TestClient(app, base_url="http://127.0.0.1:8000")
+        assert client.get("/api/rounds/now").status_code == 200
+        (root / "mine.py").write_text(RAN + "\n# changed\n")
+        for path in ("/api/rounds", "/api/rounds/now", "/api/rounds/all", "/api/data"):
+            answer = client.get(path)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (409, "workspace")
+            assert re.search(rf"mine:judge.*changed.*Read {root}/mine.py.*steersman trust -w", error["message"])
+        (root / "mine.py").unlink()
+        assert f"expected {root}/mine.py" in client.get("/api/rounds/now").json()["error"]["message"]
+        (root / "mine.py").write_text(RAN + "\n# changed\n")
+        invoke("trust", "-w", str(root))
+        assert client.get("/api/rounds/now").status_code == 200  # without a restart
 
 
 def test_names_that_are_typed_need_no_trust(tmp_path: Path) -> None:

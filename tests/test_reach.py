@@ -250,6 +250,10 @@ def test_an_address_asks_so_often(store: Store) -> None:
     app = create_app(FakeEngine(), store, name="S", language="en", reach=Reach(rate=3))
     far, here = asking(app, "203.0.113.5"), asking(app, "127.0.0.1")
     told = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+    preflight = {"origin": "http://localhost:3000", "access-control-request-method": "POST"}
+    assert {far.options("/v1/chat/completions", headers=preflight).status_code for _ in range(9)} == {
+        204
+    }  # none counts
     assert [far.get("/").status_code, far.get("/api/config").status_code] == [200, 200]
     assert far.post("/v1/chat/completions", json=told).status_code == 200
     refused = far.post("/v1/chat/completions", json=told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.config import AdvantageConfig
-from steersman.rl.advantages import gae, whiten
+from steersman.rl.advantages import gae, most_varied, whiten
 from steersman.rl.experience import Episodes, make_experience
 from steersman.rl.losses import kwise_loss, policy_loss, value_loss
 from steersman.rl.rewards import KlController, apply_eos_trick, episode_kl, leave_one_out, token_rewards
@@ -23,6 +24,18 @@ def ragged(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.arange(5)[None] < torch.tensor(LENGTHS)[:, None]
     return torch.where(mask, torch.randn(3, 5, generator=generator), 0.0), mask
+
+
+@given(st.lists(st.lists(st.integers(-4, 4), min_size=6, max_size=6), min_size=1, max_size=4), st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_the_most_varied_answers_are_those_of_all_subsets(groups: list[list[int]], kept: int) -> None:
+    rewards = torch.tensor(groups, dtype=torch.float32)
+    chosen = most_varied(rewards.view(-1), 6, kept).view(-1, kept)
+    for number, group in enumerate(groups):
+        mine = [int(i) - 6 * number for i in chosen[number]]
+        assert mine == sorted(set(mine))
+        best = max(float(rewards[number, list(s)].var(unbiased=False)) for s in itertools.combinations(range(6), kept))
+        assert float(rewards[number, mine].var(unbiased=False)) == pytest.approx(best, abs=1e-5), group
 
 
 def test_gae_equals_a_plain_loop() -> None:

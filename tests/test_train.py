@@ -322,6 +322,23 @@ def test_ppo_stops_at_the_kl_ceiling(tiny: Path, tmp_path: Path) -> None:
     assert metrics["best"]["eval_kl"] <= 1e-4
 
 
+def test_ppo_learns_from_some_of_the_answers_and_tells_of_all(tiny: Path, tmp_path: Path) -> None:
+    run_reward(tiny, tmp_path / "reward")
+    common = {"answers_per_prompt": 6, "iterations": 1, "warmup_iterations": 0, "critic_warmup_iterations": 0}
+    common |= {"max_tokens": 24}
+    rows = {}
+    for kept in (0, 2, 6):
+        run_ppo(tiny, tmp_path / "reward", tmp_path / str(kept), learned_per_prompt=kept, **common)
+        rows[kept] = read_metrics(tmp_path / str(kept))[0]
+    same = ("reward", "score", "kl", "length", "no_eos", "repetition", "entropy", "engine_logprob_error")
+    assert [rows[0][name] for name in same] == [rows[2][name] for name in same]
+    assert rows[2]["ratio_error_first"] == 0
+    assert tree_hashes(tmp_path / "0")["model.safetensors"] == tree_hashes(tmp_path / "6")["model.safetensors"]
+    assert rows[2]["policy_loss"] != rows[0]["policy_loss"]
+    with pytest.raises(ValueError, match=r"learned_per_prompt = 7: expected at most the 6"):
+        run_ppo(tiny, tmp_path / "reward", tmp_path / "x", learned_per_prompt=7, **common)
+
+
 def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_path: Path) -> None:
     run_reward(tiny, tmp_path / "reward")
     apart, together = (
@@ -339,6 +356,7 @@ def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap
     run_reward(tiny, tmp_path / "reward")
     changes = {"iterations": 2, "rollout_prompts": 2, "save_seconds": 0.0, "ema_decay": 0.9, "overlap": overlap}
     changes |= {"step_kl": 1e-6, "critic_step": 0.01}  # rates, scales and the judge's first scores go on too
+    changes |= {"answers_per_prompt": 3, "learned_per_prompt": 2} if overlap else {}
     run_ppo(tiny, tmp_path / "reward", tmp_path / "whole", **changes)
     places: list[tuple[int, int | None]] = []
     steps = (0, 0, 1, 2, 3, 4)

@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from steersman import stopping, terminal, waits
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Metric = float | int | str
+T = TypeVar("T")
 
 EVERY_SECONDS = 2.5
 """Seconds between plain lines; with what a busy machine adds, something comes every three."""
@@ -87,6 +88,12 @@ class Progress:
         if metrics:
             self.metrics = metric_text(metrics)
         self.show()
+
+    def counted(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; each is a unit that is finished when the next is asked for."""
+        for done, item in enumerate(items, self.done + 1):
+            yield item
+            self.update(done)
 
     def show(self) -> None:
         """Move the bar; without one, a line where the last was long enough ago."""

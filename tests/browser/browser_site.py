@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
 from spoken import LANGUAGE, speak
 
 from server_double import FakeEngine, live
@@ -40,6 +40,9 @@ for (const name of ['setInterval', 'setTimeout']) {
 PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
 
 
+WAIT = 30_000
+"""Milliseconds until a test fails for what does not come: a machine may be busy with other work."""
+expect.set_options(timeout=WAIT)
 if LANGUAGE != "en":
     speak()
 
@@ -84,7 +87,7 @@ class Site:
             page.add_init_script(f"try {{ localStorage['steersman.language'] ??= '{LANGUAGE}' }} catch {{}}")
         if hurried:
             page.add_init_script(HURRY)
-        page.set_default_timeout(5000)
+        page.set_default_timeout(WAIT)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._heard)
         page.on("dialog", lambda dialog: self.complaints.append(dialog.message))

@@ -7,6 +7,7 @@ what stands in the same places of the other language; whatever is no text of the
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -56,9 +57,12 @@ def _filled(text: str) -> Iterator[str]:
         except re.error:  # a value that stands twice
             continue
         if match:
-            values = {name: said(value)[0] if value != text else value for name, value in match.groupdict().items()}
-            # as the page closes the spaces around values that are no names
-            yield re.sub(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])", "", other.format_map(values))
+            names = list(match.groupdict())
+            found = [said(value) if value != text else [value] for value in match.groups()]
+            for values in itertools.product(*found):  # a word may have several translations, each in its place
+                filled = other.format_map(dict(zip(names, values, strict=True)))
+                # as the page closes the spaces around values that are no names
+                yield re.sub(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])", "", filled)
 
 
 def _pattern(text: Any, whole: bool) -> Any:

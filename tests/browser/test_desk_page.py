@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect
 
 from steersman.store.desk import Asker, NewTask, Submission
 
-expect.set_options(timeout=20_000)
 PHONE = {"width": 390, "height": 844}
 
 
@@ -40,7 +39,6 @@ def fill(site: Site) -> None:
 
 def begin(site: Site, name: str, **context: Any) -> Page:
     page = site.open("/desk", **context)
-    page.set_default_timeout(20_000)
     page.locator("#labeler").fill(name)
     page.keyboard.press("Enter")
     dialog = page.locator("dialog")

@@ -44,7 +44,6 @@ MOSTLY_EN, MOSTLY_ZH = (
 )
 """Both, one of them in `make test-slow` alone."""
 SCRIPT = "<img src=x onerror=alert(1)>"
-WAIT = 20_000
 
 
 @dataclass
@@ -57,7 +56,6 @@ def hashed() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         passwords._nobody.cache_clear()
-        expect.set_options(timeout=WAIT)
         yield passwords.hashed(PASSWORD)
     passwords._nobody.cache_clear()
 
@@ -95,9 +93,7 @@ def opened(site: Site, path: str, language: str, size: dict[str, int], name: str
         token = site.store.credentials.begin(site.store.accounts.named(name).id, 1)
         place = {"name": f"steersman_{site.url.rsplit(':', 1)[1]}", "value": token, "domain": "127.0.0.1", "path": "/"}
         state["cookies"].append(place | {"expires": -1, "httpOnly": True, "secure": False, "sameSite": "Strict"})
-    page = site.open(path, storage_state=state, viewport=size, locale=language)
-    page.set_default_timeout(WAIT)
-    return page
+    return site.open(path, storage_state=state, viewport=size, locale=language)
 
 
 def looks_right(page: Page, size: dict[str, int]) -> None:
@@ -117,7 +113,6 @@ def enter(page: Page, language: str, password: str) -> None:
 def test_signing_in_and_out(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     page = opened(site, "/desk", language, size)
-    page.set_default_timeout(WAIT)
     page.wait_for_url("**/login?next=%2Fdesk")
     page.get_by_label("Name" if en else "姓名", exact=True).fill("Chloe")
     looks_right(page, size)
@@ -146,7 +141,6 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     site, en = team(), language == "en"
     token = site.store.accounts.invite(Role.LABELER, by="")
     page = opened(site, f"/login#invitation={token}", language, size)
-    page.set_default_timeout(WAIT)
     expect(page.get_by_role("heading", name="Welcome" if en else "欢迎")).to_be_visible()
     assert token not in page.url
     name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
@@ -164,7 +158,7 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     expect(page.locator("#composer")).to_be_visible()
     assert site.store.accounts.named(SCRIPT).role is Role.LABELER
     late = opened(site, f"/login#invitation={token}", language, size)
-    expect(late.get_by_role("alert")).to_contain_text("was used" if en else "已使用", timeout=WAIT)
+    expect(late.get_by_role("alert")).to_contain_text("was used" if en else "已使用")
     assert site.complaints == []
 
 
@@ -179,7 +173,7 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     site.store.credentials.end_all(site.store.accounts.named("chloe").id)
     site.accounts.door.forget()
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(r"/login\?next="), timeout=WAIT)  # several requests lead there at a time
+    expect(page).to_have_url(re.compile(r"/login\?next="))  # several requests lead there at a time
     expect(page.get_by_role("status").first).to_have_text(
         "Your session has ended. Sign in again; what you wrote is kept."
         if en
@@ -314,7 +308,6 @@ def test_below_a_path_behind_a_proxy(team: Callable[..., TeamSite]) -> None:
     site = team(root_path="/assistant")
     with Proxy(site.url, "/assistant") as proxy:
         page = site.open("/desk/", url=proxy.url)
-        page.set_default_timeout(WAIT)
         page.wait_for_url("**/assistant/login?next=%2Fdesk%2F")
         page.locator("input[name=username]").fill("ada")
         enter(page, "en", PASSWORD)
@@ -352,7 +345,6 @@ def test_by_the_teams_provider(team: Callable[..., TeamSite]) -> None:
         object.__setattr__(site.accounts.settings, "public_url", site.url)
         provider.subject = SCRIPT
         page = site.open("/")
-        page.set_default_timeout(WAIT)
         page.get_by_role("link", name="Sign in with the team's provider").click()
         expect(page.get_by_text("nobody has let you in here yet")).to_be_visible()
         token = site.store.accounts.invite(Role.CHATTER, by="")

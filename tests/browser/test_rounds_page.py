@@ -15,7 +15,7 @@ pytest.importorskip("playwright", reason="the page's tests need playwright: pip 
 pytest.importorskip("axe_playwright_python", reason="it needs axe: pip install 'steersman[browser]'")
 
 from axe import violations
-from browser_site import Site, button
+from browser_site import WAIT, Site, button
 from playwright.sync_api import Browser, Page, expect
 
 from commands import Command, forking
@@ -27,7 +27,6 @@ from steersman.server import started
 from steersman.server.app import create_app
 from steersman.store import Store
 
-SOON = 30_000
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
 
@@ -54,9 +53,7 @@ def rounds(browser: Browser, root: Path) -> Iterator[Site]:
         app = create_app(engine, store, name="S", language="en", workspace=root, report=lambda: report)
         with live(app) as url:
             site = Site(url, engine, store, browser, [], root, app.state.context.generations)
-            expect.set_options(timeout=SOON)
             yield site
-            expect.set_options(timeout=5000)
             for context in browser.contexts:
                 context.close()
     assert site.complaints == []
@@ -76,10 +73,8 @@ def quick(slowly: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 def look(rounds: Site, path: str, **form: Any) -> Page:
-    """A page that polls in a hurry, on a machine that may be busy."""
-    page = rounds.open(path, hurried=True, **(form or DESKTOP))
-    page.set_default_timeout(SOON)
-    return page
+    """A page that polls in a hurry."""
+    return rounds.open(path, hurried=True, **(form or DESKTOP))
 
 
 @pytest.mark.slow
@@ -108,7 +103,7 @@ def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch:
     expect(job.get_by_text("stopped", exact=True)).to_be_visible()
     button(job, "Go on").click()
     again = page.get_by_role("article", name="Job 2")
-    expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=4 * SOON)
+    expect(again.get_by_text("done", exact=True)).to_be_visible(timeout=4 * WAIT)
     page.get_by_role("link", name="Overview").click()
     page.get_by_role("link", name="Round 3").click()
     expect(page.get_by_role("heading", name="What the gate said")).to_be_visible()
@@ -124,7 +119,23 @@ def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) ->
     job = page.get_by_role("article", name="Job 1")
     expect(job.get_by_text("failed", exact=True)).to_be_visible()
     expect(job.get_by_text("It ended with an error, and says what was expected:")).to_be_visible()
-    expect(job.get_by_text(re.compile("rankings"))).to_be_visible()
+    expect(job.get_by_text(re.compile("rankings|条排序"))).to_be_visible()
+
+
+def test_a_workspace_that_cannot_be_opened_is_said_once_and_until_it_can(rounds: Site) -> None:
+    page = look(rounds, "/rounds", english=True, **DESKTOP)
+    expect(page.get_by_text("All rounds")).to_be_visible()
+    settings = rounds.workspace / "steersman.toml"
+    good = settings.read_text(encoding="utf-8")
+    rounds.refusals = True
+    settings.write_text(good + "\nno such key", encoding="utf-8")
+    expect(page.get_by_role("alert").first).to_contain_text("The workspace cannot be opened any more.")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("steersman.toml")
+    expect(page.get_by_role("alert")).to_have_count(1)  # said once
+    settings.write_text(good, encoding="utf-8")
+    expect(page.get_by_text("All rounds")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_settings_are_changed_from_the_page(rounds: Site) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,11 +27,12 @@ from steersman.cli.clean_options import (
     SimilarOption,
     StepsOption,
 )
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
+from steersman.data.shelves import Shelf
 from steersman.eval.page_languages import page_of
 from steersman.messages import Conversation
 from steersman.progress import progress
@@ -82,15 +84,15 @@ def data_clean(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe, similar
     )
     every = cleaners.chosen(listed(steps))
-    tests = _tests(space, info, against, every)
+    tests = _tests(space, info, against, every, into)
     every = [s for s in every if s.name != "contamination" or tests or listed(steps)]
     if embed and not tests:
         raise ValueError(f"--embed {embed}: expected test prompts to compare with; name a test set with --against")
-    with progress("clean", info.count, unit="record") as shown:
-        what = passes.Cleaning(
-            info, every, wishes, tests, _embedding(space, embed) if embed else None, _once(shown.update, info.count)
-        )
+    what = passes.Cleaning(info, every, wishes, tests, _embedding(space, embed) if embed else None)
+    with progress("clean", passes.readings(what) * info.count, unit="reading") as shown:
+        what = dataclasses.replace(what, tick=shown.update)
         done = passes.preview(what) if dry_run else passes.clean_dataset(what, into, replace=replace, key=key)
+        shown.update(passes.readings(what) * info.count)  # later readings are of what was left
     page = _page(space, done.info) if done.info else None
     found = done.to_json() | {
         "dataset": done.info.to_json() if done.info else None,
@@ -99,15 +101,10 @@ def data_clean(
     emit(as_json, found, "\n".join(summary(done, into, page, key)))
 
 
-def _once(update: Callable[[int], None], total: int) -> Callable[[int], None]:
-    """A set may be read several times; the bar shows the last reading's place."""
-    return lambda n: update((n - 1) % total + 1)
-
-
 def _tests(
-    space: Workspace, info: DatasetInfo, names: Sequence[str] | None, steps: Sequence[Step]
-) -> list[Conversation]:
-    """Prompts of the named data sets, or of all test sets; [] where the step does not run."""
+    space: Workspace, info: DatasetInfo, names: Sequence[str] | None, steps: Sequence[Step], into: str
+) -> Sequence[Conversation]:
+    """Prompts of the named data sets, or of all test sets but those made of this one; [] without the step."""
     if all(step.name != "contamination" for step in steps):
         if names:
             raise ValueError("--against: expected the step contamination among --steps")
@@ -119,8 +116,24 @@ def _tests(
         gone = dataset.superseded(every)
         sets = [i for i in every if i.split == "test" and i.name != info.name and i.name not in gone]
         sets = [] if info.split == "test" else sets
-    records = [r for i in sets for r in dataset.stream_records(i.path)]
-    return [r if isinstance(r, Conversation) else r.prompt for r in records if not isinstance(r, str)]
+        if own := _made_of(info.name, gone) & {i.name for i in sets}:
+            say(
+                f"note: {', '.join(sorted(own))}: made of {info.name} itself, so not compared with it; before anything "
+                f"is learned, split {into} anew and remove the old splits, or clean the training split instead"
+            )
+        sets = [i for i in sets if i.name not in own]
+    records = (r for i in sets for r in dataset.stream_records(i.path))
+    return Shelf(r if isinstance(r, Conversation) else r.prompt for r in records if not isinstance(r, str))
+
+
+def _made_of(name: str, superseded: Mapping[str, Sequence[str]]) -> set[str]:
+    """Sets that were made of one, at any remove."""
+    out, left = set[str](), [name]
+    while left:
+        new = set(superseded.get(left.pop(), ())) - out
+        out |= new
+        left += new
+    return out
 
 
 def _embedding(space: Workspace, model: str) -> Embed:

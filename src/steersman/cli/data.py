@@ -45,12 +45,13 @@ from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
 from steersman.data.sources import ENDINGS, files_in
 from steersman.data.split import SPLITS, Plan, planned
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.types import Ranking, to_objective
 
 SEVERAL = ("ignore", "context", "system")
 """Roles to which --map may give several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
+MB = 1_000_000
 LEAST = 3
 """Records that --split auto gives every split where there are enough."""
 
@@ -132,18 +133,19 @@ def data_import(
     with pictures_of(space, paths[0]) as pictures:
         reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
         reading, by = _read_by(importer, reading, space)
-        found = importing.parse_file(
-            paths,
-            kind or None,
-            format=format or None,
-            skip_bad=skip_bad,
-            trim_last_user=trim_last_user,
-            max_records=max_records,
-            mapping=parse_columns(columns),
-            ordered=ordered,
-            reading=reading,
-            make=Shelf,
-        )
+        with activity("import: reading", sum(size_of(path) for path in paths) // MB or None, "MB") as shown:
+            found = importing.parse_file(
+                paths,
+                kind or None,
+                format=format or None,
+                skip_bad=skip_bad,
+                trim_last_user=trim_last_user,
+                max_records=max_records,
+                mapping=parse_columns(columns),
+                ordered=ordered,
+                reading=dataclasses.replace(reading, tick=lambda read, n: shown.update(read // MB, records=n)),
+                make=Shelf,
+            )
         records, summary = _cleaned(found, objective, label)
         about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
         about["source_sha256"] = source_hash(paths, every=bool(importer))
@@ -162,7 +164,8 @@ def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[She
     if objective:
         given = (_by_objective(record, objective, label) for record in given)
     changed, dropped = Counter(found.changed), Counter[str]()
-    records = Shelf(cleaned(given, dropped, changed, Known(Numbers(), Numbers())))
+    with activity("import: cleaning", len(found.records), "record") as shown:
+        records = Shelf(cleaned(shown.counted(given), dropped, changed, Known(Numbers(), Numbers())))
     summary = Summary(found, {**found.reasons(), **found.left_out, **by_reason(dropped)}, changed)
     if not records:
         raise ValueError(f"{label}: nothing is left to import{summary.left}")
@@ -193,6 +196,11 @@ def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
     return out | ({"encodings": others} if others else {})
 
 
+def size_of(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def source_hash(paths: Sequence[Path], every: bool = False) -> str:
     """The file's hash; for several files or a folder one hash of all files read, or with `every` of all files."""
 
@@ -221,8 +229,10 @@ def write_splits(
     several."""
     plan, records = parts
     alone = len(plan.fractions) == 1
-    of = {split: plan.of(records, split) if plan.sizes[split] or alone else None for split in plan.fractions}
-    return write_each(space, called, of, origin, how)
+    filled = [split for split in plan.fractions if plan.sizes[split] or alone]
+    with activity("import: writing", len(records) * len(filled), "record") as shown:
+        of = {s: plan.of(shown.counted(records), s) if s in filled else None for s in plan.fractions}
+        return write_each(space, called, of, origin, how)
 
 
 def write_each(

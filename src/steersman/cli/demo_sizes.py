@@ -22,6 +22,8 @@ SMALLEST = 0.4
 """Share of the sizes below which the demo proves nothing."""
 FEW = 0.75
 """Share below which the reward model passes over its rankings twice."""
+FEWEST = 1 / 3
+"""Least share of an iteration's prompts: 16 in the demo."""
 ITERATIONS = 6
 """Fewest iterations of PPO, which the demo in Chinese has."""
 DEMONSTRATION, PROMPT, ANSWER = 136, 97, 34
@@ -59,10 +61,13 @@ def seconds(config: configs.Config, pace: dict[str, float]) -> float:
     rollouts, selection = ppo.rollouts, ppo.selection
     episodes = rollouts.prompts_per_iteration * rollouts.answers_per_prompt
     own = rollouts.prompts_per_iteration * PROMPT + episodes * ANSWER
-    optimise = answered(rollouts.prompts_per_iteration, episodes) + own * (1.5 * ppo.epochs / learn + 2.5 / read)
+    learned, scored = (1.5, 2.5) if ppo.advantage.method == "gae" else (1.0, 2.0)
+    optimise = answered(rollouts.prompts_per_iteration, episodes)
+    optimise += own * (learned * ppo.epochs / learn + scored / read)
     looked = selection.eval_prompts * (PROMPT + selection.eval_answers * ANSWER) * 2.1 / read
     looked += answered(selection.eval_prompts, selection.eval_prompts * selection.eval_answers)
-    improve = ppo.iterations * optimise + looked * (1 + ppo.iterations // max(1, selection.eval_every))
+    looks = 1 + ppo.iterations // max(1, selection.eval_every) + ppo.kl.draw_on
+    improve = ppo.iterations * optimise + looked * looks
     judge = 3 * answered(data.eval_prompts, data.eval_prompts)
     judge += data.eval_prompts * (1.3 * (PROMPT + 3 * ANSWER) + 1.9 * (PROMPT + ANSWER)) / read
     return float(START + sft + sample + reward + improve + judge)
@@ -81,8 +86,10 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
     reward = replaced(config.reward, epochs=2) if share < FEW else config.reward
     full = config.ppo.iterations
     iterations = min(full, max(ITERATIONS, round(full * share)))
+    prompts = config.ppo.rollouts.prompts_per_iteration
     changed: dict[str, Any] = {
         "iterations": iterations,
+        "prompts_per_iteration": round(prompts * max(FEWEST, 2 * share - 1)),
         "eval_every": max(1, config.ppo.selection.eval_every * iterations // full),
     }
     if iterations < full:  # the same distance in fewer steps: a step's KL goes with the square of its length

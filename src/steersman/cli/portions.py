@@ -13,7 +13,7 @@ from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption
 from steersman.cli.import_options import ReplaceOption
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
-from steersman.progress import progress
+from steersman.progress import activity, progress
 from steersman.rounds.data_sets import info_of
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def data_mix(
 
     space = open_workspace(workspace, settings)
     seed = space.config.project.seed if seed is None else seed
-    caps = dict(_setting(text, "--cap", "=") for text in cap or ())
+    caps = dict(_cap(text) for text in cap or ())
+    if len(caps) < len(cap or ()):
+        raise ValueError("--cap: expected each data set once")
     parts = []
     for text in sources:
         name, weight = _setting(text, "data mix", ":") if ":" in text else (text, 1.0)
-        parts.append(mixing.Part(info_of(space, name), weight, int(caps.pop(name, most))))
+        parts.append(mixing.Part(info_of(space, name), weight, caps.pop(name, most)))
     if caps:
         raise ValueError(f"--cap {', '.join(caps)}: expected sets of the mixture")
     counts = mixing.shares(parts, count) if smoothing is None else _smoothed(parts, count, smoothing)
@@ -108,6 +110,13 @@ def _smoothed(parts: Sequence[Part], count: int, smoothing: float) -> list[int]:
     shares = Mixture(weights, smoothing, 1.0).shares(have, count or total)
     exact = [shares[p.info.name] * (count or total) for p in parts]
     return mixing.whole(exact, [p.most for p in parts], count or total)
+
+
+def _cap(text: str) -> tuple[str, int]:
+    name, most = _setting(text, "--cap", "=")
+    if not (most >= 1 and most.is_integer()):
+        raise ValueError(f"--cap {text}: expected a whole number of records from 1 on")
+    return name, int(most)
 
 
 def _setting(text: str, where: str, by: str) -> tuple[str, float]:
@@ -171,25 +180,27 @@ def _written(
     from steersman.data import dividing
 
     infos = []
-    for split in splits:
-        if not of.count(split):
-            say(f"note: no record fell into {split}")
-            continue
-        infos.append(
-            dataset.write_dataset(
-                space.data,
-                f"{info.name}-{split}",
-                info.kind,
-                split,
-                dividing.part_of(dataset.stream_records(info.path), of, split),
-                info.name,
-                config,
-                replace=replace,
-                purpose=info.purpose,
-                simulated=info.simulated,
-                source_sha256=info.sha256,
+    filled = [split for split in splits if of.count(split)]
+    with activity("split: writing", info.count * len(filled), "record") as shown:
+        for split in filled:
+            infos.append(
+                dataset.write_dataset(
+                    space.data,
+                    f"{info.name}-{split}",
+                    info.kind,
+                    split,
+                    dividing.part_of(shown.counted(dataset.stream_records(info.path)), of, split),
+                    info.name,
+                    config,
+                    replace=replace,
+                    purpose=info.purpose,
+                    simulated=info.simulated,
+                    source_sha256=info.sha256,
+                )
             )
-        )
+    for split in splits:
+        if split not in filled:
+            say(f"note: no record fell into {split}")
     return infos
 
 

@@ -53,6 +53,11 @@ class RolloutsConfig:
 
     prompts_per_iteration: int = opt(64, "Prompts per iteration.", low=1)
     answers_per_prompt: int = opt(1, "Answers sampled per prompt; they share the prompt's forward pass.", low=1)
+    learned_per_prompt: int = opt(
+        0,
+        "Learn from so many of a prompt's answers, those whose rewards differ most (Xu et al. 2025); 0: from all.",
+        late=True,
+    )
     rollout_prompts: int = opt(0, "Prompts answered together; resume points hold whole groups. 0: all, the fastest.")
     overlap: bool = opt(False, "Score each minibatch as soon as its answers are there, while others are being sampled.")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
@@ -145,8 +150,15 @@ class KlConfig:
     ahead: int = opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead")
     draw_back: bool = opt(
         True,
-        "Draw the last policy back towards the SFT model where its held-out KL is a quarter beyond the target.",
+        "Keep no policy whose held-out KL is a quarter beyond the target; draw the last one back to the SFT model.",
         was="kl_draw_back",
+    )
+    draw_on: bool = opt(
+        True,
+        "Where it is a quarter short of the target, try weights further along that line, up to 1.6 of the way: kept "
+        "where a validation reward model, which PPO never follows, sees more gain.",
+        was="kl_draw_on",
+        late=True,
     )
     horizon: int = opt(
         0, "Adaptive KL: episodes of memory (Ziegler 10000 of 2 million); 0 is a tenth of the run's.", was="kl_horizon"

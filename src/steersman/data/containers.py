@@ -123,7 +123,7 @@ def parts(path: Path, reading: Reading) -> Iterator[Part]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file" if not path.exists() else f"{path}: expected a file, found a folder")
     size = path.stat().st_size
-    yield from _unwrapped(str(path), lambda: open(path, "rb"), size, reading, 0)  # noqa: SIM115
+    yield from _unwrapped(str(path), lambda: reading.position.open(path), size, reading, 0)
 
 
 def _unwrapped(

@@ -21,6 +21,7 @@ from steersman.data.dataset import DatasetInfo, stream_records
 from steersman.data.formats import Parsed
 from steersman.data.made import origin_key
 from steersman.data.split import split_by_hash, split_key, split_keys
+from steersman.progress import activity
 from steersman.types import Feedback, Ranking
 
 ENOUGH = 8
@@ -61,21 +62,29 @@ def opening(record: Parsed) -> str:
 
 
 def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshold: float, folder: Path) -> Divided:
-    """The split of every record. Records are read twice; memory grows by some 60 bytes a record."""
-    with near.signatures((asked_in(r) or words_of(r) for r in stream_records(info.path)), folder) as found:
-        links = near.pairs(found, threshold)
+    """The split of every record. Records are read twice; memory grows by some 50 bytes a record."""
+    clusters = near.Clusters(info.count)
+    with activity("split: comparing questions", info.count, "record") as shown:
+        records = shown.counted(stream_records(info.path))
+        with near.signatures((asked_in(r) or words_of(r) for r in records), folder) as found:
+            for pairs in near.pairs(found, threshold):
+                clusters.join(pairs.tolist())
     keys = np.zeros((info.count, 2), np.uint64)
     variants: dict[int, str] = {}
-    for i, record in enumerate(stream_records(info.path)):
-        digest = hashlib.sha256(opening(record).encode()).digest()
-        keys[i] = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:12], "big")
-        if (origin := origin_key(record)) is not None:
-            variants[i] = origin
-    links = np.concatenate([links, _same(keys), _origins(info, variants)])
-    cluster = near.joined(info.count, (links[i] for i in range(len(links))))
+    with activity("split: what belongs together", info.count, "record") as shown:
+        for i, record in enumerate(shown.counted(stream_records(info.path))):
+            digest = hashlib.sha256(opening(record).encode()).digest()
+            keys[i] = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:12], "big")
+            if (origin := origin_key(record)) is not None:
+                variants[i] = origin
+    for links in _same(keys):
+        clusters.join(links)
+    clusters.join(_origins(info, variants))
+    cluster = clusters.names()
+    del clusters
     # a cluster's key is the least of its records' keys, so that a set that grows keeps most of its splits
     order = np.lexsort((keys[:, 1], keys[:, 0], cluster))
-    begins = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    begins = np.flatnonzero(np.diff(cluster[order], prepend=np.int32(-1)))
     sizes = np.diff(begins, append=len(order))
     of = _of_clusters(keys[order[begins]], sizes, shares, least)
     codes = np.zeros(info.count, np.int8)
@@ -86,21 +95,22 @@ def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshol
     return Divided(names, codes, len(sizes), int(sizes.max(initial=0)))
 
 
-def _same(keys: near.Numbers) -> near.Numbers:
+def _same(keys: near.Numbers) -> Iterator[list[list[int]]]:
     """Links of each record to the one before it with the same key."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
-    same = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))
-    return np.stack([order[same], order[same + 1]], axis=1)
+    for start in range(0, len(order), near.BLOCK):
+        part = order[start : start + near.BLOCK + 1]
+        same = np.flatnonzero((keys[part[1:]] == keys[part[:-1]]).all(axis=1))
+        yield np.stack([part[same], part[same + 1]], axis=1).tolist()
 
 
-def _origins(info: DatasetInfo, variants: Mapping[int, str]) -> near.Numbers:
+def _origins(info: DatasetInfo, variants: Mapping[int, str]) -> list[tuple[int, int]]:
     """Links of records made by augmentation to what they were made of."""
     wanted, originals = set(variants.values()), dict[str, int]()
     for i, record in enumerate(stream_records(info.path) if variants else ()):
         if i not in variants and (key := split_key(record)) in wanted:
             originals.setdefault(key, i)
-    links = [(originals[key], i) for i, key in variants.items() if key in originals]
-    return np.array(links, np.int64).reshape(-1, 2)
+    return [(originals[key], i) for i, key in variants.items() if key in originals]
 
 
 def _of_clusters(keys: near.Numbers, sizes: near.Numbers, shares: Mapping[str, float], least: int) -> near.Numbers:

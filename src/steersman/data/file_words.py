@@ -10,6 +10,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ SECONDS, MEMORY, UNPACKED = 20, 1 << 30, 100_000_000
 PATIENCE = 45.0
 """Wall-clock limit in seconds: longer, since other processes may use the processor."""
 
+COMMAND = [sys.executable, "-m", "steersman.data.file_words"]
 
 _PLAIN = {"t": "", "tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 """Elements of a Word file that are text -> which; '': their own."""
@@ -41,17 +43,45 @@ class Words:
     """Characters that were left out at the end."""
 
 
+class Reading:
+    """A file that is to be read once, by `words`; `stop` may be called from another thread."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
+
+    def words(self) -> Words:
+        """See `words_of`."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+            self._process = process
+            try:
+                if self._stopped.is_set():
+                    process.kill()
+                said, _ = process.communicate(self._content, PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise ValueError(f"the file takes more than {PATIENCE:g} s to read") from None
+        return _words(process.returncode, said)
+
+    def stop(self) -> None:
+        """Nobody waits for the words any more."""
+        self._stopped.set()
+        if self._process is not None:
+            self._process.kill()  # nothing where it has ended
+
+
 def words_of(content: bytes) -> Words:
     """ValueError where the file is of another kind, encrypted, damaged, without words, or takes too long."""
-    command = [sys.executable, "-m", "steersman.data.file_words"]
-    try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"the file takes more than {PATIENCE:g} s to read") from None
-    if done.returncode < 0:  # ended by a signal: the limit of time
+    return Reading(content).words()
+
+
+def _words(code: int, said: bytes) -> Words:
+    if code < 0:  # ended by a signal: the limit of time
         raise ValueError(f"the file takes more than {SECONDS} s of processor time to read")
     try:
-        found = json.loads(done.stdout)
+        found = json.loads(said)
     except ValueError:
         raise ValueError("the file cannot be read; it may be damaged") from None
     if "refused" in found:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from steersman.config import DataConfig
 from steersman.data.pictures import Pictures
@@ -17,6 +17,27 @@ Tell = Callable[[str], None]
 
 def silent(text: str) -> None:
     """A `tell` that drops notes."""
+
+
+class Position:
+    """How far the files have been read: bytes of the disk, also of packed ones."""
+
+    def __init__(self) -> None:
+        self._path, self._size, self._before = Path(), 0, 0
+        self._file: IO[bytes] | None = None
+
+    def open(self, path: Path) -> IO[bytes]:
+        """The file, which may be opened several times; another begins where it ends."""
+        if path != self._path:
+            self._path, self._before, self._size = path, self._before + self._size, path.stat().st_size
+        self._file = open(path, "rb")  # noqa: SIM115
+        return self._file
+
+    @property
+    def bytes(self) -> int:
+        if self._file is None:
+            return 0
+        return self._before + (self._size if self._file.closed else self._file.tell())
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,9 @@ class Reading:
     encodings: dict[str, str] = field(default_factory=dict)
     """Encodings found so far, by the part's name: each is detected and noted once."""
     changed: Counter[str] = field(default_factory=Counter)
+    position: Position = field(default_factory=Position)
+    tick: Callable[[int, int], None] = lambda read, records: None
+    """Told the bytes and the records that have been read."""
     labels: dict[str, list[dict[str, str]]] | None = None
     """Where labels of comparisons, such as their subset, are kept: a ranking's id -> field -> value, for each of that
     id in order. None: nowhere."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.data import chatlog, columns, mail, markdown, messengers, tables
+from steersman.data import chatlog, columns, mail, markdown, messengers, tables, workbooks
 from steersman.data.containers import SUFFIXES, Part, hidden, parts
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
@@ -25,7 +25,7 @@ FILE_FORMATS: dict[str, Scan] = {
     "markdown": markdown.scan_markdown,
     "text": markdown.scan_markdown,
 }
-BINARY: dict[str, Scan] = {"xlsx": columns.scan_xlsx, "parquet": columns.scan_parquet, "arrow": columns.scan_arrow}
+BINARY: dict[str, Scan] = {"xlsx": workbooks.scan_xlsx, "parquet": columns.scan_parquet, "arrow": columns.scan_arrow}
 BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), tables.scan_csv),
     **dict.fromkeys((".md", ".markdown", ".mdx"), markdown.scan_markdown),
@@ -45,7 +45,13 @@ NEVER = (".yml", ".yaml", ".xml", ".toml", ".ini", ".py", ".sql")
 
 def scan_all(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:
     """Every record of several files in one stream; with several, each record names its file."""
-    yield from mail.threaded(_every(paths, reading), reading)
+    yield from mail.threaded(_told(_every(paths, reading), reading), reading)
+
+
+def _told(records: Iterator[Record], reading: Reading) -> Iterator[Record]:
+    for number, record in enumerate(records, 1):
+        reading.tick(reading.position.bytes, number)
+        yield record
 
 
 def _every(paths: Sequence[Path], reading: Reading) -> Iterator[Record]:

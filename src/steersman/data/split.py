@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 from steersman import progress
@@ -90,7 +90,8 @@ def planned(records: Iterable[Parsed], fractions: Mapping[str, float], least: in
     Keys are held in memory only where a split falls short of `least`, which in large sets needs nearly equal keys.
     """
     plan = Plan(fractions, {})
-    plan.sizes.update(map(plan.split, records))
+    with progress.activity("dividing", len(records) if isinstance(records, Sized) else None, "record") as shown:
+        plan.sizes.update(map(plan.split, shown.counted(records)))
     sizes = plan.sizes
     short = any(share > 0 and sizes[name] < least for name, share in fractions.items())
     if least and short and sizes.total() >= ENOUGH:

@@ -35,6 +35,24 @@ def group_normalise(scores: Tensor, answers: int) -> Tensor:
     return ((groups - groups.mean(dim=1, keepdim=True)) / (deviation + 1e-4)).view(-1)
 
 
+def most_varied(rewards: Tensor, answers: int, kept: int) -> Tensor:
+    """Of each prompt's rewards, the `kept` with the largest variance: indices [prompts * kept] into rewards [E], in
+    order. Max-variance down-sampling, Xu et al. 2025: they are some of the highest and the rest of the lowest.
+
+    Episodes lie prompt by prompt, `answers` (at least `kept`) each; of equal rewards the first ones are taken.
+    """
+    groups = rewards.view(-1, answers)
+    order = groups.argsort(dim=1, stable=True)
+    high = torch.arange(kept + 1)[:, None]
+    rank = torch.arange(kept)
+    ends = torch.where(rank < high, answers - 1 - rank, rank - high)  # [kept + 1, kept]: `high` from above, then below
+    options = order[:, ends]  # [prompts, kept + 1, kept]
+    first = torch.arange(len(groups), device=rewards.device)[:, None, None]
+    spread = groups[first, options].var(dim=2, unbiased=False)
+    best = options[torch.arange(len(groups), device=rewards.device), spread.argmax(dim=1)]
+    return (best.sort(dim=1).values + answers * first[:, :, 0]).view(-1)
+
+
 def whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """Scale [E, T] to variance 1 over real tokens (population variance); mean 0, or kept if not `shift_mean`."""
     real = x[mask]

@@ -44,6 +44,10 @@ class Experience:
         columns = {name: torch.split(tensor, list(counts)) for name, tensor in vars(self).items()}
         return [Experience(**{name: parts[i] for name, parts in columns.items()}) for i in range(len(counts))]
 
+    def chosen(self, episodes: Tensor) -> Experience:
+        """The episodes of these numbers, in their order."""
+        return Experience(**{name: tensor[episodes] for name, tensor in vars(self).items()})
+
     @property
     def kl(self) -> Tensor:
         """[E] KL to the reference model in nats per answer."""

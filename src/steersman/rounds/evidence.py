@@ -13,6 +13,7 @@ from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
 from steersman.data.shelves import Shelf
 from steersman.eval.verdict import Caution
+from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.rounds.export import RANKINGS_FILE
 from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, RANKINGS
@@ -94,4 +95,5 @@ def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap
         return None
     records = (record for info in tests for record in stream_records(info.path))
     prompts = Shelf(record for record in records if isinstance(record, Conversation))
-    return overlap(prompts, _records([(info.path, info.kind) for info in training]))
+    with activity("looking for test prompts", sum(i.count for i in training), "record") as shown:
+        return overlap(prompts, shown.counted(_records([(info.path, info.kind) for info in training])))

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, WritesCalls
 from steersman.parts import ToolCall
+from steersman.server.body import until_gone
 from steersman.server.context import AtEnd, Context
 from steersman.server.errors import ApiError
 from steersman.server.generation import Generation, Place
@@ -155,8 +156,7 @@ def _reason(completion: Completion, called: int) -> str:
 
 
 async def cancel_on_disconnect(request: Request, generation: Generation) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    await until_gone(request.receive)
     generation.cancel()
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from steersman.data import file_words
-from steersman.server.body import FILE_LIMIT
+from steersman.server.body import FILE_LIMIT, until_gone
 from steersman.server.buckets import address_of
 from steersman.server.errors import ApiError
 from steersman.server.people import Who
@@ -43,15 +43,33 @@ async def words(body: File, who: Who, request: Request) -> dict[str, Any]:
         content = base64.b64decode(body.data, validate=True)
     except (binascii.Error, ValueError):
         raise ApiError(400, "data: expected base64", param="data") from None
-    person = who.id or address_of(request.scope)
-    await TURNS.begin(person)
-    reading = asyncio.ensure_future(run_in_threadpool(file_words.words_of, content))
-    reading.add_done_callback(functools.partial(_done, person))  # also where the client has gone
+    reading = asyncio.ensure_future(_words(who.id or address_of(request.scope), content))
+    gone = asyncio.ensure_future(until_gone(request.receive))
+    gone.add_done_callback(lambda _: reading.cancel())
     try:
-        found = await asyncio.shield(reading)
+        found = await reading
     except ValueError as error:
         raise ApiError(400, f"data: {error}", param="data", code="unreadable_file") from None
+    except asyncio.CancelledError:
+        if not gone.done():  # the server ends
+            raise
+        raise ApiError(400, "The connection was broken off before the file was read", code="gone") from None
+    finally:
+        gone.cancel()
     return {"text": found.text, "pages": found.pages, "unread": list(found.unread), "cut": found.cut}
+
+
+async def _words(person: str, content: bytes) -> file_words.Words:
+    """In turn. Cancelled, it leaves the queue, or the process that reads is ended and the turn with it."""
+    await TURNS.begin(person)
+    reading = file_words.Reading(content)
+    work = asyncio.ensure_future(run_in_threadpool(reading.words))
+    work.add_done_callback(functools.partial(_done, person))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        reading.stop()
+        raise
 
 
 def _done(person: str, reading: asyncio.Future[file_words.Words]) -> None:

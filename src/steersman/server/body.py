@@ -102,3 +102,9 @@ def replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
+
+
+async def until_gone(receive: Receive) -> None:
+    """Wait, once the body is read, until the client breaks the connection off or has its answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -114,7 +114,9 @@ def shown_error(error: Exception) -> dict[str, Any]:
 def failed_answer(error: Exception) -> dict[str, Any]:
     """`shown_error` of an answer that failed amid its words; what is no fault of the request goes into the log too."""
     shown = shown_error(error)
-    if shown["error"]["type"] == "server_error":
+    if isinstance(error, Gone):  # with all answers of that moment, and who starts the process again says why
+        logger.error("an answer failed: %s", error)
+    elif shown["error"]["type"] == "server_error":
         logs.failed("an answer failed", error)
     return shown
 

@@ -113,10 +113,12 @@ class Guard:
                     given.setdefault(name, value)
             await send(message)
 
-        answer = self._refusal(scope, headers, bool(shared)) or _preflight(scope, headers, bool(shared))
+        preflight = _preflight(scope, headers, bool(shared))
+        answer = self._refusal(scope, headers, bool(shared)) or preflight
         if answer is None and self._door is not None:
             answer = await self._door.admit(scope, headers)
-        answer = self._too_often(scope) or answer
+        if answer is None or answer is not preflight:  # a preflight is no request of its own
+            answer = self._too_often(scope) or answer
         if answer is None:
             try:
                 body = await read_body(headers, receive, max(self._limit, LARGER.get(scope["path"], 0)))

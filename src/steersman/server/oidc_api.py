@@ -30,12 +30,13 @@ from steersman.server.audit import Us
 from steersman.server.buckets import address_of
 from steersman.server.cookies import cookie_name, cookie_of, delete_cookie, set_cookie
 from steersman.server.errors import ApiError
-from steersman.server.oidc_roles import role_for, role_without_groups, table, taken_over
+from steersman.server.oidc_roles import NoGroup, role_for, role_without_groups, table, taken_over, tell_missing
 from steersman.server.reach import is_loopback
 from steersman.server.session_api import Shown, signed_in
 from steersman.server.team import Team
 from steersman.store import StoreError
 from steersman.store.accounts import User
+from steersman.store.audit_log import GROUPS
 
 router = APIRouter(prefix="/api/oidc")
 _MINUTES = 10
@@ -153,11 +154,11 @@ async def callback(us: Us, request: Request, state: str = "", code: str = "", er
         claims = await _claims(us, code, verifier, nonce)
         user = await run_in_threadpool(_user, us, s.oidc_issuer, claims, invitation)
     except Exception as problem:
-        unknown = isinstance(problem, StoreError)
-        if not unknown:
+        if not isinstance(problem, StoreError):
             _log(problem)
-        why = "unknown" if unknown else "oidc"
-        await run_in_threadpool(us.store.audit.refused, "", how="oidc", why=why, address=address_of(request.scope))
+        why = GROUPS if isinstance(problem, NoGroup) else "unknown" if isinstance(problem, StoreError) else "oidc"
+        who = problem.who if isinstance(problem, NoGroup) else ""
+        await run_in_threadpool(us.store.audit.refused, who, how="oidc", why=why, address=address_of(request.scope))
         return _away(request, f"/login?failed={why}")
     return await signed_in(us, request, user, _away(request, "/"), "oidc")
 
@@ -220,6 +221,8 @@ def _user(team: Team, issuer: str, claims: dict[str, Any], invitation: str) -> U
     names = (claims.get(name) for name in ("preferred_username", "name", "email"))
     plain = (_line(name) for name in names if isinstance(name, str))
     name = next(filter(None, plain), "member")
+    if team.settings.oidc_claim:
+        tell_missing(team.settings, claims)
     role = role_for(team.settings, claims)
     subject = json.dumps([issuer, claims["sub"]])
     if team.settings.oidc_claim and role is None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.config.account_settings import ROLES, AccountsConfig
+from steersman.server import logs
 from steersman.store import Store, StoreError
 from steersman.store.accounts import User
 from steersman.store.roles import Role, to_role
@@ -32,6 +33,14 @@ def table(settings: AccountsConfig) -> dict[str, Role]:
     return found
 
 
+class NoGroup(StoreError):
+    """The provider names no group of the person that has a role; `who`: the user, '' for one who is not known."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__("None of the groups that the provider names has a role here")
+        self.who = who
+
+
 def role_for(settings: AccountsConfig, claims: Mapping[str, Any]) -> Role | None:
     """The highest role of the person's groups, else `oidc_role`; None: the person is to be refused."""
     groups = _claim(claims, settings.oidc_claim) if settings.oidc_claim else ()
@@ -51,12 +60,31 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
     return found
 
 
+def tell_missing(settings: AccountsConfig, claims: Mapping[str, Any]) -> None:
+    """Log once that the provider's token has no such claim, with the names of those that it has."""
+    if _claim(claims, settings.oidc_claim) is None and settings not in _told:
+        _told.add(settings)
+        named = ", ".join(sorted(ascii(name)[1:-1][:100] for name in claims)[:50])
+        logs.log.warning(
+            "accounts.oidc_claim: the provider's token has no claim '%s', so %s gives no role, and admins who sign in "
+            "may lose theirs; its claims are %s. Some providers leave it out where a person has no group, some name "
+            "groups only where accounts.oidc_scope asks for them",
+            settings.oidc_claim,
+            _NAME,
+            named,
+        )
+
+
+_told: set[AccountsConfig] = set()
+
+
 def role_without_groups(store: Store, subject: str) -> Role:
-    """The role of the last admin, who must be able to mend the table; StoreError for everybody else."""
-    if (admin := store.accounts.last_admin(subject)) is None:
-        raise StoreError("None of the groups that the provider names has a role here")
-    store.audit.add("", "role kept", admin.id, role=admin.role.word, how="oidc")
-    return admin.role
+    """The role of the last admin, who must be able to mend the table; NoGroup for everybody else."""
+    known = store.accounts.of_subject(subject)
+    if known is None or known.disabled or not store.accounts.is_last_admin(known.id):
+        raise NoGroup(known.id if known is not None else "")
+    store.audit.add("", "role kept", known.id, role=known.role.word, how="oidc")
+    return known.role
 
 
 def taken_over(store: Store, user: User, role: Role) -> User:

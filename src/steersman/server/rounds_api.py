@@ -73,13 +73,14 @@ class Promote(BaseModel):
 
 
 def space_of(ctx: Context) -> Workspace:
-    """The workspace, opened again. ApiError where the server has none."""
+    """The workspace, opened again. ApiError where the server has none, or its settings, or code that they name, changed
+    so that it cannot be opened any more."""
     if ctx.workspace is None:
         raise ApiError(404, "This server shows no workspace; expected one that was started by steersman serve")
     try:
         return Workspace.open(ctx.workspace)
     except ValueError as error:
-        raise ApiError(404, str(error)) from None
+        raise ApiError(409, str(error), code="workspace") from None
 
 
 @router.get("")

@@ -23,6 +23,7 @@ from steersman.server.people import PROOF, Who, person_json
 from steersman.server.request_text import Said, Text
 from steersman.server.team import Team
 from steersman.store.accounts import NAME_LIMIT, Invitation, User
+from steersman.store.audit_log import SIGNED_IN
 from steersman.store.credentials import ApiKey
 
 router = APIRouter(prefix="/api")
@@ -94,7 +95,7 @@ async def signed_in(us: Team, request: Request, user: User, answer: Response, ho
         token = us.store.credentials.begin(user.id, us.settings.session_hours)
         if before:
             us.store.credentials.end(before)
-        us.store.audit.add(user.id, "signed in", how=how, address=address_of(request.scope))
+        us.store.audit.add(user.id, SIGNED_IN, how=how, address=address_of(request.scope))
         return token
 
     proof = request.scope.get(PROOF)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from steersman.store.audit_log import shut_out
 from steersman.store.chats import new_id
 from steersman.store.database import Database
 from steersman.store.refusals import NotFound, clean_text, expect
@@ -211,12 +212,19 @@ class Accounts:
             row.external = subject
             return to_user(row)
 
-    def last_admin(self, subject: str) -> User | None:
-        """The user of an OIDC provider's subject, where no other admin can sign in."""
+    def of_subject(self, subject: str) -> User | None:
+        """The user of an OIDC provider's subject."""
         with self._db.read() as session:
-            admins = select(UserRow).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False))
-            found = list(session.scalars(admins.where(ABLE).limit(2)))
-            return to_user(found[0]) if len(found) == 1 and found[0].external == subject else None
+            row = session.scalar(select(UserRow).where(UserRow.external == subject))
+            return None if row is None else to_user(row)
+
+    def is_last_admin(self, id_: str) -> bool:
+        """Whether no other admin can sign in. Whom the provider's groups shut out last, and who has no password,
+        cannot: else a claim's mistyped name would shut out two admins, each for the other's sake."""
+        admins = select(UserRow).where(UserRow.role == Role.ADMIN.word, UserRow.disabled.is_(False))
+        with self._db.read() as session:
+            able = session.scalars(admins.where(ABLE))
+            return [row.id for row in able if row.id == id_ or row.password or not shut_out(session, row.id)] == [id_]
 
     # Invitations
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from steersman.store.database import Database
 from steersman.store.schema import iso, utc_now
@@ -16,6 +17,8 @@ from steersman.store.schema_accounts import AuditRow
 _MINUTE = dt.timedelta(minutes=1)
 _LOOKED = 200
 """Lines of a minute among which one is looked for."""
+SIGNED_IN, REFUSED, GROUPS = "signed in", "sign-in refused", "groups"
+"""Actions, and a refusal's reason: the provider names no group that has a role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,13 @@ class Entry:
     details: Mapping[str, Any]
 
 
+def shut_out(session: Session, who: str) -> bool:
+    """Whether a person's last way in was refused by the provider's groups."""
+    ways = select(AuditRow).where(AuditRow.who == who, AuditRow.action.in_((SIGNED_IN, REFUSED)))
+    last = session.scalar(ways.order_by(AuditRow.seq.desc()).limit(1))
+    return last is not None and last.action == REFUSED and last.details.get("why") == GROUPS
+
+
 class AuditLog:
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -40,7 +50,7 @@ class AuditLog:
 
     def refused(self, who: str, **details: str) -> None:
         """A sign-in that failed: a line a minute for the same person, address and reason, with their number."""
-        action, time = "sign-in refused", utc_now()
+        action, time = REFUSED, utc_now()
         recent = select(AuditRow).where(AuditRow.action == action, AuditRow.who == who, AuditRow.at > time - _MINUTE)
         with self._db.write() as session:
             for row in session.scalars(recent.order_by(AuditRow.seq.desc()).limit(_LOOKED)):

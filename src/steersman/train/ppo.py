@@ -32,8 +32,6 @@ from steersman.engine.serving import Serving
 from steersman.families.outputs import context_of
 from steersman.progress import activity, note
 from steersman.rl.experience import Experience
-from steersman.rl.rewards import apply_eos_trick
-from steersman.rl.rules import repetition
 from steersman.text.length import Fitted, fit_prompts
 from steersman.text.template import Template
 from steersman.train.actors import Actors
@@ -49,7 +47,7 @@ from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.order import without_end
 from steersman.train.ppo_state import State
 from steersman.train.ppo_update import lr_share, policy_learns, pretraining_rows, terms_of, update
-from steersman.train.scores import HeldOut, Scored, evaluate, experience_of, score
+from steersman.train.scores import HeldOut, Scored, choose, evaluate, experience_of, figures_of, score
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
@@ -58,9 +56,11 @@ from steersman.weights.folders import load_template, read_config
 from steersman.weights.lora import named_weights, settle
 
 KL_TOLERANCE = 1.25
-"""The last policy is drawn back where its held-out KL is so many times the target."""
+"""The last policy is drawn back where its held-out KL is so many times the target, or on where it is as much below."""
 DRAWN = 3
-"""Most times that it is drawn back: KL falls about as the square of the way, and is measured on few answers."""
+"""Most times that it is drawn: KL grows about as the square of the way, and is measured on few answers."""
+FURTHEST = 1.6
+"""Most of the way from the SFT model to the last policy that it is drawn on: further was not tried."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,8 @@ def learn(session: Session[PpoConfig, Actors], state: State, material: Material)
         # advantages
         if now.experience is None:
             now.experience, now.measured = experience_of(minibatches, scored, config, state.kl.coef)
+            if config.rollouts.learned_per_prompt:
+                minibatches = choose(actors, now, minibatches, config)
         parts = now.experience.split([len(minibatch.answers) for minibatch in minibatches])
 
         # epochs
@@ -200,8 +202,8 @@ def evaluate_and_keep(
 ) -> Iteration | None:
     """Evaluate the policy (or the average of its weights) when that is due, and keep it if it is the best so far.
 
-    Where the run is over and the policy's KL is beyond the target, it is drawn back towards the SFT model until it is
-    not, and evaluated there too. Returns the next iteration, None where the run is over.
+    Where the run is over and the policy's KL is off the target, the policy is drawn along its line from the SFT model
+    until it is not, and evaluated there too. Returns the next iteration, None where the run is over.
     """
     config, actors = session.origin.config, session.model
     over = bool(state.stopped) or state.iteration >= config.iterations
@@ -210,9 +212,9 @@ def evaluate_and_keep(
     weights = state.average.weights if state.average else None
     found = look(session, state, engine, held_out, weights)
     for _ in range(DRAWN) if over else ():
-        if not config.kl.draw_back or not beyond(found["eval_kl"], config):
+        share = next_share(found, config, judged_apart=actors.validator is not None)
+        if share is None:
             break
-        share = found.get("share", 1.0) * math.sqrt(config.kl.target / found["eval_kl"])
         drawn = drawn_back(actors, state.policy, weights or state.policy.masters, share)
         found |= look(session, state, engine, held_out, drawn, share)
     if over:
@@ -220,9 +222,20 @@ def evaluate_and_keep(
     return None if over else Iteration(found)
 
 
+def next_share(found: Mapping[str, float], config: PpoConfig, judged_apart: bool) -> float | None:
+    """The share of the way from the SFT model at which the last policy's KL is to be looked for next; None: no more.
+
+    `found`: where it was evaluated last. `judged_apart`: whether a model that PPO did not follow chooses; else what
+    lies beyond the policy could be taken for the reward's own errors.
+    """
+    share, kl, aim = found.get("share", 1.0), found["eval_kl"], config.kl.target
+    on = config.kl.draw_on and judged_apart and 1 <= share < FURTHEST and 0 < kl < aim / KL_TOLERANCE
+    return min(FURTHEST, share * math.sqrt(aim / kl)) if on or beyond(kl, config) else None
+
+
 def beyond(kl: float, config: PpoConfig) -> bool:
-    """Whether a held-out KL is so far above the target that the last policy is drawn back."""
-    return config.kl.target > 0 and kl > KL_TOLERANCE * config.kl.target
+    """Whether a held-out KL is so far above the target that such a policy is drawn back, not kept."""
+    return config.kl.draw_back and config.kl.target > 0 and kl > KL_TOLERANCE * config.kl.target
 
 
 def look(
@@ -242,7 +255,7 @@ def look(
     with there:
         found = compare(state, evaluate(actors, engine, held_out, config, session.origin.seed, not state.best), config)
         found |= {"share": share} if share != 1.0 else {}
-        if is_kept(found, state.best, config):
+        if is_kept(found, state.best, config) and not beyond(found["eval_kl"], config):
             state.best = {**found, "iteration": state.iteration}
             tensors = parallel.whole_state(actors.policy, state.policy.names)
             if parallel.is_first():
@@ -269,21 +282,11 @@ def keep_amid(session: Session[PpoConfig, Actors], state: State) -> None:
 
 
 def summary(now: Iteration, minibatches: Sequence[Minibatch], state: State, config: PpoConfig) -> dict[str, Any]:
-    """An iteration as a line of the log: mean reward (EOS trick applied), KL, length, share without EOS, losses."""
-    experience = now.experience
-    assert experience is not None
-    rewards = apply_eos_trick(experience.scores, experience.ended, config.score.no_eos_reward)
-    answers = [answer for minibatch in minibatches for answer in minibatch.answers]
+    """An iteration as a line of the log: figures of all its answers, losses, evaluation, samples."""
+    assert now.experience is not None
     prompts = [prompt for minibatch in minibatches for prompt in minibatch.prompts]
-    critic = {"explained_variance": experience.explained_variance, "value_loss_before": experience.value_loss}
     return {
-        "reward": float(rewards.mean()),
-        "score": float(experience.scores.mean()),
-        "kl": float(experience.kl.mean()),
-        "length": float(experience.mask.sum(dim=1).float().mean()),
-        "no_eos": 1 - float(experience.ended.float().mean()),
-        "repetition": sum(repetition(c.token_ids) for c in answers) / len(answers),
-        **(critic if config.advantage.method == "gae" else {}),
+        **figures_of(now.experience, now.answers, config),
         **now.measured,
         **now.losses(critic=state.critic is not None),
         "kl_coef": state.kl.coef,
@@ -303,7 +306,8 @@ def conclude(state: State, experience: Experience, metrics: Mapping[str, Any], c
     if done in (0, config.critic.warmup_iterations):  # the policy is untouched until its first update
         ratio_error = metrics["ratio_error_first"] if policy_learns(config, done) else None
         state.start |= starting_point(experience, metrics["engine_logprob_error"], ratio_error)
-    state.kl.update(kl, len(experience.scores), rising=done < config.kl.rise * config.iterations)
+    episodes = config.rollouts.prompts_per_iteration * config.rollouts.answers_per_prompt
+    state.kl.update(kl, episodes, rising=done < config.kl.rise * config.iterations)
     for name, trust in state.rates.items():
         trust.settle(now.moved.get(name), lr_share(done, config))
     if kl > config.kl.ceiling:
@@ -373,6 +377,11 @@ def check(config: PpoConfig, material: Material) -> None:
     if (advantage.group_baseline or advantage.method != "gae") and answers < 2:
         what = "group_baseline" if advantage.group_baseline else f"advantage = {advantage.method}"
         raise ValueError(f"ppo.{what} compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
+    if not 0 <= config.rollouts.learned_per_prompt <= answers:
+        raise ValueError(
+            f"ppo.rollouts.learned_per_prompt = {config.rollouts.learned_per_prompt}: expected at most the {answers} "
+            "of ppo.rollouts.answers_per_prompt"
+        )
     if advantage.method != "gae" and config.critic.warmup_iterations:
         raise ValueError(
             f"ppo.advantage = {advantage.method} has no critic: expected ppo.critic_warmup_iterations of 0"

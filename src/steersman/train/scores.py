@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,16 @@ from steersman.engine.protocol import Engine
 from steersman.families.heads import weights_of
 from steersman.families.outputs import response_logprobs, response_values
 from steersman.progress import activity
+from steersman.rl.advantages import most_varied
 from steersman.rl.experience import Episodes, Experience, make_experience
 from steersman.rl.rewards import apply_eos_trick
+from steersman.rl.rules import repetition
 from steersman.train.actors import Actors
 from steersman.train.collect import generate, upcoming
+from steersman.train.iteration import Iteration
 from steersman.train.minibatches import Minibatch, pack
 from steersman.train.scoring import answer_scores, judged_scores, models_of, sources, validator
-from steersman.types import Conversation, SamplingParams
+from steersman.types import Completion, Conversation, SamplingParams
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,58 @@ def experience_of(
         "engine_logprob_error": float((sampled - tokens).abs().mean()),
     }
     return experience, measured | figures
+
+
+def figures_of(experience: Experience, answers: Sequence[Sequence[Completion]], config: PpoConfig) -> dict[str, float]:
+    """Mean reward (EOS trick applied), score, KL, length, share without EOS, repetition; how good the critic is."""
+    rewards = apply_eos_trick(experience.scores, experience.ended, config.score.no_eos_reward)
+    repeated = [repetition(answer.token_ids) for group in answers for answer in group]
+    critic = {"explained_variance": experience.explained_variance, "value_loss_before": experience.value_loss}
+    return {
+        "reward": float(rewards.mean()),
+        "score": float(experience.scores.mean()),
+        "kl": float(experience.kl.mean()),
+        "length": float(experience.mask.sum(dim=1).float().mean()),
+        "no_eos": 1 - float(experience.ended.float().mean()),
+        "repetition": sum(repeated) / len(repeated),
+        **(critic if config.advantage.method == "gae" else {}),
+    }
+
+
+@torch.no_grad()
+def choose(actors: Actors, now: Iteration, minibatches: Sequence[Minibatch], config: PpoConfig) -> list[Minibatch]:
+    """Keep `learned_per_prompt` of each prompt's answers, those whose rewards differ most; figures are those of all.
+
+    Returns the minibatches of what is kept. Their rows are others and round otherwise, so the models run over them once
+    more, for the first ratio to be 1 exactly; advantages stay those among all answers.
+    """
+    assert now.experience is not None
+    answers, kept = config.rollouts.answers_per_prompt, config.rollouts.learned_per_prompt
+    now.measured |= figures_of(now.experience, now.answers, config)
+    rewards = apply_eos_trick(now.experience.scores, now.experience.ended, config.score.no_eos_reward)
+    chosen = most_varied(rewards, answers, kept)
+    experience = now.experience.chosen(chosen)
+    flat = [answer for group in now.answers for answer in group]
+    now.answers = [[flat[i] for i in group] for group in chosen.view(-1, kept).tolist()]
+    rest, packed, scored = iter(now.answers), [], []
+    for minibatch in minibatches:
+        own = [next(rest) for _ in minibatch.prompts]
+        packing = config.rows.row_tokens, actors.policy.device, actors.trunk
+        packed.append(pack(actors.template, minibatch.prompts, own, *packing))
+        scored.append(score(actors, packed[-1], config))
+
+    def laid(parts: Sequence[Tensor]) -> Tensor:
+        out = torch.zeros_like(experience.old_logprobs)
+        out[experience.mask] = torch.cat(list(parts))
+        return out
+
+    now.experience = dataclasses.replace(
+        experience,
+        old_logprobs=laid([x for part in scored for x in part.old]),
+        ref_logprobs=laid([x for part in scored for x in part.ref]),
+        values=laid([x for part in scored for x in part.values]),
+    )
+    return packed
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ export function known(language: Language, prefix: string, name: string): string 
   return find(language, prefix + name) ?? name
 }
 
+/** The language's own word for a name that comes from the server, which may be the same; undefined where there is none. */
+export const own = (language: Language, prefix: string, name: string): string | undefined => TABLES[language]?.[prefix + name]
+
 /** The space around a value is for names in Latin letters. */
 export const closed = (text: string) => text.replace(/(?<=\p{Script=Han}) (?=\p{Script=Han})/gu, '')
 

@@ -9,5 +9,7 @@ it('says what a job does in the language, part by part', () => {
     whole: true,
   })
   expect(live('zh', 'loading libraries  module 9/3000')).toEqual({ text: '正在加载程序库  模块 9/3000', whole: true })
+  expect(live('zh', 'MiB 12/98  in 3s')).toEqual({ text: 'MiB 12/98  已用 3s', whole: true })
+  expect(live('zh', 'row 12  tokens 5')).toEqual({ text: '行 12  每步词元数 5', whole: true })
   expect(live('zh', 'a sentence of nobody  step 1/2')).toEqual({ text: 'a sentence of nobody  步 1/2', whole: false })
 })

@@ -3,26 +3,24 @@
  * two spaces apart. `whole`: every part has a translation.
  */
 import { inLanguage } from '../lib/said'
-import { known, translate, type Language } from '../lib/i18n'
+import { own, translate, type Language } from '../lib/i18n'
 
 export function live(language: Language, line: string): { text: string; whole: boolean } {
   if (language === 'en') return { text: line, whole: true }
   let whole = true
   const parts = line.split('  ').map((part) => {
-    const own = translated(language, part)
-    whole &&= own !== undefined
-    return own ?? part
+    const said = translated(language, part)
+    whole &&= said !== undefined
+    return said ?? part
   })
   return { text: parts.join('  '), whole }
 }
 
 function translated(language: Language, part: string): string | undefined {
-  const has = (prefix: string, name: string) => {
-    const found = known(language, prefix, name)
-    return found === name ? undefined : found
-  }
-  const counted = /^([\w ]+?) (\d+\/\d+)$/.exec(part)
-  if (counted) return put(has('rounds_unit_', counted[1]!), counted[2]!)
+  const has = (prefix: string, name: string) => own(language, prefix, name)
+  const counted = /^([\w ]+?) (\d+(?:\/\d+)?)$/.exec(part)
+  const unit = counted && put(has('rounds_unit_', counted[1]!), counted[2]!)
+  if (unit) return unit
   const time = /^(ETA|for|in) (\S+)$/.exec(part)
   if (time) return translate(language, time[1] === 'ETA' ? 'rounds_eta' : 'rounds_elapsed', { time: time[2]! })
   const measured = /^(\w+) (-?[\d.]+(?:e[+-]?\d+)?|nan|-?inf)$/.exec(part)

@@ -21,6 +21,7 @@ from steersman.data.cleaning.outcomes import Judge, Outcome
 from steersman.data.contamination import Finder
 from steersman.data.formats import Parsed
 from steersman.data.pii import KINDS
+from steersman.data.shelves import Shelf
 from steersman.messages import Conversation
 
 Embed = Callable[[Sequence[str]], np.ndarray[Any, np.dtype[Any]]]
@@ -79,6 +80,8 @@ class Step:
     judge: Callable[[Sees], Judge]
     whole: bool = False
     """It reads all records that reach it before it judges the first."""
+    embeds: bool = False
+    """That only where texts are embedded."""
 
 
 def _name(record: Parsed, place: int) -> str:
@@ -86,32 +89,37 @@ def _name(record: Parsed, place: int) -> str:
 
 
 def _exact(sees: Sees) -> Judge:
-    """Digests are compared by sorting, so that memory grows by 16 bytes a record alone."""
+    """Digests are compared by sorting, so that memory grows by some 30 bytes a record, whatever its length."""
     digests = np.fromiter(
         (int.from_bytes(hashlib.sha256(text_of(r).encode()).digest()[:8], "big") for r in sees.records()), np.uint64
     )
-    order = np.argsort(digests, kind="stable")
-    first = np.arange(len(digests))
-    same = np.concatenate([[False], digests[order][1:] == digests[order][:-1]]) if len(order) else np.zeros(0, bool)
-    for place in np.flatnonzero(same):
-        first[order[place]] = first[order[place - 1]]
-
-    return _repeats(sees, np.where(first == np.arange(len(first)), -1, first), "the same as an earlier record")
+    order = np.argsort(digests, kind="stable").astype(np.int32)
+    digests = digests[order]
+    same = np.flatnonzero(digests[1:] == digests[:-1]) + 1
+    first = np.full(len(order), -1, np.int32)
+    for place in same:
+        before = order[place - 1]
+        first[order[place]] = before if first[before] < 0 else first[before]
+    return _repeats(first, "the same as an earlier record")
 
 
 def _near(sees: Sees) -> Judge:
     with near.signatures(map(words_of, sees.records()), sees.folder) as found:
         of = near.repeated(found, sees.wishes.near)
-    return _repeats(sees, of, "nearly the same as an earlier record")
+    return _repeats(of, "nearly the same as an earlier record")
 
 
-def _repeats(sees: Sees, of: near.Numbers, why: str) -> Judge:
-    """Drops records that repeat another: `of` says which, -1 for none."""
-    wanted = {int(i) for i in of[of >= 0]}
-    names = {i: _name(r, i) for i, r in enumerate(sees.records()) if i in wanted} if wanted else {}
+def _repeats(of: near.Numbers, why: str) -> Judge:
+    """Drops records that repeat an earlier one that stays: `of` says which, -1 for none."""
+    firsts = np.unique(of[of >= 0])
+    names = Shelf[str]()  # of the firsts, in their order
 
     def judge(place: int, record: Parsed) -> Outcome:
-        return Outcome(record) if of[place] < 0 else Outcome(None, why, of=names[int(of[place])])
+        if of[place] >= 0:
+            return Outcome(None, why, of=names[int(np.searchsorted(firsts, of[place]))])
+        if len(names) < len(firsts) and firsts[len(names)] == place:
+            names.append(_name(record, place))
+        return Outcome(record)
 
     return judge
 
@@ -221,7 +229,7 @@ STEPS: dict[str, Step] = {
         Step("length", "drops answers below --min-chars and records above --max-chars", _length),
         Step("quality", "drops broken characters, repetition, markup; flags what looks like a template", _quality),
         Step("near", "drops what nearly repeats an earlier record (--near)", _near, whole=True),
-        Step("contamination", "drops what holds a prompt of the workspace's test sets", _contamination, whole=True),
+        Step("contamination", "drops what holds a prompt of the workspace's test sets", _contamination, True, True),
         Step("unsafe", "flags what may be unsafe to learn; with --drop-unsafe drops it", _unsafe),
         Step("pii", "masks names, phones, ids, cards, IBANs, addresses, e-mail, orders (zh, en, de)", _pii),
     )

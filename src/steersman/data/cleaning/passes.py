@@ -41,7 +41,7 @@ class Cleaning:
     tests: Sequence[Conversation] = ()
     embed: Embed | None = None
     tick: Callable[[int], None] = lambda n: None
-    """Told how many records have been read, in all passes."""
+    """Told how many records have been read, in all passes (`readings` says how many those are)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,12 @@ class Cleaned:
     def to_json(self) -> dict[str, Any]:
         out = {"from": self.source.name, "read": self.source.count, "kept": self.kept}
         return out | {"steps": [c.to_json() for c in self.counts]}
+
+
+def readings(what: Cleaning) -> int:
+    """How often all records that are left are read."""
+    groups = _groups([(step, Counts(step.name)) for step in what.steps], what.embed is not None)
+    return len(groups) + sum(_sees_all(step, what.embed is not None) for group in groups for step, _ in group)
 
 
 def preview(what: Cleaning) -> Cleaned:
@@ -170,7 +176,7 @@ class Work:
     def results(self) -> Iterator[Numbered]:
         """Every record that is left."""
         source: Callable[[], Iterable[Numbered]] = self._original
-        groups = _groups(list(zip(self.what.steps, self.counts, strict=True)))
+        groups = _groups(list(zip(self.what.steps, self.counts, strict=True)), self.what.embed is not None)
         for i, group in enumerate(groups[:-1]):
             spool = self.place / f"{i}.jsonl"
             with open(spool, "w", encoding="utf-8") as file:
@@ -183,21 +189,24 @@ class Work:
     def _original(self) -> Iterator[Numbered]:
         source = self.what.source
         records = source.read() if isinstance(source, Source) else stream_records(source.path)
-        for number, record in enumerate(records, 1):
+        yield from ((number, record, {}) for number, record in enumerate(records, 1))
+
+    def _counted(self, source: Iterable[Numbered]) -> Iterator[Numbered]:
+        for item in source:
+            yield item
             self.read += 1
             self.what.tick(self.read)
-            yield number, record, {}
 
     def _passed(
         self, source: Callable[[], Iterable[Numbered]], group: Sequence[tuple[Step, Counts]]
     ) -> Iterator[Numbered]:
         def records() -> Iterator[Parsed]:
-            return (record for _, record, _ in source())
+            return (record for _, record, _ in self._counted(source()))
 
         what = self.what
         sees = Sees(what.wishes, records, self.place, what.tests, what.embed)
         judges = [(step, counts, step.judge(sees)) for step, counts in group]
-        for place, (number, record, marks) in enumerate(source()):
+        for place, (number, record, marks) in enumerate(self._counted(source())):
             left: Parsed | None = record
             for step, counts, judge in judges:
                 assert left is not None
@@ -219,11 +228,15 @@ class Work:
         return str(mask(text, self.what.wishes.kinds).record)
 
 
-def _groups(steps: Sequence[tuple[Step, Counts]]) -> list[list[tuple[Step, Counts]]]:
+def _sees_all(step: Step, embed: bool) -> bool:
+    return step.whole and (embed or not step.embeds)
+
+
+def _groups(steps: Sequence[tuple[Step, Counts]], embed: bool) -> list[list[tuple[Step, Counts]]]:
     """Steps that one reading serves: a step that must see all begins a new one."""
     out: list[list[tuple[Step, Counts]]] = []
     for step, counts in steps:
-        if step.whole or not out:
+        if _sees_all(step, embed) or not out:
             out.append([])
         out[-1].append((step, counts))
     return out

@@ -10,7 +10,7 @@ from typing import Any
 from steersman.data.formats.calls import calls_in, tools_of
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
 from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
-from steersman.data.formats.turns import settled, split_thoughts, turns_of
+from steersman.data.formats.turns import settled, speaks, split_thoughts, turns_of
 from steersman.parts import Text
 from steersman.types import Conversation, Json, Message
 
@@ -108,6 +108,9 @@ def past_turns(fields: Fields) -> list[Message]:
         return []
     if not isinstance(value, list):
         raise ValueError(f"{key}: expected a list of [question, answer] pairs, got {shown(value)}")
+    if not any(map(speaks, value)):
+        fields.note(f"'{key}' that lists tickets or events instead of turns: not used")
+        return []
     out: list[Message] = []
     for i, pair in enumerate(value):
         if isinstance(pair, list | tuple):

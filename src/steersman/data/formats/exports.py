@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,8 @@ DESK = "\0desk"
 TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
+BEGINS = 24
+"""Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
 DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
@@ -86,7 +89,8 @@ def _branch(record: Record, fields: Fields) -> list[dict[str, Any]]:
 
 def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
-    items = next((found for key in LISTS if (found := _listed(record.get(key)))), None)
+    lists = ((key, found) for key in LISTS if (found := _listed(record.get(key))))
+    items = next((found for key, found in lists if key != "history" or _told_apart(found, record)), None)
     if items is None and {"requester_id", "subject", "description"} <= record.keys():  # a ticket without its comments
         told = any(plain(str(key)) in NAMES["answer"] for key in record)
         return None if told else [{"role": "user", "content": body_of(record)}]
@@ -218,15 +222,30 @@ def _side(item: Record, record: Record) -> str | None:
     return "user" if name == record["requester_id"] else "assistant"
 
 
+def _told_apart(items: list[Record], record: Record) -> bool:
+    return any("role" in item or _side(usual(item) or item, record) for item in items)
+
+
 def _known(kind: str) -> str | None:
     role = SIDES.get(kind.casefold())
     return role if role in ("user", "assistant", BOT) else None
 
 
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text)
+
+
 def body_of(item: Record) -> str:
-    """A message's text without markup; of HTML and the same on one line the HTML, which shows what is quoted."""
+    """A message's text without markup; of HTML and the same on one line the HTML, which shows what is quoted.
+
+    It is the same where the HTML has the first letters of the line.
+    """
     found = [item[k] for k in (*BODY, "body_html") if isinstance(item.get(k), str) and item[k].strip()]
     text = found[0] if found else ""
     if "\n" not in text.strip() and not MARKUP.search(text):
-        text = next((other for other in found[1:3] if MARKUP.search(other)), text)
+        begins = _letters(text)[:BEGINS]
+        text = next(
+            (other for other in found[1:] if MARKUP.search(other) and begins and begins in _letters(text_of(other))),
+            text,
+        )
     return text_of(text) if MARKUP.search(text) else text.strip()

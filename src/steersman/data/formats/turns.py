@@ -29,13 +29,21 @@ ROLES: dict[str, Role | str] = {
 }
 """Name in data -> role. 'call' is an assistant's turn whose content is a call of a tool."""
 
-SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "agent")
+EVENTS = ("sender_type", "author_type", "sender_role", "author", "sender")
+"""Fields in which a system that speaks tells of what happened (who came, who left)."""
+SPEAKER_KEYS = ("role", "from", "speaker", *EVENTS[:3], "author_role", *EVENTS[3:], "agent")
 TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
 """Fields of a part that contain its text."""
 IMAGE_TYPES = ("image_url", "image", "input_image", "image_file")
 NAMED = re.compile(r"\s*(?P<who>[^:：\n]{1,20}?)\s?[:：]\s*(?P<text>.*)", re.DOTALL)
 """Pattern of a text that begins with its speaker."""
+EXCHANGE: tuple[tuple[Role, tuple[str, ...]], ...] = (
+    ("system", ("system",)),
+    ("user", ("input", "human", "user", "question", "prompt", "query", "instruction", "用户", "问")),
+    ("assistant", ("output", "assistant", "answer", "response", "gpt", "bot", "completion", "助手", "答")),
+)
+"""Fields of an object that holds a question and its answer."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 LEARN_KEYS = ("learn", "loss", "weight", "train", "trainable", "train_on_turn", "loss_weight", "training")
 MASK_KEYS = ("masked", "mask", "context_only", "no_loss")
@@ -71,10 +79,25 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
             return named
         fields.note("turns without a speaker: taken for user and assistant in turn")
         return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
-    out: list[Message] = []
-    for i, item in enumerate(value):
-        out += _turn(item, f"{field}[{i}]", fields)
-    return _speaking_systems(out, fields)
+    found = [(item, _turn(item, f"{field}[{i}]", fields)) for i, item in enumerate(value)]
+    every = [turn for _, turns in found for turn in turns]
+    said = [turn for item, turns in found for turn in turns if not _tells(item, turns)]
+    if len(said) < len(every) and any(turn.role == "assistant" for turn in said):
+        fields.note("messages of others (in copy, systems) left out of tickets", len(every) - len(said))
+        return said
+    return _speaking_systems(every, fields)
+
+
+def speaks(item: Any) -> bool:
+    """Whether an item of a list may be a turn, or a question with its answer."""
+    known = {*SPEAKER_KEYS, *(name for _, names in EXCHANGE for name in names)}
+    return not isinstance(item, Mapping) or not known.isdisjoint(plain(str(key)) for key in item)
+
+
+def _tells(item: Any, turns: list[Message]) -> bool:
+    """Whether a turn tells of what happened in the chat."""
+    who = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), "") if isinstance(item, Mapping) else ""
+    return who in EVENTS and [turn.role for turn in turns] == ["system"]
 
 
 def _speakerless(turns: list[Any]) -> list[str] | None:
@@ -137,12 +160,7 @@ def _role(name: str, where: str, fields: Fields) -> str:
 def _exchange(item: Mapping[str, Any], field: str) -> list[Message]:
     """An object that holds a question and its answer (xTuner), optionally a system text."""
     names = {plain(str(k)): v for k, v in item.items()}
-    roles: tuple[tuple[Role, tuple[str, ...]], ...] = (
-        ("system", ("system",)),
-        ("user", ("input", "human", "user", "question", "prompt", "query", "instruction", "用户", "问")),
-        ("assistant", ("output", "assistant", "answer", "response", "gpt", "bot", "completion", "助手", "答")),
-    )
-    found = [(role, next((names[n] for n in keys if isinstance(names.get(n), str)), None)) for role, keys in roles]
+    found = [(role, next((names[n] for n in keys if isinstance(names.get(n), str)), None)) for role, keys in EXCHANGE]
     turns = [Message(role, text) for role, text in found if text is not None and (text or role != "system")]
     if not any(m.role != "system" for m in turns):
         raise ValueError(f"{field}: expected an object with role and content, got {shown(dict(item))}")

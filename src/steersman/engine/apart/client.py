@@ -57,8 +57,10 @@ class Pending:
 class Life:
     """One connection: from when it was made until the engine's process, or this one, ends it."""
 
-    def __init__(self, connection: Connection, told: Told) -> None:
-        self._connection, self._told = connection, told
+    def __init__(self, connection: Connection, told: Told, released: queue.SimpleQueue[int]) -> None:
+        """`released`: holders that let go, told in the reading thread: who lets go may be the garbage collector, in the
+        midst of anything."""
+        self._connection, self._told, self._released = connection, told, released
         self._sending, self._ids = threading.Lock(), itertools.count(1)
         self._pending: dict[int, Pending] = {}
         self.over = False
@@ -80,10 +82,6 @@ class Life:
             with contextlib.suppress(Gone):
                 self._send(kind, id_)
 
-    def release(self, holder: int) -> None:
-        with contextlib.suppress(Gone):
-            self._send("release", 0, holder)
-
     def tell(self, what: Any) -> None:
         self._send("tell", 0, what)
 
@@ -101,9 +99,9 @@ class Life:
         try:
             while True:
                 while not self._connection.poll(LOOK_SECONDS):
-                    self._pass_on_cancellations()
+                    self._pass_on()
                 self._take(self._connection.recv())
-                self._pass_on_cancellations()
+                self._pass_on()
         except (EOFError, OSError, TypeError):  # TypeError: closed by this process meanwhile
             pass
         self.over = True
@@ -112,11 +110,15 @@ class Life:
         self._pending.clear()
         self._told(0, None)
 
-    def _pass_on_cancellations(self) -> None:
+    def _pass_on(self) -> None:
+        """What others have left: answers that were cancelled, and engines that nobody holds any more."""
         for id_, pending in list(self._pending.items()):
             if pending.cancelled is not None and pending.cancelled.is_set():
                 pending.cancelled = None
                 self.end("cancel", id_)
+        with contextlib.suppress(queue.Empty, Gone):
+            while True:
+                self._send("release", 0, self._released.get_nowait())
 
     def _take(self, items: Iterable[Item]) -> None:
         for id_, kind, value in items:
@@ -137,6 +139,8 @@ class Link:
         self._lock, self._closed = threading.Lock(), threading.Event()
         self.told: Told = lambda _sender, _what: None
         """Called with what another client told all; None: it left, and sender 0: this connection ended."""
+        self.released: queue.SimpleQueue[int] = queue.SimpleQueue()
+        """Holders whose engines nobody here uses any more."""
         self.connected: Callable[[], None] = lambda: None
         """Called after each connection, which knows nothing of what was told before."""
 
@@ -149,7 +153,8 @@ class Link:
         with self._lock:
             fresh = self._life is None or self._life.over
             if self._life is None or self._life.over:
-                self._life = Life(self._connect(), lambda sender, what: self.told(sender, what))
+                told = lambda sender, what: self.told(sender, what)  # noqa: E731
+                self._life = Life(self._connect(), told, self.released)
             life = self._life
         if fresh:
             self.connected()
@@ -187,7 +192,7 @@ class ApartEngine:
         for name in self._about.abilities:  # on the object, so that it satisfies the protocols that its engine does
             self.__dict__[name] = functools.partial(self._call, name)
         if self._holder is not None:
-            weakref.finalize(self, _release, link, self._holder)
+            weakref.finalize(self, link.released.put, self._holder)
 
     def _opened(self, again: bool = False) -> tuple[Life, About]:
         """The connection over which the engine is open, opened where it is not."""
@@ -313,8 +318,3 @@ class ApartEngine:
 
 
 _holders = itertools.count(1)
-
-
-def _release(link: Link, holder: int) -> None:
-    if link.up:
-        link.life().release(holder)

@@ -1,0 +1,151 @@
+"""Workbooks (xlsx) -> one record per row, in memory that does not grow with them.
+
+openpyxl alone holds all texts of a workbook and a node of each row that it has read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
+
+from steersman.data.columns import cell_text
+from steersman.data.containers import Part
+from steersman.data.readers import Record
+from steersman.data.reading import Reading
+from steersman.data.shelves import Shelf
+from steersman.data.tables import as_record, checked_names, column_names
+from steersman.progress import activity
+
+
+def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
+    """Rows of the first sheet with rows (or of --sheet); other sheets with rows are named in a note."""
+    with part.seekable() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # warnings on styles and extensions that are not read
+        try:
+            book = _opened(file)
+        except Exception as error:  # openpyxl passes on its parsers' errors
+            raise ValueError(
+                f"{part.name}: expected a whole .xlsx file, but: {error or type(error).__name__}"
+            ) from None
+        name = _sheet(part, reading, book)
+        names: list[str] = []
+        for number, cells, written in _rows(book[name], part.name):
+            if not any(value is not None and str(value).strip() for value in written):
+                continue
+            texts = [cell_text(value) for value in cells]
+            if not names:
+                if sum(map(bool, texts)) == 1 and number < 4 and _wider(book[name], part.name, number):
+                    reading.tell(f"note: {part.name}: row {number} of '{name}' is a title ({texts[0]!r}) and left out")
+                    continue
+                names = checked_names(column_names(texts), part, reading, number)
+                continue
+            unknown = [
+                n for n, v, w in zip(names, cells, written, strict=False) if v is None and str(w or "").startswith("=")
+            ]
+            if unknown:
+                why = f"column '{unknown[0]}' holds a formula whose value was never stored; open and save the file once"
+                yield Record(number, None, ",".join(texts), f"expected text, {why}")
+                continue
+            yield as_record(number, names, texts + [""] * (len(names) - len(texts)))
+
+
+def _sheet(part: Part, reading: Reading, book: Any) -> str:
+    """The sheet to read."""
+    sheets = [sheet for sheet in book.worksheets if hasattr(sheet, "reset_dimensions")]
+    if reading.sheet:
+        if reading.sheet not in [sheet.title for sheet in sheets]:
+            raise ValueError(f"--sheet {reading.sheet}: expected one of {', '.join(s.title for s in sheets)}")
+        return reading.sheet
+    filled = [sheet.title for sheet in sheets if len(list(itertools.islice(_filled(sheet, part.name), 2))) == 2]
+    if not filled:
+        raise ValueError(f"{part.name}: expected a sheet with a row of names and rows below, found none")
+    if len(filled) > 1:
+        others = ", ".join(f"'{name}'" for name in filled[1:])
+        reading.tell(f"note: {part.name}: sheet '{filled[0]}' is read; others are not: {others}; name one with --sheet")
+    return str(filled[0])
+
+
+def _opened(file: IO[bytes]) -> Any:
+    """The workbook; texts that its cells share lie on disk."""
+    from openpyxl.reader.excel import SHARED_STRINGS, ExcelReader
+
+    class Reader(ExcelReader):  # type: ignore[misc]
+        def read_strings(self) -> None:
+            if (part := self.package.find(SHARED_STRINGS)) is not None:
+                with self.archive.open(part.PartName[1:]) as source:
+                    self.shared_strings = _texts(source)
+
+    reader = Reader(file, read_only=True, data_only=True)
+    reader.read()
+    return reader.wb
+
+
+def _texts(source: IO[bytes]) -> Shelf[str]:
+    from openpyxl.cell.text import Text
+    from openpyxl.xml.constants import SHEET_MAIN_NS
+
+    out = Shelf[str]()
+    with activity("reading the texts of a workbook", unit="text") as shown:
+        for parent, node in _nodes(source, f"{{{SHEET_MAIN_NS}}}sst", f"{{{SHEET_MAIN_NS}}}si"):
+            out.append(Text.from_tree(node).content.replace("x005F_", ""))  # as openpyxl reads them
+            parent.clear()
+            shown.update(len(out))
+    return out
+
+
+def _nodes(source: IO[bytes], outer: str, inner: str) -> Iterator[tuple[Any, Any]]:
+    """(parent, node) of every `inner` node in an `outer` one."""
+    from openpyxl.xml.functions import iterparse
+
+    parent = None
+    for event, node in iterparse(source, ("start", "end")):
+        if node.tag == outer:
+            parent = node if event == "start" else None
+        elif event == "end" and node.tag == inner and parent is not None:
+            yield parent, node
+
+
+def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+    """(number, values, what was written: values and formulas) of every row that the sheet's file has."""
+    from openpyxl.worksheet._reader import DATA_TAG, ROW_TAG, WorkSheetParser
+
+    book = sheet.parent
+    try:
+        with sheet._get_source() as source:
+            values, written = (
+                WorkSheetParser(
+                    source,
+                    sheet._shared_strings,
+                    data_only=data_only,
+                    epoch=book.epoch,
+                    date_formats=book._date_formats,
+                    timedelta_formats=book._timedelta_formats,
+                )
+                for data_only in (True, False)
+            )
+            for parent, node in _nodes(source, DATA_TAG, ROW_TAG):
+                (number, cells), (_, formulas) = values.parse_row(node), written.parse_row(node)
+                for held in (parent, values.row_dimensions, written.row_dimensions):
+                    held.clear()
+                yield number, _in_columns(cells), _in_columns(formulas)
+    except Exception as error:  # openpyxl passes on its parsers' errors
+        raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
+
+
+def _in_columns(cells: list[dict[str, Any]]) -> tuple[Any, ...]:
+    out = [None] * max((cell["column"] for cell in cells), default=0)
+    for cell in cells:
+        out[cell["column"] - 1] = cell["value"]
+    return tuple(out)
+
+
+def _filled(sheet: Any, name: str) -> Iterator[tuple[Any, ...]]:
+    return (row for _, row, _ in _rows(sheet, name) if any(value is not None and str(value).strip() for value in row))
+
+
+def _wider(sheet: Any, name: str, number: int) -> bool:
+    """Whether the row after row `number` has more than one cell."""
+    row = next((row for n, row, _ in _rows(sheet, name) if n > number), ())
+    return sum(value is not None for value in row) > 1
