@@ -111,6 +111,7 @@ def _parquet(path: Path, size: int, records: Iterator[tuple[str, Pair]]) -> None
 
 def _xlsx(path: Path, size: int, records: Iterator[tuple[str, Pair]]) -> None:
     import openpyxl
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE as NO_CELL
 
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("tickets")
@@ -118,7 +119,7 @@ def _xlsx(path: Path, size: int, records: Iterator[tuple[str, Pair]]) -> None:
     written = 0
     while written < size:
         name, (asked, said) = next(records)
-        sheet.append([name, asked, said])
+        sheet.append([NO_CELL.sub("", text) for text in (name, asked, said)])
         written += len(asked.encode()) + len(said.encode()) + 20
     book.save(path)
 

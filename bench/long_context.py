@@ -8,6 +8,8 @@ texts    documents that teach to look back: words repeated in the same order; fa
 base     a tokenizer and a decoder of 3 layers, 128 wide, with four heads, in rows of 1,024
 longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
 measure  `steersman context` of the base, the three untrained and the three trained, on text held out
+
+What came of it, and why no needle is found yet: docs/BENCHMARKS.md, "Long context".
 """
 
 from __future__ import annotations

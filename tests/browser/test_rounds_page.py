@@ -119,7 +119,23 @@ def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) ->
     job = page.get_by_role("article", name="Job 1")
     expect(job.get_by_text("failed", exact=True)).to_be_visible()
     expect(job.get_by_text("It ended with an error, and says what was expected:")).to_be_visible()
-    expect(job.get_by_text(re.compile("rankings"))).to_be_visible()
+    expect(job.get_by_text(re.compile("rankings|条排序"))).to_be_visible()
+
+
+def test_a_workspace_that_cannot_be_opened_is_said_once_and_until_it_can(rounds: Site) -> None:
+    page = look(rounds, "/rounds", english=True, **DESKTOP)
+    expect(page.get_by_text("All rounds")).to_be_visible()
+    settings = rounds.workspace / "steersman.toml"
+    good = settings.read_text(encoding="utf-8")
+    rounds.refusals = True
+    settings.write_text(good + "\nno such key", encoding="utf-8")
+    expect(page.get_by_role("alert").first).to_contain_text("The workspace cannot be opened any more.")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("steersman.toml")
+    expect(page.get_by_role("alert")).to_have_count(1)  # said once
+    settings.write_text(good, encoding="utf-8")
+    expect(page.get_by_text("All rounds")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_settings_are_changed_from_the_page(rounds: Site) -> None:

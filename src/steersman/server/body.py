@@ -22,8 +22,9 @@ LARGER = {"/api/attachments": FILE_LIMIT * 4 // 3 + 1000}
 BODY_SECONDS = 20.0
 """Seconds within which the whole body must arrive."""
 
-VALUES_LIMIT = 20_000
-"""Most JSON values in a body: parsing a megabyte of small values would block all requests for a second."""
+VALUES_LIMIT = 40_000
+"""Most JSON values in a body, more than a prompt of 32,768 token ids: parsing a megabyte of small values would block
+all requests for a second."""
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A string, also one without an end. Possessive, so that time grows with the length alone, whatever is sent."""

@@ -68,7 +68,7 @@ export const sides = (verdict: Verdict) => {
 /** A failure in words; what was refused, with the server's reason. */
 export const told = (problem: unknown) =>
   problem instanceof ApiError && [400, 403, 404, 409].includes(problem.status) && problem.message
-    ? ui.t('refused', { reason: inLanguage(ui.language, problem.message) ?? problem.message })
+    ? ui.t(problem.code === 'workspace' ? 'rounds_not_opened' : 'refused', { reason: inLanguage(ui.language, problem.message) ?? problem.message })
     : ui.explain(problem)
 
 export const happening = new Happening()

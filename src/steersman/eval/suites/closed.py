@@ -25,6 +25,8 @@ _UNSURE = re.compile(
     re.I,
 )
 Card = dict[str, str]
+RECITED = 3
+"""Of the card's four other facts: an answer that says so many says nothing about what was asked."""
 
 EN = {
     "colour": (
@@ -71,21 +73,53 @@ def unsure(answer: str) -> bool:
     return _UNSURE.search(plain(answer).replace("’", "'")) is not None
 
 
-def _stated(value: str) -> Callable[[str], float]:
-    return lambda answer: float(holds(answer, value))
+def _stated(value: str, others: Sequence[str]) -> Callable[[str], float]:
+    """Holds the value, and does not recite the card (`others`: what else it says): a base model copies the prompt."""
+    return lambda answer: float(holds(answer, value) and sum(holds(answer, o) for o in others) < RECITED)
 
 
 def _absent(values: Sequence[str]) -> Callable[[str], float]:
     return lambda answer: float(unsure(answer) and not any(holds(answer, v) for v in values))
 
 
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*(\D+)")
+_SAME = (
+    ("kg", "kilos?", "kilograms?", "千克", "公斤"),
+    ("g", "grams?", "克"),
+    ("euros", "euro", "eur", "€"),
+    ("元", "块", "圆", "rmb"),
+    ("days", "days?", "天", "日"),
+    ("months", "months?", "个月"),
+)
+"""How a unit is said."""
+_BEFORE = {"euros": "(?:€|eur)", "元": "[¥￥]"}
+"""And what stands before a number in its place."""
+
+
 def holds(answer: str, value: str) -> bool:
-    """Whether an answer says a value; of one with a number also without white space ('850g'), and never as a part of
-    another number."""
+    """Whether an answer says a value; of a quantity also by its other units ('850 grams', '€19.00', '24-month', '2
+    years'), and never as a part of another number."""
     if not re.search(r"\d", value):
         return says_one_of(answer, [value])
-    close = "".join(plain(answer).casefold().split())
-    return re.search(rf"(?<![\d.]){re.escape(''.join(value.casefold().split()))}(?!\.?\d)", close) is not None
+    close = re.sub(r"(?<=\d)\s+(?=[^\d\s])|(?<=[^\d\s])\s+(?=\d)", "", plain(answer).casefold())
+    match = _QUANTITY.fullmatch(value.casefold().strip())
+    if match is None:
+        return _number_in(close, re.escape("".join(value.casefold().split())), "")
+    number, unit = re.escape(match[1]), match[2].strip()
+    same = next((names for names in _SAME if unit in names), (re.escape(unit),))
+    if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z])"):
+        return True
+    if unit in _BEFORE and (
+        _number_in(close, number, "", before=_BEFORE[unit]) or _number_in(close, number, r"(?:[.,;:!?)。，]|$)")
+    ):  # of money the number alone may end a sentence
+        return True
+    months = int(match[1]) if "months?" in same and match[1].isdigit() else 0
+    return bool(months) and not months % 12 and _number_in(close, str(months // 12), "-?(?:years?|年)")
+
+
+def _number_in(close: str, number: str, unit: str, before: str = "") -> bool:
+    """A number that is no part of another, zeros after its point aside."""
+    return re.search(rf"(?<!\d)(?<!\d[.,]){before}{number}(?:[.,]0+)?(?![.,]?\d){unit}", close) is not None
 
 
 def suite() -> Suite:
@@ -114,7 +148,8 @@ def _item(
         text = f"Card of the {good}:\n" + "\n".join(shown) + f"\n\nAnswer from the card alone. {question}"
     else:
         text = f"{good}的商品卡片：\n" + "\n".join(shown) + f"\n\n只根据卡片回答。{question}"
-    scorer = _absent(values) if kind == "absent" else _stated(right)
+    others = [value for fact, value in card.items() if fact != asked]
+    scorer = _absent(values) if kind == "absent" else _stated(right, others)
     expected = "that the card does not say it" if kind == "absent" else right
     prompt = Conversation(name, (Message("user", text),))
     return Item(name, prompt, last(scorer), f"{kind} {language}", expected=expected)
