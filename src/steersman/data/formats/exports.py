@@ -29,7 +29,7 @@ DESK = "\0desk"
 TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
-BEGINS = 24
+BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
