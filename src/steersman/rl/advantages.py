@@ -39,7 +39,7 @@ def most_varied(rewards: Tensor, answers: int, kept: int) -> Tensor:
     """Of each prompt's rewards, the `kept` with the largest variance: indices [prompts * kept] into rewards [E], in
     order. Max-variance down-sampling, Xu et al. 2025: they are some of the highest and the rest of the lowest.
 
-    Episodes lie prompt by prompt, `answers` (at least `kept`) each; of equal rewards the first ones are taken.
+    Episodes lie prompt by prompt, `answers` (at least `kept`) each; ties go to the first below, the last above.
     """
     groups = rewards.view(-1, answers)
     order = groups.argsort(dim=1, stable=True)
