@@ -335,8 +335,10 @@ def test_ppo_learns_from_some_of_the_answers_and_tells_of_all(tiny: Path, tmp_pa
     assert rows[2]["ratio_error_first"] == 0
     assert tree_hashes(tmp_path / "0")["model.safetensors"] == tree_hashes(tmp_path / "6")["model.safetensors"]
     assert rows[2]["policy_loss"] != rows[0]["policy_loss"]
-    with pytest.raises(ValueError, match=r"learned_per_prompt = 7: expected at most the 6"):
+    with pytest.raises(ValueError, match=r"learned_per_prompt = 7: expected 2 to 6"):
         run_ppo(tiny, tmp_path / "reward", tmp_path / "x", learned_per_prompt=7, **common)
+    with pytest.raises(ValueError, match=r"learned_per_prompt = 1: expected 2 to 6"):
+        run_ppo(tiny, tmp_path / "reward", tmp_path / "x", learned_per_prompt=1, **common)
 
 
 def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_path: Path) -> None:

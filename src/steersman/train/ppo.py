@@ -167,7 +167,7 @@ def learn(session: Session[PpoConfig, Actors], state: State, material: Material)
         # advantages
         if now.experience is None:
             now.experience, now.measured = experience_of(minibatches, scored, config, state.kl.coef)
-            if config.rollouts.learned_per_prompt:
+            if 0 < config.rollouts.learned_per_prompt < config.rollouts.answers_per_prompt:
                 minibatches = choose(actors, now, minibatches, config)
         parts = now.experience.split([len(minibatch.answers) for minibatch in minibatches])
 
@@ -377,10 +377,10 @@ def check(config: PpoConfig, material: Material) -> None:
     if (advantage.group_baseline or advantage.method != "gae") and answers < 2:
         what = "group_baseline" if advantage.group_baseline else f"advantage = {advantage.method}"
         raise ValueError(f"ppo.{what} compares a prompt's answers: expected ppo.answers_per_prompt of 2 or more")
-    if not 0 <= config.rollouts.learned_per_prompt <= answers:
+    learned = config.rollouts.learned_per_prompt
+    if learned and not min(2, answers) <= learned <= answers:  # of one there is no variance: it would be the worst
         raise ValueError(
-            f"ppo.rollouts.learned_per_prompt = {config.rollouts.learned_per_prompt}: expected at most the {answers} "
-            "of ppo.rollouts.answers_per_prompt"
+            f"ppo.rollouts.learned_per_prompt = {learned}: expected 2 to {answers} (answers_per_prompt), or 0 for all"
         )
     if advantage.method != "gae" and config.critic.warmup_iterations:
         raise ValueError(

@@ -101,7 +101,7 @@ def holds(answer: str, value: str) -> bool:
     years'), and never as a part of another number."""
     if not re.search(r"\d", value):
         return says_one_of(answer, [value])
-    close = re.sub(r"(?<=\d)\s+(?=[^\d\s])|(?<=[^\d\s])\s+(?=\d)", "", plain(answer).casefold())
+    close = re.sub(r"(?<=\d)[^\S\n]+(?=[^\d\s])|(?<=[^\d\s])[^\S\n]+(?=\d)", "", plain(answer).casefold())
     match = _QUANTITY.fullmatch(value.casefold().strip())
     if match is None:
         return _number_in(close, re.escape("".join(value.casefold().split())), "")
@@ -110,7 +110,7 @@ def holds(answer: str, value: str) -> bool:
     if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z])"):
         return True
     if unit in _BEFORE and (
-        _number_in(close, number, "", before=_BEFORE[unit]) or _number_in(close, number, r"(?:[.,;:!?)。，]|$)")
+        _number_in(close, number, "", before=_BEFORE[unit]) or _number_in(close, number, r"(?:[.,;:!?)。，\n]|$)")
     ):  # of money the number alone may end a sentence
         return True
     months = int(match[1]) if "months?" in same and match[1].isdigit() else 0
