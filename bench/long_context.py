@@ -6,7 +6,7 @@
 texts    documents that teach to look back: facts said once and asked for several times; words repeated in the same
          order; facts among sentences of real text, asked for later; and plain text. No fact is about a needle's place,
          and none is a code (`SAID`, `WHATS`)
-base     a tokenizer with up to three digits an entry, and a decoder (--depth 3) in rows of 2,048: first mostly facts
+base     a tokenizer with up to three digits an entry, and a decoder (--depth 2) in rows of 2,048: first mostly facts
          without text between them (STAGES), until it matches what is asked to what was said, then longer documents
 longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
 measure  `steersman context` of the base, the three untrained and the three trained, on text held out
@@ -215,10 +215,10 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
     verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")
     before = ""
     for name, (share, lr, weights) in STAGES.items():
-        given = ("--from", before) if before else ("--depth", "3")
+        given = ("--from", before) if before else ("--depth", "2")
         mixed = [part for la in languages for kind, w in weights.items() for part in ("--weight", f"{la}-{kind}={w}")]
         tokens = str(round(1e6 * million * share * len(languages)))
-        settings: dict[str, object] = {"batch_tokens": 4096, "documents": "whole", "eval_tokens": 16384, "samples": 0}
+        settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "documents": "whole", "eval_tokens": 8192, "samples": 0}
         settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else {"shape__tied": "true"})
         mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
