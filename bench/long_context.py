@@ -218,7 +218,13 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
         given = ("--from", before) if before else ("--depth", "2")
         mixed = [part for la in languages for kind, w in weights.items() for part in ("--weight", f"{la}-{kind}={w}")]
         tokens = str(round(1e6 * million * share * len(languages)))
-        settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "documents": "whole", "eval_tokens": 8192, "samples": 0}
+        settings: dict[str, object] = {
+            "batch_tokens": 2048,
+            "evals": 6,
+            "documents": "whole",
+            "eval_tokens": 8192,
+            "samples": 0,
+        }
         settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else {"shape__tied": "true"})
         mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)

@@ -5,8 +5,8 @@ and how long a stream beside it waits.
     python bench/long_serving.py --model DIR/space/models/yarn --lengths 16384 32000
 
 Each length is asked for alone, then beside a stream. Seconds are the clock's and, in brackets, the engine's processor
-time. Memory is the engine's process: its peak above what it had after a short prompt. Planned for it: a rectangle for the
-stream and the prompt, the prompts that have finished (of the lengths before too), and what comes and goes with a prompt.
+time. Memory is the engine's process: its peak above what it had after a short prompt. Planned for it: a rectangle for
+the stream and the prompt, the prompts that have finished (of shorter lengths too), and what a prompt needs meanwhile.
 """
 
 from __future__ import annotations

@@ -106,7 +106,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
             text_config(config)
             return config
         except Exception as error:  # a config class may raise any error
-            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
+            told = checks.said(error)
+            if "custom code" in told:
+                told = "the model is Python code of its own; once you have read it: --set model.trust_remote_code=true"
+            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {told}") from None
 
 
 def read_tokenizer(folder: Path) -> Any:

@@ -21,7 +21,9 @@ def working_bytes(shape: Shape, dtype: torch.dtype, device: torch.device, int8: 
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     # the stream, its norm and what a half of the layer adds; q, k and v as projected, as rotated and what is attended
     numbers = 3 * (shape.hidden + query) + 4 * key + 3 * shape.intermediate
-    tables = len({repr(scaling) for scaling in shape.rope_scalings}) * 2 * (shape.context + shape.switch) * shape.head_dim
+    tables = (
+        len({repr(scaling) for scaling in shape.rope_scalings}) * 2 * (shape.context + shape.switch) * shape.head_dim
+    )
     found = (rows * numbers + tables) * dtype.itemsize
     if int8:
         found += rows * key * QUANTISING
