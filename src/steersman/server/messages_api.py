@@ -78,7 +78,9 @@ def _message(answering: Answering) -> dict[str, Any]:
 
 def _end(answering: Answering, ended: Ended) -> dict[str, Any]:
     used = {"input_tokens": answering.tokens, "output_tokens": len(ended.completion.token_ids)}
-    return {"stop_reason": _STOPS[ended.reason], "stop_sequence": None, "usage": used}
+    stopped = ended.completion.stopped if ended.reason == "stop" else ""
+    reason = "stop_sequence" if stopped else _STOPS[ended.reason]
+    return {"stop_reason": reason, "stop_sequence": stopped or None, "usage": used}
 
 
 def _use(call: ToolCall, given: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,6 @@ def working_bytes(shape: Shape, dtype: torch.dtype, device: torch.device, int8: 
     # the stream, its norm and what a half of the layer adds; q, k and v as projected, as rotated and what is attended
     numbers = 3 * (shape.hidden + query) + 4 * key + 3 * shape.intermediate
     found = rows * numbers * dtype.itemsize
-    if kernels.multiplies(torch.empty(0, dtype=dtype, device=device)):
+    if kernels.multiplies(torch.empty(0, dtype=dtype, device=device)) and shape.head_dim % kernels.LANES == 0:
         return found + kernels.cached_room(rows, shape.heads, shape.kv_heads, shape.head_dim, int8)
     return found + len(set(shape.windows)) * rows * shape.context * (1 + dtype.itemsize)
