@@ -44,7 +44,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
         async for _, item in items:
             said.append(item)
     words = "".join(item for item in said if isinstance(item, str))
-    content: list[dict[str, Any]] = [{"type": "text", "text": words, "citations": None}] if words else []
+    content: list[dict[str, Any]] = [{"type": "text", "text": words}] if words else []
     content += [_use(item, json.loads(item.arguments)) for item in said if isinstance(item, ToolCall)]
     (ended,) = (item for item in said if isinstance(item, Ended))
     return JSONResponse(_message(answering) | {"content": content} | _end(answering, ended))
