@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -350,10 +351,30 @@ def test_workbooks(tmp_path: Path) -> None:
     formula = book(tmp_path / "d.xlsx", {"s": [["question", "answer"], ["sum?", "=1+1"], ["a", "b"]]})
     with pytest.raises(ValueError, match=r"d\.xlsx:2: expected text, column 'answer' holds a formula"):
         parse_file(formula)
+    text = [
+        ["question", "answer"],
+        ["=== ticket 4 ===", "=) thanks, see you"],
+        ["=50% off today?", "=回复="],
+        ["=1+1", "x"],
+    ]
+    read = parse_file(book(tmp_path / "g.xlsx", {"s": text}), skip_bad=True)
+    assert [[m.text for m in r.messages] for r in read.records] == text[1:3], "a library wrote them as formulas"
+    assert (len(read.rejected), read.changed) == (1, {"cells that begin with '=' and are no formula, read as text": 4})
     title = book(tmp_path / "e.xlsx", {"s": [["Export of March", None], ["question", "answer"], ["a", "b"]]})
     assert said(title) == [["a", "b"]]
     with pytest.raises(ValueError, match="found none"):
         parse_file(book(tmp_path / "f.xlsx", {"s": [["question"]]}))
+
+
+def test_a_full_disk_is_no_broken_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = book(tmp_path / "a.xlsx", {"s": [["question", "answer"], ["a", "b"]]})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("steersman.data.workbooks._opened", full)
+    with pytest.raises(OSError, match="no space left"):
+        parse_file(path)
 
 
 def test_columns_of_parquet_and_arrow(tmp_path: Path) -> None:

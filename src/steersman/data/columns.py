@@ -71,7 +71,10 @@ def scan_arrow(part: Part, reading: Reading) -> Iterator[Record]:
             raise _broken(part, "arrow", file, error) from None
 
 
-def _broken(part: Part, kind: str, file: IO[bytes], error: Exception) -> ValueError:
+def _broken(part: Part, kind: str, file: IO[bytes], error: Exception) -> Exception:
+    """What to raise: what the system says, as of a damaged disk, stays as it is."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
     size = file.seek(0, 2)
     return ValueError(
         f"{part.name}: expected a whole .{kind} file; its {size} bytes begin like one, but: "

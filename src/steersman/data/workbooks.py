@@ -5,9 +5,11 @@ openpyxl alone holds all texts of a workbook and a node of each row that it has 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from steersman.data.columns import cell_text
@@ -18,37 +20,82 @@ from steersman.data.shelves import Shelf
 from steersman.data.tables import as_record, checked_names, column_names
 from steersman.progress import activity
 
+REFERENCE = re.compile(r"[\w.\\$:!'\[\]@#]+")
+"""Pattern of a cell, a range, or a name in a formula."""
+
 
 def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
     """Rows of the first sheet with rows (or of --sheet); other sheets with rows are named in a note."""
     with part.seekable() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings on styles and extensions that are not read
-        try:
+        with _whole(part.name):
             book = _opened(file)
-        except Exception as error:  # openpyxl passes on its parsers' errors
-            raise ValueError(
-                f"{part.name}: expected a whole .xlsx file, but: {error or type(error).__name__}"
-            ) from None
-        name = _sheet(part, reading, book)
+        sheet = _sheet(part, reading, book)
         names: list[str] = []
-        for number, cells, written in _rows(book[name], part.name):
+        for number, cells, written in _rows(book[sheet], part.name):
             if not any(value is not None and str(value).strip() for value in written):
                 continue
-            texts = [cell_text(value) for value in cells]
+            texts, unknown = _texts_of(cells, written, reading)
             if not names:
-                if sum(map(bool, texts)) == 1 and number < 4 and _wider(book[name], part.name, number):
-                    reading.tell(f"note: {part.name}: row {number} of '{name}' is a title ({texts[0]!r}) and left out")
+                if sum(map(bool, texts)) == 1 and number < 4 and _wider(book[sheet], part.name, number):
+                    reading.tell(f"note: {part.name}: row {number} of '{sheet}' is a title ({texts[0]!r}) and left out")
                     continue
                 names = checked_names(column_names(texts), part, reading, number)
                 continue
-            unknown = [
-                n for n, v, w in zip(names, cells, written, strict=False) if v is None and str(w or "").startswith("=")
-            ]
-            if unknown:
-                why = f"column '{unknown[0]}' holds a formula whose value was never stored; open and save the file once"
+            if unknown and unknown[0] < len(names):
+                name = names[unknown[0]]
+                why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
                 yield Record(number, None, ",".join(texts), f"expected text, {why}")
                 continue
             yield as_record(number, names, texts + [""] * (len(names) - len(texts)))
+
+
+@contextlib.contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Turns errors of openpyxl and its parsers into a ValueError; those of the system, as of a full disk, stay."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
+
+
+def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) -> tuple[list[str], list[int]]:
+    """(texts of a row's cells, places of formulas without a value). Of a text that a library wrote as a formula, as it
+    begins with '=', the text."""
+    texts, unknown = [cell_text(value) for value in cells], []
+    for i, formula in enumerate(written):
+        if not str(formula or "").startswith("=") or cells[i] == formula:
+            continue
+        if not _computes(formula):
+            texts[i] = formula
+            reading.changed["cells that begin with '=' and are no formula, read as text"] += 1
+        elif cells[i] is None:
+            unknown.append(i)
+    return texts, unknown
+
+
+def _computes(formula: str) -> bool:
+    """Whether what follows '=' is a formula: operands with an operator between any two, and no sentence."""
+    from openpyxl.formula.tokenizer import Token, Tokenizer, TokenizerError
+
+    try:
+        tokens = [token for token in Tokenizer(formula).items if token.type != Token.WSPACE]
+    except (TokenizerError, IndexError):
+        return False
+    ended = False
+    """Whether the token before ends an operand."""
+    for token in tokens:
+        if token.subtype == Token.RANGE and not REFERENCE.fullmatch(token.value):
+            return False
+        begins = token.type in (Token.OPERAND, Token.OP_PRE) or token.subtype == Token.OPEN
+        if (begins and ended) or (token.type in (Token.OP_IN, Token.OP_POST) and not ended):
+            return False
+        ended = token.type in (Token.OPERAND, Token.OP_POST) or token.subtype == Token.CLOSE
+    return ended
 
 
 def _sheet(part: Part, reading: Reading, book: Any) -> str:
@@ -112,32 +159,34 @@ def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[A
     from openpyxl.worksheet._reader import DATA_TAG, ROW_TAG, WorkSheetParser
 
     book = sheet.parent
-    try:
-        with sheet._get_source() as source:
-            values, written = (
-                WorkSheetParser(
-                    source,
-                    sheet._shared_strings,
-                    data_only=data_only,
-                    epoch=book.epoch,
-                    date_formats=book._date_formats,
-                    timedelta_formats=book._timedelta_formats,
-                )
-                for data_only in (True, False)
+    with _whole(name), sheet._get_source() as source:
+        values, written = (
+            WorkSheetParser(
+                source,
+                sheet._shared_strings,
+                data_only=data_only,
+                epoch=book.epoch,
+                date_formats=book._date_formats,
+                timedelta_formats=book._timedelta_formats,
             )
-            for parent, node in _nodes(source, DATA_TAG, ROW_TAG):
-                (number, cells), (_, formulas) = values.parse_row(node), written.parse_row(node)
-                for held in (parent, values.row_dimensions, written.row_dimensions):
-                    held.clear()
-                yield number, _in_columns(cells), _in_columns(formulas)
-    except Exception as error:  # openpyxl passes on its parsers' errors
-        raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
+            for data_only in (True, False)
+        )
+        for parent, node in _nodes(source, DATA_TAG, ROW_TAG):
+            (number, cells), (_, formulas) = values.parse_row(node), written.parse_row(node)
+            for held in (parent, values.row_dimensions, written.row_dimensions):
+                held.clear()
+            yield number, _in_columns(cells), _in_columns(formulas)
 
 
 def _in_columns(cells: list[dict[str, Any]]) -> tuple[Any, ...]:
     out = [None] * max((cell["column"] for cell in cells), default=0)
     for cell in cells:
-        out[cell["column"] - 1] = cell["value"]
+        value = cell["value"]
+        if cell["data_type"] == "f":
+            value = value if isinstance(value, str) else getattr(value, "text", "=TABLE()")  # of arrays, tables
+        elif value is None and cell["data_type"] == "str":
+            value = ""  # a formula's stored value
+        out[cell["column"] - 1] = value
     return tuple(out)
 
 

@@ -96,6 +96,20 @@ _BEFORE = {"euros": "(?:€|eur)", "元": "[¥￥]"}
 """And what stands before a number in its place."""
 
 
+_CLAUSE = re.compile(r"[,;!?。\n]+(?!\d)|\.(?!\d)")
+_COSTS = re.compile(
+    r"\b(?:costs?|prices?|priced|pay|charged?|sells?|sold|worth)\b|\b(?:it|this|that|one)(?: is|'s)\b"
+    r"|价|卖|售|花|付|收费|块钱|只?要|[它这那的]是"
+)
+"""Words of a clause that say what a number without a unit is: money."""
+
+
+def _is_price(clause: str, number: str) -> bool:
+    """Whether a clause ends in the bare number and is about a price."""
+    match = re.fullmatch(rf"(?P<said>.*?)(?<!\d)(?<!\d[.,]){number}(?:\.0+)?\W*", clause, re.S)
+    return match is not None and _COSTS.search(match["said"]) is not None
+
+
 def holds(answer: str, value: str) -> bool:
     """Whether an answer says a value; of a quantity also by its other units ('850 grams', '€19.00', '24-month', '2
     years'), and never as a part of another number."""
@@ -110,8 +124,10 @@ def holds(answer: str, value: str) -> bool:
     if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z])"):
         return True
     if unit in _BEFORE and (
-        _number_in(close, number, "", before=_BEFORE[unit]) or _number_in(close, number, r"(?:[.,;:!?)。，\n]|$)")
-    ):  # of money the number alone may end a sentence
+        _number_in(close, number, "", before=_BEFORE[unit])
+        or re.fullmatch(rf"\W*{number}(?:\.0+)?\W*", close)
+        or any(_is_price(clause, number) for clause in _CLAUSE.split(close))
+    ):
         return True
     months = int(match[1]) if "months?" in same and match[1].isdigit() else 0
     return bool(months) and not months % 12 and _number_in(close, str(months // 12), "-?(?:years?|年)")

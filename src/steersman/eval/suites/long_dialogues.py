@@ -24,6 +24,13 @@ _DENIES = re.compile(
     r"|不是|并非|不对|其实|实际上|只有|有误|错|并没有|没有|而是|抱歉",
     re.I,
 )
+_AGREES = re.compile(
+    r"\W*(?:yes|yeah|yep|yup|right(?! now)|correct|exactly|absolutely|certainly|definitely|of course)\b"
+    r"|\W*(?:that(?:'s| is) (?:right|correct)\b|(?:是|对|可以|没错|没问题|当然)(?:[的呀啊哦]|(?=[,.!。])|$))"
+    r"|.*\byou(?:'re| are) (?:absolutely |quite )?(?:right|correct)\b(?! to )|.*您?说得(?:很)?对",
+    re.I | re.S,
+)
+"""Answers that agree with what the customer supposes, whatever follows."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,9 @@ class Turn:
     """What a right answer does not say."""
 
     def passes(self, answer: str) -> bool:
-        """A wrong premise must also be denied."""
-        denies = self.part != "premises" or _DENIES.search(plain(answer)) is not None
+        """A wrong premise must also be denied, and not be agreed to at first."""
+        said = plain(answer).replace("’", "'")
+        denies = self.part != "premises" or (_DENIES.search(said) is not None and _AGREES.match(said) is None)
         return holds(answer, self.value) and denies and not (self.wrong and holds(answer, self.wrong))
 
 

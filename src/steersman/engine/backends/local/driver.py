@@ -142,11 +142,12 @@ class Driver:
     def wait(self, run: Run, until: Callable[[], bool]) -> None:
         """Block until `until` is true after some step. Raises a failed step's error."""
         waiter = Waiter(lambda: until() or run.error is not None)
-        with self._looking:
-            self._waiters.add(waiter)
-        self._wake()
+        with self._looking:  # its own condition alone: the driving thread looks after the others'
+            if not (ready := waiter.until()):
+                self._waiters.add(waiter)
         try:
-            waiter.wake.acquire()
+            if not ready:
+                waiter.wake.acquire()
         finally:
             with self._looking:
                 self._waiters.discard(waiter)

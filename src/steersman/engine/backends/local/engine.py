@@ -231,7 +231,8 @@ class LocalEngine:
                         del left[i]
                         yield i, answer.completion()
         finally:
-            self._driver.cancel(request.answers)
+            if left:  # or nothing is to be freed, and a step need not be waited for
+                self._driver.cancel(request.answers)
 
     def _call(self, params: SamplingParams) -> _Call:
         """The state shared by one call's answers. Raises Refused for parameters that cannot be followed."""
