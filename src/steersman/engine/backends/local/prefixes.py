@@ -1,6 +1,6 @@
 """Keys and values of finished dialogues, kept so that the next turn prefills only its new tokens.
 
-Why so: decision 30 in docs/LOG.md.
+Why so: decisions 30 and 96 in docs/LOG.md.
 """
 
 from __future__ import annotations
