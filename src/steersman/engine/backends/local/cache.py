@@ -61,7 +61,7 @@ def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
     wide = x.float()
     most = wide.abs().amax(-1)
     inverse = torch.where(most > 0, 127 / most, 0)
-    return (wide * inverse[..., None]).round().to(torch.int8), most / 127
+    return (wide * inverse[..., None]).round_().to(torch.int8), most / 127
 
 
 def _zeroed(count: int) -> Any:
