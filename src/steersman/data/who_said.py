@@ -49,9 +49,13 @@ def chats(messages: Sequence[Mapping[str, Any]]) -> Iterator[list[Said]]:
         if keys is not None:
             found.setdefault(name_of(message[keys[3]]) if keys[3] else "", []).append(_said(number, message, keys))
     for said in found.values():
-        times = [m.when for m in said]
-        sure = all(w is not None and w.date is not None and w.order == "ymd" for w in times)
-        yield sorted(said, key=lambda m: (m.when.date, m.when.seconds)) if sure else said  # type: ignore[union-attr,arg-type,return-value]
+        yield sorted(said, key=_at) if all(map(_at, said)) else said
+
+
+def _at(message: Said) -> tuple[int, ...]:
+    """Date and seconds; () where the order of the date's numbers is not sure."""
+    when = message.when
+    return (*when.date, when.seconds) if when is not None and when.date and when.order == "ymd" else ()
 
 
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:

@@ -30,7 +30,8 @@ def _record(record: Record, asked: Record, said: Record) -> Record:
 def _argilla(said: Any, fields: Fields) -> Record:
     """What the first person answered to each question: by name in version 2, by person in version 1."""
     if isinstance(said, list):
-        values = [r.get("values") for r in said if isinstance(r, Mapping) and isinstance(r.get("values"), Mapping)]
+        people: list[Any] = [r.get("values") for r in said if isinstance(r, Mapping)]
+        values: list[Record] = [v for v in people if isinstance(v, Mapping)]
         found = {name: [v[name] for v in values if name in v] for v in values for name in v}
     else:
         found = {name: list(answers) for name, answers in said.items() if isinstance(answers, list)}
