@@ -3,13 +3,15 @@
     python bench/long_context.py DIR --data ../shared/data/pretrain          # all steps; goes on where it was stopped
     python bench/long_context.py DIR --only texts base                       # some of them
 
-texts    documents that teach to look back: words repeated in the same order; facts among sentences of real text, asked
-         for later in the text; and plain text. The facts' words and forms are not the needles' (`SAID`, `WHATS`)
-base     a tokenizer and a decoder of 3 layers, 128 wide, with four heads, in rows of 1,024
+texts    documents that teach to look back: facts said once and asked for several times; words repeated in the same
+         order; facts among sentences of real text, asked for later; and plain text. No fact is about a needle's place,
+         and none is a code (`SAID`, `WHATS`)
+base     a tokenizer with up to three digits an entry, and a decoder (--depth 2) in rows of 2,048: first mostly facts
+         without text between them (STAGES), until it matches what is asked to what was said, then longer documents
 longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
 measure  `steersman context` of the base, the three untrained and the three trained, on text held out
 
-What came of it, and why no needle is found yet: docs/BENCHMARKS.md, "Long context".
+What came of it: docs/BENCHMARKS.md, "Long context".
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steersman.eval.needles import PLACES, sentences
@@ -34,10 +35,14 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 """Characters of a token of the tokenizer that is trained, about."""
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
-CONTEXT, LONGEST = 1024, 32768
-KINDS = {"repeated": (0.35, 8, 96), "asked": (0.25, 24, 160), "facts": (0.2, 160, 970), "plain": (0.2, 64, 900)}
-"""Documents for the base: share of the tokens, and the least and most tokens of one. What is short is learned first."""
-HEADS = 4
+CONTEXT, LONGEST = 2048, 32768
+KINDS = {"pairs": (0.4, 48, 320), "repeated": (0.1, 16, 96), "facts": (0.3, 160, 1900), "plain": (0.2, 64, 1900)}
+"""Documents for the base: share of what is made, and the least and most tokens of one."""
+STAGES = {
+    "matching": (0.5, 0.01, {"pairs": 6, "repeated": 2, "facts": 0, "plain": 2}),
+    "base": (0.5, 0.005, {"pairs": 2, "repeated": 1, "facts": 4, "plain": 3}),
+}
+"""Models, each gone on with from the one before: share of the tokens, peak rate, weights of the kinds."""
 WAYS = ("linear", "ntk", "yarn")
 SAID = {
     "en": (
@@ -47,6 +52,7 @@ SAID = {
         "The {thing} has {what} {value}",
         "{what} of {thing}: {value}",
         "{thing} = {value}",
+        "{thing} {value}",
         "In the list the {thing} stands at {value}",
     ),
     "zh": (
@@ -120,36 +126,48 @@ class Maker:
             return self.rng.choice(self.known)
         return "".join(self.rng.choices("0123456789", k=self.rng.randint(3, 8)))
 
+    def thing(self, name: str) -> str:
+        return name if self.rng.random() > 0.2 else name + JOINED[self.language] + self.rng.choice(self.known)
+
+    def pairs(self, characters: int) -> str:
+        """Facts of one form alone, each asked for several times, in no order."""
+        rng, language, asked = self.rng, self.language, self.rng.randint(2, 4)
+        form, what = rng.choice(SAID[language]), rng.choice(WHATS[language].split(","))
+        gap = rng.choice(("\n\n", "\n", f"{ENDS[language]}{JOINED[language]}"))
+        things = rng.sample(self.known, 40)
+        facts: list[str] = []
+        while sum(map(len, facts)) * (1 + asked) < characters or len(facts) < 3:
+            facts.append(form.format(what=what, thing=self.thing(things.pop()), value=self.value()))
+        again = facts * asked
+        rng.shuffle(again)
+        return gap.join([*facts, *again])
+
     def facts(self, characters: int, per: int) -> str:
-        """Text with a fact for every `per` characters; half of them asked for at the end, half somewhere before."""
+        """Text with a fact for every `per` characters, each asked for twice: at the end, or somewhere before."""
         rng, language = self.rng, self.language
         count = max(2, characters // per)
         forms, whats = rng.sample(SAID[language], 2), rng.sample(WHATS[language].split(","), 3)
         same = rng.random() < 0.5
         laid: list[tuple[float, float, str]] = []
-        things = rng.sample(self.known, min(count, len(self.known)))
-        for thing in things:
+        for thing in rng.sample(self.known, min(count, len(self.known))):
             form = forms[0] if same else rng.choice(forms)
             what = whats[0] if same else rng.choice(whats)
-            if rng.random() < 0.3:
-                thing += JOINED[language] + rng.choice(self.known)
-            value = self.value()
-            said = form.format(what=what, thing=thing, value=value)
+            said = form.format(what=what, thing=self.thing(thing), value=self.value())
             at = 0.9 * rng.random()
-            asked = 1.0 if rng.random() < 0.5 else rng.uniform(at, 1.0)
             laid.append((at, rng.random(), JOINED[language] + said + ENDS[language]))
-            laid.append((asked, rng.random(), rng.choice(("\n\n", "\n\n", "\n", JOINED[language])) + said))
-        fillers = self.plain(max(0, characters - 2 * sum(len(said) for _, _, said in laid[::2])))
+            for asked in (1.0, rng.uniform(at, 1.0)):
+                laid.append((asked, rng.random(), rng.choice(("\n\n", "\n\n", "\n", JOINED[language])) + said))
+        fillers = self.plain(max(0, characters - sum(len(said) for _, _, said in laid)))
         laid += [((i + 0.5) / len(fillers), 0.0, piece) for i, piece in enumerate(fillers)]
         return "".join(piece for _, _, piece in sorted(laid))
 
     def made(self, kind: str, low: float, high: float) -> str:
         characters = self.size(low, high)
-        if kind == "repeated":
-            return self.repeated(characters)
         if kind == "plain":
             return "".join(self.plain(characters))
-        return self.facts(characters, self.size(20, 200 if high <= CONTEXT else 1000))
+        if kind == "facts":
+            return self.facts(characters, self.size(60, 300 if high <= CONTEXT else 1000))
+        return self.pairs(characters) if kind == "pairs" else self.repeated(characters)
 
 
 def texts(folder: Path, data: Path, languages: list[str], million: float) -> None:
@@ -192,36 +210,25 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
     kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in KINDS]
     verb(space, "corpus", "build", *kinds, "--into", "looking", "--steps", "exact")
     if not (space / "tokenizers" / "tiny").exists():
-        given = ("--vocabulary", "4096", "--digits", "one", "--characters", "3000000", "--beside", "none")
+        given = ("--vocabulary", "4096", "--characters", "6000000", "--beside", "none")
         verb(space, "tokenizer", "train", "looking", "--into", "tiny", *given)
     verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")
-    pretrained_narrow(space, f"{len(languages) * million}M")
-
-
-def pretrained_narrow(space: Path, tokens: str) -> None:
-    """`steersman pretrain looking --into base`, but for sizes that no --depth gives: heads of 32."""
-    from steersman.cli.framework import open_workspace
-    from steersman.corpus.folder import corpus_of
-    from steersman.corpus.mixture import Mixture
-    from steersman.rounds import pretrained
-    from steersman.train.dial import Sizes
-
-    @dataclass(frozen=True)
-    class Narrow(Sizes):
-        @property
-        def heads(self) -> int:
-            return HEADS
-
-    settings: dict[str, object] = {"tokens": f'"{tokens}"', "context": CONTEXT, "batch_tokens": 4096, "evals": 8}
-    settings |= {"documents": "whole", "samples": 0, "eval_tokens": 16384, "shape.depth": 3, "shape.tied": "true"}
-    settings |= {"updates.lr": 0.01, "updates.weight_decay": 0.1}
-    opened = open_workspace(space, [f"pretrain.{name}={value}" for name, value in settings.items()])
-    wanted = pretrained.Wanted(
-        "base", corpus_of(opened, "looking"), "tiny", space / "tokenizers" / "tiny", Mixture({}, most_epochs=math.inf)
-    )
-    plan = pretrained.planned(opened.config.pretrain, wanted, opened.config.model)
-    sizes = Narrow(3, 128, 384, plan.sizes.vocabulary, True)
-    print(pretrained.make(opened, wanted, replace(plan, base=sizes, sizes=sizes)).metrics, flush=True)
+    before = ""
+    for name, (share, lr, weights) in STAGES.items():
+        given = ("--from", before) if before else ("--depth", "2")
+        mixed = [part for la in languages for kind, w in weights.items() for part in ("--weight", f"{la}-{kind}={w}")]
+        tokens = str(round(1e6 * million * share * len(languages)))
+        settings: dict[str, object] = {
+            "batch_tokens": 2048,
+            "evals": 6,
+            "documents": "whole",
+            "eval_tokens": 8192,
+            "samples": 0,
+        }
+        settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else {"shape__tied": "true"})
+        mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
+        verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
+        before = name
 
 
 def longer(space: Path, folder: Path, languages: list[str], rows: int) -> None:
@@ -236,7 +243,7 @@ def longer(space: Path, folder: Path, languages: list[str], rows: int) -> None:
 
 def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int) -> None:
     held = [part for language in languages for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
-    lengths = [part for length in (2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
+    lengths = [part for length in (512, 2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
     models = ["none=base", *(f"{way}-untrained=base@{way}" for way in WAYS), *WAYS]
     given = (*held, *lengths, "--haystacks", str(haystacks), "--windows", str(windows))
     verb(space, "context", *models, "-o", str(space.parent / "context"), *given)
@@ -247,7 +254,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pretrain"))
     parser.add_argument("--only", nargs="+", choices=("texts", "base", "longer", "measure"))
-    parser.add_argument("--million", type=float, default=3.0, help="Tokens of a language that the base is trained on.")
+    parser.add_argument("--million", type=float, default=8.0, help="Tokens of a language that the base is trained on.")
     parser.add_argument("--rows", type=int, default=6, help="Rows of 32,768 tokens that each extension is trained on.")
     parser.add_argument("--haystacks", type=int, default=2)
     parser.add_argument("--windows", type=int, default=2)

@@ -5,7 +5,8 @@ and how long a stream beside it waits.
     python bench/long_serving.py --model DIR/space/models/yarn --lengths 16384 32000
 
 Each length is asked for alone, then beside a stream. Seconds are the clock's and, in brackets, the engine's processor
-time. Memory is the engine's process: its peak above what it had before the length's first prompt.
+time. Memory is the engine's process: its peak above what it had after a short prompt. Planned for it: a rectangle for
+the stream and the prompt, the prompts that have finished (of shorter lengths too), and what a prompt needs meanwhile.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from steersman.weights.folders import load_causal, load_tokenizer, save_model
 from steersman.weights.resolve import resolve
 
 CONTEXT = 32768
-AHEAD = 512
-"""Tokens of an answer that the engine reserves from the start, at most."""
+SHORT = 64
+"""Tokens of a prompt that costs what any first prompt does."""
 MIB = 2**20
 
 
@@ -56,6 +57,10 @@ class Server:
     url: str
     engine: psutil.Process
     """The process that computes"""
+    before: int = 0
+    """Its bytes before any long prompt"""
+    kept: int = 0
+    """Tokens of finished prompts"""
 
     def ask(self, prompt: list[int] | str, tokens: int) -> Iterator[float]:
         """The moments at which pieces of the answer come."""
@@ -96,7 +101,11 @@ def start(model: Path, folder: Path, kv_cache: str) -> tuple[Server, dict[str, A
     assert process.stdout is not None
     url = json.loads(process.stdout.readline())["url"]
     every = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    return Server(process, url, max(every, key=lambda one: one.memory_info().rss)), plan
+    server = Server(process, url, max(every, key=lambda one: one.memory_info().rss))
+    next(server.ask(prompt(SHORT, 4), 1))
+    server.forget_peak()
+    server.before = server.engine.memory_info().rss
+    return server, plan
 
 
 @dataclass
@@ -128,8 +137,6 @@ def measured(server: Server, plan: dict[str, Any], length: int) -> list[str]:
         found = next(server.ask(prompt(length, number), 1))
         return found - began, server.seconds() - spent
 
-    server.forget_peak()
-    before = server.engine.memory_info().rss
     alone = first_token(5)
     beside = Beside(server)
     reader = threading.Thread(target=beside.read)
@@ -141,10 +148,9 @@ def measured(server: Server, plan: dict[str, Any], length: int) -> list[str]:
     waited = beside.longest(since)
     beside.over = True
     reader.join()
-    grown = server.peak() - before
-    cache = plan["cache"]
-    # the stream and the prompt share a rectangle; the finished prompts are kept beside it
-    planned = cache["token_bytes"] * (2 * rounded(length + 1) + 2 * length) + cache.get("working_bytes", 0)
+    grown = server.peak() - server.before
+    server.kept += 2 * length
+    planned = plan["cache"]["token_bytes"] * (2 * rounded(length + 1) + server.kept) + plan["cache"]["working_bytes"]
     return [
         f"{length:,}",
         f"{alone[0]:.1f} ({alone[1]:.1f})",

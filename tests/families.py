@@ -205,6 +205,21 @@ FAMILIES = (
     Family("Nemotron 3", "nemotron_h", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
 )
 
+OTHERS = (
+    Family("EXAONE 4", "exaone4", "chatml", SLIDING),
+    Family("ERNIE 4.5", "ernie4_5", "chatml"),
+    Family("GLM 4 9B", "glm", "chatml"),
+    Family("Granite 3 mixture of experts", "granitemoe", "chatml", MIXED | {"logits_scaling": 4.0}),
+    Family("Ministral", "ministral", "chatml", SLIDING),
+    Family(
+        "OPT",
+        "opt",
+        "chatml",
+        {"ffn_dim": 48, "word_embed_proj_dim": 16, "do_layer_norm_before": False, "init_std": 0.3},
+    ),
+)
+"""What rows are computed of, without a line of its own in docs/MODELS.md."""
+
 
 def random_model(family: Family, vocabulary: int, seed: int = 0) -> Any:
     """float32, every weight random, norms and biases too: a step that is left out changes the numbers."""

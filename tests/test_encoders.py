@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
@@ -141,6 +142,16 @@ def test_a_step_of_vectors_is_infonce_over_the_batch(bert: Path) -> None:
     scores = vectors([e.text for e in examples]) @ vectors([*(e.second for e in examples), "发票"]).T / 0.05
     scores[0, 2] = scores[2, 0] = -torch.inf  # the same second text is no negative
     same(model, loss, F.cross_entropy(scores, torch.arange(3)), taken)
+
+
+def test_weights_that_nothing_computes_are_refused(tmp_path: Path) -> None:
+    """Relative positions of BERTs of before transformers 5, which has no code for them."""
+    folder = encoder_folder(tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    extra = "bert.encoder.layer.0.attention.self.distance_embedding.weight"
+    save_file({**weights, extra: torch.zeros(3, 8)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"would be computed without: bert\.encoder\.layer\.0.* \(1 in all\)"):
+        load_headed(folder, "embedding")
 
 
 @pytest.mark.parametrize("how", ["balanced", "sqrt"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable
@@ -95,6 +96,19 @@ def test_bytes_of_a_character_are_told_apart() -> None:
         assert b"".join(map(prompts.token_bytes, ids)) == "🙂".encode()
         assert [prompts.token_text(i) for i in ids] == ["\\xf0", "\\x9f", "\\x99", "\\x82"]
     assert Prompts(t.tokenizer()).token_text(2) == "<|im_end|>"
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "llama2", "gemma", "t5"])
+def test_an_answer_without_a_template_continues_the_prompt(kind: str) -> None:
+    tokenizer = copy.deepcopy(KINDS[kind][0]())  # which others share
+    tokenizer.chat_template = None
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    for text in ("好", "Where", " is"):
+        assert Prompts(tokenizer).said(text) == ids(f"a:{text}")[len(ids("a:")) :]
+        assert Prompts(tokenizer, apart=True).said(text) == ids(text)  # as an encoder-decoder's answers were learned
 
 
 def said(*pieces: bytes, real: str = "") -> str:

@@ -12,12 +12,12 @@ import transformers
 import families
 import test_train as stages
 import tiny as t
-from families import FAMILIES, LONG, Family, greedy, make_folder, template_text, tokenizer_for
+from families import FAMILIES, LONG, OTHERS, Family, greedy, make_folder, template_text, tokenizer_for
 from kernels_off import each_way
 from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
-from steersman.families.traits import is_packed
+from steersman.families.traits import PACKED, is_packed
 from steersman.types import SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, save_model, use_packed_rows
 from test_models import trees
@@ -60,7 +60,7 @@ def expected(model: Any, forest: Any, temperature: float) -> torch.Tensor:
     return torch.stack(out)
 
 
-@ALL
+@pytest.mark.parametrize("family", [*FAMILIES, *OTHERS], ids=[f.name for f in (*FAMILIES, *OTHERS)])
 def test_rows_equal_dialogues_one_at_a_time(family: Family, folders: Any) -> None:
     """Log-probabilities and gradients: windows, caps, sinks, scales, experts, convolutions and states."""
     plain = transformers.AutoModelForCausalLM.from_pretrained(folders(family), dtype=torch.float32)
@@ -180,6 +180,24 @@ def test_the_text_part_of_a_model_that_sees(kind: str, tmp_path: Path) -> None:
     with torch.no_grad():
         again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "text", dtype=torch.float32)
         torch.testing.assert_close(again(torch.tensor([ids])).logits, theirs)
+
+
+def test_every_packed_family_is_compared() -> None:
+    assert {f.model_type for f in (*FAMILIES, *OTHERS)} >= PACKED
+
+
+@pytest.mark.parametrize("own", [{"hidden_act": "relu"}, {"attention_bias": True}, {"mlp_bias": True}])
+def test_what_the_local_engine_does_not_compute_is_answered_by_the_reference(own: Any, tmp_path: Path) -> None:
+    """ReluLLaMA, Granite Code; the local engine would leave out the biases, or take SiLU."""
+    folder = make_folder(Family("like Llama", "llama", "chatml", own), t.tokenizer(), tmp_path / "base")
+    said: list[str] = []
+    engine = load_engine(folder, dtype="float32", say=said.append)
+    assert f"since it has {next(iter(own))}" in said[-1]
+    ids = t.tokenizer()(t.CORPUS[0])["input_ids"][:20]
+    answer = engine.generate([ids], SamplingParams(max_tokens=8, temperature=0.0))[0][0]
+    assert list(answer.token_ids) == greedy(folder, ids, 8)[: len(answer.token_ids)]
+    with pytest.raises(ValueError, match="which the local engine does not compute"):
+        load_engine(folder, dtype="float32", backend="local")
 
 
 def test_every_family_has_its_template_here() -> None:

@@ -21,7 +21,7 @@ from steersman.cli.framework import build as command_line
 from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
-from steersman.eval import context_measure, context_page, context_texts
+from steersman.eval import context_measure, context_page, context_texts, context_verdict
 from steersman.eval.needles import Haystack, haystack, ids_of, sentences
 from steersman.eval.suites import needle_suite
 from steersman.families.longer import METHODS, extend, lengthen
@@ -230,6 +230,19 @@ def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None
     nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").tolist()
     wanted = [sum(nats[max(0, low - 1) : high - 1]) / (high - max(1, low)) for low, high in ((0, 32), (32, 128))]
     assert context_measure.losses(ours, ids, [0, 32, 128]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_one_window_shows_no_rise_and_no_fall() -> None:
+    def told(*rises: float) -> str:
+        done = {f"m/window/en/256/{n}": [1.0, 1.0 + rise] for n, rise in enumerate(rises)}
+        units = [context_measure.Unit("window", "en", 256, n) for n in range(len(rises))]
+        loss = context_verdict.results(["m"], {"m": 128}, units, done, [0, 128, 256], 0)["models"]["m"]["loss"]["en"]
+        return str(loss["rise"]["word"])
+
+    assert told(0.3) == "one window alone shows nothing"
+    assert told(0.3, -0.3) == "no evidence of a rise"
+    assert (told(0.3, 0.31), told(-0.3, -0.31)) == ("rises", "falls")
+    assert told(0.3) in context_page.EN
 
 
 def test_texts_begin_as_the_tokenizer_begins_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,8 @@ class Completion:
     policy_version: str
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     """Per token, where `SamplingParams.top_logprobs` asked for it: (token, log p), likeliest first. Not in the JSON."""
+    stopped: str = ""
+    """The one of `SamplingParams.stop` that ended it, where that is known. Not in the JSON."""
 
     def to_json(self) -> Json:
         return {

@@ -208,7 +208,8 @@ def attend_rows(
     Raises ValueError for arguments that it does not support, rather than ignoring them.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    window = kwargs.get("sliding_window") or getattr(module, "sliding_window", None)
+    # EXAONE 4's modules name a window in the layers that see all too, and only say so here
+    window = kwargs["sliding_window"] if "sliding_window" in kwargs else getattr(module, "sliding_window", None)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     cap, sinks = kwargs.get("softcap") or 0.0, kwargs.get("s_aux")
     if odd := next((name for name in NOT_COMPUTED if kwargs.get(name) is not None), None):

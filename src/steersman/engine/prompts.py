@@ -9,18 +9,25 @@ from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenByt
 from steersman.engine.protocol import Prompt, Refused
 from steersman.text.call_form import CallForm
 from steersman.text.call_probe import form_of
+from steersman.text.spans import continued
 from steersman.text.template import Template
 from steersman.types import Conversation
 
 
 class Prompts:
     """Encodes prompts and decodes answers for one tokenizer; `vocabulary`: the model's number of tokens, if known.
-    Without a chat template (an encoder-decoder may have none) it takes text and ids only."""
+    Without a chat template it takes text and ids only, which an answer continues, or, with `apart`, answers by a text
+    of its own (an encoder-decoder)."""
 
     def __init__(
-        self, tokenizer: Any, vocabulary: int | None = None, thinking: str = "keep", today: bool = True
+        self,
+        tokenizer: Any,
+        vocabulary: int | None = None,
+        thinking: str = "keep",
+        today: bool = True,
+        apart: bool = False,
     ) -> None:
-        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._tokenizer, self._vocabulary, self._apart = tokenizer, vocabulary, apart
         self._bytes = TokenBytes(tokenizer)
         self.template = Template(tokenizer, thinking, today) if tokenizer.chat_template else None
         self.ends: set[int] = {tokenizer.eos_token_id} - {None}
@@ -55,8 +62,11 @@ class Prompts:
     def said(self, text: str) -> tuple[int, ...]:
         """Token ids of a whole answer, without its end; of text that begins with a space as it continues a prompt."""
         if self.template is None:
-            return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            return tuple(self._plain(text) if self._apart else continued(self._plain, text, {}))
         return self.template.content(text) if text[:1].isspace() else self.template.answer_ids(text)[:-1]
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @functools.cached_property
     def call_form(self) -> CallForm | None:

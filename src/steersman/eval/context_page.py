@@ -33,6 +33,7 @@ EN = {
     "rises": "rises",
     "falls": "falls",
     "no evidence of a rise": "no evidence of a rise",
+    "one window alone shows nothing": "one window alone shows nothing",
     "facts": "Made of",
 }
 ZH = {
@@ -55,6 +56,7 @@ ZH = {
     "rises": "上升",
     "falls": "下降",
     "no evidence of a rise": "未见上升",
+    "one window alone shows nothing": "只有一个窗口，看不出什么",
     "facts": "由来",
 }
 WORDS = {"en": EN, "zh": ZH}

@@ -65,6 +65,8 @@ def _losses(windows: Sequence[Sequence[float]], bounds: Sequence[int], original:
 
 
 def word(rise: Interval) -> str:
+    if rise.n < 2:
+        return "one window alone shows nothing"
     return "rises" if rise.low > 0 else "falls" if rise.high < 0 else "no evidence of a rise"
 
 

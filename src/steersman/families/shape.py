@@ -9,6 +9,9 @@ from steersman.compute.layers import FAMILIES, has_known_layers
 from steersman.families.rope import scalings_of, switch_of
 from steersman.families.traits import context_of
 
+SILU, GELU = ("silu", "swish"), ("gelu_pytorch_tanh",)
+"""transformers' names of the activation of a family's MLP."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -43,6 +46,14 @@ class Shape:
         return switch_of(self.rope_scalings)
 
 
+def _unusual(config: Any, activations: tuple[str, ...]) -> str:
+    """What this model has and others of its family do not, such as ReluLLaMA and Granite Code; '' where nothing."""
+    own = getattr(config, "hidden_activation", None) or config.hidden_act
+    if own not in activations:
+        return f"hidden_act '{own}'"
+    return next((f"{name} = true" for name in ("attention_bias", "mlp_bias") if getattr(config, name, False)), "")
+
+
 def shape_of(config: Any) -> Shape:
     """The shape that a transformers config describes.
 
@@ -53,6 +64,8 @@ def shape_of(config: Any) -> Shape:
         raise ValueError(f"model type '{kind}' is not one of {', '.join(sorted(FAMILIES))}, or a variant of it")
     layers = config.num_hidden_layers
     gemma = kind == "gemma3_text"
+    if unusual := _unusual(config, GELU if gemma else SILU):
+        raise ValueError(f"it has {unusual}, which the local engine does not compute")
     types = getattr(config, "layer_types", None) or ["full_attention"] * layers
     window = getattr(config, "sliding_window", None) or 0
     if kind in ("llama", "qwen2", "qwen3") and not (kind != "llama" and getattr(config, "use_sliding_window", False)):

@@ -57,9 +57,15 @@ def backbone(model: Any) -> Any:
     return model.model if hasattr(model, "model") else model.base_model
 
 
+def _stack(model: Any) -> Any:
+    """What holds the layers: the backbone, or a part of it (OPT)."""
+    body = backbone(model)
+    return getattr(body, "decoder", body)
+
+
 def layers(model: Any) -> Any:
     """The ModuleList of decoder layers. Raises ValueError for a model that has none."""
-    body = backbone(model)
+    body = _stack(model)
     for name in ("layers", "h", "blocks"):
         if hasattr(body, name):
             return getattr(body, name)
@@ -68,7 +74,7 @@ def layers(model: Any) -> Any:
 
 def last_norm(model: Any) -> Any:
     """The module behind the last layer. Raises ValueError for a model that has none by a known name."""
-    body = backbone(model)
+    body = _stack(model)
     for name in ("norm", "final_layernorm", "embedding_norm", "ln_f", "final_layer_norm", "norm_f"):
         if hasattr(body, name):
             return getattr(body, name)

@@ -11,7 +11,7 @@ import functools
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -67,6 +67,18 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
         return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 
     return re.compile(pattern(tree) if tree else "(?!)")
+
+
+def continued(encode: Callable[[str], list[int]], text: str, known: dict[str, list[int]]) -> list[int]:
+    """Ids of text that continues another, without the space that SentencePiece adds at the beginning of a text.
+
+    `known`: ids of ANCHORS, as far as they have been found."""
+    for anchor in ANCHORS:
+        before, ids = known.get(anchor) or encode(anchor), encode(anchor + text)
+        known[anchor] = before
+        if ids[: len(before)] == before:
+            return ids[len(before) :]
+    return encode(text)
 
 
 class Kept:
@@ -211,13 +223,7 @@ class Spans:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def _inner_ids(self, text: str) -> list[int]:
-        """Ids of text within a dialogue, without the space that SentencePiece adds at the beginning of a text."""
-        for anchor in ANCHORS:
-            before, ids = self._anchors.get(anchor) or self._ids(anchor), self._ids(anchor + text)
-            self._anchors[anchor] = before
-            if ids[: len(before)] == before:
-                return ids[len(before) :]
-        return self._ids(text)
+        return continued(self._ids, text, self._anchors)
 
     def _spelled(self, token: str) -> list[int]:
         """A control token as text: its first character encoded apart from the rest, or if necessary every character."""

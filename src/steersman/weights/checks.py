@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,19 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         except (SafetensorError, OSError, ValueError) as error:
             raise ValueError(f"{path}: damaged or truncated weights: {error}") from None
     return found
+
+
+def computed_without(model: Any, unused: Iterable[str], within: str, layers: int) -> list[str]:
+    """Those of the weights without a module of their own that belong to a module, or to one of the layers.
+
+    `within`: a pattern of the names of a layer's weights, with its number."""
+    modules, inside = dict(model.named_modules()), re.compile(within)
+    return [
+        name
+        for name in unused
+        if not name.endswith(("inv_freq", "position_ids"))
+        and (name.rpartition(".")[0] in modules or ((at := inside.match(name)) and int(at[1]) < layers))
+    ]
 
 
 def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str, str], file: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import functools
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,10 @@ def read_config(folder: Path, trust_remote_code: bool = False) -> Any:
             text_config(config)
             return config
         except Exception as error:  # a config class may raise any error
-            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {checks.said(error)}") from None
+            told = checks.said(error)
+            if "custom code" in told:
+                told = "the model is Python code of its own; once you have read it: --set model.trust_remote_code=true"
+            raise ValueError(f"{folder / 'config.json'}: transformers cannot read it: {told}") from None
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -238,14 +240,7 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
     unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
-    modules, inside = dict(model.named_modules()), re.compile(r"^\w+\.(?:layers|h|blocks)\.(\d+)\.")
-    count = layer_count(model)
-    layers = [
-        name
-        for name in unused
-        if not name.endswith("inv_freq")
-        and (name.rpartition(".")[0] in modules or ((at := inside.match(name)) and int(at[1]) < count))
-    ]
+    layers = checks.computed_without(model, unused, r"^\w+\.(?:layers|h|blocks)\.(\d+)\.", layer_count(model))
     if layers:
         raise ValueError(
             f"{folder}: weights that this model would be computed without: {', '.join(layers[:3])}; config.json says "

@@ -114,8 +114,8 @@ def _check_backbone(config: Any, folder: Path) -> None:
 
 def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
     """ValueError where the backbone lacks weights, or a head that must be there does; a new head is said."""
-    wrong = {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
-    missing = set(info["missing_keys"]) | wrong
+    missing = set(info["missing_keys"])
+    missing |= {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
     body = f"{model.base_model_prefix}." if model.base_model is not model else ""
     below = sorted(name for name in missing if name.startswith(body) and ".pooler." not in f".{name}")
     if below:
@@ -125,7 +125,13 @@ def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
     if missing:
         parts = ", ".join(dict.fromkeys(name.removeprefix(body).split(".")[0] for name in sorted(missing)))
         note(f"{folder.name}: new weights, drawn by the seed: {parts}")
-    if unused := sorted(info["unexpected_keys"]):
+    unused = sorted(info["unexpected_keys"])
+    within = rf"^(?:{model.base_model_prefix}\.)?(?:encoder\.|transformer\.)?layers?\.(\d+)\."
+    if wrong := checks.computed_without(model, unused, within, model.config.num_hidden_layers):
+        raise ValueError(
+            f"{folder}: weights that this model would be computed without: {', '.join(wrong[:3])} ({len(wrong)} in all)"
+        )
+    if unused:
         parts = ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in unused))
         note(f"{folder.name}: {len(unused)} tensors of another head are left out ({parts[:200]})")
 

@@ -42,7 +42,8 @@ class ReferenceEngine:
         today: bool = True,
     ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
-        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today)
+        apart = bool(model.config.is_encoder_decoder)
+        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart)
         self.model_name, self.policy_version = model_name, version
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
         self._lock = threading.Lock()
