@@ -71,6 +71,8 @@ class RemoteEngine:
         }
         self._parallel = parallel
         self._version, self._lock = model, threading.Lock()
+        self._counts = True
+        """Whether it takes the wish for the number of tokens at a stream's end."""
 
     @property
     def policy_version(self) -> str:
@@ -109,14 +111,15 @@ class RemoteEngine:
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
             raise EndpointError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
-        version = self._stamp(answer)
-        answers = []
+        version, counted = self._stamp(answer), _counted(answer)
+        answers: list[Completion] = []
         for choice in sorted(choices, key=lambda choice: self._index(choice)):
             holder = choice.get("message", choice)
             text = self._text(holder, "content" if "message" in choice else "text")
             text += _calls_text(self._calls({}, holder)) if params.special else ""
             reason = self._reason(choice, text)
-            answers.append(Completion(_whole_text(text, reason), (), (), reason, version))
+            counted = (counted[0], 0) if answers else counted
+            answers.append(Completion(_whole_text(text, reason), (), (), reason, version, counted=counted))
         return answers
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,20 +142,29 @@ class RemoteEngine:
         Returns when the endpoint has begun to answer; a refusal is raised here.
         """
         path, body = _request(self._model, prompt, params)
-        items = self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
-        return _begun(next(items), items)
+        body |= {"stream": True} | ({"stream_options": {"include_usage": True}} if self._counts else {})
+        items = self._answers(path, body, params.n, cancelled or threading.Event())
+        try:
+            return _begun(next(items), items)
+        except Refused as refusal:
+            if not self._counts or "stream_options" not in str(refusal):
+                raise
+            self._counts = False
+            return self.answers(prompt, params, cancelled)
 
     def _answers(
         self, path: str, body: Mapping[str, Any], n: int, cancelled: threading.Event
     ) -> Generator[tuple[int, str | Completion]]:
-        texts, sent, done = [""] * n, [0] * n, False
+        texts, sent, done, counted = [""] * n, [0] * n, False, (0, 0)
         last: list[dict[str, Any]] = [{}] * n
         calls: list[dict[int, list[str]]] = [{} for _ in range(n)]
         with self._post(path, body) as reply:
             for data in _events(reply):
                 if cancelled.is_set() or (done := data == "[DONE]"):
                     break
-                for choice in self._choices(data):
+                chunk = self._chunk(data)
+                counted = _counted(chunk) if chunk.get("usage") else counted
+                for choice in (self._choice(value) for value in self._list(chunk, "choices")):
                     i = self._index(choice)
                     if not 0 <= i < n:
                         continue
@@ -170,15 +182,15 @@ class RemoteEngine:
             reason = self._reason(last[i], text) if last[i] else "stop" if done else "cancelled"
             if rest := (whole := _whole_text(text, reason))[sent[i] :]:
                 yield i, rest
-            yield i, Completion(whole, (), (), reason, self._version)
+            yield i, Completion(whole, (), (), reason, self._version, counted=(counted[0], 0) if i else counted)
 
-    def _choices(self, data: str) -> list[dict[str, Any]]:
-        """The choices in one event of a stream."""
+    def _chunk(self, data: str) -> dict[str, Any]:
+        """One event of a stream."""
         chunk = self._json(data.encode())
         if "error" in chunk:
             raise EndpointError(f"{self.url}: {_message(chunk)}")
         self._stamp(chunk)
-        return [self._choice(value) for value in self._list(chunk, "choices")]
+        return chunk
 
     def _stamp(self, reply: Mapping[str, Any]) -> str:
         version = reply.get("system_fingerprint") or reply.get("model") or self._model
@@ -290,6 +302,14 @@ def _begun(
     with closing(rest):
         yield first
         yield from rest
+
+
+def _counted(reply: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens of prompt and answers; 0 where the endpoint tells no number."""
+    usage = reply.get("usage")
+    told = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else [0, 0]
+    prompt, answer = (n if isinstance(n, int) and 0 < n < 2**31 else 0 for n in told)
+    return prompt, answer
 
 
 def _seeded(params: SamplingParams, place: int) -> SamplingParams:
