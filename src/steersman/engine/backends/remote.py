@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from steersman.artifact.media import to_url
-from steersman.engine.choices import regex_of
+from steersman.engine.backends.endpoint_request import request_of
 from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
-from steersman.parts import Citation, Image
 from steersman.text.call_form import CallForm
-from steersman.types import Completion, Conversation, FinishReason, Message, SamplingParams
+from steersman.types import Completion, Conversation, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +104,7 @@ class RemoteEngine:
                 raise
 
     def _ask(self, prompt: Prompt, params: SamplingParams) -> list[Completion]:
-        path, body = _request(self._model, prompt, params)
+        path, body = request_of(self._model, prompt, params)
         answer = self.post_json(path, body)
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
@@ -141,7 +139,7 @@ class RemoteEngine:
 
         Returns when the endpoint has begun to answer; a refusal is raised here.
         """
-        path, body = _request(self._model, prompt, params)
+        path, body = request_of(self._model, prompt, params)
         body |= {"stream": True} | ({"stream_options": {"include_usage": True}} if self._counts else {})
         items = self._answers(path, body, params.n, cancelled or threading.Event())
         try:
@@ -315,53 +313,6 @@ def _counted(reply: Mapping[str, Any]) -> tuple[int, int]:
 def _seeded(params: SamplingParams, place: int) -> SamplingParams:
     """Parameters with another seed for each prompt, so that equal prompts of one call get different answers."""
     return params if params.seed is None else dataclasses.replace(params, seed=params.seed + place)
-
-
-def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, dict[str, Any]]:
-    """(path, body). Parameters at their defaults are omitted, so that strict endpoints accept the request."""
-    body: dict[str, Any] = {"model": model, "max_tokens": params.max_tokens, "temperature": params.temperature}
-    default = SamplingParams()
-    for name in ("n", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"):
-        if getattr(params, name) != getattr(default, name):
-            body[name] = getattr(params, name)
-    if params.stop:
-        body["stop"] = list(params.stop)
-    if params.logit_bias:
-        body["logit_bias"] = {str(token): bias for token, bias in params.logit_bias.items()}
-    if params.stop_token_ids:
-        body["stop_token_ids"] = list(params.stop_token_ids)
-    if params.ignore_end:
-        body["ignore_eos"] = True
-    if params.json_schema is not None:
-        schema = {"name": "answer", "schema": dict(params.json_schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if (regex := regex_of(params)) is not None:
-        body["regex"] = regex
-    if params.adapter is not None:
-        body["adapter"] = params.adapter
-    if params.top_logprobs:
-        raise Refused("sampling.top_logprobs: an endpoint names tokens by their text; expected 0 with this backend")
-    if isinstance(prompt, Conversation):
-        body |= {"tools": list(prompt.tools)} if prompt.tools else {}
-        return "/chat/completions", body | {"messages": [_wire(m) for m in prompt.messages]}
-    return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
-
-
-def _wire(message: Message) -> dict[str, Any]:
-    """A turn for an endpoint, with images as the `data:` URLs that they came as; citations are not sent on."""
-    out = message.to_json()
-    out.pop("annotations", None)
-    if message.images:
-        said = [part for part in message.said if not isinstance(part, Citation)]
-        out["content"] = [_image(part) if isinstance(part, Image) else part.to_json() for part in said]
-    return out
-
-
-def _image(image: Image) -> dict[str, Any]:
-    if not image.data:
-        raise ValueError(f"{image.path}: an endpoint needs the image itself; expected Media(workspace).loaded(image)")
-    told = {"url": to_url(image)} | ({"detail": image.detail} if image.detail else {})
-    return {"type": "image_url", "image_url": told}
 
 
 def _calls_text(calls: Mapping[int, list[str]]) -> str:
