@@ -77,8 +77,9 @@ def _message(answering: Answering) -> dict[str, Any]:
 
 
 def _end(answering: Answering, ended: Ended) -> dict[str, Any]:
-    used = {"input_tokens": answering.tokens, "output_tokens": len(ended.completion.token_ids)}
-    stopped = ended.completion.stopped if ended.reason == "stop" else ""
+    done = ended.completion
+    used = {"input_tokens": done.counted[0] or answering.tokens, "output_tokens": done.tokens}
+    stopped = done.stopped if ended.reason == "stop" else ""
     reason = "stop_sequence" if stopped else _STOPS[ended.reason]
     return {"stop_reason": reason, "stop_sequence": stopped or None, "usage": used}
 

@@ -106,13 +106,13 @@ class Response:
         yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
 
     def _end(self, ended: Ended) -> Iterator[Json]:
-        answered = len(ended.completion.token_ids)
+        answered, asked = ended.completion.tokens, ended.completion.counted[0] or self._tokens
         self.body["usage"] = {
-            "input_tokens": self._tokens,
+            "input_tokens": asked,
             "input_tokens_details": {"cached_tokens": 0},
             "output_tokens": answered,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": self._tokens + answered,
+            "total_tokens": asked + answered,
         }
         cut = ended.reason == "length"
         self.body["status"] = "incomplete" if cut else "completed"
