@@ -36,7 +36,11 @@ MAGIC = (
     (b"\xff\xff\xff\xff", "arrow"),
 )
 FOREIGN = (
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file, or one with a password; save it as .xlsx or CSV"),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old Excel or Word file, one with a password, or a mail of Outlook; save it as .xlsx or CSV, mails as .eml",
+    ),
+    (b"!BDN", "mails of Outlook (.pst); export them as mbox or .eml"),
     (b"FEA1", "a Feather file of version 1; write it as parquet"),
     (b"%PDF", "a PDF"),
     (b"{\\rtf", "a rich text document; save it as plain text"),
