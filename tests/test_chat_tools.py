@@ -164,7 +164,8 @@ def test_what_people_annotated(tmp_path: Path) -> None:
 
 def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> None:
     """Whole exports of Claude (a chat of it is empty) and Slack, without --skip-bad."""
-    said = [{"sender": who, "text": who} for who in ("human", "assistant")]
+    said: list[dict[str, Any]] = [{"sender": who, "text": who} for who in ("human", "assistant")]
+    said[0]["attachments"] = [{"file_name": "a.txt", "extracted_content": "what the answer is about"}]
     chats = [{"uuid": "u", "name": "?", "chat_messages": m} for m in (said, [])]
     with zipfile.ZipFile(tmp_path / "claude.zip", "w") as archive:
         archive.writestr("conversations.json", json.dumps(chats))
@@ -173,6 +174,7 @@ def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> Non
     found = parse_file(tmp_path / "claude.zip", tell=told.append)
     assert (found.read, len(found.records), sum(found.left_out.values())) == (2, 1, 1)
     assert "users.json" in told[0]
+    assert found.changed["files that came with turns left out"] == 1
     slack = tmp_path / "slack"
     (slack / "help").mkdir(parents=True)
     for name in ("users", "channels"):
